@@ -1,0 +1,65 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// The reasons for which the rules say no. Callers match them with errors.Is;
+// none of them carries a secret.
+var (
+	// ErrNotFound: there is no such user, session or key.
+	ErrNotFound = errors.New("not found")
+	// ErrWrongCredentials: unknown name, wrong password or a disabled user.
+	// It is one error on purpose (ASVS 6.3.8): the caller cannot tell them apart.
+	ErrWrongCredentials = errors.New("wrong user name or password")
+	// ErrUsernameTaken: another user has this canonical name.
+	ErrUsernameTaken = errors.New("user name is taken")
+	// ErrEmailTaken: another user has verified this address.
+	ErrEmailTaken = errors.New("email address is taken")
+	// ErrStale: the row changed since it was read; read it again.
+	ErrStale = errors.New("changed in the meantime")
+	// ErrSessionEnded: the session was ended while the request ran.
+	ErrSessionEnded = errors.New("session has ended")
+	// ErrUnavailable: a database or Redis did not answer. Nothing is known, so
+	// nothing is allowed (fail closed). Wrapped with what was tried.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrBusy: more password hashes are wanted than the queue holds.
+	ErrBusy = errors.New("too many sign-ins at once")
+	// ErrRegistrationClosed: REGISTRATION is closed.
+	ErrRegistrationClosed = errors.New("registration is closed")
+)
+
+// Throttled says that the caller has to wait before trying again.
+type Throttled struct {
+	// RetryAfter is the wait; always positive.
+	RetryAfter time.Duration
+}
+
+func (t Throttled) Error() string {
+	return fmt.Sprintf("throttled for %s", t.RetryAfter)
+}
+
+// Invalid maps the name of a form field to a sentence for the person who
+// filled it in. It is an error so that it travels like any other.
+type Invalid map[string]string
+
+func (f Invalid) Error() string {
+	fields := make([]string, 0, len(f))
+	for field := range f {
+		fields = append(fields, field)
+	}
+	sort.Strings(fields)
+	return "invalid " + strings.Join(fields, ", ")
+}
+
+// orNil returns nil when no field is wrong, so that callers can return it as an error.
+func (f Invalid) orNil() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return f
+}

@@ -1,0 +1,85 @@
+package auth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"time"
+)
+
+// SessionVersion is the "v" of the session record that this program writes and reads.
+const SessionVersion = 1
+
+// Session is one browser's sign-in, as it is kept in Redis under "session:" + ID.
+// Other programs read it too: its JSON names are a contract.
+type Session struct {
+	Version int `json:"v"`
+	// ID is SessionID of the cookie's value. It stands inside the record as well, so
+	// that a reply that belongs to another key is noticed.
+	ID     string `json:"id"`
+	UserID string `json:"user_id"`
+	// Epoch is the user's epoch at sign-in; when the user's is higher, the session is dead.
+	Epoch int64 `json:"epoch"`
+	// CreatedAt is when this chain of sessions began; a renewed token keeps it.
+	CreatedAt time.Time `json:"created_at"`
+	// SignedInAt is when the password was last checked.
+	SignedInAt time.Time `json:"signed_in_at"`
+	// Deadline ends the session whatever the key's TTL says (ASVS 7.3.2).
+	Deadline time.Time `json:"deadline"`
+	// IdleSeconds is the time without a request after which the session ends (ASVS 7.3.1).
+	IdleSeconds int64 `json:"idle_seconds"`
+	// Remember: the cookie outlives the browser ("keep me signed in").
+	Remember bool `json:"remember"`
+	// Methods are authentication methods as in RFC 8176 ("pwd").
+	Methods   []string `json:"amr"`
+	UserAgent string   `json:"user_agent"`
+	Address   string   `json:"address"`
+
+	// TTL is the key's remaining time when it was read; negative when it had none.
+	TTL time.Duration `json:"-"`
+	// LastSeen is filled by SessionStore.List only; exact to a tenth of the idle time.
+	LastSeen time.Time `json:"-"`
+}
+
+// SessionID returns the id under which the session of a cookie value is kept:
+// unpadded base64url of its SHA-256. The cookie value itself is stored nowhere.
+func SessionID(cookie string) string {
+	h := sha256.Sum256([]byte(cookie))
+	return base64.RawURLEncoding.EncodeToString(h[:])
+}
+
+// Idle returns the idle limit.
+func (s *Session) Idle() time.Duration { return time.Duration(s.IdleSeconds) * time.Second }
+
+// Valid reports whether the record may be used now under this id. It does not know
+// the user's epoch; User.Accepts does.
+func (s *Session) Valid(id string, now time.Time) bool {
+	return s.Version == SessionVersion && s.ID == id && s.UserID != "" && s.IdleSeconds > 0 && now.Before(s.Deadline)
+}
+
+// FreshTTL returns the TTL that the key gets when the session is used now: the idle
+// time, but never past the deadline.
+func (s *Session) FreshTTL(now time.Time) time.Duration {
+	return min(s.Idle(), s.Deadline.Sub(now))
+}
+
+// NeedsRenewal reports whether a tenth of the idle time has passed since the TTL was
+// last set (or the key has none), so that it is worth a command to set it anew.
+func (s *Session) NeedsRenewal(now time.Time) bool {
+	fresh := s.FreshTTL(now)
+	return s.TTL < 0 || s.TTL > fresh+time.Second || (fresh == s.Idle() && fresh-s.TTL > s.Idle()/10)
+}
+
+// SessionStore is what the rules need of the sessions in Redis. Creating, finding and
+// deleting go through scs; these are the operations that scs has no name for.
+type SessionStore interface {
+	// Renew sets the key's TTL to s.FreshTTL, only if the key still exists.
+	Renew(ctx context.Context, s Session) error
+	// List returns the user's live sessions, last seen first, with LastSeen filled.
+	List(ctx context.Context, userID string) ([]Session, error)
+	// End ends one session if it belongs to the user; ErrNotFound otherwise.
+	End(ctx context.Context, userID, id string) error
+	// EndAll ends every session of the user that the index knows, for tidiness:
+	// what makes them dead is the raised epoch.
+	EndAll(ctx context.Context, userID string) error
+}

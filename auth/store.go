@@ -1,0 +1,79 @@
+package auth
+
+import (
+	"context"
+	"time"
+)
+
+// UserStore keeps users in SQL. Every method may return an error that wraps
+// ErrUnavailable when the database does not answer.
+type UserStore interface {
+	// CreateUser inserts the row as given (ID, times and epoch included).
+	// ErrUsernameTaken or ErrEmailTaken when the name or verified address exists.
+	CreateUser(ctx context.Context, u User) error
+	// UserByID, UserByUsername (canonical) and UserByEmail (canonical and verified)
+	// return ErrNotFound when there is no such row.
+	UserByID(ctx context.Context, id string) (User, error)
+	UserByUsername(ctx context.Context, username string) (User, error)
+	UserByEmail(ctx context.Context, email string) (User, error)
+	// Users returns at most limit users ordered by username, beginning after the given one ("" for the start).
+	Users(ctx context.Context, after string, limit int) ([]User, error)
+	// SetPassword stores a new hash and raises the epoch, if the epoch is still the
+	// given one; else ErrStale. It returns the row as it is afterwards.
+	SetPassword(ctx context.Context, id string, epoch int64, hash string) (User, error)
+	// ReplaceHash swaps one hash of the same password for another (new parameters). The
+	// epoch stays. It does nothing when the stored hash is no longer the old one.
+	ReplaceHash(ctx context.Context, id, old, new string) error
+	// SetProfile stores name, email and time zone. A changed email is unverified.
+	SetProfile(ctx context.Context, id string, p Profile) (User, error)
+	// SetActive enables or disables; disabling raises the epoch. No change, no raise.
+	SetActive(ctx context.Context, id string, active bool) (User, error)
+	// RaiseEpoch ends all sessions, tokens and cached credentials of the user.
+	RaiseEpoch(ctx context.Context, id string) (User, error)
+	// RecordSignIn notes the time of a sign-in; it is no change that drops caches.
+	RecordSignIn(ctx context.Context, id string, at time.Time) error
+}
+
+// UserCache keeps users, without their password hash, in a Redis that may be flushed at any moment.
+//
+// A miss hands out a lease; Fill stores the user only if the lease is still there. Drop
+// removes user and lease, so that a row read before a change can never be stored after it
+// (the lease of "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
+type UserCache interface {
+	// User returns the cached user. Otherwise ErrNotFound and a lease; the lease is "" when
+	// another request is filling already, and then Fill does nothing.
+	User(ctx context.Context, id string) (u User, lease string, err error)
+	Fill(ctx context.Context, u User, lease string) error
+	Drop(ctx context.Context, id string) error
+}
+
+// Limit says how attempts under one key are slowed down.
+type Limit struct {
+	// Free attempts pass without a wait.
+	Free int
+	// After them each attempt has to wait Base × 2ⁿ after the one before, at most Max.
+	Base, Max time.Duration
+	// Total attempts at the most, then none until Forget has passed; 0 for no total.
+	Total int
+	// Forget drops the count when so much time has passed since the last counted attempt.
+	Forget time.Duration
+}
+
+// Throttle counts attempts in Redis, so that all servers share the count.
+type Throttle interface {
+	// Take counts one attempt under each key, all in one round trip, each key atomically by
+	// Redis' own clock. It returns Throttled with the longest wait if any key has to wait;
+	// a key that has to wait is not counted (waiting is never made longer by asking), and
+	// attempts counted under the other keys of a refused call are given back.
+	Take(ctx context.Context, attempts ...Attempt) error
+	// Refund takes back one counted attempt of each key (a success is no failure).
+	Refund(ctx context.Context, keys ...string) error
+	// Reset forgets the keys.
+	Reset(ctx context.Context, keys ...string) error
+}
+
+// Attempt is one key to count under, without the "throttle:" prefix, and its limit.
+type Attempt struct {
+	Key   string
+	Limit Limit
+}

@@ -1,0 +1,49 @@
+package auth
+
+import (
+	"time"
+)
+
+// User is a row in users. Its JSON is what the user cache holds and other programs read;
+// the password hash is never part of it.
+type User struct {
+	// ID is a UUIDv7 (RFC 9562), text form.
+	ID string `json:"id"`
+	// Username is canonical (see CanonicalUsername) and unique.
+	Username string `json:"username"`
+	// Name is what pages call the user; may be empty.
+	Name string `json:"name"`
+	// Email is canonical; may be empty. Only a verified address signs in.
+	Email         string `json:"email"`
+	EmailVerified bool   `json:"email_verified"`
+	// TimeZone is an IANA name such as "Europe/Berlin".
+	TimeZone string `json:"time_zone"`
+	// Epoch counts the events that end all older sessions, tokens and cached credentials.
+	Epoch  int64 `json:"epoch"`
+	Active bool  `json:"active"`
+
+	PasswordHash string    `json:"-"`
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
+	// LastSignInAt is zero for a user who never signed in.
+	LastSignInAt time.Time `json:"-"`
+}
+
+// Profile is what people change about themselves.
+type Profile struct {
+	Name, Email, TimeZone string
+}
+
+// DisplayName returns the name, or the user name for people who gave none.
+func (u User) DisplayName() string {
+	if u.Name != "" {
+		return u.Name
+	}
+	return u.Username
+}
+
+// Accepts reports whether a session, token or cached credential of this epoch still
+// speaks for the user (ASVS 7.4.2, 7.4.3).
+func (u User) Accepts(epoch int64) bool {
+	return u.Active && u.Epoch == epoch
+}

@@ -1,0 +1,101 @@
+package handlers
+
+import (
+	"time"
+
+	"gatehouse/web"
+)
+
+// landingPage is GET / for people who are not signed in.
+type landingPage struct {
+	web.Page
+	RegistrationOpen bool
+}
+
+// loginPage is the sign-in form: fields username, password, remember, next.
+type loginPage struct {
+	web.Page
+	web.Form
+	RegistrationOpen bool
+}
+
+// registerPage is the registration form: fields username, password, email, name, and the
+// hidden time_zone that the script fills in.
+type registerPage struct {
+	web.Page
+	web.Form
+	MinLength int // of a password, in characters
+}
+
+// registrationClosedPage replaces the form when REGISTRATION is closed.
+type registrationClosedPage struct {
+	web.Page
+}
+
+// dashboardPage shows the time.
+type dashboardPage struct {
+	web.Page
+	Clock Clock
+	// AuthorizedBy is Redis, Postgres or SQLite: who vouched for this request.
+	AuthorizedBy string
+	// Took is how long they took, in words: "0.3 ms".
+	Took string
+	// SQL statements that the request ran.
+	SQL int64
+}
+
+// Clock is one moment as the dashboard shows it, in the user's time zone.
+type Clock struct {
+	DateTime string // RFC 3339 with the zone's offset, for <time datetime> and the script
+	Hours    string // "09"
+	Minutes  string // "05"
+	Seconds  string // "30"
+	Date     string // "Friday, 20 November 2026"
+	City     string // "Berlin"
+	Zone     string // "Europe/Berlin", for the script
+	Offset   string // "UTC+01:00"
+	// Angles of the hands in degrees, clockwise from twelve, for an SVG transform.
+	HourAngle, MinuteAngle, SecondAngle float64
+	// Hour is 0 to 23: the sky is drawn from it, by a class "hour-14".
+	Hour int
+}
+
+// accountPage shows and changes what a person has here.
+type accountPage struct {
+	web.Page
+	Profile   web.Form // fields name, email, time_zone
+	Password  web.Form // fields current_password, new_password
+	Zones     []ZoneGroup
+	MinLength int
+	Sessions  []SessionRow
+}
+
+// ZoneGroup is a continent with its time zones, for the select.
+type ZoneGroup struct {
+	Name  string // "Europe"
+	Zones []Zone
+}
+
+// Zone is one choice of the time zone select.
+type Zone struct {
+	ID       string // "Europe/Berlin"
+	City     string // "Berlin"
+	Selected bool
+}
+
+// SessionRow is one session in the person's own list.
+type SessionRow struct {
+	ID      string // for the form that ends it
+	Device  string // "Firefox on Linux"
+	Address string
+	Seen    string // "now", "3 hours ago"
+	SeenAt  time.Time
+	Current bool // the session of this very request
+	Keep    bool // "keep me signed in"
+}
+
+// endOthersPage asks before all other sessions are ended.
+type endOthersPage struct {
+	web.Page
+	Others int // how many others there are
+}
