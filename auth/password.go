@@ -1,0 +1,247 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/alexedwards/argon2id"
+	"github.com/trustelem/zxcvbn"
+	"golang.org/x/text/unicode/norm"
+)
+
+// MaxPassword is the longest password accepted, in code points (ASVS 6.2.9 wants at least 64).
+const MaxPassword = 128
+
+// maxPasswordBytes caps the work of normalising: no 128 code points are longer, even
+// when each is a letter with several combining marks written apart.
+const maxPasswordBytes = 8 * 4 * MaxPassword
+
+// estimated is how many code points the strength estimate looks at. Its time grows
+// with the square of the length; a strong beginning is a strong password.
+const estimated = 48
+
+// weakestGuesses: a password that falls within a million guesses is refused. It is
+// zxcvbn's border between "very guessable" and "somewhat guessable" (Wheeler,
+// USENIX Security 2016), and holds every common password.
+const weakestGuesses = 1e6
+
+// NormalPassword returns the form of a password that is hashed: Unicode NFC, nothing else.
+// No case folding, no truncation, no trimming (ASVS 6.2.8; NIST SP 800-63B, 3.1.1.2).
+// ok is false for what no password can be: empty, too long, NUL or not UTF-8.
+func NormalPassword(raw string) (password string, ok bool) {
+	if raw == "" || len(raw) > maxPasswordBytes || !utf8.ValidString(raw) || strings.ContainsRune(raw, 0) {
+		return "", false
+	}
+	password = norm.NFC.String(raw)
+	return password, utf8.RuneCountInString(password) <= MaxPassword
+}
+
+// minDistinct is how many different characters a password has at the least.
+const minDistinct = 4
+
+// PasswordPolicy decides which new passwords are accepted. Passwords that are set
+// already are never measured against it.
+type PasswordPolicy struct {
+	// MinLength in code points.
+	MinLength int
+}
+
+// Strength is what the meter shows.
+type Strength struct {
+	// Score is 0 to 4: zxcvbn's scale.
+	Score int `json:"score"`
+	// Label is one word for the score.
+	Label string `json:"label"`
+	// Message says why the password would be refused; empty if it would be accepted.
+	Message string `json:"message"`
+}
+
+var strengthLabels = [...]string{"Very weak", "Weak", "Fair", "Good", "Strong"}
+
+// Check returns the normal form of a new password, or a sentence that says why not.
+// about holds what the person would think of first: user name, name, address.
+func (p PasswordPolicy) Check(raw string, about ...string) (string, error) {
+	if raw == "" {
+		return "", sentence("Enter a password.")
+	}
+	password, ok := NormalPassword(raw)
+	if !ok {
+		if !utf8.ValidString(raw) || strings.ContainsRune(raw, 0) {
+			return "", sentence("Some characters are damaged; type the password again.")
+		}
+		return "", sentence(fmt.Sprintf("At most %d characters.", MaxPassword))
+	}
+	if n := utf8.RuneCountInString(password); n < p.MinLength {
+		return "", sentence(fmt.Sprintf("At least %d characters: this has %d.", p.MinLength, n))
+	}
+	words := guessedFirst(about)
+	folded := strings.ToLower(password)
+	for _, w := range words {
+		// The word with a few characters around it ("alice-2026") is what is tried after the word.
+		if strings.Contains(folded, w) && utf8.RuneCountInString(folded)-utf8.RuneCountInString(w) < 4 {
+			return "", sentence(fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w))
+		}
+	}
+	// The estimate sees bytes, and takes one accented letter repeated for many.
+	if distinct(password) < minDistinct || guesses(password, words) < weakestGuesses {
+		return "", sentence("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
+	}
+	return password, nil
+}
+
+// Strength estimates a password for the meter.
+func (p PasswordPolicy) Strength(raw string, about ...string) Strength {
+	_, err := p.Check(raw, about...)
+	s := Strength{}
+	if err != nil {
+		s.Message = err.Error()
+	}
+	password, ok := NormalPassword(raw)
+	if !ok {
+		s.Label = strengthLabels[0]
+		return s
+	}
+	s.Score = zxcvbn.PasswordStrength(firstRunes(password, estimated), guessedFirst(about)).Score
+	if err != nil {
+		// What is refused must not look good.
+		s.Score = min(s.Score, 1)
+	}
+	s.Label = strengthLabels[s.Score]
+	return s
+}
+
+func distinct(s string) int {
+	seen := make(map[rune]bool)
+	for _, r := range s {
+		seen[r] = true
+	}
+	return len(seen)
+}
+
+func guesses(password string, words []string) float64 {
+	return zxcvbn.PasswordStrength(firstRunes(password, estimated), words).Guesses
+}
+
+// guessedFirst returns the words that an attacker who knows the person tries first.
+func guessedFirst(about []string) []string {
+	words := []string{AppName}
+	for _, a := range about {
+		for _, w := range strings.FieldsFunc(strings.ToLower(norm.NFC.String(firstRunes(a, 256))), func(r rune) bool {
+			return r == ' ' || r == '@'
+		}) {
+			if utf8.RuneCountInString(w) >= 3 && len(words) < 12 {
+				words = append(words, firstRunes(w, MaxUsername))
+			}
+		}
+	}
+	return words
+}
+
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
+// HashParams are the cost of argon2id: OWASP's first choice of 19 MiB, two passes, one
+// lane (ASVS 11.4.2, Password Storage Cheat Sheet).
+var HashParams = argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
+// Hasher hashes and checks passwords, a fixed number at once and a bounded number in the
+// queue, so that a storm of sign-ins takes neither all memory nor all processors.
+type Hasher struct {
+	slots  chan struct{}
+	queue  chan struct{}
+	wait   time.Duration
+	params argon2id.Params
+	dummy  string
+}
+
+// NewHasher returns a Hasher that works on all processors but one, which the pages keep.
+func NewHasher() (*Hasher, error) {
+	return newHasher(max(1, runtime.GOMAXPROCS(0)-1), 128, 5*time.Second, HashParams)
+}
+
+func newHasher(atOnce, queued int, wait time.Duration, params argon2id.Params) (*Hasher, error) {
+	dummy, err := argon2id.CreateHash("a password that nobody has", &params)
+	if err != nil {
+		return nil, fmt.Errorf("hash the dummy password: %w", err)
+	}
+	return &Hasher{
+		slots:  make(chan struct{}, atOnce),
+		queue:  make(chan struct{}, queued+atOnce),
+		wait:   wait,
+		params: params,
+		dummy:  dummy,
+	}, nil
+}
+
+// enter waits for a place to work. ErrBusy when the queue is full or the wait too long;
+// the context's error when the client has gone.
+func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case h.queue <- struct{}{}:
+	default:
+		return nil, ErrBusy
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, h.wait, ErrBusy)
+	defer cancel()
+	select {
+	case h.slots <- struct{}{}:
+		return func() { <-h.slots; <-h.queue }, nil
+	case <-ctx.Done():
+		<-h.queue
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Hash returns the PHC string of a normalised password.
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	hash, err := argon2id.CreateHash(password, &h.params)
+	if err != nil {
+		return "", fmt.Errorf("hash a password: %w", err)
+	}
+	return hash, nil
+}
+
+// Check compares a normalised password with a hash. An empty hash stands for a user who
+// does not exist: the same work is done, and it never matches. outdated reports that the
+// hash was made with other parameters and is worth replacing.
+func (h *Hasher) Check(ctx context.Context, password, hash string) (match, outdated bool, err error) {
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return false, false, err
+	}
+	defer leave()
+	if hash == "" {
+		_, _, err = argon2id.CheckHash(password, h.dummy)
+		return false, false, err
+	}
+	match, params, err := argon2id.CheckHash(password, hash)
+	if errors.Is(err, argon2id.ErrInvalidHash) || errors.Is(err, argon2id.ErrIncompatibleVariant) || errors.Is(err, argon2id.ErrIncompatibleVersion) {
+		// A hash nobody can match (set by hand, say) is a wrong password, at the same price.
+		_, _, err = argon2id.CheckHash(password, h.dummy)
+		return false, false, err
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("check a password: %w", err)
+	}
+	return match, match && *params != h.params, nil
+}
+
+// Waiting returns how many hashes run or wait.
+func (h *Hasher) Waiting() int { return len(h.queue) }

@@ -1,0 +1,237 @@
+package auth
+
+import (
+	"fmt"
+	"net/mail"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Limits of names, in code points unless said otherwise.
+const (
+	MinUsername = 2
+	MaxUsername = 64
+	MaxName     = 100
+	// MaxEmail is in octets: RFC 5321, section 4.5.3.1.3, less the angle brackets.
+	MaxEmail = 254
+	// maxRawInput in octets: nothing longer is even normalised.
+	maxRawInput = 4096
+)
+
+// AppName is refused as a password and reserved as a user name.
+const AppName = "gatehouse"
+
+// CanonicalUsername returns the form of a user name under which it is stored, looked up,
+// cached and throttled: PRECIS UsernameCaseMapped (RFC 8265, section 3.3), so that
+// "Alice", "alice" and full-width "Ａｌｉｃｅ" are one name. The error is a sentence for people.
+func CanonicalUsername(raw string) (string, error) {
+	raw = strings.TrimSpace(raw)
+	if raw == "" {
+		return "", sentence("Enter a user name.")
+	}
+	if len(raw) > maxRawInput || utf8.RuneCountInString(raw) > MaxUsername {
+		return "", sentence(fmt.Sprintf("At most %d characters.", MaxUsername))
+	}
+	if !utf8.ValidString(raw) {
+		return "", sentence("Some characters are damaged; type the name again.")
+	}
+	name, err := precis.UsernameCaseMapped.String(raw)
+	if err != nil {
+		return "", sentence("Use letters, digits, dots, hyphens and underscores.")
+	}
+	for _, r := range name {
+		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r) {
+			return "", sentence("Use letters, digits, dots, hyphens and underscores.")
+		}
+	}
+	if first, _ := utf8.DecodeRuneInString(name); !unicode.IsLetter(first) && !unicode.IsDigit(first) {
+		return "", sentence("Begin with a letter or a digit.")
+	}
+	// Mapping may lengthen a name (a ligature becomes letters): what counts is what is stored.
+	if n := utf8.RuneCountInString(name); n > MaxUsername {
+		return "", sentence(fmt.Sprintf("At most %d characters.", MaxUsername))
+	}
+	return name, nil
+}
+
+// NewUsername is CanonicalUsername with the rules for names that somebody chooses for
+// themselves: not too short, not reserved, not of mixed scripts.
+func NewUsername(raw string) (string, error) {
+	name, err := CanonicalUsername(raw)
+	if err != nil {
+		return "", err
+	}
+	if n := utf8.RuneCountInString(name); n < MinUsername {
+		return "", sentence(fmt.Sprintf("At least %d characters: this has %d.", MinUsername, n))
+	}
+	if reserved[strings.Map(withoutSeparators, latinLookalike(name))] {
+		return "", sentence("This name is reserved; choose another one.")
+	}
+	if mixesScripts(name) {
+		return "", sentence("Letters of different alphabets can't be mixed in one name.")
+	}
+	return name, nil
+}
+
+func withoutSeparators(r rune) rune {
+	if strings.ContainsRune("._-", r) {
+		return -1
+	}
+	return r
+}
+
+// reserved names are those that people take for the operator or for a machine
+// (RFC 2142 and common practice), compared without separators.
+var reserved = setOf(`abuse admin administrator admins anonymous api auth billing contact everyone
+	gatehouse guest help helpdesk hostmaster info login logout mail me moderator nobody noreply
+	null official operator owner password postmaster register root security staff support sysadmin
+	sysop system team undefined user username users webmaster www`)
+
+func setOf(words string) map[string]bool {
+	set := make(map[string]bool)
+	for _, w := range strings.Fields(words) {
+		set[w] = true
+	}
+	return set
+}
+
+// scripts that are written together in one language: the "highly restrictive" level of
+// Unicode Technical Standard 39, section 5.2.
+var allowedTogether = []map[string]bool{
+	setOf("Latin Han Hiragana Katakana"),
+	setOf("Latin Han Bopomofo"),
+	setOf("Latin Han Hangul"),
+}
+
+// mixesScripts reports whether a name has letters of scripts that no one writes together,
+// the usual way to imitate somebody else's name.
+func mixesScripts(name string) bool {
+	found := make(map[string]bool)
+	for _, r := range name {
+		if unicode.In(r, unicode.Common, unicode.Inherited) {
+			continue
+		}
+		found[scriptOf(r)] = true
+	}
+	if len(found) <= 1 {
+		return false
+	}
+	for _, together := range allowedTogether {
+		if subset(found, together) {
+			return false
+		}
+	}
+	return true
+}
+
+func scriptOf(r rune) string {
+	for name, table := range unicode.Scripts {
+		if unicode.Is(table, r) {
+			return name
+		}
+	}
+	return "Unknown"
+}
+
+func subset(a, b map[string]bool) bool {
+	for k := range a {
+		if !b[k] {
+			return false
+		}
+	}
+	return true
+}
+
+// latinLookalike replaces letters and digits that look like a small Latin letter, so that
+// a reserved name is not free in Cyrillic or with zeros.
+func latinLookalike(name string) string {
+	return strings.Map(func(r rune) rune {
+		if l, ok := lookalikes[r]; ok {
+			return l
+		}
+		return r
+	}, name)
+}
+
+var lookalikes = pairs("аaеeоoрpсcуyхxіiјjѕsԁdһhӏlвbнhкkмmтtгrпnиu" + "αaοoρpνvιiκkτtυuηn" + "0o1l3e4a5s7t")
+
+func pairs(s string) map[rune]rune {
+	m := make(map[rune]rune)
+	rs := []rune(s)
+	for i := 0; i+1 < len(rs); i += 2 {
+		m[rs[i]] = rs[i+1]
+	}
+	return m
+}
+
+// CanonicalEmail returns an address as it is stored and looked up: NFC, lower case, the
+// domain in ASCII (RFC 5890). Empty stays empty. The error is a sentence for people.
+func CanonicalEmail(raw string) (string, error) {
+	raw = strings.TrimSpace(raw)
+	if raw == "" {
+		return "", nil
+	}
+	bad := sentence("Enter an address such as name@example.org.")
+	if len(raw) > MaxEmail || !cleanText(raw) || strings.ContainsAny(raw, " \t<>\"(),;:\\[]") {
+		return "", bad
+	}
+	parsed, err := mail.ParseAddress(raw)
+	if err != nil || parsed.Address != raw {
+		return "", bad
+	}
+	at := strings.LastIndexByte(raw, '@')
+	domain, err := idna.Lookup.ToASCII(raw[at+1:])
+	if err != nil || !strings.Contains(domain, ".") {
+		return "", bad
+	}
+	// The local part is case sensitive by RFC 5321 and nowhere in practice; two accounts
+	// that differ in case only would be a trap.
+	email := strings.ToLower(norm.NFC.String(raw[:at])) + "@" + domain
+	if len(email) > MaxEmail {
+		return "", bad
+	}
+	return email, nil
+}
+
+// CanonicalName returns a person's name: NFC, trimmed, one line, no control or bidirectional
+// override characters. Empty stays empty. The error is a sentence for people.
+func CanonicalName(raw string) (string, error) {
+	if len(raw) > maxRawInput {
+		return "", sentence(fmt.Sprintf("At most %d characters.", MaxName))
+	}
+	if !cleanText(raw) {
+		return "", sentence("Some characters can't be used in a name; type it again.")
+	}
+	name := strings.Join(strings.Fields(norm.NFC.String(raw)), " ")
+	if utf8.RuneCountInString(name) > MaxName {
+		return "", sentence(fmt.Sprintf("At most %d characters.", MaxName))
+	}
+	return name, nil
+}
+
+// cleanText reports whether s is valid UTF-8 without control characters and without
+// those format characters that reorder or hide text around them (Unicode TR 36, 2.3).
+func cleanText(s string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		switch {
+		case unicode.IsControl(r) && r != '\t',
+			r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069, r == 0x200E, r == 0x200F, r == 0x061C,
+			r == 0xFEFF, r == 0x2028, r == 0x2029, r >= 0xE0000 && r <= 0xE007F, unicode.Is(unicode.Co, r):
+			return false
+		}
+	}
+	return true
+}
+
+// sentence is an error whose text is meant for the person at the form.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }

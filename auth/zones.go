@@ -1,0 +1,38 @@
+package auth
+
+import (
+	_ "embed"
+	"strings"
+	"sync"
+	"time"
+	_ "time/tzdata" // a bare machine has no zone database
+)
+
+// zoneNames are the canonical zones of the IANA database that people live in.
+//
+//go:embed zones.txt
+var zoneNames string
+
+// Zones returns the names of the time zones that a person can choose, sorted.
+var Zones = sync.OnceValue(func() []string { return strings.Fields(zoneNames) })
+
+// Location returns the zone of an IANA name, or false. Aliases such as "Asia/Calcutta",
+// which browsers still report, are accepted; "Local", which is the server's, is not.
+func Location(name string) (*time.Location, bool) {
+	if l, ok := locations.Load(name); ok {
+		return l.(*time.Location), true
+	}
+	if name == "" || name == "Local" || len(name) > 64 {
+		return nil, false
+	}
+	l, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, false
+	}
+	// At most as many entries as there are zones: unknown names never get here.
+	locations.Store(name, l)
+	return l, true
+}
+
+// locations keeps parsed zones: parsing one reads its whole history.
+var locations sync.Map
