@@ -101,8 +101,15 @@ func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visi
 	return user, nil
 }
 
-// canonicalLogin returns the key under which a login name is looked up and throttled. What
-// is no name at all gets one all the same: it costs a stranger what a wrong name costs.
+// NewBrowser returns the cookie value that makes the browser known for the name somebody
+// has just signed in with.
+func (a *Accounts) NewBrowser(login string) string {
+	name, _ := canonicalLogin(login)
+	return a.Keys.NewBrowser(name)
+}
+
+// canonicalLogin returns the form of a login name that is looked up and throttled, or ""
+// for what can be nobody's name.
 func canonicalLogin(login string) (name string, byEmail bool) {
 	if strings.Contains(login, "@") {
 		email, err := CanonicalEmail(login)
@@ -122,6 +129,10 @@ func canonicalLogin(login string) (name string, byEmail bool) {
 // that a success resets.
 func (a *Accounts) signInAttempts(name string, v Visitor) (attempts []Attempt, own string) {
 	address := Attempt{Key: "address:" + v.network(), Limit: addressLimit}
+	if name == "" {
+		// All impossible names together are no account that could be guessed at.
+		return []Attempt{address}, address.Key
+	}
 	if b, ok := a.Keys.Known(v.BrowserCookie, name); ok {
 		own = "browser:" + b.id
 		return []Attempt{{Key: own, Limit: browserLimit}, address}, own

@@ -56,6 +56,8 @@ type Clock struct {
 	Offset   string // "UTC+01:00"
 	// Angles of the hands in degrees, clockwise from twelve, for an SVG transform.
 	HourAngle, MinuteAngle, SecondAngle float64
+	// DayAngle is how far the day has turned: 0 at midnight, 180 at noon. The sun follows it.
+	DayAngle float64
 	// Hour is 0 to 23: the sky is drawn from it, by a class "hour-14".
 	Hour int
 }
@@ -68,6 +70,7 @@ type accountPage struct {
 	Zones     []ZoneGroup
 	MinLength int
 	Sessions  []SessionRow
+	Now       time.Time // what "3 hours ago" is counted from, for the script
 }
 
 // ZoneGroup is a continent with its time zones, for the select.

@@ -49,4 +49,5 @@ type ErrorPage struct {
 	// RetryAfter in seconds; 0 when trying again later makes no difference. With it, the page
 	// says when, and (for GET) Page.Refresh is set.
 	RetryAfter int
+	RetryIn    string // RetryAfter in words ("2 minutes"); empty shows the seconds
 }

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/kv"
+	"gatehouse/web"
+)
+
+// Settings are environment variables, each also a flag: LISTEN_ADDR is --listen-addr.
+// Secrets among them are never printed.
+type Settings struct {
+	ListenAddr       string        `default:"localhost:8080" placeholder:"ADDR" help:"Address to listen on, host:port."`
+	BaseURL          string        `default:"http://localhost:8080" placeholder:"URL" help:"What people type. With https, cookies are Secure and __Host-."`
+	DatabaseURL      string        `placeholder:"URL" help:"postgres://… or sqlite:PATH. Empty: SQLite in DATA_DIR."`
+	RedisURL         string        `placeholder:"URL" help:"Sessions and throttles: redis://, rediss:// or unix://. Empty: Redis inside this process; its sessions end with it."`
+	CacheURL         string        `placeholder:"URL" help:"User cache; may be flushed at any moment. Empty: the next database of REDIS_URL."`
+	SecretKey        string        `placeholder:"BASE64" help:"At least 32 random bytes in base64; several, separated by commas, to rotate. Made once in DATA_DIR if both stores are embedded."`
+	DataDir          string        `default:"./data" placeholder:"DIR" help:"Where the embedded stores keep their files."`
+	CookieDomain     string        `placeholder:"DOMAIN" help:"Share the session with the subdomains of DOMAIN."`
+	TrustedProxies   []string      `placeholder:"CIDR" help:"Networks whose X-Forwarded-For is believed, separated by commas."`
+	SessionLifetime  time.Duration `default:"24h" help:"A session ends so long after the sign-in."`
+	SessionIdle      time.Duration `default:"2h" help:"A session ends so long after its last request."`
+	RememberLifetime time.Duration `default:"720h" help:"SESSION_LIFETIME with \"keep me signed in\"."`
+	RememberIdle     time.Duration `default:"336h" help:"SESSION_IDLE with \"keep me signed in\"."`
+	UserCacheTTL     time.Duration `name:"user-cache-ttl" default:"1h" help:"How long a user stays in the cache at most."`
+	PasswordMin      int           `name:"password-min-length" default:"8" help:"Shortest new password, in characters."`
+	Registration     string        `default:"open" enum:"open,closed" help:"Whether people can register themselves: open or closed."`
+	LogFormat        string        `default:"auto" enum:"auto,text,json" help:"text or json. auto: text on a terminal, else json."`
+	LogLevel         slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+}
+
+// notYet are settings of parts that this version does not have. Accepting them
+// silently would promise what is not there.
+var notYet = map[string]string{
+	"SMTP_URL":             "sending mail",
+	"MAIL_FROM":            "sending mail",
+	"METRICS_ADDR":         "metrics",
+	"TOKEN_LIFETIME":       "API tokens",
+	"CREDENTIAL_CACHE_TTL": "HTTP Basic",
+}
+
+func refuseNotYet(env map[string]string) error {
+	for name, part := range notYet {
+		if env[name] != "" {
+			return fmt.Errorf("%s is set, but this version does not have %s yet: unset it", name, part)
+		}
+	}
+	return nil
+}
+
+// Config is the settings, checked and parsed.
+type Config struct {
+	Settings
+	base    *url.URL
+	proxies []netip.Prefix
+	cookies web.Cookies
+}
+
+// check returns the first setting that cannot be used, in one line that names it.
+func (s Settings) check() (Config, error) {
+	c := Config{Settings: s}
+	var err error
+	if c.base, err = parseBaseURL(s.BaseURL); err != nil {
+		return Config{}, err
+	}
+	if c.proxies, err = parseProxies(s.TrustedProxies); err != nil {
+		return Config{}, err
+	}
+	if err := errors.Join(s.checkAddr(), s.checkNumbers(), s.checkCookieDomain(c.base)); err != nil {
+		return Config{}, firstLine(err)
+	}
+	c.cookies = web.Cookies{Secure: c.base.Scheme == "https", Domain: s.CookieDomain}
+	return c, nil
+}
+
+// firstLine keeps one fault: the next start tells the next one.
+func firstLine(err error) error {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return errors.New(line)
+}
+
+func (s Settings) checkAddr() error {
+	if _, _, err := net.SplitHostPort(s.ListenAddr); err != nil {
+		return fmt.Errorf("LISTEN_ADDR %q is not host:port", s.ListenAddr)
+	}
+	return nil
+}
+
+func parseBaseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+		return nil, fmt.Errorf("BASE_URL %q is not an address such as https://login.example.org", raw)
+	}
+	return u, nil
+}
+
+func parseProxies(cidrs []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, c := range cidrs {
+		c = strings.TrimSpace(c)
+		if c == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(c)
+		if a, addrErr := netip.ParseAddr(c); err != nil && addrErr == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("TRUSTED_PROXIES: %q is not a network such as 10.0.0.0/8", c)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+func (s Settings) checkNumbers() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"SESSION_LIFETIME", s.SessionLifetime}, {"SESSION_IDLE", s.SessionIdle},
+		{"REMEMBER_LIFETIME", s.RememberLifetime}, {"REMEMBER_IDLE", s.RememberIdle}, {"USER_CACHE_TTL", s.UserCacheTTL},
+	} {
+		if d.value < time.Second {
+			return fmt.Errorf("%s is %s; it must be at least 1s", d.name, d.value)
+		}
+	}
+	// NIST SP 800-63B wants eight at the least; more than 64 would refuse what it must accept.
+	if s.PasswordMin < 8 || s.PasswordMin > 64 {
+		return fmt.Errorf("PASSWORD_MIN_LENGTH is %d; it must be 8 to 64", s.PasswordMin)
+	}
+	return nil
+}
+
+func (s Settings) checkCookieDomain(base *url.URL) error {
+	if s.CookieDomain == "" {
+		return nil
+	}
+	host := base.Hostname()
+	if host != s.CookieDomain && !strings.HasSuffix(host, "."+s.CookieDomain) {
+		return fmt.Errorf("COOKIE_DOMAIN %q is not the domain of BASE_URL's host %q, so browsers would refuse the cookie", s.CookieDomain, host)
+	}
+	return nil
+}
+
+// embeddedSQL reports whether users live in SQLite.
+func (c Config) embeddedSQL() bool {
+	return c.DatabaseURL == "" || strings.HasPrefix(c.DatabaseURL, "sqlite:")
+}
+
+func (c Config) databaseURL() string {
+	if c.DatabaseURL != "" {
+		return c.DatabaseURL
+	}
+	return "sqlite:" + filepath.Join(c.DataDir, "gatehouse.db")
+}
+
+// cacheURL returns where the user cache is; never the sessions' own database.
+func (c Config) cacheURL(redisURL string) (string, error) {
+	if c.CacheURL == "" {
+		next, err := kv.NextDatabase(redisURL)
+		if err != nil {
+			return "", fmt.Errorf("REDIS_URL: %w", err)
+		}
+		return next, nil
+	}
+	if kv.Same(redisURL, c.CacheURL) {
+		return "", errors.New("CACHE_URL is the same database as REDIS_URL: flushing the cache would sign everybody out; give it a database of its own")
+	}
+	return c.CacheURL, nil
+}
+
+// makeDataDir makes DATA_DIR, for its owner alone.
+func (c Config) makeDataDir() error {
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make DATA_DIR: %w", err)
+	}
+	return nil
+}
+
+// keys returns the secrets: SECRET_KEY, or the file that the first start made when
+// everything is embedded.
+func (c Config) keys() (auth.Keys, error) {
+	if c.SecretKey != "" {
+		keys, err := auth.ParseKeys(c.SecretKey)
+		if err != nil {
+			return auth.Keys{}, fmt.Errorf("SECRET_KEY: %w; make one with: openssl rand -base64 32", err)
+		}
+		return keys, nil
+	}
+	if !c.embeddedSQL() || c.RedisURL != "" {
+		return auth.Keys{}, errors.New("SECRET_KEY is needed with a server of its own for users or sessions; make one with: openssl rand -base64 32")
+	}
+	secret, err := c.secretFile()
+	if err != nil {
+		return auth.Keys{}, err
+	}
+	return auth.ParseKeys(secret)
+}
+
+func (c Config) secretFile() (string, error) {
+	if err := c.makeDataDir(); err != nil {
+		return "", err
+	}
+	path := filepath.Join(c.DataDir, "secret.key")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		b, err := os.ReadFile(path)
+		return strings.TrimSpace(string(b)), err
+	}
+	if err != nil {
+		return "", fmt.Errorf("make the secret key: %w", err)
+	}
+	secret := auth.NewSecret()
+	_, err = f.WriteString(secret + "\n")
+	return secret, errors.Join(err, f.Close())
+}
+
+func (c Config) lifetimes() web.Lifetimes {
+	return web.Lifetimes{Session: c.SessionLifetime, Idle: c.SessionIdle, Remember: c.RememberLifetime, RememberIdle: c.RememberIdle}
+}

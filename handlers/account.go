@@ -1,0 +1,235 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mileusna/useragent"
+
+	"gatehouse/auth"
+	"gatehouse/web"
+)
+
+func (h *Handlers) showAccount(r *web.Request) (web.Response, error) {
+	page, err := h.accountPage(r)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.Notice = notices[r.Query("notice")]
+	return web.Show(http.StatusOK, "account", page), nil
+}
+
+func (h *Handlers) accountPage(r *web.Request) (accountPage, error) {
+	sessions, err := h.Sessions.List(r.Context(), r.User().ID)
+	if err != nil {
+		return accountPage{}, err
+	}
+	u := r.User()
+	return accountPage{
+		Page:      r.Page("Account"),
+		Profile:   web.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone}},
+		Zones:     zoneGroups(u.TimeZone),
+		MinLength: h.Accounts.Policy.MinLength,
+		Now:       r.Now(),
+		Sessions:  sessionRows(sessions, u, r.Session().ID, r.Now()),
+	}, nil
+}
+
+func (h *Handlers) changeProfile(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	_, err = h.Accounts.SetProfile(r.Context(), r.User().ID, auth.Profile{
+		Name: form.Get("name"), Email: form.Get("email"), TimeZone: form.Get("time_zone"),
+	})
+	var wrong auth.Invalid
+	if errors.As(err, &wrong) {
+		return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *accountPage) {
+			page.Profile = web.Form{
+				Values: values(form, "name", "email", "time_zone"),
+				Errors: wrong,
+				First:  firstWrong(wrong, "name", "email", "time_zone"),
+			}
+			page.Zones = zoneGroups(form.Get("time_zone"))
+		})
+	}
+	if err != nil {
+		return web.Response{}, err
+	}
+	return web.SeeOther("/account?notice=profile"), nil
+}
+
+func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	user, err := h.Accounts.ChangePassword(r.Context(), r.User().ID, form.Get("current_password"), form.Get("new_password"), r.Visitor())
+	var (
+		wrong     auth.Invalid
+		throttled auth.Throttled
+	)
+	switch {
+	case errors.As(err, &wrong):
+		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Errors: wrong, First: firstWrong(wrong, "current_password", "new_password")})
+	case errors.As(err, &throttled):
+		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, web.Form{Message: tooManyTries(throttled)})
+		return resp.After(throttled.RetryAfter), err
+	case errors.Is(err, auth.ErrStale):
+		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password."})
+	case err != nil:
+		return web.Response{}, err
+	}
+	return h.carryOn(r, user, "/account?notice=password#password")
+}
+
+func (h *Handlers) passwordAgain(r *web.Request, status int, form web.Form) (web.Response, error) {
+	return h.accountAgain(r, status, func(page *accountPage) { page.Password = form })
+}
+
+// carryOn gives this browser's session the user's new epoch. When somebody ended the session
+// while the change was made, it stays ended: the change holds, and the person signs in again.
+func (h *Handlers) carryOn(r *web.Request, user auth.User, location string) (web.Response, error) {
+	err := r.RenewSession(user)
+	if errors.Is(err, auth.ErrSessionEnded) {
+		return web.SeeOther("/login"), r.SignOut()
+	}
+	if err != nil {
+		return web.Response{}, err
+	}
+	return web.SeeOther(location), nil
+}
+
+// accountAgain shows the page with a form as it was left.
+func (h *Handlers) accountAgain(r *web.Request, status int, change func(*accountPage)) (web.Response, error) {
+	page, err := h.accountPage(r)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.Title = "Error: Account"
+	change(&page)
+	return web.Show(status, "account", page), nil
+}
+
+func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	err = h.Sessions.End(r.Context(), r.User().ID, form.Get("session"))
+	// One that is gone already is what was wanted; one of somebody else looks the same.
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		return web.Response{}, err
+	}
+	r.Log().InfoContext(r.Context(), "session ended", "event", true, "user_id", r.User().ID)
+	if form.Get("session") == r.Session().ID {
+		return web.SeeOther("/login?notice=signed-out"), r.SignOut()
+	}
+	return web.SeeOther("/account?notice=session-ended#sessions"), nil
+}
+
+func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
+	sessions, err := h.Sessions.List(r.Context(), r.User().ID)
+	if err != nil {
+		return web.Response{}, err
+	}
+	rows := sessionRows(sessions, r.User(), r.Session().ID, r.Now())
+	others := slices.DeleteFunc(rows, func(row SessionRow) bool { return row.Current })
+	return web.Show(http.StatusOK, "end_others", endOthersPage{Page: r.Page("End other sessions"), Others: len(others)}), nil
+}
+
+func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
+	user, err := h.Accounts.SignOutEverywhere(r.Context(), r.User().ID)
+	if err != nil {
+		return web.Response{}, err
+	}
+	return h.carryOn(r, user, "/account?notice=others-ended#sessions")
+}
+
+// sessionRows returns what the person's list shows: sessions that still count.
+func sessionRows(sessions []auth.Session, u *auth.User, current string, now time.Time) []SessionRow {
+	var rows []SessionRow
+	for _, s := range sessions {
+		if !u.Accepts(s.Epoch) {
+			continue // dead already, whatever Redis still holds
+		}
+		row := SessionRow{
+			ID:      s.ID,
+			Device:  device(s.UserAgent),
+			Address: s.Address,
+			Seen:    ago(now.Sub(s.LastSeen)),
+			SeenAt:  s.LastSeen,
+			Current: s.ID == current,
+			Keep:    s.Remember,
+		}
+		if row.Current {
+			row.Seen, row.SeenAt = "now", now
+		}
+		rows = append(rows, row)
+	}
+	slices.SortStableFunc(rows, func(a, b SessionRow) int {
+		switch {
+		case a.Current:
+			return -1
+		case b.Current:
+			return 1
+		}
+		return 0
+	})
+	return rows
+}
+
+// device returns a browser in words: "Firefox on Linux".
+func device(agent string) string {
+	ua := useragent.Parse(agent)
+	switch {
+	case ua.Name == "" || agent == "":
+		return "Unknown device"
+	case ua.OS == "":
+		return ua.Name
+	}
+	return ua.Name + " on " + ua.OS
+}
+
+// ago returns how long something is past, in words.
+func ago(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return count(int(d/time.Minute), "minute") + " ago"
+	case d < 24*time.Hour:
+		return count(int(d/time.Hour), "hour") + " ago"
+	}
+	return count(int(d/(24*time.Hour)), "day") + " ago"
+}
+
+// zoneGroups returns the time zones by continent, with the given one selected; it is added if
+// the list has it under another name.
+func zoneGroups(selected string) []ZoneGroup {
+	names := auth.Zones()
+	if _, ok := auth.Location(selected); ok && !slices.Contains(names, selected) {
+		names = append(slices.Clone(names), selected)
+		slices.Sort(names)
+	}
+	groups := map[string][]Zone{}
+	for _, name := range names {
+		continent, rest, found := strings.Cut(name, "/")
+		if !found {
+			continent, rest = "Universal", name
+		}
+		groups[continent] = append(groups[continent], Zone{
+			ID: name, City: strings.ReplaceAll(rest, "_", " "), Selected: name == selected,
+		})
+	}
+	var list []ZoneGroup
+	for continent, zones := range groups {
+		list = append(list, ZoneGroup{Name: continent, Zones: zones})
+	}
+	slices.SortFunc(list, func(a, b ZoneGroup) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}

@@ -1,0 +1,54 @@
+package handlers
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+
+	"gatehouse/auth"
+)
+
+// entered are values of a form, for showing it again.
+type entered map[string]string
+
+// values returns the named fields. A password is never among them.
+func values(form url.Values, fields ...string) entered {
+	v := entered{}
+	for _, f := range fields {
+		v[f] = strings.ToValidUTF8(form.Get(f), "\uFFFD")
+	}
+	return v
+}
+
+func (e entered) with(field, value string) entered {
+	e[field] = value
+	return e
+}
+
+// firstWrong returns the first of the fields, in the order of the page, that has an error.
+func firstWrong(wrong auth.Invalid, fields ...string) string {
+	for _, f := range fields {
+		if wrong[f] != "" {
+			return f
+		}
+	}
+	return ""
+}
+
+// count returns "1 minute", "2 minutes".
+func count(n int, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return strconv.Itoa(n) + " " + unit + "s"
+}
+
+// notices are the sentences that a redirect can ask the next page to say. The address holds a
+// word and not the sentence, so that nobody else can put words into our mouth.
+var notices = map[string]string{
+	"signed-out":    "You are signed out.",
+	"profile":       "Your details are saved.",
+	"password":      "Your password is changed, and every other session is ended.",
+	"session-ended": "That session is ended.",
+	"others-ended":  "All other sessions are ended.",
+}

@@ -1,0 +1,118 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/web"
+)
+
+// home is where people go who wanted no page in particular.
+const home = "/dashboard"
+
+func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
+	next := web.LocalPath(r.Query("next"), "")
+	if r.User() != nil {
+		return web.SeeOther(orHome(next)), nil
+	}
+	page := h.loginPage(r, url.Values{"next": {next}})
+	page.Notice = notices[r.Query("notice")]
+	return web.Show(http.StatusOK, "login", page), nil
+}
+
+func (h *Handlers) login(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	if missing := missingCredentials(form); len(missing) > 0 {
+		return h.loginAgain(r, form, http.StatusUnprocessableEntity, missing, ""), nil
+	}
+	user, err := h.Accounts.SignIn(r.Context(), form.Get("username"), form.Get("password"), r.Visitor())
+	var throttled auth.Throttled
+	switch {
+	case errors.As(err, &throttled):
+		return h.loginAgain(r, form, http.StatusTooManyRequests, nil, tooManyTries(throttled)).After(throttled.RetryAfter), nil
+	case errors.Is(err, auth.ErrWrongCredentials):
+		return h.loginAgain(r, form, http.StatusUnauthorized, nil, "Wrong user name or password. Check both, and that Caps Lock is off."), nil
+	case err != nil:
+		return web.Response{}, err
+	}
+	if err := r.SignIn(user, form.Get("username"), form.Get("remember") != ""); err != nil {
+		return web.Response{}, err
+	}
+	return web.SeeOther(orHome(web.LocalPath(form.Get("next"), ""))), nil
+}
+
+func missingCredentials(form url.Values) auth.Invalid {
+	missing := auth.Invalid{}
+	if form.Get("username") == "" {
+		missing["username"] = "Enter your user name."
+	}
+	if form.Get("password") == "" {
+		missing["password"] = "Enter your password."
+	}
+	return missing
+}
+
+func (h *Handlers) loginPage(r *web.Request, form url.Values) loginPage {
+	next := web.LocalPath(form.Get("next"), "")
+	return loginPage{
+		Page: r.Page("Sign in"),
+		Form: web.Form{
+			Values: values(form, "username", "remember").with("next", next),
+			First:  "username",
+		},
+		RegistrationOpen: h.Accounts.Open,
+	}
+}
+
+// loginAgain shows the form as it was left. It says nothing about which of the two was wrong.
+func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong auth.Invalid, message string) web.Response {
+	page := h.loginPage(r, form)
+	page.Title = "Error: Sign in"
+	page.Form.Errors, page.Form.Message = wrong, message
+	page.Form.First = firstWrong(wrong, "username", "password")
+	if len(wrong) == 0 {
+		page.Form.First = "password"
+	}
+	return web.Show(status, "login", page)
+}
+
+func tooManyTries(t auth.Throttled) string {
+	return "Too many tries. Wait " + inWords(t.RetryAfter) + ", then try again."
+}
+
+func (h *Handlers) logout(r *web.Request) (web.Response, error) {
+	user := r.User()
+	if err := r.SignOut(); err != nil {
+		return web.Response{}, err
+	}
+	if user != nil {
+		r.Log().InfoContext(r.Context(), "signed out", "event", true, "username", user.Username, "user_id", user.ID)
+	}
+	return web.SeeOther("/login?notice=signed-out"), nil
+}
+
+func orHome(next string) string {
+	if next == "" {
+		return home
+	}
+	return next
+}
+
+// inWords returns a wait as people say it, rounded up.
+func inWords(d time.Duration) string {
+	n := int((d + time.Second - 1) / time.Second)
+	unit := "second"
+	if n > 90 {
+		n, unit = (n+59)/60, "minute"
+	}
+	if n > 90 {
+		n, unit = (n+59)/60, "hour"
+	}
+	return count(n, unit)
+}

@@ -1,0 +1,93 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"gatehouse/auth"
+	"gatehouse/web"
+)
+
+func (h *Handlers) showRegister(r *web.Request) (web.Response, error) {
+	if r.User() != nil {
+		return web.SeeOther(home), nil
+	}
+	if !h.Accounts.Open {
+		return registrationClosed(r), nil
+	}
+	return web.Show(http.StatusOK, "register", h.registerPage(r, nil)), nil
+}
+
+func (h *Handlers) register(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	user, err := h.Accounts.Register(r.Context(), auth.Registration{
+		Username: form.Get("username"),
+		Password: form.Get("password"),
+		Email:    form.Get("email"),
+		Name:     form.Get("name"),
+		TimeZone: form.Get("time_zone"),
+	}, r.Visitor())
+	var (
+		wrong     auth.Invalid
+		throttled auth.Throttled
+	)
+	switch {
+	case errors.Is(err, auth.ErrRegistrationClosed):
+		return registrationClosed(r), nil
+	case errors.As(err, &wrong):
+		return h.registerAgain(r, form, http.StatusUnprocessableEntity, wrong, ""), nil
+	case errors.As(err, &throttled):
+		return h.registerAgain(r, form, http.StatusTooManyRequests, nil, tooManyTries(throttled)).After(throttled.RetryAfter), nil
+	case err != nil:
+		return web.Response{}, err
+	}
+	if err := r.SignIn(user, user.Username, false); err != nil {
+		return web.Response{}, err
+	}
+	return web.SeeOther(orHome(web.LocalPath(form.Get("next"), ""))), nil
+}
+
+func (h *Handlers) registerPage(r *web.Request, form url.Values) registerPage {
+	next := form.Get("next")
+	if form == nil {
+		next = r.Query("next")
+	}
+	return registerPage{
+		Page: r.Page("Create account"),
+		Form: web.Form{
+			Values: values(form, "username", "email", "name", "time_zone").with("next", web.LocalPath(next, "")),
+			First:  "username",
+		},
+		MinLength: h.Accounts.Policy.MinLength,
+	}
+}
+
+func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wrong auth.Invalid, message string) web.Response {
+	page := h.registerPage(r, form)
+	page.Title = "Error: Create account"
+	page.Form.Errors, page.Form.Message = wrong, message
+	page.Form.First = firstWrong(wrong, "username", "password", "email", "name")
+	return web.Show(status, "register", page)
+}
+
+func registrationClosed(r *web.Request) web.Response {
+	return web.Show(http.StatusForbidden, "registration_closed", registrationClosedPage{Page: r.Page("Registration is closed")})
+}
+
+// passwordStrength answers the live meter with the very rule that the form is held to. The
+// password goes where it would go a moment later, and nothing keeps it.
+func (h *Handlers) passwordStrength(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	about := []string{form.Get("username"), form.Get("name"), form.Get("email")}
+	if u := r.User(); u != nil {
+		about = append(about, u.Username, u.Name, u.Email)
+	}
+	return web.JSON(http.StatusOK, h.Accounts.Policy.Strength(form.Get("password"), about...)), nil
+}

@@ -1,0 +1,55 @@
+package e2e
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestTheMainJob is what the program is for: register, see the time, sign out, sign in again.
+func TestTheMainJob(t *testing.T) {
+	s := newSite(t)
+	c := newClient(t, s.serve().URL())
+
+	c.want(c.get("/"), http.StatusOK)
+	c.wantSeeOther(c.get("/dashboard"), "/login?next=%2Fdashboard")
+	c.register("alice")
+	page := c.get("/dashboard")
+	c.want(page, http.StatusOK)
+	if !regexp.MustCompile(`<time id="now" datetime="\d{4}-\d\d-\d\dT`).MatchString(page.body) {
+		t.Errorf("the dashboard shows no time:\n%s", page.body)
+	}
+	c.wantSeeOther(c.get("/"), "/dashboard")
+	c.wantSeeOther(c.post("/logout"), "/login?notice=signed-out")
+	if c.signedIn() {
+		t.Error("still signed in after the sign-out")
+	}
+	c.signIn("alice")
+	if !c.signedIn() {
+		t.Error("not signed in after the sign-in")
+	}
+}
+
+// TestCostBudget holds a warm signed-in page to its price: no SQL, at most two Redis round
+// trips (session and cached user), and no cookie.
+func TestCostBudget(t *testing.T) {
+	s := newSite(t)
+	c := newClient(t, s.serve().URL())
+	c.register("alice")
+	c.want(c.get("/dashboard"), http.StatusOK) // fills the user cache
+
+	page := c.get("/dashboard")
+
+	timing := page.Header.Get("Server-Timing")
+	m := regexp.MustCompile(`^redis;desc="(\d)".*, sql;desc="(\d)"`).FindStringSubmatch(timing)
+	if m == nil || m[1] > "2" || m[1] < "1" || m[2] != "0" {
+		t.Errorf("Server-Timing is %q, want at most 2 Redis round trips and no SQL", timing)
+	}
+	if got := page.Header.Values("Set-Cookie"); len(got) > 0 {
+		t.Errorf("the page sets %q", got)
+	}
+	if !strings.Contains(page.body, `id="authorized-by">Redis<`) {
+		t.Errorf("the page does not say that Redis vouched:\n%s", page.body)
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	"gatehouse/handlers"
+	"gatehouse/kv"
+	"gatehouse/web"
+)
+
+type serveCmd struct {
+	Migrate bool `help:"Bring the database's schema up to date first."`
+}
+
+// drainTime is how long requests in flight get after SIGTERM.
+const drainTime = 9 * time.Second
+
+// Run serves until the context ends, then lets the requests in flight finish.
+func (cmd serveCmd) Run(c *command) error {
+	log := newLogger(c.config.Settings, c.io.err)
+	s, err := openForServer(c.ctx, c.config, cmd.Migrate, log)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	server := newServer(c.config, s, log)
+	routes := (&handlers.Handlers{Accounts: s.accounts, Sessions: s.sessions, Ready: s.ready}).Routes()
+	if err := server.Start(routes); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.config.ListenAddr)
+	if err != nil {
+		return fmt.Errorf("LISTEN_ADDR: %w; is another program using the port? Choose another one, such as LISTEN_ADDR=localhost:8081", err)
+	}
+	greet(c, listener.Addr())
+	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.config.BaseURL, "database", s.database.Name(), "version", programVersion())
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(c.ctx))
+	defer stopWatching()
+	go watch(watching, s, log)
+	return serve(c.ctx, server.HTTPServer(), listener, log)
+}
+
+// watch drops the cached users when the SQLite file was changed by somebody else.
+func watch(ctx context.Context, s *stores, log *slog.Logger) {
+	s.database.Watch(ctx, func() {
+		if err := s.accounts.Cache.(*kv.Users).DropAll(ctx); err != nil && ctx.Err() == nil {
+			log.Error("the cached users could not be dropped after a change of the database", "error", err)
+		}
+	})
+}
+
+// serve answers requests until ctx ends, and then finishes those in flight.
+func serve(ctx context.Context, server *http.Server, listener net.Listener, log *slog.Logger) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping", "wait", drainTime)
+	// The signal has ended ctx; the requests in flight have their own.
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if err := web.Drain(drain, server); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func newServer(c Config, s *stores, log *slog.Logger) *web.Server {
+	return &web.Server{
+		Accounts:       s.accounts,
+		Sessions:       web.NewSessions(s.sessions, kv.Codec{}, c.lifetimes(), c.cookies),
+		Cookies:        c.cookies,
+		Database:       s.database.Name(),
+		TrustedProxies: c.proxies,
+		BaseHost:       c.base.Host,
+		Log:            log,
+	}
+}
+
+// ready asks every server behind this one.
+func (s *stores) ready(ctx context.Context) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return map[string]error{
+		"database": s.database.Ping(ctx),
+		"redis":    s.redis.Ping(ctx),
+		"cache":    s.cache.Ping(ctx),
+	}
+}
+
+// greet tells somebody who has just typed one command where to look, and what is missing
+// for real use.
+func greet(c *command, addr net.Addr) {
+	if c.config.RedisURL != "" && !c.config.embeddedSQL() {
+		return
+	}
+	w := c.io.out
+	fmt.Fprintf(w, "\nGatehouse is open at %s\n\n", browserURL(c.config, addr))
+	if c.config.embeddedSQL() {
+		fmt.Fprintf(w, "  Users are kept in SQLite (%s).\n", c.config.databaseURL()[len("sqlite:"):])
+	}
+	if c.config.RedisURL == "" {
+		fmt.Fprintln(w, "  Sessions are kept in this process: they end when it does.")
+	}
+	fmt.Fprint(w, "\n  For a real deployment set DATABASE_URL (postgres://…), REDIS_URL (redis://…),\n  SECRET_KEY and BASE_URL (https://…); `gatehouse --help` lists all settings,\n  `gatehouse doctor` checks them.\n\n")
+}
+
+func browserURL(c Config, addr net.Addr) string {
+	if c.BaseURL != "http://localhost:8080" {
+		return c.BaseURL
+	}
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return c.BaseURL
+	}
+	return "http://" + net.JoinHostPort("localhost", port)
+}
+
+// newLogger returns the log: text for people at a terminal, JSON for machines.
+func newLogger(s Settings, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.LogLevel}
+	var h slog.Handler = slog.NewJSONHandler(w, options)
+	if s.LogFormat == "text" || s.LogFormat == "auto" && isTerminal(w) {
+		h = slog.NewTextHandler(w, options)
+	}
+	return slog.New(web.LogHandler{Handler: h})
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

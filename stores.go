@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/db"
+	"gatehouse/kv"
+)
+
+// patience is how long a start or a command waits for a server to answer.
+const patience = 5 * time.Second
+
+// stores are the open connections of a server or a command.
+type stores struct {
+	database *db.DB
+	redis    *kv.Redis // nil for a command on the embedded stores
+	cache    *kv.Redis
+	sessions *kv.Sessions
+	accounts *auth.Accounts
+	closers  []func() error
+}
+
+// Close closes everything, last opened first.
+func (s *stores) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// openDatabase connects to the users' database, embedded or not.
+func openDatabase(ctx context.Context, c Config) (*db.DB, error) {
+	if c.DatabaseURL == "" {
+		if err := c.makeDataDir(); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	d, err := db.Open(ctx, c.databaseURL())
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return d, nil
+}
+
+// openForServer opens everything that a server needs, Redis in this process included.
+func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger) (*stores, error) {
+	s := &stores{}
+	err := errors.Join(s.openSQL(ctx, c, migrate || c.embeddedSQL()))
+	if err == nil {
+		err = s.openRedis(ctx, c, log)
+	}
+	if err == nil {
+		err = s.makeAccounts(c, log)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// openForCommand opens what a command needs. A server with embedded stores has its Redis
+// in its own process; it notices changes of the SQLite file by itself.
+func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, error) {
+	if c.RedisURL != "" {
+		return openForServer(ctx, c, false, log)
+	}
+	s := &stores{}
+	err := s.openSQL(ctx, c, c.embeddedSQL())
+	if err == nil {
+		err = s.makeAccounts(c, log)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
+	d, err := openDatabase(ctx, c)
+	if err != nil {
+		return err
+	}
+	s.database = d
+	s.closers = append(s.closers, d.Close)
+	if migrate {
+		return d.Migrate(ctx)
+	}
+	current, want, err := d.Behind(ctx)
+	if err != nil {
+		return err
+	}
+	if current < want {
+		return fmt.Errorf("the database's schema is at version %d and this program needs %d: run `gatehouse migrate up`, or serve with --migrate", current, want)
+	}
+	return nil
+}
+
+func (s *stores) openRedis(ctx context.Context, c Config, log *slog.Logger) error {
+	redisURL := c.RedisURL
+	if redisURL == "" {
+		embedded, err := kv.StartEmbedded()
+		if err != nil {
+			return fmt.Errorf("start the embedded Redis: %w", err)
+		}
+		s.closers = append(s.closers, func() error { embedded.Close(); return nil })
+		redisURL = embedded.URL()
+	}
+	cacheURL, err := c.cacheURL(redisURL)
+	if err != nil {
+		return err
+	}
+	if s.redis, err = s.connect(ctx, "REDIS_URL", redisURL); err != nil {
+		return err
+	}
+	if s.cache, err = s.connect(ctx, "CACHE_URL", cacheURL); err != nil {
+		return err
+	}
+	if c.RedisURL != "" {
+		warnOfEviction(ctx, s.redis, log)
+	}
+	return nil
+}
+
+func (s *stores) connect(ctx context.Context, setting, url string) (*kv.Redis, error) {
+	r, err := kv.Open(url)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", setting, err)
+	}
+	s.closers = append(s.closers, r.Close)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := r.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", setting, err)
+	}
+	return r, nil
+}
+
+// evictionFault says what is wrong with the sessions' Redis, or "".
+func evictionFault(ctx context.Context, r *kv.Redis) string {
+	policy, err := r.EvictionPolicy(ctx)
+	if err != nil {
+		return "its maxmemory-policy could not be read; make sure that it is noeviction"
+	}
+	if policy != "noeviction" {
+		return fmt.Sprintf("its maxmemory-policy is %s, so a full Redis would sign people out; set it to noeviction", policy)
+	}
+	return ""
+}
+
+func warnOfEviction(ctx context.Context, r *kv.Redis, log *slog.Logger) {
+	if fault := evictionFault(ctx, r); fault != "" {
+		log.WarnContext(ctx, "REDIS_URL: "+fault)
+	}
+}
+
+func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
+	hasher, err := auth.NewHasher()
+	if err != nil {
+		return err
+	}
+	s.accounts = &auth.Accounts{
+		Users:  s.database,
+		Hasher: hasher,
+		Policy: auth.PasswordPolicy{MinLength: c.PasswordMin},
+		Open:   c.Registration == "open",
+		Log:    log,
+		Cache:  noCache{},
+	}
+	if s.redis == nil {
+		return nil
+	}
+	users := kv.NewUsers(s.cache, c.UserCacheTTL)
+	s.closers = append(s.closers, users.Close)
+	s.sessions = kv.NewSessions(s.redis)
+	s.accounts.Cache, s.accounts.Sessions, s.accounts.Throttle = users, s.sessions, kv.NewThrottle(s.redis)
+	if s.accounts.Keys, err = c.keys(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// noCache stands for the cache in another process that looks after itself.
+type noCache struct{}
+
+func (noCache) User(context.Context, string) (auth.User, string, error) {
+	return auth.User{}, "", auth.ErrNotFound
+}
+func (noCache) Fill(context.Context, auth.User, string) error { return nil }
+func (noCache) Drop(context.Context, string) error            { return nil }

@@ -1,0 +1,177 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/auth"
+)
+
+// retryUnavailable is when to try again after a server behind us did not answer.
+const retryUnavailable = 5 * time.Second
+
+// retryBusy is when the queue of sign-ins has probably moved.
+const retryBusy = 3 * time.Second
+
+// answerError is the one place where an error becomes a page. What it was stands in the log;
+// people read what it means for them.
+func (s *Server) answerError(c echo.Context, err error) {
+	status, retry := classify(err)
+	s.logError(c, status, err)
+	if c.Response().Committed {
+		return // a response was begun; a second one would only garble it
+	}
+	if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
+		c.Response().Status = statusClientGone
+		return
+	}
+	page := errorPage(status)
+	page.Path = c.Request().URL.Path
+	page.RequestID = requestIDFrom(c.Request().Context())
+	if retry > 0 {
+		page.RetryAfter = seconds(retry)
+		c.Response().Header().Set("Retry-After", strconv.Itoa(page.RetryAfter))
+		if c.Request().Method == http.MethodGet {
+			page.Refresh = page.RetryAfter
+		}
+	}
+	if err := s.writeErrorPage(c, page); err != nil && !errors.Is(err, errGone) {
+		s.Log.ErrorContext(c.Request().Context(), "the error page failed", "error", err)
+		_ = write(c, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something went wrong. Please try again.\n"))
+	}
+}
+
+// statusClientGone is nginx's status for a client that left; it is only logged.
+const statusClientGone = 499
+
+func (s *Server) writeErrorPage(c echo.Context, page ErrorPage) error {
+	r := &Request{server: s, echo: c, ctx: c.Request().Context(), cost: auth.CostFrom(c.Request().Context())}
+	return s.send(r, Show(page.Status, "error", page))
+}
+
+// classify returns the status of an error, and when trying again makes sense.
+func classify(err error) (status int, retry time.Duration) {
+	var (
+		throttled auth.Throttled
+		invalid   auth.Invalid
+		tooLarge  *http.MaxBytesError
+		httpError *echo.HTTPError
+	)
+	switch {
+	case errors.As(err, &throttled):
+		return http.StatusTooManyRequests, throttled.RetryAfter
+	case errors.Is(err, auth.ErrBusy):
+		return http.StatusServiceUnavailable, retryBusy
+	case errors.Is(err, auth.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, retryUnavailable
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge, 0
+	case errors.As(err, &invalid):
+		return http.StatusUnprocessableEntity, 0
+	case errors.Is(err, auth.ErrNotFound):
+		return http.StatusNotFound, 0
+	case errors.As(err, &httpError):
+		return httpError.Code, 0
+	}
+	return http.StatusInternalServerError, 0
+}
+
+func (s *Server) logError(c echo.Context, status int, err error) {
+	level := slog.LevelDebug
+	switch {
+	case errors.Is(err, errGone), errors.Is(err, context.Canceled):
+	case status >= 500:
+		level = slog.LevelError
+	case status == http.StatusForbidden:
+		level = slog.LevelWarn
+	}
+	s.Log.Log(c.Request().Context(), level, "request failed", "status", status, "error", err)
+}
+
+// errorPage returns the words for a status.
+func errorPage(status int) ErrorPage {
+	w, ok := errorWords[status]
+	if !ok {
+		w = errorWords[http.StatusInternalServerError]
+		if status < 500 {
+			w = errorWords[http.StatusBadRequest]
+		}
+	}
+	return ErrorPage{
+		Page:    Page{Title: fmt.Sprintf("Error: %s", w.heading)},
+		Status:  status,
+		Heading: w.heading, What: w.what, Lost: w.lost, Do: w.do,
+	}
+}
+
+type words struct{ heading, what, lost, do string }
+
+var errorWords = map[int]words{
+	http.StatusBadRequest: {
+		"That request was not understood",
+		"Part of what the browser sent was damaged or missing.",
+		"Nothing was changed.",
+		"Go back, load the page again and repeat what you did.",
+	},
+	http.StatusForbidden: {
+		"Not allowed from there",
+		"The request did not come from a page of this site, or this account may not do that.",
+		"Nothing was changed.",
+		"Open the page here and do it again from there.",
+	},
+	http.StatusNotFound: {
+		"Page not found",
+		"There is nothing at this address.",
+		"",
+		"Check the address for a typing error, or begin at the start page.",
+	},
+	http.StatusMethodNotAllowed: {
+		"That does not work this way",
+		"This address can't be used in the way the browser tried, for example by opening a link that only a button may use.",
+		"Nothing was changed.",
+		"Begin at the start page and use the button there.",
+	},
+	http.StatusRequestEntityTooLarge: {
+		"Too much at once",
+		"What was sent is larger than the one mebibyte that this site takes.",
+		"Nothing was saved.",
+		"Go back, shorten it and send it again.",
+	},
+	http.StatusUnsupportedMediaType: {
+		"That format is not read here",
+		"The form was sent in a format that this page does not read.",
+		"Nothing was changed.",
+		"Load the page again and send the form from there.",
+	},
+	http.StatusUnprocessableEntity: {
+		"Something needs to be corrected",
+		"Part of what was entered can't be used as it is.",
+		"Nothing was saved.",
+		"Go back, correct it and send it again.",
+	},
+	http.StatusTooManyRequests: {
+		"Too many tries",
+		"There were too many tries from here or for this account, so it is slowed down for a while.",
+		"Nothing was changed, and whoever is signed in stays signed in.",
+		"Wait for a moment, then try again.",
+	},
+	http.StatusInternalServerError: {
+		"Something went wrong",
+		"The mistake is ours, and it has been written down.",
+		"What you last sent may not have been saved.",
+		"Try again. If it happens again, tell the people who run this site the request id below.",
+	},
+	http.StatusServiceUnavailable: {
+		"Back in a moment",
+		"A part of this site does not answer right now.",
+		"You stay signed in. What you last sent was not saved.",
+		"Try again in a few seconds.",
+	},
+}

@@ -1,0 +1,183 @@
+package web
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/auth"
+)
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// logged gives the request an id and a cost, and writes its one line when it is over.
+func (s *Server) logged(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		begun := time.Now()
+		req := c.Request()
+		s.dropForgedHeaders(req)
+		ctx, cost := auth.WithCost(req.Context())
+		id := requestID(req)
+		c.SetRequest(req.WithContext(ContextWithRequestID(ctx, id)))
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		if err := next(c); err != nil {
+			c.Error(err)
+		}
+		user, _ := c.Get(userKey).(string)
+		s.Log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
+			slog.String("method", req.Method),
+			slog.String("route", c.Path()),
+			slog.String("path", shorten(req.URL.Path, 256)),
+			slog.Int("status", c.Response().Status),
+			slog.Float64("duration_ms", milliseconds(time.Since(begun).Round(time.Microsecond))),
+			slog.Int64("bytes", c.Response().Size),
+			slog.String("address", c.RealIP()),
+			slog.String("user_id", user),
+			slog.Int64("redis", cost.RedisTrips()),
+			slog.Int64("sql", cost.SQL()),
+		)
+		return nil
+	}
+}
+
+// requestID returns the id that a trusted proxy gave the request, or a new one.
+func requestID(req *http.Request) string {
+	if id := req.Header.Get(echo.HeaderXRequestID); id != "" && len(id) <= 64 && !strings.ContainsFunc(id, notIDRune) {
+		return id
+	}
+	b := make([]byte, 12)
+	_, _ = rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func notIDRune(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r)
+}
+
+// dropForgedHeaders removes what only a proxy of ours may say, when somebody else says
+// it, in every spelling that a proxy or a gateway takes for the same name (ASVS 4.1.3).
+func (s *Server) dropForgedHeaders(req *http.Request) {
+	if s.trusted(req.RemoteAddr) {
+		return
+	}
+	for name := range req.Header {
+		plain := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+		if strings.HasPrefix(plain, "x-forwarded-") || strings.HasPrefix(plain, "remote-") ||
+			plain == "forwarded" || plain == "x-real-ip" || plain == "x-request-id" {
+			delete(req.Header, name)
+		}
+	}
+}
+
+func (s *Server) trusted(remoteAddr string) bool {
+	ap, err := netip.ParseAddrPort(remoteAddr)
+	if err != nil {
+		return false
+	}
+	for _, p := range s.TrustedProxies {
+		if p.Contains(ap.Addr().Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// ipExtractor believes X-Forwarded-For only as far as it was written by trusted proxies.
+func (s *Server) ipExtractor() echo.IPExtractor {
+	if len(s.TrustedProxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range s.TrustedProxies {
+		trust = append(trust, echo.TrustIPRange(&net.IPNet{
+			IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
+		}))
+	}
+	return echo.ExtractIPFromXFFHeader(trust...)
+}
+
+// recovered turns a panic into the error page for what nobody expected.
+func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
+				panic(p)
+			}
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}()
+		return next(c)
+	}
+}
+
+// guarded sets the headers that every response has, errors too, and refuses what must not
+// reach a handler.
+func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
+	crossOrigin := http.NewCrossOriginProtection()
+	return func(c echo.Context) error {
+		s.setHeaders(c.Response().Header())
+		req := c.Request()
+		if req.ContentLength > maxBody {
+			return echo.NewHTTPError(http.StatusRequestEntityTooLarge)
+		}
+		req.Body = http.MaxBytesReader(c.Response(), req.Body, maxBody)
+		if err := crossOrigin.Check(req); err != nil {
+			return echo.NewHTTPError(http.StatusForbidden).SetInternal(err)
+		}
+		if err := s.checkOrigin(req); err != nil {
+			return echo.NewHTTPError(http.StatusForbidden).SetInternal(err)
+		}
+		return next(c)
+	}
+}
+
+// checkOrigin refuses what net/http's protection lets through: a request that changes
+// something, with an Origin that is not ours, whatever Sec-Fetch-Site says of it.
+func (s *Server) checkOrigin(req *http.Request) error {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return nil
+	}
+	for _, origin := range req.Header.Values("Origin") {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || (u.Host != req.Host && u.Host != s.BaseHost) {
+			return fmt.Errorf("a page of another origin (%q) asked for a change", shorten(origin, 128))
+		}
+	}
+	return nil
+}
+
+// contentSecurityPolicy allows our own files and forms and nothing else (ASVS 3.4.3).
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+func (s *Server) setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", contentSecurityPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Not no-referrer: with it browsers send "Origin: null" with our own forms.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	h.Set("Cache-Control", "no-store")
+	if s.Cookies.Secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}

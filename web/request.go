@@ -1,0 +1,139 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/auth"
+)
+
+// Request is one request on its way through a handler: who asks, what was sent, and the
+// session. It keeps Echo's types out of the handlers.
+type Request struct {
+	server  *Server
+	echo    echo.Context
+	ctx     context.Context
+	cost    *auth.Cost
+	session current
+	user    *auth.User
+	cookies []*http.Cookie
+	ended   bool
+}
+
+// Context returns the request's context; it ends when the client goes.
+func (r *Request) Context() context.Context { return r.ctx }
+
+// Cost returns what the request took so far.
+func (r *Request) Cost() *auth.Cost { return r.cost }
+
+// Now returns the server's time.
+func (r *Request) Now() time.Time { return r.server.now() }
+
+// Log returns the logger; lines carry the request's id.
+func (r *Request) Log() *slog.Logger { return r.server.Log }
+
+// User returns who is signed in, or nil.
+func (r *Request) User() *auth.User { return r.user }
+
+// Session returns the session, or nil for a visitor without one.
+func (r *Request) Session() *auth.Session { return r.session.record }
+
+// Database returns the name of the database that vouches when Redis alone did not.
+func (r *Request) Database() string { return r.server.Database }
+
+// Query returns a parameter of the address.
+func (r *Request) Query(name string) string { return r.echo.QueryParam(name) }
+
+// Path returns the path of the address.
+func (r *Request) Path() string { return r.echo.Request().URL.Path }
+
+// Page returns the base of a page's struct.
+func (r *Request) Page(title string) Page {
+	return Page{Title: title, Path: r.Path(), User: r.user}
+}
+
+// Form parses the body of a form that was posted.
+func (r *Request) Form() (url.Values, error) {
+	req := r.echo.Request()
+	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, echo.NewHTTPError(http.StatusUnsupportedMediaType)
+	}
+	if err := req.ParseForm(); err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, err
+		}
+		return nil, echo.NewHTTPError(http.StatusBadRequest).SetInternal(fmt.Errorf("read a form: %w", err))
+	}
+	return req.PostForm, nil
+}
+
+// Visitor returns where the request comes from.
+func (r *Request) Visitor() auth.Visitor {
+	v := auth.Visitor{Address: r.address()}
+	if c, err := r.echo.Cookie(r.server.Cookies.browser()); err == nil {
+		v.BrowserCookie = c.Value
+	}
+	return v
+}
+
+func (r *Request) address() netip.Addr {
+	a, err := netip.ParseAddr(r.echo.RealIP())
+	if err != nil {
+		return netip.IPv4Unspecified() // a unix socket in front of us: one bucket for all
+	}
+	return a.Unmap()
+}
+
+// SignIn starts a session for the user under a new token and makes the browser known
+// for the name that was typed. It is written when the response is.
+func (r *Request) SignIn(u auth.User, login string, remember bool) error {
+	s, err := r.server.Sessions.start(r.ctx, r.sessionCookie(), u, remember,
+		r.echo.Request().UserAgent(), r.address().String(), r.Now())
+	if err != nil {
+		return fmt.Errorf("start a session: %w", err)
+	}
+	r.session, r.user = s, &u
+	r.cookies = append(r.cookies, r.server.Cookies.browserCookie(r.server.Accounts.NewBrowser(login)))
+	return nil
+}
+
+// RenewSession gives the session a new token after the user changed (a new epoch).
+// auth.ErrSessionEnded when it was ended meanwhile.
+func (r *Request) RenewSession(u auth.User) error {
+	s, err := r.server.Sessions.renew(r.session, u, r.Now())
+	if err != nil {
+		return fmt.Errorf("renew a session: %w", err)
+	}
+	r.session, r.user = s, &u
+	return nil
+}
+
+// SignOut ends the session and takes the cookie away.
+func (r *Request) SignOut() error {
+	if r.session.record != nil {
+		if err := r.server.Sessions.end(r.session); err != nil {
+			return fmt.Errorf("end a session: %w", err)
+		}
+	}
+	r.session, r.user, r.ended = current{}, nil, true
+	return nil
+}
+
+func (r *Request) sessionCookie() string {
+	c, err := r.echo.Cookie(r.server.Cookies.Session())
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}

@@ -1,0 +1,49 @@
+package web
+
+import (
+	"net/http"
+	"time"
+)
+
+// Response is what a handler wants to be sent. It is a value, so that nothing reaches the
+// visitor before the page is rendered whole and the session is committed: there is one
+// response, or one error page, never both.
+type Response struct {
+	status     int
+	page       string // name of a template in pages/
+	data       any
+	json       any
+	text       string
+	location   string
+	retryAfter time.Duration
+}
+
+// Show returns a page: the template's name and its struct, which embeds Page.
+func Show(status int, page string, data any) Response {
+	return Response{status: status, page: page, data: data}
+}
+
+// SeeOther sends the browser on with a GET. The location must come from us or from LocalPath.
+func SeeOther(location string) Response {
+	return Response{status: http.StatusSeeOther, location: location}
+}
+
+// JSON returns a value as JSON.
+func JSON(status int, v any) Response {
+	return Response{status: status, json: v}
+}
+
+// Text returns plain text.
+func Text(status int, text string) Response {
+	return Response{status: status, text: text}
+}
+
+// After adds Retry-After, in whole seconds, rounded up.
+func (r Response) After(d time.Duration) Response {
+	r.retryAfter = d
+	return r
+}
+
+func seconds(d time.Duration) int {
+	return int((d + time.Second - 1) / time.Second)
+}

@@ -1,0 +1,285 @@
+// Package web is the server: its middleware, sessions, rendering and error pages. What the
+// pages do is in package handlers; who may do what is in package auth.
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/auth"
+)
+
+// Server is everything that a request meets before and after its handler.
+type Server struct {
+	Accounts *auth.Accounts
+	Sessions *Sessions
+	Cookies  Cookies
+	// Database is the name of the SQL database, as the dashboard shows it.
+	Database string
+	// TrustedProxies are the networks whose X-Forwarded-… headers are believed.
+	TrustedProxies []netip.Prefix
+	// BaseHost is the host of BASE_URL: pages may post from there.
+	BaseHost string
+	Log      *slog.Logger
+	// Clock is time.Now unless a test says otherwise.
+	Clock func() time.Time
+
+	echo    *echo.Echo
+	pages   *pages
+	statics *statics
+}
+
+func (s *Server) now() time.Time {
+	if s.Clock != nil {
+		return s.Clock()
+	}
+	return time.Now()
+}
+
+// Limits of what is taken in, and of the time that a client may take for it.
+const (
+	// maxBody is in octets.
+	maxBody = 1 << 20
+	// maxHeader is in octets; net/http adds 4 KiB of its own to it.
+	maxHeader = 60 << 10
+
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 20 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+)
+
+// Start prepares the server to answer the routes.
+func (s *Server) Start(routes []Route) error {
+	var err error
+	if s.statics, err = newStatics(); err != nil {
+		return err
+	}
+	if s.pages, err = parsePages(s.statics.url); err != nil {
+		return err
+	}
+	s.echo = echo.New()
+	s.echo.HideBanner, s.echo.HidePort = true, true
+	s.echo.Logger.SetOutput(discard{})
+	s.echo.IPExtractor = s.ipExtractor()
+	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.answerError(c, err) }
+	s.echo.Use(s.logged, s.recovered, s.guarded)
+	s.echo.GET("/static/*", s.statics.serve)
+	s.echo.HEAD("/static/*", s.statics.serve)
+	for _, r := range routes {
+		if err := s.add(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) add(r Route) error {
+	if r.Access != Open && r.Access != SignedIn && r.Access != Machine {
+		return fmt.Errorf("route %s %s names no access rule", r.Method, r.Path)
+	}
+	h := s.handle(r)
+	s.echo.Add(r.Method, r.Path, h)
+	if r.Method == http.MethodGet {
+		s.echo.HEAD(r.Path, h)
+	}
+	return nil
+}
+
+// Routes returns what is served, as "METHOD /path".
+func (s *Server) Routes() []string {
+	var all []string
+	for _, r := range s.echo.Routes() {
+		all = append(all, r.Method+" "+r.Path)
+	}
+	return all
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) { s.echo.ServeHTTP(w, req) }
+
+// HTTPServer returns a net/http server with every limit set (Echo sets none).
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// handle returns the way of one request: session, user, access, handler, rendering, commit
+// and only then the response.
+func (s *Server) handle(route Route) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := &Request{server: s, echo: c}
+		r.ctx, r.cost = c.Request().Context(), auth.CostFrom(c.Request().Context())
+		if route.Access != Machine {
+			if err := s.identify(r); err != nil && route.Access != Open {
+				return err
+			}
+		}
+		if route.Access == SignedIn && r.user == nil {
+			return s.send(r, SeeOther(signInAddress(c.Request())))
+		}
+		resp, err := route.Handle(r)
+		if err != nil {
+			return err
+		}
+		return s.send(r, resp)
+	}
+}
+
+// identify finds session and user. Whoever cannot be found is anonymous; an error means
+// that a store did not answer, so nothing is known.
+func (s *Server) identify(r *Request) error {
+	cookie := r.sessionCookie()
+	if cookie == "" {
+		return nil
+	}
+	now := s.now()
+	session, err := s.Sessions.load(r.ctx, cookie, now)
+	if err != nil {
+		return fmt.Errorf("load a session: %w", err)
+	}
+	if session.record == nil {
+		return nil
+	}
+	user, err := s.Accounts.User(r.ctx, session.record.UserID)
+	if errors.Is(err, auth.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !user.Accepts(session.record.Epoch) {
+		return nil
+	}
+	if session.record.NeedsRenewal(now) {
+		if err := s.Sessions.store.Renew(r.ctx, *session.record); err != nil {
+			return fmt.Errorf("renew a session's idle time: %w", err)
+		}
+	}
+	r.session, r.user = session, &user
+	r.echo.Set(userKey, user.ID)
+	return nil
+}
+
+// userKey is where the request's log line finds who it was.
+const userKey = "user_id"
+
+// signInAddress returns where somebody signs in to come back to what they wanted. What was
+// posted cannot be posted again by a redirect, so that begins anew.
+func signInAddress(req *http.Request) string {
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return "/login"
+	}
+	return "/login?" + query("next", req.URL.RequestURI())
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// send renders, commits, and then writes, in this order: when one of them fails nothing
+// of the others has been sent.
+func (s *Server) send(r *Request, resp Response) error {
+	body := buffers.Get().(*bytes.Buffer)
+	body.Reset()
+	defer buffers.Put(body)
+	kind, err := s.render(body, resp)
+	if err != nil {
+		return err
+	}
+	if err := s.commit(r); err != nil {
+		return err
+	}
+	h := r.echo.Response().Header()
+	if r.user != nil {
+		h.Set("Server-Timing", serverTiming(r.cost))
+	}
+	for _, cookie := range r.cookies {
+		h.Add("Set-Cookie", cookie.String())
+	}
+	if resp.location != "" {
+		h.Set("Location", resp.location)
+	}
+	if resp.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(seconds(resp.retryAfter)))
+	}
+	return write(r.echo, resp.status, kind, body.Bytes())
+}
+
+func (s *Server) render(body *bytes.Buffer, resp Response) (contentType string, err error) {
+	switch {
+	case resp.page != "":
+		return "text/html; charset=utf-8", s.pages.render(body, resp.page, resp.data)
+	case resp.json != nil:
+		return "application/json", json.NewEncoder(body).Encode(resp.json)
+	case resp.text != "":
+		body.WriteString(resp.text)
+		return "text/plain; charset=utf-8", nil
+	}
+	return "", nil
+}
+
+// commit writes the session, if there is something to write, and prepares its cookie.
+func (s *Server) commit(r *Request) error {
+	token, err := s.Sessions.commit(r.session)
+	if err != nil {
+		return fmt.Errorf("commit a session: %w", err)
+	}
+	if token != "" {
+		r.cookies = append(r.cookies, s.Cookies.sessionCookie(token, *r.session.record, s.now()))
+	} else if r.ended {
+		r.cookies = append(r.cookies, s.Cookies.endedCookie())
+	}
+	return nil
+}
+
+// write sends a whole response with its length.
+func write(c echo.Context, status int, kind string, body []byte) error {
+	h := c.Response().Header()
+	if kind != "" {
+		h.Set("Content-Type", kind)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.Response().WriteHeader(status)
+	_, err := c.Response().Write(body)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
+	}
+	return nil
+}
+
+// errGone: the response was begun, and the client did not take it. There is nobody to tell.
+var errGone = errors.New("the client has gone")
+
+// serverTiming tells what the page cost (W3C Server Timing); the counts are descriptions,
+// because the field's numbers are milliseconds.
+func serverTiming(c *auth.Cost) string {
+	return fmt.Sprintf(`redis;desc="%d";dur=%.2f, sql;desc="%d";dur=%.2f`,
+		c.RedisTrips(), milliseconds(c.RedisTime()), c.SQL(), milliseconds(c.SQLTime()))
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// Drain stops taking requests and waits for those in flight.
+func Drain(ctx context.Context, server *http.Server) error {
+	if err := server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("wait for requests in flight: %w", err)
+	}
+	return nil
+}

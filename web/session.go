@@ -1,0 +1,238 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/alexedwards/scs/v2"
+
+	"gatehouse/auth"
+)
+
+// SessionStore is the store behind the sessions: scs finds, creates and deletes through
+// it, the rules list and end.
+type SessionStore interface {
+	scs.CtxStore
+	auth.SessionStore
+}
+
+// Lifetimes are the limits of a session.
+type Lifetimes struct {
+	// Session and Idle are for sessions that end with the browser.
+	Session, Idle time.Duration
+	// Remember and RememberIdle are for "keep me signed in".
+	Remember, RememberIdle time.Duration
+}
+
+// Sessions puts scs to work under our rules: it never rewrites a record, never adopts a
+// value that it does not know, and writes the cookie only after the store has the session.
+type Sessions struct {
+	manager *scs.SessionManager
+	store   SessionStore
+	limits  Lifetimes
+	cookies Cookies
+}
+
+// sessionKey is the one entry in an scs session: an auth.Session.
+const sessionKey = "session"
+
+// tokenLength is that of scs' tokens: 32 random bytes in unpadded base64url.
+const tokenLength = 43
+
+// NewSessions returns sessions on the store, encoded by the codec.
+func NewSessions(store SessionStore, codec scs.Codec, limits Lifetimes, cookies Cookies) *Sessions {
+	m := scs.New()
+	m.Store = store
+	m.Codec = codec
+	m.HashTokenInStore = true
+	m.Lifetime = limits.Session
+	// scs would rewrite the record on every request to renew it, and so bring back
+	// sessions that were ended meanwhile. Renewing is ours.
+	m.IdleTimeout = 0
+	return &Sessions{manager: m, store: store, limits: limits, cookies: cookies}
+}
+
+// current is the session of one request.
+type current struct {
+	// ctx holds what scs loaded; nil as long as nothing was.
+	ctx context.Context
+	// record is nil for a visitor without a valid session.
+	record *auth.Session
+}
+
+// load returns the session of a cookie value. A value that is not ours, unknown, expired
+// or unreadable is an anonymous visitor; an error means that the store did not answer.
+func (s *Sessions) load(ctx context.Context, cookie string, now time.Time) (current, error) {
+	if !tokenShaped(cookie) {
+		return current{}, nil
+	}
+	loaded, err := s.manager.Load(ctx, cookie)
+	if err != nil {
+		return current{}, err
+	}
+	record, ok := s.manager.Get(loaded, sessionKey).(auth.Session)
+	if !ok || !record.Valid(auth.SessionID(cookie), now) {
+		return current{}, nil
+	}
+	return current{ctx: loaded, record: &record}, nil
+}
+
+func tokenShaped(s string) bool {
+	return len(s) == tokenLength && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+}
+
+// start begins a session for the user under a new token. What the browser had before is
+// gone (ASVS 7.2.4).
+func (s *Sessions) start(ctx context.Context, oldCookie string, u auth.User, remember bool, agent, address string, now time.Time) (current, error) {
+	if tokenShaped(oldCookie) {
+		err := s.store.DeleteCtx(ctx, auth.SessionID(oldCookie))
+		if err != nil && !errors.Is(err, auth.ErrSessionEnded) {
+			return current{}, err
+		}
+	}
+	lifetime, idle := s.limits.Session, s.limits.Idle
+	if remember {
+		lifetime, idle = s.limits.Remember, s.limits.RememberIdle
+	}
+	fresh, err := s.manager.Load(ctx, "")
+	if err != nil {
+		return current{}, err
+	}
+	return s.issue(fresh, auth.Session{
+		UserID:      u.ID,
+		Epoch:       u.Epoch,
+		CreatedAt:   now,
+		SignedInAt:  now,
+		Deadline:    now.Add(lifetime).Truncate(time.Second),
+		IdleSeconds: int64(idle / time.Second),
+		Remember:    remember,
+		Methods:     []string{"pwd"},
+		UserAgent:   shorten(agent, 256),
+		Address:     address,
+	})
+}
+
+// renew gives the session a new token and the user's present epoch; the deadline stays.
+// auth.ErrSessionEnded when somebody ended it meanwhile: it stays ended.
+func (s *Sessions) renew(c current, u auth.User, now time.Time) (current, error) {
+	record := *c.record
+	record.Epoch = u.Epoch
+	record.SignedInAt = now
+	return s.issue(c.ctx, record)
+}
+
+// issue puts the record under a token of its own; the caller commits.
+func (s *Sessions) issue(ctx context.Context, record auth.Session) (current, error) {
+	// RenewToken deletes the old key first, and our store fails when it is gone already:
+	// so only one of two requests can carry a session on, and none after a sign-out.
+	if err := s.manager.RenewToken(ctx); err != nil {
+		return current{}, err
+	}
+	s.manager.SetDeadline(ctx, record.Deadline)
+	record.Version = auth.SessionVersion
+	record.ID = auth.SessionID(s.manager.Token(ctx))
+	s.manager.Put(ctx, sessionKey, record)
+	return current{ctx: ctx, record: &record}, nil
+}
+
+// end deletes the session. One that is gone already is no error.
+func (s *Sessions) end(c current) error {
+	err := s.manager.Destroy(c.ctx)
+	if errors.Is(err, auth.ErrSessionEnded) {
+		return nil
+	}
+	return err
+}
+
+// commit writes a session that was started or renewed and returns its cookie value; ""
+// when there is nothing to write.
+func (s *Sessions) commit(c current) (string, error) {
+	if c.ctx == nil || s.manager.Status(c.ctx) != scs.Modified {
+		return "", nil
+	}
+	token, _, err := s.manager.Commit(c.ctx)
+	return token, err
+}
+
+// shorten cuts s to at most n bytes of valid UTF-8.
+func shorten(s string, n int) string {
+	s = strings.ToValidUTF8(s, "")
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// Cookies knows the names and attributes of our cookies (RFC 6265bis; ASVS 3.3.1).
+type Cookies struct {
+	// Secure is set when people type https.
+	Secure bool
+	// Domain shares the session with subdomains; empty for this host alone.
+	Domain string
+}
+
+// Session returns the name of the session cookie. The prefix makes the browser refuse one
+// that somebody else planted.
+func (k Cookies) Session() string { return k.prefix() + "gatehouse" }
+
+// browser returns the name of the cookie that makes a browser known.
+func (k Cookies) browser() string { return k.prefix() + "gatehouse_browser" }
+
+func (k Cookies) prefix() string {
+	switch {
+	case !k.Secure:
+		return ""
+	case k.Domain != "":
+		return "__Secure-"
+	default:
+		return "__Host-"
+	}
+}
+
+func (k Cookies) cookie(name, value string) *http.Cookie {
+	return &http.Cookie{
+		Name:     name,
+		Value:    value,
+		Path:     "/",
+		Domain:   k.Domain,
+		Secure:   k.Secure,
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// sessionCookie returns the cookie of a session: one that ends with the browser, or one that
+// lasts to the deadline.
+func (k Cookies) sessionCookie(token string, s auth.Session, now time.Time) *http.Cookie {
+	c := k.cookie(k.Session(), token)
+	if s.Remember {
+		c.Expires = s.Deadline
+		c.MaxAge = max(1, int(s.Deadline.Sub(now)/time.Second))
+	}
+	return c
+}
+
+func (k Cookies) endedCookie() *http.Cookie {
+	c := k.cookie(k.Session(), "")
+	c.MaxAge = -1
+	c.Expires = time.Unix(1, 0)
+	return c
+}
+
+// browserLifetime is how long a browser stays known without a sign-in.
+const browserLifetime = 365 * 24 * time.Hour
+
+func (k Cookies) browserCookie(value string) *http.Cookie {
+	c := k.cookie(k.browser(), value)
+	c.MaxAge = int(browserLifetime / time.Second)
+	return c
+}

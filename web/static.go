@@ -1,0 +1,138 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/static"
+)
+
+// statics are the embedded files: fingerprinted by their content, so that browsers keep
+// them for ever, and compressed once at the start, so that no request pays for it.
+type statics struct {
+	byPath map[string]asset  // "app.1f2e3d4c.css"
+	urls   map[string]string // "app.css" to "/static/app.1f2e3d4c.css"
+}
+
+type asset struct {
+	kind       string
+	plain      []byte
+	compressed []byte // nil when it would not be smaller
+}
+
+func newStatics() (*statics, error) {
+	s := &statics{byPath: make(map[string]asset), urls: make(map[string]string)}
+	err := fs.WalkDir(static.FS, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(static.FS, name)
+		if err != nil {
+			return err
+		}
+		return s.add(name, content)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the static files: %w", err)
+	}
+	return s, nil
+}
+
+func (s *statics) add(name string, content []byte) error {
+	ext := path.Ext(name)
+	sum := sha256.Sum256(content)
+	printed := strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
+	compressed, err := gzipped(content)
+	if err != nil {
+		return err
+	}
+	s.byPath[printed] = asset{kind: contentType(ext), plain: content, compressed: compressed}
+	s.urls[name] = "/static/" + printed
+	return nil
+}
+
+// contentType does not ask the machine's own tables first: they differ.
+func contentType(ext string) string {
+	switch ext {
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	}
+	if t := mime.TypeByExtension(ext); t != "" {
+		return t
+	}
+	return "application/octet-stream"
+}
+
+func gzipped(content []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	if b.Len() >= len(content) {
+		return nil, nil
+	}
+	return b.Bytes(), nil
+}
+
+// url returns the address of a file by its plain name.
+func (s *statics) url(name string) (string, error) {
+	u, ok := s.urls[name]
+	if !ok {
+		return "", fmt.Errorf("there is no static file %q", name)
+	}
+	return u, nil
+}
+
+func (s *statics) serve(c echo.Context) error {
+	a, ok := s.byPath[c.Param("*")]
+	if !ok {
+		return echo.NewHTTPError(http.StatusNotFound)
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Content-Type", a.kind)
+	body := a.plain
+	if a.compressed != nil {
+		h.Set("Vary", "Accept-Encoding")
+		if acceptsGzip(c.Request().Header.Get("Accept-Encoding")) {
+			h.Set("Content-Encoding", "gzip")
+			body = a.compressed
+		}
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	return write(c, http.StatusOK, a.kind, body)
+}
+
+// acceptsGzip reads Accept-Encoding as far as browsers and proxies use it (RFC 9110, 12.5.3).
+func acceptsGzip(header string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		coding, parameter, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			q := strings.ReplaceAll(parameter, " ", "")
+			return q != "q=0" && q != "q=0.0" && q != "q=0.00" && q != "q=0.000"
+		}
+	}
+	return false
+}
