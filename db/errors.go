@@ -1,0 +1,113 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"gatehouse/auth"
+)
+
+// failure turns what a driver reported into the errors that package auth names, and
+// adds what was tried. caller is the context that the method was given, limited the
+// one with our own deadline.
+func (d *DB) failure(caller, limited context.Context, what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%s: %w", what, auth.ErrNotFound)
+	case errors.Is(caller.Err(), context.Canceled):
+		return fmt.Errorf("%s: %w", what, context.Canceled)
+	case limited.Err() != nil:
+		// The drivers answer an expired deadline with errors of many kinds.
+		return fmt.Errorf("%s: %s: %w: %w", what, d.Name(), auth.ErrUnavailable, limited.Err())
+	case isUnavailable(err):
+		return fmt.Errorf("%s: %s: %w: %w", what, d.Name(), auth.ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// isUnavailable reports whether the error says that the database could not be asked,
+// rather than that it refused what it was asked.
+func isUnavailable(err error) bool {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	if e, ok := errors.AsType[*pq.Error](err); ok {
+		return isUnavailableSQLState(e.Code)
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return isUnavailableSQLite(e.Code())
+	}
+	return false
+}
+
+// isUnavailableSQLState: see "PostgreSQL Error Codes", appendix A of its manual.
+func isUnavailableSQLState(code pqerror.Code) bool {
+	switch {
+	case code == pqerror.QueryCanceled: // statement_timeout, or an operator
+		return true
+	case code == pqerror.ReadOnlySQLTransaction: // a standby, after a failover
+		return true
+	case strings.HasPrefix(string(code), "57P"): // shutting down, starting up
+		return true
+	}
+	switch code.Class() {
+	case "08", // connection exception
+		"53", // insufficient resources, too many connections
+		"58": // system error, as of a disk
+		return true
+	}
+	return false
+}
+
+// isUnavailableSQLite: see https://www.sqlite.org/rescode.html. The low byte of an
+// extended code is the primary one.
+func isUnavailableSQLite(code int) bool {
+	switch code & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT,
+		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM:
+		return true
+	}
+	return false
+}
+
+// isBusy reports whether another process kept SQLite from even beginning.
+func isBusy(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}
+
+// uniqueViolation reports whether the error says that a value exists already, and
+// names the violated constraint or index if the database does (SQLite does not).
+func uniqueViolation(err error) (constraint string, ok bool) {
+	if e := pq.As(err, pqerror.UniqueViolation); e != nil {
+		return e.Constraint, true
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return "", e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
+	}
+	return "", false
+}
+
+// isText reports whether both databases can hold the string. Postgres refuses NUL and
+// invalid UTF-8 with SQLSTATE 22021, so no row has such a value.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}

@@ -1,0 +1,330 @@
+package db
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+
+	"gatehouse/auth"
+)
+
+// userColumns are the columns of userRow, for SELECT and RETURNING.
+const userColumns = `id, username, name, email, email_verified, time_zone, password_hash,
+	epoch, active, created_at, updated_at, last_sign_in_at`
+
+// userRow is a row of users.
+type userRow struct {
+	ID            string    `db:"id"`
+	Username      string    `db:"username"`
+	Name          string    `db:"name"`
+	Email         string    `db:"email"`
+	EmailVerified bool      `db:"email_verified"`
+	TimeZone      string    `db:"time_zone"`
+	PasswordHash  string    `db:"password_hash"`
+	Epoch         int64     `db:"epoch"`
+	Active        bool      `db:"active"`
+	CreatedAt     timestamp `db:"created_at"`
+	UpdatedAt     timestamp `db:"updated_at"`
+	LastSignInAt  timestamp `db:"last_sign_in_at"`
+}
+
+func (r userRow) user() auth.User {
+	return auth.User{
+		ID:            r.ID,
+		Username:      r.Username,
+		Name:          r.Name,
+		Email:         r.Email,
+		EmailVerified: r.EmailVerified,
+		TimeZone:      r.TimeZone,
+		PasswordHash:  r.PasswordHash,
+		Epoch:         r.Epoch,
+		Active:        r.Active,
+		CreatedAt:     time.Time(r.CreatedAt),
+		UpdatedAt:     time.Time(r.UpdatedAt),
+		LastSignInAt:  time.Time(r.LastSignInAt),
+	}
+}
+
+// CreateUser inserts the row as given; times are cut to microseconds. It returns
+// auth.ErrUsernameTaken, or auth.ErrEmailTaken when u.Email is verified and another
+// user has verified it; auth.Invalid for text that Postgres cannot hold.
+func (d *DB) CreateUser(ctx context.Context, u auth.User) error {
+	const what = "create user"
+	id, err := uuid.Parse(u.ID)
+	if err != nil {
+		return fmt.Errorf("%s: id: %w", what, err)
+	}
+	if err := invalidText(map[string]string{
+		"username": u.Username, "name": u.Name, "email": u.Email, "time_zone": u.TimeZone, "password": u.PasswordHash,
+	}); err != nil {
+		return err
+	}
+	_, err = d.exec(ctx, what, `INSERT INTO users (`+userColumns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		id.String(), u.Username, u.Name, u.Email, u.EmailVerified, u.TimeZone, u.PasswordHash,
+		u.Epoch, u.Active, timestamp(u.CreatedAt), timestamp(u.UpdatedAt), timestamp(u.LastSignInAt))
+	return d.taken(ctx, u, err)
+}
+
+// taken tells the unique violations of an insert apart.
+func (d *DB) taken(ctx context.Context, u auth.User, err error) error {
+	constraint, ok := uniqueViolation(err)
+	if !ok {
+		return err
+	}
+	switch constraint {
+	case "users_username_key":
+		return auth.ErrUsernameTaken
+	case "users_email_verified_key":
+		return auth.ErrEmailTaken
+	case "":
+		return d.takenSQLite(ctx, u, err)
+	}
+	return err
+}
+
+// takenSQLite asks the table, because SQLite names the column in the message only.
+func (d *DB) takenSQLite(ctx context.Context, u auth.User, violation error) error {
+	_, err := d.UserByUsername(ctx, u.Username)
+	if err == nil {
+		return auth.ErrUsernameTaken
+	}
+	if !errors.Is(err, auth.ErrNotFound) {
+		return err
+	}
+	if u.EmailVerified {
+		return auth.ErrEmailTaken
+	}
+	return violation
+}
+
+// UserByID returns auth.ErrNotFound for an id that is no UUID, too.
+func (d *DB) UserByID(ctx context.Context, id string) (auth.User, error) {
+	const what = "user by id"
+	id, err := canonicalID(what, id)
+	if err != nil {
+		return auth.User{}, err
+	}
+	return d.user(ctx, what, `SELECT `+userColumns+` FROM users WHERE id = $1`, id)
+}
+
+// UserByUsername returns the user of a canonical name.
+func (d *DB) UserByUsername(ctx context.Context, username string) (auth.User, error) {
+	return d.user(ctx, "user by username", `SELECT `+userColumns+` FROM users WHERE username = $1`, username)
+}
+
+// UserByEmail returns the user who verified the canonical address.
+func (d *DB) UserByEmail(ctx context.Context, email string) (auth.User, error) {
+	return d.user(ctx, "user by email", `SELECT `+userColumns+` FROM users WHERE email = $1 AND email_verified`, email)
+}
+
+// Users returns at most limit users, ordered by the bytes of their names.
+func (d *DB) Users(ctx context.Context, after string, limit int) ([]auth.User, error) {
+	if limit < 1 || !isText(after) {
+		return nil, nil
+	}
+	var rows []userRow
+	err := d.read(ctx, "users", `SELECT `+userColumns+` FROM users WHERE username > $1 ORDER BY username LIMIT $2`,
+		func(ctx context.Context, s *sqlx.Stmt) error {
+			rows = nil
+			return s.SelectContext(ctx, &rows, after, limit)
+		})
+	if err != nil {
+		return nil, err
+	}
+	users := make([]auth.User, len(rows))
+	for i, r := range rows {
+		users[i] = r.user()
+	}
+	return users, nil
+}
+
+// SetPassword returns auth.ErrStale when the epoch is not the given one, and
+// auth.ErrNotFound when there is no such user.
+func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash string) (auth.User, error) {
+	u, err := d.change(ctx, "set password", `UPDATE users
+		SET password_hash = $2, epoch = epoch + 1, updated_at = $3
+		WHERE id = $1 AND epoch = $4 RETURNING `+userColumns,
+		id, hash, now(), epoch)
+	if !errors.Is(err, auth.ErrNotFound) {
+		return u, err
+	}
+	if _, err := d.UserByID(ctx, id); err != nil {
+		return auth.User{}, err
+	}
+	return auth.User{}, fmt.Errorf("set password: %w", auth.ErrStale)
+}
+
+// ReplaceHash swaps the hash; see auth.UserStore. It sets updated_at, which tells the
+// triggers that this is no new password.
+func (d *DB) ReplaceHash(ctx context.Context, id, old, new string) error {
+	const what = "replace hash"
+	id, err := canonicalID(what, id)
+	if err != nil {
+		return err
+	}
+	_, err = d.exec(ctx, what, `UPDATE users SET password_hash = $3, updated_at = $4
+		WHERE id = $1 AND password_hash = $2`,
+		id, old, new, now())
+	return err
+}
+
+// SetProfile returns auth.Invalid for text that Postgres cannot hold.
+func (d *DB) SetProfile(ctx context.Context, id string, p auth.Profile) (auth.User, error) {
+	if err := invalidText(map[string]string{"name": p.Name, "email": p.Email, "time_zone": p.TimeZone}); err != nil {
+		return auth.User{}, err
+	}
+	return d.change(ctx, "set profile", `UPDATE users
+		SET name = $2, email = $3, email_verified = (email_verified AND email = $3), time_zone = $4, updated_at = $5
+		WHERE id = $1 RETURNING `+userColumns,
+		id, p.Name, p.Email, p.TimeZone, now())
+}
+
+// SetActive enables or disables the user.
+func (d *DB) SetActive(ctx context.Context, id string, active bool) (auth.User, error) {
+	return d.change(ctx, "set active", `UPDATE users
+		SET active = $2,
+		    epoch = epoch + CASE WHEN active AND NOT $2 THEN 1 ELSE 0 END,
+		    updated_at = CASE WHEN active <> $2 THEN $3 ELSE updated_at END
+		WHERE id = $1 RETURNING `+userColumns,
+		id, active, now())
+}
+
+// RaiseEpoch ends everything that the user is signed in with.
+func (d *DB) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
+	return d.change(ctx, "raise epoch", `UPDATE users SET epoch = epoch + 1, updated_at = $2
+		WHERE id = $1 RETURNING `+userColumns,
+		id, now())
+}
+
+// RecordSignIn leaves updated_at alone. It returns auth.ErrNotFound when there is no such user.
+func (d *DB) RecordSignIn(ctx context.Context, id string, at time.Time) error {
+	const what = "record sign-in"
+	id, err := canonicalID(what, id)
+	if err != nil {
+		return err
+	}
+	n, err := d.exec(ctx, what, `UPDATE users SET last_sign_in_at = $2 WHERE id = $1`, id, timestamp(at))
+	if err == nil && n == 0 {
+		return fmt.Errorf("%s: %w", what, auth.ErrNotFound)
+	}
+	return err
+}
+
+// user reads one user by one piece of text.
+func (d *DB) user(ctx context.Context, what, query, key string) (auth.User, error) {
+	if !isText(key) {
+		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrNotFound)
+	}
+	var row userRow
+	err := d.read(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
+		return s.GetContext(ctx, &row, key)
+	})
+	if err != nil {
+		return auth.User{}, err
+	}
+	return row.user(), nil
+}
+
+// change runs an UPDATE … RETURNING of the user with this id, which is $1.
+func (d *DB) change(ctx context.Context, what, query, id string, args ...any) (auth.User, error) {
+	id, err := canonicalID(what, id)
+	if err != nil {
+		return auth.User{}, err
+	}
+	var row userRow
+	err = d.write(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
+		return s.GetContext(ctx, &row, append([]any{id}, args...)...)
+	})
+	if err != nil {
+		return auth.User{}, err
+	}
+	return row.user(), nil
+}
+
+// exec runs a statement that changes rows and returns how many.
+func (d *DB) exec(ctx context.Context, what, query string, args ...any) (rows int64, err error) {
+	err = d.write(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
+		res, err := s.ExecContext(ctx, args...)
+		if err != nil {
+			return err
+		}
+		rows, err = res.RowsAffected()
+		return err
+	})
+	return rows, err
+}
+
+// canonicalID returns the id as both databases write it (RFC 9562 section 4), or
+// auth.ErrNotFound when it is no UUID, which Postgres would answer with SQLSTATE 22P02.
+func canonicalID(what, id string) (string, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil || len(id) != len(uuid.UUID{}.String()) {
+		return "", fmt.Errorf("%s: %w", what, auth.ErrNotFound)
+	}
+	return parsed.String(), nil
+}
+
+// invalidText returns auth.Invalid for the fields that isText refuses, or nil.
+func invalidText(fields map[string]string) error {
+	invalid := auth.Invalid{}
+	for field, s := range fields {
+		if !isText(s) {
+			invalid[field] = "Contains characters that cannot be stored."
+		}
+	}
+	if len(invalid) == 0 {
+		return nil
+	}
+	return invalid
+}
+
+func now() timestamp { return timestamp(time.Now()) }
+
+// timestamp is a time as the databases keep it: UTC, in microseconds, zero as NULL.
+type timestamp time.Time
+
+// timestampLayout is how SQLite keeps times: one of the formats of its date functions
+// (https://www.sqlite.org/lang_datefunc.html#time_values), with microseconds.
+const timestampLayout = "2006-01-02 15:04:05.000000-07:00"
+
+// Value implements driver.Valuer. Postgres reads the same text as SQLite keeps.
+func (t timestamp) Value() (driver.Value, error) {
+	if time.Time(t).IsZero() {
+		return nil, nil
+	}
+	return time.Time(t).UTC().Truncate(time.Microsecond).Format(timestampLayout), nil
+}
+
+// Scan implements sql.Scanner. SQLite hands out text, maybe written by hand.
+func (t *timestamp) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*t = timestamp{}
+		return nil
+	case time.Time:
+		*t = timestamp(v.UTC())
+		return nil
+	case string:
+		return t.parse(v)
+	}
+	return fmt.Errorf("a time of type %T", src)
+}
+
+// parse reads a time; one without a zone is UTC, as in SQLite's date functions.
+func (t *timestamp) parse(s string) error {
+	for _, layout := range []string{
+		timestampLayout, time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05",
+	} {
+		if v, err := time.Parse(layout, s); err == nil {
+			*t = timestamp(v.UTC())
+			return nil
+		}
+	}
+	return fmt.Errorf("a time of the form %q", s)
+}

@@ -1,0 +1,394 @@
+package db
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/auth"
+)
+
+func itoa(n uint16) string { return strconv.Itoa(int(n)) }
+
+func fileMode(t *testing.T, path string) fs.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	ok(t, err)
+	return info.Mode().Perm()
+}
+
+func TestCreateAndFind(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		berlin := time.FixedZone("CEST", 2*60*60)
+		u := newUser("álice")
+		u.Name, u.Email, u.EmailVerified, u.TimeZone, u.Epoch = "Álice '\"; --", "a@example.org", true, "Europe/Berlin", 7
+		u.CreatedAt = time.Date(2026, 3, 1, 12, 0, 0, 123456789, berlin)
+		u.LastSignInAt = time.Date(2026, 3, 2, 12, 0, 0, 0, berlin)
+		create(t, d, u)
+
+		want := u
+		want.CreatedAt = time.Date(2026, 3, 1, 10, 0, 0, 123456000, time.UTC)
+		want.LastSignInAt = time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+		find := map[string]func() (auth.User, error){
+			"id":         func() (auth.User, error) { return d.UserByID(t.Context(), u.ID) },
+			"id, capped": func() (auth.User, error) { return d.UserByID(t.Context(), strings.ToUpper(u.ID)) },
+			"username":   func() (auth.User, error) { return d.UserByUsername(t.Context(), u.Username) },
+			"email":      func() (auth.User, error) { return d.UserByEmail(t.Context(), u.Email) },
+			"list": func() (auth.User, error) {
+				all, err := d.Users(t.Context(), "", 1)
+				return all[0], err
+			},
+		}
+		for by, f := range find {
+			got, err := f()
+			ok(t, err)
+			equal(t, by, got, want) // comparing structs compares the zone as well
+		}
+		fresh := create(t, d, newUser("bob"))
+		equal(t, "never signed in", byID(t, d, fresh.ID), fresh)
+	})
+}
+
+func TestTimestampText(t *testing.T) {
+	at := time.Date(2026, 3, 1, 1, 0, 0, 999999999, time.FixedZone("CEST", 2*60*60))
+	for in, want := range map[timestamp]any{
+		timestamp(at): "2026-02-28 23:00:00.999999+00:00", // cut, not rounded
+		{}:            nil,
+	} {
+		got, err := in.Value()
+		ok(t, err)
+		equal(t, "text", got, want)
+	}
+	want := time.Date(2026, 2, 28, 23, 0, 0, 0, time.UTC)
+	for _, text := range []string{ // what people and SQLite's own functions write
+		"2026-02-28 23:00:00", "2026-02-28 23:00:00.000", "2026-02-28 23:00:00.000+00:00", "2026-02-28T23:00:00Z",
+		"2026-03-01T01:00:00+02:00", "2026-03-01 01:00:00.000000+02:00", "2026-02-28 23:00:00Z", "2026-02-28T23:00:00",
+	} {
+		var got timestamp
+		ok(t, got.Scan(text))
+		equal(t, text, time.Time(got), want)
+	}
+	if err := new(timestamp).Scan("yesterday"); err == nil {
+		t.Fatal("accepted")
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := newUser("alice")
+		u.Email = "alice@example.org"
+		create(t, d, u)
+		ctx, nobody := t.Context(), uuid.NewString()
+		for what, err := range map[string]error{
+			"unverified email": second(d.UserByEmail(ctx, u.Email)),
+			"no email":         second(d.UserByEmail(ctx, "")),
+			"username":         second(d.UserByUsername(ctx, "nobody")),
+			"other case":       second(d.UserByUsername(ctx, "Alice")),
+			"NUL":              second(d.UserByUsername(ctx, "alice\x00")),
+			"NUL email":        second(d.UserByEmail(ctx, "\x00")),
+			"invalid UTF-8":    second(d.UserByUsername(ctx, "alice\xff")),
+			"a million":        second(d.UserByUsername(ctx, strings.Repeat("ä", 1_000_000))),
+			"id":               second(d.UserByID(ctx, nobody)),
+			"malformed id":     second(d.UserByID(ctx, "' OR 1=1 --")),
+			"NUL id":           second(d.UserByID(ctx, strings.Repeat("\x00", 36))),
+			"id in braces":     second(d.UserByID(ctx, "{"+u.ID+"}")),
+			"id without -":     second(d.UserByID(ctx, strings.ReplaceAll(u.ID, "-", ""))),
+			"set password":     second(d.SetPassword(ctx, nobody, 1, "h")),
+			"set profile":      second(d.SetProfile(ctx, nobody, auth.Profile{TimeZone: "UTC"})),
+			"set active":       second(d.SetActive(ctx, nobody, false)),
+			"raise epoch":      second(d.RaiseEpoch(ctx, "x")),
+			"record sign-in":   d.RecordSignIn(ctx, nobody, time.Now()),
+		} {
+			if !errors.Is(err, auth.ErrNotFound) || errors.Is(err, auth.ErrUnavailable) {
+				t.Errorf("%s: got %v", what, err)
+			}
+		}
+	})
+}
+
+func TestTextThatCannotBeStored(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		stored := create(t, d, newUser("alice"))
+		for _, bad := range []string{"\x00", "a\xffb"} {
+			u := newUser("bob")
+			u.Name = bad
+			var invalid auth.Invalid
+			if err := d.CreateUser(t.Context(), u); !errors.As(err, &invalid) || invalid["name"] == "" || len(invalid) != 1 {
+				t.Errorf("create: got %v", err)
+			}
+			_, err := d.SetProfile(t.Context(), stored.ID, auth.Profile{Email: bad, TimeZone: "UTC"})
+			if !errors.As(err, &invalid) || invalid["email"] == "" {
+				t.Errorf("set profile: got %v", err)
+			}
+			if all, err := d.Users(t.Context(), bad, 10); len(all) != 0 || err != nil {
+				t.Errorf("users: got %v, %v", all, err)
+			}
+		}
+	})
+}
+
+func TestTaken(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		first := newUser("alice")
+		first.Email, first.EmailVerified = "a@example.org", true
+		create(t, d, first)
+
+		name := newUser("alice")
+		wantErr(t, d.CreateUser(t.Context(), name), auth.ErrUsernameTaken)
+		email := newUser("bob")
+		email.Email, email.EmailVerified = first.Email, true
+		wantErr(t, d.CreateUser(t.Context(), email), auth.ErrEmailTaken)
+		both := email
+		both.Username = "alice"
+		wantErr(t, d.CreateUser(t.Context(), both), auth.ErrUsernameTaken)
+		email.EmailVerified = false
+		create(t, d, email)
+
+		sameID := newUser("carol")
+		sameID.ID = first.ID
+		err := d.CreateUser(t.Context(), sameID)
+		if err == nil || errors.Is(err, auth.ErrUsernameTaken) || errors.Is(err, auth.ErrEmailTaken) {
+			t.Fatalf("same id: got %v", err)
+		}
+		if all, _ := d.Users(t.Context(), "", 10); len(all) != 2 {
+			t.Fatalf("got %d users", len(all))
+		}
+	})
+}
+
+func TestHundredAtOnce(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		var created, taken atomic.Int64
+		var group sync.WaitGroup
+		for range 100 {
+			group.Go(func() {
+				switch err := d.CreateUser(t.Context(), newUser("alice")); {
+				case err == nil:
+					created.Add(1)
+				case errors.Is(err, auth.ErrUsernameTaken):
+					taken.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		equal(t, "created", created.Load(), 1)
+		equal(t, "taken", taken.Load(), 99)
+	})
+}
+
+func TestUsersArePaged(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		if d.path == "" {
+			create(t, d, newUser("!"))
+			var collation string
+			ok(t, d.pool.GetContext(t.Context(), &collation, `SELECT pg_collation_for(username) FROM users`))
+			equal(t, "collation", collation, `"C"`)
+			ok(t, byHand(t, d, `DELETE FROM users`))
+		}
+		// By bytes, whatever the server's locale.
+		names := []string{"_z", "a", "a-b", "aa", "b", "z", "ä"}
+		for i := range names {
+			create(t, d, newUser(names[(i*3)%len(names)]))
+		}
+		var got []string
+		for after := ""; ; {
+			page, err := d.Users(t.Context(), after, 2)
+			ok(t, err)
+			if len(page) == 0 {
+				break
+			}
+			for _, u := range page {
+				got = append(got, u.Username)
+			}
+			after = page[len(page)-1].Username
+		}
+		equal(t, "names", fmt.Sprint(got), fmt.Sprint(names))
+		if none, err := d.Users(t.Context(), "", 0); len(none) != 0 || err != nil {
+			t.Fatalf("got %v, %v", none, err)
+		}
+	})
+}
+
+func TestSetPassword(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := create(t, d, newUser("alice"))
+		got, err := d.SetPassword(t.Context(), u.ID, 1, "new")
+		ok(t, err)
+		equal(t, "epoch", got.Epoch, 2)
+		equal(t, "hash", got.PasswordHash, "new")
+		if !got.UpdatedAt.After(u.UpdatedAt) {
+			t.Fatal("updated_at did not move")
+		}
+		equal(t, "returned and stored", got, byID(t, d, u.ID))
+		wantErr(t, second(d.SetPassword(t.Context(), u.ID, 1, "late")), auth.ErrStale)
+		equal(t, "after a stale one", byID(t, d, u.ID), got)
+	})
+}
+
+// Of many changes that read the same row, one wins.
+func TestSetPasswordAtOnce(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := create(t, d, newUser("alice"))
+		var won, stale atomic.Int64
+		var group sync.WaitGroup
+		for i := range 20 {
+			group.Go(func() {
+				switch _, err := d.SetPassword(t.Context(), u.ID, 1, fmt.Sprint("hash ", i)); {
+				case err == nil:
+					won.Add(1)
+				case errors.Is(err, auth.ErrStale):
+					stale.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		equal(t, "won", won.Load(), 1)
+		equal(t, "stale", stale.Load(), 19)
+		equal(t, "epoch", byID(t, d, u.ID).Epoch, 2)
+	})
+}
+
+func TestReplaceHash(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := create(t, d, newUser("alice"))
+		ok(t, d.ReplaceHash(t.Context(), u.ID, "something else", "wrong"))
+		equal(t, "hash", byID(t, d, u.ID).PasswordHash, u.PasswordHash)
+		ok(t, d.ReplaceHash(t.Context(), u.ID, u.PasswordHash, "stronger"))
+		got := byID(t, d, u.ID)
+		equal(t, "hash", got.PasswordHash, "stronger")
+		equal(t, "epoch", got.Epoch, u.Epoch)
+	})
+}
+
+func TestSetProfile(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := newUser("alice")
+		u.Email, u.EmailVerified = "a@example.org", true
+		create(t, d, u)
+		got, err := d.SetProfile(t.Context(), u.ID, auth.Profile{Name: "Alice", Email: u.Email, TimeZone: "Asia/Tokyo"})
+		ok(t, err)
+		equal(t, "name", got.Name, "Alice")
+		equal(t, "zone", got.TimeZone, "Asia/Tokyo")
+		equal(t, "verified with the same email", got.EmailVerified, true)
+		equal(t, "epoch", got.Epoch, u.Epoch)
+		equal(t, "returned and stored", got, byID(t, d, u.ID))
+
+		for _, email := range []string{"b@example.org", u.Email, ""} {
+			got, err = d.SetProfile(t.Context(), u.ID, auth.Profile{Email: email, TimeZone: "UTC"})
+			ok(t, err)
+			equal(t, "email", got.Email, email)
+			equal(t, "verified after a change", got.EmailVerified, false)
+		}
+	})
+}
+
+func TestSetActive(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := create(t, d, newUser("alice"))
+		for _, step := range []struct {
+			active bool
+			epoch  int64
+		}{{true, 1}, {false, 2}, {false, 2}, {true, 2}, {true, 2}, {false, 3}} {
+			before := byID(t, d, u.ID)
+			got, err := d.SetActive(t.Context(), u.ID, step.active)
+			ok(t, err)
+			equal(t, "active", got.Active, step.active)
+			equal(t, "epoch", got.Epoch, step.epoch)
+			equal(t, "updated", got.UpdatedAt.After(before.UpdatedAt), before.Active != step.active)
+			equal(t, "returned and stored", got, byID(t, d, u.ID))
+		}
+	})
+}
+
+func TestRaiseEpochAtOnce(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := create(t, d, newUser("alice"))
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() {
+				if _, err := d.RaiseEpoch(t.Context(), u.ID); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		equal(t, "epoch", byID(t, d, u.ID).Epoch, 21)
+	})
+}
+
+func TestRecordSignInIsNoChange(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		want := create(t, d, newUser("alice"))
+		want.LastSignInAt = time.Date(2026, 5, 1, 0, 0, 0, 1000, time.UTC)
+		ok(t, d.RecordSignIn(t.Context(), want.ID, want.LastSignInAt.Local()))
+		equal(t, "user", byID(t, d, want.ID), want)
+	})
+}
+
+// What the triggers do for rows that are changed with SQL alone.
+func TestChangesByHand(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		tests := []struct {
+			set     string
+			raise   int64
+			touched bool
+		}{
+			{"active = (1 = 0)", 1, true},
+			{"active = (1 = 0)", 0, false}, // it is so already
+			{"active = (1 = 1)", 0, true},
+			{"active = (1 = 0), epoch = epoch + 1", 1, true},
+			{"password_hash = 'by hand'", 1, true},
+			{"password_hash = 'by hand'", 0, false},
+			{"password_hash = 'again', epoch = epoch + 5", 5, true},
+			{"name = 'by hand'", 0, true},
+			{"epoch = epoch + 1", 1, true},
+			{"last_sign_in_at = '2026-01-02 03:04:05+00:00'", 0, false},
+		}
+		u := create(t, d, newUser("alice"))
+		// Long ago, so that SQLite's milliseconds do not matter.
+		ok(t, byHand(t, d, `UPDATE users SET updated_at = '2020-01-01 00:00:00+00:00'`))
+		for _, test := range tests {
+			ok(t, byHand(t, d, `UPDATE users SET updated_at = '2020-01-01 00:00:00+00:00'`))
+			before := byID(t, d, u.ID)
+			ok(t, byHand(t, d, `UPDATE users SET `+test.set))
+			after := byID(t, d, u.ID)
+			equal(t, test.set+": epoch raised by", after.Epoch-before.Epoch, test.raise)
+			equal(t, test.set+": updated_at moved", after.UpdatedAt.After(before.UpdatedAt), test.touched)
+			if test.touched && time.Since(after.UpdatedAt).Abs() > time.Minute {
+				t.Fatalf("%s: updated_at is %v", test.set, after.UpdatedAt)
+			}
+		}
+		for _, refused := range []string{
+			"epoch = epoch - 1", "epoch = 0", "email_verified = (1 = 1)", "username = ''", "active = NULL",
+		} {
+			if err := byHand(t, d, `UPDATE users SET `+refused); err == nil {
+				t.Errorf("%s was accepted", refused)
+			}
+		}
+	})
+}
+
+// A row inserted by hand, with the defaults, is a user.
+func TestInsertByHand(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		id := uuid.NewString()
+		ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, 'hand', 'x')`, id))
+		u := byID(t, d, id)
+		if !u.Active || u.Epoch != 1 || u.TimeZone != "UTC" || time.Since(u.CreatedAt).Abs() > time.Minute || u.CreatedAt.Location() != time.UTC {
+			t.Fatalf("got %+v", u)
+		}
+	})
+}
