@@ -1,0 +1,93 @@
+package kv
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"gatehouse/auth"
+)
+
+// SessionKey is the one key of the values that scs holds for a session.
+const SessionKey = "session"
+
+const (
+	// maxRecord is the size in bytes above which a session record is not read.
+	maxRecord = 8 << 10
+	// ttlSize is the size of the TTL that FindCtx appends to a record.
+	ttlSize = 8
+	// idLength is the length of auth.SessionID: 32 bytes in unpadded base64.
+	idLength = 43
+	// maxIdleSeconds keeps a damaged number from overflowing a time.Duration; ten years.
+	maxIdleSeconds = 10 * 365 * 24 * 60 * 60
+)
+
+// Codec is the scs.Codec of our sessions: one auth.Session under SessionKey, as JSON that
+// other programs read.
+type Codec struct{}
+
+// Encode returns the JSON of the auth.Session in values with the deadline of scs, in UTC and
+// whole seconds. Values other than exactly one auth.Session are an error, and so is a record
+// that Decode would refuse for its size.
+func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	rec, ok := values[SessionKey].(auth.Session)
+	if !ok || len(values) != 1 {
+		return nil, fmt.Errorf("encode session: want one auth.Session under %q", SessionKey)
+	}
+	rec.Version = auth.SessionVersion
+	rec.Deadline = deadline.UTC().Truncate(time.Second)
+	rec.CreatedAt, rec.SignedInAt = rec.CreatedAt.UTC(), rec.SignedInAt.UTC()
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return nil, fmt.Errorf("encode session: %w", err)
+	}
+	if len(b) > maxRecord {
+		return nil, errors.New("encode session: record is over 8 KiB")
+	}
+	return b, nil
+}
+
+// Decode reads what FindCtx returned. It never returns an error, because scs would turn one
+// into an error page at every request of that browser: what cannot be read, or is past its
+// deadline, is an anonymous visitor with no values.
+func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
+	rec, ok := decodeFound(b)
+	if !ok || !time.Now().Before(rec.Deadline) {
+		return time.Time{}, map[string]any{}, nil
+	}
+	return rec.Deadline, map[string]any{SessionKey: rec}, nil
+}
+
+// appendTTL appends the key's remaining time to its record; negative for none.
+func appendTTL(b []byte, ttl time.Duration) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(ttl))
+}
+
+func decodeFound(b []byte) (auth.Session, bool) {
+	if len(b) < ttlSize {
+		return auth.Session{}, false
+	}
+	body, tail := b[:len(b)-ttlSize], b[len(b)-ttlSize:]
+	rec, ok := parseSession(body)
+	rec.TTL = time.Duration(binary.BigEndian.Uint64(tail))
+	return rec, ok
+}
+
+// parseSession reads a record and says whether it is whole. A field that the rules stand on
+// has no value that means "missing", or one that is refused: the epoch begins at -1 because a
+// record without it must not pass for one of epoch 0.
+func parseSession(b []byte) (auth.Session, bool) {
+	if len(b) > maxRecord || !utf8.Valid(b) {
+		return auth.Session{}, false
+	}
+	rec := auth.Session{Epoch: -1}
+	if json.Unmarshal(b, &rec) != nil {
+		return auth.Session{}, false
+	}
+	whole := rec.Version == auth.SessionVersion && len(rec.ID) == idLength && rec.UserID != "" && rec.Epoch >= 0 &&
+		rec.IdleSeconds > 0 && rec.IdleSeconds <= maxIdleSeconds && !rec.Deadline.IsZero()
+	return rec, whole
+}

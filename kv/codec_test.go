@@ -1,0 +1,192 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+)
+
+func testID(n int) string { return auth.SessionID("cookie " + strconv.Itoa(n)) }
+
+// newSession returns a session as sign-in makes it.
+func newSession(n int, userID string) auth.Session {
+	now := time.Now().UTC().Truncate(time.Second)
+	return auth.Session{
+		Version: auth.SessionVersion, ID: testID(n), UserID: userID, Epoch: 3, CreatedAt: now, SignedInAt: now,
+		Deadline: now.Add(24 * time.Hour), IdleSeconds: 7200, Methods: []string{"pwd"},
+		UserAgent: `Mozilla/5.0 "<é>"`, Address: "192.0.2.1",
+	}
+}
+
+func encode(t testing.TB, rec auth.Session) []byte {
+	t.Helper()
+	b, err := Codec{}.Encode(rec.Deadline, map[string]any{SessionKey: rec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func decode(t testing.TB, b []byte) (auth.Session, bool) {
+	t.Helper()
+	deadline, values, err := Codec{}.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if values == nil || len(values) > 1 {
+		t.Fatalf("got values %v, want a map of at most one", values)
+	}
+	rec, ok := values[SessionKey].(auth.Session)
+	if ok && !deadline.Equal(rec.Deadline) {
+		t.Fatalf("got deadline %s, want %s", deadline, rec.Deadline)
+	}
+	return rec, ok
+}
+
+func TestCodecRoundTrip(t *testing.T) {
+	want := newSession(1, "u1")
+	b, err := Codec{}.Encode(want.Deadline.Add(999*time.Millisecond).In(time.FixedZone("x", 3600)), map[string]any{SessionKey: want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if deadline := `"deadline":"` + want.Deadline.Format("2006-01-02T15:04:05Z") + `"`; !bytes.Contains(b, []byte(deadline)) {
+		t.Errorf("no %s in %s", deadline, b)
+	}
+	for _, ttl := range []time.Duration{90 * time.Minute, -time.Millisecond} {
+		got, ok := decode(t, appendTTL(bytes.Clone(b), ttl))
+		want.TTL = ttl
+		if !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	}
+}
+
+func TestCodecEncodeRefuses(t *testing.T) {
+	rec := newSession(1, "u1")
+	long := rec
+	long.UserAgent = strings.Repeat("a", maxRecord)
+	for name, values := range map[string]map[string]any{
+		"nothing":   {},
+		"pointer":   {SessionKey: &rec},
+		"other key": {"x": rec},
+		"two":       {SessionKey: rec, "x": 1},
+		"too long":  {SessionKey: long},
+	} {
+		if b, err := (Codec{}).Encode(rec.Deadline, values); err == nil {
+			t.Errorf("%s: got %s, want an error", name, b)
+		}
+	}
+}
+
+func TestDecodeTakesDamageForAnonymous(t *testing.T) {
+	whole := encode(t, newSession(1, "u1"))
+	if _, ok := decode(t, appendTTL(bytes.Clone(whole), time.Hour)); !ok {
+		t.Fatal("a whole record is refused")
+	}
+	damaged := map[string][]byte{
+		"empty": nil, "short": []byte("1234567"), "only a TTL": appendTTL(nil, time.Hour), "null": appendTTL([]byte("null"), 1),
+		"array": appendTTL([]byte("[]"), 1), "object": appendTTL([]byte("{}"), 1), "gob": appendTTL([]byte("\x03\x04\xff"), 1),
+		"no TTL": whole, "trailing garbage": appendTTL(append(bytes.Clone(whole), '}'), 1),
+		"twice": appendTTL(append(bytes.Clone(whole), whole...), 1), "cut": appendTTL(bytes.Clone(whole[:len(whole)-1]), 1),
+		"over 8 KiB": appendTTL(append(bytes.Clone(whole), bytes.Repeat([]byte(" "), maxRecord)...), 1),
+		"not UTF-8":  appendTTL(bytes.Replace(whole, []byte("Mozilla"), []byte("Mo\xffilla"), 1), 1),
+	}
+	for name, change := range map[string]func(map[string]any){
+		"old version":      func(m map[string]any) { m["v"] = 0 },
+		"other version":    func(m map[string]any) { m["v"] = 2 },
+		"version text":     func(m map[string]any) { m["v"] = "1" },
+		"no version":       func(m map[string]any) { delete(m, "v") },
+		"no id":            func(m map[string]any) { delete(m, "id") },
+		"short id":         func(m map[string]any) { m["id"] = "x" },
+		"no user":          func(m map[string]any) { delete(m, "user_id") },
+		"user is a number": func(m map[string]any) { m["user_id"] = 7 },
+		"no epoch":         func(m map[string]any) { delete(m, "epoch") },
+		"epoch null":       func(m map[string]any) { m["epoch"] = nil },
+		"epoch negative":   func(m map[string]any) { m["epoch"] = -1 },
+		"epoch fraction":   func(m map[string]any) { m["epoch"] = 1.5 },
+		"no deadline":      func(m map[string]any) { delete(m, "deadline") },
+		"deadline text":    func(m map[string]any) { m["deadline"] = "tomorrow" },
+		"deadline past":    func(m map[string]any) { m["deadline"] = time.Now().Add(-time.Second) },
+		"no idle time":     func(m map[string]any) { delete(m, "idle_seconds") },
+		"idle negative":    func(m map[string]any) { m["idle_seconds"] = -5 },
+		"idle overflows":   func(m map[string]any) { m["idle_seconds"] = int64(1) << 60 },
+		"methods text":     func(m map[string]any) { m["amr"] = "pwd" },
+	} {
+		var m map[string]any
+		if err := json.Unmarshal(whole, &m); err != nil {
+			t.Fatal(err)
+		}
+		change(m)
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		damaged[name] = appendTTL(b, time.Hour)
+	}
+	for name, b := range damaged {
+		if rec, ok := decode(t, b); ok {
+			t.Errorf("%s: signs in as %+v", name, rec)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	whole := appendTTL(encode(f, newSession(1, "u1")), time.Hour)
+	f.Add(whole)
+	f.Add(whole[1:])
+	f.Add([]byte(`{"v":1,"id":"","user_id":"u"}12345678`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rec, ok := decode(t, b)
+		if !ok {
+			return
+		}
+		if !rec.Valid(rec.ID, time.Now()) || len(rec.ID) != idLength || rec.Epoch < 0 || rec.Idle() <= 0 || len(b) > maxRecord+ttlSize {
+			t.Fatalf("signs in: %+v from %q", rec, b)
+		}
+		if rec.FreshTTL(time.Now()) > rec.Idle() {
+			t.Fatalf("lives longer than its idle time: %+v", rec)
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	found := appendTTL(encode(b, newSession(1, "u1")), time.Hour)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := decode(b, found); !ok {
+			b.Fatal("refused")
+		}
+	}
+}
+
+func BenchmarkFindCtx(b *testing.B) {
+	for name, openRedis := range map[string]func() *Redis{
+		"embedded": func() *Redis { return openEmbedded(b) },
+		"server":   func() *Redis { return open(b, serverURL(b, testDatabase)) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := openRedis()
+			flush(b, r)
+			s := NewSessions(r)
+			if err := s.CommitCtx(b.Context(), testID(1), encode(b, newSession(1, "u1")), time.Time{}); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, ok, err := s.FindCtx(context.Background(), testID(1)); err != nil || !ok {
+						b.Error(ok, err)
+						return
+					}
+				}
+			})
+		})
+	}
+}

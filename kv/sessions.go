@@ -1,0 +1,333 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"gatehouse/auth"
+
+	"github.com/alexedwards/scs/redisstore"
+	"github.com/gomodule/redigo/redis"
+)
+
+const (
+	sessionPrefix = "session:"
+	indexPrefix   = "sessions:"
+	// listCap bounds what List shows and reads.
+	listCap = 200
+	// indexCap bounds a user's index, whose members of ended sessions only List removes.
+	indexCap = 1000
+	// indexTTL is how long an index outlives the last sign-in, at least.
+	indexTTL = 60 * 24 * time.Hour
+)
+
+// Sessions keeps sessions. It is the scs.CtxStore of a SessionManager with HashTokenInStore,
+// Codec and no IdleTimeout, so that its "token" is always an auth.SessionID; and it is the
+// auth.SessionStore. A record is written once, when it is created: what changes afterwards is
+// the key's TTL, so that no write can bring an ended session back.
+type Sessions struct {
+	*redisstore.RedisStore
+	redis *Redis
+}
+
+var _ auth.SessionStore = (*Sessions)(nil)
+
+// NewSessions returns the sessions of a Redis.
+func NewSessions(r *Redis) *Sessions {
+	return &Sessions{redisstore.NewWithPrefix(r.boundedPool(), sessionPrefix), r}
+}
+
+// boundedPool lends connections of the pool to code that knows no context: waiting for one
+// ends after opTimeout. It keeps none itself.
+func (r *Redis) boundedPool() *redis.Pool {
+	return &redis.Pool{Dial: func() (redis.Conn, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+		defer cancel()
+		return r.pool.GetContext(ctx)
+	}}
+}
+
+// FindCtx returns the record and its TTL in the form that Codec.Decode reads. A key that holds
+// no string, or a record that names another id, is not found.
+func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error) {
+	const what = "find session"
+	replies, err := s.redis.exchange(ctx, repeatable(what), cmd("GET", sessionPrefix+id), cmd("PTTL", sessionPrefix+id))
+	if err != nil {
+		return nil, false, err
+	}
+	if hasCode(replies[0], "WRONGTYPE") {
+		return nil, false, nil
+	}
+	if err := errors.Join(replyError(what, replies[0]), replyError(what, replies[1])); err != nil {
+		return nil, false, err
+	}
+	record, _ := replies[0].([]byte)
+	ttl, _ := replies[1].(int64)
+	const gone = -2 // the key ended between the two commands
+	// A quote inside a JSON string is escaped, so that this can only be the field.
+	if record == nil || ttl == gone || !bytes.Contains(record, []byte(`"id":"`+id+`"`)) {
+		return nil, false, nil
+	}
+	return appendTTL(record, time.Duration(ttl)*time.Millisecond), true, nil
+}
+
+// CommitCtx stores a new record and adds it to its user's index. The expiry of scs is not
+// used: the key lives for the record's idle time, at most to its deadline. The record must be
+// valid under id.
+func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ time.Time) error {
+	now := time.Now()
+	rec, ok := parseSession(record)
+	if !ok || !rec.Valid(id, now) {
+		return errors.New("commit session: the record is not valid under its key")
+	}
+	if err := s.create(ctx, id, record, now.Add(rec.FreshTTL(now))); err != nil {
+		return err
+	}
+	return s.addToIndex(ctx, rec, now)
+}
+
+// create is repeated when the connection breaks: nobody else knows this id yet, so nobody can
+// have ended it in between.
+func (s *Sessions) create(ctx context.Context, id string, record []byte, expiry time.Time) error {
+	const what = "commit session"
+	if err := ctx.Err(); err != nil {
+		return unavailable(what, err)
+	}
+	err := s.commitOnce(ctx, id, record, expiry)
+	var said redis.Error
+	if errors.As(err, &said) {
+		return replyError(what, said)
+	}
+	if err != nil && !isTimeout(err) {
+		err = s.commitOnce(ctx, id, record, expiry)
+	}
+	if err != nil {
+		return unavailable(what, err)
+	}
+	return nil
+}
+
+func (s *Sessions) commitOnce(ctx context.Context, id string, record []byte, expiry time.Time) error {
+	start := time.Now()
+	err := s.RedisStore.Commit(id, record, expiry)
+	auth.CostFrom(ctx).AddRedis(time.Since(start))
+	var said redis.Error
+	if err != nil && !errors.As(err, &said) {
+		s.redis.noteFailure()
+	}
+	return err
+}
+
+func (s *Sessions) addToIndex(ctx context.Context, rec auth.Session, now time.Time) error {
+	const what = "index session"
+	key := indexPrefix + rec.UserID
+	add := []command{
+		cmd("ZADD", key, now.UnixMilli(), rec.ID),
+		cmd("ZREMRANGEBYRANK", key, 0, -indexCap-1),
+		cmd("PEXPIRE", key, millis(max(indexTTL, rec.Deadline.Sub(now)))),
+	}
+	replies, err := s.redis.exchange(ctx, repeatable(what), add...)
+	if err != nil {
+		return err
+	}
+	if hasCode(replies[0], "WRONGTYPE") {
+		// Something else under this key would keep its user from signing in for ever.
+		add = append([]command{cmd("DEL", key)}, add...)
+		_, err = s.redis.pipeline(ctx, repeatable(what), add...)
+		return err
+	}
+	for _, reply := range replies {
+		if err := replyError(what, reply); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteCtx ends a session. It returns auth.ErrSessionEnded when the session was gone already:
+// a token is renewed by deleting the old key first, and that must fail if somebody else ended it.
+func (s *Sessions) DeleteCtx(ctx context.Context, id string) error {
+	if id == noSession {
+		return nil
+	}
+	// Not repeated: the second answer would say "gone" of a session that we ended.
+	n, err := redis.Int64(s.redis.do(ctx, once("delete session"), cmd("DEL", sessionPrefix+id)))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return auth.ErrSessionEnded
+	}
+	return nil
+}
+
+// noSession is what scs deletes when it renews the token of a visitor who has none.
+var noSession = auth.SessionID("")
+
+// Find, Commit and Delete are the forms of scs.Store, without a context. All is refused: it
+// would be a KEYS over everything.
+func (s *Sessions) Find(id string) ([]byte, bool, error) {
+	return s.FindCtx(context.Background(), id)
+}
+
+// Commit is CommitCtx without a context.
+func (s *Sessions) Commit(id string, record []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), id, record, expiry)
+}
+
+// Delete is DeleteCtx without a context.
+func (s *Sessions) Delete(id string) error { return s.DeleteCtx(context.Background(), id) }
+
+// All returns errors.ErrUnsupported.
+func (s *Sessions) All() (map[string][]byte, error) {
+	return nil, fmt.Errorf("all sessions: %w", errors.ErrUnsupported)
+}
+
+// Renew sets the key's TTL, which does nothing to a key that is gone, and notes the time in
+// the index. It is one round trip.
+func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
+	now := time.Now()
+	_, err := s.redis.pipeline(ctx, repeatable("renew session"),
+		cmd("PEXPIRE", sessionPrefix+rec.ID, max(millis(rec.FreshTTL(now)), 1)),
+		cmd("ZADD", indexPrefix+rec.UserID, "XX", now.UnixMilli(), rec.ID))
+	return err
+}
+
+// List returns the user's live sessions, last seen first, at most 200, and removes from the
+// index those that are gone.
+func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, error) {
+	members, err := s.members(ctx, userID)
+	if err != nil || len(members) == 0 {
+		return nil, err
+	}
+	gets := make([]command, len(members))
+	for i, m := range members {
+		gets[i] = cmd("GET", sessionPrefix+m.id)
+	}
+	const what = "list sessions"
+	replies, err := s.redis.exchange(ctx, repeatable(what), gets...)
+	if err != nil {
+		return nil, err
+	}
+	var live []auth.Session
+	var gone []string
+	now := time.Now()
+	for i, m := range members {
+		if err := replyError(what, replies[i]); err != nil && !hasCode(replies[i], "WRONGTYPE") {
+			return nil, err
+		}
+		if replies[i] == nil {
+			gone = append(gone, m.id)
+			continue
+		}
+		if rec, ok := ownedBy(replies[i], userID, m.id); ok && rec.Valid(m.id, now) {
+			rec.LastSeen = m.seen
+			live = append(live, rec)
+		}
+	}
+	return live, s.removeFromIndex(ctx, userID, gone)
+}
+
+type member struct {
+	id   string
+	seen time.Time
+}
+
+func (s *Sessions) members(ctx context.Context, userID string) ([]member, error) {
+	const what = "list sessions"
+	replies, err := s.redis.exchange(ctx, repeatable(what), cmd("ZREVRANGE", indexPrefix+userID, 0, listCap-1, "WITHSCORES"))
+	if err != nil {
+		return nil, err
+	}
+	if hasCode(replies[0], "WRONGTYPE") {
+		return nil, nil // something else under this key; the next sign-in makes it an index again
+	}
+	if err := replyError(what, replies[0]); err != nil {
+		return nil, err
+	}
+	pairs, err := redis.Strings(replies[0], nil)
+	if err != nil {
+		return nil, err
+	}
+	members := make([]member, 0, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		score, err := strconv.ParseFloat(pairs[i+1], 64)
+		if err != nil {
+			return nil, fmt.Errorf("list sessions: score of the index: %w", err)
+		}
+		members = append(members, member{pairs[i], time.UnixMilli(int64(score)).UTC()})
+	}
+	return members, nil
+}
+
+// ownedBy reads a reply that should be the user's record of this id.
+func ownedBy(reply any, userID, id string) (auth.Session, bool) {
+	b, ok := reply.([]byte)
+	if !ok {
+		return auth.Session{}, false
+	}
+	rec, ok := parseSession(b)
+	return rec, ok && rec.UserID == userID && rec.ID == id
+}
+
+func (s *Sessions) removeFromIndex(ctx context.Context, userID string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	args := []any{indexPrefix + userID}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	_, err := s.redis.do(ctx, repeatable("prune index of sessions"), command{"ZREM", args})
+	return err
+}
+
+// End ends one session of the user. It returns auth.ErrNotFound when there is no such session
+// or it is somebody else's.
+func (s *Sessions) End(ctx context.Context, userID, id string) error {
+	if len(id) != idLength {
+		return auth.ErrNotFound
+	}
+	const what = "end session"
+	replies, err := s.redis.exchange(ctx, repeatable(what), cmd("GET", sessionPrefix+id))
+	if err != nil {
+		return err
+	}
+	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+		return err
+	}
+	if _, ok := ownedBy(replies[0], userID, id); !ok {
+		return auth.ErrNotFound
+	}
+	// An id is never used again, so that between reading and ending nothing else can have taken its place.
+	_, err = s.redis.pipeline(ctx, repeatable(what),
+		cmd("DEL", sessionPrefix+id), cmd("ZREM", indexPrefix+userID, id))
+	return err
+}
+
+// EndAll ends every session that the user's index knows.
+func (s *Sessions) EndAll(ctx context.Context, userID string) error {
+	const what = "end all sessions"
+	ids, err := redis.Strings(s.redis.do(ctx, repeatable(what), cmd("ZRANGE", indexPrefix+userID, 0, -1)))
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	dels := make([]command, len(ids))
+	for i, id := range ids {
+		dels[i] = cmd("DEL", sessionPrefix+id)
+	}
+	if _, err := s.redis.pipeline(ctx, repeatable(what), dels...); err != nil {
+		return err
+	}
+	// Only these: a session that began meanwhile keeps its place.
+	return s.removeFromIndex(ctx, userID, ids)
+}
+
+// millis rounds up, so that a wait or a TTL never becomes none.
+func millis(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}

@@ -1,0 +1,448 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+
+	"github.com/alexedwards/scs/v2"
+)
+
+var _ scs.CtxStore = (*Sessions)(nil)
+
+func onEachSessions(t *testing.T, test func(t *testing.T, r *Redis, s *Sessions)) {
+	t.Helper()
+	onEach(t, func(t *testing.T, r *Redis) { test(t, r, NewSessions(r)) })
+}
+
+func commit(t testing.TB, s *Sessions, rec auth.Session) {
+	t.Helper()
+	if err := s.CommitCtx(t.Context(), rec.ID, encode(t, rec), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// find reads a session as a request does.
+func find(t testing.TB, s *Sessions, id string) (auth.Session, bool) {
+	t.Helper()
+	b, found, err := s.FindCtx(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !found {
+		return auth.Session{}, false
+	}
+	return decode(t, b)
+}
+
+func TestCommitAndFind(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		rec := newSession(1, "u1")
+		trips := cost(t, func(ctx context.Context) {
+			if err := s.CommitCtx(ctx, rec.ID, encode(t, rec), time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if trips != 2 {
+			t.Errorf("commit took %d round trips, want 2", trips)
+		}
+		var b []byte
+		var found bool
+		if trips := cost(t, func(ctx context.Context) { b, found, _ = s.FindCtx(ctx, rec.ID) }); trips != 1 || !found {
+			t.Fatalf("got %t in %d round trips, want found in 1", found, trips)
+		}
+		got, ok := decode(t, b)
+		if !ok || got.UserID != "u1" || got.TTL <= rec.Idle()-time.Minute || got.TTL > rec.Idle() {
+			t.Errorf("got %+v, want u1 with a TTL of about %s", got, rec.Idle())
+		}
+		if ttl := run(t, r, "PTTL", "sessions:u1").(int64); ttl < (indexTTL-time.Minute).Milliseconds() || ttl > indexTTL.Milliseconds() {
+			t.Errorf("the index lives for %d ms, want 60 days", ttl)
+		}
+		if _, found, err := s.FindCtx(t.Context(), testID(2)); found || err != nil {
+			t.Errorf("got %t, %v for an unknown session", found, err)
+		}
+	})
+}
+
+func TestCommitLifetimes(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		short := newSession(1, "u1")
+		short.Deadline = time.Now().Add(time.Hour)
+		commit(t, s, short)
+		if ttl := run(t, r, "PTTL", "session:"+short.ID).(int64); ttl > time.Hour.Milliseconds() {
+			t.Errorf("the key outlives its deadline: %d ms", ttl)
+		}
+		long := newSession(2, "u2")
+		long.Deadline = time.Now().Add(90 * 24 * time.Hour)
+		commit(t, s, long)
+		if ttl := run(t, r, "PTTL", "sessions:u2").(int64); ttl < (89 * 24 * time.Hour).Milliseconds() {
+			t.Errorf("the index ends before its session: %d ms", ttl)
+		}
+	})
+}
+
+func TestCommitRefuses(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		past := newSession(1, "u1")
+		past.Deadline = time.Now().Add(-time.Minute)
+		for name, b := range map[string][]byte{
+			"another id": encode(t, newSession(2, "u1")), "past its deadline": encode(t, past), "garbage": []byte("{}"), "nothing": nil,
+		} {
+			if err := s.CommitCtx(t.Context(), testID(1), b, time.Now().Add(time.Hour)); err == nil {
+				t.Errorf("%s is stored", name)
+			}
+		}
+		if exists(t, r, "session:"+testID(1)) || exists(t, r, "sessions:u1") {
+			t.Error("a refused record left a key")
+		}
+	})
+}
+
+func TestWrongTypeOfKeys(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		run(t, r, "RPUSH", "session:"+testID(1), "x")
+		if _, found, err := s.FindCtx(t.Context(), testID(1)); found || err != nil {
+			t.Errorf("got %t, %v for a list, want not found", found, err)
+		}
+		if err := s.End(t.Context(), "u1", testID(1)); !errors.Is(err, auth.ErrNotFound) {
+			t.Errorf("End of a list: %v", err)
+		}
+		run(t, r, "SET", "sessions:u1", "garbage")
+		commit(t, s, newSession(2, "u1"))
+		run(t, r, "ZADD", "sessions:u1", 1, testID(1))
+		list, err := s.List(t.Context(), "u1")
+		if err != nil || len(list) != 1 || list[0].ID != testID(2) {
+			t.Errorf("got %v, %v, want the one session", list, err)
+		}
+	})
+}
+
+func TestUnreadableRecordIsAnonymous(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		for _, value := range []string{"", "garbage", `{"v":1}`, `{"id":"` + testID(1) + `"}`} {
+			run(t, r, "SET", "session:"+testID(1), value)
+			if rec, ok := find(t, s, testID(1)); ok {
+				t.Errorf("%q signs in as %+v", value, rec)
+			}
+		}
+	})
+}
+
+func TestPersistedKeyPastDeadlineIsRefused(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		rec := newSession(1, "u1")
+		rec.Deadline = time.Now().Add(2 * time.Second)
+		commit(t, s, rec)
+		run(t, r, "PERSIST", "session:"+rec.ID)
+		got, ok := find(t, s, rec.ID)
+		if !ok || got.TTL >= 0 || !got.NeedsRenewal(time.Now()) {
+			t.Fatalf("got %t and TTL %s, want a session whose TTL was taken away", ok, got.TTL)
+		}
+		eventually(t, "the deadline refuses the session", func() bool { _, ok := find(t, s, rec.ID); return !ok })
+		if !exists(t, r, "session:"+rec.ID) {
+			t.Error("the key ended by itself: nothing was tested")
+		}
+		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 0 {
+			t.Errorf("it is still listed: %v, %v", list, err)
+		}
+	})
+}
+
+func TestRecordUnderAnotherKeyIsRefused(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		rec := newSession(1, "u1")
+		rec.UserAgent = `x","id":"` + testID(2) + `"`
+		run(t, r, "SET", "session:"+testID(2), encode(t, rec))
+		if _, found, err := s.FindCtx(t.Context(), testID(2)); found || err != nil {
+			t.Errorf("got %t, %v, want not found", found, err)
+		}
+		run(t, r, "ZADD", "sessions:u1", 1, testID(2))
+		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 0 {
+			t.Errorf("it is listed: %v, %v", list, err)
+		}
+		if err := s.End(t.Context(), "u1", testID(2)); !errors.Is(err, auth.ErrNotFound) {
+			t.Errorf("End: got %v, want ErrNotFound", err)
+		}
+	})
+}
+
+func TestDeleteIsAClaim(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		rec := newSession(1, "u1")
+		commit(t, s, rec)
+		var wg sync.WaitGroup
+		errs := make(chan error, 16)
+		for range cap(errs) {
+			wg.Go(func() { errs <- s.DeleteCtx(t.Context(), rec.ID) })
+		}
+		wg.Wait()
+		close(errs)
+		won := 0
+		for err := range errs {
+			if err == nil {
+				won++
+			} else if !errors.Is(err, auth.ErrSessionEnded) {
+				t.Error(err)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%d of 16 ended the session, want 1", won)
+		}
+		if err := s.DeleteCtx(t.Context(), auth.SessionID("")); err != nil {
+			t.Errorf("renewing the token of a visitor without a session: %v", err)
+		}
+	})
+}
+
+func TestRenew(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		rec := newSession(1, "u1")
+		commit(t, s, rec)
+		before := run(t, r, "GET", "session:"+rec.ID)
+		run(t, r, "PEXPIRE", "session:"+rec.ID, 60_000)
+		run(t, r, "ZADD", "sessions:u1", 1, rec.ID)
+		if trips := cost(t, func(ctx context.Context) {
+			if err := s.Renew(ctx, rec); err != nil {
+				t.Fatal(err)
+			}
+		}); trips != 1 {
+			t.Errorf("took %d round trips, want 1", trips)
+		}
+		if got, ok := find(t, s, rec.ID); !ok || got.TTL < rec.Idle()-time.Minute {
+			t.Errorf("got TTL %s, want %s", got.TTL, rec.Idle())
+		}
+		if after := run(t, r, "GET", "session:"+rec.ID); string(before.([]byte)) != string(after.([]byte)) {
+			t.Error("the record was rewritten")
+		}
+		list, err := s.List(t.Context(), "u1")
+		if err != nil || len(list) != 1 || time.Since(list[0].LastSeen) > time.Minute {
+			t.Errorf("got %v, %v, want it seen now", list, err)
+		}
+	})
+}
+
+func TestRenewOfAnEndedSessionDoesNothing(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		if err := s.Renew(t.Context(), newSession(1, "u1")); err != nil {
+			t.Fatal(err)
+		}
+		if exists(t, r, "session:"+testID(1)) || exists(t, r, "sessions:u1") {
+			t.Error("renewing made a key")
+		}
+	})
+}
+
+func TestRenewNeverBringsBack(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		for i := range 50 {
+			rec := newSession(i, "u1")
+			commit(t, s, rec)
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					for range 5 {
+						if err := s.Renew(t.Context(), rec); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Go(func() {
+				if err := s.DeleteCtx(t.Context(), rec.ID); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Wait()
+			if exists(t, r, "session:"+rec.ID) {
+				t.Fatal("a renewal brought an ended session back")
+			}
+		}
+	})
+}
+
+func TestList(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		for i := range 3 {
+			commit(t, s, newSession(i, "u1"))
+			run(t, r, "ZADD", "sessions:u1", 1000*(i+1), testID(i))
+		}
+		commit(t, s, newSession(9, "u2"))
+		run(t, r, "ZADD", "sessions:u1", 5000, testID(9))        // another user's
+		run(t, r, "ZADD", "sessions:u1", 6000, testID(10))       // gone
+		run(t, r, "SET", "session:"+testID(11), "unreadable")    // stays in the index
+		run(t, r, "ZADD", "sessions:u1", 7000, testID(11))       //
+		run(t, r, "ZADD", "sessions:u1", 4000, "not an id \x00") // gone
+		list, err := s.List(t.Context(), "u1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, rec := range list {
+			got = append(got, rec.ID)
+		}
+		if want := []string{testID(2), testID(1), testID(0)}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if !list[0].LastSeen.Equal(time.UnixMilli(3000)) {
+			t.Errorf("last seen %s, want 3 s after 1970", list[0].LastSeen)
+		}
+		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(5) {
+			t.Errorf("the index has %d members, want those 5 whose key exists", n)
+		}
+		if list, err := s.List(t.Context(), "nobody"); err != nil || len(list) != 0 {
+			t.Errorf("got %v, %v for a user without sessions", list, err)
+		}
+	})
+}
+
+func TestIndexIsBounded(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		args := []any{"sessions:u1"}
+		for i := range indexCap + 5 {
+			args = append(args, i, fmt.Sprint("old ", i))
+		}
+		run(t, r, "ZADD", args...)
+		commit(t, s, newSession(1, "u1"))
+		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(indexCap) {
+			t.Errorf("the index has %d members, want %d", n, indexCap)
+		}
+		// 199 of the old ones are within the cap of a list, and are gone.
+		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 1 {
+			t.Errorf("got %d sessions, %v, want the new one", len(list), err)
+		}
+		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(indexCap-listCap+1) {
+			t.Errorf("the index has %d members after a list", n)
+		}
+	})
+}
+
+func TestEnd(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		commit(t, s, newSession(1, "u1"))
+		commit(t, s, newSession(2, "u2"))
+		for _, id := range []string{testID(2), testID(3), "", "x", "sessions:u1"} {
+			if err := s.End(t.Context(), "u1", id); !errors.Is(err, auth.ErrNotFound) {
+				t.Errorf("End(%q): got %v, want ErrNotFound", id, err)
+			}
+		}
+		if err := s.End(t.Context(), "u1", testID(1)); err != nil {
+			t.Fatal(err)
+		}
+		if exists(t, r, "session:"+testID(1)) || exists(t, r, "sessions:u1") || !exists(t, r, "session:"+testID(2)) {
+			t.Error("want u1's session and index gone and u2's there")
+		}
+	})
+}
+
+func TestEndAll(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		for i := range 300 {
+			commit(t, s, newSession(i, "u1"))
+		}
+		commit(t, s, newSession(999, "u2"))
+		if err := s.EndAll(t.Context(), "u1"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 300 {
+			if exists(t, r, "session:"+testID(i)) {
+				t.Fatalf("session %d is still there", i)
+			}
+		}
+		if exists(t, r, "sessions:u1") || !exists(t, r, "session:"+testID(999)) {
+			t.Error("want the index gone and the other user's session there")
+		}
+		if err := s.EndAll(t.Context(), "nobody"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStoreWithoutContext(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		rec := newSession(1, "u1")
+		if err := s.Commit(rec.ID, encode(t, rec), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if b, found, err := s.Find(rec.ID); err != nil || !found {
+			t.Errorf("got %t, %v", found, err)
+		} else if _, ok := decode(t, b); !ok {
+			t.Error("Find gives what Decode refuses")
+		}
+		if err := s.Delete(rec.ID); err != nil || exists(t, r, "session:"+rec.ID) {
+			t.Errorf("Delete: %v", err)
+		}
+		if _, err := s.All(); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("All: got %v, want ErrUnsupported", err)
+		}
+	})
+}
+
+// Through the scs manager, as the web server uses it.
+func TestSessionManager(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		m := scs.New()
+		m.Store, m.Codec, m.HashTokenInStore, m.Lifetime = s, Codec{}, true, time.Hour
+		load := func(cookie string) context.Context {
+			t.Helper()
+			ctx, err := m.Load(t.Context(), cookie)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ctx
+		}
+		signIn := func(ctx context.Context) string {
+			t.Helper()
+			if err := m.RenewToken(ctx); err != nil {
+				t.Fatal(err)
+			}
+			rec := newSession(0, "u1")
+			rec.ID = auth.SessionID(m.Token(ctx))
+			m.Put(ctx, SessionKey, rec)
+			cookie, _, err := m.Commit(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return cookie
+		}
+		cookie := signIn(load(""))
+		ctx := load(cookie)
+		if rec, ok := m.Get(ctx, SessionKey).(auth.Session); !ok || !rec.Valid(auth.SessionID(cookie), time.Now()) {
+			t.Fatalf("got %v, want the session", m.Get(ctx, SessionKey))
+		}
+		other := load(cookie)
+		if err := m.Destroy(other); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.RenewToken(ctx); !errors.Is(err, auth.ErrSessionEnded) {
+			t.Errorf("renewing an ended session: got %v, want ErrSessionEnded", err)
+		}
+		if m.Exists(load(cookie), SessionKey) {
+			t.Error("a replayed cookie is signed in")
+		}
+		run(t, r, "SET", "session:"+auth.SessionID("planted"), "garbage")
+		if again := signIn(load("planted")); again == "planted" {
+			t.Error("the planted cookie was adopted")
+		}
+	})
+}
+
+// The two commands of a find are not one: the session may end between them.
+func TestSessionEndsBetweenGetAndPTTL(t *testing.T) {
+	record := encode(t, newSession(1, "u1"))
+	f := startFake(t, func(n int64, _ []string) string {
+		if n == 1 {
+			return fmt.Sprintf("$%d\r\n%s\r\n", len(record), record)
+		}
+		return ":-2\r\n"
+	})
+	s := NewSessions(open(t, "redis://"+f.address))
+	if _, found, err := s.FindCtx(t.Context(), testID(1)); found || err != nil {
+		t.Errorf("got %t, %v, want not found", found, err)
+	}
+}

@@ -1,0 +1,330 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+func onEachThrottle(t *testing.T, test func(t *testing.T, r *Redis, th *Throttle)) {
+	t.Helper()
+	onEach(t, func(t *testing.T, r *Redis) { test(t, r, NewThrottle(r)) })
+}
+
+// take counts one attempt; it returns the wait, 0 when the attempt passed.
+func take(t testing.TB, th *Throttle, attempts ...auth.Attempt) time.Duration {
+	t.Helper()
+	err := th.Take(t.Context(), attempts...)
+	var throttled auth.Throttled
+	if errors.As(err, &throttled) {
+		if throttled.RetryAfter <= 0 {
+			t.Errorf("throttled for %s", throttled.RetryAfter)
+		}
+		return throttled.RetryAfter
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 0
+}
+
+func attempt(key string, limit auth.Limit) auth.Attempt { return auth.Attempt{Key: key, Limit: limit} }
+
+func count(t testing.TB, r *Redis, key string) int {
+	t.Helper()
+	reply, err := r.do(t.Context(), once("test"), cmd("HGET", "throttle:"+key, "n"))
+	n, err := redis.Int(reply, err)
+	if err != nil && !errors.Is(err, redis.ErrNil) {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// pass lets the wait under a key go by without waiting for it.
+func pass(t testing.TB, r *Redis, key string) {
+	t.Helper()
+	run(t, r, "HSET", "throttle:"+key, "until", 1)
+}
+
+var slow = auth.Limit{Free: 3, Base: 10 * time.Minute, Max: 25 * time.Minute, Forget: time.Hour}
+
+func near(got, want time.Duration) bool { return got > want-10*time.Second && got <= want }
+
+func TestThrottleWaits(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a := attempt("a", slow)
+		for i := range 3 {
+			if wait := take(t, th, a); wait != 0 {
+				t.Fatalf("free attempt %d waits %s", i+1, wait)
+			}
+		}
+		for _, want := range []time.Duration{10 * time.Minute, 20 * time.Minute, 25 * time.Minute, 25 * time.Minute} {
+			for range 3 { // asking never makes it longer
+				if wait := take(t, th, a); !near(wait, want) {
+					t.Fatalf("waits %s, want %s", wait, want)
+				}
+			}
+			pass(t, r, "a")
+			if wait := take(t, th, a); wait != 0 {
+				t.Fatalf("still waits %s when the time is over", wait)
+			}
+		}
+		if n := count(t, r, "a"); n != 7 {
+			t.Errorf("counted %d, want 7", n)
+		}
+		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl > time.Hour.Milliseconds() || ttl < (59*time.Minute).Milliseconds() {
+			t.Errorf("forgotten in %d ms, want 1 h", ttl)
+		}
+		if wait := take(t, th, attempt("b", slow)); wait != 0 {
+			t.Errorf("another key waits %s", wait)
+		}
+	})
+}
+
+func TestThrottleWaitEnds(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, _ *Redis, th *Throttle) {
+		a := attempt("a", auth.Limit{Free: 1, Base: 200 * time.Millisecond, Max: time.Second, Forget: time.Hour})
+		start := time.Now()
+		take(t, th, a)
+		eventually(t, "the wait ends", func() bool { return take(t, th, a) == 0 })
+		if took := time.Since(start); took < 195*time.Millisecond {
+			t.Errorf("it ended after %s, want 200 ms", took)
+		}
+	})
+}
+
+func TestThrottleForgets(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a := attempt("a", auth.Limit{Free: 1, Total: 2, Forget: 100 * time.Millisecond})
+		take(t, th, a)
+		eventually(t, "the key is forgotten", func() bool { return !exists(t, r, "throttle:a") })
+		// A wait that is longer than Forget is not cut short by it.
+		b := attempt("b", auth.Limit{Free: 1, Base: time.Hour, Max: time.Hour, Forget: time.Millisecond})
+		take(t, th, b)
+		if ttl := run(t, r, "PTTL", "throttle:b").(int64); !near(time.Duration(ttl)*time.Millisecond, time.Hour) {
+			t.Errorf("the wait is forgotten in %d ms, want 1 h", ttl)
+		}
+	})
+}
+
+func TestThrottleTotal(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a := attempt("a", auth.Limit{Free: 100, Total: 5, Forget: time.Hour})
+		for range 5 {
+			if take(t, th, a) != 0 {
+				t.Fatal("refused before the total")
+			}
+		}
+		run(t, r, "PEXPIRE", "throttle:a", 1_800_000)
+		for range 3 {
+			if wait := take(t, th, a); !near(wait, 30*time.Minute) {
+				t.Errorf("waits %s, want the 30 min that are left", wait)
+			}
+		}
+		run(t, r, "PERSIST", "throttle:a")
+		if wait := take(t, th, a); !near(wait, time.Hour) || run(t, r, "PTTL", "throttle:a").(int64) <= 0 {
+			t.Errorf("waits %s on a key without TTL, want 1 h and a TTL", wait)
+		}
+	})
+}
+
+func TestThrottleIsExact(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		r.timeout = time.Minute // a burst of scripts is slow in the embedded Redis under the race detector
+		a := attempt("a", auth.Limit{Free: 10, Base: time.Hour, Max: time.Hour, Forget: time.Hour})
+		wide := attempt("wide", auth.Limit{Free: 1000, Base: time.Hour, Max: time.Hour, Forget: time.Hour})
+		var passed atomic.Int64
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				if take(t, th, wide, a) == 0 {
+					passed.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if passed.Load() != 10 {
+			t.Errorf("%d of 64 passed, want 10", passed.Load())
+		}
+		if n := count(t, r, "wide"); n != 10 {
+			t.Errorf("the other key counts %d, want the 10 that passed", n)
+		}
+	})
+}
+
+func TestThrottleRoundTrips(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a, b, c := attempt("a", slow), attempt("b", slow), attempt("c", slow)
+		take(t, th, a)
+		if trips := cost(t, func(ctx context.Context) {
+			if err := th.Take(ctx, a, b, c); err != nil {
+				t.Error(err)
+			}
+		}); trips != 1 {
+			t.Errorf("three keys took %d round trips, want 1", trips)
+		}
+		run(t, r, "SCRIPT", "FLUSH")
+		if trips := cost(t, func(ctx context.Context) {
+			if err := th.Take(ctx, a, b, c); err != nil {
+				t.Error(err)
+			}
+		}); trips != 2 || count(t, r, "b") != 2 || count(t, r, "a") != 3 {
+			t.Errorf("after a SCRIPT FLUSH: %d round trips, counts %d and %d", trips, count(t, r, "a"), count(t, r, "b"))
+		}
+		if err := th.Take(t.Context()); err != nil {
+			t.Errorf("no keys: %v", err)
+		}
+	})
+}
+
+func TestRefusedTakeGivesBack(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		full := attempt("full", auth.Limit{Free: 1, Base: 30 * time.Minute, Max: time.Hour, Forget: time.Hour})
+		longer := attempt("longer", auth.Limit{Free: 1, Base: 50 * time.Minute, Max: time.Hour, Forget: time.Hour})
+		edge, fresh := attempt("edge", slow), attempt("fresh", slow)
+		take(t, th, full)
+		take(t, th, longer)
+		take(t, th, edge)
+		take(t, th, edge)
+		run(t, r, "PEXPIRE", "throttle:edge", 60_000)
+		// The third attempt under edge would begin its wait.
+		if wait := take(t, th, edge, longer, fresh, full); !near(wait, 50*time.Minute) {
+			t.Errorf("waits %s, want the longest, 50 min", wait)
+		}
+		if n := count(t, r, "edge"); n != 2 || exists(t, r, "throttle:fresh") {
+			t.Errorf("edge counts %d, want 2; fresh must not exist", n)
+		}
+		if ttl := run(t, r, "PTTL", "throttle:edge").(int64); ttl > 60_000 {
+			t.Errorf("a refused call prolonged edge to %d ms", ttl)
+		}
+		if wait := take(t, th, edge); wait != 0 {
+			t.Errorf("edge waits %s for an attempt that was refused", wait)
+		}
+		if n := count(t, r, "full"); n != 1 {
+			t.Errorf("full counts %d, want 1", n)
+		}
+	})
+}
+
+// An attempt that others were counted after gives back its count, not their wait.
+func TestGiveBackKeepsLaterWait(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a := attempt("a", slow)
+		for range 3 {
+			take(t, th, a)
+		}
+		if err := th.run(t.Context(), "test", giveBackScript, []call{{"throttle:a", []any{2, 0, 1000}}}); err != nil {
+			t.Fatal(err)
+		}
+		if wait := take(t, th, a); !near(wait, 10*time.Minute) || count(t, r, "a") != 2 {
+			t.Errorf("waits %s and counts %d, want 10 min and 2", wait, count(t, r, "a"))
+		}
+	})
+}
+
+func TestRefundAndReset(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a, b := attempt("a", slow), attempt("b", slow)
+		for range 3 {
+			take(t, th, a, b)
+		}
+		if err := th.Refund(t.Context(), "a", "none"); err != nil {
+			t.Fatal(err)
+		}
+		if count(t, r, "a") != 2 || count(t, r, "b") != 3 || exists(t, r, "throttle:none") {
+			t.Errorf("a counts %d, b %d, want 2 and 3, and no new key", count(t, r, "a"), count(t, r, "b"))
+		}
+		if wait := take(t, th, a); wait != 0 {
+			t.Errorf("waits %s after a refund", wait)
+		}
+		for range 4 {
+			if err := th.Refund(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if exists(t, r, "throttle:a") {
+			t.Error("nothing is counted, but the key is there")
+		}
+		if err := th.Reset(t.Context(), "b", "none"); err != nil || exists(t, r, "throttle:b") {
+			t.Errorf("Reset: %v", err)
+		}
+		if err := errors.Join(th.Reset(t.Context()), th.Refund(t.Context())); err != nil {
+			t.Errorf("no keys: %v", err)
+		}
+	})
+}
+
+func TestThrottleTakesGarbageForAbsent(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		now := strconv.FormatInt(time.Now().UnixMilli(), 10)
+		for name, set := range map[string][]any{
+			"string": {"SET", "throttle:a", "x"}, "list": {"RPUSH", "throttle:a", "x"},
+			"text in hash": {"HSET", "throttle:a", "n", "many", "until", "later"}, "nan": {"HSET", "throttle:a", "n", "nan", "until", "nan"},
+			"infinite": {"HSET", "throttle:a", "n", "inf", "until", "inf"}, "negative": {"HSET", "throttle:a", "n", "-9", "until", "-9"},
+			"far off": {"HSET", "throttle:a", "n", "0", "until", "9" + now}, "huge": {"HSET", "throttle:a", "n", "1e300", "until", "1e300"},
+			"other fields": {"HSET", "throttle:a", "x", "y"}, "hex": {"HSET", "throttle:a", "n", "0xffffffffffff", "until", ""},
+		} {
+			run(t, r, "DEL", "throttle:a")
+			run(t, r, set[0].(string), set[1:]...)
+			if err := th.Refund(t.Context(), "a"); err != nil {
+				t.Errorf("%s: refund: %v", name, err)
+			}
+			run(t, r, "DEL", "throttle:a")
+			run(t, r, set[0].(string), set[1:]...)
+			if wait := take(t, th, attempt("a", slow)); wait != 0 {
+				t.Errorf("%s: waits %s", name, wait)
+			}
+			if n := count(t, r, "a"); n != 1 {
+				t.Errorf("%s: counts %d, want 1", name, n)
+			}
+		}
+	})
+}
+
+func TestThrottleUnavailable(t *testing.T) {
+	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
+	wantUnavailable(t, th.Take(t.Context(), attempt("a", slow)))
+	wantUnavailable(t, th.Refund(t.Context(), "a"))
+	wantUnavailable(t, th.Reset(t.Context(), "a"))
+}
+
+func TestZeroLimits(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, _ *Redis, th *Throttle) {
+		none := attempt("a", auth.Limit{Base: time.Hour, Max: 9 * time.Hour, Forget: time.Hour})
+		if wait := take(t, th, none); wait != 0 {
+			t.Errorf("the first attempt has nothing to wait after, but waits %s", wait)
+		}
+		if wait := take(t, th, none); !near(wait, time.Hour) {
+			t.Errorf("waits %s, want 1 h", wait)
+		}
+		constant := attempt("b", auth.Limit{Free: 1, Base: time.Hour, Forget: time.Hour})
+		take(t, th, constant)
+		if wait := take(t, th, constant); !near(wait, time.Hour) {
+			t.Errorf("without Max: waits %s, want Base", wait)
+		}
+	})
+}
+
+// Only the calls that Redis did not know the script for are run again.
+func TestOnlyMissedScriptsRunAgain(t *testing.T) {
+	f := startFake(t, func(n int64, _ []string) string {
+		if n == 2 {
+			return "-NOSCRIPT No matching script.\r\n"
+		}
+		return fmt.Sprintf(":%d\r\n", n)
+	})
+	replies, err := open(t, "redis://"+f.address).run(t.Context(), "test", takeScript, call{key: "a"}, call{key: "b"}, call{key: "c"})
+	if err != nil || !slices.Equal(replies, []any{int64(1), int64(4), int64(3)}) || f.got() != "EVALSHA EVALSHA EVALSHA EVAL" {
+		t.Errorf("got %v, %v for %s", replies, err, f.got())
+	}
+}

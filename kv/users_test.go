@@ -1,0 +1,395 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+func onEachUsers(t *testing.T, test func(t *testing.T, r *Redis, u *Users)) {
+	t.Helper()
+	onEach(t, func(t *testing.T, r *Redis) { test(t, r, newUsers(t, r)) })
+}
+
+func newUsers(t testing.TB, r *Redis) *Users {
+	t.Helper()
+	u := NewUsers(r, time.Hour)
+	t.Cleanup(func() { u.Close() })
+	return u
+}
+
+func someUser(id string) auth.User {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	return auth.User{ID: id, Username: "alice", Name: "Alice <é>", Email: "a@example.org", EmailVerified: true,
+		TimeZone: "Europe/Berlin", Epoch: 2, Active: true, PasswordHash: "$argon2id$secret", CreatedAt: now, UpdatedAt: now}
+}
+
+// miss asks for a user who is not cached and returns the lease.
+func miss(t testing.TB, u *Users, id string) string {
+	t.Helper()
+	got, lease, err := u.User(t.Context(), id)
+	if !errors.Is(err, auth.ErrNotFound) || got.ID != "" {
+		t.Fatalf("got %+v, %v, want a miss", got, err)
+	}
+	return lease
+}
+
+func fill(t testing.TB, u *Users, user auth.User, lease string) {
+	t.Helper()
+	if err := u.Fill(t.Context(), user, lease); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func cached(t testing.TB, u *Users, id string) (auth.User, bool) {
+	t.Helper()
+	user, _, err := u.User(t.Context(), id)
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return user, err == nil
+}
+
+func TestMissFillHit(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+		var lease string
+		if trips := cost(t, func(ctx context.Context) { _, lease, _ = u.User(ctx, "u1") }); trips != 1 || lease == "" {
+			t.Fatalf("a miss took %d round trips and gave lease %q, want 1 and a lease", trips, lease)
+		}
+		if second := miss(t, u, "u1"); second != "" {
+			t.Error("two requests hold a lease")
+		}
+		if ttl := run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > 5000 {
+			t.Errorf("the lease lives for %d ms, want 5 s", ttl)
+		}
+		want := someUser("u1")
+		fill(t, u, want, lease)
+		var got auth.User
+		var err error
+		if trips := cost(t, func(ctx context.Context) { got, lease, err = u.User(ctx, "u1") }); trips != 1 || err != nil || lease != "" {
+			t.Fatalf("a hit took %d round trips, gave lease %q and %v", trips, lease, err)
+		}
+		want.PasswordHash = ""
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+		if ttl := run(t, r, "PTTL", "user:u1").(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
+			t.Errorf("the user lives for %d ms, want 1 h", ttl)
+		}
+		raw, _ := redis.String(run(t, r, "GET", "user:u1"), nil)
+		var m map[string]any
+		if json.Unmarshal([]byte(raw), &m) != nil || m["v"] != 1.0 || m["id"] != "u1" || strings.Contains(raw, "argon2id") {
+			t.Errorf("got %s, want v, id and no password hash", raw)
+		}
+	})
+}
+
+func TestHitWritesNothing(t *testing.T) {
+	r := open(t, serverURL(t, testDatabase))
+	flush(t, r)
+	u := newUsers(t, r)
+	fill(t, u, someUser("u1"), miss(t, u, "u1"))
+	writes := func() string {
+		info, _ := redis.String(run(t, r, "INFO", "persistence"), nil)
+		_, rest, _ := strings.Cut(info, "rdb_changes_since_last_save:")
+		n, _, _ := strings.Cut(rest, "\r")
+		return n
+	}
+	before := writes()
+	for range 10 {
+		if _, ok := cached(t, u, "u1"); !ok {
+			t.Fatal("a miss")
+		}
+	}
+	if after := writes(); before == "" || after != before {
+		t.Errorf("the count of writes went from %q to %q", before, after)
+	}
+}
+
+func TestOneLeaseForManyMisses(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, _ *Redis, u *Users) {
+		var leases atomic.Int64
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				if miss(t, u, "u1") != "" {
+					leases.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if leases.Load() != 1 {
+			t.Errorf("got %d leases, want 1", leases.Load())
+		}
+	})
+}
+
+func TestFillAfterDropNeverLands(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+		old := someUser("u1")
+		lease := miss(t, u, "u1")
+		if err := u.Drop(t.Context(), "u1"); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, u, old, lease)
+		if exists(t, r, "user:u1") {
+			t.Fatal("a row read before the drop was stored after it")
+		}
+		next := miss(t, u, "u1")
+		fill(t, u, old, lease)
+		fill(t, u, old, "")
+		fill(t, u, old, "lease:guess")
+		if _, ok := cached(t, u, "u1"); ok {
+			t.Fatal("stored with somebody else's lease")
+		}
+		changed := old
+		changed.Epoch = 3
+		fill(t, u, changed, next)
+		fill(t, u, old, next)
+		if got, ok := cached(t, u, "u1"); !ok || got.Epoch != 3 {
+			t.Errorf("got %+v, want epoch 3", got)
+		}
+	})
+}
+
+// A row whose epoch only rises, read and filled by some while another raises it and drops the
+// cache: after a drop nobody may see an older epoch.
+func TestLeaseRace(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, _ *Redis, u *Users) {
+		var epoch atomic.Int64
+		ctx, stop := context.WithCancel(t.Context())
+		var readers sync.WaitGroup
+		for range 8 {
+			readers.Go(func() {
+				for ctx.Err() == nil {
+					_, lease, err := u.User(t.Context(), "u1")
+					if errors.Is(err, auth.ErrNotFound) {
+						row := someUser("u1")
+						row.Epoch = epoch.Load()
+						err = u.Fill(t.Context(), row, lease)
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for range 200 {
+			want := epoch.Add(1)
+			if err := u.Drop(t.Context(), "u1"); err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := cached(t, u, "u1"); ok && got.Epoch < want {
+				t.Fatalf("epoch %d is cached after the drop of %d", got.Epoch, want)
+			}
+		}
+		stop()
+		readers.Wait()
+	})
+}
+
+func TestGarbageIsAMissAndDropped(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+		for name, value := range map[string]string{
+			"empty": "", "text": "x", "null": "null", "array": "[]", "version": `{"v":2,"id":"u1","username":"a","epoch":1,"active":true}`,
+			"no version": `{"id":"u1","username":"a","epoch":1,"active":true}`, "another's": `{"v":1,"id":"u2","username":"a","epoch":1,"active":true}`,
+			"no epoch": `{"v":1,"id":"u1","username":"a","active":true}`, "no name": `{"v":1,"id":"u1","epoch":1,"active":true}`,
+			"trailing": `{"v":1,"id":"u1","username":"a","epoch":1,"active":true}}`, "not UTF-8": `{"v":1,"id":"u1","username":"` + "\xff" + `","epoch":1}`,
+		} {
+			run(t, r, "SET", "user:u1", value)
+			if got, ok := cached(t, u, "u1"); ok {
+				t.Errorf("%s: got %+v", name, got)
+			}
+			if exists(t, r, "user:u1") {
+				t.Errorf("%s: it is still there", name)
+			}
+		}
+		run(t, r, "RPUSH", "user:u1", "x")
+		fill(t, u, someUser("u1"), "lease:x")
+		if _, ok := cached(t, u, "u1"); ok || exists(t, r, "user:u1") {
+			t.Error("a list is not dropped")
+		}
+		fill(t, u, someUser("u1"), miss(t, u, "u1"))
+		if _, ok := cached(t, u, "u1"); !ok {
+			t.Error("no hit after the garbage is gone")
+		}
+	})
+}
+
+func TestScriptsSurviveTheirLoss(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+		for i := range 3 {
+			run(t, r, "SCRIPT", "FLUSH")
+			id := strconv.Itoa(i)
+			fill(t, u, someUser(id), miss(t, u, id))
+			if _, ok := cached(t, u, id); !ok {
+				t.Error("not filled after the script was forgotten")
+			}
+		}
+	})
+}
+
+func TestDropAll(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+		lease := miss(t, u, "u1")
+		fill(t, u, someUser("u2"), miss(t, u, "u2"))
+		u.mu.Lock()
+		u.undropped["u3"] = 0
+		u.mu.Unlock()
+		if err := u.DropAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, u, someUser("u1"), lease)
+		if n := run(t, r, "DBSIZE"); n != int64(0) || u.isUndropped("u3") {
+			t.Errorf("%v keys are left, or a failed drop is still remembered", n)
+		}
+	})
+}
+
+func TestDropIgnoresCancellation(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+		fill(t, u, someUser("u1"), miss(t, u, "u1"))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := u.Drop(ctx, "u1"); err != nil || exists(t, r, "user:u1") {
+			t.Errorf("got %v, want the user dropped", err)
+		}
+	})
+}
+
+// broken makes every command fail, as a Redis does that is not there.
+const broken = "LOADING not now"
+
+func TestFailedDropIsRetried(t *testing.T) {
+	e := startEmbedded(t)
+	r := open(t, e.URL())
+	u := newUsers(t, r)
+	fill(t, u, someUser("u1"), miss(t, u, "u1"))
+	lease := miss(t, u, "u2")
+	e.server.SetError(broken)
+	wantUnavailable(t, u.Drop(t.Context(), "u1"))
+	wantUnavailable(t, u.Drop(t.Context(), "u2"))
+	if lease := miss(t, u, "u1"); lease != "" {
+		t.Error("a lease for a user whose drop is pending")
+	}
+	fill(t, u, someUser("u2"), lease) // would fail if it asked Redis
+	if _, _, err := u.User(t.Context(), "u3"); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("another user: got %v, want ErrUnavailable", err)
+	}
+	e.server.SetError("")
+	eventually(t, "both are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u2") })
+	if exists(t, r, "user:u1") || exists(t, r, "user:u2") {
+		t.Error("forgotten, but not dropped")
+	}
+	if miss(t, u, "u1") == "" {
+		t.Error("no lease after the drop succeeded")
+	}
+	// It works a second time, after the background work has ended.
+	e.server.SetError(broken)
+	wantUnavailable(t, u.Drop(t.Context(), "u1"))
+	e.server.SetError("")
+	eventually(t, "dropped again", func() bool { return !u.isUndropped("u1") })
+}
+
+func TestFailedDropSurvivesRestart(t *testing.T) {
+	s := startServer(t)
+	u := newUsers(t, open(t, s.url()))
+	s.kill()
+	wantUnavailable(t, u.Drop(t.Context(), "u1"))
+	s.start()
+	eventually(t, "it is dropped", func() bool { return !u.isUndropped("u1") })
+}
+
+// An older drop that succeeds late says nothing about a newer one that failed.
+func TestOldSuccessKeepsNewFailure(t *testing.T) {
+	u := newUsers(t, openEmbedded(t))
+	older, newer := u.begin(), u.begin()
+	u.mu.Lock()
+	u.undropped["u1"] = newer
+	u.mu.Unlock()
+	u.forget("u1", older)
+	if !u.isUndropped("u1") {
+		t.Error("the newer failure is forgotten")
+	}
+	u.forget("u1", u.begin())
+	if u.isUndropped("u1") {
+		t.Error("a newer success does not count")
+	}
+}
+
+func TestCloseTriesOnceMore(t *testing.T) {
+	e := startEmbedded(t)
+	r := open(t, e.URL())
+	u := NewUsers(r, time.Hour)
+	e.server.SetError(broken)
+	wantUnavailable(t, u.Drop(t.Context(), "u1"))
+	wantUnavailable(t, u.Close())
+	wantUnavailable(t, u.Drop(t.Context(), "u2"))
+	if err := u.Close(); err != nil {
+		t.Errorf("the second Close: %v", err)
+	}
+
+	v := NewUsers(r, time.Hour)
+	wantUnavailable(t, v.Drop(t.Context(), "u1"))
+	e.server.SetError("")
+	if err := v.Close(); err != nil || v.isUndropped("u1") {
+		t.Errorf("got %v, want the drop made good", err)
+	}
+}
+
+func TestCacheUnreachable(t *testing.T) {
+	u := newUsers(t, open(t, "redis://127.0.0.1:1"))
+	_, lease, err := u.User(t.Context(), "u1")
+	wantUnavailable(t, err)
+	if lease != "" {
+		t.Error("a lease from nowhere")
+	}
+	wantUnavailable(t, u.Fill(t.Context(), someUser("u1"), "lease:x"))
+	wantUnavailable(t, u.DropAll(t.Context()))
+}
+
+// A hit needs no memory: a full cache still answers for those in it.
+func TestFullCacheStillHits(t *testing.T) {
+	s := startServer(t)
+	r := open(t, s.url())
+	u := newUsers(t, r)
+	fill(t, u, someUser("u1"), miss(t, u, "u1"))
+	run(t, r, "CONFIG", "SET", "maxmemory", "1mb")
+	if _, ok := cached(t, u, "u1"); !ok {
+		t.Error("a miss")
+	}
+	_, _, err := u.User(t.Context(), "u2")
+	wantUnavailable(t, err)
+}
+
+func BenchmarkUserHit(b *testing.B) {
+	for name, openRedis := range map[string]func() *Redis{
+		"embedded": func() *Redis { return openEmbedded(b) },
+		"server":   func() *Redis { return open(b, serverURL(b, testDatabase)) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := openRedis()
+			flush(b, r)
+			u := newUsers(b, r)
+			fill(b, u, someUser("u1"), miss(b, u, "u1"))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, ok := cached(b, u, "u1"); !ok {
+					b.Fatal("a miss")
+				}
+			}
+		})
+	}
+}
