@@ -125,7 +125,9 @@ func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {
 		return web.Response{}, err
 	}
-	r.Log().InfoContext(r.Context(), "session ended", "event", true, "user_id", r.User().ID)
+	if err == nil {
+		r.Log().InfoContext(r.Context(), "session ended", "event", true, "user_id", r.User().ID)
+	}
 	if form.Get("session") == r.Session().ID {
 		return web.SeeOther("/login?notice=signed-out"), r.SignOut()
 	}

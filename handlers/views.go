@@ -56,11 +56,13 @@ type Clock struct {
 	Offset   string // "UTC+01:00"
 	// Angles of the hands in degrees, clockwise from twelve, for an SVG transform.
 	HourAngle, MinuteAngle, SecondAngle float64
-	// DayAngle is how far the day has turned: 0 at midnight, 180 at noon. The sun follows it.
-	DayAngle float64
 	// Hour is 0 to 23: the sky is drawn from it, by a class "hour-14".
 	Hour int
 }
+
+// DayAngle is how far the day has turned, in degrees: 0 at midnight, 180 at noon. The sun
+// follows it.
+func (c Clock) DayAngle() float64 { return float64(c.Hour)*15 + c.MinuteAngle/24 }
 
 // accountPage shows and changes what a person has here.
 type accountPage struct {

@@ -1,0 +1,146 @@
+'use strict';
+// Every page works without this file; it only makes some of them livelier.
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const find = (selector, root) => all(selector, root)[0];
+const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+
+// The server wrote its times when the response began; performance.now() counts on from there.
+// A wrong clock in this machine does no harm.
+const [visit] = performance.getEntriesByType('navigation');
+const serverClock = (written) => {
+	const start = Date.parse(written) - (visit?.responseStart || 0);
+	return () => start + performance.now();
+};
+
+// Straight after waking up there is often no network yet, and a reload would lose the page.
+const reload = () => {
+	if (navigator.onLine) location.reload();
+	else addEventListener('online', reload);
+};
+
+const tickTock = (now) => {
+	const time = serverClock(now.dateTime);
+	const drift = () => Date.now() - performance.now();
+	const awake = drift();
+	const { zone: timeZone } = now.dataset;
+	const n = '2-digit';
+	const digits = Intl.DateTimeFormat('en-GB', { timeZone, hourCycle: 'h23', year: 'numeric', month: n, day: n, hour: n, minute: n, second: n, timeZoneName: 'longOffset' });
+	const words = Intl.DateTimeFormat('en-GB', { timeZone, dateStyle: 'full' });
+	const turn = (id, degrees) => find(id).setAttribute('transform', `rotate(${degrees})`);
+	let timer;
+	const tick = () => {
+		clearTimeout(timer);
+		if (document.hidden) return;
+		// performance.now() may stand still while the machine sleeps; Date.now() does not.
+		if (Math.abs(drift() - awake) > 2000) return reload();
+		const ms = time();
+		const part = {};
+		for (const { type, value } of digits.formatToParts(ms)) part[type] = value;
+		const { year, month, day, hour, minute, second } = part;
+		const offset = part.timeZoneName.slice(3) || '+00:00'; // "GMT+01:00" or "GMT"
+		const past = +minute + second / 60;
+		now.dateTime = `${year}-${month}-${day}T${hour}:${minute}:${second}${offset}`;
+		all('span', now).forEach((node, i) => put(node, [hour, minute, second][i]));
+		put(find('#date'), words.format(ms).replace(/,? /, ', '));
+		put(find('#offset'), 'UTC' + offset);
+		turn('#second-hand', second * 6);
+		turn('#minute-hand', past * 6);
+		turn('#hour-hand', hour * 30 + past / 2);
+		turn('#day', hour * 15 + past / 4);
+		find('.sky').className = 'sky hour-' + Number(hour);
+		timer = setTimeout(tick, 1005 - ms % 1000);
+	};
+	document.addEventListener('visibilitychange', tick);
+	tick();
+};
+try {
+	all('#now').forEach(tickTock);
+} catch {
+	// A zone that this browser has never heard of: the server's time, fresh every minute.
+	setTimeout(reload, 6e4);
+}
+
+// "3 hours ago" grows older on an open page. Past a day the server's words will do.
+for (const list of all('[data-now]')) {
+	const time = serverClock(list.dataset.now);
+	const ago = new Intl.RelativeTimeFormat('en');
+	for (const seen of all('time', list)) {
+		const at = Date.parse(seen.dateTime);
+		seen.title = new Date(at).toLocaleString('en-GB', { dateStyle: 'full', timeStyle: 'long' });
+		put(seen.lastChild, ', ' + seen.title);
+		if (!seen.dataset.current) setInterval(() => {
+			const minutes = Math.floor((time() - at) / 6e4);
+			if (minutes < 1 || minutes >= 1440) return;
+			put(seen.firstChild, minutes < 60 ? ago.format(-minutes, 'minute') : ago.format(-Math.floor(minutes / 60), 'hour'));
+		}, 6e4);
+	}
+}
+
+const zone = find('input[name=time_zone]');
+if (zone) zone.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+for (const input of all('[type=password]')) {
+	const button = document.createElement('button');
+	const show = (shown) => {
+		input.type = shown ? 'text' : 'password';
+		button.textContent = shown ? 'Hide' : 'Show';
+		button.ariaLabel = `${button.textContent} ${input.labels[0].textContent.toLowerCase()}`;
+	};
+	button.type = 'button';
+	button.className = 'show';
+	button.onclick = () => show(input.type === 'password');
+	// Sent as a password, so that browsers do not keep it among the words typed before.
+	input.form.addEventListener('submit', () => show(false));
+	show(false);
+	input.after(button);
+}
+
+for (const box of all('.strength')) {
+	const input = find('input', box.closest('.field'));
+	const { form } = input;
+	const [bar, text] = box.children;
+	let timer, request;
+	const judge = async () => {
+		const body = new URLSearchParams({ password: input.value });
+		for (const name of ['username', 'email', 'name']) body.set(name, form.elements[name]?.value || '');
+		request = new AbortController();
+		try {
+			const answer = await fetch('/password/strength', { method: 'POST', body, signal: request.signal });
+			const { score, label, message } = await answer.json();
+			if (!(score >= 0)) return;
+			box.dataset.score = bar.ariaValueNow = score;
+			bar.ariaValueText = label;
+			put(text, [label, message].filter(Boolean).join('. '));
+		} catch { /* superseded, or the server is away: it judges again when the form is sent */ }
+	};
+	form.addEventListener('input', () => {
+		clearTimeout(timer);
+		request?.abort();
+		if (input.value) timer = setTimeout(judge, 300);
+		else delete box.dataset.score;
+	});
+}
+
+// A second click while the first is under way is not a second wish.
+addEventListener('submit', (event) => {
+	const form = event.target;
+	if (form.ariaBusy) return event.preventDefault();
+	const button = find('[data-busy]', form);
+	const text = button.firstChild;
+	const idle = text.data;
+	const busy = (yes) => {
+		form.ariaBusy = button.ariaDisabled = yes;
+		text.data = yes ? button.dataset.busy : idle;
+	};
+	busy('true');
+	// Whoever stops a slow request, or comes back to the page, may try again.
+	setTimeout(busy, 15000, null);
+	addEventListener('pageshow', () => busy(null), { once: true });
+});
+
+// A page kept in memory shows an old time, and perhaps a person who has signed out since.
+addEventListener('pageshow', (event) => {
+	if (event.persisted && find('.inside')) reload();
+});
+const { refresh } = document.body.dataset;
+if (refresh) setTimeout(reload, refresh * 1000);
