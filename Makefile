@@ -1,0 +1,42 @@
+# Gatehouse. `make` alone lists the targets.
+
+# The gate installs the C compiler that cgo needs, so that it is itself built without.
+GATE = CGO_ENABLED=0 go run -buildvcs=false ./internal/gate
+
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL = help
+.PHONY: help run test bench fuzz fmt lint dist audit nightly clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\): *## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: ## serve on http://localhost:8080 with the embedded stores
+	go run .
+
+test: ## all checks and tests, on servers of their own; installs what is missing
+	@$(GATE) test
+
+bench: ## benchmarks, on the same servers
+	@$(GATE) bench
+
+fuzz: ## every fuzz target for 20 seconds
+	@$(GATE) fuzz
+
+fmt: ## format the Go code
+	gofmt -w .
+
+lint: ## gofmt, vet, staticcheck, go.mod; no servers needed
+	@$(GATE) lint
+
+dist: ## a static binary in dist/
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/gatehouse .
+
+audit: ## look for known vulnerabilities; needs the internet
+	@$(GATE) audit
+
+nightly: ## the tests five times in random order, five minutes of every fuzz target, benchmarks
+	@$(GATE) nightly
+
+clean: ## remove what was built and installed here; data/ stays
+	rm -rf dist coverage coverage.out tools/npm/node_modules

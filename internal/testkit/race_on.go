@@ -1,0 +1,6 @@
+//go:build race
+
+package testkit
+
+// raceEnabled says that this test binary was built with -race.
+const raceEnabled = true

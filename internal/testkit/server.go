@@ -1,0 +1,224 @@
+package testkit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit/servers"
+)
+
+// BuildBinary builds the program once per test process, with the race detector if the test
+// has it, and returns the binary's path.
+func BuildBinary(t testing.TB) string {
+	t.Helper()
+	root := moduleRoot(t)
+	binary.once.Do(func() { binary.path, binary.err = build(root) })
+	if binary.err != nil {
+		t.Fatal(binary.err)
+	}
+	return binary.path
+}
+
+var binary struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+func build(root string) (string, error) {
+	dir, err := servers.Scratch("binary")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "gatehouse")
+	args := []string{"build", "-buildvcs=false", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, ".")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// Server is a running `gatehouse serve`.
+type Server struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	addr string
+	log  *serverLog
+	done chan struct{} // closed when the process has ended
+}
+
+// StartServer runs `binary serve args…` and waits until it says that it is listening. The
+// environment holds env and hardly anything of ours. Unless env says otherwise, the server
+// takes a free port of 127.0.0.1 and keeps its data in a directory of the test's. It is
+// stopped when the test ends, and its log is shown if the test failed.
+func StartServer(t testing.TB, binary string, env map[string]string, args ...string) *Server {
+	t.Helper()
+	cmd := exec.Command(binary, append([]string{"serve"}, args...)...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = serverEnv(cmd.Dir, env)
+	s := &Server{t: t, cmd: cmd, log: newServerLog(), done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	cmd.WaitDelay = time.Second // a child of the server's may keep the outputs open
+	if err := servers.Start(cmd, syscall.SIGKILL); err != nil {
+		t.Fatalf("start the server: %v", err)
+	}
+	go func() {
+		cmd.Wait() // the exit code is in ProcessState
+		close(s.done)
+	}()
+	t.Cleanup(s.cleanup)
+	s.awaitAddress()
+	return s
+}
+
+// awaitAddress waits for the log line "listening" and remembers its addr.
+func (s *Server) awaitAddress() {
+	s.t.Helper()
+	select {
+	case s.addr = <-s.log.addr:
+	case <-s.done:
+		s.t.Fatalf("the server ended with exit code %d before it listened", s.Wait())
+	case <-time.After(60 * time.Second):
+		s.t.Fatal("the server did not listen within 60 s")
+	}
+}
+
+// URL is the server's root, such as http://127.0.0.1:12345, without a slash at the end.
+func (s *Server) URL() string { return "http://" + s.addr }
+
+// PID is the number of the server's process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Log returns what the server has printed so far, on both outputs.
+func (s *Server) Log() string { return s.log.String() }
+
+// Signal sends a signal to the server's process.
+func (s *Server) Signal(sig os.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.t.Fatalf("signal the server: %v", err)
+	}
+}
+
+// Wait waits for the process to end and returns its exit code; 128 and the signal's number
+// if one ended it, as shells count.
+func (s *Server) Wait() int {
+	<-s.done
+	if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// Stop sends SIGTERM and, if the server is still there after 10 s, SIGKILL, which fails the
+// test. It returns the exit code; stopping twice does no harm.
+func (s *Server) Stop() int {
+	s.t.Helper()
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+		s.t.Error("the server did not stop within 10 s of SIGTERM")
+		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	}
+	return s.Wait()
+}
+
+func (s *Server) cleanup() {
+	s.t.Helper()
+	s.cmd.Process.Signal(syscall.SIGCONT) // in case the test had stopped it
+	s.Stop()
+	if strings.Contains(s.Log(), "WARNING: DATA RACE") {
+		s.t.Error("the race detector found something in the server")
+	}
+	if s.t.Failed() {
+		s.t.Logf("log of the server %s:\n%s", s.addr, s.Log())
+	}
+}
+
+// serverEnv keeps what programs need to run at all, so that settings in a developer's shell
+// do not change what is tested.
+func serverEnv(dir string, env map[string]string) []string {
+	all := map[string]string{"LISTEN_ADDR": "127.0.0.1:0", "DATA_DIR": filepath.Join(dir, "data")}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GORACE", "GOCOVERDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			all[name] = value
+		}
+	}
+	maps.Copy(all, env)
+	var list []string
+	for name, value := range all {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+// serverLog collects output and sends the address of the first line that says "listening".
+type serverLog struct {
+	addr chan string // has room for one
+
+	mu    sync.Mutex
+	text  bytes.Buffer
+	read  int // the part of text that was searched
+	found bool
+}
+
+func newServerLog() *serverLog { return &serverLog{addr: make(chan string, 1)} }
+
+func (l *serverLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(p)
+	for !l.found {
+		line, _, whole := bytes.Cut(l.text.Bytes()[l.read:], []byte("\n"))
+		if !whole {
+			break
+		}
+		l.read += len(line) + 1
+		if addr := listeningAddr(line); addr != "" {
+			l.found = true
+			l.addr <- addr
+		}
+	}
+	return len(p), nil
+}
+
+func (l *serverLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+var listeningText = regexp.MustCompile(`\bmsg="?listening"? (?:.* )?addr="?([^" ]+)`)
+
+// listeningAddr reads a line of log/slog, JSON or text; "" if it says something else.
+func listeningAddr(line []byte) string {
+	var record struct{ Msg, Addr string }
+	if json.Unmarshal(line, &record) == nil {
+		if record.Msg != "listening" {
+			return ""
+		}
+		return record.Addr
+	}
+	if match := listeningText.FindSubmatch(line); match != nil {
+		return string(match[1])
+	}
+	return ""
+}
