@@ -139,11 +139,11 @@ func (migrateUpCmd) Run(c *command) error {
 	}
 	defer d.Close()
 	if err := d.Migrate(c.ctx); err != nil {
-		return err
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	current, _, err := d.Behind(c.ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	fmt.Fprintf(c.io.out, "The schema is at version %d.\n", current)
 	return nil
@@ -159,7 +159,7 @@ func (migrateStatusCmd) Run(c *command) error {
 	defer d.Close()
 	all, err := d.Status(c.ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	table := tabwriter.NewWriter(c.io.out, 0, 0, 2, ' ', 0)
 	for _, m := range all {

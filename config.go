@@ -99,7 +99,10 @@ func (s Settings) checkAddr() error {
 
 func parseBaseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+	if strings.Contains(raw, "@") {
+		return nil, errors.New("BASE_URL has a user or a password in it; it is only the address, such as https://login.example.org")
+	}
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(raw, "?#") {
 		return nil, fmt.Errorf("BASE_URL %q is not an address such as https://login.example.org", raw)
 	}
 	return u, nil
@@ -124,6 +127,9 @@ func parseProxies(cidrs []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
+// maxDuration is the longest idle time that a session record is read with.
+const maxDuration = 10 * 365 * 24 * time.Hour
+
 func (s Settings) checkNumbers() error {
 	for _, d := range []struct {
 		name  string
@@ -134,6 +140,9 @@ func (s Settings) checkNumbers() error {
 	} {
 		if d.value < time.Second {
 			return fmt.Errorf("%s is %s; it must be at least 1s", d.name, d.value)
+		}
+		if d.value > maxDuration {
+			return fmt.Errorf("%s is %s; it must be at most 87600h, which is ten years", d.name, d.value)
 		}
 	}
 	// NIST SP 800-63B wants eight at the least; more than 64 would refuse what it must accept.
@@ -206,7 +215,11 @@ func (c Config) keys() (auth.Keys, error) {
 	if err != nil {
 		return auth.Keys{}, err
 	}
-	return auth.ParseKeys(secret)
+	keys, err := auth.ParseKeys(secret)
+	if err != nil {
+		return auth.Keys{}, fmt.Errorf("the file secret.key in DATA_DIR: %w; remove the file to have a new one made", err)
+	}
+	return keys, nil
 }
 
 func (c Config) secretFile() (string, error) {

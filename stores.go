@@ -91,11 +91,14 @@ func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
 	s.database = d
 	s.closers = append(s.closers, d.Close)
 	if migrate {
-		return d.Migrate(ctx)
+		if err := d.Migrate(ctx); err != nil {
+			return fmt.Errorf("DATABASE_URL: %w", err)
+		}
+		return nil
 	}
 	current, want, err := d.Behind(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	if current < want {
 		return fmt.Errorf("the database's schema is at version %d and this program needs %d: run `gatehouse migrate up`, or serve with --migrate", current, want)
@@ -177,17 +180,22 @@ func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
 	if s.redis == nil {
 		return nil
 	}
-	users := kv.NewUsers(s.cache, c.UserCacheTTL)
-	s.closers = append(s.closers, users.Close)
 	s.sessions = kv.NewSessions(s.redis)
-	s.accounts.Cache, s.accounts.Sessions, s.accounts.Throttle = users, s.sessions, kv.NewThrottle(s.redis)
+	s.accounts.Sessions, s.accounts.Throttle = s.sessions, kv.NewThrottle(s.redis)
+	// A cache in this process is out of the commands' reach. A SQLite file is watched for what
+	// they change; of Postgres the users are asked for each time.
+	if c.RedisURL != "" || c.embeddedSQL() {
+		users := kv.NewUsers(s.cache, c.UserCacheTTL)
+		s.closers = append(s.closers, users.Close)
+		s.accounts.Cache = users
+	}
 	if s.accounts.Keys, err = c.keys(); err != nil {
 		return err
 	}
 	return nil
 }
 
-// noCache stands for the cache in another process that looks after itself.
+// noCache stands for a cache in another process that looks after itself, or for none.
 type noCache struct{}
 
 func (noCache) User(context.Context, string) (auth.User, string, error) {

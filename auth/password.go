@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -80,7 +79,7 @@ func (p PasswordPolicy) Check(raw string, about ...string) (string, error) {
 		return "", sentence(fmt.Sprintf("At least %d characters: this has %d.", p.MinLength, n))
 	}
 	words := guessedFirst(about)
-	folded := strings.ToLower(password)
+	folded := foldedForGuessing(password)
 	for _, w := range words {
 		// The word with a few characters around it ("alice-2026") is what is tried after the word.
 		if strings.Contains(folded, w) && utf8.RuneCountInString(folded)-utf8.RuneCountInString(w) < 4 {
@@ -131,7 +130,7 @@ func guesses(password string, words []string) float64 {
 func guessedFirst(about []string) []string {
 	words := []string{AppName}
 	for _, a := range about {
-		for _, w := range strings.FieldsFunc(strings.ToLower(norm.NFC.String(firstRunes(a, 256))), func(r rune) bool {
+		for _, w := range strings.FieldsFunc(foldedForGuessing(firstRunes(a, 256)), func(r rune) bool {
 			return r == ' ' || r == '@'
 		}) {
 			if utf8.RuneCountInString(w) >= 3 && len(words) < 12 {
@@ -141,6 +140,10 @@ func guessedFirst(about []string) []string {
 	}
 	return words
 }
+
+// foldedForGuessing takes away what a guess would not differ in: case, and the width and
+// form of letters.
+func foldedForGuessing(s string) string { return strings.ToLower(norm.NFKC.String(s)) }
 
 func firstRunes(s string, n int) string {
 	for i := range s {
@@ -197,11 +200,16 @@ func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 	defer cancel()
 	select {
 	case h.slots <- struct{}{}:
-		return func() { <-h.slots; <-h.queue }, nil
 	case <-ctx.Done():
 		<-h.queue
 		return nil, context.Cause(ctx)
 	}
+	leave = func() { <-h.slots; <-h.queue }
+	if ctx.Err() != nil { // both were ready, and select takes either
+		leave()
+		return nil, context.Cause(ctx)
+	}
+	return leave, nil
 }
 
 // Hash returns the PHC string of a normalised password.
@@ -227,21 +235,30 @@ func (h *Hasher) Check(ctx context.Context, password, hash string) (match, outda
 		return false, false, err
 	}
 	defer leave()
-	if hash == "" {
-		_, _, err = argon2id.CheckHash(password, h.dummy)
-		return false, false, err
-	}
-	match, params, err := argon2id.CheckHash(password, hash)
-	if errors.Is(err, argon2id.ErrInvalidHash) || errors.Is(err, argon2id.ErrIncompatibleVariant) || errors.Is(err, argon2id.ErrIncompatibleVersion) {
+	if !checkable(hash) {
 		// A hash nobody can match (set by hand, say) is a wrong password, at the same price.
 		_, _, err = argon2id.CheckHash(password, h.dummy)
 		return false, false, err
 	}
+	match, params, err := argon2id.CheckHash(password, hash)
 	if err != nil {
 		return false, false, fmt.Errorf("check a password: %w", err)
 	}
 	return match, match && *params != h.params, nil
 }
+
+// checkable reports whether a stored hash is one that can be computed: argon2 panics
+// without passes, lanes or a key, and takes whatever memory it is told to.
+func checkable(hash string) bool {
+	p, _, _, err := argon2id.DecodeHash(hash)
+	return err == nil && p.Memory <= maxHashMemory && p.Iterations >= 1 && p.Iterations <= maxHashPasses && p.Parallelism >= 1 && p.KeyLength >= minHashKey
+}
+
+const (
+	maxHashMemory = 1 << 20 // KiB
+	maxHashPasses = 64
+	minHashKey    = 16 // octets; a shorter one could be met by chance, an empty one by anything
+)
 
 // Waiting returns how many hashes run or wait.
 func (h *Hasher) Waiting() int { return len(h.queue) }

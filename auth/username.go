@@ -34,7 +34,7 @@ func CanonicalUsername(raw string) (string, error) {
 	if raw == "" {
 		return "", sentence("Enter a user name.")
 	}
-	if len(raw) > maxRawInput || utf8.RuneCountInString(raw) > MaxUsername {
+	if len(raw) > maxRawInput {
 		return "", sentence(fmt.Sprintf("At most %d characters.", MaxUsername))
 	}
 	if !utf8.ValidString(raw) {
@@ -52,7 +52,7 @@ func CanonicalUsername(raw string) (string, error) {
 	if first, _ := utf8.DecodeRuneInString(name); !unicode.IsLetter(first) && !unicode.IsDigit(first) {
 		return "", sentence("Begin with a letter or a digit.")
 	}
-	// Mapping may lengthen a name (a ligature becomes letters): what counts is what is stored.
+	// Mapping changes the length (a letter and its accent become one): what counts is what is stored.
 	if n := utf8.RuneCountInString(name); n > MaxUsername {
 		return "", sentence(fmt.Sprintf("At most %d characters.", MaxUsername))
 	}
@@ -69,13 +69,29 @@ func NewUsername(raw string) (string, error) {
 	if n := utf8.RuneCountInString(name); n < MinUsername {
 		return "", sentence(fmt.Sprintf("At least %d characters: this has %d.", MinUsername, n))
 	}
-	if reserved[strings.Map(withoutSeparators, latinLookalike(name))] {
+	if isReserved(name) {
 		return "", sentence("This name is reserved; choose another one.")
 	}
 	if mixesScripts(name) {
 		return "", sentence("Letters of different alphabets can't be mixed in one name.")
 	}
 	return name, nil
+}
+
+func isReserved(name string) bool {
+	plain := strings.Map(withoutSeparators, latinLookalike(name))
+	if strings.Contains(plain, "1") {
+		plain = strings.Map(asOne, plain)
+	}
+	return reserved[plain]
+}
+
+// asOne replaces the two letters that a one stands for.
+func asOne(r rune) rune {
+	if r == 'i' || r == 'l' {
+		return '1'
+	}
+	return r
 }
 
 func withoutSeparators(r rune) rune {
@@ -86,11 +102,15 @@ func withoutSeparators(r rune) rune {
 }
 
 // reserved names are those that people take for the operator or for a machine
-// (RFC 2142 and common practice), compared without separators.
-var reserved = setOf(`abuse admin administrator admins anonymous api auth billing contact everyone
+// (RFC 2142 and common practice), compared without separators; and each with ones for i and l.
+var reserved = withOnes(`abuse admin administrator admins anonymous api auth billing contact everyone
 	gatehouse guest help helpdesk hostmaster info login logout mail me moderator nobody noreply
 	null official operator owner password postmaster register root security staff support sysadmin
 	sysop system team undefined user username users webmaster www`)
+
+func withOnes(words string) map[string]bool {
+	return setOf(words + " " + strings.Map(asOne, words))
+}
 
 func setOf(words string) map[string]bool {
 	set := make(map[string]bool)
@@ -158,7 +178,7 @@ func latinLookalike(name string) string {
 	}, name)
 }
 
-var lookalikes = pairs("аaеeоoрpсcуyхxіiјjѕsԁdһhӏlвbнhкkмmтtгrпnиu" + "αaοoρpνvιiκkτtυuηn" + "0o1l3e4a5s7t")
+var lookalikes = pairs("аaеeоoрpсcуyхxіiјjѕsԁdһhӏlвbнhкkмmтtгrпnиu" + "αaοoρpνvιiκkτtυuηn" + "0o3e4a5s7t" + "ıiɑaɡg")
 
 func pairs(s string) map[rune]rune {
 	m := make(map[rune]rune)
@@ -177,14 +197,13 @@ func CanonicalEmail(raw string) (string, error) {
 		return "", nil
 	}
 	bad := sentence("Enter an address such as name@example.org.")
-	if len(raw) > MaxEmail || !cleanText(raw) || strings.ContainsAny(raw, " \t<>\"(),;:\\[]") {
-		return "", bad
-	}
-	parsed, err := mail.ParseAddress(raw)
-	if err != nil || parsed.Address != raw {
+	if len(raw) > MaxEmail || !cleanText(raw) || strings.ContainsAny(raw, " \t<>\"(),;:\\[]") || strings.ContainsFunc(raw, invisible) {
 		return "", bad
 	}
 	at := strings.LastIndexByte(raw, '@')
+	if at < 0 {
+		return "", bad
+	}
 	domain, err := idna.Lookup.ToASCII(raw[at+1:])
 	if err != nil || !strings.Contains(domain, ".") {
 		return "", bad
@@ -192,6 +211,10 @@ func CanonicalEmail(raw string) (string, error) {
 	// The local part is case sensitive by RFC 5321 and nowhere in practice; two accounts
 	// that differ in case only would be a trap.
 	email := strings.ToLower(norm.NFC.String(raw[:at])) + "@" + domain
+	// Mapping makes dots of other characters: what must be an address is what is stored.
+	if parsed, err := mail.ParseAddress(email); err != nil || parsed.Address != email {
+		return "", bad
+	}
 	if len(email) > MaxEmail {
 		return "", bad
 	}
@@ -204,10 +227,10 @@ func CanonicalName(raw string) (string, error) {
 	if len(raw) > maxRawInput {
 		return "", sentence(fmt.Sprintf("At most %d characters.", MaxName))
 	}
-	if !cleanText(raw) {
+	name := strings.Join(strings.Fields(norm.NFC.String(raw)), " ")
+	if !cleanText(raw) || name != "" && !strings.ContainsFunc(name, visible) {
 		return "", sentence("Some characters can't be used in a name; type it again.")
 	}
-	name := strings.Join(strings.Fields(norm.NFC.String(raw)), " ")
 	if utf8.RuneCountInString(name) > MaxName {
 		return "", sentence(fmt.Sprintf("At most %d characters.", MaxName))
 	}
@@ -230,6 +253,13 @@ func cleanText(s string) bool {
 	}
 	return true
 }
+
+// invisible reports whether a character takes no room at all.
+func invisible(r rune) bool {
+	return unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
+}
+
+func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !invisible(r) }
 
 // sentence is an error whose text is meant for the person at the form.
 type sentence string

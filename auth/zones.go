@@ -22,7 +22,7 @@ func Location(name string) (*time.Location, bool) {
 	if l, ok := locations.Load(name); ok {
 		return l.(*time.Location), true
 	}
-	if name == "" || name == "Local" || len(name) > 64 {
+	if name == "" || name == "Local" || len(name) > 64 || ofThisMachine(name) {
 		return nil, false
 	}
 	l, err := time.LoadLocation(name)
@@ -32,6 +32,12 @@ func Location(name string) (*time.Location, bool) {
 	// At most as many entries as there are zones: unknown names never get here.
 	locations.Store(name, l)
 	return l, true
+}
+
+// ofThisMachine reports whether a name is no zone of the IANA database, though the folder that
+// the system keeps it in may have such a file: the server's own zone, or one with leap seconds.
+func ofThisMachine(name string) bool {
+	return name == "localtime" || name == "posixrules" || strings.HasPrefix(name, "posix/") || strings.HasPrefix(name, "right/")
 }
 
 // locations keeps parsed zones: parsing one reads its whole history.

@@ -77,10 +77,10 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	case errors.As(err, &wrong):
 		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Errors: wrong, First: firstWrong(wrong, "current_password", "new_password")})
 	case errors.As(err, &throttled):
-		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, web.Form{Message: tooManyTries(throttled)})
+		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, web.Form{Message: tooManyTries(throttled), First: "current_password"})
 		return resp.After(throttled.RetryAfter), err
 	case errors.Is(err, auth.ErrStale):
-		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password."})
+		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password.", First: "current_password"})
 	case err != nil:
 		return web.Response{}, err
 	}
@@ -203,11 +203,11 @@ func ago(d time.Duration) string {
 	case d < time.Minute:
 		return "just now"
 	case d < time.Hour:
-		return count(int(d/time.Minute), "minute") + " ago"
+		return web.Count(int(d/time.Minute), "minute") + " ago"
 	case d < 24*time.Hour:
-		return count(int(d/time.Hour), "hour") + " ago"
+		return web.Count(int(d/time.Hour), "hour") + " ago"
 	}
-	return count(int(d/(24*time.Hour)), "day") + " ago"
+	return web.Count(int(d/(24*time.Hour)), "day") + " ago"
 }
 
 // zoneGroups returns the time zones by continent, with the given one selected; it is added if

@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"net/url"
-	"strconv"
 	"strings"
 
 	"gatehouse/auth"
@@ -33,14 +32,6 @@ func firstWrong(wrong auth.Invalid, fields ...string) string {
 		}
 	}
 	return ""
-}
-
-// count returns "1 minute", "2 minutes".
-func count(n int, unit string) string {
-	if n == 1 {
-		return "1 " + unit
-	}
-	return strconv.Itoa(n) + " " + unit + "s"
 }
 
 // notices are the sentences that a redirect can ask the next page to say. The address holds a

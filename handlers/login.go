@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
 	"gatehouse/auth"
 	"gatehouse/web"
@@ -83,7 +82,7 @@ func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong
 }
 
 func tooManyTries(t auth.Throttled) string {
-	return "Too many tries. Wait " + inWords(t.RetryAfter) + ", then try again."
+	return "Too many tries. Wait " + web.InWords(t.RetryAfter) + ", then try again."
 }
 
 func (h *Handlers) logout(r *web.Request) (web.Response, error) {
@@ -102,17 +101,4 @@ func orHome(next string) string {
 		return home
 	}
 	return next
-}
-
-// inWords returns a wait as people say it, rounded up.
-func inWords(d time.Duration) string {
-	n := int((d + time.Second - 1) / time.Second)
-	unit := "second"
-	if n > 90 {
-		n, unit = (n+59)/60, "minute"
-	}
-	if n > 90 {
-		n, unit = (n+59)/60, "hour"
-	}
-	return count(n, unit)
 }

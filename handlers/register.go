@@ -70,7 +70,10 @@ func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wr
 	page := h.registerPage(r, form)
 	page.Title = "Error: Create account"
 	page.Form.Errors, page.Form.Message = wrong, message
-	page.Form.First = firstWrong(wrong, "username", "password", "email", "name")
+	page.Form.First = firstWrong(wrong, "username", "password", "name", "email")
+	if len(wrong) == 0 {
+		page.Form.First = "password" // it is what has to be entered again
+	}
 	return web.Show(status, "register", page)
 }
 

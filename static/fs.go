@@ -6,5 +6,5 @@ import "embed"
 
 // FS holds the files by their names, without folders.
 //
-//go:embed *.css *.js *.svg *.txt
+//go:embed *.css *.js *.svg
 var FS embed.FS

@@ -29,7 +29,8 @@ func (s *Server) answerError(c echo.Context, err error) {
 		return // a response was begun; a second one would only garble it
 	}
 	if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
-		c.Response().Status = statusClientGone
+		// Who has only shut their sending half reads on: without a status it would be a 200.
+		_ = write(c, statusClientGone, "", nil)
 		return
 	}
 	page := errorPage(status)
@@ -37,6 +38,7 @@ func (s *Server) answerError(c echo.Context, err error) {
 	page.RequestID = requestIDFrom(c.Request().Context())
 	if retry > 0 {
 		page.RetryAfter = seconds(retry)
+		page.RetryIn = InWords(retry)
 		c.Response().Header().Set("Retry-After", strconv.Itoa(page.RetryAfter))
 		if c.Request().Method == http.MethodGet {
 			page.Refresh = page.RetryAfter
@@ -48,11 +50,17 @@ func (s *Server) answerError(c echo.Context, err error) {
 	}
 }
 
-// statusClientGone is nginx's status for a client that left; it is only logged.
+// statusClientGone is nginx's status for a client that left; hardly anybody reads it but the log.
 const statusClientGone = 499
 
 func (s *Server) writeErrorPage(c echo.Context, page ErrorPage) error {
 	r := &Request{server: s, echo: c, ctx: c.Request().Context(), cost: auth.CostFrom(c.Request().Context())}
+	// Whoever is signed in keeps the way to their pages and to sign out. It is not worth a second
+	// error, another question to a store that has just not answered, or one for a request
+	// that was refused at the door.
+	if page.Status < 500 && c.Request().Method == http.MethodGet && s.identify(r) == nil {
+		page.User = r.user
+	}
 	return s.send(r, Show(page.Status, "error", page))
 }
 

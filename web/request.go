@@ -108,8 +108,8 @@ func (r *Request) SignIn(u auth.User, login string, remember bool) error {
 	return nil
 }
 
-// RenewSession gives the session a new token after the user changed (a new epoch).
-// auth.ErrSessionEnded when it was ended meanwhile.
+// RenewSession gives the session a new token after its own change of the user raised the epoch
+// by one. auth.ErrSessionEnded when it was ended meanwhile.
 func (r *Request) RenewSession(u auth.User) error {
 	s, err := r.server.Sessions.renew(r.session, u, r.Now())
 	if err != nil {
@@ -119,12 +119,11 @@ func (r *Request) RenewSession(u auth.User) error {
 	return nil
 }
 
-// SignOut ends the session and takes the cookie away.
+// SignOut ends the session and takes the cookie away. While Redis does not answer it is an
+// error, and the cookie stays: nobody is told to be signed out who is not.
 func (r *Request) SignOut() error {
-	if r.session.record != nil {
-		if err := r.server.Sessions.end(r.session); err != nil {
-			return fmt.Errorf("end a session: %w", err)
-		}
+	if err := r.server.Sessions.end(r.ctx, r.sessionCookie()); err != nil {
+		return fmt.Errorf("end a session: %w", err)
 	}
 	r.session, r.user, r.ended = current{}, nil, true
 	return nil

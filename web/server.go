@@ -213,6 +213,10 @@ func (s *Server) send(r *Request, resp Response) error {
 	for _, cookie := range r.cookies {
 		h.Add("Set-Cookie", cookie.String())
 	}
+	if r.ended {
+		// Browsers keep whole pages in memory for the back button, no-store or not.
+		h.Set("Clear-Site-Data", `"cache"`)
+	}
 	if resp.location != "" {
 		h.Set("Location", resp.location)
 	}

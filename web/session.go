@@ -90,11 +90,8 @@ func tokenShaped(s string) bool {
 // start begins a session for the user under a new token. What the browser had before is
 // gone (ASVS 7.2.4).
 func (s *Sessions) start(ctx context.Context, oldCookie string, u auth.User, remember bool, agent, address string, now time.Time) (current, error) {
-	if tokenShaped(oldCookie) {
-		err := s.store.DeleteCtx(ctx, auth.SessionID(oldCookie))
-		if err != nil && !errors.Is(err, auth.ErrSessionEnded) {
-			return current{}, err
-		}
+	if err := s.end(ctx, oldCookie); err != nil {
+		return current{}, err
 	}
 	lifetime, idle := s.limits.Session, s.limits.Idle
 	if remember {
@@ -118,10 +115,15 @@ func (s *Sessions) start(ctx context.Context, oldCookie string, u auth.User, rem
 	})
 }
 
-// renew gives the session a new token and the user's present epoch; the deadline stays.
-// auth.ErrSessionEnded when somebody ended it meanwhile: it stays ended.
+// renew gives the session a new token and the epoch that a change of its own has just raised
+// by one; the deadline stays. auth.ErrSessionEnded when somebody ended it meanwhile: it stays
+// ended. Its key may still be there then, but the epoch was raised, or the user disabled, by
+// somebody else as well.
 func (s *Sessions) renew(c current, u auth.User, now time.Time) (current, error) {
 	record := *c.record
+	if !u.Accepts(record.Epoch + 1) {
+		return current{}, auth.ErrSessionEnded
+	}
 	record.Epoch = u.Epoch
 	record.SignedInAt = now
 	return s.issue(c.ctx, record)
@@ -141,9 +143,13 @@ func (s *Sessions) issue(ctx context.Context, record auth.Session) (current, err
 	return current{ctx: ctx, record: &record}, nil
 }
 
-// end deletes the session. One that is gone already is no error.
-func (s *Sessions) end(c current) error {
-	err := s.manager.Destroy(c.ctx)
+// end deletes the session of a cookie value, whether or not the user could be looked up. One
+// that is gone already is no error.
+func (s *Sessions) end(ctx context.Context, cookie string) error {
+	if !tokenShaped(cookie) {
+		return nil
+	}
+	err := s.store.DeleteCtx(ctx, auth.SessionID(cookie))
 	if errors.Is(err, auth.ErrSessionEnded) {
 		return nil
 	}

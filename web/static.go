@@ -128,11 +128,16 @@ func (s *statics) serve(c echo.Context) error {
 // acceptsGzip reads Accept-Encoding as far as browsers and proxies use it (RFC 9110, 12.5.3).
 func acceptsGzip(header string) bool {
 	for part := range strings.SplitSeq(header, ",") {
-		coding, parameter, _ := strings.Cut(strings.TrimSpace(part), ";")
-		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
-			q := strings.ReplaceAll(parameter, " ", "")
-			return q != "q=0" && q != "q=0.0" && q != "q=0.00" && q != "q=0.000"
+		coding, weight, weighed := strings.Cut(part, ";")
+		if !strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			continue
 		}
+		if !weighed {
+			return true
+		}
+		name, value, _ := strings.Cut(weight, "=")
+		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		return strings.EqualFold(strings.TrimSpace(name), "q") && err == nil && q > 0
 	}
 	return false
 }

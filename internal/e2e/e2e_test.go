@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
@@ -41,6 +43,8 @@ func (s *site) env(pairs ...string) map[string]string {
 		"REDIS_URL":    s.redis,
 		"SECRET_KEY":   secretKey,
 		"LOG_LEVEL":    "debug",
+		// A race build otherwise waits a second before it exits.
+		"GORACE": strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=0"),
 	}
 	maps.Copy(env, pairsOf(pairs))
 	return env
@@ -92,16 +96,25 @@ type answer struct {
 
 func (c *client) do(req *http.Request) answer {
 	c.t.Helper()
-	resp, err := c.http.Do(req)
+	a, err := c.attempt(req)
 	if err != nil {
 		c.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	return a
+}
+
+// attempt is do for goroutines beside the test's own, which may not end the test.
+func (c *client) attempt(req *http.Request) (answer, error) {
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		c.t.Fatalf("%s %s: read the answer: %v", req.Method, req.URL, err)
+		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
-	return answer{resp, string(body)}
+	return answer{resp, string(body)}, nil
 }
 
 // request returns a request to the server; header lists name, value, name, value….

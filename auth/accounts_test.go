@@ -1,0 +1,771 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/argon2id"
+
+	"gatehouse/auth"
+	"gatehouse/internal/fake"
+)
+
+const (
+	secret    = "correct horse battery"
+	newSecret = "an entirely new secret"
+)
+
+var (
+	noon    = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	visitor = auth.Visitor{Address: netip.MustParseAddr("192.0.2.7")}
+	errDown = fmt.Errorf("ask a server: %w", auth.ErrUnavailable)
+)
+
+// world is the rules on stores in memory.
+type world struct {
+	*fake.Stores
+	*auth.Accounts
+	log strings.Builder
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{Stores: fake.New()}
+	w.Accounts = w.Stores.Accounts(t)
+	w.Accounts.Now = func() time.Time { return noon }
+	w.Accounts.Log = slog.New(slog.NewTextHandler(&w.log, nil))
+	return w
+}
+
+// add stores an active user, with a verified address, whose password is secret.
+func (w *world) add(t testing.TB, name string) auth.User {
+	t.Helper()
+	u, err := w.AddUser(t.Context(), auth.Registration{Username: name, Password: secret, Email: name + "@example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Forget()
+	return u
+}
+
+// rows is the user store behind the rules.
+func (w *world) rows() *fake.Users { return w.Stores.Users }
+
+func (w *world) counts() map[string]int { return w.Stores.Throttle.Counts() }
+
+func wantError(t testing.TB, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("got error %v, want %v", got, want)
+	}
+}
+
+func wantCalls(t testing.TB, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got the calls\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+func wantCounts(t testing.TB, got, want map[string]int) {
+	t.Helper()
+	if !maps.Equal(got, want) {
+		t.Errorf("got the counts %v, want %v", got, want)
+	}
+}
+
+func wantInvalid(t testing.TB, err error, want auth.Invalid) {
+	t.Helper()
+	var got auth.Invalid
+	if !errors.As(err, &got) || !maps.Equal(got, want) {
+		t.Errorf("got %v %q, want %q", err, got, want)
+	}
+}
+
+func TestSignIn(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	for _, login := range []string{"alice", "Alice", " Ａｌｉｃｅ ", "Alice@Example.org"} {
+		w.Forget()
+		got, err := w.SignIn(t.Context(), login, secret, visitor)
+		if err != nil || got.ID != u.ID {
+			t.Errorf("%q: got %+v, %v", login, got, err)
+		}
+		wantCounts(t, w.counts(), map[string]int{})
+		if got := w.rows().Row(u.ID).LastSignInAt; !got.Equal(noon) {
+			t.Errorf("%q: the sign-in is recorded at %s", login, got)
+		}
+	}
+	w.Forget()
+	_, _ = w.SignIn(t.Context(), "Alice", secret, visitor)
+	wantCalls(t, w.Calls(),
+		"throttle.Take account:alice address:192.0.2.7",
+		"users.UserByUsername alice",
+		"throttle.Reset account:alice",
+		"throttle.Refund address:192.0.2.7",
+		"users.RecordSignIn "+u.ID)
+	if log := w.log.String(); strings.Contains(log, secret) || !strings.Contains(log, `msg="signed in" event=true username=alice`) {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+func TestSignInFailsInOneWay(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	disabled := w.add(t, "bob")
+	disabled.Active = false
+	w.rows().Put(disabled)
+	broken := w.add(t, "carol")
+	broken.PasswordHash = "not a hash"
+	w.rows().Put(broken)
+	unverified := w.add(t, "dave")
+	unverified.EmailVerified = false
+	w.rows().Put(unverified)
+	const address = "address:192.0.2.7"
+	for _, c := range []struct {
+		name, login, password string
+		counted               string
+	}{
+		{"wrong password", "alice", "wrong", "account:alice"},
+		{"wrong case", "alice", "Correct horse battery", "account:alice"},
+		{"no password", "alice", "", "account:alice"},
+		{"NUL", "alice", secret + "\x00", "account:alice"},
+		{"too long", "alice", strings.Repeat("x", 1<<20), "account:alice"},
+		{"wrong password with the address", "alice@example.org", "wrong", "account:alice@example.org"},
+		{"unknown name", "nobody", secret, "account:nobody"},
+		{"unknown address", "nobody@example.org", secret, "account:nobody@example.org"},
+		{"unverified address", "dave@example.org", secret, "account:dave@example.org"},
+		{"disabled user", "bob", secret, "account:bob"},
+		{"disabled user, wrong password", "bob", "wrong", "account:bob"},
+		{"garbage for a hash", "carol", secret, "account:carol"},
+		{"impossible name", "al ice", secret, ""},
+		{"impossible address", "a@b@c", secret, ""},
+		{"no name", "", secret, ""},
+	} {
+		w.Stores.Throttle.Reset(t.Context(), slices.Collect(maps.Keys(w.counts()))...)
+		w.Forget()
+		u, err := w.SignIn(t.Context(), c.login, c.password, visitor)
+		if err != auth.ErrWrongCredentials || u != (auth.User{}) {
+			t.Errorf("%s: got %+v, %v; want ErrWrongCredentials and nothing else", c.name, u, err)
+		}
+		want := map[string]int{address: 1}
+		if c.counted != "" {
+			want[c.counted] = 1
+		}
+		wantCounts(t, w.counts(), want)
+		if calls := w.Calls("users."); len(calls) != 1 || !strings.HasPrefix(calls[0], "users.UserBy") {
+			t.Errorf("%s: asked the database for %v, want one look-up", c.name, calls)
+		}
+	}
+}
+
+func TestSignInAlwaysHashesOnce(t *testing.T) {
+	const memory = 4 << 20
+	w := newWorld(t)
+	params := argon2id.Params{Memory: memory >> 10, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+	w.Accounts.Hasher = fake.Hasher(t, params)
+	w.add(t, "alice")
+	bob := w.add(t, "bob")
+	bob.Active = false
+	w.rows().Put(bob)
+	for name, try := range map[string][2]string{
+		"right":            {"alice", secret},
+		"wrong password":   {"alice", "wrong"},
+		"unknown name":     {"nobody", "wrong"},
+		"unknown address":  {"nobody@example.org", "wrong"},
+		"impossible name":  {"no body", "wrong"},
+		"no password":      {"alice", ""},
+		"endless password": {"nobody", strings.Repeat("x", 5000)},
+		"disabled":         {"bob", secret},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _ = w.SignIn(t.Context(), try[0], try[1], visitor)
+		runtime.ReadMemStats(&after)
+		// argon2 fills its memory once for each hash.
+		if got := after.TotalAlloc - before.TotalAlloc; got < memory || got >= 2*memory {
+			t.Errorf("%s: %d octets were filled, want those of one hash, %d", name, got, memory)
+		}
+	}
+}
+
+func TestSignInThrottled(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	var throttled auth.Throttled
+	tries := 0
+	for ; !errors.As(w.try(t, "alice", "wrong", visitor), &throttled); tries++ {
+		if tries > 100 {
+			t.Fatal("guessing is never slowed down")
+		}
+	}
+	if tries != 10 || throttled.RetryAfter != time.Second {
+		t.Errorf("%d tries passed, then a wait of %s; want 10 and 1s", tries, throttled.RetryAfter)
+	}
+	w.Forget()
+	// Now the right password has to wait as well: it cannot be told from a guess.
+	if err := w.try(t, "Alice", secret, visitor); !errors.As(err, &throttled) {
+		t.Errorf("got %v, want a wait", err)
+	}
+	wantCalls(t, w.Calls(), "throttle.Take account:alice address:192.0.2.7")
+	wantCounts(t, w.counts(), map[string]int{"account:alice": 10, "address:192.0.2.7": 10})
+	// Others are not slowed down by it.
+	w.add(t, "bob")
+	if err := w.try(t, "bob", secret, visitor); err != nil {
+		t.Errorf("bob: %v", err)
+	}
+}
+
+func (w *world) try(t testing.TB, login, password string, v auth.Visitor) error {
+	t.Helper()
+	_, err := w.SignIn(t.Context(), login, password, v)
+	return err
+}
+
+func TestSuccessForgivesTheAccountAndNotTheAddress(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	for range 5 {
+		wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+	}
+	if err := w.try(t, "alice", secret, visitor); err != nil {
+		t.Fatal(err)
+	}
+	wantCounts(t, w.counts(), map[string]int{"address:192.0.2.7": 5})
+}
+
+func TestKnownBrowserHasItsOwnAllowance(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	w.add(t, "bob")
+	for range 11 {
+		_ = w.try(t, "alice", "wrong", auth.Visitor{Address: netip.MustParseAddr("198.51.100.1")})
+	}
+	known := auth.Visitor{Address: visitor.Address, BrowserCookie: w.NewBrowser("Alice")}
+	if err := w.try(t, "ALICE", secret, known); err != nil {
+		t.Errorf("the owner is locked out of a browser that is known: %v", err)
+	}
+	var throttled auth.Throttled
+	if err := w.try(t, "alice", secret, visitor); !errors.As(err, &throttled) {
+		t.Errorf("somebody else: got %v, want a wait", err)
+	}
+	// The success did not wipe out the count of the guesses.
+	if got := w.Stores.Throttle.Count("account:alice"); got != 10 {
+		t.Errorf("the account's count is %d, want 10", got)
+	}
+	// Known for alice is not known for bob.
+	_ = w.try(t, "bob", "wrong", known)
+	if got := w.Stores.Throttle.Count("account:bob"); got != 1 {
+		t.Errorf("bob's count is %d, want 1", got)
+	}
+	for range 10 {
+		_ = w.try(t, "alice", "wrong", known)
+	}
+	if err := w.try(t, "alice", secret, known); !errors.As(err, &throttled) {
+		t.Errorf("a known browser may guess for ever: %v", err)
+	}
+}
+
+func TestAddressesAreCountedByNetwork(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.7":            "address:192.0.2.7",
+		"::ffff:192.0.2.7":     "address:192.0.2.7",
+		"2001:db8:1:2:3:4:5:6": "address:2001:db8:1:2::/64",
+		"2001:db8:1:2:ffff::1": "address:2001:db8:1:2::/64",
+		"2001:db8:1:3::1":      "address:2001:db8:1:3::/64",
+		"fe80::1%eth0":         "address:fe80::/64",
+		"0.0.0.0":              "address:0.0.0.0",
+	} {
+		w := newWorld(t)
+		_ = w.try(t, "nobody", "wrong", auth.Visitor{Address: netip.MustParseAddr(address)})
+		wantCounts(t, w.counts(), map[string]int{"account:nobody": 1, want: 1})
+	}
+}
+
+func TestSignInWithoutServers(t *testing.T) {
+	for _, c := range []struct {
+		broken string
+		want   map[string]int
+	}{
+		{"throttle.Take", map[string]int{}},
+		{"users.UserByUsername", map[string]int{}},
+		{"throttle.Reset", map[string]int{"account:alice": 1, "address:192.0.2.7": 1}},
+		{"throttle.Refund", map[string]int{"address:192.0.2.7": 1}},
+		{"users.RecordSignIn", map[string]int{}},
+	} {
+		w := newWorld(t)
+		w.add(t, "alice")
+		w.Break(c.broken, errDown)
+		u, err := w.SignIn(t.Context(), "alice", secret, visitor)
+		if !errors.Is(err, auth.ErrUnavailable) || u.ID != "" {
+			t.Errorf("without %s: got %+v, %v; want ErrUnavailable", c.broken, u, err)
+		}
+		if errors.Is(err, auth.ErrWrongCredentials) {
+			t.Errorf("without %s: %v blames the password", c.broken, err)
+		}
+		wantCounts(t, w.counts(), c.want)
+	}
+}
+
+func TestSignInOfAClientThatHasGone(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := w.SignIn(ctx, "alice", secret, visitor)
+	wantError(t, err, context.Canceled)
+}
+
+func TestSignInUpgradesTheHash(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	old := fake.Cheap
+	old.Iterations = 2
+	hash, err := argon2id.CreateHash(secret, &old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.PasswordHash = hash
+	w.rows().Put(u)
+	wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+	if w.rows().Row(u.ID).PasswordHash != hash {
+		t.Fatal("a wrong password replaced the hash")
+	}
+	w.Break("users.ReplaceHash", errDown)
+	if err := w.try(t, "alice", secret, visitor); err != nil {
+		t.Errorf("a right password is refused when the new hash can't be stored: %v", err)
+	}
+	w.Break("users.ReplaceHash", nil)
+	if err := w.try(t, "alice", secret, visitor); err != nil {
+		t.Fatal(err)
+	}
+	row := w.rows().Row(u.ID)
+	if row.PasswordHash == hash || row.Epoch != u.Epoch {
+		t.Errorf("got hash %q and epoch %d, want another hash and the same epoch %d", row.PasswordHash, row.Epoch, u.Epoch)
+	}
+	w.Forget()
+	if err := w.try(t, "alice", secret, visitor); err != nil {
+		t.Errorf("the new hash does not match: %v", err)
+	}
+	if calls := w.Calls("users.ReplaceHash"); len(calls) != 0 {
+		t.Error("the hash is replaced at every sign-in")
+	}
+}
+
+func TestRegister(t *testing.T) {
+	w := newWorld(t)
+	u, err := w.Register(t.Context(), auth.Registration{
+		Username: " Ａlice ", Password: secret, Email: "Alice@Example.org", Name: "  Alice  L. ", TimeZone: "Europe/Berlin",
+	}, visitor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := w.rows().Row(u.ID)
+	if row != u || u.PasswordHash == "" {
+		t.Errorf("got %+v, and the row %+v", u, row)
+	}
+	row.ID, row.PasswordHash = "", ""
+	want := auth.User{Username: "alice", Name: "Alice L.", Email: "alice@example.org", TimeZone: "Europe/Berlin", Epoch: 1, Active: true, CreatedAt: noon, UpdatedAt: noon}
+	if row != want {
+		t.Errorf("got %+v, want %+v", row, want)
+	}
+	wantCounts(t, w.counts(), map[string]int{"register:192.0.2.7": 1})
+	if err := w.try(t, "alice", secret, visitor); err != nil {
+		t.Errorf("can't sign in: %v", err)
+	}
+	if log := w.log.String(); strings.Contains(log, secret) || strings.Contains(log, "argon2") {
+		t.Errorf("the log says %s", log)
+	}
+	if u, err := w.Register(t.Context(), auth.Registration{Username: "bob", Password: secret, TimeZone: "Local"}, visitor); err != nil || u.TimeZone != "UTC" {
+		t.Errorf("got %+v, %v; want the zone UTC", u, err)
+	}
+}
+
+func TestRegisterRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "alice")
+	_, err := w.Register(t.Context(), auth.Registration{Username: "a b", Password: "short", Email: "x", Name: "\x00"}, visitor)
+	wantInvalid(t, err, auth.Invalid{
+		"username": "Use letters, digits, dots, hyphens and underscores.",
+		"password": "At least 8 characters: this has 5.",
+		"email":    "Enter an address such as name@example.org.",
+		"name":     "Some characters can't be used in a name; type it again.",
+	})
+	wantCalls(t, w.Calls())
+	_, err = w.Register(t.Context(), auth.Registration{Username: "admin", Password: secret}, visitor)
+	wantInvalid(t, err, auth.Invalid{"username": "This name is reserved; choose another one."})
+	for name, r := range map[string]auth.Registration{
+		"user name":            {Username: "wunderlich", Password: "Wunderlich1"},
+		"full-width user name": {Username: "ＷＵＮＤＥＲＬＩＣＨ", Password: "wunderlich1"},
+		"name":                 {Username: "al", Name: "Wunderlich", Password: "Wunderlich1"},
+		"address":              {Username: "al", Email: "wunderlich@example.org", Password: "wunderlich1"},
+	} {
+		_, err = w.Register(t.Context(), r, visitor)
+		var wrong auth.Invalid
+		if !errors.As(err, &wrong) || !strings.Contains(wrong["password"], "wunderlich") {
+			t.Errorf("a password that is the %s: got %v %v", name, err, wrong)
+		}
+	}
+	_, err = w.Register(t.Context(), auth.Registration{Username: "ALICE", Password: secret}, visitor)
+	wantInvalid(t, err, auth.Invalid{"username": "This name is taken; choose another one."})
+	if w.rows().Len() != 1 {
+		t.Errorf("there are %d users", w.rows().Len())
+	}
+	w.Open = false
+	w.Forget()
+	_, err = w.Register(t.Context(), auth.Registration{Username: "bob", Password: secret}, visitor)
+	wantError(t, err, auth.ErrRegistrationClosed)
+	wantCalls(t, w.Calls())
+}
+
+func TestRegisterLosesTheRace(t *testing.T) {
+	for refusal, want := range map[error]auth.Invalid{
+		auth.ErrUsernameTaken: {"username": "This name is taken; choose another one."},
+		auth.ErrEmailTaken:    {"email": "Another account has this address."},
+	} {
+		w := newWorld(t)
+		w.Break("users.CreateUser", refusal)
+		_, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
+		wantInvalid(t, err, want)
+	}
+}
+
+func TestRegisterWithoutServers(t *testing.T) {
+	for _, broken := range []string{"throttle.", "users.UserByUsername", "users.CreateUser"} {
+		w := newWorld(t)
+		w.Break(broken, errDown)
+		u, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
+		if !errors.Is(err, auth.ErrUnavailable) || u.ID != "" || w.rows().Len() != 0 {
+			t.Errorf("without %s: got %+v, %v and %d rows", broken, u, err, w.rows().Len())
+		}
+	}
+}
+
+func TestRegisterThrottled(t *testing.T) {
+	w := newWorld(t)
+	for range 200 {
+		_ = w.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.7", Limit: auth.Limit{Free: 1000}})
+	}
+	_, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
+	var throttled auth.Throttled
+	if !errors.As(err, &throttled) || w.rows().Len() != 0 {
+		t.Errorf("got %v and %d rows", err, w.rows().Len())
+	}
+}
+
+func TestAddUser(t *testing.T) {
+	w := newWorld(t)
+	u, err := w.AddUser(t.Context(), auth.Registration{Username: "Admin", Password: secret, Email: "root@example.org"})
+	if err != nil || u.Username != "admin" || !u.EmailVerified {
+		t.Errorf("got %+v, %v; want a reserved name and a verified address", u, err)
+	}
+	u, err = w.AddUser(t.Context(), auth.Registration{Username: "nomail", Password: secret})
+	if err != nil || u.EmailVerified {
+		t.Errorf("got %+v, %v; want no verified address", u, err)
+	}
+	_, err = w.AddUser(t.Context(), auth.Registration{Username: "bob", Password: "password"})
+	var wrong auth.Invalid
+	if !errors.As(err, &wrong) || wrong["password"] == "" {
+		t.Errorf("got %v, want the password refused", err)
+	}
+}
+
+func TestUser(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	first, err := w.User(t.Context(), u.ID)
+	if err != nil || first.Username != "alice" {
+		t.Fatalf("got %+v, %v", first, err)
+	}
+	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID)
+	w.Forget()
+	second, err := w.User(t.Context(), u.ID)
+	if err != nil || second.Username != "alice" || second.PasswordHash != "" {
+		t.Errorf("got %+v, %v", second, err)
+	}
+	wantCalls(t, w.Calls(), "cache.User "+u.ID) // no SQL
+}
+
+func TestUserIsFilledByOneRequest(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	if _, _, err := w.Stores.Cache.User(t.Context(), u.ID); err != auth.ErrNotFound {
+		t.Fatal(err) // another request has the lease
+	}
+	w.Forget()
+	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID)
+}
+
+func TestUserWithoutServers(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	w.Break("cache.", errDown)
+	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
+		t.Errorf("without the cache: got %+v, %v; want the row", got, err)
+	}
+	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID)
+	w.Break("users.", errDown)
+	_, err := w.User(t.Context(), u.ID)
+	wantError(t, err, auth.ErrUnavailable)
+
+	w = newWorld(t)
+	u = w.add(t, "alice")
+	w.Break("cache.Fill", errDown)
+	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
+		t.Errorf("when the cache can't be filled: got %+v, %v; want the row", got, err)
+	}
+	if !strings.Contains(w.log.String(), "the user cache was not filled") {
+		t.Error("the log says nothing")
+	}
+	_, err = w.User(t.Context(), "nobody")
+	wantError(t, err, auth.ErrNotFound)
+}
+
+// changes is every way to change a user.
+var changes = map[string]struct {
+	call string
+	make func(*world, context.Context, auth.User) (auth.User, error)
+}{
+	"password": {"users.SetPassword", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+		return w.SetPassword(ctx, u, newSecret)
+	}},
+	"own password": {"users.SetPassword", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+		return w.ChangePassword(ctx, u.ID, secret, newSecret, visitor)
+	}},
+	"profile": {"users.SetProfile", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+		return w.SetProfile(ctx, u.ID, auth.Profile{Name: "New", TimeZone: "UTC"})
+	}},
+	"disabling": {"users.SetActive", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+		return w.SetActive(ctx, u.ID, false)
+	}},
+	"enabling": {"users.SetActive", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+		return w.SetActive(ctx, u.ID, true)
+	}},
+	"epoch": {"users.RaiseEpoch", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+		return w.SignOutEverywhere(ctx, u.ID)
+	}},
+}
+
+func TestChangesDropTheCacheBeforeAndAfter(t *testing.T) {
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			u := w.add(t, "alice")
+			if _, err := w.User(t.Context(), u.ID); err != nil {
+				t.Fatal(err)
+			}
+			w.Forget()
+			got, err := change.make(w, t.Context(), u)
+			if err != nil || got != w.rows().Row(u.ID) {
+				t.Fatalf("got %+v, %v; want the row as it is now", got, err)
+			}
+			wantCalls(t, w.Calls("cache.", change.call), "cache.Drop "+u.ID, change.call+" "+u.ID, "cache.Drop "+u.ID)
+			if fresh, err := w.User(t.Context(), u.ID); err != nil || fresh.Epoch != got.Epoch || fresh.Name != got.Name || fresh.Active != got.Active {
+				t.Errorf("the next request sees %+v, %v", fresh, err)
+			}
+		})
+	}
+}
+
+func TestNothingIsChangedWithoutTheCache(t *testing.T) {
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			u := w.add(t, "alice")
+			w.Break("cache.", errDown)
+			got, err := change.make(w, t.Context(), u)
+			wantError(t, err, auth.ErrUnavailable)
+			if got != (auth.User{}) || w.rows().Row(u.ID) != u {
+				t.Errorf("got %+v and the row %+v, want nothing changed", got, w.rows().Row(u.ID))
+			}
+		})
+	}
+}
+
+func TestCacheIsDroppedAfterAChangeThatFailed(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	w.Break("users.RaiseEpoch", errDown)
+	_, err := w.SignOutEverywhere(t.Context(), u.ID)
+	wantError(t, err, auth.ErrUnavailable)
+	wantCalls(t, w.Calls(), "cache.Drop "+u.ID, "users.RaiseEpoch "+u.ID, "cache.Drop "+u.ID)
+}
+
+// oneDrop is a cache that goes down during the change, and a client that goes with it.
+type oneDrop struct {
+	auth.UserCache
+	dropped int
+	leave   func()
+}
+
+func (c *oneDrop) Drop(ctx context.Context, id string) error {
+	c.dropped++
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.dropped > 1 {
+		return errDown
+	}
+	c.leave()
+	return nil
+}
+
+type patient struct{ auth.UserStore }
+
+func (p patient) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
+	return p.UserStore.RaiseEpoch(context.WithoutCancel(ctx), id)
+}
+
+func TestSecondDropIsTriedForClientsThatHaveGone(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	ctx, cancel := context.WithCancel(t.Context())
+	cache := &oneDrop{leave: cancel}
+	w.Accounts.Cache, w.Accounts.Users = cache, patient{w.rows()}
+	got, err := w.SignOutEverywhere(ctx, u.ID)
+	if err != nil || got.Epoch != u.Epoch+1 || cache.dropped != 2 {
+		t.Errorf("got %+v, %v after %d drops; want the change and two drops", got, err, cache.dropped)
+	}
+	if !strings.Contains(w.log.String(), "could not be dropped after a change") || strings.Contains(w.log.String(), "canceled") {
+		t.Errorf("the log says %s", w.log.String())
+	}
+}
+
+func TestChangePassword(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	got, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
+	if err != nil || got.Epoch != u.Epoch+1 {
+		t.Fatalf("got %+v, %v; want the epoch raised", got, err)
+	}
+	wantCounts(t, w.counts(), map[string]int{})
+	wantError(t, w.try(t, "alice", secret, visitor), auth.ErrWrongCredentials)
+	if err := w.try(t, "alice", newSecret, visitor); err != nil {
+		t.Error(err)
+	}
+	if log := w.log.String(); strings.Contains(log, secret) || strings.Contains(log, newSecret) {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+func TestChangePasswordRefuses(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	change := func(current, next string) error {
+		_, err := w.ChangePassword(t.Context(), u.ID, current, next, visitor)
+		return err
+	}
+	wantInvalid(t, change("", "short"), auth.Invalid{
+		"current_password": "Enter your current password.",
+		"new_password":     "At least 8 characters: this has 5.",
+	})
+	wantCounts(t, w.counts(), map[string]int{})
+	wantInvalid(t, change("wrong", newSecret), auth.Invalid{"current_password": "This is not your current password."})
+	wantCounts(t, w.counts(), map[string]int{"account:alice": 1, "address:192.0.2.7": 1})
+	for range 9 {
+		_ = change("wrong", newSecret)
+	}
+	var throttled auth.Throttled
+	if err := change(secret, newSecret); !errors.As(err, &throttled) {
+		t.Errorf("got %v, want a wait: it is guessing like any other", err)
+	}
+	if w.rows().Row(u.ID) != u {
+		t.Errorf("the row is %+v", w.rows().Row(u.ID))
+	}
+	_, err := w.ChangePassword(t.Context(), "nobody", secret, newSecret, visitor)
+	wantError(t, err, auth.ErrNotFound)
+}
+
+func TestChangePasswordWithoutServers(t *testing.T) {
+	for broken, counts := range map[string]map[string]int{
+		"users.UserByID":       {},
+		"throttle.Take":        {},
+		"users.UserByUsername": {},
+		"throttle.Reset":       {"account:alice": 1},
+		"throttle.Refund":      {"address:192.0.2.7": 1},
+		"users.SetPassword":    {},
+	} {
+		w := newWorld(t)
+		u := w.add(t, "alice")
+		w.Break(broken, errDown)
+		_, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
+		if !errors.Is(err, auth.ErrUnavailable) || w.rows().Row(u.ID) != u {
+			t.Errorf("without %s: got %v and the row %+v", broken, err, w.rows().Row(u.ID))
+		}
+		wantCounts(t, w.counts(), counts)
+	}
+}
+
+func TestSetPasswordOfAStaleRow(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	if _, err := w.SignOutEverywhere(t.Context(), u.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.SetPassword(t.Context(), u, newSecret)
+	wantError(t, err, auth.ErrStale)
+	_, err = w.SetPassword(t.Context(), u, "gatehouse1")
+	var wrong auth.Invalid
+	if !errors.As(err, &wrong) {
+		t.Errorf("got %v, want the password refused", err)
+	}
+}
+
+func TestSetProfile(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	got, err := w.SetProfile(t.Context(), u.ID, auth.Profile{Name: " Alice  L. ", Email: "New@Example.org", TimeZone: "Asia/Tokyo"})
+	if err != nil || got.Name != "Alice L." || got.Email != "new@example.org" || got.EmailVerified || got.TimeZone != "Asia/Tokyo" || got.Epoch != u.Epoch {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	w.Forget()
+	_, err = w.SetProfile(t.Context(), u.ID, auth.Profile{Name: "\x00", Email: "x", TimeZone: "Local"})
+	wantInvalid(t, err, auth.Invalid{
+		"name":      "Some characters can't be used in a name; type it again.",
+		"email":     "Enter an address such as name@example.org.",
+		"time_zone": "Choose a time zone from the list.",
+	})
+	wantCalls(t, w.Calls())
+}
+
+func TestSetActive(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	off, err := w.SetActive(t.Context(), u.ID, false)
+	if err != nil || off.Active || off.Accepts(u.Epoch) {
+		t.Errorf("got %+v, %v", off, err)
+	}
+	wantError(t, w.try(t, "alice", secret, visitor), auth.ErrWrongCredentials)
+	on, err := w.SetActive(t.Context(), u.ID, true)
+	if err != nil || !on.Active || on.Accepts(u.Epoch) {
+		t.Errorf("got %+v, %v; want the old sessions still dead", on, err)
+	}
+	_ = w.Stores.Throttle.Reset(t.Context(), "account:alice")
+	if err := w.try(t, "alice", secret, visitor); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClockIsUTC(t *testing.T) {
+	w := newWorld(t)
+	w.Accounts.Now = func() time.Time { return noon.In(time.FixedZone("x", 3600)) }
+	if u := w.add(t, "alice"); u.CreatedAt != noon {
+		t.Errorf("got %s", u.CreatedAt)
+	}
+	w.Accounts.Now = nil
+	if u := w.add(t, "bob"); time.Since(u.CreatedAt) > time.Minute || u.CreatedAt.Location() != time.UTC {
+		t.Errorf("got %s", u.CreatedAt)
+	}
+}

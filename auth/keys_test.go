@@ -1,0 +1,144 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+	"testing"
+)
+
+func secretOf(b byte, n int) string {
+	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, n))
+}
+
+func parseKeys(t testing.TB, setting string) Keys {
+	t.Helper()
+	k, err := ParseKeys(setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestParseKeys(t *testing.T) {
+	secret := bytes.Repeat([]byte{0xfb, 0xff, 0x3e}, 16)
+	for _, setting := range []string{
+		base64.StdEncoding.EncodeToString(secret[:32]), base64.RawStdEncoding.EncodeToString(secret[:32]),
+		base64.URLEncoding.EncodeToString(secret[:32]), base64.RawURLEncoding.EncodeToString(secret[:32]),
+		" " + base64.StdEncoding.EncodeToString(secret[:32]) + "\n",
+	} {
+		k, err := ParseKeys(setting)
+		if err != nil || len(k.secrets) != 1 || !bytes.Equal(k.secrets[0], secret[:32]) {
+			t.Errorf("ParseKeys(%q) = %v, %v", setting, k, err)
+		}
+	}
+	if k := parseKeys(t, secretOf(1, 32)+", "+secretOf(2, 64)); len(k.secrets) != 2 {
+		t.Errorf("got %d keys, want 2", len(k.secrets))
+	}
+	one, two := NewSecret(), NewSecret()
+	if _, err := ParseKeys(one); err != nil || one == two {
+		t.Errorf("NewSecret: %v, or twice the same", err)
+	}
+}
+
+func TestParseKeysRefuses(t *testing.T) {
+	short := base64.StdEncoding.EncodeToString([]byte("thirty-one bytes are one short."))
+	for setting, want := range map[string]string{
+		"":                             "key 1 has 0 bytes; at least 32 are needed",
+		",":                            "key 1 has 0 bytes; at least 32 are needed",
+		short:                          "key 1 has 31 bytes; at least 32 are needed",
+		"hunter2 is no base64!":        "key 1 is not base64",
+		secretOf(1, 32) + ",":          "key 2 has 0 bytes; at least 32 are needed",
+		secretOf(1, 32) + "," + short:  "key 2 has 31 bytes; at least 32 are needed",
+		secretOf(1, 32) + ",hunter2!!": "key 2 is not base64",
+	} {
+		k, err := ParseKeys(setting)
+		if err == nil || err.Error() != want || k.secrets != nil {
+			t.Errorf("ParseKeys(%q) gave %d keys and %v; want the error %q", setting, len(k.secrets), err, want)
+		}
+		for part := range strings.SplitSeq(setting, ",") {
+			if err != nil && part != "" && strings.Contains(err.Error(), part) {
+				t.Errorf("the error %q holds the value", err)
+			}
+		}
+	}
+}
+
+func TestKeyRotation(t *testing.T) {
+	old, newer := secretOf(1, 32), secretOf(2, 32)
+	before, during, after := parseKeys(t, old), parseKeys(t, newer+","+old), parseKeys(t, newer)
+	signed := before.sign("test", "a")
+	if !during.verify(signed, "test", "a") {
+		t.Error("the old key no longer verifies")
+	}
+	if after.verify(signed, "test", "a") {
+		t.Error("a key that was taken away still verifies")
+	}
+	signed = during.sign("test", "a")
+	if !after.verify(signed, "test", "a") || before.verify(signed, "test", "a") {
+		t.Error("the new key does not sign")
+	}
+}
+
+func TestSignatures(t *testing.T) {
+	k := parseKeys(t, secretOf(1, 32))
+	signed := k.sign("test", "ab", "c")
+	if len(signed) != 32 || !k.verify(signed, "test", "ab", "c") {
+		t.Fatal("a signature does not verify")
+	}
+	for name, other := range map[string][]byte{
+		"another purpose":        k.sign("other", "ab", "c"),
+		"a border moved":         k.sign("test", "a", "bc"),
+		"joined":                 k.sign("test", "abc"),
+		"an empty field more":    k.sign("test", "ab", "c", ""),
+		"an empty field before":  k.sign("test", "", "ab", "c"),
+		"the other order":        k.sign("test", "c", "ab"),
+		"no fields":              k.sign("test"),
+		"the purpose as a field": k.sign("", "test", "ab", "c"),
+		"another key":            parseKeys(t, secretOf(2, 32)).sign("test", "ab", "c"),
+		"nothing":                nil,
+		"the beginning":          signed[:31],
+		"the same and more":      append(bytes.Clone(signed), 0),
+	} {
+		if k.verify(other, "test", "ab", "c") {
+			t.Errorf("%s: verifies", name)
+		}
+	}
+}
+
+func TestKnownBrowser(t *testing.T) {
+	k := parseKeys(t, secretOf(1, 32))
+	cookie := k.NewBrowser("alice")
+	b, ok := k.Known(cookie, "alice")
+	if !ok || len(b.id) != 22 || strings.Contains(cookie, "alice") {
+		t.Fatalf("Known(%q) = %+v, %v", cookie, b, ok)
+	}
+	if k.NewBrowser("alice") == cookie {
+		t.Error("two browsers are the same")
+	}
+	if _, ok := parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)).Known(cookie, "alice"); !ok {
+		t.Error("a rotation forgets the browser")
+	}
+	id, signature, _ := strings.Cut(cookie, ".")
+	otherID, _, _ := strings.Cut(k.NewBrowser("alice"), ".")
+	for name, forged := range map[string]string{
+		"empty":             "",
+		"no signature":      id + ".",
+		"no id":             "." + signature,
+		"other id":          otherID + "." + signature,
+		"swapped":           signature + "." + id,
+		"no dot":            strings.ReplaceAll(cookie, ".", "x"),
+		"dot moved":         id[:21] + "." + id[21:] + signature,
+		"changed signature": id + "." + strings.Repeat("A", 43),
+		"not base64":        id + "." + strings.Repeat("!", 43),
+		"longer":            cookie + "A",
+		"huge":              strings.Repeat(cookie, 10000),
+		"another key":       parseKeys(t, secretOf(2, 32)).NewBrowser("alice"),
+		"another user":      k.NewBrowser("bob"),
+		"no user":           k.NewBrowser(""),
+	} {
+		if _, ok := k.Known(forged, "alice"); ok {
+			t.Errorf("%s: %.80q is known", name, forged)
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package auth
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// long is a password of n different-looking characters.
+func long(n int) string {
+	return strings.Repeat("correct horse battery staple ", n/29+1)[:n]
+}
+
+func TestNormalPassword(t *testing.T) {
+	for raw, want := range map[string]string{
+		"a":                                  "a",
+		"  spaced out  ":                     "  spaced out  ",
+		"CaseCounts":                         "CaseCounts",
+		"cafe\u0301":                         "caf\u00e9",
+		"Ａ":                                  "Ａ", // no width folding
+		"tab\tnewline\n":                     "tab\tnewline\n",
+		strings.Repeat("x", 128):             strings.Repeat("x", 128),
+		strings.Repeat("😀", 128):             strings.Repeat("😀", 128),
+		strings.Repeat("e\u0301", 128):       strings.Repeat("é", 128),
+		strings.Repeat("\u1ead", 128):        strings.Repeat("\u1ead", 128),
+		strings.Repeat("a\u0323\u0302", 128): strings.Repeat("\u1ead", 128),
+	} {
+		if got, ok := NormalPassword(raw); !ok || got != want {
+			t.Errorf("NormalPassword(%.20q) = %.20q, %v; want %.20q", raw, got, ok, want)
+		}
+	}
+	for _, raw := range []string{"", strings.Repeat("x", 129), strings.Repeat("😀", 129), "nul\x00", "bad\xff", strings.Repeat("x", 1<<20)} {
+		if _, ok := NormalPassword(raw); ok {
+			t.Errorf("NormalPassword(%.20q…) of %d octets is accepted", raw, len(raw))
+		}
+	}
+}
+
+func TestPasswordPolicy(t *testing.T) {
+	policy := PasswordPolicy{MinLength: 8}
+	about := []string{"Alice.Liddell", "Alice Liddell", "alice@wonderland.example"}
+	const damaged = "Some characters are damaged; type the password again."
+	const guessable = "Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password."
+	mostly := func(w string) string {
+		return fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w)
+	}
+	for raw, want := range map[string]string{
+		"correct horse battery": "",
+		"vK3$xQ9!":              "",
+		"Würfelzucker im Tee":   "",
+		"日本語の秘密の言葉":             "",
+		"        x    q z w7":   "",
+		long(64):                "",
+		long(128):               "",
+
+		"":                         "Enter a password.",
+		"aé😀":                      "At least 8 characters: this has 3.",
+		"kx7Q#éé":                  "At least 8 characters: this has 7.",
+		"kx7Q#e\u0301e\u0301":      "At least 8 characters: this has 7.",
+		long(129):                  "At most 128 characters.",
+		strings.Repeat("😀", 129):   "At most 128 characters.",
+		strings.Repeat("x", 1<<20): "At most 128 characters.",
+		long(20) + "\x00":          damaged,
+		long(20) + "\xff":          damaged,
+
+		"password":       guessable,
+		"Password1":      guessable,
+		"12345678":       guessable,
+		"iloveyou":       guessable,
+		"qwertyuiop":     guessable,
+		"aaaaaaaaaaaaaa": guessable,
+		"éééééééééééé":   guessable,
+		"abcabcabcabc":   guessable,
+		"11111111111111111111111111111111111111111111111111": guessable,
+
+		"gatehouse":          mostly("gatehouse"),
+		"GateHouse1!":        mostly("gatehouse"),
+		"gatehouse123":       mostly("gatehouse"),
+		"alice.liddell":      mostly("alice.liddell"),
+		"ALICE.LIDDELL!":     mostly("alice.liddell"),
+		"liddell99":          mostly("liddell"),
+		"wonderland.example": mostly("wonderland.example"),
+	} {
+		got, err := policy.Check(raw, about...)
+		if want == "" {
+			if err != nil || got != norm.NFC.String(raw) {
+				t.Errorf("Check(%.40q) = %.40q, %v; want it accepted", raw, got, err)
+			}
+			continue
+		}
+		if err == nil || err.Error() != want || got != "" {
+			t.Errorf("Check(%.40q) = %.40q, %v; want the sentence %q", raw, got, err, want)
+		}
+	}
+}
+
+func TestPasswordPolicyOfFullWidthUserName(t *testing.T) {
+	got, err := PasswordPolicy{MinLength: 8}.Check("wunderlich7", "ＷＵＮＤＥＲＬＩＣＨ")
+	if err == nil {
+		t.Errorf("Check accepted %q, which is the user name and a digit", got)
+	}
+}
+
+func TestPasswordMinimumIsASetting(t *testing.T) {
+	if _, err := (PasswordPolicy{MinLength: 15}).Check("vK3$xQ9!vK3$x"); err == nil || err.Error() != "At least 15 characters: this has 13." {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPasswordFormsOfUnicodeAreOne(t *testing.T) {
+	policy := PasswordPolicy{MinLength: 8}
+	const raw = "Ängström façade Ệ"
+	composed, err1 := policy.Check(norm.NFC.String(raw))
+	apart, err2 := policy.Check(norm.NFD.String(raw))
+	if err1 != nil || err2 != nil || composed != apart {
+		t.Errorf("got %q (%v) and %q (%v)", composed, err1, apart, err2)
+	}
+}
+
+func TestHugePasswordIsRefusedFast(t *testing.T) {
+	policy := PasswordPolicy{MinLength: 8}
+	for _, huge := range []string{strings.Repeat("x", 1<<20), strings.Repeat("e\u0301", 1<<19), strings.Repeat("\xff", 1<<20)} {
+		begun := time.Now()
+		s := policy.Strength(huge, huge, huge, huge)
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("a megabyte took %s", took)
+		}
+		if s.Message == "" || s.Score != 0 || s.Label != "Very weak" {
+			t.Errorf("got %+v for a megabyte", s)
+		}
+	}
+}
+
+func TestLongestPasswordIsEstimatedFast(t *testing.T) {
+	begun := time.Now()
+	_, _ = PasswordPolicy{MinLength: 8}.Check(strings.Repeat("aA1!p4ssw0rd", 10), strings.Repeat("alice ", 100))
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestStrengthAgreesWithPolicy(t *testing.T) {
+	policy := PasswordPolicy{MinLength: 8}
+	labels := map[int]string{0: "Very weak", 1: "Weak", 2: "Fair", 3: "Good", 4: "Strong"}
+	seen := map[int]bool{}
+	for _, raw := range []string{
+		"", "a", "password", "gatehouse9", "xK9#", "vK3$xQ9!", "liddell99", "correct horse", "correct horse battery staple",
+		"Tr0ub4dor&3", "aaaaaaaaaaaaaaaaaaaaaaa", "zq7Kp2mX9", "bad\xff", long(128), long(129), "wxbmzkqp",
+	} {
+		_, err := policy.Check(raw, "liddell")
+		s := policy.Strength(raw, "liddell")
+		seen[s.Score] = true
+		if s.Label != labels[s.Score] {
+			t.Errorf("%.30q: label %q for score %d", raw, s.Label, s.Score)
+		}
+		if err == nil && s.Message != "" || err != nil && s.Message != err.Error() {
+			t.Errorf("%.30q: message %q, and Check says %v", raw, s.Message, err)
+		}
+		if err != nil && s.Score > 1 {
+			t.Errorf("%.30q is refused and scores %d", raw, s.Score)
+		}
+		if err == nil && s.Score < 2 {
+			t.Errorf("%.30q is accepted and scores %d", raw, s.Score)
+		}
+	}
+	if !seen[0] || !seen[1] || !seen[4] {
+		t.Errorf("the examples have only the scores %v", seen)
+	}
+}

@@ -1,0 +1,186 @@
+package auth
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// newSession is two hours of idling, a day at most, begun at noon.
+func newSession() Session {
+	return Session{
+		Version: SessionVersion, ID: SessionID("cookie"), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
+		Deadline: noon.Add(24 * time.Hour), IdleSeconds: 7200, TTL: 2 * time.Hour,
+	}
+}
+
+func TestSessionID(t *testing.T) {
+	// echo -n cookie | openssl dgst -sha256 -binary | basenc --base64url
+	if got := SessionID("cookie"); got != "1-g-KKBLU35kQkVGsUyvm2e60vKNq85oEW4NNyMZ-gA" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSessionValid(t *testing.T) {
+	id := SessionID("cookie")
+	for _, c := range []struct {
+		name   string
+		id     string
+		at     time.Duration
+		change func(*Session)
+		want   bool
+	}{
+		{"fresh", id, 0, func(*Session) {}, true},
+		{"a moment before the deadline", id, 24*time.Hour - 1, func(*Session) {}, true},
+		{"at the deadline", id, 24 * time.Hour, func(*Session) {}, false},
+		{"after it", id, 48 * time.Hour, func(*Session) {}, false},
+		{"after it, and the key never ends", id, 48 * time.Hour, func(s *Session) { s.TTL = -1 }, false},
+		{"the reply of another key", SessionID("other"), 0, func(*Session) {}, false},
+		{"no id", "", 0, func(s *Session) {}, false},
+		{"nobody's", id, 0, func(s *Session) { s.UserID = "" }, false},
+		{"an older format", id, 0, func(s *Session) { s.Version = 0 }, false},
+		{"a newer format", id, 0, func(s *Session) { s.Version = 2 }, false},
+		{"no idle time", id, 0, func(s *Session) { s.IdleSeconds = 0 }, false},
+		{"negative idle time", id, 0, func(s *Session) { s.IdleSeconds = -1 }, false},
+		{"no deadline", id, 0, func(s *Session) { s.Deadline = time.Time{} }, false},
+	} {
+		s := newSession()
+		c.change(&s)
+		if got := s.Valid(c.id, noon.Add(c.at)); got != c.want {
+			t.Errorf("%s: got %v", c.name, got)
+		}
+	}
+}
+
+func TestSessionFreshTTL(t *testing.T) {
+	s := newSession()
+	for at, want := range map[time.Duration]time.Duration{
+		0:                          2 * time.Hour,
+		21 * time.Hour:             2 * time.Hour,
+		22 * time.Hour:             2 * time.Hour,
+		23 * time.Hour:             time.Hour,
+		24*time.Hour - time.Second: time.Second,
+		24 * time.Hour:             0,
+		25 * time.Hour:             -time.Hour,
+	} {
+		if got := s.FreshTTL(noon.Add(at)); got != want {
+			t.Errorf("after %s: got %s, want %s", at, got, want)
+		}
+	}
+}
+
+func TestSessionNeedsRenewal(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		at, ttl time.Duration
+		want    bool
+	}{
+		{"just set", 0, 2 * time.Hour, false},
+		{"a tenth has passed", time.Hour, 108 * time.Minute, false},
+		{"more than a tenth has passed", time.Hour, 108*time.Minute - 1, true},
+		{"about to end", time.Hour, time.Second, true},
+		{"no TTL (PERSIST)", time.Hour, -1, true},
+		{"far too long a TTL", time.Hour, 30 * time.Hour, true},
+		{"rounding", time.Hour, 2*time.Hour + time.Second, false},
+		{"just too long", time.Hour, 2*time.Hour + time.Second + 1, true},
+		{"near the deadline, the key ends with it", 23 * time.Hour, time.Hour, false},
+		{"near the deadline, the key ends after it", 23 * time.Hour, time.Hour + 2*time.Second, true},
+		{"near the deadline, the key has none", 23 * time.Hour, -1, true},
+	} {
+		s := newSession()
+		s.TTL = c.ttl
+		if got := s.NeedsRenewal(noon.Add(c.at)); got != c.want {
+			t.Errorf("%s: got %v", c.name, got)
+		}
+	}
+}
+
+func TestUserAccepts(t *testing.T) {
+	for _, c := range []struct {
+		active bool
+		epoch  int64
+		want   bool
+	}{{true, 3, true}, {true, 2, false}, {true, 4, false}, {false, 3, false}} {
+		u := User{Active: c.active, Epoch: 3}
+		if got := u.Accepts(c.epoch); got != c.want {
+			t.Errorf("active %v, epoch %d: got %v", c.active, c.epoch, got)
+		}
+	}
+}
+
+func TestUserJSONHoldsNoHash(t *testing.T) {
+	b, err := json.Marshal(User{ID: "u1", Username: "alice", PasswordHash: "$argon2id$secret"})
+	if err != nil || strings.Contains(string(b), "argon2id") {
+		t.Errorf("got %s, %v", b, err)
+	}
+}
+
+func TestDisplayName(t *testing.T) {
+	if got := (User{Username: "alice", Name: "Alice"}).DisplayName(); got != "Alice" {
+		t.Errorf("got %q", got)
+	}
+	if got := (User{Username: "alice"}).DisplayName(); got != "alice" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestInvalid(t *testing.T) {
+	err := fmt.Errorf("outer: %w", Invalid{"b": "secret text", "a": "x"})
+	var wrong Invalid
+	if !errors.As(err, &wrong) || err.Error() != "outer: invalid a, b" {
+		t.Errorf("got %q", err)
+	}
+	if (Invalid{}).orNil() != nil {
+		t.Error("no wrong field is an error")
+	}
+	if got := (Throttled{3 * time.Second}).Error(); got != "throttled for 3s" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestCost(t *testing.T) {
+	ctx, cost := WithCost(t.Context())
+	CostFrom(ctx).AddRedis(time.Millisecond)
+	CostFrom(ctx).AddSQL(2 * time.Millisecond)
+	CostFrom(ctx).AddSQL(3 * time.Millisecond)
+	if cost.RedisTrips() != 1 || cost.SQL() != 2 || cost.RedisTime() != time.Millisecond || cost.SQLTime() != 5*time.Millisecond {
+		t.Errorf("got %d, %d, %s, %s", cost.RedisTrips(), cost.SQL(), cost.RedisTime(), cost.SQLTime())
+	}
+	CostFrom(t.Context()).AddSQL(1) // goes nowhere
+}
+
+func TestZones(t *testing.T) {
+	zones := Zones()
+	if len(zones) < 300 || !slices.IsSorted(zones) || len(slices.Compact(slices.Clone(zones))) != len(zones) {
+		t.Errorf("%d zones, sorted: %v, or some are there twice", len(zones), slices.IsSorted(zones))
+	}
+	for _, name := range append([]string{"UTC", "Asia/Calcutta", "America/Buenos_Aires", "Etc/GMT+5"}, zones...) {
+		l, ok := Location(name)
+		if !ok || l.String() != name {
+			t.Errorf("Location(%q) = %v, %v", name, l, ok)
+		}
+	}
+	if !slices.Contains(zones, "Europe/Berlin") || !slices.Contains(zones, "UTC") {
+		t.Error("Europe/Berlin or UTC is missing")
+	}
+}
+
+func TestLocationRefuses(t *testing.T) {
+	for _, name := range []string{
+		"", "Local", "local", "localtime", "posixrules", "right/Europe/Berlin", "posix/Europe/Berlin", "../x", "../../etc/passwd", "/etc/localtime",
+		"Europe/../Europe/Berlin", "Europe", "Europe/", "Europe/Nowhere", `Europe\Berlin`, "europe/berlin ", "Europe/Berlin\x00", "zone.tab",
+		strings.Repeat("x", 65), strings.Repeat("A", 1<<20),
+	} {
+		for range 2 { // the second answer may come from memory
+			if l, ok := Location(name); ok || l != nil {
+				t.Errorf("Location(%.40q) = %v", name, l)
+			}
+		}
+	}
+}

@@ -1,0 +1,432 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"gatehouse/auth"
+)
+
+var errDown = fmt.Errorf("dial 10.9.8.7: %w", auth.ErrUnavailable)
+
+func form(pairs ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		v.Add(pairs[i], pairs[i+1])
+	}
+	return v
+}
+
+func TestLanding(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	wantPage(t, s.browser().get("/"), http.StatusOK, `href="/login"`, `href="/register"`)
+	wantRedirect(t, s.signedIn(t, "alice").get("/"), "/dashboard")
+	s.Handlers.Accounts.Open = false
+	if w := s.browser().get("/"); strings.Contains(w.Body.String(), `href="/register"`) {
+		t.Error("a closed registration is offered")
+	}
+}
+
+func TestLogin(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	wantPage(t, s.browser().get("/login"), http.StatusOK, `name="username"`, `name="password"`, `autocomplete="current-password"`)
+	wantPage(t, s.browser().get("/login?next=/account&notice=signed-out"), http.StatusOK, `name="next" value="/account"`, "You are signed out.")
+	wantPage(t, s.browser().get("/login?notice=%3Cb%3Eevil"), http.StatusOK)
+	if w := s.browser().get("/login?next=//evil.example&notice=evil"); strings.Contains(w.Body.String(), "evil") {
+		t.Errorf("the page repeats what a stranger wrote: %s", w.Body)
+	}
+	for next, want := range map[string]string{"": "/dashboard", "/account?a=b": "/account?a=b", "//evil.example": "/dashboard", `/\evil`: "/dashboard", "https://evil.example": "/dashboard"} {
+		b := s.browser()
+		wantRedirect(t, b.post("/login", form("username", "Alice", "password", secret, "next", next)), want)
+		wantPage(t, b.get("/dashboard"), http.StatusOK, `id="user-name"`)
+		wantRedirect(t, b.get("/login?next="+url.QueryEscape(next)), want)
+	}
+}
+
+func TestLoginFails(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	off := s.add(t, "bob")
+	off.Active = false
+	s.Stores.Users.Put(off)
+	w := s.browser().post("/login", form("username", "", "password", ""))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Enter your user name.", "Enter your password.", "<title>Error: Sign in")
+	const once = "hunter2-was-it"
+	var pages []string
+	for _, try := range [][2]string{{"alice", once}, {"nobody", once}, {"bob", secret}, {"bob", once}, {"al ice", once}, {"nobody@example.org", once}} {
+		w := s.browser().post("/login", form("username", try[0], "password", try[1], "next", "/account", "remember", "on"))
+		wantPage(t, w, http.StatusUnauthorized, "Wrong user name or password.", `value="`+html.EscapeString(try[0])+`"`, `name="next" value="/account"`, " checked")
+		if strings.Contains(w.Body.String(), once) || len(w.Header()["Set-Cookie"]) != 0 {
+			t.Errorf("%q: the password comes back, or a cookie: %v", try, w.Header())
+		}
+		pages = append(pages, strings.ReplaceAll(w.Body.String(), html.EscapeString(try[0]), "NAME"))
+	}
+	for i, page := range pages {
+		if page != pages[0] {
+			t.Errorf("the answers differ: %s\nand %s", pages[0], pages[i])
+		}
+	}
+	for range 10 {
+		w = s.browser().post("/login", form("username", "alice", "password", once))
+	}
+	wantPage(t, w, http.StatusTooManyRequests, "Too many tries. Wait 1 second, then try again.")
+	if w.Header().Get("Retry-After") != "1" {
+		t.Errorf("Retry-After is %q", w.Header().Get("Retry-After"))
+	}
+	if strings.Contains(s.log.String(), once) {
+		t.Error("the log holds a password")
+	}
+	s.Break("users.", errDown)
+	w = s.browser().post("/login", form("username", "carol", "password", once))
+	wantPage(t, w, http.StatusServiceUnavailable)
+	if strings.Contains(w.Body.String(), "10.9.8.7") {
+		t.Error("the page tells too much")
+	}
+}
+
+func TestLogout(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	b := s.signedIn(t, "alice")
+	old := maps.Clone(b.cookies)
+	wantRedirect(t, b.post("/logout", nil), "/login?notice=signed-out")
+	if b.cookies["gatehouse"] != "" || s.Stores.Sessions.Len() != 0 {
+		t.Errorf("%d sessions are left, and the cookies %v", s.Stores.Sessions.Len(), b.cookies)
+	}
+	wantRedirect(t, (&browser{s, old}).get("/dashboard"), "/login?next=%2Fdashboard")
+	wantRedirect(t, s.browser().post("/logout", nil), "/login?notice=signed-out")
+}
+
+func TestRegister(t *testing.T) {
+	s := newSite(t)
+	wantPage(t, s.browser().get("/register?next=/account"), http.StatusOK, `autocomplete="new-password"`, "At least 8 characters", `name="next" value="/account"`)
+	b := s.browser()
+	w := b.post("/register", form("username", "Alice", "password", secret, "name", "Alice <L.>", "time_zone", "Asia/Tokyo", "next", "/account",
+		"is_admin", "1", "active", "0", "epoch", "99", "id", "x"))
+	wantRedirect(t, w, "/account")
+	wantPage(t, b.get("/dashboard"), http.StatusOK, "Alice &lt;L.&gt;", "Asia/Tokyo")
+	wantRedirect(t, b.get("/register"), "/dashboard")
+	u, err := s.Stores.Users.UserByUsername(t.Context(), "alice")
+	if err != nil || !u.Active || u.Epoch != 1 || len(u.ID) != 36 {
+		t.Errorf("got %+v, %v", u, err)
+	}
+	if strings.Contains(s.log.String(), secret) {
+		t.Error("the log holds a password")
+	}
+}
+
+func TestRegisterFails(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	w := s.browser().post("/register", form("username", "a b<", "password", "short-1", "email", "x<", "name", "<i>", "next", "//evil.example"))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Use letters, digits", "At least 8 characters: this has 7.", "Enter an address", `value="a b&lt;"`, `value="x&lt;"`, `value="&lt;i&gt;"`)
+	if page := w.Body.String(); strings.Contains(page, "short-1") || strings.Contains(page, "evil") {
+		t.Errorf("the page repeats too much: %s", page)
+	}
+	wantPage(t, s.browser().post("/register", form("username", "ALICE", "password", secret)), http.StatusUnprocessableEntity, "This name is taken")
+	for range 200 {
+		_ = s.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.1", Limit: auth.Limit{Free: 1000}})
+	}
+	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusTooManyRequests, "Too many tries. Wait 1 second")
+	s.Handlers.Accounts.Open = false
+	wantPage(t, s.browser().get("/register"), http.StatusForbidden, "Registration is closed")
+	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusForbidden, "Registration is closed")
+	s.Handlers.Accounts.Open = true
+	s.Break("throttle.", errDown)
+	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusServiceUnavailable)
+	if s.Stores.Users.Len() != 1 {
+		t.Errorf("there are %d users", s.Stores.Users.Len())
+	}
+}
+
+// A sign-in that cannot be written is none, and the account stays usable.
+func TestRegisterWithoutRedisForTheSession(t *testing.T) {
+	s := newSite(t)
+	s.Break("sessions.Commit", errDown)
+	w := s.browser().post("/register", form("username", "alice", "password", secret))
+	wantPage(t, w, http.StatusServiceUnavailable)
+	if len(w.Header()["Set-Cookie"]) != 0 {
+		t.Errorf("sets %q", w.Header()["Set-Cookie"])
+	}
+	s.Break("sessions.Commit", nil)
+	s.signedIn(t, "alice")
+}
+
+func TestPasswordStrength(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "wunderlich")
+	ask := func(b *browser, pairs ...string) auth.Strength {
+		t.Helper()
+		w := b.post("/password/strength", form(pairs...))
+		var got auth.Strength
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+			t.Errorf("got %d %s: %v", w.Code, w.Body, err)
+		}
+		return got
+	}
+	if got := ask(s.browser(), "password", "correct horse battery staple"); got != (auth.Strength{Score: 4, Label: "Strong"}) {
+		t.Errorf("got %+v", got)
+	}
+	if got := ask(s.browser(), "password", ""); got.Score != 0 || got.Message == "" {
+		t.Errorf("got %+v", got)
+	}
+	for _, field := range []string{"username", "name", "email"} {
+		if got := ask(s.browser(), "password", "zweistein7", field, "zweistein"); got.Score > 1 || !strings.Contains(got.Message, "zweistein") {
+			t.Errorf("%s: got %+v", field, got)
+		}
+	}
+	if got := ask(s.signedIn(t, "wunderlich"), "password", "wunderlich7"); got.Score > 1 || !strings.Contains(got.Message, "wunderlich") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestDashboard(t *testing.T) {
+	s := newSite(t)
+	u := s.add(t, "alice")
+	u.TimeZone = "Asia/Kolkata"
+	s.Stores.Users.Put(u)
+	w := s.signedIn(t, "alice").get("/dashboard")
+	wantPage(t, w, http.StatusOK, `id="now"`, "&#43;05:30", "Kolkata", "alice")
+	if !regexp.MustCompile(`id="authorized-by"[^>]*>Redis<`).MatchString(w.Body.String()) {
+		t.Errorf("who vouched? %s", w.Body)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	s := newSite(t)
+	u := s.add(t, "alice")
+	b := s.signedIn(t, "alice")
+	wantPage(t, b.get("/account"), http.StatusOK, `action="/account/profile"`, `action="/account/password"`, "<optgroup")
+	wantRedirect(t, b.post("/account/profile", form("name", "Alice L.", "email", "a@example.org", "time_zone", "Asia/Tokyo")), "/account?notice=profile")
+	wantPage(t, b.get("/account?notice=profile"), http.StatusOK, "Your details are saved.", "Alice L.", "a@example.org", `value="Asia/Tokyo" selected`)
+	w := b.post("/account/profile", form("name", "x\x00", "email", "<wrong>", "time_zone", "Mars/Olympus"))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Some characters can", "Enter an address", "Choose a time zone", "&lt;wrong&gt;", "<title>Error: Account")
+	if got := s.Stores.Users.Row(u.ID); got.Name != "Alice L." || got.TimeZone != "Asia/Tokyo" {
+		t.Errorf("got %+v", got)
+	}
+	s.Break("cache.", errDown)
+	wantPage(t, b.post("/account/profile", form("name", "New", "time_zone", "UTC")), http.StatusServiceUnavailable)
+	if got := s.Stores.Users.Row(u.ID).Name; got != "Alice L." {
+		t.Errorf("the name is %q", got)
+	}
+}
+
+func TestChangePassword(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	b, other := s.signedIn(t, "alice"), s.signedIn(t, "alice")
+	const fresh = "an entirely new secret"
+	w := b.post("/account/password", form("current_password", "", "new_password", "short-1"))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Enter your current password.", "At least 8 characters: this has 7.")
+	w = b.post("/account/password", form("current_password", "wrong-one", "new_password", fresh))
+	wantPage(t, w, http.StatusUnprocessableEntity, "This is not your current password.")
+	if page := w.Body.String(); strings.Contains(page, "wrong-one") || strings.Contains(page, fresh) {
+		t.Error("a password comes back")
+	}
+	wantPage(t, other.get("/dashboard"), http.StatusOK)
+	before := b.cookies["gatehouse"]
+	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", fresh)), "/account?notice=password#password")
+	if b.cookies["gatehouse"] == before {
+		t.Error("the session keeps its token")
+	}
+	wantPage(t, b.get("/account?notice=password"), http.StatusOK, "Your password is changed, and every other session is ended.")
+	wantRedirect(t, other.get("/dashboard"), "/login?next=%2Fdashboard")
+	for range 10 {
+		w = b.post("/account/password", form("current_password", "wrong-one", "new_password", fresh))
+	}
+	for w.Code == http.StatusUnprocessableEntity {
+		w = b.post("/account/password", form("current_password", "wrong-one", "new_password", fresh))
+	}
+	wantPage(t, w, http.StatusTooManyRequests, "Too many tries.")
+	if w.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	for _, p := range []string{secret, fresh, "wrong-one"} {
+		if strings.Contains(s.log.String(), p) {
+			t.Error("the log holds a password")
+		}
+	}
+}
+
+func TestChangePasswordOfAStaleRow(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	b := s.signedIn(t, "alice")
+	s.Break("users.SetPassword", auth.ErrStale)
+	w := b.post("/account/password", form("current_password", secret, "new_password", "an entirely new secret"))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Your account was changed somewhere else a moment ago.")
+}
+
+// The change holds, and a session that somebody ended meanwhile stays ended.
+func TestChangePasswordInASessionThatEnds(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	b := s.signedIn(t, "alice")
+	s.Break("sessions.Delete", auth.ErrSessionEnded)
+	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", "an entirely new secret")), "/login")
+	if b.cookies["gatehouse"] != "" {
+		t.Error("the cookie of the ended session stays")
+	}
+	wantRedirect(t, b.post("/login", form("username", "alice", "password", "an entirely new secret")), "/dashboard")
+}
+
+func TestEndSessions(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	s.add(t, "bob")
+	b, second, third, bob := s.signedIn(t, "alice"), s.signedIn(t, "alice"), s.signedIn(t, "alice"), s.signedIn(t, "bob")
+	id := func(b *browser) string { return auth.SessionID(b.cookies["gatehouse"]) }
+	wantPage(t, b.get("/account"), http.StatusOK, id(second), id(third))
+	if page := b.get("/account").Body.String(); strings.Contains(page, id(bob)) || strings.Contains(page, b.cookies["gatehouse"]) {
+		t.Error("the page shows somebody else's session, or a cookie's value")
+	}
+	wantRedirect(t, b.post("/account/sessions/end", form("session", id(second))), "/account?notice=session-ended#sessions")
+	wantRedirect(t, second.get("/dashboard"), "/login?next=%2Fdashboard")
+	// Somebody else's looks like one that is gone, and stays.
+	wantRedirect(t, b.post("/account/sessions/end", form("session", id(bob))), "/account?notice=session-ended#sessions")
+	wantPage(t, bob.get("/dashboard"), http.StatusOK)
+	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "1 session")
+	wantRedirect(t, b.post("/account/sessions/end-others", nil), "/account?notice=others-ended#sessions")
+	wantRedirect(t, third.get("/dashboard"), "/login?next=%2Fdashboard")
+	wantPage(t, b.get("/dashboard"), http.StatusOK)
+	wantPage(t, bob.get("/dashboard"), http.StatusOK)
+	wantRedirect(t, b.post("/account/sessions/end", form("session", id(b))), "/login?notice=signed-out")
+	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
+	s.Break("sessions.End", errDown)
+	wantPage(t, bob.post("/account/sessions/end", form("session", "x")), http.StatusServiceUnavailable)
+	s.Break("sessions.List", errDown)
+	for _, path := range []string{"/account", "/account/sessions/end-others"} {
+		wantPage(t, bob.get(path), http.StatusServiceUnavailable)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := newSite(t)
+	if w := s.browser().get("/healthz"); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+	if w := s.browser().get("/readyz"); w.Code != http.StatusOK || w.Body.String() != "database: ok\nredis: ok\ncache: ok\n" {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+	s.ready = map[string]error{"redis": errors.New("dial 10.9.8.7: hunter2")}
+	w := s.browser().get("/readyz")
+	if w.Code != http.StatusServiceUnavailable || w.Body.String() != "database: ok\nredis: does not answer\ncache: ok\n" {
+		t.Errorf("got %d %q", w.Code, w.Body)
+	}
+	if !strings.Contains(s.log.String(), "hunter2") {
+		t.Error("the log does not say why")
+	}
+}
+
+func TestFormsOfOtherKinds(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	b := s.signedIn(t, "alice")
+	for _, path := range []string{"/login", "/register", "/password/strength", "/account/profile", "/account/password", "/account/sessions/end"} {
+		req := newRequest("POST", path)
+		req.Header.Set("Content-Type", "application/json")
+		wantPage(t, b.send(req), http.StatusUnsupportedMediaType)
+		wantPage(t, b.postBody(path, "username=%zz"), http.StatusBadRequest)
+		wantPage(t, b.postBody(path, strings.Repeat("x", 1<<20+1)), http.StatusRequestEntityTooLarge)
+	}
+}
+
+// marker is what a fuzzed field must never bring back unescaped.
+const marker = "<fuzz"
+
+func FuzzLoginForm(f *testing.F) {
+	for _, v := range []string{"alice", "<script>", "a@b.c", "\x00", "\xff", `"><img src=x>`, "//evil", strings.Repeat("é", 200), "{{.}}", "\u202e"} {
+		f.Add(v, v, v, v)
+	}
+	s := newSite(f)
+	s.add(f, "alice")
+	f.Fuzz(func(t *testing.T, username, password, next, raw string) {
+		s.Stores.Throttle.Reset(t.Context(), "address:192.0.2.1")
+		s.log.Reset()
+		v := form("username", username+marker, "password", password+marker, "next", next+marker, "remember", marker)
+		checkFuzzed(t, s.browser().post("/login", v), v)
+		v = form("username", username, "password", password, "next", next)
+		checkFuzzed(t, s.browser().post("/login", v), v)
+		checkFuzzed(t, s.browser().postBody("/login", raw), nil)
+		checkFuzzed(t, s.browser().get("/login?"+form("next", next+marker, "notice", raw+marker).Encode()), form("next", next+marker))
+	})
+}
+
+func FuzzRegistrationForm(f *testing.F) {
+	for _, v := range []string{"bob", "<script>", "a@b.c", "\x00", "\xff", `"><img src=x>`, "Europe/Berlin", strings.Repeat("é", 200), "{{.}}", "\u202e"} {
+		f.Add(v, v, v, v, v)
+	}
+	s := newSite(f)
+	f.Fuzz(func(t *testing.T, username, password, email, name, rest string) {
+		s.Stores.Throttle.Reset(t.Context(), "register:192.0.2.1")
+		s.log.Reset()
+		v := form("username", username+marker, "password", password, "email", email+marker, "name", name+marker, "time_zone", rest+marker, "next", rest)
+		checkFuzzed(t, s.browser().post("/register", v), v)
+		v = form("username", username, "password", password+"-x7#Kq-lantern", "email", email, "name", name, "time_zone", rest, "next", rest)
+		b := s.browser()
+		w := b.post("/register", v)
+		checkFuzzed(t, w, v)
+		if w.Code == http.StatusSeeOther { // then it is an account, and every page of it is whole
+			checkFuzzed(t, b.get("/dashboard"), v)
+			checkFuzzed(t, b.get("/account"), v)
+			if w := s.browser().post("/login", v); w.Code != http.StatusSeeOther {
+				t.Errorf("%q registered and can't sign in: %d", v, w.Code)
+			}
+		}
+		checkFuzzed(t, s.browser().post("/password/strength", v), v)
+		checkFuzzed(t, s.browser().postBody("/register", rest), nil)
+	})
+}
+
+// tags is every tag of the pages: no other one may come from a field.
+var tags = regexp.MustCompile(`<(/?)([^\s>/]*)`)
+
+// checkFuzzed checks that the answer is no fault of ours, and that nothing in a page comes
+// from a field as markup.
+func checkFuzzed(t *testing.T, w *httptest.ResponseRecorder, sent url.Values) {
+	t.Helper()
+	if w.Code >= 500 {
+		t.Errorf("%q: got %d", sent, w.Code)
+	}
+	page := w.Body.String()
+	if strings.Contains(page, marker) || !utf8.ValidString(page) {
+		t.Errorf("%q comes back unescaped: %s", sent, page)
+	}
+	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
+		for _, tag := range tags.FindAllStringSubmatch(page, -1) {
+			if !ourTags[tag[2]] {
+				t.Errorf("%q: the page has the tag %q", sent, tag[0])
+			}
+		}
+	}
+	for _, c := range w.Header()["Set-Cookie"] {
+		if strings.ContainsAny(c, "\r\n") {
+			t.Errorf("%q: sets %q", sent, c)
+		}
+	}
+	location := w.Header().Get("Location")
+	if location != "" && (!strings.HasPrefix(location, "/") || strings.HasPrefix(location, "//") || strings.ContainsAny(location, "\\\r\n\t")) {
+		t.Errorf("%q: leads to %q", sent, location)
+	}
+}
+
+var ourTags = func() map[string]bool {
+	all := map[string]bool{"!doctype": true}
+	for _, tag := range strings.Fields(`html head meta title link script noscript body a header svg path nav form button main p div section h1 h2 h3 label input
+		span footer strong code select optgroup option time circle g radialGradient stop ul ol li dl dt dd table thead tbody tr th td small em br hr fieldset legend details summary abbr`) {
+		all[tag] = true
+	}
+	return all
+}()

@@ -1,0 +1,174 @@
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "gatehouse"
+
+// allowed are the packages of ours that a package may import. A new package needs a line here.
+var allowed = map[string][]string{
+	"":           {"auth", "db", "handlers", "kv", "web"},
+	"handlers":   {"auth", "web"},
+	"web":        {"auth", "static", "templates"},
+	"db":         {"auth", "migrations"},
+	"kv":         {"auth"},
+	"auth":       {},
+	"migrations": {},
+	"static":     {},
+	"templates":  {},
+}
+
+// forbidden are packages of others, with what is below them, that a package must not know.
+var forbidden = map[string][]string{
+	"auth": {
+		"net/http", "database/sql", "html/template", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo",
+		"github.com/lib/pq", "modernc.org/sqlite", "github.com/labstack/echo", "github.com/alexedwards/scs",
+	},
+	"handlers": {
+		"database/sql", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo", "github.com/labstack/echo",
+		"github.com/alexedwards/scs", "github.com/lib/pq", "modernc.org/sqlite",
+	},
+	"web": {"database/sql", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo", "github.com/lib/pq", "modernc.org/sqlite"},
+	"db":  {"net/http", "github.com/gomodule/redigo", "github.com/labstack/echo", "github.com/alexedwards/scs"},
+	"kv":  {"net/http", "database/sql", "github.com/jmoiron/sqlx", "github.com/labstack/echo"},
+}
+
+// forTests are packages (with what is below them) that only tests may import; they may
+// import what they like.
+var forTests = []string{"internal/fake", "internal/testkit"}
+
+// toolsOnly are packages that nobody imports.
+var toolsOnly = []string{"internal/arch", "internal/e2e", "internal/gate"}
+
+// pkg is what go list says of a package. Imports are those of its code, not of its tests.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestArrowsPointDown(t *testing.T) {
+	packages := list(t)
+	for _, want := range slices.Sorted(maps.Keys(allowed)) {
+		if !slices.ContainsFunc(packages, func(p pkg) bool { return ours(p.ImportPath) == want }) {
+			t.Errorf("there is no package %q: go list saw %v", want, packages)
+		}
+	}
+	for _, fault := range faults(packages) {
+		t.Error(fault)
+	}
+}
+
+// TestFaultsAreFound shows that the test above can fail.
+func TestFaultsAreFound(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		good     bool
+	}{
+		{"gatehouse", "gatehouse/web", true},
+		{"gatehouse", "gatehouse/templates", false},
+		{"gatehouse/handlers", "gatehouse/web", true},
+		{"gatehouse/handlers", "gatehouse/kv", false},
+		{"gatehouse/handlers", "github.com/labstack/echo/v4", false},
+		{"gatehouse/handlers", "github.com/gomodule/redigo/redis", false},
+		{"gatehouse/handlers", "github.com/mileusna/useragent", true},
+		{"gatehouse/web", "gatehouse/handlers", false},
+		{"gatehouse/web", "gatehouse", false},
+		{"gatehouse/auth", "gatehouse/db", false},
+		{"gatehouse/auth", "net/http", false},
+		{"gatehouse/auth", "net/http/httptest", false},
+		{"gatehouse/auth", "net/mail", true},
+		{"gatehouse/auth", "database/sql", false},
+		{"gatehouse/static", "gatehouse/auth", false},
+		{"gatehouse/kv", "gatehouse/db", false},
+		{"gatehouse/db", "gatehouse/internal/testkit", false},
+		{"gatehouse", "gatehouse/internal/testkit/servers", false},
+		{"gatehouse/web", "gatehouse/internal/fake", false},
+		{"gatehouse/internal/fake", "gatehouse/auth", true},
+		{"gatehouse/internal/testkit", "gatehouse/internal/testkit/servers", true},
+		{"gatehouse/internal/testkit", "gatehouse/internal/e2e", false},
+		{"gatehouse/newcomer", "fmt", false},
+		{"gatehouse/newcomer", "gatehouse/auth", false},
+	} {
+		found := faults([]pkg{{c.from, []string{c.to}}})
+		if c.good != (len(found) == 0) {
+			t.Errorf("%s → %s: found %q", c.from, c.to, found)
+		}
+	}
+}
+
+// faults returns what is wrong, a line each.
+func faults(packages []pkg) []string {
+	var all []string
+	for _, p := range packages {
+		name := ours(p.ImportPath)
+		if within(name, forTests) || within(name, toolsOnly) {
+			all = append(all, into(p, toolsOnly, nil)...)
+			continue
+		}
+		may, known := allowed[name]
+		if !known {
+			all = append(all, p.ImportPath+" has no line in this test that says what it may import")
+			continue
+		}
+		all = append(all, into(p, forbidden[name], may)...)
+	}
+	return all
+}
+
+// into returns the arrows of a package into those that are forbidden, or into packages of
+// ours that are not allowed (nil allows all of them).
+func into(p pkg, forbidden, may []string) []string {
+	var all []string
+	for _, path := range p.Imports {
+		ourOwn := path == module || strings.HasPrefix(path, module+"/")
+		if within(ours(path), forbidden) || ourOwn && may != nil && !slices.Contains(may, ours(path)) {
+			all = append(all, p.ImportPath+" must not import "+path)
+		}
+	}
+	return all
+}
+
+// ours is the path of a package inside the module, "" for the program itself; others' stay as they are.
+func ours(path string) string {
+	if path == module {
+		return ""
+	}
+	return strings.TrimPrefix(path, module+"/")
+}
+
+// within reports whether a package is one of the list or below one.
+func within(path string, list []string) bool {
+	return slices.ContainsFunc(list, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			t.Fatalf("go list: %s", failed.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}

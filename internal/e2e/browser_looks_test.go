@@ -1,0 +1,229 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// TestBrowserFirstVisit: what somebody loads to sign in for the first time is small.
+func TestBrowserFirstVisit(t *testing.T) {
+	server := newSite(t).serve()
+	p := newPerson(t, server.URL())
+	p.open("/login", http.StatusOK)
+	p.await("everything to be loaded", `document.readyState === "complete"`)
+	p.mu.Lock()
+	total, asked := 0.0, []string{}
+	for _, e := range p.requests {
+		asked = append(asked, strings.TrimPrefix(e.Request.URL, p.base))
+		if _, done := p.received[e.RequestID]; !done {
+			t.Errorf("%s has not come", e.Request.URL)
+		}
+		total += p.received[e.RequestID]
+	}
+	p.mu.Unlock()
+	// Browsers get the icon behind the page's back.
+	icon := eval[string](p, `document.querySelector("link[rel=icon]").getAttribute("href")`)
+	if !strings.Contains(strings.Join(asked, " "), icon) {
+		a := newClient(t, server.URL()).get(icon, "Accept-Encoding", "gzip")
+		total += float64(len(a.body)) + 500
+		asked = append(asked, icon)
+	}
+	t.Logf("%.0f octets, headers included, for %v", total, asked)
+	if total >= 15_000 || len(asked) < 4 {
+		t.Errorf("the first visit takes %.0f octets in %d answers, want less than 15,000 in 4", total, len(asked))
+	}
+}
+
+// TestBrowserMotion: nothing moves for people who do not want it, and no colour of ours
+// gets in the way of those who have their own.
+func TestBrowserMotion(t *testing.T) {
+	server := newSite(t).serve()
+	for _, test := range [][]string{
+		{"prefers-reduced-motion", "reduce"},
+		{"forced-colors", "active", "prefers-color-scheme", "dark"},
+		{"forced-colors", "active", "prefers-color-scheme", "light"},
+		{"prefers-contrast", "more"},
+	} {
+		t.Run(strings.Join(test, " "), func(t *testing.T) {
+			p := newPerson(t, server.URL(), media(test...))
+			check := func(path string) {
+				t.Helper()
+				p.wantAt(path)
+				if !eval[bool](p, `[...document.querySelectorAll("h1, main p, main a, button")].every(e => e.closest(".aside, .strength, .skip, nav, .brand") || e.checkVisibility({ opacityProperty: true, visibilityProperty: true }))`) {
+					t.Errorf("%s: something cannot be seen", path)
+				}
+				if test[0] == "prefers-reduced-motion" {
+					// What a pointer and a busy button would start, too.
+					p.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("button, a").forEach(e => { e.focus(); e.dispatchEvent(new Event("mouseenter")) })`))
+					if moving := eval[[]string](p, `document.getAnimations().map(a => a.animationName ?? a.transitionProperty)`); len(moving) > 0 {
+						t.Errorf("%s: %q moves", path, moving)
+					}
+				}
+				if test[0] == "forced-colors" {
+					if plain := eval[[]string](p, `[...document.querySelectorAll("main button, main a.button")].filter(e => e.checkVisibility() && !e.matches(".show") && getComputedStyle(e).borderTopWidth === "0px").map(e => e.outerHTML)`); len(plain) > 0 {
+						t.Errorf("%s: buttons without a border: %q", path, plain)
+					}
+				}
+			}
+			for _, path := range []string{"/", "/login", "/register"} {
+				p.open(path, http.StatusOK)
+				check(path)
+			}
+			p.register("motion" + unique())
+			check("/dashboard")
+			p.open("/account", http.StatusOK)
+			check("/account")
+		})
+	}
+}
+
+// TestBrowserSky: the clock can be read at every hour, in both colour schemes: its ink has
+// a contrast of 4.5:1 (WCAG 1.4.3) with every point of the sky behind it. Axe does not judge
+// colours on gradients.
+func TestBrowserSky(t *testing.T) {
+	server := newSite(t).serve()
+	// Without scripts, so that the sky stays as it is put.
+	p := newPerson(t, server.URL(), withoutScript())
+	p.register("sky" + unique())
+	for _, width := range []int64{360, 1440} {
+		for _, scheme := range []string{"light", "dark"} {
+			p.do(viewport(width, 900), media("prefers-color-scheme", scheme, "prefers-reduced-motion", "reduce"))
+			least, at := math.Inf(1), 0
+			for hour := range 24 {
+				ratio := p.contrast(hour)
+				if ratio < 4.5 {
+					t.Errorf("%s, %d px, %d o'clock: the contrast is %.2f", scheme, width, hour, ratio)
+				}
+				if ratio < least {
+					least, at = ratio, hour
+				}
+			}
+			t.Logf("%s, %d px: the least contrast is %.2f, at %d o'clock", scheme, width, least, at)
+		}
+	}
+}
+
+// contrast returns the least contrast between the clock's ink and what is behind its words.
+func (p *person) contrast(hour int) float64 {
+	p.t.Helper()
+	look := eval[struct {
+		Ink                 [3]float64
+		X, Y, Width, Height float64
+	}](p, fmt.Sprintf(`(() => {
+		document.querySelector(".sky").className = "sky hour-%d";
+		const clock = document.querySelector(".clock"), { x, y, width, height } = clock.getBoundingClientRect();
+		const ink = getComputedStyle(document.querySelector(".digits")).color.match(/[\d.]+/g).slice(0, 3).map(Number);
+		clock.style.visibility = "hidden";
+		return { Ink: ink, X: x, Y: y, Width: width, Height: height };
+	})()`, hour))
+	ctx, cancel := p.limited()
+	defer cancel()
+	data, err := chromedp.Run(ctx, func(ctx context.Context, t *chromedp.Target) ([]byte, error) {
+		res, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{
+			Clip: &page.Viewport{X: look.X, Y: look.Y, Width: look.Width, Height: look.Height, Scale: 1},
+		})
+		return res.Data, err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".clock").style.visibility = ""`))
+	picture, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return leastContrast(picture, luminance(look.Ink[0]/255, look.Ink[1]/255, look.Ink[2]/255))
+}
+
+func leastContrast(picture image.Image, ink float64) float64 {
+	least, seen := math.Inf(1), map[color.Color]bool{}
+	for y := picture.Bounds().Min.Y; y < picture.Bounds().Max.Y; y++ {
+		for x := picture.Bounds().Min.X; x < picture.Bounds().Max.X; x++ {
+			c := picture.At(x, y)
+			if seen[c] {
+				continue
+			}
+			seen[c] = true
+			r, g, b, _ := c.RGBA()
+			behind := luminance(float64(r)/0xffff, float64(g)/0xffff, float64(b)/0xffff)
+			least = min(least, (max(ink, behind)+0.05)/(min(ink, behind)+0.05))
+		}
+	}
+	return least
+}
+
+// luminance is the relative luminance of WCAG 2.2.
+func luminance(r, g, b float64) float64 {
+	linear := func(c float64) float64 {
+		if c <= 0.04045 {
+			return c / 12.92
+		}
+		return math.Pow((c+0.055)/1.055, 2.4)
+	}
+	return 0.2126*linear(r) + 0.7152*linear(g) + 0.0722*linear(b)
+}
+
+// TestScreenshot writes the picture in the README: GATEHOUSE_SCREENSHOT=docs/dashboard.png,
+// a path from the root of the module.
+func TestScreenshot(t *testing.T) {
+	path := os.Getenv("GATEHOUSE_SCREENSHOT")
+	if path == "" {
+		t.Skip("GATEHOUSE_SCREENSHOT is not set")
+	}
+	p := newPerson(t, newSite(t).serve().URL(), viewport(1200, 750), media("prefers-color-scheme", "light"))
+	p.register("ada", "name", "Ada Lovelace")
+	p.open("/account", http.StatusOK)
+	zone, city := cityAt(18)
+	p.choose("time_zone", zone)
+	p.submit("/account/profile", http.StatusOK)
+	p.open("/dashboard", http.StatusOK)
+	p.wantText("h1", city)
+	ctx, cancel := p.limited()
+	defer cancel()
+	data, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) > 150_000 {
+		t.Errorf("the picture has %d octets", len(data))
+	}
+	if err := os.WriteFile("../../"+path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cityAt returns a place where it is about that hour now.
+func cityAt(hour int) (zone, city string) {
+	var best float64 = 24
+	for _, name := range []string{
+		"Europe/Paris", "Europe/Helsinki", "Asia/Dubai", "Asia/Karachi", "Asia/Kolkata", "Asia/Dhaka", "Asia/Bangkok",
+		"Asia/Singapore", "Asia/Tokyo", "Australia/Sydney", "Pacific/Noumea", "Pacific/Auckland", "Pacific/Honolulu",
+		"America/Anchorage", "America/Los_Angeles", "America/Denver", "America/Chicago", "America/New_York",
+		"America/Halifax", "America/Sao_Paulo", "Atlantic/South_Georgia", "Atlantic/Azores", "Europe/London",
+	} {
+		location, err := time.LoadLocation(name)
+		if err != nil {
+			continue
+		}
+		now := time.Now().In(location)
+		off := math.Abs(float64(now.Hour()) + float64(now.Minute())/60 - float64(hour) - 0.5)
+		if off < best {
+			best, zone = off, name
+		}
+	}
+	return zone, strings.ReplaceAll(zone[strings.LastIndexByte(zone, '/')+1:], "_", " ")
+}

@@ -1,0 +1,433 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+
+	"gatehouse/internal/testkit"
+)
+
+// picturesDir, if set, is where the tour leaves a picture of every page at every width and in
+// both colour schemes, for people to look at.
+const picturesDir = "GATEHOUSE_PICTURES"
+
+// longName is as long as a user name may be, and cannot be broken anywhere nice.
+var (
+	longName    = strings.Repeat("wilhelmina", 6) + "wwww"
+	longDisplay = strings.Repeat("Wolfeschlegelsteinhausen", 4) + "berg"
+)
+
+// TestBrowserTour visits every page in every state that people can get it into, and looks at
+// each: no accessibility violation (axe) in light and dark, no layout shift, nothing wider
+// than the window, no target below 44 px, valid HTML and CSS (the Nu checker). What no page
+// may do is watched on the way.
+func TestBrowserTour(t *testing.T) {
+	axe, err := os.ReadFile(testkit.NodeModule(t, "axe-core/axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := t.TempDir()
+	t.Run("all", func(t *testing.T) {
+		for _, o := range []*tour{{width: 360, script: true}, {width: 1440, script: true}, {width: 768}} {
+			t.Run(fmt.Sprint(o.width), func(t *testing.T) {
+				t.Parallel()
+				o.t, o.axe, o.served = t, string(axe), served
+				o.run()
+			})
+		}
+	})
+	checkHTML(t, served)
+}
+
+// tour is one walk through all pages at one width.
+type tour struct {
+	t      *testing.T
+	width  int64
+	script bool // whether the pages' own scripts run
+	axe    string
+	served string // directory for what the server sent
+	p      *person
+	seen   int
+}
+
+func (o *tour) run() {
+	redis := testkit.StartRedis(o.t)
+	s := &site{t: o.t, database: testkit.PostgresURL(o.t), redis: redis.URL()}
+	server := s.serve()
+
+	o.p = o.person(server.URL())
+	o.outside(server.URL())
+	o.inside(server.URL())
+	o.wrongRequests(server.URL())
+
+	o.p = o.person(s.serve("REGISTRATION", "closed").URL())
+	o.p.open("/", http.StatusOK)
+	o.look("landing-closed")
+	o.p.open("/register", http.StatusForbidden)
+	o.look("register-closed")
+
+	o.throttled(newSite(o.t).serve().URL())
+	o.brokenDatabase()
+
+	o.p = o.person(server.URL())
+	o.p.register("outage" + unique())
+	redis.Kill()
+	o.p.open("/dashboard", http.StatusServiceUnavailable)
+	o.look("error-503")
+	o.p.open("/login", http.StatusOK)
+	o.p.fill("username", "alice", "password", password)
+	o.p.submit("/login", http.StatusServiceUnavailable)
+	o.look("error-503-post")
+	o.t.Logf("%d pages at %d px", o.seen, o.width)
+}
+
+func (o *tour) person(base string) *person {
+	settings := []action{viewport(o.width, 900)}
+	if !o.script {
+		settings = append(settings, withoutScript())
+	}
+	return newPerson(o.t, base, settings...)
+}
+
+// outside are the pages for people who are not signed in.
+func (o *tour) outside(base string) {
+	newClient(o.t, base).register("taken")
+	p := o.p
+	p.open("/", http.StatusOK)
+	o.look("landing")
+	p.open("/register", http.StatusOK)
+	o.look("register")
+	for _, test := range refusedRegistrations {
+		switch test.name {
+		case "nothing entered", "common password", "taken name", "all of it":
+			p.open("/register?next=/account", http.StatusOK)
+			for i, field := range registrationFields {
+				p.fill(field, test.entered[i])
+			}
+			p.submit("/register", http.StatusUnprocessableEntity)
+			o.look("register-" + strings.ReplaceAll(test.name, " ", "-"))
+		}
+	}
+	if o.script {
+		o.meter()
+	}
+
+	p.open("/login?next=/account", http.StatusOK)
+	o.look("login")
+	p.submit("/login", http.StatusUnprocessableEntity)
+	o.look("login-empty")
+	p.fill("username", longName, "password", "wrong")
+	p.submit("/login", http.StatusUnauthorized)
+	o.look("login-wrong")
+	p.open("/nowhere", http.StatusNotFound)
+	o.look("error-404")
+	p.open("/logout", http.StatusMethodNotAllowed)
+	o.look("error-405")
+}
+
+// meter is the registration while somebody types.
+func (o *tour) meter() {
+	p := o.p
+	p.open("/register", http.StatusOK)
+	p.fill("username", "meter", "password", "password1")
+	p.await("a judgement", `document.querySelector(".strength[data-score]")`)
+	o.look("register-weak-password")
+	p.fill("password", password)
+	p.await("a judgement", `document.querySelector(".strength[data-score='4']")`)
+	o.look("register-strong-password")
+}
+
+// inside are the pages for somebody with long names and several sessions.
+func (o *tour) inside(base string) {
+	p := o.p
+	p.register(longName, "name", longDisplay, "email", longName+"@example.org")
+	o.look("dashboard")
+	p.open("/account/sessions/end-others", http.StatusOK)
+	o.look("end-others-none")
+	other := newClient(o.t, base)
+	other.signIn(longName)
+	p.open("/account/sessions/end-others", http.StatusOK)
+	o.look("end-others-one")
+	for _, agent := range []string{strings.Repeat("Agent", 60), "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1", ""} {
+		c := newClient(o.t, base)
+		c.do(c.request(http.MethodPost, "/login", form("username", longName, "password", password, "remember", "on"),
+			"Content-Type", "application/x-www-form-urlencoded", "User-Agent", agent))
+	}
+	p.open("/account/sessions/end-others", http.StatusOK)
+	o.look("end-others")
+	p.open("/account", http.StatusOK)
+	o.look("account")
+	p.click(`.sessions > li:nth-child(2) button`, http.StatusOK)
+	o.look("account-session-ended")
+	p.fill("name", strings.Repeat("x", 101), "email", "nobody@")
+	p.submit("/account/profile", http.StatusUnprocessableEntity)
+	o.look("account-profile-errors")
+	p.submit("/account/password", http.StatusUnprocessableEntity)
+	o.look("account-password-errors")
+	p.fill("current_password", "wrong-password", "new_password", "tidy-badger-kettle")
+	p.submit("/account/password", http.StatusUnprocessableEntity)
+	o.look("account-password-wrong")
+	p.submit("/logout", http.StatusOK)
+	o.look("login-signed-out")
+}
+
+// wrongRequests are what nobody does by the pages' own links and buttons.
+func (o *tour) wrongRequests(base string) {
+	p := o.p
+	submit := func(status int, change string) {
+		p.open("/login", http.StatusOK)
+		p.fill("username", "alice", "password", password)
+		p.load(status, chromedp.Evaluate[chromedp.Void](`{ const form = document.querySelector("form"); `+change+`; form.requestSubmit() }`))
+	}
+	submit(http.StatusRequestEntityTooLarge, `form.elements.username.value = "x".repeat(1.2e6)`)
+	o.look("error-413")
+	submit(http.StatusUnsupportedMediaType, `form.enctype = "text/plain"`)
+	o.look("error-415")
+
+	// A form that was damaged on the way.
+	damaged := make(chan error, 1)
+	paused := chromedp.Events(p.ctx, fetch.RequestPaused)
+	p.do(command(fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: base + "/login"}}}))
+	go func() {
+		for e, err := range paused {
+			if err != nil {
+				damaged <- err
+				return
+			}
+			params := fetch.ContinueRequestParams{RequestID: e.RequestID}
+			if e.Request.Method == http.MethodPost {
+				params.PostData = []byte("username=%zz")
+			}
+			if _, err := chromedp.Call(p.ctx, fetch.ContinueRequest, params); err != nil || e.Request.Method == http.MethodPost {
+				damaged <- err
+				return
+			}
+		}
+	}()
+	submit(http.StatusBadRequest, ``)
+	if err := <-damaged; err != nil {
+		o.t.Fatal(err)
+	}
+	p.do(command(fetch.Disable, cdp.Empty{}))
+	o.look("error-400")
+
+	// A page of somebody else's that sends our form.
+	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprintf(w, `<!doctype html><link rel="icon" href="data:,"><form action="%s/login" method="post"><input name="user" autocomplete="off"><button>Win</button></form>`, base)
+	}))
+	o.t.Cleanup(foreign.Close)
+	p.elsewhere = append(p.elsewhere, foreign.URL, "data://")
+	p.load(http.StatusOK, chromedp.Navigate(foreign.URL))
+	p.click("button", http.StatusForbidden)
+	o.look("error-403")
+}
+
+// throttled needs a site of its own: everybody here has the same address.
+func (o *tour) throttled(base string) {
+	newClient(o.t, base).register("guessed")
+	c := newClient(o.t, base)
+	p := o.person(base)
+	o.p = p
+	for range 10 {
+		c.post("/login", "username", "guessed", "password", "wrong")
+	}
+	p.open("/login", http.StatusOK)
+	p.fill("username", "guessed", "password", "wrong")
+	p.submit("/login", http.StatusTooManyRequests)
+	p.wantFocus("password")
+	p.wantDescribed("password", "Too many tries. Wait ")
+	o.look("login-429")
+
+	var wait sync.WaitGroup
+	for range 2 {
+		wait.Go(func() {
+			for range 100 {
+				c.post("/register", "username", "guessed", "password", password)
+			}
+		})
+	}
+	wait.Wait()
+	p.open("/register", http.StatusOK)
+	p.fill("username", "guessed", "password", password)
+	p.submit("/register", http.StatusTooManyRequests)
+	p.wantFocus("password")
+	p.wantDescribed("password", "Too many tries. Wait ")
+	o.look("register-429")
+}
+
+// brokenDatabase is the honest way to an error that nobody expected.
+func (o *tour) brokenDatabase() {
+	s := newSite(o.t)
+	p := o.person(s.serve().URL())
+	o.p = p
+	p.open("/login", http.StatusOK)
+	db, err := sql.Open("postgres", s.database)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("ALTER TABLE users RENAME TO lost"); err != nil {
+		o.t.Fatal(err)
+	}
+	p.fill("username", "alice", "password", password)
+	p.submit("/login", http.StatusInternalServerError)
+	o.look("error-500")
+}
+
+// look checks the page that is shown.
+func (o *tour) look(name string) {
+	o.t.Helper()
+	o.seen++
+	o.keep(name)
+	if !o.script {
+		// The page has been made without; from here on it is only measured.
+		o.p.do(scripts(true))
+		defer o.p.do(scripts(false))
+	}
+	if shifts := eval[[]string](o.p, layoutShifts); len(shifts) > 0 {
+		o.t.Errorf("%s: the layout shifts: %q", name, shifts)
+	}
+	if wide := eval[[]string](o.p, overflowing); len(wide) > 0 {
+		o.t.Errorf("%s: wider than the window: %q", name, wide)
+	}
+	if small := eval[[]string](o.p, smallTargets); len(small) > 0 {
+		o.t.Errorf("%s: targets under 44 px: %q", name, small)
+	}
+	o.p.do(chromedp.Evaluate[chromedp.Void](o.axe))
+	for _, scheme := range []string{"light", "dark"} {
+		o.p.do(media("prefers-color-scheme", scheme, "prefers-reduced-motion", "reduce"))
+		for _, violation := range eval[[]string](o.p, axeRun) {
+			if strings.HasPrefix(violation, "meta-refresh: ") && name == "error-503" && !o.script {
+				continue // nothing else can bring the page back; it says so, and when
+			}
+			o.t.Errorf("%s, %s: %s", name, scheme, violation)
+		}
+		o.picture(fmt.Sprintf("%s-%d-%s.png", name, o.width, scheme))
+	}
+	o.p.do(media())
+}
+
+// layoutShifts are all shifts since the page was begun, including those that browsers excuse
+// because somebody has just typed.
+const layoutShifts = `new Promise(done => {
+	const all = [];
+	const add = list => { for (const shift of list) all.push(shift.value + " " + shift.sources.map(s => s.node?.outerHTML?.slice(0, 100) + " from " + JSON.stringify(s.previousRect) + " to " + JSON.stringify(s.currentRect))) };
+	const observer = new PerformanceObserver(list => add(list.getEntries()));
+	observer.observe({ type: "layout-shift", buffered: true });
+	requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { add(observer.takeRecords()); done(all) })));
+})`
+
+// overflowing are the elements that stick out of the window at the side.
+const overflowing = `(() => {
+	const root = document.documentElement;
+	if (root.scrollWidth <= root.clientWidth) return [];
+	return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > root.clientWidth + 1).map(e => e.outerHTML.slice(0, 120)).concat("scrollWidth " + root.scrollWidth);
+})()`
+
+// smallTargets are links and controls that are hard to hit; a label is part of its box.
+const smallTargets = `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")]
+	.filter(e => e.checkVisibility() && !e.matches(".skip"))
+	.map(e => {
+		const { width, height } = (e.matches("[type=checkbox]") ? e.closest("label") : e).getBoundingClientRect();
+		return width < 44 || height < 44 ? width + "x" + height + " " + e.outerHTML.slice(0, 100) : "";
+	}).filter(Boolean)`
+
+const axeRun = `axe.run(document, { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } }).then(result =>
+	result.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html.slice(0, 200) + " " + n.failureSummary).join("; ")))`
+
+// keep writes down the HTML and CSS as the server sent them.
+func (o *tour) keep(name string) {
+	o.t.Helper()
+	ctx, cancel := o.p.limited()
+	defer cancel()
+	o.p.mu.Lock()
+	document := o.p.document
+	o.p.mu.Unlock()
+	res, err := chromedp.Call(ctx, network.GetResponseBody, network.GetResponseBodyParams{RequestID: document})
+	if err != nil {
+		o.t.Fatalf("%s: read what was served: %v", name, err)
+	}
+	file := filepath.Join(o.served, fmt.Sprintf("%s-%d.html", name, o.width))
+	if err := os.WriteFile(file, res.Body, 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	if name != "landing" {
+		return
+	}
+	c := newClient(o.t, o.p.base)
+	for file, selector := range map[string]string{"app.css": "link[rel=stylesheet]", "favicon.svg": "link[rel=icon]"} {
+		path := eval[string](o.p, `document.querySelector("`+selector+`").getAttribute("href")`)
+		if err := os.WriteFile(filepath.Join(o.served, file), []byte(c.get(path).body), 0o600); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+}
+
+func (o *tour) picture(file string) {
+	o.t.Helper()
+	dir := os.Getenv(picturesDir)
+	if dir == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, file), o.p.picture(), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// picture returns a PNG of the whole page.
+func (p *person) picture() []byte {
+	p.t.Helper()
+	ctx, cancel := p.limited()
+	defer cancel()
+	png, err := chromedp.Run(ctx, func(ctx context.Context, t *chromedp.Target) ([]byte, error) {
+		yes := true
+		res, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: &yes, FromSurface: &yes})
+		return res.Data, err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return png
+}
+
+// checkHTML runs the Nu checker over a directory. It is strict: a warning fails, too.
+func checkHTML(t *testing.T, dir string) {
+	t.Helper()
+	jar := testkit.NodeModule(t, "vnu-jar/build/dist/vnu.jar")
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(testkit.Tool(t, "java"), append([]string{"-Xshare:auto", "-jar", jar, "--format", "json", "--also-check-css", "--also-check-svg"}, files...)...)
+	var out bytes.Buffer
+	cmd.Stderr = &out
+	runErr := cmd.Run()
+	var report struct {
+		Messages []struct{ Type, SubType, URL, Message, Extract string }
+	}
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
+		t.Fatalf("the HTML checker: %v, %v\n%s", runErr, err, out.String())
+	}
+	for _, m := range report.Messages {
+		t.Errorf("%s: %s %s: %s: %q", filepath.Base(m.URL), m.Type, m.SubType, m.Message, m.Extract)
+	}
+	t.Logf("the HTML checker read %d files", len(files))
+}

@@ -1,0 +1,334 @@
+package e2e
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestASVS_3_3_1_CookieAttributes: the cookies' names and attributes keep other sites, scripts,
+// plain connections and other paths away from them, as far as the address that people type allows.
+func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		settings []string
+		prefix   string
+		secure   bool
+		domain   string
+	}{
+		{"https", []string{"BASE_URL", "https://login.example.org"}, "__Host-", true, ""},
+		{"https, a shared domain", []string{"BASE_URL", "https://login.example.org", "COOKIE_DOMAIN", "example.org"}, "__Secure-", true, "example.org"},
+		{"http", nil, "", false, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			x := newTarget(t, test.settings...)
+			c := x.visitor()
+			register := c.post("/register", "username", "alice", "password", password)
+			signIn := c.post("/login", "username", "alice", "password", password)
+			remembered := c.post("/login", "username", "alice", "password", password, "remember", "on")
+			session := c.setCookies(remembered)[test.prefix+"gatehouse"]
+			if session == nil {
+				t.Fatalf("a sign-in sets %v", remembered.Cookies())
+			}
+			signOut := c.do(c.request(http.MethodPost, "/logout", "", "Cookie", session.Name+"="+session.Value))
+			for what, a := range map[string]answer{"register": register, "sign-in": signIn, "remembered": remembered, "sign-out": signOut} {
+				if a.Header.Get("Cache-Control") != "no-store" {
+					t.Errorf("%s sets cookies with Cache-Control %q", what, a.Header.Get("Cache-Control"))
+				}
+				want := []string{test.prefix + "gatehouse", test.prefix + "gatehouse_browser"}
+				if what == "sign-out" {
+					want = want[:1]
+				}
+				cookies := c.setCookies(a)
+				if len(cookies) != len(want) {
+					t.Errorf("%s sets %v", what, a.Cookies())
+				}
+				for _, name := range want {
+					k := cookies[name]
+					if k == nil {
+						t.Errorf("%s does not set %s", what, name)
+						continue
+					}
+					if !k.HttpOnly || k.Secure != test.secure || k.SameSite != http.SameSiteLaxMode || k.Path != "/" || k.Domain != test.domain {
+						t.Errorf("%s sets %s", what, k.Raw)
+					}
+				}
+			}
+			if k := c.setCookies(signIn)[test.prefix+"gatehouse"]; k.MaxAge != 0 || !k.Expires.IsZero() {
+				t.Errorf("a session that ends with the browser is %s", k.Raw)
+			}
+			if session.MaxAge < 719*3600 || session.MaxAge > 720*3600 {
+				t.Errorf("a remembered session is %s", session.Raw)
+			}
+			if k := c.setCookies(signOut)[test.prefix+"gatehouse"]; k.Value != "" || k.MaxAge >= 0 {
+				t.Errorf("a sign-out sets %s", k.Raw)
+			}
+			// A sibling or a plain page can plant cookies without the prefix; they are not looked at.
+			if test.secure {
+				fresh := c.setCookies(c.post("/login", "username", "alice", "password", password))[test.prefix+"gatehouse"]
+				for _, name := range []string{"gatehouse", "__secure-gatehouse", "__HOST-gatehouse", " __Host-gatehouse2", "Gatehouse"} {
+					if x.openTo(name + "=" + fresh.Value) {
+						t.Errorf("the cookie %q opens the dashboard", name)
+					}
+				}
+				if !x.openTo(fresh.Name + "=" + fresh.Value) {
+					t.Error("the session does not open the dashboard")
+				}
+			}
+		})
+	}
+}
+
+// TestVisitorsGetNoCookie: whoever comes without a cookie gets none on any page and leaves nothing
+// in Redis; only a sign-in does.
+func TestVisitorsGetNoCookie(t *testing.T) {
+	x := newTarget(t)
+	c := x.visitor()
+	paths := append(routesOf(http.MethodGet), "/static/robots.txt", "/nothing", "/login?next=/account&notice=profile")
+	for _, path := range paths {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			a := c.do(c.request(method, path, ""))
+			if got := a.Header.Values("Set-Cookie"); len(got) > 0 {
+				t.Errorf("%s %s sets %q", method, path, got)
+			}
+		}
+	}
+	for _, a := range []answer{
+		c.post("/login", "username", "", "password", ""), c.post("/register", "username", "", "password", ""),
+		c.post("/password/strength", "password", "x"), c.post("/account/profile", "name", "x"),
+	} {
+		if got := a.Header.Values("Set-Cookie"); len(got) > 0 {
+			t.Errorf("POST %s sets %q", a.Request.URL.Path, got)
+		}
+	}
+	for _, key := range x.keys("*") {
+		t.Errorf("a visitor left the key %s", key)
+	}
+}
+
+// TestASVS_14_3_2_PersonalPagesAreNotStored: nothing that names a person, no form and no redirect may
+// be kept by a cache; the files with fingerprints may.
+func TestASVS_14_3_2_PersonalPagesAreNotStored(t *testing.T) {
+	x := newTarget(t)
+	c := x.visitor()
+	c.register("alice")
+	for _, path := range append(routesOf(http.MethodGet), "/nothing", "/static/nothing", "/logout") {
+		if got := c.get(path).Header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("%s has Cache-Control %q", path, got)
+		}
+	}
+	file := regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`).FindString(c.get("/account").body)
+	if a := c.get(file); a.StatusCode != http.StatusOK || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") || len(a.Cookies()) > 0 {
+		t.Errorf("%s: %s, %q", file, a.Status, a.Header.Get("Cache-Control"))
+	}
+}
+
+// answersOfEveryKind returns an answer of each status that the program gives, by what was asked.
+func (x *target) answersOfEveryKind() map[string]answer {
+	x.t.Helper()
+	c, signedIn := x.visitor(), x.visitor()
+	signedInHeader := []string{}
+	a := signedIn.post("/register", "username", "alice", "password", password)
+	for _, k := range a.Cookies() {
+		signedInHeader = []string{"Cookie", a.Cookies()[slices.IndexFunc(a.Cookies(), func(k *http.Cookie) bool { return strings.HasSuffix(k.Name, "gatehouse") })].Name + "=" + k.Value}
+		if strings.HasSuffix(k.Name, "gatehouse") {
+			break
+		}
+	}
+	x.do("HSET", "throttle:account:bob", "n", "50", "until", x.redisMillis()+600_000)
+	file := regexp.MustCompile(`/static/app\.[0-9a-f]+\.js`).FindString(c.get("/").body)
+	all := map[string]answer{
+		"a page": c.get("/"), "a form": c.get("/login"), "a signed-in page": signedIn.get("/account", signedInHeader...),
+		"a redirect": c.get("/dashboard"), "a file": c.get(file), "health": c.get("/healthz"), "readiness": c.get("/readyz"),
+		"a registration": a, "404": c.get("/nothing"), "404 of a file": c.get("/static/nothing.js"),
+		"405": c.get("/logout"), "401": c.post("/login", "username", "nobody", "password", password),
+		"422": c.post("/register", "username", "a", "password", "b"), "JSON": c.post("/password/strength", "password", "x"),
+		"413":     c.post("/login", "username", strings.Repeat("x", 1<<20)),
+		"415":     c.do(c.request(http.MethodPost, "/login", "{}", "Content-Type", "application/json")),
+		"400":     c.do(c.request(http.MethodPost, "/login", "a=%zz", "Content-Type", "application/x-www-form-urlencoded")),
+		"429":     c.post("/login", "username", "bob", "password", password),
+		"403":     c.do(c.request(http.MethodPost, "/login", "a=b", "Sec-Fetch-Site", "cross-site")),
+		"OPTIONS": c.do(c.request(http.MethodOptions, "/login", "")),
+	}
+	for what, a := range all {
+		if len(what) >= 3 && what[0] == '4' && !strings.HasPrefix(a.Status, what[:3]) {
+			x.t.Errorf("wanted an answer %s and got %s", what, a.Status)
+		}
+	}
+	return all
+}
+
+// TestASVS_3_4_SecurityHeaders: every answer, errors too, tells the browser to load and to send
+// nothing beyond this site, to guess no types, and not to be framed or opened by others.
+func TestASVS_3_4_SecurityHeaders(t *testing.T) {
+	for base, transport := range map[string]string{"http://localhost:8080": "", "https://login.example.org": "max-age=31536000"} {
+		x := newTarget(t, "BASE_URL", base)
+		for what, a := range x.answersOfEveryKind() {
+			for name, want := range map[string]string{
+				"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+				"Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY", "Strict-Transport-Security": transport,
+			} {
+				if got := strings.Join(a.Header.Values(name), "|"); got != want {
+					t.Errorf("%s at %s: %s is %q, want %q", what, base, name, got, want)
+				}
+			}
+			for _, name := range []string{"Server", "X-Powered-By", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"} {
+				if a.Header.Get(name) != "" {
+					t.Errorf("%s: %s is %q", what, name, a.Header.Get(name))
+				}
+			}
+			if len(a.Header.Values("Content-Security-Policy")) != 1 {
+				t.Errorf("%s: the policies are %q", what, a.Header.Values("Content-Security-Policy"))
+			}
+			policy := directives(a.Header.Get("Content-Security-Policy"))
+			for name, want := range map[string]string{
+				"default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "base-uri": "'none'", "form-action": "'self'", "frame-ancestors": "'none'",
+			} {
+				if policy[name] != want {
+					t.Errorf("%s: the policy has %s %q, want %q", what, name, policy[name], want)
+				}
+			}
+			for name, sources := range policy {
+				if sources != "'none'" && sources != "'self'" {
+					t.Errorf("%s: the policy has %s %q", what, name, sources)
+				}
+			}
+			if body := strings.ToLower(a.body); strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") &&
+				regexp.MustCompile(`<script>|<style|\sstyle=|\son[a-z]+=|javascript:|src="http|href="http`).MatchString(body) {
+				t.Errorf("%s: the page needs what the policy forbids:\n%s", what, a.body)
+			}
+		}
+	}
+}
+
+func directives(policy string) map[string]string {
+	all := map[string]string{}
+	for directive := range strings.SplitSeq(policy, ";") {
+		name, sources, _ := strings.Cut(strings.TrimSpace(directive), " ")
+		all[name] = sources
+	}
+	return all
+}
+
+// TestASVS_4_1_1_EveryAnswerSaysWhatItIs: a body has a type, with its character set.
+func TestASVS_4_1_1_EveryAnswerSaysWhatItIs(t *testing.T) {
+	x := newTarget(t)
+	for what, a := range x.answersOfEveryKind() {
+		kind := a.Header.Get("Content-Type")
+		if a.body != "" && kind != "application/json" && !strings.HasSuffix(kind, "; charset=utf-8") {
+			t.Errorf("%s is of the type %q", what, kind)
+		}
+	}
+}
+
+// TestASVS_4_1_4_OtherMethods: a method that a page does not have is refused with those that it
+// has, changes nothing, and is not taken from a header, a field or the address.
+func TestASVS_4_1_4_OtherMethods(t *testing.T) {
+	x := newTarget(t)
+	c := x.visitor()
+	c.register("alice")
+	wantSignedIn(t, c)
+	before := x.state()
+	for _, path := range routesOf(http.MethodPost) {
+		has := []string{http.MethodPost}
+		if slices.Contains(routesOf(http.MethodGet), path) {
+			has = append(has, http.MethodGet, http.MethodHead)
+		}
+		for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "post", "BREW"} {
+			if slices.Contains(has, method) {
+				continue
+			}
+			a := c.do(c.request(method, path, "name=Mallory", "Content-Type", "application/x-www-form-urlencoded",
+				"X-HTTP-Method-Override", "POST", "X-HTTP-Method", "POST", "X-Method-Override", "POST"))
+			if a.StatusCode != http.StatusMethodNotAllowed {
+				t.Errorf("%s %s is %s", method, path, a.Status)
+			}
+			for _, allowed := range has {
+				if !strings.Contains(a.Header.Get("Allow"), allowed) {
+					t.Errorf("%s %s allows %q, want %q", method, path, a.Header.Get("Allow"), has)
+				}
+			}
+			if strings.Contains(a.body, "Mallory") || strings.Contains(a.body, "X-HTTP") {
+				t.Errorf("%s %s sends the request back", method, path)
+			}
+		}
+	}
+	for _, path := range routesOf(http.MethodGet) {
+		for _, method := range []string{"TRACE", "TRACK", "DELETE", "PUT"} {
+			if a := c.do(c.request(method, path, "")); a.StatusCode != http.StatusMethodNotAllowed || strings.Contains(a.body, c.cookie(sessionCookie)) {
+				t.Errorf("%s %s is %s", method, path, a.Status)
+			}
+		}
+	}
+	for _, path := range []string{"/logout?_method=POST", "/account/profile?_method=POST&name=Mallory", "/login?username=alice&password=" + password} {
+		c.get(path)
+	}
+	if after := x.state(); after != before {
+		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+	}
+	wantSignedIn(t, c)
+}
+
+// TestASVS_3_5_3_ReadingChangesNothing: GET and HEAD leave Postgres and Redis as they are, whoever
+// asks and whatever the address says.
+func TestASVS_3_5_3_ReadingChangesNothing(t *testing.T) {
+	x := newTarget(t)
+	c, other := x.visitor(), x.visitor()
+	c.register("alice")
+	other.signIn("alice")
+	before := x.state()
+	id := strings.TrimPrefix(x.key(other), "session:")
+	for _, v := range []*client{c, x.visitor()} {
+		for _, path := range append(routesOf(http.MethodGet), routesOf(http.MethodPost)...) {
+			for _, query := range []string{"", "?username=bob&password=" + password + "&name=Mallory&time_zone=UTC&session=" + id + "&current_password=" + password + "&new_password=" + otherPassword} {
+				for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {
+					if a := v.do(v.request(method, path+query, "")); a.StatusCode >= 500 || len(a.Cookies()) > 0 {
+						t.Errorf("%s %s: %s, cookies %v", method, path+query, a.Status, a.Cookies())
+					}
+				}
+			}
+		}
+	}
+	if after := x.state(); after != before {
+		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+	}
+}
+
+// TestHeadIsGetWithoutTheBody: the same status and the same headers, length included.
+func TestHeadIsGetWithoutTheBody(t *testing.T) {
+	x := newTarget(t)
+	c := x.visitor()
+	for _, path := range append(routesOf(http.MethodGet), "/nothing", "/static/nothing") {
+		get, head := c.get(path), c.do(c.request(http.MethodHead, path, ""))
+		for _, a := range []answer{get, head} {
+			a.Header.Del("Date")
+			a.Header.Del("X-Request-Id")
+		}
+		if head.body != "" || head.Status != get.Status || head.ContentLength != get.ContentLength {
+			t.Errorf("%s: HEAD is %s with length %d, GET %s with %d", path, head.Status, head.ContentLength, get.Status, get.ContentLength)
+		}
+	}
+}
+
+// TestASVS_13_4_NothingElseIsServed: no repository, no debugging pages, no source, no listing, and
+// no way out of the folder of files.
+func TestASVS_13_4_NothingElseIsServed(t *testing.T) {
+	x := newTarget(t)
+	c := x.visitor()
+	c.register("alice")
+	for _, path := range []string{
+		"/.git/config", "/.git/HEAD", "/.git", "/.env", "/.svn/entries", "/.DS_Store", "/.well-known/", "/debug/pprof/", "/debug/pprof", "/debug/vars", "/metrics",
+		"/static", "/static/", "/static/.", "/static/app.css", "/static/app.js", "/static/fs.go", "/static/../main.go", "/static/%2e%2e/main.go", "/static/..%2fmain.go",
+		"/static/..%5cmain.go", "/static//app.css", "/static/%00", "/static/....//main.go", "/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/templates/layout.html",
+		"/migrations/", "/main.go", "/go.mod", "/config.go", "/server-status", "/admin", "/phpinfo.php", "/wp-login.php", "/backup.sql", "/api/users", "/data/secret.key",
+		"/dashboard/", "//dashboard", "/dashboard%2f", "/dashboard/..", "/./dashboard", "/Dashboard", "/dashboard;jsessionid=1", "/dashboard.json", "/%64ashboard%00",
+	} {
+		for _, a := range append(x.raw("GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), c.get("/nothing")) {
+			if a.StatusCode != http.StatusNotFound && a.StatusCode != http.StatusBadRequest || strings.Contains(a.body, "alice") {
+				t.Errorf("%s is %s", path, a.Status)
+			}
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// TestNamesAreCanonicalBeforeEveryLookUp: all spellings of a name are one name: for the row,
+// for the sign-in and for the throttle.
+func TestNamesAreCanonicalBeforeEveryLookUp(t *testing.T) {
+	x := newTarget(t)
+	for _, test := range []struct {
+		stored    string
+		spellings []string
+	}{
+		{"alice", []string{"alice", "Alice", "ALICE", "aLiCe", " alice ", "\talice", "ａｌｉｃｅ", "Ａlice", "\u3000alice"}},
+		{"åsa-ñúñez", []string{"åsa-ñúñez", "ÅSA-ÑÚÑEZ", norm.NFD.String("åsa-ñúñez"), norm.NFD.String("Åsa-Ñúñez"), "\u212Bsa-ñúñez"}},
+		{"ガンダム", []string{"ガンダム", "ｶﾞﾝﾀﾞﾑ", norm.NFD.String("ガンダム")}},
+	} {
+		c := x.visitor()
+		c.wantSeeOther(c.post("/register", "username", test.spellings[1], "password", password), "/dashboard")
+		for _, spelling := range test.spellings {
+			other := x.visitor()
+			other.wantRefused(other.post("/register", "username", spelling, "password", password), "username", "This name is taken")
+			other.signIn(spelling)
+			x.forgetThrottles()
+			x.guess(spelling, otherPassword)
+			if x.attempts("account:"+test.stored) != 1 || len(x.keys("throttle:account:*")) != 1 {
+				t.Errorf("a failure of %q is counted under %q", spelling, x.keys("throttle:*"))
+			}
+			x.forgetThrottles()
+		}
+	}
+	if got := x.value(`SELECT string_agg(username, ' ' ORDER BY id) FROM users`); got != "alice åsa-ñúñez ガンダム" {
+		t.Errorf("the rows are %q", got)
+	}
+}
+
+// TestNamesThatImitateAreRefused: invisible characters, letters of two alphabets, and whatever
+// is no name at all.
+func TestNamesThatImitateAreRefused(t *testing.T) {
+	x := newTarget(t)
+	x.visitor().register("alice")
+	for _, name := range []string{
+		"al\u200bice", "al\u200dice", "al\u200cice", "al\u00adice", "\ufeffalice", "alice\u200e", "\u202ealice", "al\u2060ice", "alice\ufe0f", "al\u034fice",
+		"аlice", "аliсе", "αlice", "alicе", "аlex", "pаypal", "ᴬlice", "𝐚𝐥𝐢𝐜𝐞", "ⓐlice", "aliⅽe", "a\u0336lice\u2044",
+		"alice@", "ali ce", "alice/", "alice<b>", "alice:x", "-alice", ".alice", "_alice", "a\x00lice", "alice\x00", "al\xffice", "alice\r\nx", "a", "",
+		strings.Repeat("a", 65), strings.Repeat("ａ", 65), "🦊🦊", "\u0301alice", "💩alice", "٠alice١а",
+	} {
+		c := x.visitor()
+		a := c.post("/register", "username", name, "password", password)
+		c.want(a, http.StatusUnprocessableEntity)
+		if fieldError(a, "username") == "" {
+			t.Errorf("%q was refused without a reason at the name", name)
+		}
+	}
+	if n := x.value(`SELECT count(*) FROM users`); n != "1" {
+		t.Errorf("there are %s users: %s", n, x.value(`SELECT string_agg(username, ' ') FROM users`))
+	}
+}
+
+// TestReservedNamesAreRefused: nobody registers as the operator or a machine, in no spelling;
+// the operator may.
+func TestReservedNamesAreRefused(t *testing.T) {
+	x := newTarget(t)
+	for _, name := range []string{
+		"admin", "Admin", "ADMIN", "ａｄｍｉｎ", "a.d.m.i.n", "ad-min", "admin_", "administrator", "root", "r00t", "adm1n", "4dmin", "admın", "аdmin", "гооt",
+		"gatehouse", "g4tehouse", "support", "postmaster", "Security", "www", "api", "system", "null", "login", "hostmaster", "webmaster", "abuse",
+	} {
+		c := x.visitor()
+		a := c.post("/register", "username", name, "password", password)
+		c.want(a, http.StatusUnprocessableEntity)
+		if fieldError(a, "username") == "" {
+			t.Errorf("%q was refused without a reason at the name", name)
+		}
+	}
+	x.run(password+"\n", "user", "add", "admin", "--password-stdin").wantCode(t, 0)
+	x.visitor().signIn("Admin")
+}
+
+// TestASVS_15_4_2_OneNameAtOnce: of a hundred who register one name at the same moment, in all
+// its spellings, one gets it.
+func TestASVS_15_4_2_OneNameAtOnce(t *testing.T) {
+	x := newTarget(t)
+	spellings := []string{"alice", "Alice", "ａｌｉｃｅ", " ALICE "}
+	clients := make([]*client, 100)
+	for i := range clients {
+		clients[i] = x.visitor()
+	}
+	answers := atOnce(t, len(clients), func(i int) (answer, error) {
+		return clients[i].attempt(clients[i].form("/register", "username", spellings[i%4], "password", fmt.Sprintf("%s-%d", password, i)))
+	})
+	var won []int
+	for i, a := range answers {
+		switch a.StatusCode {
+		case http.StatusSeeOther:
+			won = append(won, i)
+		case http.StatusUnprocessableEntity, http.StatusServiceUnavailable: // taken; or the queue of hashes was full
+		default:
+			t.Errorf("a registration: %s\n%s", a.Status, a.body)
+		}
+		if a.StatusCode != http.StatusSeeOther && len(a.Cookies()) > 0 {
+			t.Errorf("a registration that failed sets %v", a.Cookies())
+		}
+	}
+	if len(won) != 1 || x.value(`SELECT count(*) FROM users`) != "1" || len(x.keys("session:*")) != 1 {
+		t.Fatalf("%d won, %s rows, sessions %q", len(won), x.value(`SELECT count(*) FROM users`), x.keys("session:*"))
+	}
+	c := x.visitor()
+	c.wantSeeOther(c.post("/login", "username", "alice", "password", fmt.Sprintf("%s-%d", password, won[0])), "/dashboard")
+}
+
+// TestASVS_15_3_3_ExtraFieldsDoNothing: a form sets what it shows, and nothing else of the row
+// or the session, whatever is sent with it.
+func TestASVS_15_3_3_ExtraFieldsDoNothing(t *testing.T) {
+	x := newTarget(t)
+	x.visitor().register("victim")
+	extra := []string{
+		"is_admin", "1", "admin", "true", "role", "admin", "group", "staff", "permissions", "users.manage", "id", x.userID("victim"), "user_id", x.userID("victim"),
+		"epoch", "99", "active", "false", "email_verified", "true", "EmailVerified", "true", "password_hash", "x", "created_at", "2000-01-01",
+		"Username", "victim", "user[username]", "victim", "last_sign_in_at", "2000-01-01", "_method", "DELETE",
+	}
+	with := func(fields ...string) []string { return append(slices.Clone(extra), fields...) }
+	row := func() string {
+		return x.value(`SELECT concat_ws(' ', username, name, email, email_verified, time_zone, epoch, active, created_at > now() - interval '1 hour') FROM users WHERE username = 'mallory'`)
+	}
+	c := x.visitor()
+	c.wantSeeOther(c.post("/register", with("username", "mallory", "password", password, "email", "m@example.org")...), "/dashboard")
+	if got, want := row(), "mallory  m@example.org f UTC 1 t t"; got != want {
+		t.Errorf("after the registration the row is %q, want %q", got, want)
+	}
+	c.wantSeeOther(c.post("/account/profile", with("name", "M", "email", "m@example.org", "time_zone", "Europe/Berlin", "username", "root")...), "/account?notice=profile")
+	if got, want := row(), "mallory M m@example.org f Europe/Berlin 1 t t"; got != want {
+		t.Errorf("after the change the row is %q, want %q", got, want)
+	}
+	other := x.visitor()
+	other.wantSeeOther(other.post("/login", with("username", "mallory", "password", password)...), "/dashboard")
+	if !strings.Contains(other.get("/dashboard").body, `<bdi id="user-name">M</bdi>`) {
+		t.Error("the session is somebody else's")
+	}
+	c.wantSeeOther(c.post("/account/password", with("current_password", password, "new_password", otherPassword)...), "/account?notice=password#password")
+	if got := row(); !strings.HasSuffix(got, " 2 t t") {
+		t.Errorf("after the new password the row is %q", got)
+	}
+	if got := x.value(`SELECT epoch FROM users WHERE username = 'victim'`); got != "1" {
+		t.Errorf("somebody else's epoch is %s", got)
+	}
+}

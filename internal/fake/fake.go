@@ -1,0 +1,122 @@
+// Package fake holds the stores in memory, for the tests of what stands above them. They
+// keep the contracts of the interfaces, write down every call, and fail on demand.
+package fake
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/alexedwards/argon2id"
+
+	"gatehouse/auth"
+)
+
+// Secret is a SECRET_KEY.
+const Secret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+// Stores are all of them, on one journal.
+type Stores struct {
+	*Journal
+	Users    *Users
+	Cache    *Cache
+	Throttle *Throttle
+	Sessions *Sessions
+}
+
+// New returns empty stores.
+func New() *Stores {
+	j := &Journal{broken: map[string]error{}}
+	return &Stores{
+		Journal:  j,
+		Users:    &Users{Journal: j, rows: map[string]auth.User{}},
+		Cache:    &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}},
+		Throttle: &Throttle{Journal: j, counts: map[string]int{}},
+		Sessions: &Sessions{Journal: j, records: map[string][]byte{}},
+	}
+}
+
+// Accounts returns the rules on the stores, with a cheap Hasher.
+func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
+	t.Helper()
+	keys, err := auth.ParseKeys(Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &auth.Accounts{
+		Users: s.Users, Cache: s.Cache, Sessions: s.Sessions, Throttle: s.Throttle,
+		Hasher: Hasher(t, Cheap), Keys: keys,
+		Policy: auth.PasswordPolicy{MinLength: 8},
+		Open:   true,
+		Log:    Log(),
+	}
+}
+
+// Log returns a logger that nobody reads.
+func Log() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// Cheap are parameters that take no time.
+var Cheap = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+
+// Hasher returns a Hasher with the parameters.
+func Hasher(t testing.TB, p argon2id.Params) *auth.Hasher {
+	t.Helper()
+	strong := auth.HashParams
+	auth.HashParams = p
+	defer func() { auth.HashParams = strong }()
+	h, err := auth.NewHasher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// Journal is what was asked of the stores, in order, as "cache.Drop u1".
+type Journal struct {
+	mu     sync.Mutex
+	calls  []string
+	broken map[string]error
+}
+
+// Break makes every call fail that begins so ("users.", "cache.Drop"); nil mends it.
+func (j *Journal) Break(call string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.broken[call] = err
+}
+
+// Calls returns the calls that begin with one of the prefixes (all of them without any).
+func (j *Journal) Calls(prefixes ...string) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(prefixes) == 0 {
+		return slices.Clone(j.calls)
+	}
+	return slices.DeleteFunc(slices.Clone(j.calls), func(call string) bool {
+		return !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(call, p) })
+	})
+}
+
+// Forget empties the journal.
+func (j *Journal) Forget() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.calls = nil
+}
+
+// note writes a call down and returns the error that it is to fail with.
+func (j *Journal) note(ctx context.Context, call string, args ...string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.calls = append(j.calls, strings.TrimSpace(call+" "+strings.Join(args, " ")))
+	for prefix, err := range j.broken {
+		if err != nil && strings.HasPrefix(call, prefix) {
+			return err
+		}
+	}
+	return ctx.Err()
+}

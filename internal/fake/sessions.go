@@ -1,0 +1,151 @@
+package fake
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// Sessions is an auth.SessionStore and an scs.CtxStore.
+type Sessions struct {
+	*Journal
+	records map[string][]byte
+}
+
+var _ auth.SessionStore = (*Sessions)(nil)
+
+// Len returns how many sessions there are.
+func (s *Sessions) Len() int { return len(s.records) }
+
+// Put stores anything under an id.
+func (s *Sessions) Put(id string, record []byte) { s.records[id] = record }
+
+// Record returns what is stored under an id.
+func (s *Sessions) Record(id string) (auth.Session, bool) {
+	var rec auth.Session
+	b, ok := s.records[id]
+	return rec, ok && json.Unmarshal(b, &rec) == nil
+}
+
+// FindCtx implements scs.CtxStore.
+func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error) {
+	if err := s.note(ctx, "sessions.Find", id); err != nil {
+		return nil, false, err
+	}
+	b, ok := s.records[id]
+	return b, ok, nil
+}
+
+// CommitCtx implements scs.CtxStore.
+func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ time.Time) error {
+	if err := s.note(ctx, "sessions.Commit", id); err != nil {
+		return err
+	}
+	s.records[id] = record
+	return nil
+}
+
+// DeleteCtx implements scs.CtxStore; auth.ErrSessionEnded when there is no such session.
+func (s *Sessions) DeleteCtx(ctx context.Context, id string) error {
+	if err := s.note(ctx, "sessions.Delete", id); err != nil {
+		return err
+	}
+	if _, ok := s.records[id]; !ok {
+		return auth.ErrSessionEnded
+	}
+	delete(s.records, id)
+	return nil
+}
+
+// Find implements scs.Store.
+func (s *Sessions) Find(id string) ([]byte, bool, error) {
+	return s.FindCtx(context.Background(), id)
+}
+
+// Commit implements scs.Store.
+func (s *Sessions) Commit(id string, record []byte, expiry time.Time) error {
+	return s.CommitCtx(context.Background(), id, record, expiry)
+}
+
+// Delete implements scs.Store.
+func (s *Sessions) Delete(id string) error { return s.DeleteCtx(context.Background(), id) }
+
+// Renew implements auth.SessionStore.
+func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
+	return s.note(ctx, "sessions.Renew", rec.ID)
+}
+
+// List implements auth.SessionStore.
+func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, error) {
+	if err := s.note(ctx, "sessions.List", userID); err != nil {
+		return nil, err
+	}
+	var all []auth.Session
+	for id := range s.records {
+		if rec, ok := s.Record(id); ok && rec.UserID == userID {
+			rec.LastSeen = rec.SignedInAt
+			all = append(all, rec)
+		}
+	}
+	return all, nil
+}
+
+// End implements auth.SessionStore.
+func (s *Sessions) End(ctx context.Context, userID, id string) error {
+	if err := s.note(ctx, "sessions.End", userID, id); err != nil {
+		return err
+	}
+	if rec, ok := s.Record(id); !ok || rec.UserID != userID {
+		return auth.ErrNotFound
+	}
+	delete(s.records, id)
+	return nil
+}
+
+// EndAll implements auth.SessionStore.
+func (s *Sessions) EndAll(ctx context.Context, userID string) error {
+	if err := s.note(ctx, "sessions.EndAll", userID); err != nil {
+		return err
+	}
+	for id := range s.records {
+		if rec, ok := s.Record(id); ok && rec.UserID == userID {
+			delete(s.records, id)
+		}
+	}
+	return nil
+}
+
+// Codec is an scs.Codec. What it cannot read is a visitor without a session.
+type Codec struct {
+	// TTL is what every key is said to have left; zero for the whole idle time.
+	TTL time.Duration
+}
+
+// Encode implements scs.Codec.
+func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	rec, ok := values["session"].(auth.Session)
+	if !ok || len(values) != 1 {
+		return nil, fmt.Errorf("not one session: %v", values)
+	}
+	if !rec.Deadline.Equal(deadline) {
+		return nil, errors.New("scs and the record differ about the deadline")
+	}
+	return json.Marshal(rec)
+}
+
+// Decode implements scs.Codec.
+func (c Codec) Decode(b []byte) (time.Time, map[string]any, error) {
+	var rec auth.Session
+	if json.Unmarshal(b, &rec) != nil {
+		return time.Time{}, map[string]any{}, nil
+	}
+	rec.TTL = c.TTL
+	if rec.TTL == 0 {
+		rec.TTL = rec.Idle()
+	}
+	return rec.Deadline, map[string]any{"session": rec}, nil
+}

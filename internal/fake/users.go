@@ -1,0 +1,215 @@
+package fake
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// Users is an auth.UserStore.
+type Users struct {
+	*Journal
+	rows map[string]auth.User
+}
+
+var _ auth.UserStore = (*Users)(nil)
+
+// Put stores a row as it is.
+func (s *Users) Put(u auth.User) { s.rows[u.ID] = u }
+
+// Len returns how many users there are.
+func (s *Users) Len() int { return len(s.rows) }
+
+// Row returns a row as it is.
+func (s *Users) Row(id string) auth.User { return s.rows[id] }
+
+// CreateUser implements auth.UserStore.
+func (s *Users) CreateUser(ctx context.Context, u auth.User) error {
+	if err := s.note(ctx, "users.CreateUser", u.Username); err != nil {
+		return err
+	}
+	for _, other := range s.rows {
+		if other.Username == u.Username {
+			return auth.ErrUsernameTaken
+		}
+		if u.EmailVerified && other.EmailVerified && other.Email == u.Email {
+			return auth.ErrEmailTaken
+		}
+	}
+	s.rows[u.ID] = u
+	return nil
+}
+
+func (s *Users) find(match func(auth.User) bool) (auth.User, error) {
+	for _, u := range s.rows {
+		if match(u) {
+			return u, nil
+		}
+	}
+	return auth.User{}, auth.ErrNotFound
+}
+
+// UserByID implements auth.UserStore.
+func (s *Users) UserByID(ctx context.Context, id string) (auth.User, error) {
+	if err := s.note(ctx, "users.UserByID", id); err != nil {
+		return auth.User{}, err
+	}
+	return s.find(func(u auth.User) bool { return u.ID == id })
+}
+
+// UserByUsername implements auth.UserStore.
+func (s *Users) UserByUsername(ctx context.Context, name string) (auth.User, error) {
+	if err := s.note(ctx, "users.UserByUsername", name); err != nil {
+		return auth.User{}, err
+	}
+	return s.find(func(u auth.User) bool { return u.Username == name })
+}
+
+// UserByEmail implements auth.UserStore.
+func (s *Users) UserByEmail(ctx context.Context, email string) (auth.User, error) {
+	if err := s.note(ctx, "users.UserByEmail", email); err != nil {
+		return auth.User{}, err
+	}
+	return s.find(func(u auth.User) bool { return u.EmailVerified && u.Email == email })
+}
+
+// Users implements auth.UserStore.
+func (s *Users) Users(ctx context.Context, after string, limit int) ([]auth.User, error) {
+	if err := s.note(ctx, "users.Users"); err != nil {
+		return nil, err
+	}
+	var all []auth.User
+	for _, u := range s.rows {
+		if u.Username > after {
+			all = append(all, u)
+		}
+	}
+	slices.SortFunc(all, func(a, b auth.User) int { return strings.Compare(a.Username, b.Username) })
+	return all[:min(limit, len(all))], nil
+}
+
+// update changes a row, which is returned as it is afterwards.
+func (s *Users) update(ctx context.Context, call, id string, change func(*auth.User) error) (auth.User, error) {
+	if err := s.note(ctx, call, id); err != nil {
+		return auth.User{}, err
+	}
+	u, ok := s.rows[id]
+	if !ok {
+		return auth.User{}, auth.ErrNotFound
+	}
+	if err := change(&u); err != nil {
+		return auth.User{}, err
+	}
+	s.rows[id] = u
+	return u, nil
+}
+
+// SetPassword implements auth.UserStore.
+func (s *Users) SetPassword(ctx context.Context, id string, epoch int64, hash string) (auth.User, error) {
+	return s.update(ctx, "users.SetPassword", id, func(u *auth.User) error {
+		if u.Epoch != epoch {
+			return auth.ErrStale
+		}
+		u.PasswordHash = hash
+		u.Epoch++
+		return nil
+	})
+}
+
+// ReplaceHash implements auth.UserStore.
+func (s *Users) ReplaceHash(ctx context.Context, id, old, new string) error {
+	_, err := s.update(ctx, "users.ReplaceHash", id, func(u *auth.User) error {
+		if u.PasswordHash == old {
+			u.PasswordHash = new
+		}
+		return nil
+	})
+	return err
+}
+
+// SetProfile implements auth.UserStore.
+func (s *Users) SetProfile(ctx context.Context, id string, p auth.Profile) (auth.User, error) {
+	return s.update(ctx, "users.SetProfile", id, func(u *auth.User) error {
+		u.EmailVerified = u.EmailVerified && u.Email == p.Email
+		u.Name, u.Email, u.TimeZone = p.Name, p.Email, p.TimeZone
+		return nil
+	})
+}
+
+// SetActive implements auth.UserStore.
+func (s *Users) SetActive(ctx context.Context, id string, active bool) (auth.User, error) {
+	return s.update(ctx, "users.SetActive", id, func(u *auth.User) error {
+		if u.Active && !active {
+			u.Epoch++
+		}
+		u.Active = active
+		return nil
+	})
+}
+
+// RaiseEpoch implements auth.UserStore.
+func (s *Users) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
+	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
+		u.Epoch++
+		return nil
+	})
+}
+
+// RecordSignIn implements auth.UserStore.
+func (s *Users) RecordSignIn(ctx context.Context, id string, at time.Time) error {
+	_, err := s.update(ctx, "users.RecordSignIn", id, func(u *auth.User) error {
+		u.LastSignInAt = at
+		return nil
+	})
+	return err
+}
+
+// Cache is an auth.UserCache.
+type Cache struct {
+	*Journal
+	users  map[string]auth.User
+	leases map[string]string
+}
+
+var _ auth.UserCache = (*Cache)(nil)
+
+// User implements auth.UserCache.
+func (c *Cache) User(ctx context.Context, id string) (auth.User, string, error) {
+	if err := c.note(ctx, "cache.User", id); err != nil {
+		return auth.User{}, "", err
+	}
+	if u, ok := c.users[id]; ok {
+		return u, "", nil
+	}
+	if c.leases[id] != "" {
+		return auth.User{}, "", auth.ErrNotFound // another request is filling already
+	}
+	c.leases[id] = "lease of " + id
+	return auth.User{}, c.leases[id], auth.ErrNotFound
+}
+
+// Fill implements auth.UserCache.
+func (c *Cache) Fill(ctx context.Context, u auth.User, lease string) error {
+	if err := c.note(ctx, "cache.Fill", u.ID); err != nil {
+		return err
+	}
+	if lease != "" && c.leases[u.ID] == lease {
+		u.PasswordHash = ""
+		c.users[u.ID] = u
+		delete(c.leases, u.ID)
+	}
+	return nil
+}
+
+// Drop implements auth.UserCache.
+func (c *Cache) Drop(ctx context.Context, id string) error {
+	if err := c.note(ctx, "cache.Drop", id); err != nil {
+		return err
+	}
+	delete(c.users, id)
+	delete(c.leases, id)
+	return nil
+}

@@ -1,0 +1,158 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/internal/fake"
+)
+
+var (
+	noon    = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	errDown = fmt.Errorf("ask a server: %w", auth.ErrUnavailable)
+)
+
+var limits = Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
+
+// site is a server on stores in memory.
+type site struct {
+	*Server
+	*fake.Stores
+	log bytes.Buffer
+}
+
+// newSite returns a site with the routes; change may alter the server before it starts.
+func newSite(t testing.TB, routes []Route, change ...func(*site)) *site {
+	t.Helper()
+	s := &site{Stores: fake.New()}
+	accounts := s.Stores.Accounts(t)
+	accounts.Now = func() time.Time { return noon }
+	s.Server = &Server{
+		Accounts: accounts,
+		Database: "SQLite",
+		BaseHost: "login.example.org",
+		Log:      slog.New(LogHandler{slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})}),
+		Clock:    func() time.Time { return noon },
+	}
+	for _, f := range change {
+		f(s)
+	}
+	if s.Server.Sessions == nil {
+		s.Server.Sessions = NewSessions(s.Stores.Sessions, fake.Codec{}, limits, s.Cookies)
+	}
+	if err := s.Start(routes); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *site) do(method, target string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, target, nil)
+	for _, f := range change {
+		f(req)
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, req)
+	return w
+}
+
+func header(name, value string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Add(name, value) }
+}
+
+func body(kind, content string) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Header.Set("Content-Type", kind)
+		r.Body = io.NopCloser(strings.NewReader(content))
+		r.ContentLength = int64(len(content))
+	}
+}
+
+func cookie(name, value string) func(*http.Request) {
+	return header("Cookie", name+"="+value)
+}
+
+// session sends the cookie of a session.
+func (s *site) session(token string) func(*http.Request) { return cookie(s.Cookies.Session(), token) }
+
+// add stores a user.
+func (s *site) add(id string) auth.User {
+	u := auth.User{ID: id, Username: id, Epoch: 1, Active: true, TimeZone: "UTC"}
+	s.Stores.Users.Put(u)
+	return u
+}
+
+var signIn = Post("/sign-in", Open, func(r *Request) (Response, error) {
+	u, err := r.server.Accounts.Users.UserByID(r.ctx, r.Query("user"))
+	if err != nil {
+		return Response{}, err
+	}
+	if err := r.SignIn(u, u.Username, r.Query("remember") != ""); err != nil {
+		return Response{}, err
+	}
+	return SeeOther("/"), nil
+})
+
+// who answers with the user's id.
+func who(r *Request) (Response, error) {
+	if r.User() == nil {
+		return Text(http.StatusOK, "nobody"), nil
+	}
+	return Text(http.StatusOK, r.User().ID), nil
+}
+
+var whoRoutes = []Route{Get("/", Open, who), Get("/private", SignedIn, who), Get("/machine", Machine, who), signIn}
+
+// signedIn signs a new user in and returns the session cookie's value.
+func (s *site) signedIn(t testing.TB, id string) string {
+	t.Helper()
+	s.add(id)
+	w := s.do("POST", "/sign-in?user="+id)
+	c := cookies(w)[s.Cookies.Session()]
+	if w.Code != http.StatusSeeOther || c == nil || c.Value == "" {
+		t.Fatalf("sign-in: %d, %v", w.Code, w.Header())
+	}
+	s.Forget()
+	return c.Value
+}
+
+func cookies(w *httptest.ResponseRecorder) map[string]*http.Cookie {
+	all := map[string]*http.Cookie{}
+	for _, c := range w.Result().Cookies() {
+		all[c.Name] = c
+	}
+	return all
+}
+
+// wantErrorPage checks that the answer is one whole error page of the status.
+func wantErrorPage(t testing.TB, w *httptest.ResponseRecorder, status int) {
+	t.Helper()
+	page := w.Body.String()
+	if w.Code != status || !strings.Contains(page, errorPage(status).Heading) || strings.Count(page, "</html>") != 1 {
+		t.Errorf("got %d %.200q, want the page %q", w.Code, page, errorPage(status).Heading)
+	}
+	h := w.Header()
+	if h.Get("Content-Type") != "text/html; charset=utf-8" || h.Get("Content-Length") != fmt.Sprint(len(page)) || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("got the headers %v", h)
+	}
+	if h.Get("Content-Security-Policy") == "" || h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("an error page without its headers: %v", h)
+	}
+	if len(h["Set-Cookie"]) != 0 {
+		t.Errorf("an error page sets cookies: %q", h["Set-Cookie"])
+	}
+	if id := h.Get("X-Request-Id"); id == "" || !strings.Contains(page, id) {
+		t.Errorf("the page does not show the request's id %q", id)
+	}
+}
+
+var errSecret = errors.New("dial tcp 10.9.8.7:5432: hunter2")

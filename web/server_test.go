@@ -1,0 +1,376 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/auth"
+)
+
+func TestClassify(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		status int
+		retry  time.Duration
+	}{
+		{errors.New("x"), 500, 0},
+		{auth.Throttled{RetryAfter: 7 * time.Second}, 429, 7 * time.Second},
+		{auth.ErrBusy, 503, retryBusy},
+		{auth.ErrUnavailable, 503, retryUnavailable},
+		{context.DeadlineExceeded, 503, retryUnavailable},
+		{&http.MaxBytesError{Limit: 1}, 413, 0},
+		{auth.Invalid{"a": "b"}, 422, 0},
+		{auth.ErrNotFound, 404, 0},
+		{echo.ErrMethodNotAllowed, 405, 0},
+		{echo.NewHTTPError(http.StatusForbidden), 403, 0},
+		{auth.ErrWrongCredentials, 500, 0}, // a handler's to answer
+		{context.Canceled, 500, 0},
+	} {
+		for _, err := range []error{c.err, fmt.Errorf("outer: %w", c.err), errors.Join(c.err, errors.New("another"))} {
+			if status, retry := classify(err); status != c.status || retry != c.retry {
+				t.Errorf("classify(%v) = %d, %s; want %d, %s", err, status, retry, c.status, c.retry)
+			}
+		}
+	}
+	// What could not be refunded does not hide why.
+	if status, _ := classify(errors.Join(auth.ErrBusy, errDown)); status != 503 {
+		t.Errorf("got %d", status)
+	}
+}
+
+func TestErrorPages(t *testing.T) {
+	var fail error
+	s := newSite(t, []Route{
+		Get("/fail", Open, func(*Request) (Response, error) { return Response{}, fail }),
+		Post("/form", Open, func(r *Request) (Response, error) {
+			form, err := r.Form()
+			return Text(http.StatusOK, "read "+form.Get("a")), err
+		}),
+	})
+	const form = "application/x-www-form-urlencoded"
+	failing := func(err error) func() int {
+		return func() int {
+			fail = err
+			w := s.do("GET", "/fail")
+			wantErrorPage(t, w, w.Code)
+			if strings.Contains(w.Body.String(), "hunter2") || strings.Contains(w.Body.String(), "10.9.8.7") {
+				t.Errorf("the page tells %v: %s", err, w.Body)
+			}
+			return w.Code
+		}
+	}
+	asking := func(method, path string, change ...func(*http.Request)) func() int {
+		return func() int {
+			w := s.do(method, path, change...)
+			wantErrorPage(t, w, w.Code)
+			return w.Code
+		}
+	}
+	for name, c := range map[string]struct {
+		status int
+		ask    func() int
+	}{
+		"damaged form":       {400, asking("POST", "/form", body(form, "a=%zz"))},
+		"foreign page":       {403, asking("POST", "/form", header("Origin", "https://evil.example"))},
+		"nothing there":      {404, asking("GET", "/nowhere")},
+		"no such user":       {404, failing(fmt.Errorf("find: %w", auth.ErrNotFound))},
+		"wrong method":       {405, asking("GET", "/form")},
+		"TRACE":              {405, asking("TRACE", "/fail")},
+		"declared too large": {413, asking("POST", "/form", body(form, "a="+strings.Repeat("x", maxBody)))},
+		"turns out too large": {413, asking("POST", "/form", body(form, ""), func(r *http.Request) {
+			r.Body = io.NopCloser(strings.NewReader("a=" + strings.Repeat("x", maxBody)))
+			r.ContentLength = -1
+		})},
+		"declared too large, and not read": {413, asking("GET", "/fail", body(form, strings.Repeat("x", maxBody+1)))},
+		"JSON":                             {415, asking("POST", "/form", body("application/json", "{}"))},
+		"no type":                          {415, asking("POST", "/form", body("", "a=b"))},
+		"garbage type":                     {415, asking("POST", "/form", body(";;;", "a=b"))},
+		"invalid":                          {422, failing(auth.Invalid{"name": "hunter2"})},
+		"throttled":                        {429, failing(auth.Throttled{RetryAfter: time.Second})},
+		"unexpected":                       {500, failing(errSecret)},
+		"unavailable":                      {503, failing(fmt.Errorf("%w: %w", auth.ErrUnavailable, errSecret))},
+		"busy":                             {503, failing(auth.ErrBusy)},
+		"too slow":                         {503, failing(context.DeadlineExceeded)},
+		"strange 4xx":                      {418, nil},
+	} {
+		if c.ask == nil {
+			if got := errorPage(c.status); got.Status != c.status || got.Heading != errorPage(400).Heading {
+				t.Errorf("%s: got %+v", name, got)
+			}
+			continue
+		}
+		if got := c.ask(); got != c.status {
+			t.Errorf("%s: got %d, want %d", name, got, c.status)
+		}
+	}
+	if w := s.do("POST", "/form", body(form+"; charset=utf-8", "a=b")); w.Code != http.StatusOK || w.Body.String() != "read b" {
+		t.Errorf("a good form: got %d %q", w.Code, w.Body)
+	}
+	if w := s.do("POST", "/form?a=query", body(form, "")); w.Body.String() != "read " {
+		t.Errorf("a field of the address is read as one of the form: %q", w.Body)
+	}
+}
+
+func TestErrorWords(t *testing.T) {
+	for _, status := range []int{400, 403, 404, 405, 413, 415, 422, 429, 500, 503} {
+		p := errorPage(status)
+		if p.Status != status || p.Heading == "" || p.What == "" || p.Do == "" || p.Title != "Error: "+p.Heading {
+			t.Errorf("%d: got %+v", status, p)
+		}
+		for other, w := range errorWords {
+			if other != status && w.heading == p.Heading {
+				t.Errorf("%d and %d have the same words", status, other)
+			}
+		}
+	}
+	if got := errorPage(599); got.Heading != errorPage(500).Heading {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	fail := func(*Request) (Response, error) {
+		return Response{}, auth.Throttled{RetryAfter: 1500 * time.Millisecond}
+	}
+	s := newSite(t, []Route{Get("/", Open, fail), Post("/", Open, fail), Get("/later", Open, func(*Request) (Response, error) {
+		return Text(http.StatusTooManyRequests, "later").After(61*time.Second + 1), nil
+	})})
+	get, post := s.do("GET", "/"), s.do("POST", "/")
+	if get.Header().Get("Retry-After") != "2" || post.Header().Get("Retry-After") != "2" {
+		t.Errorf("Retry-After is %q and %q", get.Header().Get("Retry-After"), post.Header().Get("Retry-After"))
+	}
+	const refresh = `data-refresh="2"`
+	if !strings.Contains(get.Body.String(), refresh) || strings.Contains(post.Body.String(), refresh) {
+		t.Error("a page loads itself again after a GET, and only then")
+	}
+	if got := s.do("GET", "/later").Header().Get("Retry-After"); got != "62" {
+		t.Errorf("Retry-After is %q", got)
+	}
+}
+
+func TestMethodNotAllowedNamesTheAllowed(t *testing.T) {
+	s := newSite(t, []Route{Post("/change", Open, who), Get("/read", Open, who)})
+	if got := s.do("GET", "/change").Header().Get("Allow"); !strings.Contains(got, "POST") || strings.Contains(got, "GET") {
+		t.Errorf("Allow is %q", got)
+	}
+	if got := s.do("POST", "/read").Header().Get("Allow"); !strings.Contains(got, "GET") || strings.Contains(got, "POST") {
+		t.Errorf("Allow is %q", got)
+	}
+	if w := s.do("HEAD", "/read"); w.Code != http.StatusOK {
+		t.Errorf("HEAD: got %d", w.Code)
+	}
+	if w := s.do("HEAD", "/change"); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("HEAD of what only POST may use: got %d", w.Code)
+	}
+}
+
+// After a sign-in something goes wrong: there is one response, and it has no cookie.
+func TestOneResponse(t *testing.T) {
+	then := func(answer func(*Request) (Response, error)) Route {
+		return Post("/", Open, func(r *Request) (Response, error) {
+			u, err := r.server.Accounts.Users.UserByID(r.ctx, "u1")
+			if err != nil {
+				return Response{}, err
+			}
+			if err := r.SignIn(u, "u1", true); err != nil {
+				return Response{}, err
+			}
+			return answer(r)
+		})
+	}
+	for name, c := range map[string]struct {
+		status int
+		answer func(*Request) (Response, error)
+		broken string
+	}{
+		"the handler fails":   {500, func(*Request) (Response, error) { return SeeOther("/"), errSecret }, ""},
+		"the handler panics":  {500, func(*Request) (Response, error) { panic("hunter2") }, ""},
+		"there is no page":    {500, func(*Request) (Response, error) { return Show(200, "no-such-page", nil), nil }, ""},
+		"the page breaks":     {500, func(*Request) (Response, error) { return Show(200, "dashboard", struct{ Page }{}), nil }, ""},
+		"no JSON":             {500, func(*Request) (Response, error) { return JSON(200, func() {}), nil }, ""},
+		"the commit fails":    {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "sessions.Commit"},
+		"so, with a page":     {503, func(*Request) (Response, error) { return Text(200, "welcome"), nil }, "sessions.Commit"},
+		"Redis is away":       {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "sessions."},
+		"the database is not": {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "users."},
+	} {
+		s := newSite(t, []Route{then(c.answer)})
+		s.add("u1")
+		if c.broken != "" {
+			s.Break(c.broken, errDown)
+		}
+		old := strings.Repeat("B", tokenLength)
+		s.put(old, func(*auth.Session) {})
+		w := s.do("POST", "/", s.session(old))
+		wantErrorPage(t, w, c.status)
+		if w.Header().Get("Location") != "" || strings.Contains(w.Body.String(), "welcome") || strings.Contains(w.Body.String(), "hunter2") {
+			t.Errorf("%s: got %v %s", name, w.Header(), w.Body)
+		}
+		if s.Stores.Sessions.Len() > 1 {
+			t.Errorf("%s: a session was written", name)
+		}
+	}
+}
+
+func TestPanicIsLogged(t *testing.T) {
+	s := newSite(t, []Route{Get("/", Open, func(*Request) (Response, error) { panic("the reason") })})
+	wantErrorPage(t, s.do("GET", "/"), http.StatusInternalServerError)
+	log := s.log.String()
+	if !strings.Contains(log, "the reason") || !strings.Contains(log, "server_test.go") || strings.Count(log, "\n") != 2 {
+		t.Errorf("the log says %s", log)
+	}
+	s = newSite(t, []Route{Get("/", Open, func(*Request) (Response, error) { panic(http.ErrAbortHandler) })})
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("got the panic %v; net/http ends the connection with this one", p)
+		}
+	}()
+	s.do("GET", "/")
+	t.Error("http.ErrAbortHandler was swallowed")
+}
+
+func TestClientThatHasGone(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newSite(t, []Route{Get("/", Open, func(r *Request) (Response, error) {
+		cancel()
+		return Response{}, r.Context().Err()
+	})})
+	w := s.do("GET", "/", func(r *http.Request) { *r = *r.WithContext(ctx) })
+	if w.Body.Len() != 0 {
+		t.Errorf("nobody is told %q", w.Body)
+	}
+	if log := s.log.String(); !strings.Contains(log, `"status":499`) || strings.Contains(log, `"level":"ERROR"`) {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+// broken is a client that has gone when the page comes.
+type broken struct {
+	http.ResponseWriter
+	statuses []int
+	writes   int
+}
+
+func (b *broken) WriteHeader(status int) { b.statuses = append(b.statuses, status) }
+
+func (b *broken) Write([]byte) (int, error) {
+	b.writes++
+	return 0, errSecret
+}
+
+func TestResponseThatWasBegunIsTheOnlyOne(t *testing.T) {
+	s := newSite(t, whoRoutes)
+	for _, path := range []string{"/", "/nowhere"} {
+		s.log.Reset()
+		w := &broken{ResponseWriter: httptest.NewRecorder()}
+		s.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if len(w.statuses) != 1 || w.writes != 1 {
+			t.Errorf("%s: got the statuses %v in %d writes, want one response", path, w.statuses, w.writes)
+		}
+		if strings.Contains(s.log.String(), `"level":"ERROR"`) {
+			t.Errorf("%s: the log says %s", path, s.log.String())
+		}
+	}
+}
+
+func TestStartRefusesRoutesWithoutAccess(t *testing.T) {
+	for _, a := range []Access{0, -1, 4, 99} {
+		s := &Server{Log: newSite(t, nil).Log}
+		err := s.Start([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: who}})
+		if err == nil || !strings.Contains(err.Error(), "GET /forgotten") {
+			t.Errorf("access %d: got %v, want an error that names the route", a, err)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	s := newSite(t, []Route{Get("/a", Open, who), Post("/b", SignedIn, who)})
+	got := s.Routes()
+	slices.Sort(got)
+	want := []string{"GET /a", "GET /static/*", "HEAD /a", "HEAD /static/*", "POST /b"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestResponses(t *testing.T) {
+	s := newSite(t, []Route{
+		Get("/json", Open, func(*Request) (Response, error) { return JSON(201, map[string]string{"a": "<b>"}), nil }),
+		Get("/text", Open, func(*Request) (Response, error) { return Text(200, "<b>"), nil }),
+		Get("/see", Open, func(*Request) (Response, error) { return SeeOther("/x"), nil }),
+		Get("/page", SignedIn, func(r *Request) (Response, error) {
+			return Show(200, "landing", struct {
+				Page
+				RegistrationOpen bool
+			}{r.Page("Welcome"), true}), nil
+		}),
+		signIn,
+	})
+	for path, want := range map[string][3]string{
+		"/json": {"201", "application/json", `{"a":"\u003cb\u003e"}` + "\n"},
+		"/text": {"200", "text/plain; charset=utf-8", "<b>"},
+		"/see":  {"303", "", ""},
+	} {
+		w := s.do("GET", path)
+		if got := [3]string{fmt.Sprint(w.Code), w.Header().Get("Content-Type"), w.Body.String()}; got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+		if w.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Server-Timing") != "" {
+			t.Errorf("%s: got the headers %v", path, w.Header())
+		}
+	}
+	w := s.do("GET", "/page", s.session(s.signedIn(t, "u1")))
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "<title>Welcome · Gatehouse</title>") || !strings.HasPrefix(w.Header().Get("Server-Timing"), `redis;desc="0"`) {
+		t.Errorf("got %d %v %.300s", w.Code, w.Header(), w.Body)
+	}
+}
+
+func TestHTTPServerHasLimits(t *testing.T) {
+	h := newSite(t, nil).HTTPServer()
+	if h.ReadHeaderTimeout == 0 || h.ReadTimeout == 0 || h.WriteTimeout == 0 || h.IdleTimeout == 0 || h.MaxHeaderBytes == 0 || h.MaxHeaderBytes > 64<<10 {
+		t.Errorf("got %+v", h)
+	}
+	if err := Drain(t.Context(), h); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTemplateFunctions(t *testing.T) {
+	if m, err := dict("a", 1, "b", nil); err != nil || len(m) != 2 || m["a"] != 1 {
+		t.Errorf("got %v, %v", m, err)
+	}
+	if _, err := dict("a"); err == nil {
+		t.Error("a key without a value is accepted")
+	}
+	if _, err := dict(1, 2); err == nil {
+		t.Error("a key that is no string is accepted")
+	}
+	if plural(1, "second", "seconds") != "second" || plural(0, "second", "seconds") != "seconds" {
+		t.Error("plural")
+	}
+	if _, err := parsePages(func(string) (string, error) { return "", nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestForm(t *testing.T) {
+	f := Form{Values: map[string]string{"a": "1"}, Errors: map[string]string{"b": "wrong"}, First: "b"}
+	if f.Value("a") != "1" || f.Value("b") != "" || f.Error("b") != "wrong" || f.Error("a") != "" || !f.Focus("b") || f.Focus("a") {
+		t.Errorf("got %+v", f)
+	}
+}
+
+func TestClock(t *testing.T) {
+	if got := (&Server{}).now(); time.Since(got) > time.Minute {
+		t.Errorf("got %s", got)
+	}
+}

@@ -1,0 +1,357 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/internal/fake"
+)
+
+func TestTokenShaped(t *testing.T) {
+	token := strings.Repeat("A", 30) + "z09-_azAZ0919"
+	if len(token) != 43 || !tokenShaped(token) {
+		t.Errorf("%q is refused", token)
+	}
+	for _, s := range []string{"", "A", token[1:], token + "A", token[1:] + "=", token[1:] + "+", token[1:] + "/", token[1:] + " ", token[1:] + "\n", token[1:] + "\x00", token[2:] + "é", strings.Repeat("A", 1<<20)} {
+		if tokenShaped(s) {
+			t.Errorf("%.60q is taken for a token", s)
+		}
+	}
+}
+
+func TestCookies(t *testing.T) {
+	record := auth.Session{Deadline: noon.Add(24 * time.Hour)}
+	remembered := auth.Session{Deadline: noon.Add(720 * time.Hour), Remember: true}
+	for _, c := range []struct {
+		name    string
+		cookies Cookies
+		prefix  string
+		rest    string
+	}{
+		{"http", Cookies{}, "", "; Path=/%s; HttpOnly; SameSite=Lax"},
+		{"https", Cookies{Secure: true}, "__Host-", "; Path=/%s; HttpOnly; Secure; SameSite=Lax"},
+		{"https, shared", Cookies{Secure: true, Domain: "example.org"}, "__Secure-", "; Path=/; Domain=example.org%s; HttpOnly; Secure; SameSite=Lax"},
+	} {
+		attributes := func(lifetime string) string { return strings.Replace(c.rest, "%s", lifetime, 1) }
+		for what, pair := range map[string][2]string{
+			"session":    {c.cookies.sessionCookie("tok", record, noon).String(), c.prefix + "gatehouse=tok" + attributes("")},
+			"remembered": {c.cookies.sessionCookie("tok", remembered, noon).String(), c.prefix + "gatehouse=tok" + attributes("; Expires=Wed, 01 Jul 2026 12:00:00 GMT; Max-Age=2592000")},
+			"ended":      {c.cookies.endedCookie().String(), c.prefix + "gatehouse=" + attributes("; Expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0")},
+			"browser":    {c.cookies.browserCookie("b").String(), c.prefix + "gatehouse_browser=b" + attributes("; Max-Age=31536000")},
+		} {
+			// net/http writes Path=/%s with the domain in between.
+			if strings.ReplaceAll(pair[0], " ", "") != strings.ReplaceAll(pair[1], " ", "") {
+				t.Errorf("%s, %s:\n got %s\nwant %s", c.name, what, pair[0], pair[1])
+			}
+		}
+	}
+	late := Cookies{}.sessionCookie("tok", remembered, noon.Add(1000*time.Hour))
+	if late.MaxAge != 1 {
+		t.Errorf("Max-Age is %d; 0 would mean none", late.MaxAge)
+	}
+}
+
+func TestSignInStartsASession(t *testing.T) {
+	s := newSite(t, whoRoutes)
+	s.add("u1")
+	w := s.do("POST", "/sign-in?user=u1", header("User-Agent", "Agent\xff"+strings.Repeat("x", 300)))
+	if got := len(w.Header()["Set-Cookie"]); got != 2 {
+		t.Fatalf("%d cookies are set: %q", got, w.Header()["Set-Cookie"])
+	}
+	c := cookies(w)["gatehouse"]
+	if !tokenShaped(c.Value) || c.MaxAge != 0 || !c.Expires.IsZero() {
+		t.Errorf("got the cookie %s", c)
+	}
+	rec, ok := s.Stores.Sessions.Record(auth.SessionID(c.Value))
+	if !ok || s.Stores.Sessions.Len() != 1 {
+		t.Fatalf("%d sessions, and not under the cookie's hash", s.Stores.Sessions.Len())
+	}
+	if !rec.Valid(auth.SessionID(c.Value), noon) || rec.UserID != "u1" || rec.Epoch != 1 || !rec.Deadline.Equal(noon.Add(24*time.Hour)) ||
+		rec.IdleSeconds != 7200 || rec.Remember || rec.Address != "192.0.2.1" || len(rec.UserAgent) != 256 || strings.Join(rec.Methods, " ") != "pwd" ||
+		!rec.CreatedAt.Equal(noon) || !rec.SignedInAt.Equal(noon) {
+		t.Errorf("got the session %+v", rec)
+	}
+	if got := s.do("GET", "/private", s.session(c.Value)); got.Body.String() != "u1" || len(got.Header()["Set-Cookie"]) != 0 {
+		t.Errorf("got %q, %v", got.Body, got.Header())
+	}
+
+	w = s.do("POST", "/sign-in?user=u1&remember=1")
+	c = cookies(w)["gatehouse"]
+	rec, _ = s.Stores.Sessions.Record(auth.SessionID(c.Value))
+	if c.MaxAge != 720*3600 || !rec.Remember || !rec.Deadline.Equal(noon.Add(720*time.Hour)) || rec.Idle() != 336*time.Hour {
+		t.Errorf("got the cookie %s and the session %+v", c, rec)
+	}
+}
+
+func TestSignInEndsWhatWasBefore(t *testing.T) {
+	s := newSite(t, whoRoutes)
+	old := s.signedIn(t, "u1")
+	w := s.do("POST", "/sign-in?user=u1", s.session(old))
+	fresh := cookies(w)["gatehouse"].Value
+	if fresh == old || s.Stores.Sessions.Len() != 1 {
+		t.Errorf("%d sessions, the cookie changed: %v", s.Stores.Sessions.Len(), fresh != old)
+	}
+	if got := s.do("GET", "/", s.session(old)).Body.String(); got != "nobody" {
+		t.Errorf("the old cookie is %s", got)
+	}
+	// A value that we do not know is never adopted.
+	planted := strings.Repeat("A", tokenLength)
+	w = s.do("POST", "/sign-in?user=u1", s.session(planted))
+	if got := cookies(w)["gatehouse"].Value; got == planted {
+		t.Error("a planted cookie was adopted")
+	}
+	if _, ok := s.Stores.Sessions.Record(auth.SessionID(planted)); ok {
+		t.Error("a planted cookie has a session")
+	}
+}
+
+func TestStrangersLeaveNoTrace(t *testing.T) {
+	s := newSite(t, whoRoutes)
+	for name, change := range map[string]func(*http.Request){
+		"no cookie": func(*http.Request) {}, "unknown": s.session(strings.Repeat("A", tokenLength)), "garbage": s.session("x"),
+		"another name": cookie("gatehouse_other", strings.Repeat("A", tokenLength)),
+	} {
+		for _, path := range []string{"/", "/private", "/machine", "/nowhere"} {
+			if w := s.do("GET", path, change); len(w.Header()["Set-Cookie"]) != 0 {
+				t.Errorf("%s, %s: sets %q", name, path, w.Header()["Set-Cookie"])
+			}
+		}
+	}
+	if s.Stores.Sessions.Len() != 0 || len(s.Calls("sessions.Commit", "sessions.Delete", "users.", "cache.")) != 0 {
+		t.Errorf("asked the stores for %v", s.Calls())
+	}
+}
+
+// put stores a record under a token as somebody else wrote it.
+func (s *site) put(token string, change func(*auth.Session)) {
+	rec := auth.Session{
+		Version: 1, ID: auth.SessionID(token), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
+		Deadline: noon.Add(time.Hour), IdleSeconds: 7200,
+	}
+	change(&rec)
+	b, err := json.Marshal(rec)
+	if err != nil {
+		panic(err)
+	}
+	s.Stores.Sessions.Put(auth.SessionID(token), b)
+}
+
+func TestSessionsThatDoNotCount(t *testing.T) {
+	token := strings.Repeat("B", tokenLength)
+	for name, c := range map[string]struct {
+		change func(*auth.Session)
+		user   func(*auth.User)
+		want   string
+	}{
+		"good":            {func(*auth.Session) {}, func(*auth.User) {}, "u1"},
+		"past deadline":   {func(s *auth.Session) { s.Deadline = noon }, func(*auth.User) {}, "nobody"},
+		"another's reply": {func(s *auth.Session) { s.ID = auth.SessionID("x") }, func(*auth.User) {}, "nobody"},
+		"another format":  {func(s *auth.Session) { s.Version = 2 }, func(*auth.User) {}, "nobody"},
+		"no such user":    {func(s *auth.Session) { s.UserID = "u9" }, func(*auth.User) {}, "nobody"},
+		"epoch raised":    {func(*auth.Session) {}, func(u *auth.User) { u.Epoch = 2 }, "nobody"},
+		"from the future": {func(s *auth.Session) { s.Epoch = 2 }, func(*auth.User) {}, "nobody"},
+		"disabled":        {func(*auth.Session) {}, func(u *auth.User) { u.Active = false }, "nobody"},
+	} {
+		s := newSite(t, whoRoutes)
+		u := s.add("u1")
+		c.user(&u)
+		s.Stores.Users.Put(u)
+		s.put(token, c.change)
+		if got := s.do("GET", "/", s.session(token)).Body.String(); got != c.want {
+			t.Errorf("%s: got %s", name, got)
+		}
+		w := s.do("GET", "/private", s.session(token))
+		if c.want == "nobody" && (w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/login?next=%2Fprivate" || len(w.Header()["Set-Cookie"]) != 0) {
+			t.Errorf("%s: got %d, %v", name, w.Code, w.Header())
+		}
+		if got := s.do("GET", "/machine", s.session(token)).Body.String(); got != "nobody" {
+			t.Errorf("%s: a machine's route knows %s", name, got)
+		}
+	}
+	s := newSite(t, whoRoutes)
+	s.add("u1")
+	for _, garbage := range []string{"", "x", "{}", "null", "[]", `{"v":1}`, "\xff\x00"} {
+		s.Stores.Sessions.Put(auth.SessionID(token), []byte(garbage))
+		if w := s.do("GET", "/private", s.session(token)); w.Code != http.StatusSeeOther {
+			t.Errorf("%q: got %d", garbage, w.Code)
+		}
+		if w := s.do("POST", "/sign-in?user=u1", s.session(token)); w.Code != http.StatusSeeOther || cookies(w)["gatehouse"] == nil {
+			t.Errorf("%q: can't sign in: %d", garbage, w.Code)
+		}
+	}
+}
+
+func TestWhereToSignIn(t *testing.T) {
+	s := newSite(t, []Route{Get("/private", SignedIn, who), Post("/private", SignedIn, who)})
+	for method, want := range map[string]string{"GET": "/login?next=%2Fprivate%3Fa%3Db", "HEAD": "/login?next=%2Fprivate%3Fa%3Db", "POST": "/login"} {
+		if w := s.do(method, "/private?a=b"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != want {
+			t.Errorf("%s: got %d, %q", method, w.Code, w.Header().Get("Location"))
+		}
+	}
+}
+
+func TestIdleTimeIsRenewed(t *testing.T) {
+	token := strings.Repeat("B", tokenLength)
+	for ttl, want := range map[time.Duration]int{2 * time.Hour: 0, 109 * time.Minute: 0, 107 * time.Minute: 1, -1: 1} {
+		s := newSite(t, whoRoutes, func(s *site) {
+			s.Server.Sessions = NewSessions(s.Stores.Sessions, fake.Codec{TTL: ttl}, limits, Cookies{})
+		})
+		s.add("u1")
+		s.put(token, func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
+		w := s.do("GET", "/private", s.session(token))
+		if got := len(s.Calls("sessions.Renew")); got != want || len(s.Calls("sessions.Commit")) != 0 || len(w.Header()["Set-Cookie"]) != 0 {
+			t.Errorf("with %s left: renewed %d times, %v, %v", ttl, got, s.Calls(), w.Header())
+		}
+	}
+}
+
+func TestRenewSession(t *testing.T) {
+	ended := errors.New("nothing happened yet")
+	routes := append(whoRoutes, Post("/renew", SignedIn, func(r *Request) (Response, error) {
+		u, err := r.server.Accounts.Users.RaiseEpoch(r.ctx, r.User().ID)
+		if err != nil {
+			return Response{}, err
+		}
+		if r.Query("ended") != "" {
+			_ = r.server.Sessions.store.End(r.ctx, u.ID, r.Session().ID)
+		}
+		if r.Query("disabled") != "" {
+			u.Active = false
+		}
+		if r.Query("raised") != "" {
+			u.Epoch++
+		}
+		if ended = r.RenewSession(u); ended != nil {
+			return SeeOther("/login"), r.SignOut()
+		}
+		return SeeOther("/"), nil
+	}))
+	s := newSite(t, routes)
+	old := s.signedIn(t, "u1")
+	before, _ := s.Stores.Sessions.Record(auth.SessionID(old))
+	w := s.do("POST", "/renew", s.session(old))
+	fresh := cookies(w)["gatehouse"]
+	if ended != nil || fresh == nil || fresh.Value == old || len(w.Header()["Set-Cookie"]) != 1 {
+		t.Fatalf("got %v, %q", ended, w.Header()["Set-Cookie"])
+	}
+	after, ok := s.Stores.Sessions.Record(auth.SessionID(fresh.Value))
+	if !ok || after.Epoch != before.Epoch+1 || !after.Deadline.Equal(before.Deadline) || !after.CreatedAt.Equal(before.CreatedAt) || s.Stores.Sessions.Len() != 1 {
+		t.Errorf("got %+v after %+v", after, before)
+	}
+	for _, why := range []string{"ended", "disabled", "raised"} {
+		s := newSite(t, routes)
+		w := s.do("POST", "/renew?"+why+"=1", s.session(s.signedIn(t, "u1")))
+		if !errors.Is(ended, auth.ErrSessionEnded) || s.Stores.Sessions.Len() != 0 {
+			t.Errorf("%s: got %v and %d sessions", why, ended, s.Stores.Sessions.Len())
+		}
+		if c := cookies(w)["gatehouse"]; c == nil || c.Value != "" || c.MaxAge >= 0 || len(w.Header()["Set-Cookie"]) != 1 {
+			t.Errorf("%s: sets %q", why, w.Header()["Set-Cookie"])
+		}
+	}
+}
+
+func TestSignOut(t *testing.T) {
+	signOut := Post("/sign-out", Open, func(r *Request) (Response, error) { return SeeOther("/"), r.SignOut() })
+	routes := append(whoRoutes, signOut)
+	s := newSite(t, routes)
+	token := s.signedIn(t, "u1")
+	w := s.do("POST", "/sign-out", s.session(token))
+	if c := cookies(w)["gatehouse"]; w.Code != http.StatusSeeOther || c == nil || c.Value != "" || c.MaxAge >= 0 || len(w.Header()["Set-Cookie"]) != 1 {
+		t.Errorf("got %d, %q", w.Code, w.Header()["Set-Cookie"])
+	}
+	if s.Stores.Sessions.Len() != 0 {
+		t.Error("the session is still there")
+	}
+	if got := s.do("GET", "/", s.session(token)).Body.String(); got != "nobody" {
+		t.Errorf("the old cookie is %s", got)
+	}
+	for name, change := range map[string]func(*http.Request){"again": s.session(token), "nobody": func(*http.Request) {}, "garbage": s.session("x")} {
+		if w := s.do("POST", "/sign-out", change); w.Code != http.StatusSeeOther {
+			t.Errorf("%s: got %d", name, w.Code)
+		}
+	}
+	// Out is out, also right after in.
+	s = newSite(t, []Route{Post("/", Open, func(r *Request) (Response, error) {
+		return SeeOther("/"), errors.Join(r.SignIn(s.add("u1"), "u1", false), r.SignOut())
+	})})
+	if w := s.do("POST", "/"); cookies(w)["gatehouse"].Value != "" || s.Stores.Sessions.Len() != 0 {
+		t.Errorf("got %q and %d sessions", w.Header()["Set-Cookie"], s.Stores.Sessions.Len())
+	}
+	// Nobody is told to be signed out who is not.
+	for _, broken := range []string{"sessions.Find", "sessions.Delete", "sessions."} {
+		s := newSite(t, routes)
+		token := s.signedIn(t, "u1")
+		s.Break(broken, errDown)
+		w := s.do("POST", "/sign-out", s.session(token))
+		s.Break(broken, nil)
+		alive := s.do("GET", "/", s.session(token)).Body.String() == "u1"
+		if alive {
+			wantErrorPage(t, w, http.StatusServiceUnavailable)
+		}
+		if !alive && w.Code != http.StatusSeeOther {
+			t.Errorf("without %s: got %d and the session is gone", broken, w.Code)
+		}
+	}
+}
+
+func TestPagesWithoutRedis(t *testing.T) {
+	for _, broken := range []string{"sessions.Find", "sessions.Renew"} {
+		s := newSite(t, whoRoutes, func(s *site) {
+			s.Server.Sessions = NewSessions(s.Stores.Sessions, fake.Codec{TTL: time.Second}, limits, Cookies{})
+		})
+		token := s.signedIn(t, "u1")
+		s.Break(broken, errDown)
+		if w := s.do("GET", "/", s.session(token)); w.Code != http.StatusOK || w.Body.String() != "nobody" || len(w.Header()["Set-Cookie"]) != 0 {
+			t.Errorf("without %s: an open page is %d %q, %v", broken, w.Code, w.Body, w.Header())
+		}
+		w := s.do("GET", "/private", s.session(token))
+		wantErrorPage(t, w, http.StatusServiceUnavailable)
+		if w.Header().Get("Retry-After") != "5" {
+			t.Errorf("Retry-After is %q", w.Header().Get("Retry-After"))
+		}
+		if w := s.do("GET", "/machine", s.session(token)); w.Code != http.StatusOK {
+			t.Errorf("a machine's route is %d", w.Code)
+		}
+		s.Break(broken, nil)
+		if got := s.do("GET", "/private", s.session(token)).Body.String(); got != "u1" {
+			t.Errorf("when Redis is back: %s", got)
+		}
+	}
+}
+
+func FuzzSessionCookie(f *testing.F) {
+	token := strings.Repeat("B", tokenLength)
+	for _, s := range []string{"", token, token[1:], strings.Repeat("A", tokenLength), "\x00", "\xff", `"` + token + `"`, token + "; gatehouse=" + token, strings.Repeat("é", 21) + "x"} {
+		f.Add(s, "gatehouse="+s)
+	}
+	s := newSite(f, whoRoutes)
+	s.add("u1")
+	s.put(token, func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
+	f.Fuzz(func(t *testing.T, value, raw string) {
+		s.Forget()
+		s.log.Reset()
+		for _, change := range []func(*http.Request){s.session(value), func(r *http.Request) { r.Header["Cookie"] = []string{raw} }} {
+			known := ""
+			for _, path := range []string{"/", "/private"} {
+				w := s.do("GET", path, change)
+				if w.Code >= 400 || len(w.Header()["Set-Cookie"]) != 0 {
+					t.Errorf("%q, %q: got %d, %v", value, raw, w.Code, w.Header())
+				}
+				if w.Code == http.StatusOK {
+					known = w.Body.String()
+				}
+			}
+			if known == "u1" && !strings.Contains(value, token) && !strings.Contains(raw, token) {
+				t.Errorf("%q, %q: signed in", value, raw)
+			}
+		}
+		if s.Stores.Sessions.Len() != 1 || len(s.Calls("sessions.Commit", "sessions.Delete", "sessions.Renew")) != 0 {
+			t.Errorf("%q, %q: %d sessions after %v", value, raw, s.Stores.Sessions.Len(), s.Calls())
+		}
+	})
+}

@@ -1,0 +1,27 @@
+package web
+
+import (
+	"strconv"
+	"time"
+)
+
+// InWords returns a wait as people say it, rounded up.
+func InWords(d time.Duration) string {
+	n := int((d + time.Second - 1) / time.Second)
+	unit := "second"
+	if n > 90 {
+		n, unit = (n+59)/60, "minute"
+	}
+	if n > 90 {
+		n, unit = (n+59)/60, "hour"
+	}
+	return Count(n, unit)
+}
+
+// Count returns "1 minute", "2 minutes".
+func Count(n int, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return strconv.Itoa(n) + " " + unit + "s"
+}
