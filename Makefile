@@ -1,7 +1,8 @@
 # Gatehouse. `make` alone lists the targets.
 
-# The gate installs the C compiler that cgo needs, so that it is itself built without.
-GATE = CGO_ENABLED=0 go run -buildvcs=false ./internal/gate
+# The gate installs the C compiler that cgo needs, so that it is itself built without. It takes
+# the shell's place: signals that make passes on reach it, and make waits until it has cleaned up.
+GATE = CGO_ENABLED=0 go build -buildvcs=false -o tools/bin/gate ./internal/gate && exec tools/bin/gate
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -39,4 +40,4 @@ nightly: ## the tests five times in random order, five minutes of every fuzz tar
 	@$(GATE) nightly
 
 clean: ## remove what was built and installed here; data/ stays
-	rm -rf dist coverage coverage.out tools/npm/node_modules
+	rm -rf dist coverage coverage.out tools/bin tools/npm/node_modules

@@ -110,7 +110,8 @@ for (const box of all('.strength')) {
 			if (!(score >= 0)) return;
 			box.dataset.score = bar.ariaValueNow = score;
 			bar.ariaValueText = label;
-			put(text, [label, message].filter(Boolean).join('. '));
+			// One sentence has room; the rest comes with the answer to the form.
+			put(text, [label, message.replace(/\. .*/, '.')].filter(Boolean).join('. '));
 		} catch { /* superseded, or the server is away: it judges again when the form is sent */ }
 	};
 	form.addEventListener('input', () => {

@@ -22,6 +22,7 @@ const wrongClock = `{
 // TestBrowserClock: the dashboard's time is the server's to the second, in the user's zone,
 // whatever the browser's own clock and zone say; with scripts it goes on by itself.
 func TestBrowserClock(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		p := newPerson(t, server.URL(), append(settings, inZone("America/New_York"), before(wrongClock))...)
@@ -47,14 +48,20 @@ func TestBrowserClock(t *testing.T) {
 		if !script {
 			return
 		}
-		for range 3 {
+		soonest := patience
+		for range 4 {
 			next := shown.Add(time.Second)
 			p.await("the next second", `document.getElementById("now").dateTime.startsWith("`+next.Format("2006-01-02T15:04:05")+`")`)
+			late := time.Since(next)
+			if late < 0 {
+				t.Errorf("the clock is %v ahead", -late)
+			}
+			soonest = min(soonest, late)
 			shown = p.clock("Asia/Kathmandu")
 		}
-		// Late only by what the machine takes to draw and to ask.
-		if late := time.Since(shown); late < 0 || late > 1800*time.Millisecond {
-			t.Errorf("after some ticks the clock is %v behind", late)
+		// A busy machine may draw one of the ticks late, not all of them.
+		if soonest > 500*time.Millisecond {
+			t.Errorf("the clock is %v behind", soonest)
 		}
 	})
 }
@@ -106,6 +113,7 @@ func (p *person) clock(zone string) time.Time {
 // TestBrowserZone: the script tells the registration where the person is; without it the
 // clock starts in UTC.
 func TestBrowserZone(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		p := newPerson(t, server.URL(), append(settings, inZone("Asia/Tokyo"))...)
@@ -130,6 +138,7 @@ func TestBrowserZone(t *testing.T) {
 
 // TestBrowserWhoVouched: the first look may cost SQL; the second one is Redis' alone.
 func TestBrowserWhoVouched(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		p := newPerson(t, server.URL(), settings...)
@@ -142,6 +151,7 @@ func TestBrowserWhoVouched(t *testing.T) {
 }
 
 func TestBrowserProfile(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		p := newPerson(t, server.URL(), settings...)
@@ -169,6 +179,7 @@ func TestBrowserProfile(t *testing.T) {
 
 // TestBrowserPasswordChange: it needs the current password and ends every other session.
 func TestBrowserPasswordChange(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		name := "change" + unique()
@@ -207,6 +218,7 @@ func TestBrowserPasswordChange(t *testing.T) {
 
 // TestBrowserSessions: one browser sees the others and ends one, then all of them.
 func TestBrowserSessions(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		name := "sessions" + unique()
@@ -266,6 +278,7 @@ func TestBrowserSessions(t *testing.T) {
 // TestBrowserBackAfterSignOut: the back button shows nothing of what the person saw, neither
 // from the browser's cache nor from memory, not even for a moment; and no more does another tab.
 func TestBrowserBackAfterSignOut(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	private := `/Secret Name|Sign out|127\.0\.0\.1/.test(document.body.innerText)`
 	gone := `document.readyState === "complete" && location.pathname === "/login"`
@@ -308,6 +321,7 @@ func TestBrowserBackAfterSignOut(t *testing.T) {
 // TestBrowserOutage: without Redis a private page says so and comes back by itself, at the
 // same address, still signed in.
 func TestBrowserOutage(t *testing.T) {
+	t.Parallel()
 	redis := testkit.StartRedis(t, "--appendonly", "yes")
 	s := &site{t: t, database: testkit.PostgresURL(t), redis: redis.URL()}
 	server := s.serve()
@@ -333,6 +347,7 @@ func TestBrowserOutage(t *testing.T) {
 
 // TestBrowserRepeatedError: what a person posted in vain is not posted again by itself.
 func TestBrowserRepeatedError(t *testing.T) {
+	t.Parallel()
 	redis := testkit.StartRedis(t)
 	s := &site{t: t, database: testkit.PostgresURL(t), redis: redis.URL()}
 	p := newPerson(t, s.serve().URL())

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -9,11 +10,14 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"gatehouse/internal/testkit"
 )
 
 // TestBrowserLanding: the first page leads to both ways in, and on to the dashboard for
 // whoever is in already.
 func TestBrowserLanding(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		p := newPerson(t, server.URL(), settings...)
@@ -37,6 +41,7 @@ func TestBrowserLanding(t *testing.T) {
 // back as it was left, without the password, with the focus on the first field to correct and
 // each message tied to its field.
 func TestBrowserRegistration(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	server := s.serve()
 	newClient(t, server.URL()).register("taken")
@@ -133,6 +138,7 @@ func (p *person) wantAsLeft(entered [4]string, wrong map[string]string) {
 
 // TestBrowserRegistrationClosed: the page says so, and the landing page offers no account.
 func TestBrowserRegistrationClosed(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve("REGISTRATION", "closed")
 	p := newPerson(t, server.URL())
 	p.open("/register", http.StatusForbidden)
@@ -146,6 +152,7 @@ func TestBrowserRegistrationClosed(t *testing.T) {
 }
 
 func TestBrowserSignIn(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	server := s.serve()
 	newClient(t, server.URL()).register("alice")
@@ -218,6 +225,7 @@ func (p *person) wantCookie(lasting time.Duration) {
 // TestBrowserKeyboard: nothing but Tab, Enter and letters from the registration to the
 // sign-out; and the focus is always visible.
 func TestBrowserKeyboard(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	bothWays(t, func(t *testing.T, script bool, settings ...action) {
 		p := newPerson(t, server.URL(), settings...)
@@ -279,13 +287,23 @@ func (p *person) press(what, expression string) {
 
 // TestBrowserDoubleClick: somebody who clicks twice makes one account, not one and an error.
 func TestBrowserDoubleClick(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	p := newPerson(t, server.URL())
 	p.open("/register", http.StatusOK)
 	p.fill("username", "twice", "password", password)
 	box := eval[struct{ X, Y, Width, Height float64 }](p, `document.querySelector("`+strings.ReplaceAll(submitButton("/register"), `"`, `'`)+`").getBoundingClientRect().toJSON()`)
 	x, y := box.X+box.Width/2, box.Y+box.Height/2
-	p.load(http.StatusOK, chromedp.MouseClickXY(x, y), chromedp.MouseClickXY(x, y))
+	// The answer takes its time, so that the later clicks come while it is under way.
+	p.do(command(network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
+		MatchedNetworkConditions: []*network.Conditions{{Latency: 700, DownloadThroughput: -1, UploadThroughput: -1}},
+	}))
+	sent := chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		testkit.Eventually(t, patience, "the form to be sent", func() bool { return p.posts("/register") > 0 })
+		return nil
+	})
+	click := chromedp.MouseClickXY(x, y)
+	p.load(http.StatusOK, click, click, sent, click, click)
 	p.wantAt("/dashboard")
 	if n := p.posts("/register"); n != 1 {
 		t.Errorf("%d registrations were sent, want 1", n)
@@ -295,6 +313,7 @@ func TestBrowserDoubleClick(t *testing.T) {
 // TestBrowserBusyButton: a page that comes back, or a request that was stopped, must not
 // leave a button that does nothing.
 func TestBrowserBusyButton(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	newClient(t, server.URL()).register("alice")
 	p := newPerson(t, server.URL())
@@ -314,6 +333,7 @@ func TestBrowserBusyButton(t *testing.T) {
 // TestBrowserPasswordField: the meter judges while one types and nothing moves; the password
 // can be shown. Neither is promised to a browser without scripts.
 func TestBrowserPasswordField(t *testing.T) {
+	t.Parallel()
 	server := newSite(t).serve()
 	t.Run("script", func(t *testing.T) {
 		p := newPerson(t, server.URL())

@@ -271,6 +271,14 @@ func (p *person) do(steps ...action) {
 // load takes steps that load a page, waits for it (after all redirects) and checks its status.
 func (p *person) load(status int, steps ...action) {
 	p.t.Helper()
+	if got := p.loadAny(steps...); got != status {
+		p.t.Fatalf("%s: status %d, want %d\n%s", p.at(), got, status, p.text("body"))
+	}
+}
+
+// loadAny is load with any status, which it returns.
+func (p *person) loadAny(steps ...action) int {
+	p.t.Helper()
 	ctx, cancel := p.limited()
 	defer cancel()
 	resp, err := chromedp.RunResponse(ctx, steps...)
@@ -280,12 +288,11 @@ func (p *person) load(status int, steps ...action) {
 	if resp == nil {
 		p.t.Fatalf("the steps led to another part of %s and loaded nothing", p.at())
 	}
+	address, _, _ := strings.Cut(resp.URL, "#")
 	p.mu.Lock()
-	p.wanted[answerOf(status, strings.SplitN(resp.URL, "#", 2)[0])] = true
-	p.mu.Unlock()
-	if int(resp.Status) != status {
-		p.t.Fatalf("%s: status %d, want %d\n%s", resp.URL, resp.Status, status, p.text("body"))
-	}
+	defer p.mu.Unlock()
+	p.wanted[answerOf(int(resp.Status), address)] = true
+	return int(resp.Status)
 }
 
 // open goes to a page as by typing its address.

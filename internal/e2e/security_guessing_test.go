@@ -285,9 +285,10 @@ func outside(a answer, name string) string {
 	return fmt.Sprintf("%s\n%v\n%s", a.Status, header, body)
 }
 
-// TestASVS_6_3_8_NorByTheClock: the median times of an unknown name, of a disabled account and
-// of a wrong password differ by less than a tenth. The best of three rounds counts, because the
-// machine has other work as well.
+// TestASVS_6_3_8_NorByTheClock: an unknown name and a disabled account take as long as a wrong
+// password, to a tenth. The machine has other work as well, which can only make the medians of
+// requests in turn differ and the fastest quarter less so: the best of either, in up to three
+// rounds, is what counts. Without the hash for nobody it is a fifth.
 func TestASVS_6_3_8_NorByTheClock(t *testing.T) {
 	x := newTarget(t)
 	x.visitor().register("alice")
@@ -307,24 +308,24 @@ func TestASVS_6_3_8_NorByTheClock(t *testing.T) {
 			c.want(c.post("/login", "username", name, "password", otherPassword), http.StatusUnauthorized)
 			took[name] = append(took[name], time.Since(begun))
 		}
-		within := true
-		for _, name := range names[1:] {
-			ratio := float64(median(took[name])) / float64(median(took["alice"]))
-			if best[name] == 0 || math.Abs(ratio-1) < math.Abs(best[name]-1) {
-				best[name] = ratio
-			}
-			within = within && best[name] >= 0.9 && best[name] <= 1.1
+		for _, name := range names {
+			slices.Sort(took[name])
 		}
-		if within {
+		equal := true
+		for _, name := range names[1:] {
+			for _, place := range []int{samples / 2, samples / 4} {
+				ratio := float64(took[name][place]) / float64(took["alice"][place])
+				if best[name] == 0 || math.Abs(ratio-1) < math.Abs(best[name]-1) {
+					best[name] = ratio
+				}
+			}
+			equal = equal && best[name] >= 0.9 && best[name] <= 1.1
+		}
+		if equal {
 			return
 		}
 	}
 	t.Errorf("in parts of the time that a wrong password takes: %v", best)
-}
-
-func median(d []time.Duration) time.Duration {
-	slices.Sort(d)
-	return d[len(d)/2]
 }
 
 // TestASVS_6_3_4_EveryFormSharesTheThrottle: the current password at the change form is guessed

@@ -421,6 +421,43 @@ func TestASVS_7_4_2_DisabledAndDeletedUsers(t *testing.T) {
 	}
 }
 
+// TestASVS_7_4_2_CachedInTheMiddleOfAChange: what a request reads of a user while a change waits for
+// the database is not what counts once the change is made.
+func TestASVS_7_4_2_CachedInTheMiddleOfAChange(t *testing.T) {
+	x := newTarget(t)
+	c, other := x.visitor(), x.visitor()
+	c.register("alice")
+	other.signIn("alice")
+	lock, err := x.sql.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Rollback()
+	if _, err := lock.Exec(`SELECT id FROM users FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan error, 1)
+	go func() {
+		_, err := c.attempt(c.form("/account/sessions/end-others"))
+		answers <- err
+	}()
+	testkit.Eventually(t, 5*time.Second, "the change to wait for the row", func() bool {
+		return x.value(`SELECT count(*) FROM pg_locks WHERE NOT granted`) != "0"
+	})
+	wantSignedIn(t, other)
+	if n, err := redis.Int(x.cache.Do("EXISTS", "user:"+x.userID("alice"))); err != nil || n != 1 {
+		t.Fatalf("the user is not cached in between: %d, %v", n, err)
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answers; err != nil {
+		t.Fatal(err)
+	}
+	wantSignedOut(t, other)
+	wantSignedIn(t, c)
+}
+
 // TestASVS_7_4_4_SignOutOnEveryPage: every page that a signed-in person sees, errors apart, has the
 // button.
 func TestASVS_7_4_4_SignOutOnEveryPage(t *testing.T) {

@@ -409,6 +409,7 @@ func TestOneRenewalCarriesOn(t *testing.T) {
 // TestChangesReachAServerWithEmbeddedStores: neither the commands nor a person with a SQL
 // prompt can reach into the server's own process, and yet it heeds them within a second.
 func TestChangesReachAServerWithEmbeddedStores(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		stores func(t *testing.T) map[string]string
@@ -468,6 +469,7 @@ func TestChangesReachAServerWithEmbeddedStores(t *testing.T) {
 
 // TestEmbeddedUsersSurviveARestart: the users stay, their sessions end with the process.
 func TestEmbeddedUsersSurviveARestart(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	binary := testkit.BuildBinary(t)
 	first := testkit.StartServer(t, binary, env)

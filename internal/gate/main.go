@@ -2,7 +2,7 @@
 //
 //	CGO_ENABLED=0 go run ./internal/gate test
 //
-// It is started without cgo because the C compiler, which the race detector needs, is one
+// It is built without cgo because the C compiler, which the race detector needs, is one
 // of the things that it installs.
 package main
 
