@@ -192,9 +192,19 @@ func device(agent string) string {
 	case ua.Name == "" || agent == "":
 		return "Unknown device"
 	case ua.OS == "":
-		return ua.Name
+		return atMost(ua.Name, maxDevice)
 	}
-	return ua.Name + " on " + ua.OS
+	return atMost(ua.Name+" on "+ua.OS, maxDevice)
+}
+
+// maxDevice is how many characters of a browser's name for itself are shown: it may say anything.
+const maxDevice = 60
+
+func atMost(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
 }
 
 // ago returns how long something is past, in words.

@@ -179,7 +179,7 @@ var errorWords = map[int]words{
 	http.StatusServiceUnavailable: {
 		"Back in a moment",
 		"A part of this site does not answer right now.",
-		"You stay signed in. What you last sent was not saved.",
-		"Try again in a few seconds.",
+		"Nobody was signed out. What you last sent was not saved.",
+		"There is nothing for you to mend.",
 	},
 }

@@ -13,11 +13,10 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// test is the one gate: all checks, all tests, and a moment of every fuzz target.
+// test is the one gate: all checks and all tests, the seeds of the fuzz targets among them.
 func (g *gate) test(ctx context.Context) {
 	if g.ready(ctx) {
 		g.step(ctx, "go test", func(ctx context.Context) error { return g.goTest(ctx, "-count=1") })
-		g.step(ctx, "fuzz", func(ctx context.Context) error { return g.fuzzEach(ctx, 2*time.Second) })
 	}
 }
 
