@@ -86,7 +86,7 @@ func newServer(c Config, s *stores, log *slog.Logger) *web.Server {
 		Cookies:        c.cookies,
 		Database:       s.database.Name(),
 		TrustedProxies: c.proxies,
-		BaseHost:       c.base.Host,
+		BaseOrigin:     c.base.Scheme + "://" + c.base.Host,
 		Log:            log,
 	}
 }

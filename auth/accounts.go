@@ -47,6 +47,8 @@ var (
 	browserLimit  = accountLimit
 	addressLimit  = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: 15 * time.Minute}
 	registerLimit = Limit{Free: 200, Base: time.Second, Max: time.Minute, Forget: time.Hour}
+	// An estimate for the meter may cost as much as a hash; nobody types faster than this.
+	strengthLimit = Limit{Free: 300, Base: time.Second, Max: 10 * time.Second, Forget: time.Minute}
 )
 
 // Visitor is who asks, as far as one can know without a sign-in.
@@ -75,12 +77,13 @@ func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visi
 	name, byEmail := canonicalLogin(login)
 	attempts, ownKey := a.signInAttempts(name, v)
 	if err := a.Throttle.Take(ctx, attempts...); err != nil {
-		a.event(ctx, "sign-in throttled", err, "username", name, "address", v.Address.String())
+		a.event(ctx, "sign-in throttled", err, "account", ownKey, "address", v.Address.String())
 		return User{}, err
 	}
 	user, err := a.verify(ctx, name, byEmail, rawPassword)
 	if errors.Is(err, ErrWrongCredentials) {
-		a.event(ctx, "sign-in failed", nil, "username", name, "user_id", user.ID, "address", v.Address.String())
+		// The known user's name, not what was typed: that might be a password in the wrong field.
+		a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", v.Address.String())
 		return User{}, ErrWrongCredentials
 	}
 	if err != nil {
@@ -137,7 +140,7 @@ func (a *Accounts) signInAttempts(name string, v Visitor) (attempts []Attempt, o
 		own = "browser:" + b.id
 		return []Attempt{{Key: own, Limit: browserLimit}, address}, own
 	}
-	own = "account:" + name
+	own = a.Keys.AccountKey(name)
 	return []Attempt{{Key: own, Limit: accountLimit}, address}, own
 }
 
@@ -263,6 +266,15 @@ func checked(field, value string, canonical func(string) (string, error), wrong 
 
 func (a *Accounts) newPassword(field, raw string, wrong Invalid, about ...string) string {
 	return checked(field, raw, func(s string) (string, error) { return a.Policy.Check(s, about...) }, wrong)
+}
+
+// Strength estimates a password for the meter. Throttled when somebody asks faster than
+// anybody types.
+func (a *Accounts) Strength(ctx context.Context, v Visitor, password string, about ...string) (Strength, error) {
+	if err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + v.network(), Limit: strengthLimit}); err != nil {
+		return Strength{}, err
+	}
+	return a.Policy.Strength(password, about...), nil
 }
 
 func (a *Accounts) create(ctx context.Context, u User, password string) (User, error) {

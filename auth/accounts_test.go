@@ -76,6 +76,15 @@ func wantCalls(t testing.TB, got []string, want ...string) {
 	}
 }
 
+// account is the throttle's key of a name.
+func account(name string) string {
+	keys, err := auth.ParseKeys(fake.Secret)
+	if err != nil {
+		panic(err)
+	}
+	return keys.AccountKey(name)
+}
+
 func wantCounts(t testing.TB, got, want map[string]int) {
 	t.Helper()
 	if !maps.Equal(got, want) {
@@ -108,9 +117,9 @@ func TestSignIn(t *testing.T) {
 	w.Forget()
 	_, _ = w.SignIn(t.Context(), "Alice", secret, visitor)
 	wantCalls(t, w.Calls(),
-		"throttle.Take account:alice address:192.0.2.7",
+		"throttle.Take "+account("alice")+" address:192.0.2.7",
 		"users.UserByUsername alice",
-		"throttle.Reset account:alice",
+		"throttle.Reset " + account("alice"),
 		"throttle.Refund address:192.0.2.7",
 		"users.RecordSignIn "+u.ID)
 	if log := w.log.String(); strings.Contains(log, secret) || !strings.Contains(log, `msg="signed in" event=true username=alice`) {
@@ -135,18 +144,18 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		name, login, password string
 		counted               string
 	}{
-		{"wrong password", "alice", "wrong", "account:alice"},
-		{"wrong case", "alice", "Correct horse battery", "account:alice"},
-		{"no password", "alice", "", "account:alice"},
-		{"NUL", "alice", secret + "\x00", "account:alice"},
-		{"too long", "alice", strings.Repeat("x", 1<<20), "account:alice"},
-		{"wrong password with the address", "alice@example.org", "wrong", "account:alice@example.org"},
-		{"unknown name", "nobody", secret, "account:nobody"},
-		{"unknown address", "nobody@example.org", secret, "account:nobody@example.org"},
-		{"unverified address", "dave@example.org", secret, "account:dave@example.org"},
-		{"disabled user", "bob", secret, "account:bob"},
-		{"disabled user, wrong password", "bob", "wrong", "account:bob"},
-		{"garbage for a hash", "carol", secret, "account:carol"},
+		{"wrong password", "alice", "wrong", account("alice")},
+		{"wrong case", "alice", "Correct horse battery", account("alice")},
+		{"no password", "alice", "", account("alice")},
+		{"NUL", "alice", secret + "\x00", account("alice")},
+		{"too long", "alice", strings.Repeat("x", 1<<20), account("alice")},
+		{"wrong password with the address", "alice@example.org", "wrong", account("alice@example.org")},
+		{"unknown name", "nobody", secret, account("nobody")},
+		{"unknown address", "nobody@example.org", secret, account("nobody@example.org")},
+		{"unverified address", "dave@example.org", secret, account("dave@example.org")},
+		{"disabled user", "bob", secret, account("bob")},
+		{"disabled user, wrong password", "bob", "wrong", account("bob")},
+		{"garbage for a hash", "carol", secret, account("carol")},
 		{"impossible name", "al ice", secret, ""},
 		{"impossible address", "a@b@c", secret, ""},
 		{"no name", "", secret, ""},
@@ -216,8 +225,8 @@ func TestSignInThrottled(t *testing.T) {
 	if err := w.try(t, "Alice", secret, visitor); !errors.As(err, &throttled) {
 		t.Errorf("got %v, want a wait", err)
 	}
-	wantCalls(t, w.Calls(), "throttle.Take account:alice address:192.0.2.7")
-	wantCounts(t, w.counts(), map[string]int{"account:alice": 10, "address:192.0.2.7": 10})
+	wantCalls(t, w.Calls(), "throttle.Take "+account("alice")+" address:192.0.2.7")
+	wantCounts(t, w.counts(), map[string]int{account("alice"): 10, "address:192.0.2.7": 10})
 	// Others are not slowed down by it.
 	w.add(t, "bob")
 	if err := w.try(t, "bob", secret, visitor); err != nil {
@@ -259,12 +268,12 @@ func TestKnownBrowserHasItsOwnAllowance(t *testing.T) {
 		t.Errorf("somebody else: got %v, want a wait", err)
 	}
 	// The success did not wipe out the count of the guesses.
-	if got := w.Stores.Throttle.Count("account:alice"); got != 10 {
+	if got := w.Stores.Throttle.Count(account("alice")); got != 10 {
 		t.Errorf("the account's count is %d, want 10", got)
 	}
 	// Known for alice is not known for bob.
 	_ = w.try(t, "bob", "wrong", known)
-	if got := w.Stores.Throttle.Count("account:bob"); got != 1 {
+	if got := w.Stores.Throttle.Count(account("bob")); got != 1 {
 		t.Errorf("bob's count is %d, want 1", got)
 	}
 	for range 10 {
@@ -287,7 +296,7 @@ func TestAddressesAreCountedByNetwork(t *testing.T) {
 	} {
 		w := newWorld(t)
 		_ = w.try(t, "nobody", "wrong", auth.Visitor{Address: netip.MustParseAddr(address)})
-		wantCounts(t, w.counts(), map[string]int{"account:nobody": 1, want: 1})
+		wantCounts(t, w.counts(), map[string]int{account("nobody"): 1, want: 1})
 	}
 }
 
@@ -298,7 +307,7 @@ func TestSignInWithoutServers(t *testing.T) {
 	}{
 		{"throttle.Take", map[string]int{}},
 		{"users.UserByUsername", map[string]int{}},
-		{"throttle.Reset", map[string]int{"account:alice": 1, "address:192.0.2.7": 1}},
+		{"throttle.Reset", map[string]int{account("alice"): 1, "address:192.0.2.7": 1}},
 		{"throttle.Refund", map[string]int{"address:192.0.2.7": 1}},
 		{"users.RecordSignIn", map[string]int{}},
 	} {
@@ -673,7 +682,7 @@ func TestChangePasswordRefuses(t *testing.T) {
 	})
 	wantCounts(t, w.counts(), map[string]int{})
 	wantInvalid(t, change("wrong", newSecret), auth.Invalid{"current_password": "This is not your current password."})
-	wantCounts(t, w.counts(), map[string]int{"account:alice": 1, "address:192.0.2.7": 1})
+	wantCounts(t, w.counts(), map[string]int{account("alice"): 1, "address:192.0.2.7": 1})
 	for range 9 {
 		_ = change("wrong", newSecret)
 	}
@@ -693,7 +702,7 @@ func TestChangePasswordWithoutServers(t *testing.T) {
 		"users.UserByID":       {},
 		"throttle.Take":        {},
 		"users.UserByUsername": {},
-		"throttle.Reset":       {"account:alice": 1},
+		"throttle.Reset":       {account("alice"): 1},
 		"throttle.Refund":      {"address:192.0.2.7": 1},
 		"users.SetPassword":    {},
 	} {
@@ -752,7 +761,7 @@ func TestSetActive(t *testing.T) {
 	if err != nil || !on.Active || on.Accepts(u.Epoch) {
 		t.Errorf("got %+v, %v; want the old sessions still dead", on, err)
 	}
-	_ = w.Stores.Throttle.Reset(t.Context(), "account:alice")
+	_ = w.Stores.Throttle.Reset(t.Context(), account("alice"))
 	if err := w.try(t, "alice", secret, visitor); err != nil {
 		t.Error(err)
 	}

@@ -85,6 +85,12 @@ func mac(secret []byte, purpose string, fields []string) []byte {
 	return m.Sum(nil)
 }
 
+// AccountKey returns what failed sign-ins under a canonical name are counted under. The name is
+// not in it: what was typed there may be a password in the wrong field, and must not be kept.
+func (k Keys) AccountKey(name string) string {
+	return "account:" + base64.RawURLEncoding.EncodeToString(k.sign("throttled account", name))
+}
+
 // Browser is a browser in which a user signed in before. It has its own allowance of
 // sign-in attempts, so that strangers who guess at an account cannot lock its owner out
 // (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").

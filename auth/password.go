@@ -20,9 +20,10 @@ const MaxPassword = 128
 // when each is a letter with several combining marks written apart.
 const maxPasswordBytes = 8 * 4 * MaxPassword
 
-// estimated is how many code points the strength estimate looks at. Its time grows
-// with the square of the length; a strong beginning is a strong password.
-const estimated = 48
+// estimated is how many code points the strength estimate looks at. Its time grows steeply
+// with the length, above all where digits and signs may stand for letters; a strong beginning
+// is a strong password.
+const estimated = 24
 
 // weakestGuesses: a password that falls within a million guesses is refused. It is
 // zxcvbn's border between "very guessable" and "somewhat guessable" (Wheeler,
@@ -65,50 +66,49 @@ var strengthLabels = [...]string{"Very weak", "Weak", "Fair", "Good", "Strong"}
 // Check returns the normal form of a new password, or a sentence that says why not.
 // about holds what the person would think of first: user name, name, address.
 func (p PasswordPolicy) Check(raw string, about ...string) (string, error) {
+	password, _, err := p.assess(raw, about)
+	return password, err
+}
+
+// assess is Check, with zxcvbn's score of what it could read.
+func (p PasswordPolicy) assess(raw string, about []string) (password string, score int, err error) {
 	if raw == "" {
-		return "", sentence("Enter a password.")
+		return "", 0, sentence("Enter a password.")
 	}
 	password, ok := NormalPassword(raw)
 	if !ok {
 		if !utf8.ValidString(raw) || strings.ContainsRune(raw, 0) {
-			return "", sentence("Some characters are damaged; type the password again.")
+			return "", 0, sentence("Some characters are damaged; type the password again.")
 		}
-		return "", sentence(fmt.Sprintf("At most %d characters.", MaxPassword))
-	}
-	if n := utf8.RuneCountInString(password); n < p.MinLength {
-		return "", sentence(fmt.Sprintf("At least %d characters: this has %d.", p.MinLength, n))
+		return "", 0, sentence(fmt.Sprintf("At most %d characters.", MaxPassword))
 	}
 	words := guessedFirst(about)
+	estimate := zxcvbn.PasswordStrength(firstRunes(password, estimated), words)
+	if n := utf8.RuneCountInString(password); n < p.MinLength {
+		return "", estimate.Score, sentence(fmt.Sprintf("At least %d characters: this has %d.", p.MinLength, n))
+	}
 	folded := foldedForGuessing(password)
 	for _, w := range words {
 		// The word with a few characters around it ("alice-2026") is what is tried after the word.
 		if strings.Contains(folded, w) && utf8.RuneCountInString(folded)-utf8.RuneCountInString(w) < 4 {
-			return "", sentence(fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w))
+			return "", estimate.Score, sentence(fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w))
 		}
 	}
 	// The estimate sees bytes, and takes one accented letter repeated for many.
-	if distinct(password) < minDistinct || guesses(password, words) < weakestGuesses {
-		return "", sentence("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
+	if distinct(password) < minDistinct || estimate.Guesses < weakestGuesses {
+		return "", estimate.Score, sentence("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
 	}
-	return password, nil
+	return password, estimate.Score, nil
 }
 
 // Strength estimates a password for the meter.
 func (p PasswordPolicy) Strength(raw string, about ...string) Strength {
-	_, err := p.Check(raw, about...)
-	s := Strength{}
+	_, score, err := p.assess(raw, about)
+	s := Strength{Score: score}
 	if err != nil {
 		s.Message = err.Error()
-	}
-	password, ok := NormalPassword(raw)
-	if !ok {
-		s.Label = strengthLabels[0]
-		return s
-	}
-	s.Score = zxcvbn.PasswordStrength(firstRunes(password, estimated), guessedFirst(about)).Score
-	if err != nil {
 		// What is refused must not look good.
-		s.Score = min(s.Score, 1)
+		s.Score = min(score, 1)
 	}
 	s.Label = strengthLabels[s.Score]
 	return s
@@ -120,10 +120,6 @@ func distinct(s string) int {
 		seen[r] = true
 	}
 	return len(seen)
-}
-
-func guesses(password string, words []string) float64 {
-	return zxcvbn.PasswordStrength(firstRunes(password, estimated), words).Guesses
 }
 
 // guessedFirst returns the words that an attacker who knows the person tries first.

@@ -36,11 +36,11 @@ func newSite(t testing.TB) *site {
 	}
 	limits := web.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
 	s.server = &web.Server{
-		Accounts: accounts,
-		Sessions: web.NewSessions(s.Stores.Sessions, fake.Codec{}, limits, web.Cookies{}),
-		Database: "SQLite",
-		BaseHost: "example.com",
-		Log:      slog.New(slog.NewTextHandler(&s.log, nil)),
+		Accounts:   accounts,
+		Sessions:   web.NewSessions(s.Stores.Sessions, fake.Codec{}, limits, web.Cookies{}),
+		Database:   "SQLite",
+		BaseOrigin: "https://example.com",
+		Log:        slog.New(slog.NewTextHandler(&s.log, nil)),
 	}
 	if err := s.server.Start(s.Routes()); err != nil {
 		t.Fatal(err)

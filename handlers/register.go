@@ -92,5 +92,9 @@ func (h *Handlers) passwordStrength(r *web.Request) (web.Response, error) {
 	if u := r.User(); u != nil {
 		about = append(about, u.Username, u.Name, u.Email)
 	}
-	return web.JSON(http.StatusOK, h.Accounts.Policy.Strength(form.Get("password"), about...)), nil
+	strength, err := h.Accounts.Strength(r.Context(), r.Visitor(), form.Get("password"), about...)
+	if err != nil {
+		return web.Response{}, err
+	}
+	return web.JSON(http.StatusOK, strength), nil
 }

@@ -37,11 +37,11 @@ func newSite(t testing.TB, routes []Route, change ...func(*site)) *site {
 	accounts := s.Stores.Accounts(t)
 	accounts.Now = func() time.Time { return noon }
 	s.Server = &Server{
-		Accounts: accounts,
-		Database: "SQLite",
-		BaseHost: "login.example.org",
-		Log:      slog.New(LogHandler{slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})}),
-		Clock:    func() time.Time { return noon },
+		Accounts:   accounts,
+		Database:   "SQLite",
+		BaseOrigin: "https://login.example.org",
+		Log:        slog.New(LogHandler{slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})}),
+		Clock:      func() time.Time { return noon },
 	}
 	for _, f := range change {
 		f(s)

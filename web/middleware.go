@@ -130,6 +130,12 @@ func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
 // reach a handler.
 func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	crossOrigin := http.NewCrossOriginProtection()
+	if s.BaseOrigin != "" {
+		// A proxy may have rewritten Host; what people type is ours all the same.
+		if err := crossOrigin.AddTrustedOrigin(s.BaseOrigin); err != nil {
+			panic(err) // BASE_URL was checked at the start
+		}
+	}
 	return func(c echo.Context) error {
 		s.setHeaders(c.Response().Header())
 		req := c.Request()
@@ -156,7 +162,7 @@ func (s *Server) checkOrigin(req *http.Request) error {
 	}
 	for _, origin := range req.Header.Values("Origin") {
 		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || (u.Host != req.Host && u.Host != s.BaseHost) {
+		if err != nil || u.Host == "" || (u.Host != req.Host && origin != s.BaseOrigin) {
 			return fmt.Errorf("a page of another origin (%q) asked for a change", shorten(origin, 128))
 		}
 	}

@@ -29,9 +29,9 @@ type Server struct {
 	Database string
 	// TrustedProxies are the networks whose X-Forwarded-… headers are believed.
 	TrustedProxies []netip.Prefix
-	// BaseHost is the host of BASE_URL: pages may post from there.
-	BaseHost string
-	Log      *slog.Logger
+	// BaseOrigin is the scheme and host of BASE_URL: pages may post from there.
+	BaseOrigin string
+	Log        *slog.Logger
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
 

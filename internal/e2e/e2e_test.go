@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/auth"
 	"gatehouse/internal/testkit"
 )
 
@@ -216,3 +217,15 @@ func (c *client) setCookie(name, value string) {
 	}
 	c.http.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
 }
+
+// accountKey is what the throttle counts the failures of a name under.
+func accountKey(name string) string {
+	keys, err := auth.ParseKeys(secretKey)
+	if err != nil {
+		panic(err)
+	}
+	return keys.AccountKey(name)
+}
+
+// throttleKey is the Redis key of it.
+func throttleKey(name string) string { return "throttle:" + accountKey(name) }

@@ -42,7 +42,7 @@ func (x *target) wantThrottled(a answer, least, most time.Duration) {
 func TestASVS_6_3_1_GuessingIsSlowedDown(t *testing.T) {
 	x := newTarget(t)
 	x.visitor().register("alice")
-	const key = "throttle:account:alice"
+	key := throttleKey("alice")
 	for i := range 10 {
 		if a := x.guess("alice", otherPassword); a.StatusCode != http.StatusUnauthorized {
 			t.Fatalf("guess %d: %s", i+1, a.Status)
@@ -54,13 +54,13 @@ func TestASVS_6_3_1_GuessingIsSlowedDown(t *testing.T) {
 		now := x.redisMillis()
 		until := x.int("HGET", key, "until")
 		if left := time.Duration(until-now) * time.Millisecond; left > wait || left < wait-10*time.Second {
-			t.Errorf("after %d failures the wait is %v, want %v", x.attempts("account:alice"), left, wait)
+			t.Errorf("after %d failures the wait is %v, want %v", x.attempts(accountKey("alice")), left, wait)
 		}
 		x.do("HSET", key, "until", x.redisMillis()+int64(wait/time.Millisecond))
-		counted := x.attempts("account:alice")
+		counted := x.attempts(accountKey("alice"))
 		x.wantThrottled(x.guess("alice", otherPassword), wait-10*time.Second, wait)
 		x.wantThrottled(x.guess("ALICE", password), wait-10*time.Second, wait)
-		if got := x.attempts("account:alice"); got != counted {
+		if got := x.attempts(accountKey("alice")); got != counted {
 			t.Errorf("asking while one has to wait was counted: %d to %d", counted, got)
 		}
 		x.do("HSET", key, "until", "0")
@@ -87,7 +87,7 @@ func (x *target) redisMillis() int64 {
 func TestNISTAtMostAHundredFailures(t *testing.T) {
 	x := newTarget(t)
 	x.visitor().register("alice")
-	const key = "throttle:account:alice"
+	key := throttleKey("alice")
 	x.do("HSET", key, "n", "99", "until", "0")
 	if a := x.guess("alice", otherPassword); a.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("failure 100: %s", a.Status)
@@ -96,7 +96,7 @@ func TestNISTAtMostAHundredFailures(t *testing.T) {
 
 	x.wantThrottled(x.guess("alice", otherPassword), 23*time.Hour, 24*time.Hour)
 	x.wantThrottled(x.guess("alice", password), 23*time.Hour, 24*time.Hour)
-	if n := x.attempts("account:alice"); n != 100 {
+	if n := x.attempts(accountKey("alice")); n != 100 {
 		t.Errorf("%d failures are counted", n)
 	}
 	x.do("PEXPIRE", key, 60_000)
@@ -113,9 +113,9 @@ func TestNoThrottleLastsForEver(t *testing.T) {
 	x := newTarget(t)
 	x.visitor().register("alice")
 	for _, fields := range [][]any{{"n", "100", "until", "0"}, {"n", "999999999", "until", "99999999999999"}, {"n", "11", "until", "99999999999999"}} {
-		x.do("HSET", append([]any{"throttle:account:alice"}, fields...)...)
+		x.do("HSET", append([]any{throttleKey("alice")}, fields...)...)
 		x.guess("alice", otherPassword)
-		if left := x.ttl("throttle:account:alice"); left <= 0 || left > 24*time.Hour {
+		if left := x.ttl(throttleKey("alice")); left <= 0 || left > 24*time.Hour {
 			t.Errorf("after %v the throttle lasts %v", fields, left)
 		}
 		x.forgetThrottles()
@@ -128,12 +128,12 @@ func TestThrottleKeysThatCannotBeRead(t *testing.T) {
 	x := newTarget(t)
 	x.visitor().register("alice")
 	for _, write := range [][]any{
-		{"SET", "throttle:account:alice", "x"},
-		{"LPUSH", "throttle:account:alice", "x"},
-		{"HSET", "throttle:account:alice", "n", "many", "until", "soon"},
-		{"HSET", "throttle:account:alice", "n", "-1", "until", "nan"},
-		{"HSET", "throttle:account:alice", "n", "1e400", "until", "-inf"},
-		{"HSET", "throttle:account:alice", "other", "1"},
+		{"SET", throttleKey("alice"), "x"},
+		{"LPUSH", throttleKey("alice"), "x"},
+		{"HSET", throttleKey("alice"), "n", "many", "until", "soon"},
+		{"HSET", throttleKey("alice"), "n", "-1", "until", "nan"},
+		{"HSET", throttleKey("alice"), "n", "1e400", "until", "-inf"},
+		{"HSET", throttleKey("alice"), "other", "1"},
 		{"SET", "throttle:address:127.0.0.1", "x"},
 	} {
 		x.forgetThrottles()
@@ -141,7 +141,7 @@ func TestThrottleKeysThatCannotBeRead(t *testing.T) {
 		if a := x.guess("alice", otherPassword); a.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%v: a wrong password is %s", write, a.Status)
 		}
-		if n := x.attempts("account:alice"); n != 1 {
+		if n := x.attempts(accountKey("alice")); n != 1 {
 			t.Errorf("%v: %d failures are counted after one", write, n)
 		}
 		x.visitor().signIn("alice")
@@ -157,8 +157,8 @@ func TestASVS_6_1_1_NoLockoutByMalice(t *testing.T) {
 	known.register("alice")
 	known.wantSeeOther(known.post("/logout"), "/login?notice=signed-out")
 	live.signIn("alice")
-	x.do("HSET", "throttle:account:alice", "n", "100", "until", "0")
-	x.do("PEXPIRE", "throttle:account:alice", (24 * time.Hour).Milliseconds())
+	x.do("HSET", throttleKey("alice"), "n", "100", "until", "0")
+	x.do("PEXPIRE", throttleKey("alice"), (24 * time.Hour).Milliseconds())
 	x.wantThrottled(x.guess("alice", password), 23*time.Hour, 24*time.Hour)
 
 	wantSignedIn(t, live)
@@ -166,7 +166,7 @@ func TestASVS_6_1_1_NoLockoutByMalice(t *testing.T) {
 	known.wantSeeOther(known.changePassword(password, otherPassword), "/account?notice=password#password")
 	x.wantThrottled(x.guess("alice", otherPassword), 23*time.Hour, 24*time.Hour)
 
-	x.do("PEXPIRE", "throttle:account:alice", 0)
+	x.do("PEXPIRE", throttleKey("alice"), 0)
 	if a := x.guess("alice", otherPassword); a.StatusCode != http.StatusSeeOther {
 		t.Errorf("after the day: %s", a.Status)
 	}
@@ -193,14 +193,14 @@ func TestAKnownBrowserIsKnownForOneNameOnly(t *testing.T) {
 	} {
 		x.forgetThrottles()
 		x.guess("alice", otherPassword, "Cookie", sessionCookie+"_browser="+cookie)
-		if n := x.attempts("account:alice"); n != 1 {
+		if n := x.attempts(accountKey("alice")); n != 1 {
 			t.Errorf("with the cookie %s the account has %d failures counted, want 1", what, n)
 		}
 	}
 	x.forgetThrottles()
 	x.guess("Alice", otherPassword, "Cookie", sessionCookie+"_browser="+of(alice))
 	keys := x.keys("throttle:browser:*")
-	if len(keys) != 1 || x.attempts("account:alice") != 0 {
+	if len(keys) != 1 || x.attempts(accountKey("alice")) != 0 {
 		t.Fatalf("a known browser's failure is counted under %q", x.keys("throttle:*"))
 	}
 	x.do("HSET", keys[0], "n", "100", "until", "0")
@@ -227,7 +227,7 @@ func TestASVS_15_4_ABurstIsCountedWhole(t *testing.T) {
 	}
 	// On a slow machine a wait of a second may have ended in between.
 	most := 10 + int64(time.Since(begun)/time.Second)
-	if n := x.attempts("account:alice"); n != tried || tried > most {
+	if n := x.attempts(accountKey("alice")); n != tried || tried > most {
 		t.Errorf("%d guesses were tried and %d counted, want at most %d", tried, n, most)
 	}
 }
@@ -344,10 +344,10 @@ func TestASVS_6_3_4_EveryFormSharesTheThrottle(t *testing.T) {
 			t.Fatalf("guess %d: %s", i+1, a.Status)
 		}
 	}
-	if n := x.attempts("account:alice"); n != 10 {
+	if n := x.attempts(accountKey("alice")); n != 10 {
 		t.Errorf("%d failures are counted, want 10", n)
 	}
-	x.do("HSET", "throttle:account:alice", "until", x.redisMillis()+60_000)
+	x.do("HSET", throttleKey("alice"), "until", x.redisMillis()+60_000)
 	x.wantThrottled(change(), 50*time.Second, time.Minute)
 	x.wantThrottled(x.guess("alice", password), 50*time.Second, time.Minute)
 	wantSignedIn(t, c)
@@ -496,12 +496,30 @@ func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
 func TestRetryAfterIsNeverZero(t *testing.T) {
 	x := newTarget(t)
 	for _, wait := range []int64{300, 999, 1000, 1001, 59_001} {
-		x.do("HSET", "throttle:account:nobody", "n", "20", "until", x.redisMillis()+wait)
+		x.do("HSET", throttleKey("nobody"), "n", "20", "until", x.redisMillis()+wait)
 		a := x.guess("nobody", password)
 		if a.StatusCode != http.StatusTooManyRequests {
 			continue // over already, on a slow machine
 		}
 		most := time.Duration(math.Ceil(float64(wait)/1000)) * time.Second
 		x.wantThrottled(a, time.Second, most)
+	}
+}
+
+// TestAPasswordInTheWrongField: whoever types a password where the name belongs finds it
+// neither in the log nor in a key of Redis afterwards.
+func TestAPasswordInTheWrongField(t *testing.T) {
+	x := newTarget(t)
+	const slip = "slipped-otter-lamp-77"
+	for range 12 { // until it is throttled as well
+		x.guess(slip, password)
+	}
+	for _, key := range x.keys("*") {
+		if strings.Contains(key, slip) {
+			t.Errorf("Redis has the key %q", key)
+		}
+	}
+	if strings.Contains(x.server.Log(), slip) {
+		t.Error("the log has it")
 	}
 }

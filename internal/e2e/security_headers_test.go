@@ -137,7 +137,7 @@ func (x *target) answersOfEveryKind() map[string]answer {
 			break
 		}
 	}
-	x.do("HSET", "throttle:account:bob", "n", "50", "until", x.redisMillis()+600_000)
+	x.do("HSET", throttleKey("bob"), "n", "50", "until", x.redisMillis()+600_000)
 	file := regexp.MustCompile(`/static/app\.[0-9a-f]+\.js`).FindString(c.get("/").body)
 	all := map[string]answer{
 		"a page": c.get("/"), "a form": c.get("/login"), "a signed-in page": signedIn.get("/account", signedInHeader...),

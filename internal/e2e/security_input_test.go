@@ -336,7 +336,7 @@ func TestASVS_16_3_1_Events(t *testing.T) {
 	c.post("/account/sessions/end-others")
 	other.post("/login", "username", "alice", "password", otherPassword)
 	c.post("/account/sessions/end", "session", strings.TrimPrefix(x.key(other), "session:"))
-	x.do("HSET", "throttle:account:alice", "n", "50", "until", x.redisMillis()+600_000)
+	x.do("HSET", throttleKey("alice"), "n", "50", "until", x.redisMillis()+600_000)
 	x.guess("alice", otherPassword)
 	c.wantSeeOther(c.get("/"), "/dashboard")
 

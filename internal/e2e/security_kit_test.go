@@ -221,22 +221,25 @@ func (x *target) dial() net.Conn {
 
 // raw sends bytes as they are and returns every answer to them, read as those to GET requests.
 // When the server has nothing more to say it is told that nothing more will come: not before,
-// because it takes that for a client who has gone.
+// because it takes that for a client who has gone; and not at all when the bytes ask it to
+// hang up, with "Connection: close".
 func (x *target) raw(request string) []answer {
 	x.t.Helper()
 	conn := x.dial()
 	// The server may answer, and hang up, before it has read everything.
 	go func() { _, _ = io.WriteString(conn, request) }()
 	r := bufio.NewReader(conn)
+	patience := quiet
+	if strings.Contains(request, "Connection: close\r\n") {
+		patience = answerTime
+	}
 	var all []answer
 	for {
-		if err := conn.SetReadDeadline(time.Now().Add(quiet)); err != nil {
-			x.t.Fatal(err)
-		}
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		_, err := r.Peek(1)
+		_ = conn.SetReadDeadline(time.Now().Add(answerTime))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			_ = conn.(*net.TCPConn).CloseWrite()
-			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 			_, err = r.Peek(1)
 		}
 		if err != nil {
@@ -249,6 +252,9 @@ func (x *target) raw(request string) []answer {
 		all = append(all, a)
 	}
 }
+
+// answerTime is more than the server takes for an answer.
+const answerTime = 10 * time.Second
 
 // quiet is how long the server says nothing when it waits for more.
 const quiet = 300 * time.Millisecond

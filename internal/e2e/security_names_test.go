@@ -30,7 +30,7 @@ func TestNamesAreCanonicalBeforeEveryLookUp(t *testing.T) {
 			other.signIn(spelling)
 			x.forgetThrottles()
 			x.guess(spelling, otherPassword)
-			if x.attempts("account:"+test.stored) != 1 || len(x.keys("throttle:account:*")) != 1 {
+			if x.attempts(accountKey(test.stored)) != 1 || len(x.keys("throttle:account:*")) != 1 {
 				t.Errorf("a failure of %q is counted under %q", spelling, x.keys("throttle:*"))
 			}
 			x.forgetThrottles()

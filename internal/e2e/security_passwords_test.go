@@ -169,6 +169,16 @@ func TestASVS_6_2_5_AnyComposition(t *testing.T) {
 	}
 }
 
+// TestPasswordsThatNoKeyboardTypes: NUL and octets that are no text are refused where a password is
+// set, instead of being cut off or replaced without a word.
+func TestPasswordsThatNoKeyboardTypes(t *testing.T) {
+	x := newTarget(t)
+	for _, p := range []string{password + "\x00", "\x00" + password, "weary\x00otter-lamp", password + "\xff", "weary\xc3otter-lamp"} {
+		c := x.visitor()
+		c.wantRefused(c.post("/register", "username", "alice", "password", p), "password", "Some characters are damaged")
+	}
+}
+
 // TestASVS_6_2_6_PasswordFields: every password field hides what is typed, lets it be pasted
 // and says to password managers what it is.
 func TestASVS_6_2_6_PasswordFields(t *testing.T) {
