@@ -152,7 +152,7 @@ func evictionFault(ctx context.Context, r *kv.Redis) string {
 	if err != nil {
 		return "its maxmemory-policy could not be read; make sure that it is noeviction"
 	}
-	if policy != "noeviction" {
+	if policy != "" && policy != "noeviction" {
 		return fmt.Sprintf("its maxmemory-policy is %s, so a full Redis would sign people out; set it to noeviction", policy)
 	}
 	return ""

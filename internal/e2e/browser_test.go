@@ -75,9 +75,8 @@ type person struct {
 
 	mu       sync.Mutex
 	requests []*network.EventRequestWillBeSent
-	received map[network.RequestID]float64 // octets on the wire, headers included
-	document network.RequestID             // of the page that is shown
-	restored int                           // pages that came back from memory
+	document network.RequestID // of the page that is shown
+	restored int               // pages that came back from memory
 	faults   []fault
 	wanted   map[string]bool // "401 http://…": what the test asked for
 }
@@ -106,7 +105,7 @@ func (p *person) newTab(settings ...action) *person {
 
 func openTab(t testing.TB, parent context.Context, base string, settings []action, options ...chromedp.ContextOption) *person {
 	t.Helper()
-	p := &person{t: t, base: base, received: make(map[network.RequestID]float64), wanted: make(map[string]bool)}
+	p := &person{t: t, base: base, wanted: make(map[string]bool)}
 	var cancel context.CancelFunc
 	p.ctx, cancel = chromedp.NewContext(parent, options...)
 	t.Cleanup(cancel)
@@ -179,8 +178,6 @@ func (p *person) notice(event any) {
 		if e.Type == network.ResourceTypeDocument {
 			p.document = e.RequestID
 		}
-	case *network.EventLoadingFinished:
-		p.received[e.RequestID] = e.EncodedDataLength
 	case *network.EventLoadingFailed:
 		if !e.Canceled {
 			p.fault("loading failed: %s %s", e.ErrorText, e.BlockedReason)
