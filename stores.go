@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"gatehouse/auth"
@@ -140,10 +141,20 @@ func (s *stores) connect(ctx context.Context, setting, url string) (*kv.Redis, e
 	s.closers = append(s.closers, r.Close)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := r.Ping(ctx); err != nil {
+	err = r.Ping(ctx)
+	// A refusal is an answer; silence may be a machine that has just too much to do.
+	for isTimeout(err) && ctx.Err() == nil {
+		err = r.Ping(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
 	return r, nil
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // evictionFault says what is wrong with the sessions' Redis, or "".
