@@ -24,6 +24,8 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve the site (this is what gatehouse alone does)."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date."`
 	User    userCmd    `cmd:"" help:"Add, list and change users; effective at once in every running server."`
+	Group   groupCmd   `cmd:"" help:"Add, list and change groups and what their members may."`
+	Maint   maintCmd   `cmd:"" name:"maintenance" help:"Close the site for everybody but administrators, and open it again."`
 	Doctor  doctorCmd  `cmd:"" help:"Check every setting and server, one line each."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
@@ -178,7 +180,11 @@ type userCmd struct {
 	List    userListCmd    `cmd:"" help:"List the users."`
 	Disable userDisableCmd `cmd:"" help:"Disable a user; all sessions end."`
 	Enable  userEnableCmd  `cmd:"" help:"Enable a user again."`
-	Logout  userLogoutCmd  `cmd:"" help:"End all sessions of a user."`
+	Logout  userLogoutCmd  `cmd:"" help:"End all sessions and API tokens of a user."`
+	Grant   userGrantCmd   `cmd:"" help:"Give a user a permission of their own."`
+	Ungrant userUngrantCmd `cmd:"" help:"Take a user's own permission back."`
+	Join    userJoinCmd    `cmd:"" help:"Put a user into a group."`
+	Leave   userLeaveCmd   `cmd:"" help:"Take a user out of a group."`
 }
 
 type nameArg struct {
@@ -237,6 +243,7 @@ type userAddCmd struct {
 	passwordFlag
 	Email   string `help:"Address; you vouch for it, so it signs in too."`
 	Display string `name:"name" help:"What pages call the user."`
+	Group   string `help:"Put the user into this group, such as admin."`
 }
 
 func (a userAddCmd) Run(c *command) error {
@@ -248,6 +255,11 @@ func (a userAddCmd) Run(c *command) error {
 		u, err := accounts.AddUser(c.ctx, auth.Registration{Username: a.Name, Password: password, Email: a.Email, Name: a.Display})
 		if err != nil {
 			return err
+		}
+		if a.Group != "" {
+			if _, err := accounts.SetMember(c.ctx, u.ID, a.Group, true); err != nil {
+				return fmt.Errorf("%s is added, but not to the group: %w", u.Username, err)
+			}
 		}
 		fmt.Fprintf(c.io.out, "Added %s.\n", u.Username)
 		return nil

@@ -33,9 +33,12 @@ type Settings struct {
 	SessionIdle      time.Duration `default:"2h" help:"A session ends so long after its last request."`
 	RememberLifetime time.Duration `default:"720h" help:"SESSION_LIFETIME with \"keep me signed in\"."`
 	RememberIdle     time.Duration `default:"336h" help:"SESSION_IDLE with \"keep me signed in\"."`
+	TokenLifetime    time.Duration `default:"72h" help:"How long an API token lives whose maker does not say."`
+	CredentialTTL    time.Duration `name:"credential-cache-ttl" default:"5m" help:"How long a name and password sent by HTTP Basic are not hashed again."`
 	UserCacheTTL     time.Duration `name:"user-cache-ttl" default:"1h" help:"How long a user stays in the cache at most."`
 	PasswordMin      int           `name:"password-min-length" default:"8" help:"Shortest new password, in characters."`
 	Registration     string        `default:"open" enum:"open,closed" help:"Whether people can register themselves: open or closed."`
+	MetricsAddr      string        `placeholder:"ADDR" help:"Address for Prometheus, which reads /metrics there. Empty: none."`
 	LogFormat        string        `default:"auto" enum:"auto,text,json" help:"text or json. auto: text on a terminal, else json."`
 	LogLevel         slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 }
@@ -43,11 +46,8 @@ type Settings struct {
 // notYet are settings of parts that this version does not have. Accepting them
 // silently would promise what is not there.
 var notYet = map[string]string{
-	"SMTP_URL":             "sending mail",
-	"MAIL_FROM":            "sending mail",
-	"METRICS_ADDR":         "metrics",
-	"TOKEN_LIFETIME":       "API tokens",
-	"CREDENTIAL_CACHE_TTL": "HTTP Basic",
+	"SMTP_URL":  "sending mail",
+	"MAIL_FROM": "sending mail",
 }
 
 func refuseNotYet(env map[string]string) error {
@@ -94,6 +94,9 @@ func (s Settings) checkAddr() error {
 	if _, _, err := net.SplitHostPort(s.ListenAddr); err != nil {
 		return fmt.Errorf("LISTEN_ADDR %q is not host:port", s.ListenAddr)
 	}
+	if _, _, err := net.SplitHostPort(s.MetricsAddr); err != nil && s.MetricsAddr != "" {
+		return fmt.Errorf("METRICS_ADDR %q is not host:port", s.MetricsAddr)
+	}
 	return nil
 }
 
@@ -137,6 +140,7 @@ func (s Settings) checkNumbers() error {
 	}{
 		{"SESSION_LIFETIME", s.SessionLifetime}, {"SESSION_IDLE", s.SessionIdle},
 		{"REMEMBER_LIFETIME", s.RememberLifetime}, {"REMEMBER_IDLE", s.RememberIdle}, {"USER_CACHE_TTL", s.UserCacheTTL},
+		{"CREDENTIAL_CACHE_TTL", s.CredentialTTL},
 	} {
 		if d.value < time.Second {
 			return fmt.Errorf("%s is %s; it must be at least 1s", d.name, d.value)
@@ -144,6 +148,9 @@ func (s Settings) checkNumbers() error {
 		if d.value > maxDuration {
 			return fmt.Errorf("%s is %s; it must be at most 87600h, which is ten years", d.name, d.value)
 		}
+	}
+	if s.TokenLifetime < auth.MinTokenLifetime || s.TokenLifetime > auth.MaxTokenLifetime {
+		return fmt.Errorf("TOKEN_LIFETIME is %s; it must be 1m to %dh", s.TokenLifetime, auth.MaxTokenLifetime/time.Hour)
 	}
 	// NIST SP 800-63B wants eight at the least; more than 64 would refuse what it must accept.
 	if s.PasswordMin < 8 || s.PasswordMin > 64 {
@@ -239,6 +246,9 @@ func (c Config) secretFile() (string, error) {
 	_, err = f.WriteString(secret + "\n")
 	return secret, errors.Join(err, f.Close())
 }
+
+// embeddedRedisFile is where a server tells its own commands how to reach the Redis inside it.
+func (c Config) embeddedRedisFile() string { return filepath.Join(c.DataDir, "redis.url") }
 
 func (c Config) lifetimes() web.Lifetimes {
 	return web.Lifetimes{Session: c.SessionLifetime, Idle: c.SessionIdle, Remember: c.RememberLifetime, RememberIdle: c.RememberIdle}

@@ -48,7 +48,7 @@ func TestDefaults(t *testing.T) {
 	want := Settings{
 		ListenAddr: "localhost:8080", BaseURL: "http://localhost:8080", DataDir: "./data",
 		SessionLifetime: 24 * time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 720 * time.Hour, RememberIdle: 336 * time.Hour,
-		UserCacheTTL: time.Hour, PasswordMin: 8, Registration: "open", LogFormat: "auto", LogLevel: slog.LevelInfo,
+		TokenLifetime: 72 * time.Hour, CredentialTTL: 5 * time.Minute, UserCacheTTL: time.Hour, PasswordMin: 8, Registration: "open", LogFormat: "auto", LogLevel: slog.LevelInfo,
 	}
 	for name, got := range map[string]Settings{
 		"nothing set":     parse(t, nil),
@@ -73,12 +73,14 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 		"LISTEN_ADDR": ":1", "BASE_URL": "https://a.example.org", "DATABASE_URL": "sqlite:x", "REDIS_URL": "redis://h", "CACHE_URL": "redis://h/1",
 		"SECRET_KEY": testSecret + "," + testSecret, "DATA_DIR": "d", "COOKIE_DOMAIN": "example.org", "TRUSTED_PROXIES": "10.0.0.0/8,::1",
 		"SESSION_LIFETIME": "1h", "SESSION_IDLE": "2h", "REMEMBER_LIFETIME": "3h", "REMEMBER_IDLE": "4h", "USER_CACHE_TTL": "5h",
+		"TOKEN_LIFETIME": "6h", "CREDENTIAL_CACHE_TTL": "7m", "METRICS_ADDR": ":3",
 		"PASSWORD_MIN_LENGTH": "9", "REGISTRATION": "closed", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "MIGRATE": "true",
 	}
 	want := Settings{
 		ListenAddr: ":1", BaseURL: "https://a.example.org", DatabaseURL: "sqlite:x", RedisURL: "redis://h", CacheURL: "redis://h/1",
 		SecretKey: testSecret + "," + testSecret, DataDir: "d", CookieDomain: "example.org", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 		SessionLifetime: time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 3 * time.Hour, RememberIdle: 4 * time.Hour, UserCacheTTL: 5 * time.Hour,
+		TokenLifetime: 6 * time.Hour, CredentialTTL: 7 * time.Minute, MetricsAddr: ":3",
 		PasswordMin: 9, Registration: "closed", LogFormat: "json", LogLevel: slog.LevelDebug,
 	}
 	if got := parse(t, env); !reflect.DeepEqual(got, want) {
@@ -127,9 +129,12 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 		{"LOG_FORMAT", "xml", "log-format"},
 		{"LOG_LEVEL", "loud", "LOG_LEVEL"},
 		{"SMTP_URL", "smtp://u:hunter2@h", "SMTP_URL is set, but this version does not have sending mail yet: unset it"},
-		{"METRICS_ADDR", ":9", "METRICS_ADDR is set"},
-		{"TOKEN_LIFETIME", "72h", "TOKEN_LIFETIME is set"},
-		{"CREDENTIAL_CACHE_TTL", "5m", "CREDENTIAL_CACHE_TTL is set"},
+		{"METRICS_ADDR", "9090", `METRICS_ADDR "9090" is not host:port`},
+		{"TOKEN_LIFETIME", "59s", "TOKEN_LIFETIME is 59s; it must be 1m to 8784h"},
+		{"TOKEN_LIFETIME", "8785h", "TOKEN_LIFETIME is 8785h0m0s; it must be 1m to 8784h"},
+		{"TOKEN_LIFETIME", "-72h", "TOKEN_LIFETIME"},
+		{"CREDENTIAL_CACHE_TTL", "0s", "CREDENTIAL_CACHE_TTL is 0s; it must be at least 1s"},
+		{"CREDENTIAL_CACHE_TTL", "87601h", "CREDENTIAL_CACHE_TTL"},
 		{"MAIL_FROM", "a@b.c", "MAIL_FROM is set"},
 		{"DATABASE_URL", "mysql://u:hunter2@h/d", "DATABASE_URL"},
 		{"REDIS_URL", "redis+sentinel://u:hunter2@h", "REDIS_URL"},

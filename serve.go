@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -33,8 +34,16 @@ func (cmd serveCmd) Run(c *command) error {
 		return err
 	}
 	defer s.Close()
+	// What was changed while no server ran has told nobody. A cache that cannot be emptied now
+	// is not read until it could be.
+	if err := s.accounts.AnyUserChanged(c.ctx); err != nil {
+		log.Warn("the user cache was not emptied at the start", "error", err)
+	}
+	metrics := newMetrics(s)
+	maintenance := web.NewMaintenance(s.maintenance, log)
 	server := newServer(c.config, s, log)
-	routes := (&handlers.Handlers{Accounts: s.accounts, Sessions: s.sessions, Ready: s.ready}).Routes()
+	server.Metrics, server.Maintenance = metrics, maintenance
+	routes := (&handlers.Handlers{Accounts: s.accounts, Sessions: s.sessions, Ready: s.ready, OpenAPI: openAPI}).Routes()
 	if err := server.Start(routes); err != nil {
 		return err
 	}
@@ -42,21 +51,40 @@ func (cmd serveCmd) Run(c *command) error {
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w; is another program using the port? Choose another one, such as LISTEN_ADDR=localhost:8081", err)
 	}
+	background, stop := context.WithCancel(context.WithoutCancel(c.ctx))
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	if err := serveMetrics(background, &group, c.config.MetricsAddr, metrics, log); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	group.Go(func() { s.database.Listen(background, newNews(background, s.accounts, metrics, log)) })
+	group.Go(func() { maintenance.Watch(background) })
 	greet(c, listener.Addr())
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.config.BaseURL, "database", s.database.Name(), "version", programVersion())
-	watching, stopWatching := context.WithCancel(context.WithoutCancel(c.ctx))
-	defer stopWatching()
-	go watch(watching, s, log)
 	return serve(c.ctx, server.HTTPServer(), listener, log)
 }
 
-// watch drops the cached users when the SQLite file was changed by somebody else.
-func watch(ctx context.Context, s *stores, log *slog.Logger) {
-	s.database.Watch(ctx, func() {
-		if err := s.accounts.Cache.(*kv.Users).DropAll(ctx); err != nil && ctx.Err() == nil {
-			log.Error("the cached users could not be dropped after a change of the database", "error", err)
+// serveMetrics answers Prometheus on an address of its own, if there is one.
+func serveMetrics(ctx context.Context, group *sync.WaitGroup, addr string, m *web.Metrics, log *slog.Logger) error {
+	if addr == "" {
+		return nil
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("METRICS_ADDR: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", m.Handler())
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	log.Info("metrics", "metrics_addr", listener.Addr().String())
+	group.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served any more", "error", err)
 		}
 	})
+	group.Go(func() { <-ctx.Done(); _ = server.Close() })
+	return nil
 }
 
 // serve answers requests until ctx ends, and then finishes those in flight.

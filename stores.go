@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"runtime"
+	"strings"
 	"time"
 
 	"gatehouse/auth"
@@ -18,12 +21,16 @@ const patience = 5 * time.Second
 
 // stores are the open connections of a server or a command.
 type stores struct {
-	database *db.DB
-	redis    *kv.Redis // nil for a command on the embedded stores
-	cache    *kv.Redis
-	sessions *kv.Sessions
-	accounts *auth.Accounts
-	closers  []func() error
+	database    *db.DB
+	redis       *kv.Redis // nil for a command on the embedded stores
+	cache       *kv.Redis
+	sessions    *kv.Sessions
+	users       *kv.Users
+	credentials *kv.Credentials
+	// maintenance is nil where redis is.
+	maintenance *kv.Maintenance
+	accounts    *auth.Accounts
+	closers     []func() error
 }
 
 // Close closes everything, last opened first.
@@ -61,20 +68,29 @@ func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger
 	if err == nil {
 		err = s.makeAccounts(c, log)
 	}
+	if err == nil {
+		s.accounts.Keys, err = c.keys()
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.accounts.Memory = auth.NewUserMemory(c.UserCacheTTL)
 	return s, nil
 }
 
-// openForCommand opens what a command needs. A server with embedded stores has its Redis
-// in its own process; it notices changes of the SQLite file by itself.
+// openForCommand opens what a command needs. The Redis inside of a running server is reached
+// by what that server has written down in DATA_DIR; without a server there is nothing to reach.
 func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, error) {
-	if c.RedisURL != "" {
-		return openForServer(ctx, c, false, log)
+	if c.RedisURL == "" {
+		if url := c.runningRedis(ctx); url != "" {
+			c.RedisURL = url
+		}
 	}
 	s := &stores{}
 	err := s.openSQL(ctx, c, c.embeddedSQL())
+	if err == nil && c.RedisURL != "" {
+		err = s.openRedis(ctx, c, log)
+	}
 	if err == nil {
 		err = s.makeAccounts(c, log)
 	}
@@ -82,6 +98,25 @@ func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, e
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// runningRedis returns the URL of the Redis inside of a server that runs on the same DATA_DIR,
+// or "".
+func (c Config) runningRedis(ctx context.Context) string {
+	b, err := os.ReadFile(c.embeddedRedisFile())
+	if err != nil {
+		return ""
+	}
+	url := strings.TrimSpace(string(b))
+	r, err := kv.Open(url)
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	if r.Ping(ctx) != nil {
+		return "" // that server has ended without taking the file away
+	}
+	return url
 }
 
 func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
@@ -116,6 +151,10 @@ func (s *stores) openRedis(ctx context.Context, c Config, log *slog.Logger) erro
 		}
 		s.closers = append(s.closers, func() error { embedded.Close(); return nil })
 		redisURL = embedded.URL()
+		if err := c.publishRedis(redisURL); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, func() error { return os.Remove(c.embeddedRedisFile()) })
 	}
 	cacheURL, err := c.cacheURL(redisURL)
 	if err != nil {
@@ -129,6 +168,21 @@ func (s *stores) openRedis(ctx context.Context, c Config, log *slog.Logger) erro
 	}
 	if c.RedisURL != "" {
 		warnOfEviction(ctx, s.redis, log)
+	}
+	return nil
+}
+
+// publishRedis writes down how commands reach the Redis in this process, for the owner of
+// DATA_DIR alone: the URL holds its password.
+func (c Config) publishRedis(url string) error {
+	if err := c.makeDataDir(); err != nil {
+		return err
+	}
+	if err := os.Remove(c.embeddedRedisFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("tell commands of the embedded Redis: %w", err)
+	}
+	if err := os.WriteFile(c.embeddedRedisFile(), []byte(url+"\n"), 0o600); err != nil {
+		return fmt.Errorf("tell commands of the embedded Redis: %w", err)
 	}
 	return nil
 }
@@ -176,37 +230,35 @@ func warnOfEviction(ctx context.Context, r *kv.Redis, log *slog.Logger) {
 }
 
 func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
-	hasher, err := auth.NewHasher()
+	hasher, err := auth.NewHasher(runtime.GOMAXPROCS(0) - 1) // one is the pages'
 	if err != nil {
 		return err
 	}
 	s.accounts = &auth.Accounts{
-		Users:  s.database,
-		Hasher: hasher,
-		Policy: auth.PasswordPolicy{MinLength: c.PasswordMin},
-		Open:   c.Registration == "open",
-		Log:    log,
-		Cache:  noCache{},
+		Users:         s.database,
+		Grants:        s.database,
+		Hasher:        hasher,
+		Policy:        auth.PasswordPolicy{MinLength: c.PasswordMin},
+		Open:          c.Registration == "open",
+		TokenLifetime: c.TokenLifetime,
+		Log:           log,
+		Cache:         noCache{},
 	}
 	if s.redis == nil {
 		return nil
 	}
+	users := kv.NewUsers(s.cache, c.UserCacheTTL)
+	tokens := kv.NewTokens(s.redis, log)
+	s.closers = append(s.closers, users.Close, tokens.Close)
 	s.sessions = kv.NewSessions(s.redis)
-	s.accounts.Sessions, s.accounts.Throttle = s.sessions, kv.NewThrottle(s.redis)
-	// A cache in this process is out of the commands' reach. A SQLite file is watched for what
-	// they change; of Postgres the users are asked for each time.
-	if c.RedisURL != "" || c.embeddedSQL() {
-		users := kv.NewUsers(s.cache, c.UserCacheTTL)
-		s.closers = append(s.closers, users.Close)
-		s.accounts.Cache = users
-	}
-	if s.accounts.Keys, err = c.keys(); err != nil {
-		return err
-	}
+	s.maintenance = kv.NewMaintenance(s.redis)
+	s.users, s.credentials = users, kv.NewCredentials(s.cache, c.CredentialTTL)
+	s.accounts.Cache, s.accounts.Credentials = s.users, s.credentials
+	s.accounts.Sessions, s.accounts.Throttle, s.accounts.Tokens = s.sessions, kv.NewThrottle(s.redis), tokens
 	return nil
 }
 
-// noCache stands for a cache in another process that looks after itself, or for none.
+// noCache stands for the cache when there is no Redis: no server runs that could have one.
 type noCache struct{}
 
 func (noCache) User(context.Context, string) (auth.User, string, error) {
@@ -214,3 +266,4 @@ func (noCache) User(context.Context, string) (auth.User, string, error) {
 }
 func (noCache) Fill(context.Context, auth.User, string) error { return nil }
 func (noCache) Drop(context.Context, string) error            { return nil }
+func (noCache) DropAll(context.Context) error                 { return nil }

@@ -1,11 +1,11 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -19,9 +19,17 @@ type Accounts struct {
 	Cache    UserCache
 	Sessions SessionStore
 	Throttle Throttle
-	Hasher   *Hasher
-	Keys     Keys
-	Policy   PasswordPolicy
+	// Memory is in front of Cache; nil for a command, which lives too briefly for one.
+	Memory *UserMemory
+	// Credentials and Tokens are what programs sign in with.
+	Credentials CredentialCache
+	Tokens      TokenStore
+	Grants      GrantStore
+	// TokenLifetime is how long an API token lives whose maker did not say.
+	TokenLifetime time.Duration
+	Hasher        *Hasher
+	Keys          Keys
+	Policy        PasswordPolicy
 	// Open lets people register.
 	Open bool
 	Log  *slog.Logger
@@ -36,65 +44,13 @@ func (a *Accounts) now() time.Time {
 	return time.Now().UTC()
 }
 
-// The limits of guessing. All servers count together.
-//
-// An account: ten free, then waits that double up to a quarter of an hour; after 100
-// failures in a row (NIST SP 800-63B, 3.2.2) none for a day. A known browser has an allowance of its
-// own, so that those who guess lock out themselves and not the owner (ASVS 6.1.1). An
-// address has a wider one, because many people may share it.
-var (
-	accountLimit  = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 100, Forget: 24 * time.Hour}
-	browserLimit  = accountLimit
-	addressLimit  = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: 15 * time.Minute}
-	registerLimit = Limit{Free: 200, Base: time.Second, Max: time.Minute, Forget: time.Hour}
-	// An estimate for the meter may cost as much as a hash; nobody types faster than this.
-	strengthLimit = Limit{Free: 300, Base: time.Second, Max: 10 * time.Second, Forget: time.Minute}
-)
-
-// Visitor is who asks, as far as one can know without a sign-in.
-type Visitor struct {
-	Address netip.Addr
-	// BrowserCookie is the value of the cookie that a sign-in left, if any.
-	BrowserCookie string
-}
-
-// network returns what the throttle counts for the visitor's address: IPv6 by /64,
-// which is what one customer gets.
-func (v Visitor) network() string {
-	a := v.Address.Unmap().WithZone("")
-	if a.Is6() {
-		p, _ := a.Prefix(64)
-		return p.String()
-	}
-	return a.String()
-}
-
 // SignIn returns the user whose name (or verified address) and password these are.
 //
 // ErrWrongCredentials for every cause that lies with name, password or a disabled
 // account; Throttled, ErrBusy or ErrUnavailable otherwise.
 func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
-	name, byEmail := canonicalLogin(login)
-	attempts, ownKey := a.signInAttempts(name, v)
-	if err := a.Throttle.Take(ctx, attempts...); err != nil {
-		a.event(ctx, "sign-in throttled", err, "account", ownKey, "address", v.Address.String())
-		return User{}, err
-	}
-	user, err := a.verify(ctx, name, byEmail, rawPassword)
-	if errors.Is(err, ErrWrongCredentials) {
-		// The known user's name, not what was typed: that might be a password in the wrong field.
-		a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", v.Address.String())
-		return User{}, ErrWrongCredentials
-	}
+	user, err := a.checkThrottled(ctx, login, rawPassword, v)
 	if err != nil {
-		// Nothing was learned about the password, so nothing is counted.
-		return User{}, errors.Join(err, a.Throttle.Refund(ctx, keysOf(attempts)...))
-	}
-	if err := a.Throttle.Reset(ctx, ownKey); err != nil {
-		return User{}, err
-	}
-	// The address's count of failures stays as it was (ASVS 6.3.4).
-	if err := a.Throttle.Refund(ctx, attempts[len(attempts)-1].Key); err != nil {
 		return User{}, err
 	}
 	if err := a.Users.RecordSignIn(ctx, user.ID, a.now()); err != nil {
@@ -102,6 +58,70 @@ func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visi
 	}
 	a.event(ctx, "signed in", nil, "username", user.Username, "user_id", user.ID, "address", v.Address.String())
 	return user, nil
+}
+
+// checkThrottled returns the user whose name and password these are, and counts it if they are nobody's.
+func (a *Accounts) checkThrottled(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
+	name, byEmail := canonicalLogin(login)
+	g := guess{accounts: a, visitor: v, login: name}
+	// An address and its user's name are one account, and count as one: which it is, only the
+	// look-up tells.
+	early := []Attempt{g.address()}
+	if !byEmail && name != "" {
+		early = append(early, g.account(name))
+	}
+	if err := g.take(ctx, early...); err != nil {
+		return User{}, err
+	}
+	user, err := a.lookUp(ctx, name, byEmail)
+	g.user = user
+	if err == nil && byEmail && name != "" {
+		err = g.take(ctx, g.account(cmp.Or(user.Username, name)))
+	}
+	if err == nil {
+		err = a.verify(ctx, user, rawPassword)
+	}
+	switch {
+	case errors.Is(err, ErrWrongCredentials):
+		g.failed(ctx)
+		// The known user's name, not what was typed: that might be a password in the wrong field.
+		a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", v.Address.String())
+		return User{}, ErrWrongCredentials
+	case err != nil:
+		// Nothing was learned about the password, so nothing is counted.
+		return User{}, errors.Join(err, g.giveBack(ctx))
+	}
+	if err := g.succeeded(ctx); err != nil {
+		return User{}, err
+	}
+	a.remember(ctx, user.ID)
+	return user, nil
+}
+
+// lookUp returns the user of a canonical name or address; the zero User when there is none.
+func (a *Accounts) lookUp(ctx context.Context, name string, byEmail bool) (User, error) {
+	find := a.Users.UserByUsername
+	if byEmail {
+		find = a.Users.UserByEmail
+	}
+	user, err := find(ctx, name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return User{}, fmt.Errorf("look up a user to sign in: %w", err)
+	}
+	return user, nil
+}
+
+// remember brings a user who was verified into the caches, so that the next request need not
+// read them. The row is read once more for it: the one that was verified is older than any lease,
+// and another server may have heard of a change in between already, and would keep the old user
+// when it finds it.
+func (a *Accounts) remember(ctx context.Context, id string) {
+	if a.Memory == nil {
+		return
+	}
+	if _, err := a.User(ctx, id); err != nil {
+		a.Log.WarnContext(ctx, "a verified user was not cached", "error", err, "user_id", id)
+	}
 }
 
 // NewBrowser returns the cookie value that makes the browser known for the name somebody
@@ -128,57 +148,24 @@ func canonicalLogin(login string) (name string, byEmail bool) {
 	return name, false
 }
 
-// signInAttempts returns what a sign-in is counted under, the address last, and the key
-// that a success resets.
-func (a *Accounts) signInAttempts(name string, v Visitor) (attempts []Attempt, own string) {
-	address := Attempt{Key: "address:" + v.network(), Limit: addressLimit}
-	if name == "" {
-		// All impossible names together are no account that could be guessed at.
-		return []Attempt{address}, address.Key
-	}
-	if b, ok := a.Keys.Known(v.BrowserCookie, name); ok {
-		own = "browser:" + b.id
-		return []Attempt{{Key: own, Limit: browserLimit}, address}, own
-	}
-	own = a.Keys.AccountKey(name)
-	return []Attempt{{Key: own, Limit: accountLimit}, address}, own
-}
-
-func keysOf(attempts []Attempt) []string {
-	keys := make([]string, len(attempts))
-	for i, t := range attempts {
-		keys[i] = t.Key
-	}
-	return keys
-}
-
-// verify looks the user up and checks the password; both always happen, so that an unknown
-// name takes as long as a wrong password (ASVS 6.3.8). With ErrWrongCredentials it returns
-// the user all the same if there is one, for the log.
-func (a *Accounts) verify(ctx context.Context, name string, byEmail bool, rawPassword string) (User, error) {
-	lookUp := a.Users.UserByUsername
-	if byEmail {
-		lookUp = a.Users.UserByEmail
-	}
-	user, err := lookUp(ctx, name)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return User{}, fmt.Errorf("look up a user to sign in: %w", err)
-	}
+// verify checks the password. A user who does not exist (the zero User) costs as much as a
+// wrong password (ASVS 6.3.8).
+func (a *Accounts) verify(ctx context.Context, user User, rawPassword string) error {
 	password, ok := NormalPassword(rawPassword)
 	if !ok {
 		password = "" // matches nothing: no stored password is empty
 	}
 	match, outdated, err := a.Hasher.Check(ctx, password, user.PasswordHash)
 	if err != nil {
-		return User{}, err
+		return err
 	}
 	if !match || !ok || !user.Active {
-		return user, ErrWrongCredentials
+		return ErrWrongCredentials
 	}
 	if outdated {
 		a.upgradeHash(ctx, user, password)
 	}
-	return user, nil
+	return nil
 }
 
 // upgradeHash stores the password under today's parameters. Failing to is no reason to
@@ -207,7 +194,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Visitor) (Use
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	if err := a.Throttle.Take(ctx, Attempt{Key: "register:" + v.network(), Limit: registerLimit}); err != nil {
+	if _, err := a.Throttle.Take(ctx, Attempt{Key: "register:" + v.network(), Limit: registerLimit}); err != nil {
 		a.event(ctx, "registration throttled", err, "address", v.Address.String())
 		return User{}, err
 	}
@@ -271,7 +258,7 @@ func (a *Accounts) newPassword(field, raw string, wrong Invalid, about ...string
 // Strength estimates a password for the meter. Throttled when somebody asks faster than
 // anybody types.
 func (a *Accounts) Strength(ctx context.Context, v Visitor, password string, about ...string) (Strength, error) {
-	if err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + v.network(), Limit: strengthLimit}); err != nil {
+	if _, err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + v.network(), Limit: strengthLimit}); err != nil {
 		return Strength{}, err
 	}
 	return a.Policy.Strength(password, about...), nil
@@ -300,8 +287,27 @@ func usernameTaken() error {
 	return Invalid{"username": "This name is taken; choose another one."}
 }
 
-// User returns a user by id: from the cache, else from the database, filling the cache.
+// User returns a user by id: from memory, from the cache, or from the database, filling both.
 func (a *Accounts) User(ctx context.Context, id string) (User, error) {
+	if a.Memory == nil {
+		return a.loadUser(ctx, id)
+	}
+	return a.Memory.User(ctx, id, a.now(), func(ctx context.Context) (User, error) { return a.loadUser(ctx, id) })
+}
+
+// UserOf returns the user of a session, token or credential of this epoch. One that is newer than
+// the user in memory was made after a change that this server has not heard of yet: then memory
+// is not asked.
+func (a *Accounts) UserOf(ctx context.Context, id string, epoch int64) (User, error) {
+	u, err := a.User(ctx, id)
+	if err != nil || u.Epoch >= epoch || a.Memory == nil {
+		return u, err
+	}
+	a.Memory.Forget(id)
+	return a.User(ctx, id)
+}
+
+func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 	u, lease, err := a.Cache.User(ctx, id)
 	if err == nil {
 		return u, nil
@@ -335,21 +341,20 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	attempts, own := a.signInAttempts(u.Username, v)
-	if err := a.Throttle.Take(ctx, attempts...); err != nil {
-		a.event(ctx, "password change throttled", err, "username", u.Username, "user_id", u.ID)
+	g := guess{accounts: a, visitor: v, login: u.Username, user: u}
+	if err := g.take(ctx, g.address(), g.account(u.Username)); err != nil {
 		return User{}, err
 	}
-	_, err = a.verify(ctx, u.Username, false, current)
+	err = a.verify(ctx, u, current)
 	if errors.Is(err, ErrWrongCredentials) {
+		g.failed(ctx)
 		a.event(ctx, "password change failed", nil, "username", u.Username, "user_id", u.ID)
 		return User{}, Invalid{"current_password": "This is not your current password."}
 	}
 	if err != nil {
-		return User{}, errors.Join(err, a.Throttle.Refund(ctx, keysOf(attempts)...))
+		return User{}, errors.Join(err, g.giveBack(ctx))
 	}
-	err = errors.Join(a.Throttle.Reset(ctx, own), a.Throttle.Refund(ctx, attempts[len(attempts)-1].Key))
-	if err != nil {
+	if err := g.succeeded(ctx); err != nil {
 		return User{}, err
 	}
 	return a.setPassword(ctx, u, password)
@@ -413,12 +418,12 @@ func (a *Accounts) SignOutEverywhere(ctx context.Context, id string) (User, erro
 // whether the cache can be reached at all, while refusing is still possible; dropping after
 // takes away what was read in between. When that fails the cache tries again by itself.
 func (a *Accounts) change(ctx context.Context, what, id string, run func() (User, error)) (User, error) {
-	if err := a.Cache.Drop(ctx, id); err != nil {
+	if err := a.drop(ctx, id); err != nil {
 		return User{}, fmt.Errorf("drop the cached user before a change (nothing was changed): %w", err)
 	}
 	u, err := run()
 	// Whatever the answer: a lost reply may be a change that was made.
-	if dropErr := a.Cache.Drop(context.WithoutCancel(ctx), id); dropErr != nil {
+	if dropErr := a.drop(context.WithoutCancel(ctx), id); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached user could not be dropped after a change; trying again", "error", dropErr, "user_id", id)
 	}
 	if err != nil {
@@ -426,6 +431,32 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 	}
 	a.event(ctx, what, nil, "username", u.Username, "user_id", u.ID)
 	return u, nil
+}
+
+// drop takes the user out of the cache, and then out of memory: the other way round, memory
+// could be filled with the old user from the cache in between.
+func (a *Accounts) drop(ctx context.Context, id string) error {
+	err := a.Cache.Drop(ctx, id)
+	if a.Memory != nil {
+		a.Memory.Forget(id)
+	}
+	return err
+}
+
+// UserChanged is called when somebody, this server included, has changed a user.
+func (a *Accounts) UserChanged(ctx context.Context, id string) {
+	if err := a.drop(ctx, id); err != nil {
+		a.Log.ErrorContext(ctx, "the cached user could not be dropped after a change; trying again", "error", err, "user_id", id)
+	}
+}
+
+// AnyUserChanged is called when users may have changed and nobody knows which.
+func (a *Accounts) AnyUserChanged(ctx context.Context) error {
+	err := a.Cache.DropAll(ctx)
+	if a.Memory != nil {
+		a.Memory.ForgetAll()
+	}
+	return err
 }
 
 // event writes one line about something that matters for security (ASVS 16.3.1).

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -61,6 +62,9 @@ func (w *world) add(t testing.TB, name string) auth.User {
 func (w *world) rows() *fake.Users { return w.Stores.Users }
 
 func (w *world) counts() map[string]int { return w.Stores.Throttle.Counts() }
+
+// sameUser reports whether two rows are the same in every field.
+func sameUser(a, b auth.User) bool { return reflect.DeepEqual(a, b) }
 
 func wantError(t testing.TB, got, want error) {
 	t.Helper()
@@ -117,9 +121,9 @@ func TestSignIn(t *testing.T) {
 	w.Forget()
 	_, _ = w.SignIn(t.Context(), "Alice", secret, visitor)
 	wantCalls(t, w.Calls(),
-		"throttle.Take "+account("alice")+" address:192.0.2.7",
+		"throttle.Take address:192.0.2.7 "+account("alice"),
 		"users.UserByUsername alice",
-		"throttle.Reset " + account("alice"),
+		"throttle.Reset "+account("alice"),
 		"throttle.Refund address:192.0.2.7",
 		"users.RecordSignIn "+u.ID)
 	if log := w.log.String(); strings.Contains(log, secret) || !strings.Contains(log, `msg="signed in" event=true username=alice`) {
@@ -149,7 +153,7 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		{"no password", "alice", "", account("alice")},
 		{"NUL", "alice", secret + "\x00", account("alice")},
 		{"too long", "alice", strings.Repeat("x", 1<<20), account("alice")},
-		{"wrong password with the address", "alice@example.org", "wrong", account("alice@example.org")},
+		{"wrong password with the address", "alice@example.org", "wrong", account("alice")},
 		{"unknown name", "nobody", secret, account("nobody")},
 		{"unknown address", "nobody@example.org", secret, account("nobody@example.org")},
 		{"unverified address", "dave@example.org", secret, account("dave@example.org")},
@@ -163,7 +167,7 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		w.Stores.Throttle.Reset(t.Context(), slices.Collect(maps.Keys(w.counts()))...)
 		w.Forget()
 		u, err := w.SignIn(t.Context(), c.login, c.password, visitor)
-		if err != auth.ErrWrongCredentials || u != (auth.User{}) {
+		if err != auth.ErrWrongCredentials || !sameUser(u, auth.User{}) {
 			t.Errorf("%s: got %+v, %v; want ErrWrongCredentials and nothing else", c.name, u, err)
 		}
 		want := map[string]int{address: 1}
@@ -225,7 +229,7 @@ func TestSignInThrottled(t *testing.T) {
 	if err := w.try(t, "Alice", secret, visitor); !errors.As(err, &throttled) {
 		t.Errorf("got %v, want a wait", err)
 	}
-	wantCalls(t, w.Calls(), "throttle.Take "+account("alice")+" address:192.0.2.7")
+	wantCalls(t, w.Calls(), "throttle.Take address:192.0.2.7 "+account("alice"), "credentials.MarkWaiting")
 	wantCounts(t, w.counts(), map[string]int{account("alice"): 10, "address:192.0.2.7": 10})
 	// Others are not slowed down by it.
 	w.add(t, "bob")
@@ -307,7 +311,7 @@ func TestSignInWithoutServers(t *testing.T) {
 	}{
 		{"throttle.Take", map[string]int{}},
 		{"users.UserByUsername", map[string]int{}},
-		{"throttle.Reset", map[string]int{account("alice"): 1, "address:192.0.2.7": 1}},
+		{"throttle.Reset", map[string]int{account("alice"): 1}},
 		{"throttle.Refund", map[string]int{"address:192.0.2.7": 1}},
 		{"users.RecordSignIn", map[string]int{}},
 	} {
@@ -379,12 +383,12 @@ func TestRegister(t *testing.T) {
 		t.Fatal(err)
 	}
 	row := w.rows().Row(u.ID)
-	if row != u || u.PasswordHash == "" {
+	if !sameUser(row, u) || u.PasswordHash == "" {
 		t.Errorf("got %+v, and the row %+v", u, row)
 	}
 	row.ID, row.PasswordHash = "", ""
 	want := auth.User{Username: "alice", Name: "Alice L.", Email: "alice@example.org", TimeZone: "Europe/Berlin", Epoch: 1, Active: true, CreatedAt: noon, UpdatedAt: noon}
-	if row != want {
+	if !sameUser(row, want) {
 		t.Errorf("got %+v, want %+v", row, want)
 	}
 	wantCounts(t, w.counts(), map[string]int{"register:192.0.2.7": 1})
@@ -462,7 +466,7 @@ func TestRegisterWithoutServers(t *testing.T) {
 func TestRegisterThrottled(t *testing.T) {
 	w := newWorld(t)
 	for range 200 {
-		_ = w.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.7", Limit: auth.Limit{Free: 1000}})
+		_, _ = w.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.7", Limit: auth.Limit{Free: 1000}})
 	}
 	_, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
 	var throttled auth.Throttled
@@ -577,7 +581,7 @@ func TestChangesDropTheCacheBeforeAndAfter(t *testing.T) {
 			}
 			w.Forget()
 			got, err := change.make(w, t.Context(), u)
-			if err != nil || got != w.rows().Row(u.ID) {
+			if err != nil || !sameUser(got, w.rows().Row(u.ID)) {
 				t.Fatalf("got %+v, %v; want the row as it is now", got, err)
 			}
 			wantCalls(t, w.Calls("cache.", change.call), "cache.Drop "+u.ID, change.call+" "+u.ID, "cache.Drop "+u.ID)
@@ -596,7 +600,7 @@ func TestNothingIsChangedWithoutTheCache(t *testing.T) {
 			w.Break("cache.", errDown)
 			got, err := change.make(w, t.Context(), u)
 			wantError(t, err, auth.ErrUnavailable)
-			if got != (auth.User{}) || w.rows().Row(u.ID) != u {
+			if !sameUser(got, auth.User{}) || !sameUser(w.rows().Row(u.ID), u) {
 				t.Errorf("got %+v and the row %+v, want nothing changed", got, w.rows().Row(u.ID))
 			}
 		})
@@ -690,7 +694,7 @@ func TestChangePasswordRefuses(t *testing.T) {
 	if err := change(secret, newSecret); !errors.As(err, &throttled) {
 		t.Errorf("got %v, want a wait: it is guessing like any other", err)
 	}
-	if w.rows().Row(u.ID) != u {
+	if !sameUser(w.rows().Row(u.ID), u) {
 		t.Errorf("the row is %+v", w.rows().Row(u.ID))
 	}
 	_, err := w.ChangePassword(t.Context(), "nobody", secret, newSecret, visitor)
@@ -699,18 +703,17 @@ func TestChangePasswordRefuses(t *testing.T) {
 
 func TestChangePasswordWithoutServers(t *testing.T) {
 	for broken, counts := range map[string]map[string]int{
-		"users.UserByID":       {},
-		"throttle.Take":        {},
-		"users.UserByUsername": {},
-		"throttle.Reset":       {account("alice"): 1},
-		"throttle.Refund":      {"address:192.0.2.7": 1},
-		"users.SetPassword":    {},
+		"users.UserByID":    {},
+		"throttle.Take":     {},
+		"throttle.Reset":    {account("alice"): 1},
+		"throttle.Refund":   {"address:192.0.2.7": 1},
+		"users.SetPassword": {},
 	} {
 		w := newWorld(t)
 		u := w.add(t, "alice")
 		w.Break(broken, errDown)
 		_, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
-		if !errors.Is(err, auth.ErrUnavailable) || w.rows().Row(u.ID) != u {
+		if !errors.Is(err, auth.ErrUnavailable) || !sameUser(w.rows().Row(u.ID), u) {
 			t.Errorf("without %s: got %v and the row %+v", broken, err, w.rows().Row(u.ID))
 		}
 		wantCounts(t, w.counts(), counts)

@@ -13,6 +13,7 @@ type Cost struct {
 	redisTime  atomic.Int64
 	sql        atomic.Int64
 	sqlTime    atomic.Int64
+	hashes     atomic.Int64
 }
 
 type costKey struct{}
@@ -56,3 +57,9 @@ func (c *Cost) SQL() int64 { return c.sql.Load() }
 
 // SQLTime returns the time spent waiting for the database so far.
 func (c *Cost) SQLTime() time.Duration { return time.Duration(c.sqlTime.Load()) }
+
+// AddHash counts one password hash, made or compared.
+func (c *Cost) AddHash() { c.hashes.Add(1) }
+
+// Hashes returns the number of password hashes so far.
+func (c *Cost) Hashes() int64 { return c.hashes.Load() }

@@ -187,3 +187,30 @@ func FuzzBrowserCookie(f *testing.F) {
 		}
 	})
 }
+
+func FuzzTokenID(f *testing.F) {
+	good := NewTokenSecret()
+	for _, s := range []string{good, "", TokenPrefix, good[:len(good)-1], good + "0", strings.ToUpper(good), TokenPrefix + strings.Repeat("0", 38), "\xff", good[1:] + "g"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, secret string) {
+		id, err := TokenID(secret)
+		if err != nil {
+			if err != ErrTokenMalformed || id != "" {
+				t.Errorf("%q: got %q, %v", secret, id, err)
+			}
+			return
+		}
+		if !strings.HasPrefix(secret, TokenPrefix) || len(secret) != len(TokenPrefix)+38 || len(id) != 43 || id != SessionID(secret) {
+			t.Errorf("%q has the id %q", secret, id)
+		}
+		// Nobody types it wrong unnoticed.
+		for i := range secret {
+			wrong := []byte(secret)
+			wrong[i] ^= 1
+			if _, err := TokenID(string(wrong)); err == nil {
+				t.Errorf("%q is taken for %q", wrong, secret)
+			}
+		}
+	})
+}

@@ -31,7 +31,7 @@ func TestHashParamsAreStrongEnough(t *testing.T) {
 	if p.Memory < 19456 || p.Iterations < 2 || p.Parallelism < 1 || p.SaltLength < 16 || p.KeyLength < 32 {
 		t.Errorf("got %+v", p)
 	}
-	h, err := NewHasher()
+	h, err := NewHasher(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,12 +19,22 @@ const MinSecret = 32
 // key can be replaced without sending anybody away.
 type Keys struct {
 	secrets [][]byte
+	// derived are the keys for each purpose, in the order of the secrets: deriving them costs
+	// more than using them.
+	derived map[string][][]byte
 }
+
+// The purposes that keys are derived for.
+const (
+	browserPurpose    = "known browser"
+	accountPurpose    = "throttled account"
+	credentialPurpose = "credential cache"
+)
 
 // ParseKeys reads SECRET_KEY: base64 (standard or URL alphabet, padded or not),
 // several separated by commas. Its errors never hold the value.
 func ParseKeys(setting string) (Keys, error) {
-	var k Keys
+	var secrets [][]byte
 	for i, part := range strings.Split(setting, ",") {
 		secret, err := decodeBase64(strings.TrimSpace(part))
 		if err != nil {
@@ -33,9 +43,19 @@ func ParseKeys(setting string) (Keys, error) {
 		if len(secret) < MinSecret {
 			return Keys{}, fmt.Errorf("key %d has %d bytes; at least %d are needed", i+1, len(secret), MinSecret)
 		}
-		k.secrets = append(k.secrets, secret)
+		secrets = append(secrets, secret)
 	}
-	return k, nil
+	return newKeys(secrets...), nil
+}
+
+func newKeys(secrets ...[]byte) Keys {
+	k := Keys{secrets: secrets, derived: make(map[string][][]byte)}
+	for _, purpose := range []string{browserPurpose, accountPurpose, credentialPurpose} {
+		for _, secret := range secrets {
+			k.derived[purpose] = append(k.derived[purpose], derive(secret, purpose))
+		}
+	}
+	return k
 }
 
 // NewSecret returns a fresh value for SECRET_KEY.
@@ -53,27 +73,42 @@ func decodeBase64(s string) ([]byte, error) {
 	return base64.RawURLEncoding.DecodeString(s)
 }
 
-// sign returns the HMAC-SHA-256 of the fields under a key derived (HKDF, RFC 5869) from
-// the first secret for this purpose alone.
+// derive returns a key for one purpose alone (HKDF, RFC 5869).
+func derive(secret []byte, purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, secret, nil, "gatehouse "+purpose, sha256.Size)
+	if err != nil {
+		panic(err) // only for impossible lengths
+	}
+	return key
+}
+
+func (k Keys) forPurpose(purpose string) [][]byte {
+	if keys, ok := k.derived[purpose]; ok {
+		return keys
+	}
+	var keys [][]byte
+	for _, secret := range k.secrets {
+		keys = append(keys, derive(secret, purpose))
+	}
+	return keys
+}
+
+// sign returns the HMAC-SHA-256 of the fields under the purpose's key of the first secret.
 func (k Keys) sign(purpose string, fields ...string) []byte {
-	return mac(k.secrets[0], purpose, fields)
+	return mac(k.forPurpose(purpose)[0], fields)
 }
 
 // verify reports whether any of the secrets made the signature.
 func (k Keys) verify(signature []byte, purpose string, fields ...string) bool {
-	for _, s := range k.secrets {
-		if hmac.Equal(signature, mac(s, purpose, fields)) {
+	for _, key := range k.forPurpose(purpose) {
+		if hmac.Equal(signature, mac(key, fields)) {
 			return true
 		}
 	}
 	return false
 }
 
-func mac(secret []byte, purpose string, fields []string) []byte {
-	key, err := hkdf.Key(sha256.New, secret, nil, "gatehouse "+purpose, sha256.Size)
-	if err != nil {
-		panic(err) // only for impossible lengths
-	}
+func mac(key []byte, fields []string) []byte {
 	m := hmac.New(sha256.New, key)
 	for _, f := range fields {
 		// Each field with its length before it, so that no two lists of fields are one text.
@@ -88,7 +123,7 @@ func mac(secret []byte, purpose string, fields []string) []byte {
 // AccountKey returns what failed sign-ins under a canonical name are counted under. The name is
 // not in it: what was typed there may be a password in the wrong field, and must not be kept.
 func (k Keys) AccountKey(name string) string {
-	return "account:" + base64.RawURLEncoding.EncodeToString(k.sign("throttled account", name))
+	return "account:" + base64.RawURLEncoding.EncodeToString(k.sign(accountPurpose, name))
 }
 
 // Browser is a browser in which a user signed in before. It has its own allowance of
@@ -97,8 +132,6 @@ func (k Keys) AccountKey(name string) string {
 type Browser struct {
 	id string
 }
-
-const browserPurpose = "known browser"
 
 // Known reports whether the cookie value was issued by us for this user name.
 func (k Keys) Known(cookie, username string) (Browser, bool) {

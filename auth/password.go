@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -165,9 +164,9 @@ type Hasher struct {
 	dummy  string
 }
 
-// NewHasher returns a Hasher that works on all processors but one, which the pages keep.
-func NewHasher() (*Hasher, error) {
-	return newHasher(max(1, runtime.GOMAXPROCS(0)-1), 128, 5*time.Second, HashParams)
+// NewHasher returns a Hasher that works on so many processors at once.
+func NewHasher(atOnce int) (*Hasher, error) {
+	return newHasher(max(1, atOnce), 128, 5*time.Second, HashParams)
 }
 
 func newHasher(atOnce, queued int, wait time.Duration, params argon2id.Params) (*Hasher, error) {
@@ -205,6 +204,7 @@ func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 		leave()
 		return nil, context.Cause(ctx)
 	}
+	CostFrom(ctx).AddHash()
 	return leave, nil
 }
 

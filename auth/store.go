@@ -45,6 +45,8 @@ type UserCache interface {
 	User(ctx context.Context, id string) (u User, lease string, err error)
 	Fill(ctx context.Context, u User, lease string) error
 	Drop(ctx context.Context, id string) error
+	// DropAll removes every user and lease, and nothing else that is in the same Redis.
+	DropAll(ctx context.Context) error
 }
 
 // Limit says how attempts under one key are slowed down.
@@ -65,7 +67,10 @@ type Throttle interface {
 	// Redis' own clock. It returns Throttled with the longest wait if any key has to wait;
 	// a key that has to wait is not counted (waiting is never made longer by asking), and
 	// attempts counted under the other keys of a refused call are given back.
-	Take(ctx context.Context, attempts ...Attempt) error
+	//
+	// waits tells how long each key has to wait from now on: the wait that refused the call, or
+	// the one that the counted attempt begins unless it is refunded.
+	Take(ctx context.Context, attempts ...Attempt) (waits map[string]time.Duration, err error)
 	// Refund takes back one counted attempt of each key (a success is no failure).
 	Refund(ctx context.Context, keys ...string) error
 	// Reset forgets the keys.

@@ -22,6 +22,10 @@ type User struct {
 	Epoch  int64 `json:"epoch"`
 	Active bool  `json:"active"`
 
+	// Groups and Permissions are what the user belongs to and may, groups' permissions included; sorted.
+	Groups      []string `json:"groups"`
+	Permissions []string `json:"permissions"`
+
 	PasswordHash string    `json:"-"`
 	CreatedAt    time.Time `json:"created_at"`
 	UpdatedAt    time.Time `json:"updated_at"`
@@ -40,6 +44,15 @@ func (u User) DisplayName() string {
 		return u.Name
 	}
 	return u.Username
+}
+
+// signsInAs reports whether the canonical login name is the user's today: an address that was
+// changed, or is not verified any more, signs nobody in.
+func (u User) signsInAs(name string, byEmail bool) bool {
+	if byEmail {
+		return u.EmailVerified && u.Email == name
+	}
+	return u.Username == name
 }
 
 // Accepts reports whether a session, token or cached credential of this epoch still

@@ -40,7 +40,7 @@ func CanonicalUsername(raw string) (string, error) {
 	if !utf8.ValidString(raw) {
 		return "", sentence("Some characters are damaged; type the name again.")
 	}
-	name, err := precis.UsernameCaseMapped.String(raw)
+	name, err := mapped(raw)
 	if err != nil {
 		return "", sentence("Use letters, digits, dots, hyphens and underscores.")
 	}
@@ -57,6 +57,17 @@ func CanonicalUsername(raw string) (string, error) {
 		return "", sentence(fmt.Sprintf("At most %d characters.", MaxUsername))
 	}
 	return name, nil
+}
+
+// mapped returns the name in PRECIS' form. Most names have it already, and programs send
+// theirs with every request.
+func mapped(raw string) (string, error) {
+	for i := range len(raw) {
+		if c := raw[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return precis.UsernameCaseMapped.String(raw)
+		}
+	}
+	return raw, nil
 }
 
 // NewUsername is CanonicalUsername with the rules for names that somebody chooses for

@@ -33,6 +33,8 @@ type DB struct {
 	writing chan struct{}
 	// path is the SQLite file; "" for Postgres.
 	path string
+	// dsn is the URL as lib/pq's listener reads it; "" for SQLite. It may hold a password.
+	dsn string
 	// connect opens one more pool on the same database, without a time limit on
 	// replies, for migrations and Watch. The caller closes it.
 	connect func() (*sql.DB, error)
@@ -60,6 +62,9 @@ func (d *DB) Name() string { return d.dialect.name }
 
 // Close ends all connections.
 func (d *DB) Close() error { return d.pool.Close() }
+
+// Stats returns the state of the pool.
+func (d *DB) Stats() sql.DBStats { return d.pool.Stats() }
 
 // Ping asks the database for a sign of life. The error wraps auth.ErrUnavailable
 // when there is none.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +53,7 @@ func newUser(username string) auth.User {
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	return auth.User{
 		ID: uuid.Must(uuid.NewV7()).String(), Username: username, TimeZone: "UTC",
+		Groups: []string{}, Permissions: []string{},
 		PasswordHash: "hash of " + username, Epoch: 1, Active: true, CreatedAt: at, UpdatedAt: at,
 	}
 }
@@ -93,9 +95,9 @@ func wantErr(t testing.TB, err, want error) {
 	}
 }
 
-func equal[T comparable](t testing.TB, what string, got, want T) {
+func equal[T any](t testing.TB, what string, got, want T) {
 	t.Helper()
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("%s: got %v, want %v", what, got, want)
 	}
 }

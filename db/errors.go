@@ -106,6 +106,15 @@ func uniqueViolation(err error) (constraint string, ok bool) {
 	return "", false
 }
 
+// foreignKeyViolation reports whether the error says that a row names one that is not there.
+func foreignKeyViolation(err error) bool {
+	if pq.As(err, pqerror.ForeignKeyViolation) != nil {
+		return true
+	}
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+}
+
 // isText reports whether both databases can hold the string. Postgres refuses NUL and
 // invalid UTF-8 with SQLSTATE 22021, so no row has such a value.
 func isText(s string) bool {

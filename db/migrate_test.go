@@ -1,6 +1,7 @@
 package db
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +60,59 @@ func TestMigrateUpAndDown(t *testing.T) {
 			if err := second(d.Users(t.Context(), "", 1)); err == nil {
 				t.Fatal("the table is still there")
 			}
+		}
+	})
+}
+
+// From every earlier version up with users in it: nothing of theirs is lost, and what is new
+// works with them. So it does after a step back and up again.
+func TestMigrateWithUsers(t *testing.T) {
+	onBoth(t, func(t *testing.T, d *DB) {
+		pool, err := d.connect()
+		ok(t, err)
+		defer pool.Close()
+		_, want, err := d.Behind(t.Context())
+		ok(t, err)
+		for version := int64(1); version <= want; version++ {
+			p, err := d.provider(pool)
+			ok(t, err)
+			_, err = p.UpTo(t.Context(), version)
+			ok(t, err)
+			var before []auth.User
+			for i := range 20 {
+				u := newUser(fmt.Sprintf("user-%d-%02d", version, i))
+				u.Name, u.Email, u.EmailVerified = "Jürgen 'x'", fmt.Sprintf("u%d-%d@example.org", version, i), i%2 == 0
+				u.TimeZone, u.Epoch, u.Active = "Europe/Berlin", int64(i+1), i%3 != 0
+				create(t, d, u)
+				if i%4 == 0 {
+					u.LastSignInAt = u.CreatedAt
+					ok(t, d.RecordSignIn(t.Context(), u.ID, u.LastSignInAt))
+				}
+				before = append(before, u)
+			}
+			for _, step := range []string{"up", "back and up again"} {
+				if step != "up" {
+					_, err = p.DownTo(t.Context(), version)
+					ok(t, err)
+				}
+				ok(t, d.Migrate(t.Context()))
+				for _, u := range before {
+					equal(t, step, byID(t, d, u.ID), u)
+				}
+				equal(t, "groups", len(groups(t, d)), 1)
+				u := setMember(t, d, before[1], auth.AdminGroup, true)
+				if !u.May(auth.ManageUsers) {
+					t.Errorf("from version %d %s: got %+v", version, step, u)
+				}
+				if u = setMember(t, d, before[1], auth.AdminGroup, false); u.May(auth.ViewUsers) {
+					t.Errorf("from version %d %s: got %+v", version, step, u)
+				}
+				changed, err := d.RaiseEpoch(t.Context(), before[2].ID)
+				ok(t, err)
+				before[2].Epoch, before[2].UpdatedAt = changed.Epoch, changed.UpdatedAt
+			}
+			_, err = p.DownTo(t.Context(), 0)
+			ok(t, err)
 		}
 	})
 }

@@ -49,9 +49,14 @@ func openPostgres(rawURL string) (*DB, error) {
 	hasty.SetMaxOpenConns(postgresConns)
 	hasty.SetMaxIdleConns(postgresConns)
 	hasty.SetConnMaxIdleTime(idleLimit)
+	dsn, err := listenerDSN(rawURL)
+	if err != nil {
+		return nil, err
+	}
 	return &DB{
 		dialect: postgres,
 		pool:    sqlx.NewDb(hasty, "postgres"),
+		dsn:     dsn,
 		connect: func() (*sql.DB, error) { return postgresPool(cfg, 0) },
 	}, nil
 }

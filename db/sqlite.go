@@ -24,8 +24,8 @@ const (
 	// wait does not end with the context, so it is short, and DB.statement repeats it
 	// until the context ends.
 	busyTimeout = 200 * time.Millisecond
-	// watchInterval is how often Watch looks.
-	watchInterval = 100 * time.Millisecond
+	// watchInterval is how often the file is looked at for changes.
+	watchInterval = 25 * time.Millisecond
 )
 
 var sqliteDialect = dialect{
@@ -97,56 +97,77 @@ func sqliteDSN(path string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
-// Watch calls changed whenever a SQLite file was changed, by this process or another,
-// until ctx ends: a tenth of a second late at most. It also calls it once at the
-// beginning, and when it cannot tell, for then the file may have changed. With Postgres
-// it returns at once.
-//
-// Looking costs no SQL statement in the sense of auth.Cost: it belongs to no request.
-func (d *DB) Watch(ctx context.Context, changed func()) {
-	if d.path == "" {
-		return
-	}
+// listenSQLite looks at the file until ctx ends. Triggers write down whom a change concerns;
+// PRAGMA data_version tells for almost nothing whether it is worth reading.
+func (d *DB) listenSQLite(ctx context.Context, l Listener) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		d.watchUntilError(ctx, tick.C, changed)
-	}
-}
-
-// watchUntilError watches on one connection. data_version only ever compares within a
-// connection, and counts the commits of all others
-// (https://www.sqlite.org/pragma.html#pragma_data_version), so it must be our own.
-func (d *DB) watchUntilError(ctx context.Context, tick <-chan time.Time, changed func()) {
-	next := func() bool {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-tick:
-			return true
-		}
-	}
-	conn, done, err := d.ownConn(ctx)
-	if err != nil {
-		changed()
-		next()
-		return
-	}
-	defer done()
-	for last := int64(-1); ; {
-		var version int64
-		err := conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version)
+		err := d.watchSQLite(ctx, tick.C, l)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil || version != last {
-			changed()
+		l.Deaf(err)
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
 		}
-		if !next() || err != nil {
-			return
-		}
-		last = version
 	}
+}
+
+// watchSQLite watches on one connection. data_version only ever compares within a
+// connection, and counts the commits of all others
+// (https://www.sqlite.org/pragma.html#pragma_data_version), so it must be our own.
+func (d *DB) watchSQLite(ctx context.Context, tick <-chan time.Time, l Listener) error {
+	conn, done, err := d.ownConn(ctx)
+	if err != nil {
+		return fmt.Errorf("watch the SQLite file: %w", err)
+	}
+	defer done()
+	var version, seen int64
+	if err := conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil {
+		return fmt.Errorf("watch the SQLite file: %w", err)
+	}
+	if err := conn.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) FROM user_changes`).Scan(&seen); err != nil {
+		return fmt.Errorf("watch the SQLite file: %w", err)
+	}
+	l.Listening()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick:
+		}
+		last := version
+		if err := conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil {
+			return fmt.Errorf("watch the SQLite file: %w", err)
+		}
+		if version == last {
+			continue
+		}
+		if seen, err = tellChanges(ctx, conn, seen, l); err != nil {
+			return err
+		}
+	}
+}
+
+// tellChanges tells what was written down after seen, and returns how far it got.
+func tellChanges(ctx context.Context, conn *sql.Conn, seen int64, l Listener) (int64, error) {
+	rows, err := conn.QueryContext(ctx, `SELECT seq, user_id, changed_at FROM user_changes WHERE seq > $1 ORDER BY seq`, seen)
+	if err != nil {
+		return seen, fmt.Errorf("read the changes: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c Change
+		var at timestamp
+		if err := rows.Scan(&seen, &c.UserID, &at); err != nil {
+			return seen, fmt.Errorf("read the changes: %w", err)
+		}
+		c.At = time.Time(at)
+		l.Changed(c)
+	}
+	return seen, rows.Err()
 }
 
 // ownConn returns a connection outside of the pool, and what closes it.

@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +18,16 @@ import (
 // userColumns are the columns of userRow, for SELECT and RETURNING.
 const userColumns = `id, username, name, email, email_verified, time_zone, password_hash,
 	epoch, active, created_at, updated_at, last_sign_in_at`
+
+// userSelect are the columns of userRow: those of the table, and what the user belongs to and
+// may, as words.
+const userSelect = userColumns + `,
+	coalesce((SELECT string_agg(m.group_name, ' ') FROM user_groups m WHERE m.user_id = users.id), '') AS groups,
+	coalesce((SELECT string_agg(p.permission, ' ') FROM (
+		SELECT permission FROM user_permissions WHERE user_id = users.id
+		UNION
+		SELECT g.permission FROM group_permissions g JOIN user_groups m ON m.group_name = g.group_name
+		WHERE m.user_id = users.id) p), '') AS permissions`
 
 // userRow is a row of users.
 type userRow struct {
@@ -31,6 +43,17 @@ type userRow struct {
 	CreatedAt     timestamp `db:"created_at"`
 	UpdatedAt     timestamp `db:"updated_at"`
 	LastSignInAt  timestamp `db:"last_sign_in_at"`
+	Groups        words     `db:"groups"`
+	Permissions   words     `db:"permissions"`
+}
+
+// words are several words in one column.
+type words string
+
+func (w words) sorted() []string {
+	list := strings.Fields(string(w))
+	slices.Sort(list)
+	return list
 }
 
 func (r userRow) user() auth.User {
@@ -47,6 +70,8 @@ func (r userRow) user() auth.User {
 		CreatedAt:     time.Time(r.CreatedAt),
 		UpdatedAt:     time.Time(r.UpdatedAt),
 		LastSignInAt:  time.Time(r.LastSignInAt),
+		Groups:        r.Groups.sorted(),
+		Permissions:   r.Permissions.sorted(),
 	}
 }
 
@@ -110,17 +135,17 @@ func (d *DB) UserByID(ctx context.Context, id string) (auth.User, error) {
 	if err != nil {
 		return auth.User{}, err
 	}
-	return d.user(ctx, what, `SELECT `+userColumns+` FROM users WHERE id = $1`, id)
+	return d.user(ctx, what, `SELECT `+userSelect+` FROM users WHERE id = $1`, id)
 }
 
 // UserByUsername returns the user of a canonical name.
 func (d *DB) UserByUsername(ctx context.Context, username string) (auth.User, error) {
-	return d.user(ctx, "user by username", `SELECT `+userColumns+` FROM users WHERE username = $1`, username)
+	return d.user(ctx, "user by username", `SELECT `+userSelect+` FROM users WHERE username = $1`, username)
 }
 
 // UserByEmail returns the user who verified the canonical address.
 func (d *DB) UserByEmail(ctx context.Context, email string) (auth.User, error) {
-	return d.user(ctx, "user by email", `SELECT `+userColumns+` FROM users WHERE email = $1 AND email_verified`, email)
+	return d.user(ctx, "user by email", `SELECT `+userSelect+` FROM users WHERE email = $1 AND email_verified`, email)
 }
 
 // Users returns at most limit users, ordered by the bytes of their names.
@@ -129,7 +154,7 @@ func (d *DB) Users(ctx context.Context, after string, limit int) ([]auth.User, e
 		return nil, nil
 	}
 	var rows []userRow
-	err := d.read(ctx, "users", `SELECT `+userColumns+` FROM users WHERE username > $1 ORDER BY username LIMIT $2`,
+	err := d.read(ctx, "users", `SELECT `+userSelect+` FROM users WHERE username > $1 ORDER BY username LIMIT $2`,
 		func(ctx context.Context, s *sqlx.Stmt) error {
 			rows = nil
 			return s.SelectContext(ctx, &rows, after, limit)
@@ -149,7 +174,7 @@ func (d *DB) Users(ctx context.Context, after string, limit int) ([]auth.User, e
 func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash string) (auth.User, error) {
 	u, err := d.change(ctx, "set password", `UPDATE users
 		SET password_hash = $2, epoch = epoch + 1, updated_at = $3
-		WHERE id = $1 AND epoch = $4 RETURNING `+userColumns,
+		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
 		id, hash, now(), epoch)
 	if !errors.Is(err, auth.ErrNotFound) {
 		return u, err
@@ -181,7 +206,7 @@ func (d *DB) SetProfile(ctx context.Context, id string, p auth.Profile) (auth.Us
 	}
 	return d.change(ctx, "set profile", `UPDATE users
 		SET name = $2, email = $3, email_verified = (email_verified AND email = $3), time_zone = $4, updated_at = $5
-		WHERE id = $1 RETURNING `+userColumns,
+		WHERE id = $1 RETURNING `+userSelect,
 		id, p.Name, p.Email, p.TimeZone, now())
 }
 
@@ -191,14 +216,14 @@ func (d *DB) SetActive(ctx context.Context, id string, active bool) (auth.User, 
 		SET active = $2,
 		    epoch = epoch + CASE WHEN active AND NOT $2 THEN 1 ELSE 0 END,
 		    updated_at = CASE WHEN active <> $2 THEN $3 ELSE updated_at END
-		WHERE id = $1 RETURNING `+userColumns,
+		WHERE id = $1 RETURNING `+userSelect,
 		id, active, now())
 }
 
 // RaiseEpoch ends everything that the user is signed in with.
 func (d *DB) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
 	return d.change(ctx, "raise epoch", `UPDATE users SET epoch = epoch + 1, updated_at = $2
-		WHERE id = $1 RETURNING `+userColumns,
+		WHERE id = $1 RETURNING `+userSelect,
 		id, now())
 }
 

@@ -1,8 +1,8 @@
 package handlers
 
 import (
-	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,14 +14,10 @@ func (h *Handlers) dashboard(r *web.Request) (web.Response, error) {
 	cost := r.Cost()
 	page := dashboardPage{
 		Page:         r.Page("Dashboard"),
-		Clock:        newClock(r.Now(), r.User().TimeZone),
-		AuthorizedBy: "Redis",
-		Took:         fmt.Sprintf("%.1f ms", float64(cost.RedisTime()+cost.SQLTime())/float64(time.Millisecond)),
-		SQL:          cost.SQL(),
-	}
-	// Any statement at all, and it was the database that vouched.
-	if cost.SQL() > 0 {
-		page.AuthorizedBy = r.Database()
+		Clock:        newClock(r.Now(), r.User().TimeZone).text(),
+		AuthorizedBy: authorizedBy(r),
+		Took:         strconv.FormatFloat(float64(cost.RedisTime()+cost.SQLTime())/float64(time.Millisecond), 'f', 1, 64) + " ms",
+		SQL:          strconv.FormatInt(cost.SQL(), 10),
 	}
 	return web.Show(http.StatusOK, "dashboard", page), nil
 }

@@ -42,4 +42,15 @@ var notices = map[string]string{
 	"password":      "Your password is changed, and every other session is ended.",
 	"session-ended": "That session is ended.",
 	"others-ended":  "All other sessions are ended.",
+
+	"token-revoked":   "The token is revoked.",
+	"tokens-revoked":  "All API tokens are revoked.",
+	"user-disabled":   "The user is disabled, and signed out everywhere.",
+	"user-enabled":    "The user is enabled.",
+	"user-signed-out": "All sessions and API tokens of the user are ended.",
+	"user-groups":     "The user's groups are saved.",
+	"group-added":     "The group is there; give it permissions now.",
+	"group-removed":   "The group is removed.",
+	"group-granted":   "The group has the permission now.",
+	"group-ungranted": "The permission is taken from the group.",
 }

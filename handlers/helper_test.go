@@ -58,6 +58,17 @@ func (s *site) add(t testing.TB, name string) auth.User {
 	return u
 }
 
+// addAdmin stores an administrator.
+func (s *site) addAdmin(t testing.TB, name string) auth.User {
+	t.Helper()
+	u := s.add(t, name)
+	u, err := s.Handlers.Accounts.SetMember(t.Context(), u.ID, auth.AdminGroup, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
 // browser keeps cookies.
 type browser struct {
 	site    *site

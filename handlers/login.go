@@ -31,6 +31,7 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 		return h.loginAgain(r, form, http.StatusUnprocessableEntity, missing, ""), nil
 	}
 	user, err := h.Accounts.SignIn(r.Context(), form.Get("username"), form.Get("password"), r.Visitor())
+	r.CountSignIn(err)
 	var throttled auth.Throttled
 	switch {
 	case errors.As(err, &throttled):

@@ -137,7 +137,7 @@ func TestRegisterFails(t *testing.T) {
 	}
 	wantPage(t, s.browser().post("/register", form("username", "ALICE", "password", secret)), http.StatusUnprocessableEntity, "This name is taken")
 	for range 200 {
-		_ = s.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.1", Limit: auth.Limit{Free: 1000}})
+		_, _ = s.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.1", Limit: auth.Limit{Free: 1000}})
 	}
 	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusTooManyRequests, "Too many tries. Wait 1 second")
 	s.Handlers.Accounts.Open = false

@@ -14,7 +14,14 @@ type Handlers struct {
 	Sessions auth.SessionStore
 	// Ready reports whether the database and Redis answer, by name.
 	Ready func(context.Context) map[string]error
+	// OpenAPI is the description of the API, as JSON.
+	OpenAPI []byte
 }
+
+var (
+	mayView   = web.SignedIn.With(auth.ViewUsers)
+	mayManage = web.SignedIn.With(auth.ManageUsers)
+)
 
 // Routes returns every route of the site, with who may use it.
 func (h *Handlers) Routes() []web.Route {
@@ -35,6 +42,33 @@ func (h *Handlers) Routes() []web.Route {
 		web.Post("/account/sessions/end", web.SignedIn, h.endSession),
 		web.Get("/account/sessions/end-others", web.SignedIn, h.confirmEndOthers),
 		web.Post("/account/sessions/end-others", web.SignedIn, h.endOthers),
+
+		web.Get("/account/tokens", web.SignedIn, h.showTokens),
+		web.Post("/account/tokens", web.SignedIn, h.createToken),
+		web.Post("/account/tokens/revoke", web.SignedIn, h.revokeToken),
+		web.Get("/account/tokens/revoke-all", web.SignedIn, h.confirmRevokeAllTokens),
+		web.Post("/account/tokens/revoke-all", web.SignedIn, h.revokeAllTokens),
+
+		web.Get("/admin", mayView, h.adminHome),
+		web.Get("/admin/users", mayView, h.users),
+		web.Get("/admin/users/:id", mayView, h.user),
+		web.Post("/admin/users/:id/active", mayManage, h.setUserActive),
+		web.Post("/admin/users/:id/sign-out", mayManage, h.signOutUser),
+		web.Post("/admin/users/:id/groups", mayManage, h.setUserGroups),
+		web.Get("/admin/groups", mayView, h.groups),
+		web.Post(addGroupPath, mayManage, h.addGroup),
+		web.Post("/admin/groups/remove", mayManage, h.removeGroup),
+		web.Post(grantGroupPath, mayManage, h.grantGroup),
+		web.Post("/admin/groups/ungrant", mayManage, h.ungrantGroup),
+
+		web.Get("/api/time", web.Program, h.apiTime),
+		web.Get("/api/me", web.Program, h.apiMe),
+		web.Get("/api/tokens", web.Program, h.apiTokens),
+		web.Post("/api/tokens", web.ProgramOrNobody, h.apiCreateToken),
+		web.Delete("/api/tokens/current", web.Program, h.apiRevokeCurrentToken),
+		web.Delete("/api/tokens/:id", web.Program, h.apiRevokeToken),
+		web.Get("/api/users", web.Program.With(auth.ViewUsers), h.apiUsers),
+		web.Get("/api/openapi.json", web.Machine, h.openAPI),
 
 		web.Get("/healthz", web.Machine, h.healthz),
 		web.Get("/readyz", web.Machine, h.readyz),

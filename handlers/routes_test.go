@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/auth"
 	"gatehouse/web"
 )
 
@@ -15,7 +16,14 @@ var reading = []string{http.MethodGet, http.MethodHead}
 // open are the routes that need nobody. One more here is a decision.
 var open = []string{
 	"GET /", "GET /register", "POST /register", "GET /login", "POST /login", "POST /logout", "POST /password/strength",
+	"POST /api/tokens", "GET /api/openapi.json",
 	"GET /healthz", "GET /readyz",
+}
+
+// rule returns who may use a route, and which permission it takes.
+func rule(r web.Route) (who, permission string) {
+	who, permission, _ = strings.Cut(r.Access.String(), " with ")
+	return who, permission
 }
 
 // routeFaults returns what is wrong with a route table and what is served of it.
@@ -31,14 +39,30 @@ func routeFaults(table []web.Route, served []string) []string {
 		if r.Method == http.MethodGet {
 			inTable["HEAD "+r.Path] = true
 		}
+		who, permission := rule(r)
+		private := who == web.SignedIn.String() || who == web.Program.String()
 		switch {
-		case r.Access != web.Open && r.Access != web.SignedIn && r.Access != web.Machine:
+		case who == web.Access{}.String():
 			all = append(all, name+" has no access rule")
-		case r.Access != web.SignedIn && !slices.Contains(open, name):
+		case !private && !slices.Contains(open, name):
 			all = append(all, name+" is open and not on the list")
+		case private && slices.Contains(open, name):
+			all = append(all, name+" is private and on the list of what is open")
 		}
 		if r.Access == web.Machine && !slices.Contains(reading, r.Method) {
 			all = append(all, name+" changes something for nobody")
+		}
+		if api := strings.HasPrefix(r.Path, "/api/"); r.Access != web.Machine && api != (who == web.Program.String() || who == web.ProgramOrNobody.String()) {
+			all = append(all, name+" is for programs and not below /api/, or the other way round")
+		}
+		if strings.HasPrefix(r.Path, "/admin") || strings.HasPrefix(r.Path, "/api/users") {
+			wanted := auth.ManageUsers
+			if slices.Contains(reading, r.Method) {
+				wanted = auth.ViewUsers
+			}
+			if permission != wanted {
+				all = append(all, name+" does not need "+wanted)
+			}
 		}
 		if r.Handle == nil {
 			all = append(all, name+" has no handler")
@@ -60,7 +84,7 @@ func TestRoutes(t *testing.T) {
 	for _, fault := range routeFaults(s.Routes(), s.server.Routes()) {
 		t.Error(fault)
 	}
-	if len(s.Routes()) < 16 {
+	if len(s.Routes()) < 40 {
 		t.Errorf("the table has %d routes", len(s.Routes()))
 	}
 }
@@ -73,22 +97,32 @@ func TestRouteFaultsAreFound(t *testing.T) {
 		served []string
 		want   string
 	}{
-		"no rule":        {[]web.Route{web.Get("/x", 0, h)}, []string{"GET /x"}, "GET /x has no access rule"},
-		"strange rule":   {[]web.Route{web.Get("/x", 9, h)}, []string{"GET /x"}, "GET /x has no access rule"},
-		"open":           {[]web.Route{web.Get("/x", web.Open, h)}, []string{"GET /x"}, "GET /x is open and not on the list"},
-		"machine writes": {[]web.Route{web.Post("/healthz", web.Machine, h)}, []string{"POST /healthz"}, "POST /healthz changes something for nobody"},
-		"not served":     {[]web.Route{web.Get("/x", web.SignedIn, h)}, nil, "GET /x is not served"},
-		"smuggled":       {nil, []string{"POST /x"}, "POST /x is served and not in the table"},
-		"other method":   {[]web.Route{web.Get("/x", web.SignedIn, h)}, []string{"GET /x", "POST /x"}, "POST /x is served and not in the table"},
-		"twice":          {[]web.Route{web.Get("/x", web.SignedIn, h), web.Get("/x", web.SignedIn, h)}, []string{"GET /x"}, "GET /x is there twice"},
-		"no handler":     {[]web.Route{web.Get("/x", web.SignedIn, nil)}, []string{"GET /x"}, "GET /x has no handler"},
+		"no rule":                   {[]web.Route{web.Get("/x", web.Access{}, h)}, []string{"GET /x"}, "GET /x has no access rule"},
+		"no rule, but a permission": {[]web.Route{web.Get("/x", web.Access{}.With("a.b"), h)}, []string{"GET /x"}, "GET /x has no access rule"},
+		"open":                      {[]web.Route{web.Get("/x", web.Open, h)}, []string{"GET /x"}, "GET /x is open and not on the list"},
+		"program or nobody":         {[]web.Route{web.Get("/api/x", web.ProgramOrNobody, h)}, []string{"GET /api/x"}, "GET /api/x is open and not on the list"},
+		"not open":                  {[]web.Route{web.Get("/login", web.SignedIn, h)}, []string{"GET /login"}, "GET /login is private and on the list of what is open"},
+		"page as program":           {[]web.Route{web.Get("/x", web.Program, h)}, []string{"GET /x"}, "GET /x is for programs and not below /api/, or the other way round"},
+		"program as page":           {[]web.Route{web.Get("/api/x", web.SignedIn, h)}, []string{"GET /api/x"}, "GET /api/x is for programs and not below /api/, or the other way round"},
+		"admin for all":             {[]web.Route{web.Get("/admin/x", web.SignedIn, h)}, []string{"GET /admin/x"}, "GET /admin/x does not need users.view"},
+		"changed by lookers":        {[]web.Route{web.Post("/admin/x", web.SignedIn.With(auth.ViewUsers), h)}, []string{"POST /admin/x"}, "POST /admin/x does not need users.manage"},
+		"users for all":             {[]web.Route{web.Get("/api/users", web.Program, h)}, []string{"GET /api/users"}, "GET /api/users does not need users.view"},
+		"machine writes":            {[]web.Route{web.Post("/healthz", web.Machine, h)}, []string{"POST /healthz"}, "POST /healthz changes something for nobody"},
+		"not served":                {[]web.Route{web.Get("/x", web.SignedIn, h)}, nil, "GET /x is not served"},
+		"smuggled":                  {nil, []string{"POST /x"}, "POST /x is served and not in the table"},
+		"other method":              {[]web.Route{web.Get("/x", web.SignedIn, h)}, []string{"GET /x", "POST /x"}, "POST /x is served and not in the table"},
+		"twice":                     {[]web.Route{web.Get("/x", web.SignedIn, h), web.Get("/x", web.SignedIn, h)}, []string{"GET /x"}, "GET /x is there twice"},
+		"no handler":                {[]web.Route{web.Get("/x", web.SignedIn, nil)}, []string{"GET /x"}, "GET /x has no handler"},
 	} {
 		if got := routeFaults(c.table, c.served); !slices.Contains(got, c.want) {
 			t.Errorf("%s: found %q, want %q", name, got, c.want)
 		}
 	}
-	good := []web.Route{web.Get("/x", web.SignedIn, h), web.Post("/x", web.SignedIn, h)}
-	if got := routeFaults(good, []string{"GET /x", "HEAD /x", "POST /x", "GET /static/*"}); len(got) != 0 {
+	good := []web.Route{
+		web.Get("/x", web.SignedIn, h), web.Post("/x", web.SignedIn, h), web.Delete("/api/x", web.Program, h),
+		web.Get("/admin", web.SignedIn.With(auth.ViewUsers), h), web.Post("/admin", web.SignedIn.With(auth.ManageUsers), h),
+	}
+	if got := routeFaults(good, []string{"GET /x", "HEAD /x", "POST /x", "DELETE /api/x", "GET /admin", "POST /admin", "GET /static/*"}); len(got) != 0 {
 		t.Errorf("found %q in a good table", got)
 	}
 }
@@ -96,7 +130,8 @@ func TestRouteFaultsAreFound(t *testing.T) {
 // writes are the calls that change something.
 var writes = []string{
 	"users.Create", "users.Set", "users.Replace", "users.Raise", "users.Record", "cache.Drop", "throttle.",
-	"sessions.Commit", "sessions.Delete", "sessions.End",
+	"sessions.Commit", "sessions.Delete", "sessions.End", "tokens.Create", "tokens.Revoke",
+	"credentials.Fill", "credentials.Mark", "grants.Add", "grants.Remove", "grants.Set", "maintenance.Set", "maintenance.End",
 }
 
 // TestReadingChangesNothing asks for every path of the table by GET and HEAD, signed in and
@@ -104,7 +139,8 @@ var writes = []string{
 func TestReadingChangesNothing(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
-	for who, b := range map[string]*browser{"nobody": s.browser(), "alice": s.signedIn(t, "alice")} {
+	s.addAdmin(t, "root")
+	for who, b := range map[string]*browser{"nobody": s.browser(), "alice": s.signedIn(t, "alice"), "root": s.signedIn(t, "root")} {
 		for _, r := range s.Routes() {
 			readable := slices.ContainsFunc(s.Routes(), func(o web.Route) bool { return o.Path == r.Path && o.Method == http.MethodGet })
 			for _, method := range reading {
@@ -134,13 +170,20 @@ func TestReadingChangesNothing(t *testing.T) {
 func TestPrivateRoutesNeedSomebody(t *testing.T) {
 	s := newSite(t)
 	for _, r := range s.Routes() {
-		if r.Access != web.SignedIn {
-			continue
-		}
+		who, _ := rule(r)
 		s.Forget()
 		w := s.browser().send(newRequest(r.Method, r.Path))
-		if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
-			t.Errorf("%s %s: got %d to %q", r.Method, r.Path, w.Code, w.Header().Get("Location"))
+		switch who {
+		case web.SignedIn.String():
+			if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
+				t.Errorf("%s %s: got %d to %q", r.Method, r.Path, w.Code, w.Header().Get("Location"))
+			}
+		case web.Program.String():
+			if w.Code != http.StatusUnauthorized || len(w.Header()["Www-Authenticate"]) != 2 || w.Header().Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s %s: got %d %v", r.Method, r.Path, w.Code, w.Header())
+			}
+		default:
+			continue
 		}
 		if calls := s.Calls(); len(calls) != 0 {
 			t.Errorf("%s %s asks the stores for %q", r.Method, r.Path, calls)

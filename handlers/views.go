@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"math"
+	"strconv"
 	"time"
 
 	"gatehouse/web"
@@ -35,13 +37,46 @@ type registrationClosedPage struct {
 // dashboardPage shows the time.
 type dashboardPage struct {
 	web.Page
-	Clock Clock
+	Clock ClockText
 	// AuthorizedBy is Redis, Postgres or SQLite: who vouched for this request.
 	AuthorizedBy string
 	// Took is how long they took, in words: "0.3 ms".
 	Took string
-	// SQL statements that the request ran.
-	SQL int64
+	// SQL is the number of statements that the request ran.
+	SQL string
+}
+
+// Shape implements web.Stencilled: with a notice or without a person the page is another one.
+func (p dashboardPage) Shape() string {
+	switch {
+	case p.Notice != "" || p.Refresh != 0 || p.User == nil:
+		return ""
+	case p.MayAdmin():
+		return "admin"
+	}
+	return "user"
+}
+
+// Slots implements web.Stencilled.
+func (p dashboardPage) Slots() []string {
+	c := p.Clock
+	return []string{p.User.DisplayName(), p.AuthorizedBy, p.Took, p.SQL, c.DateTime, c.Hours, c.Minutes, c.Seconds, c.Date,
+		c.City, c.Zone, c.Offset, c.HourAngle, c.MinuteAngle, c.SecondAngle, c.DayAngle, c.Hour}
+}
+
+// WithSlots implements web.Stencilled.
+func (p dashboardPage) WithSlots(v []string) any {
+	user := *p.User
+	user.Name = v[0]
+	p.User, p.AuthorizedBy, p.Took, p.SQL = &user, v[1], v[2], v[3]
+	p.Clock = ClockText{v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16]}
+	return p
+}
+
+// ClockText is a Clock as the page writes it.
+type ClockText struct {
+	DateTime, Hours, Minutes, Seconds, Date, City, Zone, Offset string
+	HourAngle, MinuteAngle, SecondAngle, DayAngle, Hour         string
 }
 
 // Clock is one moment as the dashboard shows it, in the user's time zone.
@@ -63,6 +98,16 @@ type Clock struct {
 // DayAngle is how far the day has turned, in degrees: 0 at midnight, 180 at noon. The sun
 // follows it.
 func (c Clock) DayAngle() float64 { return float64(c.Hour)*15 + c.MinuteAngle/24 }
+
+// text returns the clock as the page writes it; angles to the hundredth of a degree.
+func (c Clock) text() ClockText {
+	return ClockText{c.DateTime, c.Hours, c.Minutes, c.Seconds, c.Date, c.City, c.Zone, c.Offset,
+		degrees(c.HourAngle), degrees(c.MinuteAngle), degrees(c.SecondAngle), degrees(c.DayAngle()), strconv.Itoa(c.Hour)}
+}
+
+func degrees(f float64) string {
+	return strconv.FormatFloat(math.Round(f*100)/100, 'f', -1, 64)
+}
 
 // accountPage shows and changes what a person has here.
 type accountPage struct {

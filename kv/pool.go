@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,11 @@ type Redis struct {
 	// failed is when a connection last broke; nil if none did. Only connections last
 	// used before it are in doubt, so that calm times need no PING.
 	failed atomic.Pointer[time.Time]
+	// queue holds the reads that share round trips; see readTogether.
+	queue     chan *read
+	carriers  sync.WaitGroup
+	closed    chan struct{}
+	closeOnce sync.Once
 }
 
 // Open returns a pool for redis://[user:pass@]host:port[/db], rediss:// (the same over
@@ -62,6 +68,7 @@ func Open(rawURL string) (*Redis, error) {
 		IdleTimeout:         idleTimeout,
 		Wait:                true,
 	}
+	r.openLanes()
 	return r, nil
 }
 
@@ -72,7 +79,10 @@ func (r *Redis) Ping(ctx context.Context) error {
 }
 
 // Close closes the idle connections now and the busy ones when they are done.
-func (r *Redis) Close() error { return r.pool.Close() }
+func (r *Redis) Close() error {
+	r.closeLanes()
+	return r.pool.Close()
+}
 
 // Stats is the state of a pool.
 type Stats struct {
@@ -87,6 +97,12 @@ type Stats struct {
 func (r *Redis) Stats() Stats {
 	s := r.pool.Stats()
 	return Stats{Active: s.ActiveCount, Idle: s.IdleCount, Waits: s.WaitCount, Waited: s.WaitDuration}
+}
+
+// Pool returns how many connections are open, and how many of them idle.
+func (r *Redis) Pool() (active, idle int) {
+	s := r.pool.Stats()
+	return s.ActiveCount, s.IdleCount
 }
 
 // command is one Redis command with its arguments.
@@ -131,6 +147,20 @@ func (r *Redis) pipeline(ctx context.Context, o op, cmds ...command) ([]any, err
 	return replies, nil
 }
 
+// delete removes the keys in one round trip, each by a command of its own, because the nodes of
+// a cluster refuse keys that live apart.
+func (r *Redis) delete(ctx context.Context, what string, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	dels := make([]command, len(keys))
+	for i, key := range keys {
+		dels[i] = cmd("DEL", key)
+	}
+	_, err := r.pipeline(ctx, repeatable(what), dels...)
+	return err
+}
+
 // exchange is pipeline for callers who look at each reply themselves: a reply may be a redis.Error.
 func (r *Redis) exchange(ctx context.Context, o op, cmds ...command) ([]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
@@ -151,30 +181,46 @@ func (r *Redis) exchange(ctx context.Context, o op, cmds ...command) ([]any, err
 func (r *Redis) roundTrip(ctx context.Context, cmds []command) (replies []any, borrowed bool, err error) {
 	start := time.Now()
 	defer func() { auth.CostFrom(ctx).AddRedis(time.Since(start)) }()
-	c, err := r.pool.GetContext(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	defer c.Close()
-	replies, err = sendReceive(ctx, c, cmds)
-	if err != nil {
-		r.noteFailure()
-	}
-	return replies, true, err
+	borrowed, err = r.onConnection(ctx, func(c redis.Conn) error {
+		if err := send(c, cmds); err != nil {
+			return err
+		}
+		if err := c.Flush(); err != nil {
+			return err
+		}
+		replies, err = receive(ctx, c, len(cmds))
+		return err
+	})
+	return replies, borrowed, err
 }
 
-// sendReceive reads against the deadline of ctx. redigo's own DoContext would cost a
-// goroutine for each command, to notice a cancelled context a second earlier at most.
-func sendReceive(ctx context.Context, c redis.Conn, cmds []command) ([]any, error) {
+// onConnection lends a connection of the pool. borrowed tells that there was one.
+func (r *Redis) onConnection(ctx context.Context, use func(redis.Conn) error) (borrowed bool, err error) {
+	c, err := r.pool.GetContext(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	if err := use(c); err != nil {
+		r.noteFailure()
+		return true, err
+	}
+	return true, nil
+}
+
+func send(c redis.Conn, cmds []command) error {
 	for _, cmd := range cmds {
 		if err := c.Send(cmd.name, cmd.args...); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := c.Flush(); err != nil {
-		return nil, err
-	}
-	replies := make([]any, len(cmds))
+	return nil
+}
+
+// receive reads n replies against the deadline of ctx. redigo's own DoContext would cost a
+// goroutine for each command, to notice a cancelled context a second earlier at most.
+func receive(ctx context.Context, c redis.Conn, n int) ([]any, error) {
+	replies := make([]any, n)
 	for i := range replies {
 		reply, err := redis.ReceiveWithTimeout(c, remaining(ctx))
 		var said redis.Error

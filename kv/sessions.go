@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"gatehouse/auth"
@@ -16,13 +15,6 @@ import (
 
 const (
 	sessionPrefix = "session:"
-	indexPrefix   = "sessions:"
-	// listCap bounds what List shows and reads.
-	listCap = 200
-	// indexCap bounds a user's index, whose members of ended sessions only List removes.
-	indexCap = 1000
-	// indexTTL is how long an index outlives the last sign-in, at least.
-	indexTTL = 60 * 24 * time.Hour
 )
 
 // Sessions keeps sessions. It is the scs.CtxStore of a SessionManager with HashTokenInStore,
@@ -32,13 +24,14 @@ const (
 type Sessions struct {
 	*redisstore.RedisStore
 	redis *Redis
+	index index
 }
 
 var _ auth.SessionStore = (*Sessions)(nil)
 
 // NewSessions returns the sessions of a Redis.
 func NewSessions(r *Redis) *Sessions {
-	return &Sessions{redisstore.NewWithPrefix(r.boundedPool(), sessionPrefix), r}
+	return &Sessions{redisstore.NewWithPrefix(r.boundedPool(), sessionPrefix), r, index{r, "sessions:", "session"}}
 }
 
 // boundedPool lends connections of the pool to code that knows no context: waiting for one
@@ -55,7 +48,7 @@ func (r *Redis) boundedPool() *redis.Pool {
 // no string, or a record that names another id, is not found.
 func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error) {
 	const what = "find session"
-	replies, err := s.redis.exchange(ctx, repeatable(what), cmd("GET", sessionPrefix+id), cmd("PTTL", sessionPrefix+id))
+	replies, err := s.redis.readTogether(ctx, what, cmd("GET", sessionPrefix+id), cmd("PTTL", sessionPrefix+id))
 	if err != nil {
 		return nil, false, err
 	}
@@ -87,7 +80,7 @@ func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ ti
 	if err := s.create(ctx, id, record, now.Add(rec.FreshTTL(now))); err != nil {
 		return err
 	}
-	return s.addToIndex(ctx, rec, now)
+	return s.index.add(ctx, rec.UserID, rec.ID, now, rec.Deadline.Sub(now))
 }
 
 // create is repeated when the connection breaks: nobody else knows this id yet, so nobody can
@@ -120,32 +113,6 @@ func (s *Sessions) commitOnce(ctx context.Context, id string, record []byte, exp
 		s.redis.noteFailure()
 	}
 	return err
-}
-
-func (s *Sessions) addToIndex(ctx context.Context, rec auth.Session, now time.Time) error {
-	const what = "index session"
-	key := indexPrefix + rec.UserID
-	add := []command{
-		cmd("ZADD", key, now.UnixMilli(), rec.ID),
-		cmd("ZREMRANGEBYRANK", key, 0, -indexCap-1),
-		cmd("PEXPIRE", key, millis(max(indexTTL, rec.Deadline.Sub(now)))),
-	}
-	replies, err := s.redis.exchange(ctx, repeatable(what), add...)
-	if err != nil {
-		return err
-	}
-	if hasCode(replies[0], "WRONGTYPE") {
-		// Something else under this key would keep its user from signing in for ever.
-		add = append([]command{cmd("DEL", key)}, add...)
-		_, err = s.redis.pipeline(ctx, repeatable(what), add...)
-		return err
-	}
-	for _, reply := range replies {
-		if err := replyError(what, reply); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // DeleteCtx ends a session. It returns auth.ErrSessionEnded when the session was gone already:
@@ -193,14 +160,14 @@ func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
 	now := time.Now()
 	_, err := s.redis.pipeline(ctx, repeatable("renew session"),
 		cmd("PEXPIRE", sessionPrefix+rec.ID, max(millis(rec.FreshTTL(now)), 1)),
-		cmd("ZADD", indexPrefix+rec.UserID, "XX", now.UnixMilli(), rec.ID))
+		s.index.touch(rec.UserID, rec.ID, now))
 	return err
 }
 
 // List returns the user's live sessions, last seen first, at most 200, and removes from the
 // index those that are gone.
 func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, error) {
-	members, err := s.members(ctx, userID)
+	members, err := s.index.members(ctx, userID)
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}
@@ -229,39 +196,7 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 			live = append(live, rec)
 		}
 	}
-	return live, s.removeFromIndex(ctx, userID, gone)
-}
-
-type member struct {
-	id   string
-	seen time.Time
-}
-
-func (s *Sessions) members(ctx context.Context, userID string) ([]member, error) {
-	const what = "list sessions"
-	replies, err := s.redis.exchange(ctx, repeatable(what), cmd("ZREVRANGE", indexPrefix+userID, 0, listCap-1, "WITHSCORES"))
-	if err != nil {
-		return nil, err
-	}
-	if hasCode(replies[0], "WRONGTYPE") {
-		return nil, nil // something else under this key; the next sign-in makes it an index again
-	}
-	if err := replyError(what, replies[0]); err != nil {
-		return nil, err
-	}
-	pairs, err := redis.Strings(replies[0], nil)
-	if err != nil {
-		return nil, err
-	}
-	members := make([]member, 0, len(pairs)/2)
-	for i := 0; i+1 < len(pairs); i += 2 {
-		score, err := strconv.ParseFloat(pairs[i+1], 64)
-		if err != nil {
-			return nil, fmt.Errorf("list sessions: score of the index: %w", err)
-		}
-		members = append(members, member{pairs[i], time.UnixMilli(int64(score)).UTC()})
-	}
-	return members, nil
+	return live, s.index.remove(ctx, userID, gone)
 }
 
 // ownedBy reads a reply that should be the user's record of this id.
@@ -272,18 +207,6 @@ func ownedBy(reply any, userID, id string) (auth.Session, bool) {
 	}
 	rec, ok := parseSession(b)
 	return rec, ok && rec.UserID == userID && rec.ID == id
-}
-
-func (s *Sessions) removeFromIndex(ctx context.Context, userID string, ids []string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	args := []any{indexPrefix + userID}
-	for _, id := range ids {
-		args = append(args, id)
-	}
-	_, err := s.redis.do(ctx, repeatable("prune index of sessions"), command{"ZREM", args})
-	return err
 }
 
 // End ends one session of the user. It returns auth.ErrNotFound when there is no such session
@@ -305,26 +228,25 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	}
 	// An id is never used again, so that between reading and ending nothing else can have taken its place.
 	_, err = s.redis.pipeline(ctx, repeatable(what),
-		cmd("DEL", sessionPrefix+id), cmd("ZREM", indexPrefix+userID, id))
+		cmd("DEL", sessionPrefix+id), s.index.drop(userID, id))
 	return err
 }
 
 // EndAll ends every session that the user's index knows.
 func (s *Sessions) EndAll(ctx context.Context, userID string) error {
-	const what = "end all sessions"
-	ids, err := redis.Strings(s.redis.do(ctx, repeatable(what), cmd("ZRANGE", indexPrefix+userID, 0, -1)))
+	ids, err := s.index.all(ctx, userID)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	dels := make([]command, len(ids))
+	keys := make([]string, len(ids))
 	for i, id := range ids {
-		dels[i] = cmd("DEL", sessionPrefix+id)
+		keys[i] = sessionPrefix + id
 	}
-	if _, err := s.redis.pipeline(ctx, repeatable(what), dels...); err != nil {
+	if err := s.redis.delete(ctx, "end all sessions", keys); err != nil {
 		return err
 	}
 	// Only these: a session that began meanwhile keeps its place.
-	return s.removeFromIndex(ctx, userID, ids)
+	return s.index.remove(ctx, userID, ids)
 }
 
 // millis rounds up, so that a wait or a TTL never becomes none.

@@ -37,7 +37,7 @@ local function whole(v) return string.format('%.0f', v) end
 
 // takeScript: ARGV = free, base, max, total, forget (times in ms). It returns the wait in ms
 // and, for an attempt that was counted (wait 0), what giveBackScript needs: the count with it, and
-// until and PTTL before it.
+// until and PTTL before it; and last the wait that the attempt begins.
 var takeScript = newScript(readThrottle + `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -51,14 +51,14 @@ if total > 0 and n >= total then
     left = forget
     redis.call('PEXPIRE', KEYS[1], whole(math.max(forget, 1)))
   end
-  return {math.max(left, ready - now, 1), 0, 0, 0}
+  return {math.max(left, ready - now, 1), 0, 0, 0, 0}
 end
-if ready > now then return {ready - now, 0, 0, 0} end
+if ready > now then return {ready - now, 0, 0, 0, 0} end
 local mine, wait, first = n + 1, 0, math.max(free, 1)
 if mine >= first then wait = math.min(longest, base * 2 ^ math.min(mine - first, 40)) end
 redis.call('HSET', KEYS[1], 'n', whole(mine), 'until', whole(now + wait))
 redis.call('PEXPIRE', KEYS[1], whole(math.max(forget, wait, 1)))
-return {0, mine, ready, left}`)
+return {0, mine, ready, left, total > 0 and mine >= total and math.max(forget, wait) or wait}`)
 
 // giveBackScript undoes one Take: ARGV = the count with it, until and PTTL before it. When
 // others were counted since, their until stays.
@@ -80,9 +80,9 @@ return 1`)
 
 // Take counts one attempt under each key, in one round trip; see auth.Throttle. It is never
 // repeated on a broken connection, which would count twice.
-func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) error {
+func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) (map[string]time.Duration, error) {
 	if len(attempts) == 0 {
-		return nil
+		return nil, nil
 	}
 	const what = "take from throttle"
 	calls := make([]call, len(attempts))
@@ -91,29 +91,35 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) error {
 	}
 	replies, err := t.redis.run(ctx, what, takeScript, calls...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var wait int64
 	var counted []call
+	refusing, beginning := map[string]time.Duration{}, map[string]time.Duration{}
 	for i, reply := range replies {
 		if replyErr := replyError(what, reply); replyErr != nil {
 			err = replyErr
 			continue
 		}
 		answer, parseErr := redis.Int64s(reply, nil)
-		if parseErr != nil || len(answer) != 4 {
+		if parseErr != nil || len(answer) != 5 {
 			err = unavailable(what, redis.Error("unexpected reply"))
 			continue
 		}
 		wait = max(wait, answer[0])
-		if answer[0] == 0 {
-			counted = append(counted, call{calls[i].key, []any{answer[1], answer[2], answer[3]}})
+		if answer[0] > 0 {
+			refusing[attempts[i].Key] = time.Duration(answer[0]) * time.Millisecond
+			continue
 		}
+		if answer[4] > 0 {
+			beginning[attempts[i].Key] = time.Duration(answer[4]) * time.Millisecond
+		}
+		counted = append(counted, call{calls[i].key, []any{answer[1], answer[2], answer[3]}})
 	}
 	if err == nil && wait == 0 {
-		return nil
+		return beginning, nil
 	}
-	return t.refuse(ctx, wait, err, counted)
+	return refusing, t.refuse(ctx, wait, err, counted)
 }
 
 // refuse gives back what a refused Take counted, also for a client who has gone.

@@ -24,7 +24,7 @@ func onEachThrottle(t *testing.T, test func(t *testing.T, r *Redis, th *Throttle
 // take counts one attempt; it returns the wait, 0 when the attempt passed.
 func take(t testing.TB, th *Throttle, attempts ...auth.Attempt) time.Duration {
 	t.Helper()
-	err := th.Take(t.Context(), attempts...)
+	err := taken(th.Take(t.Context(), attempts...))
 	var throttled auth.Throttled
 	if errors.As(err, &throttled) {
 		if throttled.RetryAfter <= 0 {
@@ -37,6 +37,9 @@ func take(t testing.TB, th *Throttle, attempts ...auth.Attempt) time.Duration {
 	}
 	return 0
 }
+
+// taken is the error of a Take.
+func taken(_ map[string]time.Duration, err error) error { return err }
 
 func attempt(key string, limit auth.Limit) auth.Attempt { return auth.Attempt{Key: key, Limit: limit} }
 
@@ -167,7 +170,7 @@ func TestThrottleRoundTrips(t *testing.T) {
 		a, b, c := attempt("a", slow), attempt("b", slow), attempt("c", slow)
 		take(t, th, a)
 		if trips := cost(t, func(ctx context.Context) {
-			if err := th.Take(ctx, a, b, c); err != nil {
+			if err := taken(th.Take(ctx, a, b, c)); err != nil {
 				t.Error(err)
 			}
 		}); trips != 1 {
@@ -175,13 +178,13 @@ func TestThrottleRoundTrips(t *testing.T) {
 		}
 		run(t, r, "SCRIPT", "FLUSH")
 		if trips := cost(t, func(ctx context.Context) {
-			if err := th.Take(ctx, a, b, c); err != nil {
+			if err := taken(th.Take(ctx, a, b, c)); err != nil {
 				t.Error(err)
 			}
 		}); trips != 2 || count(t, r, "b") != 2 || count(t, r, "a") != 3 {
 			t.Errorf("after a SCRIPT FLUSH: %d round trips, counts %d and %d", trips, count(t, r, "a"), count(t, r, "b"))
 		}
-		if err := th.Take(t.Context()); err != nil {
+		if err := taken(th.Take(t.Context())); err != nil {
 			t.Errorf("no keys: %v", err)
 		}
 	})
@@ -293,7 +296,7 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 
 func TestThrottleUnavailable(t *testing.T) {
 	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
-	wantUnavailable(t, th.Take(t.Context(), attempt("a", slow)))
+	wantUnavailable(t, taken(th.Take(t.Context(), attempt("a", slow))))
 	wantUnavailable(t, th.Refund(t.Context(), "a"))
 	wantUnavailable(t, th.Reset(t.Context(), "a"))
 }
@@ -326,5 +329,54 @@ func TestOnlyMissedScriptsRunAgain(t *testing.T) {
 	replies, err := open(t, "redis://"+f.address).run(t.Context(), "test", takeScript, call{key: "a"}, call{key: "b"}, call{key: "c"})
 	if err != nil || !slices.Equal(replies, []any{int64(1), int64(4), int64(3)}) || f.got() != "EVALSHA EVALSHA EVALSHA EVAL" {
 		t.Errorf("got %v, %v for %s", replies, err, f.got())
+	}
+}
+
+func TestTakeTellsTheWaits(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a, b := attempt("a", slow), attempt("b", auth.Limit{Free: 1000, Base: time.Hour, Max: time.Hour, Forget: time.Hour})
+		wants := func(what string, refused bool, want map[string]time.Duration, attempts ...auth.Attempt) {
+			t.Helper()
+			waits, err := th.Take(t.Context(), attempts...)
+			var throttled auth.Throttled
+			if errors.As(err, &throttled) != refused || err != nil && !refused {
+				t.Errorf("%s: got %v", what, err)
+			}
+			if len(waits) != len(want) {
+				t.Errorf("%s: got %v, want %v", what, waits, want)
+			}
+			for key, wait := range want {
+				if !near(waits[key], wait) {
+					t.Errorf("%s: %s waits %s, want %s", what, key, waits[key], wait)
+				}
+			}
+		}
+		none := map[string]time.Duration{}
+		wants("first", false, none, a, b)
+		wants("second", false, none, a, b)
+		// The third is free, and the wait after it begins now.
+		wants("third", false, map[string]time.Duration{"a": 10 * time.Minute}, a, b)
+		wants("refused", true, map[string]time.Duration{"a": 10 * time.Minute}, b, a)
+		wants("still", true, map[string]time.Duration{"a": 10 * time.Minute}, a)
+		if n := count(t, r, "b"); n != 3 {
+			t.Errorf("b counts %d, want 3", n)
+		}
+		pass(t, r, "a")
+		wants("the next wait", false, map[string]time.Duration{"a": 20 * time.Minute}, a, b)
+		pass(t, r, "a")
+		wants("at most Max", false, map[string]time.Duration{"a": 25 * time.Minute}, a)
+		// What has come to its total waits until it is forgotten.
+		c := attempt("c", auth.Limit{Free: 100, Base: time.Second, Max: time.Second, Total: 2, Forget: time.Hour})
+		wants("before the total", false, none, c)
+		wants("the total", false, map[string]time.Duration{"c": time.Hour}, c)
+		wants("after the total", true, map[string]time.Duration{"c": time.Hour}, c)
+		wants("two of them", true, map[string]time.Duration{"a": 25 * time.Minute, "c": time.Hour}, a, c, b)
+		// A limit that knows no waiting.
+		wants("no base", false, none, attempt("d", auth.Limit{Free: 1, Forget: time.Hour}))
+		wants("nothing", false, none)
+	})
+	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
+	if waits, err := th.Take(t.Context(), attempt("a", slow)); len(waits) != 0 || !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("got %v, %v", waits, err)
 	}
 }

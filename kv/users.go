@@ -8,10 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"gatehouse/auth"
+
+	"github.com/gomodule/redigo/redis"
 )
 
 const (
@@ -30,16 +33,21 @@ const (
 type Users struct {
 	redis *Redis
 	ttl   time.Duration
+	// Hits and Misses count look-ups, for metrics.
+	Hits, Misses atomic.Int64
 
 	mu sync.Mutex
 	// undropped holds the ids whose Drop failed, each with the number of that Drop, so
 	// that an older success does not strike out a newer failure.
 	undropped map[string]uint64
-	drops     uint64
-	retrying  bool
-	closed    bool
-	done      chan struct{}
-	retries   sync.WaitGroup
+	// undroppedAll is the number of a DropAll that failed: so long, all users are taken for
+	// misses. 0 for none.
+	undroppedAll uint64
+	drops        uint64
+	retrying     bool
+	closed       bool
+	done         chan struct{}
+	retries      sync.WaitGroup
 }
 
 var _ auth.UserCache = (*Users)(nil)
@@ -73,6 +81,7 @@ func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) 
 	if replies[1] == "OK" || string(value) == lease {
 		// Also when GET saw a user, who was dropped right after, and when the command was
 		// repeated on a new connection and finds its own lease.
+		u.Misses.Add(1)
 		return auth.User{}, lease, auth.ErrNotFound
 	}
 	if replies[0] == nil {
@@ -88,6 +97,7 @@ func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) 
 	if !ok {
 		return auth.User{}, "", u.discard(ctx, key)
 	}
+	u.Hits.Add(1)
 	return user, "", nil
 }
 
@@ -160,18 +170,37 @@ func (u *Users) drop(ctx context.Context, id string) error {
 	return err
 }
 
-// DropAll empties the whole Redis database. It is for a cache that shares its database with
-// nothing, and also makes good every Drop that failed.
+// DropAll removes every cached user and lease, and nothing else: credentials live beside
+// them. It also makes good every Drop that failed. The work is bounded by the size of the
+// database, not by opTimeout: each step has its own. When it fails it is tried again as a Drop is.
 func (u *Users) DropAll(ctx context.Context) error {
 	number := u.begin()
-	_, err := u.redis.do(context.WithoutCancel(ctx), repeatable("drop all cached users"), cmd("FLUSHDB"))
-	if err != nil {
+	if err := u.dropAll(context.WithoutCancel(ctx)); err != nil {
+		u.rememberAll(number)
 		return err
 	}
-	for id := range u.failures() {
-		u.forget(id, number)
-	}
+	u.forgetAll(number)
 	return nil
+}
+
+func (u *Users) dropAll(ctx context.Context) error {
+	const what = "drop all cached users"
+	for cursor := "0"; ; {
+		page, err := redis.Values(u.redis.do(ctx, repeatable(what), cmd("SCAN", cursor, "MATCH", userPrefix+"*", "COUNT", 1000)))
+		if err != nil {
+			return err
+		}
+		var keys []string
+		if _, err := redis.Scan(page, &cursor, &keys); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if err := u.redis.delete(ctx, what, keys); err != nil {
+			return err
+		}
+		if cursor == "0" {
+			return nil
+		}
+	}
 }
 
 // Close ends the background work. It tries the drops that failed once more and returns an
@@ -193,7 +222,7 @@ func (u *Users) isUndropped(id string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	_, ok := u.undropped[id]
-	return ok
+	return ok || u.undroppedAll > 0
 }
 
 // begin returns the number of a new Drop.
@@ -208,6 +237,18 @@ func (u *Users) remember(id string, number uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.undropped[id] = max(u.undropped[id], number)
+	u.retryLater()
+}
+
+func (u *Users) rememberAll(number uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.undroppedAll = max(u.undroppedAll, number)
+	u.retryLater()
+}
+
+// retryLater begins the retrying, unless it goes on already. The caller holds the lock.
+func (u *Users) retryLater() {
 	if u.retrying || u.closed {
 		return
 	}
@@ -221,6 +262,20 @@ func (u *Users) forget(id string, number uint64) {
 	defer u.mu.Unlock()
 	if failed, ok := u.undropped[id]; ok && failed <= number {
 		delete(u.undropped, id)
+	}
+}
+
+// forgetAll strikes out all failures that began before the DropAll of this number did.
+func (u *Users) forgetAll(number uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for id, failed := range u.undropped {
+		if failed <= number {
+			delete(u.undropped, id)
+		}
+	}
+	if u.undroppedAll <= number {
+		u.undroppedAll = 0
 	}
 }
 
@@ -253,12 +308,19 @@ func (u *Users) retry() {
 func (u *Users) idle() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.retrying = len(u.undropped) > 0
+	u.retrying = len(u.undropped) > 0 || u.undroppedAll > 0
 	return !u.retrying
 }
 
 // retryAll stops at the first failure: the others would only wait for the same timeout.
 func (u *Users) retryAll() error {
+	if u.isUndropped("") {
+		number := u.begin()
+		if err := u.dropAll(context.Background()); err != nil {
+			return errors.Join(err, errors.New("users that may have changed may still be cached"))
+		}
+		u.forgetAll(number)
+	}
 	for id := range u.failures() {
 		number := u.begin()
 		if err := u.drop(context.Background(), id); err != nil {

@@ -258,6 +258,89 @@ func TestDropAll(t *testing.T) {
 	})
 }
 
+// Credentials and others live in the same Redis, whatever their names look like.
+func TestDropAllSparesOthers(t *testing.T) {
+	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+		r.timeout = time.Minute // a page of the scan is slow in the embedded Redis under the race detector
+		others := []string{"credential:alice", "waiting:account:alice", "users:u1", "user", "auser:u1", "USER:u1", "session:u1", "token:user:u1", "lease:u1"}
+		for _, key := range others {
+			run(t, r, "SET", key, "x")
+		}
+		const users = 2500 // more than a page of the scan
+		var keys []any
+		for i := range users {
+			keys = append(keys, "user:"+strconv.Itoa(i), "x")
+		}
+		run(t, r, "MSET", keys...)
+		run(t, r, "RPUSH", "user:list", "x")
+		lease := miss(t, u, "u1")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := u.DropAll(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := run(t, r, "DBSIZE"); n != int64(len(others)) {
+			t.Errorf("%v keys are left, want %d", n, len(others))
+		}
+		for _, key := range others {
+			if !exists(t, r, key) {
+				t.Errorf("%s is gone", key)
+			}
+		}
+		fill(t, u, someUser("u1"), lease)
+		if _, ok := cached(t, u, "u1"); ok {
+			t.Error("a row read before was stored after it")
+		}
+	})
+}
+
+// A DropAll that failed is made good later; so long nobody is taken from the cache.
+func TestFailedDropAllIsRetried(t *testing.T) {
+	e := startEmbedded(t)
+	r := open(t, e.URL())
+	u := newUsers(t, r)
+	fill(t, u, someUser("u1"), miss(t, u, "u1"))
+	lease := miss(t, u, "u2")
+	e.server.SetError(broken)
+	wantUnavailable(t, u.DropAll(t.Context()))
+	wantUnavailable(t, u.Drop(t.Context(), "u3"))
+	for _, id := range []string{"u1", "u2", "u4"} {
+		if miss(t, u, id) != "" {
+			t.Errorf("%s has a lease while all are to be dropped", id)
+		}
+	}
+	fill(t, u, someUser("u2"), lease) // would fail if it asked Redis
+	e.server.SetError("")
+	eventually(t, "all are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u3") })
+	if n := run(t, r, "DBSIZE"); n != int64(0) {
+		t.Errorf("%v keys are left", n)
+	}
+	fill(t, u, someUser("u1"), miss(t, u, "u1"))
+	if _, ok := cached(t, u, "u1"); !ok {
+		t.Error("nobody is cached any more")
+	}
+	// A newer success makes it good as well, and an older one does not.
+	older := u.begin()
+	newer := u.begin()
+	u.mu.Lock()
+	u.undroppedAll = newer
+	u.mu.Unlock()
+	u.forgetAll(older)
+	if !u.isUndropped("u1") {
+		t.Error("the newer failure is forgotten")
+	}
+	if err := u.DropAll(t.Context()); err != nil || u.isUndropped("u1") {
+		t.Errorf("got %v", err)
+	}
+	// At the end it is tried once more.
+	v := NewUsers(r, time.Hour)
+	fill(t, v, someUser("u1"), miss(t, v, "u1"))
+	e.server.SetError(broken)
+	wantUnavailable(t, v.DropAll(t.Context()))
+	wantUnavailable(t, v.Close())
+	e.server.SetError("")
+}
+
 func TestDropIgnoresCancellation(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
 		fill(t, u, someUser("u1"), miss(t, u, "u1"))

@@ -64,7 +64,7 @@ try {
 for (const list of all('[data-now]')) {
 	const time = serverClock(list.dataset.now);
 	const ago = new Intl.RelativeTimeFormat('en');
-	for (const seen of all('time', list)) {
+	for (const seen of all('.ago', list)) {
 		const at = Date.parse(seen.dateTime);
 		seen.title = new Date(at).toLocaleString('en-GB', { dateStyle: 'full', timeStyle: 'long' });
 		put(seen.lastChild, ', ' + seen.title);
@@ -93,6 +93,29 @@ for (const input of all('[type=password]')) {
 	input.form.addEventListener('submit', () => show(false));
 	show(false);
 	input.after(button);
+}
+
+// A secret that is shown this once.
+for (const field of all('[data-copy]')) {
+	// To load this page again is to look at the list, not to make one more.
+	history.replaceState(null, '', location.href);
+	const button = document.createElement('button');
+	button.type = 'button';
+	button.className = 'show';
+	button.ariaLive = 'polite';
+	button.textContent = 'Copy';
+	button.onclick = async () => {
+		field.select();
+		try {
+			await navigator.clipboard.writeText(field.value);
+		} catch {
+			document.execCommand('copy'); // the only way without https
+		}
+		put(button, 'Copied');
+	};
+	field.onfocus = () => field.select();
+	if (field.matches(':focus')) field.select();
+	field.after(button);
 }
 
 for (const box of all('.strength')) {
@@ -141,7 +164,7 @@ addEventListener('submit', (event) => {
 
 // A page kept in memory shows an old time, and perhaps a person who has signed out since.
 addEventListener('pageshow', (event) => {
-	if (event.persisted && find('.inside')) reload();
+	if (event.persisted && find('[action="/logout"]')) reload();
 });
 const { refresh } = document.body.dataset;
 if (refresh) setTimeout(reload, refresh * 1000);

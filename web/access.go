@@ -4,18 +4,57 @@ import "net/http"
 
 // Access says who may use a route. Its zero value is none of the rules: a route that
 // forgets to name one is not served (closed by default).
-type Access int
+type Access struct {
+	who        who
+	permission string
+}
+
+type who int
 
 const (
-	_ Access = iota
+	_ who = iota
+	anybody
+	signedIn
+	program
+	programOrNobody
+	machine
+)
+
+var (
 	// Open routes need nobody; they know who is signed in if somebody is, and work on
 	// without knowing when Redis does not answer.
-	Open
-	// SignedIn routes send everybody else to the sign-in page.
-	SignedIn
-	// Machine routes (health, static files) look at no session at all.
-	Machine
+	Open = Access{who: anybody}
+	// SignedIn routes are pages: they send everybody else to the sign-in page.
+	SignedIn = Access{who: signedIn}
+	// Program routes take a session, HTTP Basic or an API token; everybody else gets a 401
+	// with a challenge.
+	Program = Access{who: program}
+	// ProgramOrNobody routes know who asks, and let nobody in particular in as well: the
+	// credentials may be in the body. Wrong ones in the header are refused.
+	ProgramOrNobody = Access{who: programOrNobody}
+	// Machine routes (health, documents) look at nobody at all.
+	Machine = Access{who: machine}
 )
+
+// With returns the access with a permission that is needed as well.
+func (a Access) With(permission string) Access {
+	a.permission = permission
+	return a
+}
+
+// known reports whether the access is a rule that can be held.
+func (a Access) known() bool {
+	return a.who != 0 && (a.permission == "" || a.who == signedIn || a.who == program)
+}
+
+// String names the rule, for tables and tests.
+func (a Access) String() string {
+	name := [...]string{"none", "open", "signed in", "program", "program or nobody", "machine"}[a.who]
+	if a.permission != "" {
+		name += " with " + a.permission
+	}
+	return name
+}
 
 // Handler answers one request: with a Response, or with an error that the one error page
 // turns into words.
@@ -37,4 +76,9 @@ func Get(path string, access Access, h Handler) Route {
 // Post returns a route that changes something.
 func Post(path string, access Access, h Handler) Route {
 	return Route{http.MethodPost, path, access, h}
+}
+
+// Delete returns a route that takes something away.
+func Delete(path string, access Access, h Handler) Route {
+	return Route{http.MethodDelete, path, access, h}
 }

@@ -33,21 +33,41 @@ func (s *Server) answerError(c echo.Context, err error) {
 		_ = write(c, statusClientGone, "", nil)
 		return
 	}
+	if retry > 0 {
+		c.Response().Header().Set("Retry-After", strconv.Itoa(seconds(retry)))
+	}
+	if err := s.writeError(c, err, status, retry); err != nil && !errors.Is(err, errGone) {
+		s.Log.ErrorContext(c.Request().Context(), "the error page failed", "error", err)
+		_ = write(c, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something went wrong. Please try again.\n"))
+	}
+}
+
+// writeError tells a program by a problem and people by a page.
+func (s *Server) writeError(c echo.Context, err error, status int, retry time.Duration) error {
+	if isAPI(c.Request().URL.Path) {
+		return s.writeProblem(c, err, status, retry)
+	}
 	page := errorPage(status)
 	page.Path = c.Request().URL.Path
 	page.RequestID = requestIDFrom(c.Request().Context())
+	var missing missingPermission
+	if errors.As(err, &missing) {
+		page.Heading, page.Do = "Not for this account", "Ask an administrator if you should have it."
+		page.What = "This page needs the permission " + string(missing) + ", which your account does not have."
+		page.Title = "Error: " + page.Heading
+	}
 	if retry > 0 {
 		page.RetryAfter = seconds(retry)
 		page.RetryIn = InWords(retry)
-		c.Response().Header().Set("Retry-After", strconv.Itoa(page.RetryAfter))
 		if c.Request().Method == http.MethodGet {
 			page.Refresh = page.RetryAfter
 		}
 	}
-	if err := s.writeErrorPage(c, page); err != nil && !errors.Is(err, errGone) {
-		s.Log.ErrorContext(c.Request().Context(), "the error page failed", "error", err)
-		_ = write(c, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something went wrong. Please try again.\n"))
+	var closed underMaintenance
+	if errors.As(err, &closed) {
+		return s.writeMaintenance(c, closed, page)
 	}
+	return s.writeErrorPage(c, page)
 }
 
 // statusClientGone is nginx's status for a client that left; hardly anybody reads it but the log.
@@ -71,8 +91,19 @@ func classify(err error) (status int, retry time.Duration) {
 		invalid   auth.Invalid
 		tooLarge  *http.MaxBytesError
 		httpError *echo.HTTPError
+		said      problem
+		missing   missingPermission
+		closed    underMaintenance
 	)
 	switch {
+	case errors.As(err, &said):
+		return said.status, 0
+	case errors.As(err, &missing):
+		return http.StatusForbidden, 0
+	case errors.As(err, &closed):
+		return http.StatusServiceUnavailable, retryMaintenance
+	case errors.Is(err, auth.ErrTooMany):
+		return http.StatusUnprocessableEntity, 0
 	case errors.As(err, &throttled):
 		return http.StatusTooManyRequests, throttled.RetryAfter
 	case errors.Is(err, auth.ErrBusy):
@@ -94,7 +125,7 @@ func classify(err error) (status int, retry time.Duration) {
 func (s *Server) logError(c echo.Context, status int, err error) {
 	level := slog.LevelDebug
 	switch {
-	case errors.Is(err, errGone), errors.Is(err, context.Canceled):
+	case errors.Is(err, errGone), errors.Is(err, context.Canceled), errors.As(err, new(underMaintenance)):
 	case status >= 500:
 		level = slog.LevelError
 	case status == http.StatusForbidden:

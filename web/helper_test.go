@@ -102,15 +102,15 @@ var signIn = Post("/sign-in", Open, func(r *Request) (Response, error) {
 	return SeeOther("/"), nil
 })
 
-// who answers with the user's id.
-func who(r *Request) (Response, error) {
+// whoAsks answers with the user's id.
+func whoAsks(r *Request) (Response, error) {
 	if r.User() == nil {
 		return Text(http.StatusOK, "nobody"), nil
 	}
 	return Text(http.StatusOK, r.User().ID), nil
 }
 
-var whoRoutes = []Route{Get("/", Open, who), Get("/private", SignedIn, who), Get("/machine", Machine, who), signIn}
+var whoRoutes = []Route{Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks), Get("/machine", Machine, whoAsks), signIn}
 
 // signedIn signs a new user in and returns the session cookie's value.
 func (s *site) signedIn(t testing.TB, id string) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -36,18 +37,21 @@ func (s *Server) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
+		took := time.Since(begun)
+		s.Metrics.request(req.Method, c.Path(), c.Response().Status, took, cost)
 		user, _ := c.Get(userKey).(string)
 		s.Log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
 			slog.String("method", req.Method),
 			slog.String("route", c.Path()),
 			slog.String("path", shorten(req.URL.Path, 256)),
 			slog.Int("status", c.Response().Status),
-			slog.Float64("duration_ms", milliseconds(time.Since(begun).Round(time.Microsecond))),
+			slog.Float64("duration_ms", milliseconds(took.Round(time.Microsecond))),
 			slog.Int64("bytes", c.Response().Size),
 			slog.String("address", c.RealIP()),
 			slog.String("user_id", user),
 			slog.Int64("redis", cost.RedisTrips()),
 			slog.Int64("sql", cost.SQL()),
+			slog.Int64("hashes", cost.Hashes()),
 		)
 		return nil
 	}
@@ -173,17 +177,24 @@ func (s *Server) checkOrigin(req *http.Request) error {
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
-func (s *Server) setHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", contentSecurityPolicy)
-	h.Set("X-Content-Type-Options", "nosniff")
+// always are the headers of every answer. Their values are shared: nobody may append to them.
+var always = http.Header{
+	"Content-Security-Policy": {contentSecurityPolicy},
+	"X-Content-Type-Options":  {"nosniff"},
 	// Not no-referrer: with it browsers send "Origin: null" with our own forms.
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-	h.Set("Cache-Control", "no-store")
+	"Referrer-Policy":              {"same-origin"},
+	"Cross-Origin-Opener-Policy":   {"same-origin"},
+	"Cross-Origin-Resource-Policy": {"same-origin"},
+	"X-Frame-Options":              {"DENY"},
+	"Permissions-Policy":           {"camera=(), geolocation=(), microphone=()"},
+	"Cache-Control":                {"no-store"},
+}
+
+var strictTransport = []string{"max-age=31536000"}
+
+func (s *Server) setHeaders(h http.Header) {
+	maps.Copy(h, always)
 	if s.Cookies.Secure {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+		h["Strict-Transport-Security"] = strictTransport
 	}
 }

@@ -168,7 +168,7 @@ func TestForeignPagesChangeNothing(t *testing.T) {
 	s := newSite(t, []Route{Post("/change", Open, func(*Request) (Response, error) {
 		changed++
 		return Text(http.StatusOK, "ok"), nil
-	}), Get("/change", Open, who)})
+	}), Get("/change", Open, whoAsks)})
 	refused := map[string][]string{
 		"cross-site":                      {"Sec-Fetch-Site", "cross-site"},
 		"same-site":                       {"Sec-Fetch-Site", "same-site"},

@@ -1,6 +1,9 @@
 package web
 
 import (
+	"strings"
+	"time"
+
 	"gatehouse/auth"
 )
 
@@ -16,6 +19,27 @@ type Page struct {
 	Notice string
 	// Refresh makes the browser load the page again after so many seconds; 0 for never.
 	Refresh int
+	// Closed leaves out the ways to pages that do not open now.
+	Closed bool
+}
+
+// MayAdmin reports whether the person may look at other people's accounts.
+func (p Page) MayAdmin() bool { return p.User != nil && p.User.May(auth.ViewUsers) }
+
+// Within reports whether the page is at the path or below it.
+func (p Page) Within(path string) bool {
+	return p.Path == path || strings.HasPrefix(p.Path, path+"/")
+}
+
+// Moment returns a time in words, in the person's time zone: "3 December 2026, 14:05".
+func (p Page) Moment(t time.Time) string {
+	location := time.UTC
+	if p.User != nil {
+		if l, ok := auth.Location(p.User.TimeZone); ok {
+			location = l
+		}
+	}
+	return t.In(location).Format("2 January 2006, 15:04")
 }
 
 // Form is a form as the person left it (never the password), with what was wrong.
@@ -50,4 +74,11 @@ type ErrorPage struct {
 	// says when, and (for GET) Page.Refresh is set.
 	RetryAfter int
 	RetryIn    string // RetryAfter in words ("2 minutes"); empty shows the seconds
+}
+
+// MaintenancePage is what everybody but administrators gets while the site is closed.
+type MaintenancePage struct {
+	ErrorPage
+	// Message is the operators' own words ("back at nine"); may be empty.
+	Message string
 }

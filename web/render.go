@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"gatehouse/templates"
@@ -16,6 +17,8 @@ import (
 // pages are the parsed templates by name.
 type pages struct {
 	byName map[string]*template.Template
+	// stencils are *stencil by page and shape.
+	stencils sync.Map
 }
 
 // parsePages parses every page with the layout and all partials, once, at the start: a
@@ -40,7 +43,31 @@ func parsePages(asset func(string) (string, error)) (*pages, error) {
 	return p, nil
 }
 
+// NewRenderer returns what renders the pages without a server: by name and struct.
+func NewRenderer() (func(page string, data any) (string, error), error) {
+	statics, err := newStatics()
+	if err != nil {
+		return nil, err
+	}
+	p, err := parsePages(statics.url)
+	if err != nil {
+		return nil, err
+	}
+	return func(page string, data any) (string, error) {
+		var b bytes.Buffer
+		err := p.render(&b, page, data)
+		return b.String(), err
+	}, nil
+}
+
 func (p *pages) render(w *bytes.Buffer, name string, data any) error {
+	if page, ok := data.(Stencilled); ok && page.Shape() != "" {
+		return p.renderStencil(w, name, page)
+	}
+	return p.execute(w, name, data)
+}
+
+func (p *pages) execute(w *bytes.Buffer, name string, data any) error {
 	t, ok := p.byName[name]
 	if !ok {
 		return fmt.Errorf("there is no page %q", name)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,8 +26,12 @@ type Request struct {
 	cost    *auth.Cost
 	session current
 	user    *auth.User
-	cookies []*http.Cookie
-	ended   bool
+	// method is how the user signed in; permissions what they may by it.
+	method      string
+	permissions []string
+	token       *auth.Token
+	cookies     []*http.Cookie
+	ended       bool
 }
 
 // Context returns the request's context; it ends when the client goes.
@@ -44,8 +49,67 @@ func (r *Request) Log() *slog.Logger { return r.server.Log }
 // User returns who is signed in, or nil.
 func (r *Request) User() *auth.User { return r.user }
 
+// signedIn notes who it is.
+func (r *Request) signedIn(u auth.User, method string, permissions []string) {
+	r.user, r.method, r.permissions = &u, method, permissions
+	r.echo.Set(userKey, u.ID)
+}
+
+// Method returns how the user signed in: BySession, ByBasic or ByToken.
+func (r *Request) Method() string { return r.method }
+
+// Permissions returns what this request may: a token may less than its owner.
+func (r *Request) Permissions() []string { return r.permissions }
+
+// May reports whether this request has the permission.
+func (r *Request) May(permission string) bool {
+	narrowed := *r.user
+	narrowed.Permissions = r.permissions
+	return narrowed.May(permission)
+}
+
+// Token returns the API token that was sent, or nil.
+func (r *Request) Token() *auth.Token { return r.token }
+
+// JSON reads the body into v, and leaves v as it is when there is none. What cannot be read is
+// a 400 or 415.
+func (r *Request) JSON(v any) error {
+	req := r.echo.Request()
+	if req.ContentLength == 0 {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return echo.NewHTTPError(http.StatusUnsupportedMediaType)
+	}
+	d := json.NewDecoder(req.Body)
+	err = d.Decode(v)
+	if err == nil && d.More() {
+		err = errors.New("more than one value")
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return err
+	}
+	if err != nil {
+		return badRequest("malformed_json", "The body is not the JSON object that this needs.")
+	}
+	return nil
+}
+
+// Param returns a part of the path that the route leaves open.
+func (r *Request) Param(name string) string { return r.echo.Param(name) }
+
+// HasCredentials reports whether the request has an Authorization header.
+func (r *Request) HasCredentials() bool { return r.echo.Request().Header.Get("Authorization") != "" }
+
 // Session returns the session, or nil for a visitor without one.
 func (r *Request) Session() *auth.Session { return r.session.record }
+
+// Address returns the whole address of a path, for use outside of this site's pages.
+func (r *Request) Address(path string) string {
+	return r.server.BaseOrigin + path
+}
 
 // Database returns the name of the database that vouches when Redis alone did not.
 func (r *Request) Database() string { return r.server.Database }

@@ -14,6 +14,8 @@ type Response struct {
 	data       any
 	json       any
 	text       string
+	raw        []byte
+	kind       string // media type of raw
 	location   string
 	retryAfter time.Duration
 }
@@ -37,6 +39,14 @@ func JSON(status int, v any) Response {
 func Text(status int, text string) Response {
 	return Response{status: status, text: text}
 }
+
+// Document returns bytes as they are.
+func Document(kind string, content []byte) Response {
+	return Response{status: http.StatusOK, raw: content, kind: kind}
+}
+
+// NoContent says that it is done.
+func NoContent() Response { return Response{status: http.StatusNoContent} }
 
 // After adds Retry-After, in whole seconds, rounded up.
 func (r Response) After(d time.Duration) Response {

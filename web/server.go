@@ -32,6 +32,10 @@ type Server struct {
 	// BaseOrigin is the scheme and host of BASE_URL: pages may post from there.
 	BaseOrigin string
 	Log        *slog.Logger
+	// Metrics may be nil: nothing is counted then.
+	Metrics *Metrics
+	// Maintenance may be nil: there is none then.
+	Maintenance *Maintenance
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
 
@@ -86,7 +90,7 @@ func (s *Server) Start(routes []Route) error {
 }
 
 func (s *Server) add(r Route) error {
-	if r.Access != Open && r.Access != SignedIn && r.Access != Machine {
+	if !r.Access.known() {
 		return fmt.Errorf("route %s %s names no access rule", r.Method, r.Path)
 	}
 	h := s.handle(r)
@@ -128,20 +132,47 @@ func (s *Server) handle(route Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := &Request{server: s, echo: c}
 		r.ctx, r.cost = c.Request().Context(), auth.CostFrom(c.Request().Context())
-		if route.Access != Machine {
-			if err := s.identify(r); err != nil && route.Access != Open {
-				return err
-			}
-		}
-		if route.Access == SignedIn && r.user == nil {
-			return s.send(r, SeeOther(signInAddress(c.Request())))
-		}
-		resp, err := route.Handle(r)
+		resp, err := s.answer(r, route)
 		if err != nil {
 			return err
 		}
 		return s.send(r, resp)
 	}
+}
+
+// answer lets in whom the route is for, and then its handler answers.
+func (s *Server) answer(r *Request, route Route) (Response, error) {
+	if err := s.identifyFor(r, route.Access); err != nil {
+		return Response{}, err
+	}
+	if r.user == nil && route.Access.who == signedIn {
+		return SeeOther(signInAddress(r.echo.Request())), nil
+	}
+	if r.user == nil && route.Access.who == program {
+		return Response{}, unauthorized("credentials_needed", "Sign in with HTTP Basic, an API token or a session.")
+	}
+	if err := s.Maintenance.refuse(r, route); err != nil {
+		return Response{}, err
+	}
+	if route.Access.permission != "" && !r.May(route.Access.permission) {
+		return Response{}, missingPermission(route.Access.permission)
+	}
+	return route.Handle(r)
+}
+
+func (s *Server) identifyFor(r *Request, access Access) error {
+	switch access.who {
+	case machine:
+		return nil
+	case program, programOrNobody:
+		return s.identifyProgram(r)
+	case anybody:
+		if err := s.identify(r); err != nil {
+			s.Log.DebugContext(r.ctx, "an open page does not know who is signed in", "error", err)
+		}
+		return nil
+	}
+	return s.identify(r)
 }
 
 // identify finds session and user. Whoever cannot be found is anonymous; an error means
@@ -159,7 +190,7 @@ func (s *Server) identify(r *Request) error {
 	if session.record == nil {
 		return nil
 	}
-	user, err := s.Accounts.User(r.ctx, session.record.UserID)
+	user, err := s.Accounts.UserOf(r.ctx, session.record.UserID, session.record.Epoch)
 	if errors.Is(err, auth.ErrNotFound) {
 		return nil
 	}
@@ -174,8 +205,8 @@ func (s *Server) identify(r *Request) error {
 			return fmt.Errorf("renew a session's idle time: %w", err)
 		}
 	}
-	r.session, r.user = session, &user
-	r.echo.Set(userKey, user.ID)
+	r.session = session
+	r.signedIn(user, BySession, user.Permissions)
 	return nil
 }
 
@@ -232,6 +263,9 @@ func (s *Server) render(body *bytes.Buffer, resp Response) (contentType string, 
 		return "text/html; charset=utf-8", s.pages.render(body, resp.page, resp.data)
 	case resp.json != nil:
 		return "application/json", json.NewEncoder(body).Encode(resp.json)
+	case resp.raw != nil:
+		body.Write(resp.raw)
+		return resp.kind, nil
 	case resp.text != "":
 		body.WriteString(resp.text)
 		return "text/plain; charset=utf-8", nil
@@ -274,8 +308,16 @@ var errGone = errors.New("the client has gone")
 // serverTiming tells what the page cost (W3C Server Timing); the counts are descriptions,
 // because the field's numbers are milliseconds.
 func serverTiming(c *auth.Cost) string {
-	return fmt.Sprintf(`redis;desc="%d";dur=%.2f, sql;desc="%d";dur=%.2f`,
-		c.RedisTrips(), milliseconds(c.RedisTime()), c.SQL(), milliseconds(c.SQLTime()))
+	b := make([]byte, 0, 64)
+	b = appendTiming(append(b, `redis;desc="`...), c.RedisTrips(), c.RedisTime())
+	b = appendTiming(append(b, `, sql;desc="`...), c.SQL(), c.SQLTime())
+	return string(b)
+}
+
+func appendTiming(b []byte, count int64, took time.Duration) []byte {
+	b = strconv.AppendInt(b, count, 10)
+	b = append(b, `";dur=`...)
+	return strconv.AppendFloat(b, milliseconds(took), 'f', 2, 64)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

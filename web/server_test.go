@@ -159,7 +159,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestMethodNotAllowedNamesTheAllowed(t *testing.T) {
-	s := newSite(t, []Route{Post("/change", Open, who), Get("/read", Open, who)})
+	s := newSite(t, []Route{Post("/change", Open, whoAsks), Get("/read", Open, whoAsks)})
 	if got := s.do("GET", "/change").Header().Get("Allow"); !strings.Contains(got, "POST") || strings.Contains(got, "GET") {
 		t.Errorf("Allow is %q", got)
 	}
@@ -283,17 +283,21 @@ func TestResponseThatWasBegunIsTheOnlyOne(t *testing.T) {
 }
 
 func TestStartRefusesRoutesWithoutAccess(t *testing.T) {
-	for _, a := range []Access{0, -1, 4, 99} {
+	for name, a := range map[string]Access{
+		"none": {}, "only a permission": Access{}.With(auth.ViewUsers), "open with a permission": Open.With(auth.ViewUsers),
+		"a machine with a permission":          Machine.With(auth.ViewUsers),
+		"programs or nobody with a permission": ProgramOrNobody.With(auth.ViewUsers),
+	} {
 		s := &Server{Log: newSite(t, nil).Log}
-		err := s.Start([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: who}})
+		err := s.Start([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: whoAsks}})
 		if err == nil || !strings.Contains(err.Error(), "GET /forgotten") {
-			t.Errorf("access %d: got %v, want an error that names the route", a, err)
+			t.Errorf("%s: got %v, want an error that names the route", name, err)
 		}
 	}
 }
 
 func TestRoutes(t *testing.T) {
-	s := newSite(t, []Route{Get("/a", Open, who), Post("/b", SignedIn, who)})
+	s := newSite(t, []Route{Get("/a", Open, whoAsks), Post("/b", SignedIn, whoAsks)})
 	got := s.Routes()
 	slices.Sort(got)
 	want := []string{"GET /a", "GET /static/*", "HEAD /a", "HEAD /static/*", "POST /b"}

@@ -187,7 +187,7 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 }
 
 func TestWhereToSignIn(t *testing.T) {
-	s := newSite(t, []Route{Get("/private", SignedIn, who), Post("/private", SignedIn, who)})
+	s := newSite(t, []Route{Get("/private", SignedIn, whoAsks), Post("/private", SignedIn, whoAsks)})
 	for method, want := range map[string]string{"GET": "/login?next=%2Fprivate%3Fa%3Db", "HEAD": "/login?next=%2Fprivate%3Fa%3Db", "POST": "/login"} {
 		if w := s.do(method, "/private?a=b"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != want {
 			t.Errorf("%s: got %d, %q", method, w.Code, w.Header().Get("Location"))

@@ -46,7 +46,7 @@ var forbidden = map[string][]string{
 var forTests = []string{"internal/fake", "internal/testkit"}
 
 // toolsOnly are packages that nobody imports.
-var toolsOnly = []string{"internal/arch", "internal/e2e", "internal/gate"}
+var toolsOnly = []string{"internal/arch", "internal/bench", "internal/e2e", "internal/gate"}
 
 // pkg is what go list says of a package. Imports are those of its code, not of its tests.
 type pkg struct {

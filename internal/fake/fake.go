@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alexedwards/argon2id"
 
@@ -22,21 +23,30 @@ const Secret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 // Stores are all of them, on one journal.
 type Stores struct {
 	*Journal
-	Users    *Users
-	Cache    *Cache
-	Throttle *Throttle
-	Sessions *Sessions
+	Users       *Users
+	Cache       *Cache
+	Throttle    *Throttle
+	Sessions    *Sessions
+	Tokens      *Tokens
+	Credentials *Credentials
+	Grants      *Grants
+	Maintenance *Maintenance
 }
 
 // New returns empty stores.
 func New() *Stores {
 	j := &Journal{broken: map[string]error{}}
+	users := &Users{Journal: j, rows: map[string]auth.User{}}
 	return &Stores{
-		Journal:  j,
-		Users:    &Users{Journal: j, rows: map[string]auth.User{}},
-		Cache:    &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}},
-		Throttle: &Throttle{Journal: j, counts: map[string]int{}},
-		Sessions: &Sessions{Journal: j, records: map[string][]byte{}},
+		Journal:     j,
+		Users:       users,
+		Cache:       &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}},
+		Throttle:    &Throttle{Journal: j, counts: map[string]int{}},
+		Sessions:    &Sessions{Journal: j, records: map[string][]byte{}},
+		Tokens:      &Tokens{Journal: j, records: map[string]auth.Token{}},
+		Credentials: &Credentials{Journal: j, records: map[string]auth.Credential{}, waits: map[string]time.Duration{}},
+		Grants:      newGrants(j, users),
+		Maintenance: &Maintenance{Journal: j},
 	}
 }
 
@@ -49,7 +59,9 @@ func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 	}
 	return &auth.Accounts{
 		Users: s.Users, Cache: s.Cache, Sessions: s.Sessions, Throttle: s.Throttle,
-		Hasher: Hasher(t, Cheap), Keys: keys,
+		Tokens: s.Tokens, Credentials: s.Credentials, Grants: s.Grants,
+		TokenLifetime: 72 * time.Hour,
+		Hasher:        Hasher(t, Cheap), Keys: keys,
 		Policy: auth.PasswordPolicy{MinLength: 8},
 		Open:   true,
 		Log:    Log(),
@@ -68,7 +80,7 @@ func Hasher(t testing.TB, p argon2id.Params) *auth.Hasher {
 	strong := auth.HashParams
 	auth.HashParams = p
 	defer func() { auth.HashParams = strong }()
-	h, err := auth.NewHasher()
+	h, err := auth.NewHasher(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,4 +131,13 @@ func (j *Journal) note(ctx context.Context, call string, args ...string) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// AccountKey is what the throttle counts a name's failures under, with Secret.
+func AccountKey(name string) string {
+	keys, err := auth.ParseKeys(Secret)
+	if err != nil {
+		panic(err)
+	}
+	return keys.AccountKey(name)
 }

@@ -31,23 +31,29 @@ func (s *Throttle) Counts() map[string]int {
 }
 
 // Take implements auth.Throttle.
-func (s *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) error {
+func (s *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) (map[string]time.Duration, error) {
 	if err := s.note(ctx, "throttle.Take", keys(attempts)...); err != nil {
-		return err
+		return nil, err
 	}
-	var wait time.Duration
+	refusing := map[string]time.Duration{}
+	var longest time.Duration
 	for _, a := range attempts {
 		if s.counts[a.Key] >= a.Limit.Free {
-			wait = max(wait, a.Limit.Base)
+			refusing[a.Key] = a.Limit.Base
+			longest = max(longest, a.Limit.Base)
 		}
 	}
-	if wait > 0 {
-		return auth.Throttled{RetryAfter: wait}
+	if longest > 0 {
+		return refusing, auth.Throttled{RetryAfter: longest}
 	}
+	beginning := map[string]time.Duration{}
 	for _, a := range attempts {
 		s.counts[a.Key]++
+		if s.counts[a.Key] >= a.Limit.Free {
+			beginning[a.Key] = a.Limit.Base
+		}
 	}
-	return nil
+	return beginning, nil
 }
 
 func keys(attempts []auth.Attempt) []string {

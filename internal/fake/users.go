@@ -213,3 +213,19 @@ func (c *Cache) Drop(ctx context.Context, id string) error {
 	delete(c.leases, id)
 	return nil
 }
+
+// DropAll implements auth.UserCache.
+func (c *Cache) DropAll(ctx context.Context) error {
+	if err := c.note(ctx, "cache.DropAll"); err != nil {
+		return err
+	}
+	clear(c.users)
+	clear(c.leases)
+	return nil
+}
+
+// Has reports whether the user is cached.
+func (c *Cache) Has(id string) bool {
+	_, ok := c.users[id]
+	return ok
+}

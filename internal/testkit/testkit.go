@@ -68,6 +68,17 @@ func Tool(t testing.TB, names ...string) string {
 	return ""
 }
 
+// Python returns the path of Debian's Python, which has the module, whatever other Python comes
+// first in PATH.
+func Python(t testing.TB, module string) string {
+	t.Helper()
+	path := Tool(t, "/usr/bin/python3")
+	if err := exec.Command(path, "-c", "import "+module).Run(); err != nil {
+		lacking(t, path+" has no module "+module+" (apt-get install python3-"+module+")")
+	}
+	return path
+}
+
 // NodeModule returns the path of a file of the npm packages that tests use, such as
 // "axe-core/axe.min.js".
 func NodeModule(t testing.TB, name string) string {

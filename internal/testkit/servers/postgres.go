@@ -73,6 +73,13 @@ func (p *Postgres) URL() string {
 	return fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%d/postgres?sslmode=disable", p.password, p.port)
 }
 
+// PID is the number of the first process, whose children the others are; 0 while stopped.
+func (p *Postgres) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proc.pid()
+}
+
 // Start starts a stopped cluster, with the data and the port it had.
 func (p *Postgres) Start() error {
 	p.mu.Lock()
@@ -130,7 +137,7 @@ func (p *Postgres) signalAll(sig syscall.Signal) error {
 	if err := p.proc.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal postgres: %w", err)
 	}
-	for _, child := range children(pid) {
+	for _, child := range Children(pid) {
 		syscall.Kill(child, sig) // it may have ended meanwhile
 	}
 	return nil
@@ -256,8 +263,8 @@ func postgresUser() (*syscall.Credential, error) {
 	return nil, errors.New("postgres does not run as root, and there is no user postgres or nobody")
 }
 
-// children lists the direct children of a process.
-func children(pid int) []int {
+// Children lists the direct children of a process.
+func Children(pid int) []int {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil

@@ -62,6 +62,14 @@ func launch(cmd *exec.Cmd, death syscall.Signal) (*process, error) {
 	return p, nil
 }
 
+// pid is 0 for no process.
+func (p *process) pid() int {
+	if p == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // await polls ready until it holds; the error says whether the process ended or hangs.
 func (p *process) await(ready func() bool) error {
 	deadline := time.NewTimer(startTimeout)

@@ -62,6 +62,13 @@ func (r *Redis) Addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
 // Socket is the path of the unix socket.
 func (r *Redis) Socket() string { return filepath.Join(r.dir, "redis.sock") }
 
+// PID is the number of the process; 0 while stopped.
+func (r *Redis) PID() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.proc.pid()
+}
+
 // Start starts a stopped Redis on the port and the socket it had.
 func (r *Redis) Start() error {
 	r.mu.Lock()

@@ -1,0 +1,508 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/argon2id"
+
+	"gatehouse/auth"
+	"gatehouse/internal/fake"
+)
+
+// newBasicWorld is a world with a memory that is told of changes, and alice.
+func newBasicWorld(t testing.TB) (*world, auth.User) {
+	t.Helper()
+	w := newWorld(t)
+	w.Accounts.Memory = auth.NewUserMemory(time.Hour)
+	w.Accounts.Memory.Trust(true)
+	return w, w.add(t, "alice")
+}
+
+// basic is the error of a program that sends name and password.
+func (w *world) basic(t testing.TB, login, password string, v auth.Visitor) error {
+	t.Helper()
+	_, err := w.Basic(t.Context(), login, password, v)
+	return err
+}
+
+// warm makes a credential and brings the user into memory, and empties the journal.
+func (w *world) warm(t testing.TB, login string, v auth.Visitor) {
+	t.Helper()
+	for range 2 {
+		if err := w.basic(t, login, secret, v); err != nil {
+			t.Fatalf("%s: %v", login, err)
+		}
+	}
+	w.Forget()
+}
+
+// visitorFrom is a visitor at an address.
+func visitorFrom(address string) auth.Visitor {
+	return auth.Visitor{Address: netip.MustParseAddr(address)}
+}
+
+func wantThrottled(t testing.TB, err error) {
+	t.Helper()
+	var throttled auth.Throttled
+	if !errors.As(err, &throttled) || throttled.RetryAfter <= 0 {
+		t.Errorf("got %v, want a wait", err)
+	}
+}
+
+func TestBasic(t *testing.T) {
+	w, u := newBasicWorld(t)
+	cold, err := w.Basic(t.Context(), "Alice", secret, visitor)
+	if err != nil || cold.ID != u.ID {
+		t.Fatalf("got %+v, %v", cold, err)
+	}
+	ask := "credentials.Credential alice address:192.0.2.7 " + account("alice")
+	wantCalls(t, w.Calls(), ask,
+		"throttle.Take address:192.0.2.7 "+account("alice"),
+		"users.UserByUsername alice",
+		"throttle.Reset "+account("alice"),
+		"throttle.Refund address:192.0.2.7",
+		"cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID, // the next request need not read the row
+		"credentials.Fill alice")
+	w.Forget()
+	// The user comes from memory: one round trip.
+	for range 3 {
+		warm, err := w.Basic(t.Context(), "ａlice", secret, visitor)
+		if err != nil || warm.ID != u.ID || warm.Username != "alice" {
+			t.Fatalf("got %+v, %v", warm, err)
+		}
+		wantCalls(t, w.Calls(), ask)
+		w.Forget()
+	}
+	wantCounts(t, w.counts(), map[string]int{})
+	if !w.rows().Row(u.ID).LastSignInAt.IsZero() {
+		t.Error("every request of a program is recorded as a sign-in")
+	}
+	if log := w.log.String(); strings.Contains(log, secret) || strings.Count(log, "msg=verified event=true username=alice") != 1 {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+func TestWarmBasicDoesNotHash(t *testing.T) {
+	const memory = 4 << 20
+	w := newWorld(t)
+	w.Accounts.Memory = auth.NewUserMemory(time.Hour)
+	w.Accounts.Memory.Trust(true)
+	params := argon2id.Params{Memory: memory >> 10, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+	w.Accounts.Hasher = fake.Hasher(t, params)
+	w.add(t, "alice")
+	hashed := func(login, password string) bool {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_ = w.basic(t, login, password, visitor)
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc-before.TotalAlloc >= memory
+	}
+	for _, c := range []struct {
+		what, login, password string
+		want                  bool
+	}{
+		{"cold", "alice", secret, true}, {"warm", "alice", secret, false}, {"by address, cold", "alice@example.org", secret, true},
+		{"by address, warm", "alice@example.org", secret, false}, {"wrong against a warm entry", "alice", "wrong", true},
+		{"warm again", "alice", secret, false}, {"nobody", "nobody", secret, true}, {"impossible name", "no body", secret, true},
+		{"impossible password", "alice", "\xff", true}, {"no password", "alice", "", true},
+	} {
+		if got := hashed(c.login, c.password); got != c.want {
+			t.Errorf("%s: hashed is %v", c.what, got)
+		}
+	}
+}
+
+func TestBasicFailsInOneWay(t *testing.T) {
+	w, _ := newBasicWorld(t)
+	w.warm(t, "alice", visitor)
+	for i, c := range [][2]string{
+		{"alice", "wrong"}, {"alice", ""}, {"alice", secret + " "}, {"alice", strings.ToUpper(secret)}, {"alice", secret + "\x00"}, {"alice", "\xff"},
+		{"alice@example.org", "wrong"}, {"nobody", secret}, {"nobody@example.org", secret}, {"", ""}, {"", secret}, {"a b", secret}, {"a@b@c", secret},
+	} {
+		u, err := w.Basic(t.Context(), c[0], c[1], visitorFrom("198.51.100.9"))
+		if err != auth.ErrWrongCredentials || u.ID != "" {
+			t.Errorf("%q: got %+v, %v", c, u, err)
+		}
+		// The warm entry of the same name makes no guess free.
+		if got := w.Stores.Throttle.Count("address:198.51.100.9"); got != i+1 {
+			t.Errorf("%q: %d guesses are counted for the address, want %d", c, got, i+1)
+		}
+	}
+	if got := w.Stores.Throttle.Count(account("alice")); got != 7 {
+		t.Errorf("%d guesses are counted for the account, want 7", got)
+	}
+	if err := w.basic(t, "alice", secret, visitor); err != nil {
+		t.Errorf("the owner: %v", err)
+	}
+	// A warm success is no reason to forget the guesses.
+	if got := w.Stores.Throttle.Count(account("alice")); got != 7 {
+		t.Errorf("%d guesses are left, want 7", got)
+	}
+}
+
+func TestThrottledProgramIsRefusedThoughWarm(t *testing.T) {
+	const elsewhere = "198.51.100.1"
+	for what, guessed := range map[string]string{"by name": "alice", "by address": "alice@example.org", "by another spelling": " ＡLICE "} {
+		for _, used := range []string{"alice", "alice@example.org"} {
+			t.Run(what+", used as "+used, func(t *testing.T) {
+				w, _ := newBasicWorld(t)
+				w.warm(t, used, visitor)
+				for range 10 {
+					wantError(t, w.basic(t, guessed, "wrong", visitorFrom(elsewhere)), auth.ErrWrongCredentials)
+				}
+				w.Forget()
+				wantThrottled(t, w.basic(t, used, secret, visitor))
+				if calls := w.Calls(); len(calls) != 1 {
+					t.Errorf("it took %v, want one round trip", calls)
+				}
+				// Cold as well, and through the form.
+				w.Stores.Credentials.Flush()
+				wantThrottled(t, w.basic(t, used, secret, visitor))
+				wantThrottled(t, w.try(t, used, secret, visitor))
+				// Who knows the browser is not locked out by strangers.
+				known := auth.Visitor{Address: visitor.Address, BrowserCookie: w.NewBrowser(used)}
+				if err := w.basic(t, used, secret, known); err != nil {
+					t.Errorf("in a known browser: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// The cache may lose whom it was told of and keep the credential: the next guess tells it again.
+func TestWaitingIsMarkedAgain(t *testing.T) {
+	for _, used := range []string{"alice", "alice@example.org"} {
+		w, _ := newBasicWorld(t)
+		for range 10 {
+			_ = w.basic(t, "alice", "wrong", visitor)
+		}
+		w.Stores.Credentials.Flush()
+		w.warm(t, used, auth.Visitor{Address: visitor.Address, BrowserCookie: w.NewBrowser(used)})
+		wantThrottled(t, w.basic(t, used, "wrong", visitor))
+		w.Forget()
+		wantThrottled(t, w.basic(t, used, secret, visitor))
+		if calls := w.Calls(); len(calls) != 1 {
+			t.Errorf("%s: the right guess took %v, want one round trip", used, calls)
+		}
+	}
+}
+
+// Guesses through the form keep programs out too: they share the throttle.
+func TestFormAndBasicShareTheThrottle(t *testing.T) {
+	w, _ := newBasicWorld(t)
+	w.warm(t, "alice", visitor)
+	for range 5 {
+		wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+		wantError(t, w.basic(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+	}
+	wantThrottled(t, w.basic(t, "alice", secret, visitor))
+	wantThrottled(t, w.try(t, "alice", secret, visitor))
+
+	// So does guessing at the current password of an account.
+	w, u := newBasicWorld(t)
+	w.warm(t, "alice", visitor)
+	for range 10 {
+		_, _ = w.ChangePassword(t.Context(), u.ID, "wrong", newSecret, visitor)
+	}
+	wantThrottled(t, w.basic(t, "alice", secret, visitorFrom("198.51.100.1")))
+}
+
+func TestThrottledAddressIsRefusedThoughWarm(t *testing.T) {
+	w, _ := newBasicWorld(t)
+	w.add(t, "bob")
+	w.warm(t, "alice", visitor)
+	for i := range 100 {
+		wantError(t, w.basic(t, fmt.Sprintf("nobody%d", i), "wrong", visitor), auth.ErrWrongCredentials)
+	}
+	w.Forget()
+	wantThrottled(t, w.basic(t, "alice", secret, visitor))
+	if calls := w.Calls(); len(calls) != 1 {
+		t.Errorf("it took %v, want one round trip", calls)
+	}
+	wantThrottled(t, w.basic(t, "bob", secret, visitor))
+	for _, login := range []string{"alice", "bob"} {
+		if err := w.basic(t, login, secret, visitorFrom("198.51.100.1")); err != nil {
+			t.Errorf("%s from elsewhere: %v", login, err)
+		}
+	}
+	// IPv6 is counted by /64.
+	w, _ = newBasicWorld(t)
+	w.warm(t, "alice", visitorFrom("2001:db8::1"))
+	for i := range 100 {
+		_ = w.basic(t, fmt.Sprintf("nobody%d", i), "wrong", visitorFrom(fmt.Sprintf("2001:db8::%x", i+2)))
+	}
+	wantThrottled(t, w.basic(t, "alice", secret, visitorFrom("2001:db8::1")))
+	if err := w.basic(t, "alice", secret, visitorFrom("2001:db8:0:1::1")); err != nil {
+		t.Errorf("from the next network: %v", err)
+	}
+}
+
+// Whoever claims somebody else's address and guesses at their own account locks nobody out.
+func TestUnverifiedAddressLocksNobodyOut(t *testing.T) {
+	w, _ := newBasicWorld(t)
+	mallory := w.add(t, "mallory")
+	if _, err := w.SetProfile(t.Context(), mallory.ID, auth.Profile{Email: "alice@example.org", TimeZone: "UTC"}); err != nil {
+		t.Fatal(err)
+	}
+	w.warm(t, "alice@example.org", visitor)
+	for range 12 {
+		_ = w.basic(t, "mallory", "wrong", visitorFrom("198.51.100.1"))
+	}
+	wantThrottled(t, w.basic(t, "mallory", secret, visitor))
+	if err := w.basic(t, "alice@example.org", secret, visitor); err != nil {
+		t.Errorf("alice: %v", err)
+	}
+}
+
+func TestWhatEndsAWarmCredential(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(t *testing.T, w *world, u auth.User) error
+		// old and new say whether the passwords are right afterwards.
+		old, new bool
+	}{
+		"disabling": {func(t *testing.T, w *world, u auth.User) error {
+			_, err := w.SetActive(t.Context(), u.ID, false)
+			return err
+		}, false, false},
+		"raised epoch": {func(t *testing.T, w *world, u auth.User) error {
+			_, err := w.SignOutEverywhere(t.Context(), u.ID)
+			return err
+		}, true, false},
+		"password": {func(t *testing.T, w *world, u auth.User) error {
+			_, err := w.SetPassword(t.Context(), u, newSecret)
+			return err
+		}, false, true},
+		"own password": {func(t *testing.T, w *world, u auth.User) error {
+			_, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
+			return err
+		}, false, true},
+		"by hand": {func(t *testing.T, w *world, u auth.User) error {
+			u.Active, u.Epoch = false, u.Epoch+1
+			w.rows().Put(u)
+			w.UserChanged(t.Context(), u.ID) // told by the database
+			return nil
+		}, false, false},
+		"by hand, nobody knows whom": {func(t *testing.T, w *world, u auth.User) error {
+			u.Active, u.Epoch = false, u.Epoch+1
+			w.rows().Put(u)
+			return w.AnyUserChanged(t.Context())
+		}, false, false},
+		"the row is gone": {func(t *testing.T, w *world, u auth.User) error {
+			u.Username = "somebody"
+			w.rows().Put(auth.User{ID: u.ID})
+			w.UserChanged(t.Context(), u.ID)
+			return nil
+		}, false, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w, u := newBasicWorld(t)
+			for _, login := range []string{"alice", "alice@example.org"} {
+				w.warm(t, login, visitor)
+			}
+			if err := c.change(t, w, u); err != nil {
+				t.Fatal(err)
+			}
+			for _, login := range []string{"alice", "alice@example.org"} {
+				w.Forget()
+				if err := w.basic(t, login, secret, visitor); (err == nil) != c.old {
+					t.Errorf("%s with the old password: %v", login, err)
+				}
+				if calls := w.Calls("users.UserBy"); len(calls) == 0 {
+					t.Error("the row was not asked")
+				}
+				if err := w.basic(t, login, newSecret, visitor); (err == nil) != c.new {
+					t.Errorf("%s with the new password: %v", login, err)
+				}
+			}
+		})
+	}
+}
+
+// An address that is no longer the user's signs nobody in, warm or not; the user's name does.
+func TestWarmCredentialOfAnotherName(t *testing.T) {
+	for what, change := range map[string]func(*auth.User){
+		"changed address":      func(u *auth.User) { u.Email, u.EmailVerified = "new@example.org", false },
+		"unverified":           func(u *auth.User) { u.EmailVerified = false },
+		"another one verified": func(u *auth.User) { u.Email = "new@example.org" },
+	} {
+		w, u := newBasicWorld(t)
+		w.warm(t, "alice@example.org", visitor)
+		w.warm(t, "alice", visitor)
+		change(&u)
+		w.rows().Put(u)
+		w.UserChanged(t.Context(), u.ID)
+		wantError(t, w.basic(t, "alice@example.org", secret, visitor), auth.ErrWrongCredentials)
+		w.Forget()
+		if err := w.basic(t, "alice", secret, visitor); err != nil || len(w.Calls("users.UserByUsername")) != 0 {
+			t.Errorf("%s: by name: %v after %v, want it warm", what, err, w.Calls())
+		}
+	}
+	w, u := newBasicWorld(t)
+	w.warm(t, "alice", visitor)
+	u.Username = "alicia"
+	w.rows().Put(u)
+	w.UserChanged(t.Context(), u.ID)
+	wantError(t, w.basic(t, "alice", secret, visitor), auth.ErrWrongCredentials)
+	if err := w.basic(t, "alicia", secret, visitor); err != nil {
+		t.Error(err)
+	}
+}
+
+// What somebody wrote into the cache who has no key counts as nothing.
+func TestForgedCredentials(t *testing.T) {
+	w, alice := newBasicWorld(t)
+	bob := w.add(t, "bob")
+	w.warm(t, "bob", visitor)
+	w.warm(t, "alice", visitor)
+	bobs, _ := w.Stores.Credentials.Record("bob")
+	alices, _ := w.Stores.Credentials.Record("alice")
+	renamed, promoted := bobs, bobs
+	renamed.Name = "alice"
+	promoted.UserID = alice.ID
+	for what, c := range map[string]struct {
+		login string
+		rec   auth.Credential
+	}{
+		"bob's under alice":          {"alice", bobs},
+		"bob's under alice, renamed": {"alice", renamed},
+		"bob's for alice":            {"bob", promoted},
+		"nothing":                    {"alice", auth.Credential{}},
+		"empty MAC":                  {"alice", auth.Credential{Version: 1, Name: "alice", UserID: alice.ID, Epoch: alice.Epoch, MAC: []byte{}}},
+	} {
+		w.Stores.Credentials.Put("alice", alices)
+		w.Stores.Credentials.Put(c.login, c.rec)
+		w.Forget()
+		got, err := w.Basic(t.Context(), c.login, secret, visitor) // both have the same password
+		want := alice.ID
+		if c.login == "bob" {
+			want = bob.ID
+		}
+		if err != nil || got.ID != want || len(w.Calls("users.UserByUsername")) != 1 {
+			t.Errorf("%s: got %+v, %v after %v; want the row asked", what, got, err, w.Calls())
+		}
+	}
+}
+
+func TestBasicWithoutServers(t *testing.T) {
+	w, u := newBasicWorld(t)
+	w.Break("credentials.", errDown)
+	if got, err := w.Basic(t.Context(), "alice", secret, visitor); err != nil || got.ID != u.ID {
+		t.Errorf("without the credential cache: got %+v, %v", got, err)
+	}
+	for range 10 {
+		wantError(t, w.basic(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+	}
+	wantThrottled(t, w.basic(t, "alice", secret, visitor))
+	if log := w.log.String(); !strings.Contains(log, "the credential cache was not filled") || !strings.Contains(log, "was not told who has to wait") {
+		t.Errorf("the log says %s", log)
+	}
+	w.Break("credentials.", nil)
+	_ = w.Stores.Throttle.Reset(t.Context(), account("alice"))
+	w.Stores.Credentials.Flush() // whom the last try has marked
+	w.warm(t, "alice", visitor)
+	// Warm programs go on without database and throttle; others get no answer.
+	w.Break("users.", errDown)
+	w.Break("throttle.", errDown)
+	if err := w.basic(t, "alice", secret, visitor); err != nil {
+		t.Errorf("warm: %v", err)
+	}
+	for _, c := range [][2]string{{"alice", "wrong"}, {"bob", secret}} {
+		err := w.basic(t, c[0], c[1], visitor)
+		if !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrWrongCredentials) {
+			t.Errorf("%q: got %v", c, err)
+		}
+	}
+	// Who it is cannot be found out any more: that is no wrong password.
+	w.Accounts.Memory.Trust(false)
+	w.Break("cache.", errDown)
+	err := w.basic(t, "alice", secret, visitor)
+	if !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrWrongCredentials) {
+		t.Errorf("got %v", err)
+	}
+	if w.Stores.Throttle.Count(account("alice")) != 0 {
+		t.Errorf("counted: %v", w.counts())
+	}
+}
+
+func TestBasicOfAClientThatHasGone(t *testing.T) {
+	w, _ := newBasicWorld(t)
+	w.warm(t, "alice", visitor)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.Basic(ctx, "alice", secret, visitor); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	wantCounts(t, w.counts(), map[string]int{})
+}
+
+// changedWhileReading is a user store where the row is changed right after it was looked up by
+// name, and the news have reached others.
+type changedWhileReading struct {
+	auth.UserStore
+	change func()
+}
+
+func (s changedWhileReading) UserByUsername(ctx context.Context, name string) (auth.User, error) {
+	u, err := s.UserStore.UserByUsername(ctx, name)
+	s.change()
+	return u, err
+}
+
+// TestSignInNeverCachesWhatMayBeOld: the row of a sign-in was read before its lease, so it is
+// not what is cached, whether the news of a change in between have come here yet or not.
+func TestSignInNeverCachesWhatMayBeOld(t *testing.T) {
+	for what, c := range map[string]struct {
+		prepare func(w *world, u auth.User)
+		epoch   int64 // that is cached; 0 for nothing
+	}{
+		"quiet":        {func(*world, auth.User) {}, 1},
+		"no memory":    {func(w *world, _ auth.User) { w.Accounts.Memory = nil }, 0},
+		"nobody tells": {func(w *world, _ auth.User) { w.Accounts.Memory.Trust(false) }, 1},
+		"changed while reading, here unheard": {func(w *world, u auth.User) {
+			w.Accounts.Users = changedWhileReading{w.rows(), func() { _, _ = w.rows().RaiseEpoch(t.Context(), u.ID) }}
+		}, 2},
+		"changed while reading, heard": {func(w *world, u auth.User) {
+			w.Accounts.Users = changedWhileReading{w.rows(), func() {
+				_, _ = w.rows().RaiseEpoch(t.Context(), u.ID)
+				w.UserChanged(t.Context(), u.ID)
+			}}
+		}, 2},
+		"cache away": {func(w *world, _ auth.User) { w.Break("cache.", errDown) }, 0},
+		"fill fails": {func(w *world, _ auth.User) { w.Break("cache.Fill", errDown) }, 0},
+	} {
+		for _, way := range []string{"form", "basic"} {
+			w, u := newBasicWorld(t)
+			c.prepare(w, u)
+			signIn := w.try
+			if way == "basic" {
+				signIn = w.basic
+			}
+			if err := signIn(t, "alice", secret, visitor); err != nil {
+				t.Errorf("%s, %s: %v", what, way, err)
+			}
+			if got := w.Stores.Cache.Has(u.ID); got != (c.epoch > 0) {
+				t.Errorf("%s, %s: cached is %v", what, way, got)
+			}
+			if cached, _, err := w.Stores.Cache.User(t.Context(), u.ID); err == nil && cached.Epoch != c.epoch {
+				t.Errorf("%s, %s: cached with epoch %d, want %d", what, way, cached.Epoch, c.epoch)
+			}
+		}
+	}
+	// Who is cached already is left alone.
+	w, _ := newBasicWorld(t)
+	for range 2 {
+		if err := w.try(t, "alice", secret, visitor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(w.Calls("cache.Fill")); got != 1 {
+		t.Errorf("filled %d times", got)
+	}
+}

@@ -1,0 +1,95 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// CredentialVersion is the "v" of the credential record that this program writes and reads.
+const CredentialVersion = 1
+
+// Credential is the proof that a name and password were verified a moment ago. It is kept
+// under "credential:" + Name in the cache, for a short time, and is useless without
+// SECRET_KEY: the MAC is the only thing in it that depends on the password.
+type Credential struct {
+	Version int `json:"v"`
+	// Name is the canonical login name: the record's own key.
+	Name   string `json:"name"`
+	UserID string `json:"user_id"`
+	Epoch  int64  `json:"epoch"`
+	// MAC is HMAC-SHA-256, under a key derived from SECRET_KEY, of name, user id, epoch and
+	// password, each with its length before it.
+	MAC []byte `json:"mac"`
+}
+
+func (k Keys) newCredential(name string, u User, password string) Credential {
+	c := Credential{Version: CredentialVersion, Name: name, UserID: u.ID, Epoch: u.Epoch}
+	c.MAC = k.sign(credentialPurpose, c.fields(password)...)
+	return c
+}
+
+func (c Credential) fields(password string) []string {
+	return []string{c.Name, c.UserID, strconv.FormatInt(c.Epoch, 10), password}
+}
+
+// proves reports whether the record was made for this name and password.
+func (k Keys) proves(c Credential, name, password string) bool {
+	return c.Version == CredentialVersion && c.Name == name && c.UserID != "" &&
+		k.verify(c.MAC, credentialPurpose, c.fields(password)...)
+}
+
+// CredentialCache keeps credentials in a Redis that may be flushed at any moment.
+type CredentialCache interface {
+	// Credential returns the record of a canonical name and, in the same round trip, whether
+	// any of the throttle's keys is marked as waiting. ErrNotFound when there is no record;
+	// Throttled when a key waits, record or not.
+	Credential(ctx context.Context, name string, throttleKeys ...string) (Credential, error)
+	// FillCredential stores a record for the cache's lifetime.
+	FillCredential(ctx context.Context, c Credential) error
+	// MarkWaiting makes Credential refuse the keys for as long as the throttle does.
+	MarkWaiting(ctx context.Context, waits map[string]time.Duration) error
+}
+
+// Basic returns the user whose name and password these are, for a program that sends them
+// with every request (RFC 7617). The first time costs what SignIn costs; for some minutes
+// afterwards one round trip to Redis and an HMAC. The errors are those of SignIn.
+func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
+	name, byEmail := canonicalLogin(login)
+	password, ok := NormalPassword(rawPassword)
+	if name == "" || !ok {
+		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
+	}
+	cached, err := a.Credentials.Credential(ctx, name, addressAttempt(v).Key, a.accountAttempt(name, name, v).Key)
+	var throttled Throttled
+	if errors.As(err, &throttled) {
+		return User{}, err
+	}
+	// A cache that is down costs a hash, and lets nobody in or out.
+	if err != nil || !a.Keys.proves(cached, name, password) {
+		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
+	}
+	u, err := a.UserOf(ctx, cached.UserID, cached.Epoch)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return User{}, err
+	}
+	if err != nil || !u.Accepts(cached.Epoch) || !u.signsInAs(name, byEmail) {
+		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
+	}
+	return u, nil
+}
+
+// basicCold verifies the password itself and remembers that it did.
+func (a *Accounts) basicCold(ctx context.Context, login, name string, byEmail bool, rawPassword string, v Visitor) (User, error) {
+	u, err := a.checkThrottled(ctx, login, rawPassword, v)
+	if err != nil {
+		return User{}, err
+	}
+	a.event(ctx, "verified", nil, "username", u.Username, "user_id", u.ID, "address", v.Address.String(), "method", "basic")
+	password, _ := NormalPassword(rawPassword)
+	if err := a.Credentials.FillCredential(ctx, a.Keys.newCredential(name, u, password)); err != nil {
+		a.Log.WarnContext(ctx, "the credential cache was not filled", "error", err, "user_id", u.ID)
+	}
+	return u, nil
+}

@@ -1,0 +1,133 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	credentialKeys = newKeys(bytes.Repeat([]byte{1}, 32))
+	otherKeys      = newKeys(bytes.Repeat([]byte{2}, 32))
+	alice          = User{ID: "u1", Username: "alice", Epoch: 3, Active: true}
+)
+
+func TestCredentialProves(t *testing.T) {
+	good := credentialKeys.newCredential("alice", alice, "secret")
+	if good.Version != 1 || good.Name != "alice" || good.UserID != "u1" || good.Epoch != 3 || len(good.MAC) != 32 {
+		t.Errorf("got %+v", good)
+	}
+	bobs := credentialKeys.newCredential("bob", User{ID: "u2", Epoch: 3}, "secret")
+	for what, c := range map[string]struct {
+		change         func(*Credential)
+		name, password string
+		want           bool
+	}{
+		"right":              {func(*Credential) {}, "alice", "secret", true},
+		"wrong password":     {func(*Credential) {}, "alice", "Secret", false},
+		"no password":        {func(*Credential) {}, "alice", "", false},
+		"longer password":    {func(*Credential) {}, "alice", "secret\x00", false},
+		"other name asked":   {func(*Credential) {}, "bob", "secret", false},
+		"other name's":       {func(c *Credential) { *c = bobs }, "alice", "secret", false},
+		"other's, renamed":   {func(c *Credential) { *c = bobs; c.Name = "alice" }, "alice", "secret", false},
+		"other's MAC":        {func(c *Credential) { c.MAC = bobs.MAC }, "alice", "secret", false},
+		"other user":         {func(c *Credential) { c.UserID = "u2" }, "alice", "secret", false},
+		"no user":            {func(c *Credential) { *c = credentialKeys.newCredential("alice", User{Epoch: 3}, "secret") }, "alice", "secret", false},
+		"later epoch":        {func(c *Credential) { c.Epoch = 4 }, "alice", "secret", false},
+		"no epoch":           {func(c *Credential) { c.Epoch = 0 }, "alice", "secret", false},
+		"other version":      {func(c *Credential) { c.Version = 2 }, "alice", "secret", false},
+		"no version":         {func(c *Credential) { c.Version = 0 }, "alice", "secret", false},
+		"no MAC":             {func(c *Credential) { c.MAC = nil }, "alice", "secret", false},
+		"half a MAC":         {func(c *Credential) { c.MAC = c.MAC[:16] }, "alice", "secret", false},
+		"longer MAC":         {func(c *Credential) { c.MAC = append(c.MAC, 0) }, "alice", "secret", false},
+		"other key":          {func(c *Credential) { *c = otherKeys.newCredential("alice", alice, "secret") }, "alice", "secret", false},
+		"other purpose":      {func(c *Credential) { c.MAC = credentialKeys.sign(browserPurpose, c.fields("secret")...) }, "alice", "secret", false},
+		"MAC of the browser": {func(c *Credential) { c.MAC = credentialKeys.sign(browserPurpose, "x", "alice") }, "alice", "secret", false},
+	} {
+		rec := good
+		rec.MAC = slices.Clone(good.MAC)
+		c.change(&rec)
+		if got := credentialKeys.proves(rec, c.name, c.password); got != c.want {
+			t.Errorf("%s: got %v", what, got)
+		}
+	}
+	for i := range good.MAC {
+		for bit := range 8 {
+			rec := good
+			rec.MAC = slices.Clone(good.MAC)
+			rec.MAC[i] ^= 1 << bit
+			if credentialKeys.proves(rec, "alice", "secret") {
+				t.Errorf("bit %d of octet %d is not looked at", bit, i)
+			}
+		}
+	}
+}
+
+// No two lists of fields are the same text: what is moved over a border is another credential.
+func TestCredentialFieldsHaveTheirLength(t *testing.T) {
+	moved := [][2]Credential{
+		{{Name: "alice", UserID: "u1", Epoch: 3}, {Name: "aliceu", UserID: "1", Epoch: 3}},
+		{{Name: "alice", UserID: "u1", Epoch: 3}, {Name: "alice", UserID: "u13", Epoch: 0}},
+		{{Name: "a", UserID: "b", Epoch: 1}, {Name: "", UserID: "ab", Epoch: 1}},
+	}
+	for _, pair := range moved {
+		one := credentialKeys.sign(credentialPurpose, pair[0].fields("1secret")...)
+		two := credentialKeys.sign(credentialPurpose, pair[1].fields("1secret")...)
+		if bytes.Equal(one, two) {
+			t.Errorf("%+v and %+v have the same MAC", pair[0], pair[1])
+		}
+	}
+	// The end of one field and the beginning of the next.
+	for _, pair := range [][2][]string{
+		{{"a", "u", "1", "23"}, {"a", "u", "12", "3"}},
+		{{"a", "b"}, {"ab", ""}}, {{"ab"}, {"a", "b"}}, {{"a"}, {"a", ""}},
+		{{"\x00\x00\x00\x00\x00\x00\x00\x01a"}, {"", "a"}},
+	} {
+		if bytes.Equal(credentialKeys.sign(credentialPurpose, pair[0]...), credentialKeys.sign(credentialPurpose, pair[1]...)) {
+			t.Errorf("%q and %q have the same MAC", pair[0], pair[1])
+		}
+	}
+}
+
+// While SECRET_KEY is replaced old credentials count as long as the old key is still named.
+func TestCredentialRotation(t *testing.T) {
+	oldKey, newKey := credentialKeys.secrets[0], otherKeys.secrets[0]
+	both, only := newKeys(newKey, oldKey), newKeys(newKey)
+	before := credentialKeys.newCredential("alice", alice, "secret")
+	if !both.proves(before, "alice", "secret") {
+		t.Error("the old key's credential does not count while the key is named")
+	}
+	if only.proves(before, "alice", "secret") {
+		t.Error("the old key's credential counts after the key is gone")
+	}
+	during := both.newCredential("alice", alice, "secret")
+	if !only.proves(during, "alice", "secret") || credentialKeys.proves(during, "alice", "secret") {
+		t.Error("the first key does not sign")
+	}
+}
+
+// The record is useless without the key, and tells nothing but who.
+func TestCredentialRecord(t *testing.T) {
+	rec := credentialKeys.newCredential("alice", alice, "hunter2 hunter2")
+	b, err := json.Marshal(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "hunter2") {
+		t.Errorf("the record is %s", b)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b, &fields); err != nil || len(fields) != 5 || fields["v"] != 1.0 || fields["name"] != "alice" || fields["user_id"] != "u1" || fields["epoch"] != 3.0 {
+		t.Errorf("got %s, %v", b, err)
+	}
+	var again Credential
+	if err := json.Unmarshal(b, &again); err != nil || !reflect.DeepEqual(again, rec) || !credentialKeys.proves(again, "alice", "hunter2 hunter2") {
+		t.Errorf("got %+v, %v", again, err)
+	}
+	if bytes.Equal(rec.MAC, credentialKeys.newCredential("alice", alice, "hunter3 hunter3").MAC) {
+		t.Error("the MAC does not depend on the password")
+	}
+}

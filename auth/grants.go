@@ -1,0 +1,99 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Group is a set of users with permissions in common.
+type Group struct {
+	Name        string   `json:"name"`
+	Permissions []string `json:"permissions"`
+	Members     int      `json:"members"`
+}
+
+// ErrNoGroup: there is no group of this name.
+var ErrNoGroup = errors.New("no such group")
+
+// GrantStore keeps in SQL who belongs to what and may do what. Turning on what is on, and off
+// what is off, is no error and no change. ErrNotFound for an unknown user, ErrNoGroup for an
+// unknown group.
+type GrantStore interface {
+	// Groups returns all groups by name.
+	Groups(ctx context.Context) ([]Group, error)
+	AddGroup(ctx context.Context, name string) error
+	RemoveGroup(ctx context.Context, name string) error
+	SetGroupPermission(ctx context.Context, group, permission string, on bool) error
+	SetMember(ctx context.Context, userID, group string, on bool) (User, error)
+	SetPermission(ctx context.Context, userID, permission string, on bool) (User, error)
+	// SearchUsers returns at most limit users whose username, name or address contains the
+	// text, ordered by username, beginning after the given one.
+	SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error)
+}
+
+// SetMember puts a user into a group or takes them out.
+func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (User, error) {
+	if err := CheckGroup(group); err != nil {
+		return User{}, Invalid{"group": err.Error()}
+	}
+	return a.change(ctx, onOff(on, "user joined "+group, "user left "+group), id, func() (User, error) {
+		return a.Grants.SetMember(ctx, id, group, on)
+	})
+}
+
+// SetPermission gives a user a permission of their own, or takes it back.
+func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on bool) (User, error) {
+	if err := CheckPermission(permission); err != nil {
+		return User{}, Invalid{"permission": err.Error()}
+	}
+	return a.change(ctx, onOff(on, "permission granted: "+permission, "permission taken: "+permission), id, func() (User, error) {
+		return a.Grants.SetPermission(ctx, id, permission, on)
+	})
+}
+
+// AddGroup makes a group without members or permissions.
+func (a *Accounts) AddGroup(ctx context.Context, name string) error {
+	if err := CheckGroup(name); err != nil {
+		return Invalid{"group": err.Error()}
+	}
+	return a.changeGroup(ctx, "group added", name, func() error { return a.Grants.AddGroup(ctx, name) })
+}
+
+// RemoveGroup removes a group; its members lose what they may through it.
+func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
+	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroup(ctx, name) })
+}
+
+// SetGroupPermission gives a permission to all members of a group, or takes it back.
+func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
+	if err := CheckPermission(permission); err != nil {
+		return Invalid{"permission": err.Error()}
+	}
+	return a.changeGroup(ctx, onOff(on, "group granted "+permission, "group lost "+permission), group, func() error {
+		return a.Grants.SetGroupPermission(ctx, group, permission, on)
+	})
+}
+
+// changeGroup drops all cached users around a change, as change does with one.
+func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func() error) error {
+	if err := a.AnyUserChanged(ctx); err != nil {
+		return fmt.Errorf("drop the cached users before a change (nothing was changed): %w", err)
+	}
+	err := run()
+	if dropErr := a.AnyUserChanged(context.WithoutCancel(ctx)); dropErr != nil {
+		a.Log.ErrorContext(ctx, "the cached users could not be dropped after a change of a group", "error", dropErr, "group", group)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	a.event(ctx, what, nil, "group", group)
+	return nil
+}
+
+func onOff(on bool, yes, no string) string {
+	if on {
+		return yes
+	}
+	return no
+}

@@ -1,0 +1,251 @@
+package auth_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+)
+
+func TestMay(t *testing.T) {
+	for _, c := range []struct {
+		active bool
+		owned  []string
+		wanted string
+		want   bool
+	}{
+		{true, nil, "users.view", false},
+		{true, []string{"users.view"}, "users.view", true},
+		{true, []string{"users.manage"}, "users.manage", true},
+		{true, []string{"users.manage"}, "users.view", true}, // who may change may look
+		{true, []string{"users.view"}, "users.manage", false},
+		{true, []string{"users.manage"}, "users", false},
+		{true, []string{"users.manage"}, "", false},
+		{true, []string{"users"}, "users.view", false},
+		{true, []string{"users.view.all"}, "users.view", false},
+		{true, []string{"books.manage"}, "books.view", false}, // other apps' words mean nothing here
+		{true, []string{"a.b", "books.read"}, "books.read", true},
+		{false, []string{"users.manage"}, "users.view", false},
+		{false, []string{"users.view"}, "users.view", false},
+	} {
+		u := auth.User{Active: c.active, Permissions: c.owned}
+		if got := u.May(c.wanted); got != c.want {
+			t.Errorf("active %v with %q: may %q is %v", c.active, c.owned, c.wanted, got)
+		}
+	}
+}
+
+func TestIn(t *testing.T) {
+	u := auth.User{Active: true, Groups: []string{"admin", "readers"}}
+	if !u.In("admin") || !u.In("readers") || u.In("adm") || u.In("") {
+		t.Error("in a group")
+	}
+	u.Active = false
+	if u.In("admin") {
+		t.Error("a disabled user is in a group")
+	}
+}
+
+func TestGrantNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"users.view": true, "a.b": true, "a.b.c": true, "billing.refund-all_2": true, strings.Repeat("a", 62) + ".b": true,
+		"": false, "users": false, ".": false, "users.": false, ".view": false, "users..view": false, "Users.view": false, "users.View": false,
+		"users view": false, "users.vi ew": false, "üsers.view": false, "users.1": false, "1.users": false, "-a.b": false, "a.b\n": false, "a.b\x00": false,
+		"*": false, "users.*": false, strings.Repeat("a", 63) + ".b": false,
+	} {
+		err := auth.CheckPermission(name)
+		if (err == nil) != want || err != nil && err.Error() != "A permission is lower-case words with dots between them, such as users.view." {
+			t.Errorf("permission %q: %v", name, err)
+		}
+	}
+	for name, want := range map[string]bool{
+		"admin": true, "a": true, "on-call_2": true, strings.Repeat("a", 64): true,
+		"": false, "Admin": false, "2nd": false, "-a": false, "a.b": false, "a b": false, "a\n": false, "ä": false, strings.Repeat("a", 65): false,
+	} {
+		err := auth.CheckGroup(name)
+		if (err == nil) != want || err != nil && err.Error() != "A group is one lower-case word, such as admin." {
+			t.Errorf("group %q: %v", name, err)
+		}
+	}
+}
+
+// grants is every way to change what users may.
+var grants = map[string]struct {
+	call string
+	drop string // "" for all users
+	make func(w *world, ctx context.Context, id string) error
+}{
+	"member": {"grants.SetMember", "u", func(w *world, ctx context.Context, id string) error {
+		_, err := w.SetMember(ctx, id, "admin", true)
+		return err
+	}},
+	"permission": {"grants.SetPermission", "u", func(w *world, ctx context.Context, id string) error {
+		_, err := w.SetPermission(ctx, id, "a.b", true)
+		return err
+	}},
+	"group's permission": {"grants.SetGroupPermission", "", func(w *world, ctx context.Context, _ string) error {
+		return w.SetGroupPermission(ctx, "admin", "a.b", true)
+	}},
+	"group": {"grants.AddGroup", "", func(w *world, ctx context.Context, _ string) error { return w.AddGroup(ctx, "readers") }},
+	"no group": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
+		return w.RemoveGroup(ctx, "admin")
+	}},
+}
+
+func TestGrantsDropTheCacheBeforeAndAfter(t *testing.T) {
+	for name, grant := range grants {
+		t.Run(name, func(t *testing.T) {
+			w, u := newBasicWorld(t)
+			for range 2 { // into the cache, and into memory
+				if _, err := w.User(t.Context(), u.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.Forget()
+			if err := grant.make(w, t.Context(), u.ID); err != nil {
+				t.Fatal(err)
+			}
+			drop := "cache.DropAll"
+			if grant.drop != "" {
+				drop = "cache.Drop " + u.ID
+			}
+			calls := w.Calls()
+			if len(calls) != 3 || calls[0] != drop || !strings.HasPrefix(calls[1], grant.call) || calls[2] != drop {
+				t.Errorf("got the calls %q", calls)
+			}
+			w.Forget()
+			fresh, err := w.User(t.Context(), u.ID)
+			if err != nil || !slices.Equal(fresh.Permissions, w.rows().Row(u.ID).Permissions) {
+				t.Errorf("the next request sees %+v, %v", fresh, err)
+			}
+			if len(w.Calls("users.UserByID")) != 1 {
+				t.Errorf("the next request asked %q: it is still in memory or in the cache", w.Calls())
+			}
+		})
+	}
+}
+
+func TestNothingIsGrantedWithoutTheCache(t *testing.T) {
+	for name, grant := range grants {
+		w, u := newBasicWorld(t)
+		w.Break("cache.", errDown)
+		w.Forget()
+		err := grant.make(w, t.Context(), u.ID)
+		wantError(t, err, auth.ErrUnavailable)
+		if calls := w.Calls("grants."); len(calls) != 0 {
+			t.Errorf("%s: %q", name, calls)
+		}
+	}
+}
+
+// A lost reply may be a change that was made: the cache is emptied whatever the answer was,
+// and for clients that have gone.
+func TestCacheIsDroppedAfterAGrantThatFailed(t *testing.T) {
+	for name, grant := range grants {
+		w, u := newBasicWorld(t)
+		w.Break("grants.", errDown)
+		w.Forget()
+		wantError(t, grant.make(w, t.Context(), u.ID), auth.ErrUnavailable)
+		if calls := w.Calls("cache.Drop"); len(calls) != 2 {
+			t.Errorf("%s: dropped by %q", name, calls)
+		}
+	}
+}
+
+func TestGrants(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	got, err := w.SetMember(t.Context(), u.ID, "admin", true)
+	if err != nil || !got.In("admin") || !got.May("users.manage") || got.Epoch != u.Epoch {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", true); err != nil || !got.May("a.b") {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err = w.SetMember(t.Context(), u.ID, "admin", false); err != nil || got.In("admin") || got.May("users.view") || !got.May("a.b") {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", false); err != nil || got.May("a.b") {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if err := w.AddGroup(t.Context(), "readers"); err != nil {
+		t.Error(err)
+	}
+	if err := w.SetGroupPermission(t.Context(), "readers", "books.read", true); err != nil {
+		t.Error(err)
+	}
+	if err := w.SetGroupPermission(t.Context(), "readers", "books.read", false); err != nil {
+		t.Error(err)
+	}
+	if err := w.RemoveGroup(t.Context(), "readers"); err != nil {
+		t.Error(err)
+	}
+	for _, what := range []string{
+		`msg="user joined admin" event=true username=alice`, `msg="permission granted: a.b" event=true username=alice`,
+		`msg="user left admin" event=true username=alice`, `msg="permission taken: a.b" event=true username=alice`,
+		`msg="group added" event=true group=readers`, `msg="group granted books.read" event=true group=readers`,
+		`msg="group lost books.read" event=true group=readers`, `msg="group removed" event=true group=readers`,
+	} {
+		if !strings.Contains(w.log.String(), what) {
+			t.Errorf("the log does not say %s: %s", what, w.log.String())
+		}
+	}
+}
+
+func TestGrantsRefuse(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	const badGroup, badPermission = "A group is one lower-case word, such as admin.", "A permission is lower-case words with dots between them, such as users.view."
+	_, err := w.SetMember(t.Context(), u.ID, "Admin", true)
+	wantInvalid(t, err, auth.Invalid{"group": badGroup})
+	_, err = w.SetPermission(t.Context(), u.ID, "users", true)
+	wantInvalid(t, err, auth.Invalid{"permission": badPermission})
+	wantInvalid(t, w.AddGroup(t.Context(), "a b"), auth.Invalid{"group": badGroup})
+	wantInvalid(t, w.SetGroupPermission(t.Context(), "admin", "a b", true), auth.Invalid{"permission": badPermission})
+	wantCalls(t, w.Calls())
+	_, err = w.SetMember(t.Context(), u.ID, "nosuch", true)
+	wantError(t, err, auth.ErrNoGroup)
+	_, err = w.SetMember(t.Context(), "nobody", "admin", true)
+	wantError(t, err, auth.ErrNotFound)
+	wantError(t, w.RemoveGroup(t.Context(), "nosuch"), auth.ErrNoGroup)
+	wantError(t, w.SetGroupPermission(t.Context(), "nosuch", "a.b", true), auth.ErrNoGroup)
+	if log := w.log.String(); strings.Contains(log, "nosuch") {
+		t.Errorf("the log tells of what did not happen: %s", log)
+	}
+}
+
+// A token does what its owner may now, not what they might when it was made.
+func TestTokenFollowsItsOwner(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	u, err := w.SetPermission(t.Context(), u.ID, "books.read", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := w.token(t, u, auth.TokenRequest{Name: "CI", Permissions: []string{"books.read"}, Lifetime: time.Hour})
+	may := func() []string {
+		owner, token, err := w.Bearer(t.Context(), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token.Narrow(owner.Permissions)
+	}
+	if got := may(); !slices.Equal(got, []string{"books.read"}) {
+		t.Errorf("got %q", got)
+	}
+	if _, err := w.SetMember(t.Context(), u.ID, "admin", true); err != nil {
+		t.Fatal(err)
+	}
+	if got := may(); !slices.Equal(got, []string{"books.read"}) {
+		t.Errorf("the owner became an administrator: got %q", got)
+	}
+	if _, err := w.SetPermission(t.Context(), u.ID, "books.read", false); err != nil {
+		t.Fatal(err)
+	}
+	if got := may(); len(got) != 0 {
+		t.Errorf("the owner lost it: got %q", got)
+	}
+}

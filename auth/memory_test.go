@@ -1,0 +1,371 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var midday = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// trusted is a memory that is told of changes.
+func trusted() *UserMemory {
+	m := NewUserMemory(time.Hour)
+	m.Trust(true)
+	return m
+}
+
+// row is a load that finds the user with this epoch, and counts itself.
+func row(loads *atomic.Int64, epoch int64) func(context.Context) (User, error) {
+	return func(context.Context) (User, error) {
+		loads.Add(1)
+		return User{ID: "u1", Epoch: epoch}, nil
+	}
+}
+
+// remembers reports whether the memory has u1, with this epoch.
+func remembers(t *testing.T, m *UserMemory, epoch int64) bool {
+	t.Helper()
+	var loads atomic.Int64
+	u, err := m.User(t.Context(), "u1", midday, row(&loads, -1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loads.Load() == 0 && u.Epoch == epoch
+}
+
+func TestMemory(t *testing.T) {
+	m := trusted()
+	var loads atomic.Int64
+	for _, at := range []time.Time{midday, midday, midday.Add(time.Hour)} {
+		if u, err := m.User(t.Context(), "u1", at, row(&loads, 1)); err != nil || u.Epoch != 1 || loads.Load() != 1 {
+			t.Errorf("got %+v, %v after %d loads", u, err, loads.Load())
+		}
+	}
+	if m.Hits.Load() != 2 || m.Misses.Load() != 1 {
+		t.Errorf("%d hits and %d misses", m.Hits.Load(), m.Misses.Load())
+	}
+	if u, err := m.User(t.Context(), "u1", midday.Add(time.Hour+1), row(&loads, 2)); err != nil || u.Epoch != 2 || loads.Load() != 2 {
+		t.Errorf("past its time: got %+v, %v after %d loads", u, err, loads.Load())
+	}
+	if u, err := m.User(t.Context(), "u2", midday, func(context.Context) (User, error) { return User{ID: "u2"}, nil }); err != nil || u.ID != "u2" {
+		t.Errorf("somebody else: got %+v, %v", u, err)
+	}
+}
+
+func TestMemoryForgets(t *testing.T) {
+	for what, c := range map[string]struct {
+		news func(*UserMemory)
+		kept bool
+	}{
+		"the user":             {func(m *UserMemory) { m.Forget("u1") }, false},
+		"all":                  {(*UserMemory).ForgetAll, false},
+		"trust is lost":        {func(m *UserMemory) { m.Trust(false) }, false},
+		"lost and won again":   {func(m *UserMemory) { m.Trust(false); m.Trust(true) }, false},
+		"won a second time":    {func(m *UserMemory) { m.Trust(true) }, false},
+		"somebody else":        {func(m *UserMemory) { m.Forget("u2") }, true},
+		"nobody in particular": {func(m *UserMemory) { m.Forget("") }, true},
+	} {
+		m := trusted()
+		var loads atomic.Int64
+		if _, err := m.User(t.Context(), "u1", midday, row(&loads, 1)); err != nil {
+			t.Fatal(err)
+		}
+		c.news(m)
+		if got := remembers(t, m, 1); got != c.kept {
+			t.Errorf("%s: remembered is %v", what, got)
+		}
+	}
+}
+
+// Without somebody who tells of changes nothing is kept, however long that lasts.
+func TestUntrustedMemoryStaysEmpty(t *testing.T) {
+	for what, m := range map[string]*UserMemory{"never trusted": NewUserMemory(time.Hour), "no more": trusted()} {
+		var loads atomic.Int64
+		_, _ = m.User(t.Context(), "u1", midday, row(&loads, 1))
+		m.Trust(false)
+		loads.Store(0)
+		for i := range int64(10) {
+			if u, err := m.User(t.Context(), "u1", midday, row(&loads, i)); err != nil || u.Epoch != i {
+				t.Errorf("%s: got %+v, %v; want what was loaded", what, u, err)
+			}
+		}
+		if loads.Load() != 10 || size(m) != 0 {
+			t.Errorf("%s: %d loads, and %d users are kept", what, loads.Load(), size(m))
+		}
+		m.Trust(true)
+		_, _ = m.User(t.Context(), "u1", midday, row(&loads, 1))
+		if !remembers(t, m, 1) {
+			t.Errorf("%s: not kept when trusted again", what)
+		}
+	}
+}
+
+func size(m *UserMemory) int {
+	n := 0
+	for i := range m.shards {
+		n += len(m.shards[i].users)
+	}
+	return n
+}
+
+// TestNewsDuringALoad: what was read before the news is answered with, and never kept.
+func TestNewsDuringALoad(t *testing.T) {
+	for what, c := range map[string]struct {
+		news func(*UserMemory)
+		kept bool
+	}{
+		"none":               {func(*UserMemory) {}, true},
+		"of the user":        {func(m *UserMemory) { m.Forget("u1") }, false},
+		"of all":             {(*UserMemory).ForgetAll, false},
+		"trust is lost":      {func(m *UserMemory) { m.Trust(false) }, false},
+		"lost and won again": {func(m *UserMemory) { m.Trust(false); m.Trust(true) }, false},
+		"won again":          {func(m *UserMemory) { m.Trust(true) }, false},
+	} {
+		m := trusted()
+		begun, finish := make(chan struct{}), make(chan struct{})
+		answered := make(chan User)
+		go func() {
+			u, _ := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) {
+				close(begun)
+				<-finish
+				return User{ID: "u1", Epoch: 1}, nil
+			})
+			answered <- u
+		}()
+		<-begun
+		c.news(m)
+		close(finish)
+		if u := <-answered; u.Epoch != 1 {
+			t.Errorf("%s: answered with %+v", what, u)
+		}
+		if got := remembers(t, m, 1); got != c.kept {
+			t.Errorf("%s: remembered is %v", what, got)
+		}
+	}
+	// Trusted only while the load runs: what came before it is unknown.
+	m := NewUserMemory(time.Hour)
+	_, err := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) {
+		m.Trust(true)
+		return User{ID: "u1", Epoch: 1}, nil
+	})
+	if err != nil || remembers(t, m, 1) {
+		t.Errorf("a load that began without trust is kept (%v)", err)
+	}
+}
+
+func TestOneLoadForAllWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := trusted()
+		var loads atomic.Int64
+		finish := make(chan struct{})
+		var answers sync.WaitGroup
+		for range 64 {
+			answers.Go(func() {
+				u, err := m.User(t.Context(), "u1", midday, func(ctx context.Context) (User, error) {
+					<-finish
+					return row(&loads, 5)(ctx)
+				})
+				if err != nil || u.Epoch != 5 {
+					t.Errorf("got %+v, %v", u, err)
+				}
+			})
+		}
+		synctest.Wait() // all 64 wait
+		close(finish)
+		answers.Wait()
+		if loads.Load() != 1 || m.Misses.Load() != 64 {
+			t.Errorf("%d loads for %d misses", loads.Load(), m.Misses.Load())
+		}
+	})
+}
+
+// Nobody waits for longer than they want, and nobody's leaving ends the load of the others.
+func TestWaiterLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := trusted()
+		finish := make(chan struct{})
+		load := func(ctx context.Context) (User, error) {
+			<-finish
+			return User{ID: "u1", Epoch: 1}, ctx.Err()
+		}
+		type answer struct {
+			user User
+			err  error
+		}
+		ask := func(ctx context.Context) <-chan answer {
+			c := make(chan answer, 1)
+			go func() {
+				u, err := m.User(ctx, "u1", midday, load)
+				c <- answer{u, err}
+			}()
+			synctest.Wait()
+			return c
+		}
+		impatient, leave := context.WithCancel(t.Context())
+		first := ask(impatient) // whose request began the load
+		hurried, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		second, third := ask(hurried), ask(t.Context())
+		leave()
+		if a := <-first; !errors.Is(a.err, context.Canceled) {
+			t.Errorf("who left got %+v", a)
+		}
+		if a := <-second; !errors.Is(a.err, context.DeadlineExceeded) {
+			t.Errorf("who was in a hurry got %+v", a)
+		}
+		close(finish)
+		if a := <-third; a.err != nil || a.user.Epoch != 1 {
+			t.Errorf("who stayed got %+v", a)
+		}
+		if !remembers(t, m, 1) {
+			t.Error("nothing is kept")
+		}
+	})
+}
+
+// A load that began before the news may have read the old row: who asks afterwards begins
+// another one, and only that is kept, whichever ends first.
+func TestNobodyJoinsALoadFromBeforeTheNews(t *testing.T) {
+	for _, oldFirst := range []bool{true, false} {
+		for _, news := range []func(*UserMemory){func(m *UserMemory) { m.Forget("u1") }, (*UserMemory).ForgetAll} {
+			synctest.Test(t, func(t *testing.T) {
+				m := trusted()
+				gates := map[int64]chan struct{}{1: make(chan struct{}), 2: make(chan struct{})}
+				var loads atomic.Int64
+				ask := func(epoch int64) <-chan User {
+					c := make(chan User, 1)
+					go func() {
+						u, err := m.User(t.Context(), "u1", midday, func(ctx context.Context) (User, error) {
+							<-gates[epoch]
+							return row(&loads, epoch)(ctx)
+						})
+						if err != nil {
+							t.Error(err)
+						}
+						c <- u
+					}()
+					synctest.Wait()
+					return c
+				}
+				before := ask(1)
+				news(m)
+				after, later := ask(2), ask(2)
+				order := []int64{2, 1}
+				if oldFirst {
+					order = []int64{1, 2}
+				}
+				for _, epoch := range order {
+					close(gates[epoch])
+					synctest.Wait()
+				}
+				if got := []int64{(<-before).Epoch, (<-after).Epoch, (<-later).Epoch}; got[0] != 1 || got[1] != 2 || got[2] != 2 || loads.Load() != 2 {
+					t.Errorf("got the epochs %v from %d loads", got, loads.Load())
+				}
+				if !remembers(t, m, 2) {
+					t.Error("the new row is not kept")
+				}
+			})
+		}
+	}
+}
+
+func TestFailedLoadsAreNotKept(t *testing.T) {
+	m := trusted()
+	for range 2 {
+		_, err := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) { return User{ID: "u1", Epoch: 9}, ErrUnavailable })
+		if !errors.Is(err, ErrUnavailable) || size(m) != 0 {
+			t.Errorf("got %v, and %d users are kept", err, size(m))
+		}
+	}
+	// A panic must not end the process: nobody recovers in the goroutine of the load.
+	u, err := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) { panic("the reason") })
+	if err == nil || !strings.Contains(err.Error(), "the reason") || !strings.Contains(err.Error(), "memory_test.go") || u.ID != "" || size(m) != 0 {
+		t.Errorf("got %+v, %v", u, err)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	m := trusted()
+	const users = 2 * memoryShards * shardUsers
+	news := make([]uint64, memoryShards)
+	for i := range m.shards {
+		news[i] = m.shards[i].news
+	}
+	for i := range users {
+		id := strconv.Itoa(i)
+		_, _, now := m.recall(id, midday)
+		m.store(User{ID: id}, now, midday)
+		if _, ok, _ := m.recall(id, midday); !ok {
+			t.Fatalf("user %d is not kept", i)
+		}
+	}
+	if n := size(m); n > memoryShards*shardUsers || n < memoryShards*shardUsers/4 {
+		t.Errorf("%d users are kept, want at most %d", n, memoryShards*shardUsers)
+	}
+	for i := range m.shards {
+		if len(m.shards[i].users) > shardUsers {
+			t.Errorf("shard %d has %d users", i, len(m.shards[i].users))
+		}
+		if m.shards[i].news != news[i] {
+			t.Errorf("making room is news to shard %d", i)
+		}
+	}
+}
+
+// TestMemoryRace: a row whose epoch only rises is looked up by some while another raises it and
+// tells: after the news nobody may see an older epoch.
+func TestMemoryRace(t *testing.T) {
+	m := trusted()
+	var epoch atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	load := func(context.Context) (User, error) { return User{ID: "u1", Epoch: epoch.Load()}, nil }
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := m.User(t.Context(), "u1", midday, load); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		want := epoch.Add(1)
+		switch {
+		case i%50 == 0:
+			m.Trust(false)
+			m.Trust(true)
+		case i%10 == 0:
+			m.ForgetAll()
+		default:
+			m.Forget("u1")
+		}
+		if u, err := m.User(t.Context(), "u1", midday, load); err != nil || u.Epoch < want {
+			t.Fatalf("got %+v, %v after the news of epoch %d", u, err, want)
+		}
+	}
+	stop()
+	readers.Wait()
+}
+
+func BenchmarkMemoryHit(b *testing.B) {
+	m := trusted()
+	load := func(context.Context) (User, error) { return User{ID: "u1"}, nil }
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := m.User(context.Background(), "u1", midday, load); err != nil {
+				b.Error(fmt.Errorf("look up: %w", err))
+			}
+		}
+	})
+}

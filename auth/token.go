@@ -1,0 +1,245 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// TokenVersion is the "v" of the token record that this program writes and reads.
+const TokenVersion = 1
+
+// TokenPrefix begins every API token, so that secret scanners and people recognise one.
+const TokenPrefix = "gatehouse_"
+
+const (
+	// tokenRandom characters of base62 hold 190 bits.
+	tokenRandom = 32
+	// tokenChecksum characters of base62 hold a CRC-32, so that a mistyped token is refused
+	// without asking Redis. It guards against mistakes, not against malice.
+	tokenChecksum = 6
+	base62        = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// Token is an API token as it is kept in Redis under "token:" + ID; its JSON names are a
+// contract, as the session's are.
+type Token struct {
+	Version int `json:"v"`
+	// ID is TokenID of the secret: the record's own key.
+	ID string `json:"id"`
+	// TokenID (UUIDv7) is what people and programs call the token by; it opens nothing.
+	TokenID   string    `json:"token_id"`
+	UserID    string    `json:"user_id"`
+	Epoch     int64     `json:"epoch"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+	// ExpiresAt ends the token whatever the key's TTL says.
+	ExpiresAt time.Time `json:"expires_at"`
+	// Permissions narrows what the token may do to these; nil for all that the owner may.
+	Permissions []string `json:"permissions"`
+
+	// LastUsed is filled by TokenStore.List only; zero for never. Exact to a few seconds.
+	LastUsed time.Time `json:"-"`
+}
+
+// The reasons for which a token is refused. Its holder has proved to know the secret, so
+// it may be told which.
+var (
+	ErrTokenMalformed = errors.New("token is malformed")
+	ErrTokenUnknown   = errors.New("token is unknown, expired or revoked")
+	ErrUserDisabled   = errors.New("user is disabled")
+	// ErrTokenDead: the password was changed, or everything signed out, since it was made.
+	ErrTokenDead = errors.New("token was ended by a change of the account")
+)
+
+// NewTokenSecret returns a fresh API token.
+func NewTokenSecret() string {
+	var b strings.Builder
+	b.WriteString(TokenPrefix)
+	for range tokenRandom {
+		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(base62))))
+		if err != nil {
+			panic(err) // crypto/rand never fails
+		}
+		b.WriteByte(base62[n.Int64()])
+	}
+	b.WriteString(checksum(b.String()))
+	return b.String()
+}
+
+// TokenID returns the id under which a token's record is kept: unpadded base64url of its
+// SHA-256. ErrTokenMalformed for what was never a token of ours.
+func TokenID(secret string) (string, error) {
+	if len(secret) != len(TokenPrefix)+tokenRandom+tokenChecksum || !strings.HasPrefix(secret, TokenPrefix) {
+		return "", ErrTokenMalformed
+	}
+	body := secret[:len(secret)-tokenChecksum]
+	if checksum(body) != secret[len(body):] {
+		return "", ErrTokenMalformed
+	}
+	h := sha256.Sum256([]byte(secret))
+	return base64.RawURLEncoding.EncodeToString(h[:]), nil
+}
+
+// checksum returns the CRC-32 (IEEE) of s in base62, padded on the left.
+func checksum(s string) string {
+	n := crc32.ChecksumIEEE([]byte(s))
+	var out [tokenChecksum]byte
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i] = base62[n%62]
+		n /= 62
+	}
+	return string(out[:])
+}
+
+// Valid reports whether the record may be used now under this id. User.Accepts knows the epoch.
+func (t *Token) Valid(id string, now time.Time) bool {
+	return t.Version == TokenVersion && t.ID == id && t.UserID != "" && now.Before(t.ExpiresAt)
+}
+
+// Narrow returns the permissions of the user that the token may use.
+func (t *Token) Narrow(owned []string) []string {
+	if t.Permissions == nil {
+		return owned
+	}
+	return slices.DeleteFunc(slices.Clone(t.Permissions), func(p string) bool { return !allows(owned, p) })
+}
+
+// TokenStore keeps API tokens in Redis.
+type TokenStore interface {
+	// Create stores a new token and adds it to the user's index. ErrTooMany when the user has
+	// MaxTokens already.
+	Create(ctx context.Context, t Token) error
+	// Find returns the record under the id in one round trip; ErrNotFound when there is none
+	// or it is not whole.
+	Find(ctx context.Context, id string) (Token, error)
+	// Used notes that the token was used; it does not wait for Redis.
+	Used(t Token, at time.Time)
+	// List returns the user's live tokens, newest first, with LastUsed filled.
+	List(ctx context.Context, userID string) ([]Token, error)
+	// Revoke ends one token of the user by its TokenID; ErrNotFound otherwise.
+	Revoke(ctx context.Context, userID, tokenID string) error
+	// RevokeAll ends every token of the user.
+	RevokeAll(ctx context.Context, userID string) error
+}
+
+// MaxTokens is how many live tokens one user has at most.
+const MaxTokens = 100
+
+// ErrTooMany: the user has as many tokens as there may be.
+var ErrTooMany = errors.New("too many tokens")
+
+// TokenRequest is what somebody asks a token for.
+type TokenRequest struct {
+	// Name is for its owner to know it by.
+	Name string
+	// Lifetime; zero for the default.
+	Lifetime time.Duration
+	// Permissions narrows the token; nil for all that the owner may.
+	Permissions []string
+}
+
+// MinTokenLifetime and MaxTokenLifetime are the shortest and the longest life of a token.
+const (
+	MinTokenLifetime = time.Minute
+	MaxTokenLifetime = 366 * 24 * time.Hour
+)
+
+// NewToken makes an API token for the user. The secret is returned this once. Invalid names
+// what to correct; a permission that the owner does not have is one of it.
+func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (secret string, t Token, err error) {
+	wrong := Invalid{}
+	name := checked("name", r.Name, CanonicalName, wrong)
+	if name == "" && wrong["name"] == "" {
+		wrong["name"] = "Give the token a name that you will know it by."
+	}
+	if r.Lifetime == 0 {
+		r.Lifetime = a.TokenLifetime
+	}
+	if r.Lifetime < MinTokenLifetime || r.Lifetime > MaxTokenLifetime {
+		wrong["expires"] = "A token lives for at least a minute and at most a year."
+	}
+	for _, p := range r.Permissions {
+		if !allows(owner.Permissions, p) {
+			wrong["permissions"] = "You do not have the permission " + p + " yourself."
+		}
+	}
+	if err := wrong.orNil(); err != nil {
+		return "", Token{}, err
+	}
+	// Once each: a record has a bounded size. Nil stays nil, and nothing stays nothing.
+	permissions := slices.Clone(r.Permissions)
+	slices.Sort(permissions)
+	now := a.now().Truncate(time.Second)
+	secret = NewTokenSecret()
+	id, err := TokenID(secret)
+	if err != nil {
+		return "", Token{}, err
+	}
+	t = Token{
+		Version: TokenVersion, ID: id, TokenID: uuid.Must(uuid.NewV7()).String(), UserID: owner.ID, Epoch: owner.Epoch,
+		Name: name, CreatedAt: now, ExpiresAt: now.Add(r.Lifetime), Permissions: slices.Compact(permissions),
+	}
+	if err := a.Tokens.Create(ctx, t); err != nil {
+		return "", Token{}, fmt.Errorf("create an API token: %w", err)
+	}
+	a.event(ctx, "token created", nil, "username", owner.Username, "user_id", owner.ID, "token_id", t.TokenID)
+	return secret, t, nil
+}
+
+// Bearer returns whose API token this is, and the token. The errors are ErrTokenMalformed,
+// ErrTokenUnknown, ErrTokenDead and ErrUserDisabled.
+func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, error) {
+	id, err := TokenID(secret)
+	if err != nil {
+		return User{}, Token{}, err
+	}
+	t, err := a.Tokens.Find(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return User{}, Token{}, ErrTokenUnknown
+	}
+	if err != nil {
+		return User{}, Token{}, err
+	}
+	u, err := a.UserOf(ctx, t.UserID, t.Epoch)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return User{}, Token{}, ErrTokenUnknown
+	case err != nil:
+		return User{}, Token{}, err
+	case !u.Active:
+		return User{}, Token{}, ErrUserDisabled
+	case !u.Accepts(t.Epoch):
+		return User{}, Token{}, ErrTokenDead
+	}
+	a.Tokens.Used(t, a.now())
+	return u, t, nil
+}
+
+// RevokeToken ends one token of the user by its TokenID; ErrNotFound when there is none.
+func (a *Accounts) RevokeToken(ctx context.Context, u User, tokenID string) error {
+	if err := a.Tokens.Revoke(ctx, u.ID, tokenID); err != nil {
+		return err
+	}
+	a.event(ctx, "token revoked", nil, "username", u.Username, "user_id", u.ID, "token_id", tokenID)
+	return nil
+}
+
+// RevokeAllTokens ends every token of the user.
+func (a *Accounts) RevokeAllTokens(ctx context.Context, u User) error {
+	if err := a.Tokens.RevokeAll(ctx, u.ID); err != nil {
+		return err
+	}
+	a.event(ctx, "all tokens revoked", nil, "username", u.Username, "user_id", u.ID)
+	return nil
+}

@@ -1,0 +1,348 @@
+package db
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/auth"
+)
+
+func search(t *testing.T, d *DB, text, after string, limit int) []string {
+	t.Helper()
+	users, err := d.SearchUsers(t.Context(), text, after, limit)
+	ok(t, err)
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = u.Username
+	}
+	return names
+}
+
+func groups(t *testing.T, d *DB) []auth.Group {
+	t.Helper()
+	all, err := d.Groups(t.Context())
+	ok(t, err)
+	return all
+}
+
+func setMember(t *testing.T, d *DB, u auth.User, group string, on bool) auth.User {
+	t.Helper()
+	u, err := d.SetMember(t.Context(), u.ID, group, on)
+	ok(t, err)
+	return u
+}
+
+func setPermission(t *testing.T, d *DB, u auth.User, permission string, on bool) auth.User {
+	t.Helper()
+	u, err := d.SetPermission(t.Context(), u.ID, permission, on)
+	ok(t, err)
+	return u
+}
+
+func TestGroups(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		equal(t, "the groups of the first migration", groups(t, d),
+			[]auth.Group{{Name: "admin", Permissions: []string{"users.manage", "users.view"}}})
+		for range 2 { // adding what is there is no error and no change
+			ok(t, d.AddGroup(t.Context(), "readers"))
+			ok(t, d.AddGroup(t.Context(), "empty_2-x"))
+			ok(t, d.SetGroupPermission(t.Context(), "readers", "books.read", true))
+			ok(t, d.SetGroupPermission(t.Context(), "readers", "articles.read", true))
+		}
+		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
+		setMember(t, d, alice, "admin", true)
+		setMember(t, d, alice, "readers", true)
+		setMember(t, d, bob, "readers", true)
+		equal(t, "groups", groups(t, d), []auth.Group{
+			{Name: "admin", Permissions: []string{"users.manage", "users.view"}, Members: 1},
+			{Name: "empty_2-x", Permissions: []string{}},
+			{Name: "readers", Permissions: []string{"articles.read", "books.read"}, Members: 2},
+		})
+		for range 2 { // so is taking away what is not there
+			ok(t, d.SetGroupPermission(t.Context(), "readers", "articles.read", false))
+		}
+		ok(t, d.RemoveGroup(t.Context(), "empty_2-x"))
+		equal(t, "groups", groups(t, d), []auth.Group{
+			{Name: "admin", Permissions: []string{"users.manage", "users.view"}, Members: 1},
+			{Name: "readers", Permissions: []string{"books.read"}, Members: 2},
+		})
+		equal(t, "bob", byID(t, d, bob.ID).Permissions, []string{"books.read"})
+		// With the group goes what its members had through it.
+		ok(t, d.RemoveGroup(t.Context(), "readers"))
+		for _, id := range []string{alice.ID, bob.ID} {
+			u := byID(t, d, id)
+			if u.In("readers") || u.May("books.read") {
+				t.Errorf("after the group is gone: %+v", u)
+			}
+		}
+		equal(t, "alice", byID(t, d, alice.ID).Groups, []string{"admin"})
+		// A new group of the same name begins without anything.
+		ok(t, d.AddGroup(t.Context(), "readers"))
+		equal(t, "the new group", groups(t, d)[1], auth.Group{Name: "readers", Permissions: []string{}})
+	})
+}
+
+func TestUnknownGroupsAndUsers(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice := create(t, d, newUser("alice"))
+		for _, on := range []bool{true, false} {
+			for _, group := range []string{"nosuch", "", "a\x00b", "\xff", "ADMIN", "admin ", "'"} {
+				u, err := d.SetMember(t.Context(), alice.ID, group, on)
+				wantErr(t, err, auth.ErrNoGroup)
+				equal(t, "user", u.ID, "")
+				wantErr(t, d.SetGroupPermission(t.Context(), group, "a.b", on), auth.ErrNoGroup)
+			}
+			for _, id := range []string{uuid.NewString(), "", "1", "\xff", alice.ID + "x"} {
+				wantErr(t, second(d.SetMember(t.Context(), id, "admin", on)), auth.ErrNotFound)
+				wantErr(t, second(d.SetPermission(t.Context(), id, "a.b", on)), auth.ErrNotFound)
+			}
+		}
+		for _, group := range []string{"nosuch", "", "a\x00b", "\xff"} {
+			wantErr(t, d.RemoveGroup(t.Context(), group), auth.ErrNoGroup)
+		}
+		equal(t, "groups", len(groups(t, d)), 1)
+		if got := byID(t, d, alice.ID); len(got.Groups)+len(got.Permissions) != 0 {
+			t.Errorf("got %+v", got)
+		}
+		// Names that the rules refuse never reach a row.
+		for _, name := range []string{"a b", "A", "", "1a", strings.Repeat("a", 65), "a.b"} {
+			if err := d.AddGroup(t.Context(), name); err == nil {
+				t.Errorf("the group %q is there", name)
+			}
+		}
+		for _, name := range []string{"users", "a b.c", "A.b", "", ".a"} {
+			if err := second(d.SetPermission(t.Context(), alice.ID, name, true)); err == nil {
+				t.Errorf("alice has the permission %q", name)
+			}
+			if err := d.SetGroupPermission(t.Context(), "admin", name, true); err == nil {
+				t.Errorf("the group has the permission %q", name)
+			}
+		}
+	})
+}
+
+func TestPermissionsOfUsers(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
+		ok(t, d.AddGroup(t.Context(), "readers"))
+		ok(t, d.SetGroupPermission(t.Context(), "readers", "books.read", true))
+		ok(t, d.SetGroupPermission(t.Context(), "readers", "users.view", true))
+		var u auth.User
+		for range 2 { // nothing is there twice
+			setMember(t, d, alice, "readers", true)
+			setMember(t, d, alice, "admin", true)
+			setPermission(t, d, alice, "books.read", true)
+			u = setPermission(t, d, alice, "a.b", true)
+		}
+		equal(t, "groups", u.Groups, []string{"admin", "readers"})
+		equal(t, "permissions", u.Permissions, []string{"a.b", "books.read", "users.manage", "users.view"})
+		equal(t, "epoch", u.Epoch, alice.Epoch) // what they may is looked up, no session ends
+		equal(t, "somebody else", byID(t, d, bob.ID), bob)
+		// Every way to read a user tells the same, in one statement.
+		ctx, cost := auth.WithCost(t.Context())
+		for what, read := range map[string]func() (auth.User, error){
+			"by id":   func() (auth.User, error) { return d.UserByID(ctx, alice.ID) },
+			"by name": func() (auth.User, error) { return d.UserByUsername(ctx, "alice") },
+			"list": func() (auth.User, error) {
+				users, err := d.Users(ctx, "", 1)
+				return users[0], err
+			},
+			"search": func() (auth.User, error) {
+				users, err := d.SearchUsers(ctx, "alice", "", 1)
+				return users[0], err
+			},
+		} {
+			before := cost.SQL()
+			got, err := read()
+			ok(t, err)
+			equal(t, what, got, u)
+			equal(t, what+": statements", cost.SQL()-before, 1)
+		}
+		// So does every change that returns the row.
+		changed, err := d.RaiseEpoch(t.Context(), alice.ID)
+		ok(t, err)
+		equal(t, "after a change", changed.Permissions, u.Permissions)
+		equal(t, "after a change", changed.Groups, u.Groups)
+		// Their own stays when the group's goes, and the other way round.
+		u = setMember(t, d, alice, "readers", false)
+		equal(t, "without the group", u.Permissions, []string{"a.b", "books.read", "users.manage", "users.view"})
+		setMember(t, d, alice, "readers", true)
+		setPermission(t, d, alice, "a.b", false)
+		u = setPermission(t, d, alice, "books.read", false)
+		equal(t, "without their own", u.Permissions, []string{"books.read", "users.manage", "users.view"})
+		for range 2 {
+			setMember(t, d, alice, "readers", false)
+			u = setMember(t, d, alice, "admin", false)
+		}
+		equal(t, "nothing is left", u.Permissions, []string{})
+		equal(t, "nothing is left", u.Groups, []string{})
+	})
+}
+
+func TestGrantsGoWithTheirUser(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice := create(t, d, newUser("alice"))
+		setMember(t, d, alice, "admin", true)
+		setPermission(t, d, alice, "a.b", true)
+		for _, query := range []string{
+			`INSERT INTO user_groups (user_id, group_name) VALUES ('` + alice.ID + `', 'nosuch')`,
+			`INSERT INTO user_groups (user_id, group_name) VALUES ('` + uuid.NewString() + `', 'admin')`,
+			`INSERT INTO user_permissions (user_id, permission) VALUES ('` + uuid.NewString() + `', 'a.b')`,
+			`INSERT INTO group_permissions (group_name, permission) VALUES ('nosuch', 'a.b')`,
+		} {
+			if err := byHand(t, d, query); !foreignKeyViolation(err) {
+				t.Errorf("%s: got %v, want a foreign key's refusal", query, err)
+			}
+		}
+		// A group that is renamed keeps its members and what they may.
+		ok(t, byHand(t, d, `UPDATE groups SET name = 'root' WHERE name = 'admin'`))
+		equal(t, "renamed", byID(t, d, alice.ID).Groups, []string{"root"})
+		equal(t, "renamed", byID(t, d, alice.ID).Permissions, []string{"a.b", "users.manage", "users.view"})
+		ok(t, byHand(t, d, `DELETE FROM users WHERE username = 'alice'`))
+		equal(t, "members", groups(t, d)[0].Members, 0)
+		create(t, d, alice) // the same id again
+		if got := byID(t, d, alice.ID); len(got.Groups)+len(got.Permissions) != 0 {
+			t.Errorf("the new user has what the old one had: %+v", got)
+		}
+	})
+}
+
+func TestGrantsAtOnce(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice := create(t, d, newUser("alice"))
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				_, err := d.SetMember(t.Context(), alice.ID, "admin", true)
+				if err == nil {
+					_, err = d.SetPermission(t.Context(), alice.ID, "a.b", true)
+				}
+				if err == nil {
+					err = d.AddGroup(t.Context(), "readers")
+				}
+				if err == nil {
+					err = d.SetGroupPermission(t.Context(), "readers", "books.read", true)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		equal(t, "permissions", byID(t, d, alice.ID).Permissions, []string{"a.b", "users.manage", "users.view"})
+		equal(t, "groups", len(groups(t, d)), 2)
+	})
+}
+
+func TestSearchUsers(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		for username, about := range map[string][2]string{
+			"alice": {"Alice Ärger", "alice@example.org"}, "a_b": {"50% off", "under_score@example.org"}, "axb": {"50 percent", ""},
+			"bang": {"Wow! 100%!", ""}, "back": {`C:\Users\b`, ""}, "quote": {"O'Neill \"x\"", ""}, "jürgen": {"", "jürgen@example.net"},
+		} {
+			u := newUser(username)
+			u.Name, u.Email = about[0], about[1]
+			create(t, d, u)
+		}
+		all := []string{"a_b", "alice", "axb", "back", "bang", "jürgen", "quote"}
+		for text, want := range map[string][]string{
+			"": all, "alice": {"alice"}, "ALICE": {"alice"}, "Lic": {"alice"}, "QUOTE": {"quote"}, "example.org": {"a_b", "alice"}, "EXAMPLE": {"a_b", "alice", "jürgen"},
+			// What LIKE reads as anything means itself.
+			"%": {"a_b", "bang"}, "50%": {"a_b"}, "_": {"a_b"}, "a_b": {"a_b"}, "%%": {}, "__": {}, "a%b": {}, "%off": {}, "50% off": {"a_b"},
+			"!": {"bang"}, "!%": {}, "%!": {"bang"}, "!!": {}, "100%!": {"bang"}, `\`: {"back"}, `C:\Users`: {"back"}, `\%`: {}, `\_`: {},
+			"'": {"quote"}, `"x"`: {"quote"}, "O'Neill": {"quote"}, "' OR ''='": {}, "*": {}, "[a-z]": {}, "a?b": {},
+			// Written alike is found; beyond that the case of ASCII is folded at least.
+			"Ärger": {"alice"}, "jürgen": {"jürgen"}, "JüRGEN": {"jürgen"}, "nobody": {}, " ": {"a_b", "alice", "axb", "bang", "quote"},
+			"a\x00b": {}, "\xff": {},
+		} {
+			if got := search(t, d, text, "", 100); !slices.Equal(got, want) {
+				t.Errorf("%q: got %q, want %q", text, got, want)
+			}
+		}
+		// In pages of every size, beginning after any name.
+		for size := 1; size <= len(all)+1; size++ {
+			var got []string
+			for after := ""; ; {
+				page := search(t, d, "", after, size)
+				got = append(got, page...)
+				if len(page) < size {
+					break
+				}
+				after = page[size-1]
+			}
+			equal(t, fmt.Sprintf("in pages of %d", size), got, all)
+		}
+		equal(t, "after a name that is not there", search(t, d, "", "alicf", 2), []string{"axb", "back"})
+		equal(t, "after the last", search(t, d, "", "quote", 2), []string{})
+		equal(t, "found ones only", search(t, d, "example", "a_b", 1), []string{"alice"})
+		for _, limit := range []int{0, -1} {
+			equal(t, "no page", search(t, d, "", "", limit), []string{})
+		}
+		equal(t, "an impossible name", search(t, d, "", "\xff", 5), []string{})
+	})
+}
+
+func TestGrantsUnavailable(t *testing.T) {
+	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
+	wantErr(t, second(d.Groups(t.Context())), auth.ErrUnavailable)
+	wantErr(t, d.AddGroup(t.Context(), "a"), auth.ErrUnavailable)
+	wantErr(t, d.RemoveGroup(t.Context(), "a"), auth.ErrUnavailable)
+	for _, on := range []bool{true, false} {
+		wantErr(t, d.SetGroupPermission(t.Context(), "a", "a.b", on), auth.ErrUnavailable)
+		wantErr(t, second(d.SetMember(t.Context(), uuid.NewString(), "a", on)), auth.ErrUnavailable)
+		wantErr(t, second(d.SetPermission(t.Context(), uuid.NewString(), "a.b", on)), auth.ErrUnavailable)
+	}
+	wantErr(t, second(d.SearchUsers(t.Context(), "", "", 1)), auth.ErrUnavailable)
+}
+
+// TestListenGroups: whoever loses or gets something through a group is told of, when the group
+// goes and when it is renamed; and what is no change tells nothing.
+func TestListenGroups(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice := create(t, d, newUser("alice"))
+		ok(t, d.AddGroup(t.Context(), "readers"))
+		setMember(t, d, alice, "readers", true)
+		marker := create(t, d, newUser("marker"))
+		e := listen(t, d)
+		e.await("listening")
+		// told returns of whom the listener was told until the marker's change came.
+		told := func() map[string]bool {
+			t.Helper()
+			ok(t, second(d.RaiseEpoch(t.Context(), marker.ID)))
+			who := map[string]bool{}
+			for {
+				select {
+				case c := <-e.changes:
+					if c.UserID == marker.ID {
+						return who
+					}
+					who[c.UserID] = true
+				case <-time.After(10 * time.Second):
+					t.Fatal("the marker's change is not told")
+				}
+			}
+		}
+		ok(t, byHand(t, d, `UPDATE groups SET name = 'writers' WHERE name = 'readers'`))
+		if who := told(); !who[alice.ID] && !who[Everybody] {
+			t.Errorf("the group is renamed: told of %v", who)
+		}
+		ok(t, d.RemoveGroup(t.Context(), "writers"))
+		if who := told(); !who[alice.ID] && !who[Everybody] {
+			t.Errorf("the group is removed: told of %v", who)
+		}
+		setMember(t, d, alice, "admin", false)
+		setPermission(t, d, alice, "a.b", false)
+		ok(t, d.RecordSignIn(t.Context(), alice.ID, time.Now()))
+		ok(t, d.AddGroup(t.Context(), "admin"))
+		ok(t, d.AddGroup(t.Context(), "lonely"))
+		if who := told(); len(who) != 0 {
+			t.Errorf("nothing was changed: told of %v", who)
+		}
+	})
+}

@@ -1,0 +1,213 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/internal/testkit"
+)
+
+func postgresURL(t *testing.T) string { return testkit.PostgresURL(t) }
+
+// otherProcess names the file that a copy of this test program changes; see TestMain.
+const otherProcess = "GATEHOUSE_TEST_CHANGE_SQLITE"
+
+// TestMain makes the second process of TestListenOtherProcess out of this test program.
+func TestMain(m *testing.M) {
+	path := os.Getenv(otherProcess)
+	if path == "" {
+		os.Exit(m.Run())
+	}
+	d, err := Open(context.Background(), "sqlite:"+path)
+	if err == nil {
+		var users []auth.User
+		if users, err = d.Users(context.Background(), "", 1); err == nil {
+			_, err = d.RaiseEpoch(context.Background(), users[0].ID)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// ear writes down what a Listener is told.
+type ear struct {
+	t       *testing.T
+	heard   chan string
+	lastErr error
+	changes chan Change
+}
+
+func listen(t *testing.T, d *DB) *ear {
+	t.Helper()
+	e := &ear{t: t, heard: make(chan string, 1000), changes: make(chan Change, 1000)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); d.Listen(ctx, e) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return e
+}
+
+func (e *ear) Listening()     { e.heard <- "listening" }
+func (e *ear) Deaf(err error) { e.lastErr = err; e.heard <- "deaf" }
+func (e *ear) Changed(c Change) {
+	e.changes <- c
+	e.heard <- "changed " + c.UserID
+}
+
+// await returns when the given news has come; other news before it fail the test.
+func (e *ear) await(want string) {
+	e.t.Helper()
+	select {
+	case got := <-e.heard:
+		if got != want {
+			e.t.Fatalf("heard %q (%v), want %q", got, e.lastErr, want)
+		}
+	case <-time.After(10 * time.Second):
+		e.t.Fatalf("heard nothing within 10 s, want %q", want)
+	}
+}
+
+// skipTo returns when the given news has come, whatever comes before it.
+func (e *ear) skipTo(want string) {
+	e.t.Helper()
+	for deadline := time.After(20 * time.Second); ; {
+		select {
+		case got := <-e.heard:
+			if got == want {
+				return
+			}
+		case <-deadline:
+			e.t.Fatalf("did not hear %q within 20 s", want)
+		}
+	}
+}
+
+// TestListen changes what servers keep of a user in every way there is, and hears of each;
+// and of nothing else.
+func TestListen(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
+		ctx, cost := auth.WithCost(t.Context())
+		_ = ctx
+		e := listen(t, d)
+		e.await("listening")
+		before := time.Now().Add(-time.Second)
+
+		changes := []struct{ sql, who string }{
+			{`UPDATE users SET active = false WHERE username = 'alice'`, alice.ID},
+			{`UPDATE users SET name = 'Bob' WHERE username = 'bob'`, bob.ID},
+			{`INSERT INTO groups (name) VALUES ('readers')`, ""},
+			{`INSERT INTO user_groups (user_id, group_name) VALUES ('` + bob.ID + `', 'readers')`, bob.ID},
+			{`INSERT INTO group_permissions (group_name, permission) VALUES ('readers', 'books.read')`, Everybody},
+			{`DELETE FROM group_permissions WHERE group_name = 'readers'`, Everybody},
+			{`DELETE FROM user_groups WHERE group_name = 'readers'`, bob.ID},
+			{`INSERT INTO user_permissions (user_id, permission) VALUES ('` + bob.ID + `', 'books.read')`, bob.ID},
+			{`DELETE FROM user_permissions WHERE permission = 'books.read'`, bob.ID},
+			{`UPDATE users SET last_sign_in_at = created_at WHERE username = 'bob'`, ""},
+			{`DELETE FROM users WHERE username = 'bob'`, bob.ID},
+		}
+		for _, c := range changes {
+			ok(t, byHand(t, d, c.sql))
+			if c.who == "" {
+				continue // the next news proves that there was none of this
+			}
+			e.skipToChange(c.sql, c.who, before)
+		}
+		equal(t, "statements counted", cost.SQL(), 0)
+	})
+}
+
+// skipToChange allows a statement to be told more than once (a trigger that updates the row again).
+func (e *ear) skipToChange(sql, who string, before time.Time) {
+	e.t.Helper()
+	for {
+		select {
+		case c := <-e.changes:
+			if c.UserID == who {
+				if c.At.Before(before) || c.At.After(time.Now().Add(time.Second)) {
+					e.t.Errorf("%s: told as of %s", sql, c.At)
+				}
+				return
+			}
+			if c.UserID == Everybody {
+				e.t.Errorf("%s: told of everybody, want %s", sql, who)
+			}
+		case <-time.After(10 * time.Second):
+			e.t.Fatalf("%s: heard nothing", sql)
+		}
+	}
+}
+
+func TestListenOtherProcess(t *testing.T) {
+	d := open(t, sqliteURL(t))
+	ok(t, d.Migrate(t.Context()))
+	u := create(t, d, newUser("alice"))
+	e := listen(t, d)
+	e.await("listening")
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), otherProcess+"="+d.path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	e.await("changed " + u.ID)
+}
+
+// TestListenLost kills, restarts and freezes Postgres: each time the listener is told that it
+// is deaf, and that it listens again, and hears what comes then.
+func TestListenLost(t *testing.T) {
+	pg := testkit.StartPostgres(t)
+	d := open(t, pg.URL())
+	ok(t, d.Migrate(t.Context()))
+	u := create(t, d, newUser("alice"))
+	e := listen(t, d)
+	e.await("listening")
+
+	pg.Kill()
+	e.skipTo("deaf")
+	pg.Start()
+	e.skipTo("listening")
+	_, err := d.RaiseEpoch(t.Context(), u.ID)
+	ok(t, err)
+	e.await("changed " + u.ID)
+
+	pg.Pause()
+	e.skipTo("deaf")
+	pg.Resume()
+	e.skipTo("listening")
+	_, err = d.RaiseEpoch(t.Context(), u.ID)
+	ok(t, err)
+	e.await("changed " + u.ID)
+}
+
+func TestListenUnreachable(t *testing.T) {
+	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
+	e := listen(t, d)
+	e.await("deaf")
+	if e.lastErr == nil || errors.Is(e.lastErr, context.Canceled) {
+		t.Errorf("deaf because of %v", e.lastErr)
+	}
+}
+
+func TestParseChange(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+	for payload, want := range map[string]Change{
+		fmt.Sprintf("a-b %d", at.UnixMicro()): {"a-b", at},
+		fmt.Sprintf("* %d", at.UnixMicro()):   {"*", at},
+		"":                                    {UserID: Everybody},
+		"a-b":                                 {UserID: Everybody},
+		"a-b yesterday":                       {UserID: Everybody},
+	} {
+		got := parseChange(payload)
+		if got.UserID != want.UserID || !got.At.Equal(want.At) {
+			t.Errorf("%q: got %v, want %v", payload, got, want)
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/web"
+)
+
+// usersPage lists users for an administrator.
+type usersPage struct {
+	web.Page
+	Search string
+	Users  []UserRow
+	// Next is the address of the next page; empty on the last.
+	Next string
+	Now  time.Time
+}
+
+// UserRow is one user in an administrator's list.
+type UserRow struct {
+	ID           string
+	Username     string
+	Name         string
+	Email        string
+	Active       bool
+	Groups       []string
+	LastSignIn   string // "never", "3 hours ago"
+	LastSignInAt time.Time
+}
+
+// userPage shows one user to an administrator, with forms for who may change them.
+type userPage struct {
+	web.Page
+	UserRow
+	CreatedAt   time.Time
+	Permissions []string
+	MayManage   bool
+	// Self: administrators cannot disable themselves, or nobody might be left.
+	Self bool
+	// Memberships are all groups, checked those of the user.
+	Memberships []GroupChoice
+	Sessions    []SessionRow
+	Now         time.Time
+	Message     string
+}
+
+// GroupChoice is a group that a user may belong to.
+type GroupChoice struct {
+	Name        string
+	Permissions []string
+	Member      bool
+}
+
+func (h *Handlers) adminHome(*web.Request) (web.Response, error) {
+	return web.SeeOther("/admin/users"), nil
+}
+
+func (h *Handlers) users(r *web.Request) (web.Response, error) {
+	search, after := strings.TrimSpace(r.Query("q")), r.Query("after")
+	users, err := h.Accounts.Grants.SearchUsers(r.Context(), search, after, pageOfUsers+1)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page := usersPage{Page: r.Page("Users"), Search: values(url.Values{"q": {search}}, "q")["q"], Now: r.Now()}
+	page.Notice = notices[r.Query("notice")]
+	if len(users) > pageOfUsers {
+		users = users[:pageOfUsers]
+		page.Next = "/admin/users?" + url.Values{"q": {search}, "after": {users[pageOfUsers-1].Username}}.Encode()
+	}
+	for _, u := range users {
+		page.Users = append(page.Users, newUserRow(u, r.Now()))
+	}
+	return web.Show(http.StatusOK, "users", page), nil
+}
+
+func newUserRow(u auth.User, now time.Time) UserRow {
+	row := UserRow{ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Active: u.Active,
+		Groups: u.Groups, LastSignIn: "never", LastSignInAt: u.LastSignInAt}
+	if !u.LastSignInAt.IsZero() {
+		row.LastSignIn = ago(now.Sub(u.LastSignInAt))
+	}
+	return row
+}
+
+func (h *Handlers) user(r *web.Request) (web.Response, error) {
+	page, err := h.userPage(r)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.Notice = notices[r.Query("notice")]
+	return web.Show(http.StatusOK, "user", page), nil
+}
+
+func (h *Handlers) userPage(r *web.Request) (userPage, error) {
+	u, err := h.Accounts.Users.UserByID(r.Context(), r.Param("id"))
+	if err != nil {
+		return userPage{}, err
+	}
+	groups, err := h.Accounts.Grants.Groups(r.Context())
+	if err != nil {
+		return userPage{}, err
+	}
+	sessions, err := h.Sessions.List(r.Context(), u.ID)
+	if err != nil {
+		return userPage{}, err
+	}
+	page := userPage{
+		Page: r.Page(u.Username), UserRow: newUserRow(u, r.Now()), CreatedAt: u.CreatedAt, Permissions: u.Permissions,
+		MayManage: r.May(auth.ManageUsers), Self: u.ID == r.User().ID, Now: r.Now(),
+		Sessions: sessionRows(sessions, &u, currentSession(r), r.Now()),
+	}
+	for _, g := range groups {
+		page.Memberships = append(page.Memberships, GroupChoice{g.Name, g.Permissions, contains(u.Groups, g.Name)})
+	}
+	return page, nil
+}
+
+func currentSession(r *web.Request) string {
+	if s := r.Session(); s != nil {
+		return s.ID
+	}
+	return ""
+}
+
+func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	id, active := r.Param("id"), form.Get("active") == "true"
+	if !active && form.Get("active") != "false" {
+		return web.Response{}, web.BadRequest("bad_active", "active is true or false.")
+	}
+	if strings.EqualFold(id, r.User().ID) && !active {
+		page, err := h.userPage(r)
+		if err != nil {
+			return web.Response{}, err
+		}
+		page.Title, page.Message = "Error: "+page.Username, "You can't disable yourself. Ask another administrator."
+		return web.Show(http.StatusUnprocessableEntity, "user", page), nil
+	}
+	u, err := h.Accounts.SetActive(r.Context(), id, active)
+	if err != nil {
+		return web.Response{}, err
+	}
+	notice := "user-disabled"
+	if u.Active {
+		notice = "user-enabled"
+	}
+	return h.backToUser(r, notice)
+}
+
+func (h *Handlers) backToUser(r *web.Request, notice string) (web.Response, error) {
+	return web.SeeOther("/admin/users/" + url.PathEscape(r.Param("id")) + "?notice=" + notice), nil
+}
+
+func (h *Handlers) signOutUser(r *web.Request) (web.Response, error) {
+	u, err := h.Accounts.SignOutEverywhere(r.Context(), r.Param("id"))
+	if err != nil {
+		return web.Response{}, err
+	}
+	if u.ID == r.User().ID {
+		return h.carryOn(r, u, "/admin/users/"+u.ID+"?notice=user-signed-out")
+	}
+	return h.backToUser(r, "user-signed-out")
+}
+
+// setUserGroups makes the user a member of exactly the groups that are checked.
+func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	page, err := h.userPage(r)
+	if err != nil {
+		return web.Response{}, err
+	}
+	wanted := form["groups"]
+	if page.Self && r.User().In(auth.AdminGroup) && !contains(wanted, auth.AdminGroup) {
+		page.Title, page.Message = "Error: "+page.Username, "You can't take yourself out of the group admin. Ask another administrator."
+		for i, g := range page.Memberships {
+			page.Memberships[i].Member = contains(wanted, g.Name)
+		}
+		return web.Show(http.StatusUnprocessableEntity, "user", page), nil
+	}
+	for _, g := range page.Memberships {
+		if on := contains(wanted, g.Name); on != g.Member {
+			if _, err := h.Accounts.SetMember(r.Context(), page.ID, g.Name, on); err != nil && !errors.Is(err, auth.ErrNoGroup) {
+				return web.Response{}, err
+			}
+		}
+	}
+	return h.backToUser(r, "user-groups")
+}
+
+// groupsPage lists the groups: fields group, and permission for each.
+type groupsPage struct {
+	web.Page
+	web.Form
+	Groups    []auth.Group
+	MayManage bool
+}
+
+const groupGone = "There is no group of this name any more."
+
+const (
+	addGroupPath   = "/admin/groups"
+	grantGroupPath = "/admin/groups/grant"
+)
+
+// AddForm returns the form that adds a group: as it was left, if it was this one.
+func (p groupsPage) AddForm() web.Form { return p.formIf(p.Path == addGroupPath) }
+
+// GrantForm returns the form that gives the group a permission, likewise.
+func (p groupsPage) GrantForm(group string) web.Form {
+	return p.formIf(p.Path == grantGroupPath && p.Value("group") == group)
+}
+
+func (p groupsPage) formIf(left bool) web.Form {
+	if left {
+		return p.Form
+	}
+	return web.Form{}
+}
+
+// fail says what was wrong: at the field where one is still there to be corrected, else on top.
+func (p *groupsPage) fail(wrong auth.Invalid) {
+	p.Title = "Error: " + p.Title
+	known := slices.ContainsFunc(p.Groups, func(g auth.Group) bool { return g.Name == p.Value("group") })
+	first := firstWrong(wrong, "group", "permission")
+	switch {
+	case p.Path == addGroupPath, p.Path == grantGroupPath && known && first == "permission":
+		p.Form.Errors, p.Form.First = wrong, first
+	case !known:
+		p.Form.Message = groupGone
+	default:
+		p.Form.Message = wrong[first]
+	}
+}
+
+func (h *Handlers) groups(r *web.Request) (web.Response, error) {
+	page, err := h.groupsPage(r, nil)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.Notice = notices[r.Query("notice")]
+	return web.Show(http.StatusOK, "groups", page), nil
+}
+
+func (h *Handlers) groupsPage(r *web.Request, form url.Values) (groupsPage, error) {
+	groups, err := h.Accounts.Grants.Groups(r.Context())
+	if err != nil {
+		return groupsPage{}, err
+	}
+	return groupsPage{Page: r.Page("Groups"), Form: web.Form{Values: values(form, "group", "permission")},
+		Groups: groups, MayManage: r.May(auth.ManageUsers)}, nil
+}
+
+func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {
+	return h.changeGroups(r, "group-added", func(form url.Values) error {
+		return h.Accounts.AddGroup(r.Context(), form.Get("group"))
+	})
+}
+
+func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
+	return h.changeGroups(r, "group-removed", func(form url.Values) error {
+		if form.Get("group") == auth.AdminGroup {
+			return auth.Invalid{"group": "The group admin stays: without it nobody could administer this site."}
+		}
+		return h.Accounts.RemoveGroup(r.Context(), form.Get("group"))
+	})
+}
+
+func (h *Handlers) grantGroup(r *web.Request) (web.Response, error) {
+	return h.changeGroups(r, "group-granted", func(form url.Values) error {
+		return h.Accounts.SetGroupPermission(r.Context(), form.Get("group"), form.Get("permission"), true)
+	})
+}
+
+func (h *Handlers) ungrantGroup(r *web.Request) (web.Response, error) {
+	return h.changeGroups(r, "group-ungranted", func(form url.Values) error {
+		if form.Get("group") == auth.AdminGroup && form.Get("permission") == auth.ManageUsers {
+			return auth.Invalid{"permission": "The group admin keeps this one: without it nobody could administer this site."}
+		}
+		return h.Accounts.SetGroupPermission(r.Context(), form.Get("group"), form.Get("permission"), false)
+	})
+}
+
+// changeGroups runs one of the forms of the groups' page.
+func (h *Handlers) changeGroups(r *web.Request, notice string, change func(url.Values) error) (web.Response, error) {
+	form, err := r.Form()
+	if err != nil {
+		return web.Response{}, err
+	}
+	err = change(form)
+	var wrong auth.Invalid
+	if errors.Is(err, auth.ErrNoGroup) {
+		wrong = auth.Invalid{"group": groupGone}
+	}
+	if wrong == nil && !errors.As(err, &wrong) {
+		if err != nil {
+			return web.Response{}, err
+		}
+		return web.SeeOther("/admin/groups?notice=" + notice), nil
+	}
+	page, err := h.groupsPage(r, form)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.fail(wrong)
+	return web.Show(http.StatusUnprocessableEntity, "groups", page), nil
+}

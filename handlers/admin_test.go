@@ -1,0 +1,304 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/internal/fake"
+)
+
+// row returns the user as the database has them.
+func (s *site) row(u auth.User) auth.User { return s.Stores.Users.Row(u.ID) }
+
+func TestTokensPage(t *testing.T) {
+	s := newSite(t)
+	u := s.addAdmin(t, "root")
+	b := s.signedIn(t, "root")
+	wantPage(t, b.get("/account/tokens"), http.StatusOK, "API tokens", `action="/account/tokens"`, `value="users.manage"`, "You have no API tokens.")
+	w := b.post("/account/tokens", form("name", " Build  <server> ", "days", "30", "permissions", "users.view"))
+	wantPage(t, w, http.StatusOK, "Build &lt;server&gt;", "It will never be shown again.")
+	token := regexp.MustCompile(`gatehouse_[0-9A-Za-z]{38}`).FindString(w.Body.String())
+	if w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Location") != "" || strings.Contains(s.log.String(), token) {
+		t.Errorf("got %v, and the log %s", w.Header(), s.log.String())
+	}
+	owner, rec, err := s.Handlers.Accounts.Bearer(t.Context(), token)
+	if err != nil || owner.ID != u.ID || rec.Name != "Build <server>" || rec.ExpiresAt.Sub(rec.CreatedAt) != 30*24*time.Hour || fmt.Sprint(rec.Permissions) != "[users.view]" {
+		t.Errorf("got %+v, %v", rec, err)
+	}
+	w = b.get("/account/tokens")
+	wantPage(t, w, http.StatusOK, "Build &lt;server&gt;", rec.TokenID)
+	if strings.Contains(w.Body.String(), token) || strings.Contains(w.Body.String(), rec.ID) {
+		t.Error("the secret or its hash is shown again")
+	}
+	// What is wrong is said at the field, and nothing is lost.
+	for what, c := range map[string]struct {
+		pairs []string
+		texts []string
+	}{
+		"no name":    {[]string{"name", "", "days", "12"}, []string{"Give the token a name", `value="12"`}},
+		"no number":  {[]string{"name", "x1y2", "days", "soon"}, []string{"Enter a number of days from 1 to 366.", `value="x1y2"`}},
+		"no days":    {[]string{"name", "x1y2", "days", "0"}, []string{"Enter a number of days from 1 to 366."}},
+		"too many":   {[]string{"name", "x1y2", "days", "367"}, []string{"Enter a number of days from 1 to 366."}},
+		"huge":       {[]string{"name", "x1y2", "days", "106752"}, []string{"Enter a number of days from 1 to 366."}},
+		"not owned":  {[]string{"name", "x1y2", "permissions", "books.read"}, []string{"You do not have the permission books.read yourself."}},
+		"everything": {[]string{"name", "", "days", "x", "permissions", "a.b"}, []string{"Give the token a name", "Enter a number of days", "a.b yourself"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			wantPage(t, b.post("/account/tokens", form(c.pairs...)), http.StatusUnprocessableEntity, append(c.texts, "<title>Error: API tokens")...)
+		})
+	}
+	if s.Stores.Tokens.Len() != 1 {
+		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
+	}
+	s.Break("tokens.Create", auth.ErrTooMany)
+	wantPage(t, b.post("/account/tokens", form("name", "x")), http.StatusUnprocessableEntity, "100 tokens already")
+	s.Break("tokens.Create", nil)
+	// Without days and permissions: the default, and all.
+	wantPage(t, b.post("/account/tokens", form("name", "two")), http.StatusOK, "two", "May do all that you may.")
+	wantPage(t, s.signedIn(t, "root").get("/account/tokens/revoke-all"), http.StatusOK, `action="/account/tokens/revoke-all"`)
+
+	// A token that may nothing is not one that may all.
+	if _, _, err := s.Handlers.Accounts.NewToken(t.Context(), owner, auth.TokenRequest{Name: "three", Permissions: []string{}}); err != nil {
+		t.Fatal(err)
+	}
+	wantPage(t, b.get("/account/tokens"), http.StatusOK, "May do nothing that needs a permission.")
+
+	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked")
+	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked") // gone is what was wanted
+	wantPage(t, b.get("/account/tokens?notice=token-revoked"), http.StatusOK, "The token is revoked.")
+	if _, _, err := s.Handlers.Accounts.Bearer(t.Context(), token); err == nil {
+		t.Error("it still opens")
+	}
+	wantRedirect(t, b.post("/account/tokens/revoke-all", nil), "/account/tokens?notice=tokens-revoked")
+	if s.Stores.Tokens.Len() != 0 {
+		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
+	}
+	wantPage(t, b.get("/account/tokens/revoke-all"), http.StatusOK, "There is nothing to revoke.")
+	s.Break("tokens.", errDown)
+	for _, path := range []string{"/account/tokens", "/account/tokens/revoke-all"} {
+		wantPage(t, b.get(path), http.StatusServiceUnavailable, "Back in a moment")
+	}
+	for _, path := range []string{"/account/tokens", "/account/tokens/revoke", "/account/tokens/revoke-all"} {
+		wantPage(t, b.post(path, form("name", "x", "token", "y")), http.StatusServiceUnavailable, "Back in a moment")
+	}
+}
+
+// Nobody ends somebody else's tokens.
+func TestTokensOfOthers(t *testing.T) {
+	s := newSite(t)
+	alice := s.add(t, "alice")
+	s.add(t, "mallory")
+	token, rec, err := s.Handlers.Accounts.NewToken(t.Context(), alice, auth.TokenRequest{Name: "alices"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mallory := s.signedIn(t, "mallory")
+	if w := mallory.get("/account/tokens"); strings.Contains(w.Body.String(), "alices") || strings.Contains(w.Body.String(), rec.TokenID) {
+		t.Error("mallory sees alice's token")
+	}
+	mallory.post("/account/tokens/revoke", form("token", rec.TokenID))
+	mallory.post("/account/tokens/revoke-all", nil)
+	if _, _, err := s.Handlers.Accounts.Bearer(t.Context(), token); err != nil {
+		t.Errorf("mallory ended alice's token: %v", err)
+	}
+}
+
+func TestAdminNeedsPermission(t *testing.T) {
+	s := newSite(t)
+	victim := s.add(t, "victim")
+	s.add(t, "alice")
+	looker := s.add(t, "looker")
+	if _, err := s.Handlers.Accounts.SetPermission(t.Context(), looker.ID, auth.ViewUsers, true); err != nil {
+		t.Fatal(err)
+	}
+	alice, viewer := s.signedIn(t, "alice"), s.signedIn(t, "looker")
+	for _, r := range s.Routes() {
+		who, permission := rule(r)
+		if permission == "" || who != "signed in" {
+			continue
+		}
+		path := strings.ReplaceAll(r.Path, ":id", victim.ID)
+		s.Forget()
+		send := func(b *browser) int {
+			if r.Method == http.MethodPost {
+				return b.post(path, form("active", "false", "groups", "admin", "group", "admin", "permission", "a.b")).Code
+			}
+			return b.get(path).Code
+		}
+		if got := send(alice); got != http.StatusForbidden {
+			t.Errorf("%s %s by anybody: got %d", r.Method, path, got)
+		}
+		want := map[string]bool{auth.ViewUsers: true}[permission]
+		if got := send(viewer); (got == http.StatusOK || got == http.StatusSeeOther) != want {
+			t.Errorf("%s %s by who may look: got %d", r.Method, path, got)
+		}
+		if calls := s.Calls("users.Set", "users.Raise", "grants.Set", "grants.Add", "grants.Remove"); len(calls) != 0 {
+			t.Errorf("%s %s changed something: %q", r.Method, path, calls)
+		}
+	}
+	// Who may only look is offered no change.
+	for _, path := range []string{"/admin/users", "/admin/users/" + victim.ID, "/admin/groups"} {
+		w := viewer.get(path)
+		wantPage(t, w, http.StatusOK)
+		if strings.Contains(w.Body.String(), `action="/admin/users/`) || strings.Contains(w.Body.String(), `action="/admin/groups`) {
+			t.Errorf("%s offers a change", path)
+		}
+	}
+	if got := s.row(victim); !got.Active || len(got.Groups) != 0 || got.Epoch != victim.Epoch {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAdminUsers(t *testing.T) {
+	s := newSite(t)
+	s.addAdmin(t, "root")
+	for i := range 60 {
+		s.Stores.Users.Put(auth.User{ID: fmt.Sprint(i), Username: fmt.Sprintf("user%02d", i), Name: "<i>Name</i>", Active: i != 3})
+	}
+	b := s.signedIn(t, "root")
+	wantRedirect(t, b.get("/admin"), "/admin/users")
+	w := b.get("/admin/users")
+	wantPage(t, w, http.StatusOK, "user00", "&lt;i&gt;Name", "/admin/users?after=user48&amp;q=", "never")
+	if strings.Contains(w.Body.String(), "<i>Name") || strings.Contains(w.Body.String(), "user49") {
+		t.Errorf("got %s", w.Body)
+	}
+	w = b.get("/admin/users?q=USER0&after=user04")
+	wantPage(t, w, http.StatusOK, "user05", "user09", `value="USER0"`)
+	if strings.Contains(w.Body.String(), "user04<") || strings.Contains(w.Body.String(), "user10") || strings.Contains(w.Body.String(), `rel="next"`) {
+		t.Errorf("got %s", w.Body)
+	}
+	wantPage(t, b.get("/admin/users?q=%3Cb%3E"), http.StatusOK, "&lt;b&gt;")
+	wantPage(t, b.get("/admin/users?q=%FF%00"), http.StatusOK)
+	wantPage(t, b.get("/admin/users/nobody"), http.StatusNotFound, "Page not found")
+	s.Break("grants.", errDown)
+	wantPage(t, b.get("/admin/users"), http.StatusServiceUnavailable, "Back in a moment")
+}
+
+func TestAdminUser(t *testing.T) {
+	s := newSite(t)
+	root, alice := s.addAdmin(t, "root"), s.add(t, "alice")
+	b, victim := s.signedIn(t, "root"), s.signedIn(t, "alice")
+	path := "/admin/users/" + alice.ID
+	wantPage(t, b.get(path), http.StatusOK, "alice", `action="`+path+`/active"`, `action="`+path+`/sign-out"`, `action="`+path+`/groups"`)
+	token, _, err := s.Handlers.Accounts.NewToken(t.Context(), alice, auth.TokenRequest{Name: "CI"})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// Signing out ends sessions and tokens, and not the account.
+	wantRedirect(t, b.post(path+"/sign-out", nil), path+"?notice=user-signed-out")
+	wantPage(t, b.get(path+"?notice=user-signed-out"), http.StatusOK, "All sessions and API tokens of the user are ended.")
+	if w := victim.get("/dashboard"); w.Code != http.StatusSeeOther {
+		t.Errorf("alice is still signed in: %d", w.Code)
+	}
+	wantCode(t, s.bearer(token).do("GET", "/api/me", ""), http.StatusUnauthorized, "token_dead")
+	wantJSON(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusOK)
+
+	// Disabling ends warm Basic as well, at once.
+	wantRedirect(t, b.post(path+"/active", form("active", "false")), path+"?notice=user-disabled")
+	wantCode(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusUnauthorized, "wrong_credentials")
+	wantPage(t, b.get(path+"?notice=user-disabled"), http.StatusOK, "The user is disabled")
+	wantRedirect(t, b.post(path+"/active", form("active", "true")), path+"?notice=user-enabled")
+	s.Stores.Throttle.Reset(t.Context(), fake.AccountKey("alice"))
+	wantJSON(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusOK)
+	for _, value := range []string{"", "yes", "TRUE", "0"} {
+		if w := b.post(path+"/active", form("active", value)); w.Code != http.StatusBadRequest || !s.row(alice).Active {
+			t.Errorf("active=%q: got %d", value, w.Code)
+		}
+	}
+
+	// Groups are what is checked, no more and no less.
+	if err := s.Handlers.Accounts.AddGroup(t.Context(), "readers"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		checked []string
+		want    string
+	}{
+		{[]string{"groups", "readers", "groups", "admin"}, "[admin readers]"}, {[]string{"groups", "readers"}, "[readers]"},
+		{[]string{"groups", "nosuch"}, "[]"}, {nil, "[]"},
+	} {
+		wantRedirect(t, b.post(path+"/groups", form(c.checked...)), path+"?notice=user-groups")
+		if got := fmt.Sprint(s.row(alice).Groups); got != c.want {
+			t.Errorf("%q: alice is in %s, want %s", c.checked, got, c.want)
+		}
+	}
+
+	// Administrators cannot shut themselves out.
+	own := "/admin/users/" + root.ID
+	wantPage(t, b.post(own+"/active", form("active", "false")), http.StatusUnprocessableEntity, "You can&#39;t disable yourself.")
+	wantPage(t, b.post(own+"/groups", form("groups", "readers")), http.StatusUnprocessableEntity, "You can&#39;t take yourself out of the group admin.")
+	if got := s.row(root); !got.Active || !got.In(auth.AdminGroup) || got.In("readers") {
+		t.Errorf("got %+v", got)
+	}
+	// Who ends all their own sessions keeps this one, under a new token.
+	before := b.cookies["gatehouse"]
+	wantRedirect(t, b.post(own+"/sign-out", nil), own+"?notice=user-signed-out")
+	if after := b.cookies["gatehouse"]; after == before || after == "" {
+		t.Errorf("the cookie was %q and is %q", before, after)
+	}
+	wantPage(t, b.get(own), http.StatusOK, "root")
+
+	for _, what := range []string{"/active", "/groups", "/sign-out"} {
+		if w := b.post("/admin/users/nobody"+what, form("active", "false")); w.Code != http.StatusNotFound {
+			t.Errorf("nobody%s: got %d", what, w.Code)
+		}
+	}
+}
+
+func TestAdminGroups(t *testing.T) {
+	s := newSite(t)
+	s.addAdmin(t, "root")
+	alice := s.add(t, "alice")
+	b := s.signedIn(t, "root")
+	wantPage(t, b.get("/admin/groups"), http.StatusOK, "admin", "users.manage", `action="/admin/groups"`)
+	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added")
+	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added")
+	wantRedirect(t, b.post("/admin/groups/grant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-granted")
+	wantPage(t, b.get("/admin/groups?notice=group-granted"), http.StatusOK, "books.read", "The group has the permission now.")
+	if _, err := s.Handlers.Accounts.SetMember(t.Context(), alice.ID, "readers", true); err != nil || !s.row(alice).May("books.read") {
+		t.Errorf("got %+v, %v", s.row(alice), err)
+	}
+	wantRedirect(t, b.post("/admin/groups/ungrant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-ungranted")
+	if s.row(alice).May("books.read") {
+		t.Errorf("got %+v", s.row(alice))
+	}
+	wantRedirect(t, b.post("/admin/groups/remove", form("group", "readers")), "/admin/groups?notice=group-removed")
+	if s.row(alice).In("readers") {
+		t.Errorf("got %+v", s.row(alice))
+	}
+	s.Forget()
+	for _, c := range []struct {
+		path  string
+		pairs []string
+		text  string
+	}{
+		{"/admin/groups", []string{"group", "Two Words"}, "A group is one lower-case word"},
+		{"/admin/groups", nil, "A group is one lower-case word"},
+		{"/admin/groups", []string{"group", "<b>"}, "&lt;b&gt;"},
+		{"/admin/groups/grant", []string{"group", "admin", "permission", "all"}, "A permission is lower-case words with dots"},
+		{"/admin/groups/grant", []string{"group", "gone", "permission", "a.b"}, "There is no group of this name any more."},
+		{"/admin/groups/ungrant", []string{"group", "gone", "permission", "a.b"}, "There is no group of this name any more."},
+		{"/admin/groups/remove", []string{"group", "gone"}, "There is no group of this name any more."},
+		{"/admin/groups/remove", []string{"group", "admin"}, "The group admin stays"},
+		{"/admin/groups/ungrant", []string{"group", "admin", "permission", "users.manage"}, "The group admin keeps this one"},
+	} {
+		w := b.post(c.path, form(c.pairs...))
+		wantPage(t, w, http.StatusUnprocessableEntity, c.text)
+		if strings.Contains(w.Body.String(), "<b>") {
+			t.Errorf("%s: not escaped", c.path)
+		}
+	}
+	groups, err := s.Stores.Grants.Groups(t.Context())
+	if err != nil || len(groups) != 1 || len(groups[0].Permissions) != 2 || groups[0].Members != 1 {
+		t.Errorf("got %+v, %v", groups, err)
+	}
+	s.Break("grants.", errDown)
+	wantPage(t, b.get("/admin/groups"), http.StatusServiceUnavailable, "Back in a moment")
+	wantPage(t, b.post("/admin/groups", form("group", "x")), http.StatusServiceUnavailable, "Back in a moment")
+}

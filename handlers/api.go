@@ -1,0 +1,232 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/web"
+)
+
+// apiUser is a user as the API tells of them.
+type apiUser struct {
+	ID       string `json:"id"`
+	Username string `json:"username"`
+	Name     string `json:"name"`
+}
+
+func newAPIUser(u *auth.User) apiUser { return apiUser{u.ID, u.Username, u.Name} }
+
+type apiTime struct {
+	Time         time.Time `json:"time"`
+	TimeZone     string    `json:"timezone"`
+	User         apiUser   `json:"user"`
+	AuthorizedBy string    `json:"authorized_by"`
+}
+
+func (h *Handlers) apiTime(r *web.Request) (web.Response, error) {
+	return web.JSON(http.StatusOK, apiTime{
+		Time:         r.Now().UTC(),
+		TimeZone:     r.User().TimeZone,
+		User:         newAPIUser(r.User()),
+		AuthorizedBy: strings.ToLower(authorizedBy(r)),
+	}), nil
+}
+
+type apiMe struct {
+	User        apiUser  `json:"user"`
+	Groups      []string `json:"groups"`
+	Permissions []string `json:"permissions"`
+	// Method is session, basic or token.
+	Method       string `json:"method"`
+	AuthorizedBy string `json:"authorized_by"`
+}
+
+func (h *Handlers) apiMe(r *web.Request) (web.Response, error) {
+	return web.JSON(http.StatusOK, apiMe{
+		User:         newAPIUser(r.User()),
+		Groups:       orEmpty(r.User().Groups),
+		Permissions:  orEmpty(r.Permissions()),
+		Method:       r.Method(),
+		AuthorizedBy: strings.ToLower(authorizedBy(r)),
+	}), nil
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+type apiToken struct {
+	ID          string     `json:"id"`
+	Token       string     `json:"token,omitempty"`
+	Name        string     `json:"name"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ExpiresAt   time.Time  `json:"expires_at"`
+	LastUsedAt  *time.Time `json:"last_used_at"`
+	Permissions []string   `json:"permissions"`
+}
+
+func newAPIToken(t auth.Token) apiToken {
+	out := apiToken{ID: t.TokenID, Name: t.Name, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: t.ExpiresAt.UTC(), Permissions: t.Permissions}
+	if !t.LastUsed.IsZero() {
+		at := t.LastUsed.UTC()
+		out.LastUsedAt = &at
+	}
+	return out
+}
+
+// createTokenRequest is the body of POST /api/tokens. Username and password are for clients
+// that send neither Basic nor a session.
+type createTokenRequest struct {
+	Username    string   `json:"username"`
+	Password    string   `json:"password"`
+	Name        string   `json:"name"`
+	ExpiresIn   int64    `json:"expires_in"` // seconds; 0 for the default
+	Permissions []string `json:"permissions"`
+}
+
+func (h *Handlers) apiCreateToken(r *web.Request) (web.Response, error) {
+	var body createTokenRequest
+	if err := r.JSON(&body); err != nil {
+		return web.Response{}, err
+	}
+	owner, err := h.tokenOwner(r, body)
+	if err != nil {
+		return web.Response{}, err
+	}
+	if body.Name == "" {
+		body.Name = "API"
+	}
+	lifetime := time.Duration(min(max(body.ExpiresIn, -1), 1<<31)) * time.Second
+	secret, t, err := h.Accounts.NewToken(r.Context(), owner, auth.TokenRequest{Name: body.Name, Lifetime: lifetime, Permissions: body.Permissions})
+	var wrong auth.Invalid
+	if errors.As(err, &wrong) && wrong["expires"] != "" {
+		wrong["expires_in"] = wrong["expires"] // as the field is called here
+		delete(wrong, "expires")
+	}
+	if err != nil {
+		return web.Response{}, err
+	}
+	made := newAPIToken(t)
+	made.Token = secret
+	return web.JSON(http.StatusCreated, made), nil
+}
+
+// tokenOwner returns who asks for a token. One token must not make another: what leaks once
+// would live for ever.
+func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.User, error) {
+	if r.Method() == web.ByToken {
+		return auth.User{}, web.BadRequest("token_from_token", "A token can't make tokens; use HTTP Basic, or username and password in the body.")
+	}
+	// Who names a user in the body means that one, whoever is signed in in this browser.
+	inBody := body.Username != "" || body.Password != ""
+	if r.User() != nil && (r.Method() == web.ByBasic || !inBody) {
+		return *r.User(), nil
+	}
+	if body.Username == "" || body.Password == "" {
+		return auth.User{}, web.Unauthorized("credentials_needed", "Send HTTP Basic, or username and password in the body.")
+	}
+	u, err := h.Accounts.SignIn(r.Context(), body.Username, body.Password, r.Visitor())
+	r.CountSignIn(err)
+	if errors.Is(err, auth.ErrWrongCredentials) {
+		return auth.User{}, web.Unauthorized("wrong_credentials", "User name or password is wrong, or the account is disabled.")
+	}
+	return u, err
+}
+
+func (h *Handlers) apiTokens(r *web.Request) (web.Response, error) {
+	tokens, err := h.Accounts.Tokens.List(r.Context(), r.User().ID)
+	if err != nil {
+		return web.Response{}, err
+	}
+	list := make([]apiToken, 0, len(tokens))
+	for _, t := range tokens {
+		if r.User().Accepts(t.Epoch) {
+			list = append(list, newAPIToken(t))
+		}
+	}
+	return web.JSON(http.StatusOK, map[string]any{"tokens": list}), nil
+}
+
+func (h *Handlers) apiRevokeToken(r *web.Request) (web.Response, error) {
+	if err := h.Accounts.RevokeToken(r.Context(), *r.User(), r.Param("id")); err != nil {
+		return web.Response{}, err
+	}
+	return web.NoContent(), nil
+}
+
+func (h *Handlers) apiRevokeCurrentToken(r *web.Request) (web.Response, error) {
+	if r.Token() == nil {
+		return web.Response{}, web.BadRequest("no_current_token", "This request was not made with an API token.")
+	}
+	if err := h.Accounts.RevokeToken(r.Context(), *r.User(), r.Token().TokenID); err != nil {
+		return web.Response{}, err
+	}
+	return web.NoContent(), nil
+}
+
+type apiUserRow struct {
+	apiUser
+	Email        string     `json:"email"`
+	Active       bool       `json:"active"`
+	Groups       []string   `json:"groups"`
+	Permissions  []string   `json:"permissions"`
+	CreatedAt    time.Time  `json:"created_at"`
+	LastSignInAt *time.Time `json:"last_sign_in_at"`
+}
+
+// pageOfUsers is how many users a page of the list has; maxPageOfUsers how many may be asked for.
+const (
+	pageOfUsers    = 50
+	maxPageOfUsers = 200
+)
+
+func (h *Handlers) apiUsers(r *web.Request) (web.Response, error) {
+	limit := pageOfUsers
+	if q := r.Query("limit"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 1 || n > maxPageOfUsers {
+			return web.Response{}, web.BadRequest("bad_limit", "limit is a number from 1 to 200.")
+		}
+		limit = n
+	}
+	// One more tells whether there is a next page.
+	users, err := h.Accounts.Grants.SearchUsers(r.Context(), r.Query("q"), r.Query("after"), limit+1)
+	if err != nil {
+		return web.Response{}, err
+	}
+	next := ""
+	if len(users) > limit {
+		users = users[:limit]
+		next = users[limit-1].Username
+	}
+	rows := make([]apiUserRow, len(users))
+	for i, u := range users {
+		rows[i] = apiUserRow{apiUser: newAPIUser(&u), Email: u.Email, Active: u.Active, Groups: orEmpty(u.Groups),
+			Permissions: orEmpty(u.Permissions), CreatedAt: u.CreatedAt.UTC()}
+		if !u.LastSignInAt.IsZero() {
+			at := u.LastSignInAt.UTC()
+			rows[i].LastSignInAt = &at
+		}
+	}
+	return web.JSON(http.StatusOK, map[string]any{"users": rows, "next": next}), nil
+}
+
+// openAPI serves the description of the API.
+func (h *Handlers) openAPI(*web.Request) (web.Response, error) {
+	return web.Document("application/json", h.OpenAPI), nil
+}
+
+func authorizedBy(r *web.Request) string {
+	// Any statement at all, and it was the database that vouched.
+	if r.Cost().SQL() > 0 {
+		return r.Database()
+	}
+	return "Redis"
+}

@@ -1,0 +1,71 @@
+package fake
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// Credentials is an auth.CredentialCache without a clock: whoever has to wait waits for ever.
+type Credentials struct {
+	*Journal
+	records map[string]auth.Credential
+	waits   map[string]time.Duration
+}
+
+var _ auth.CredentialCache = (*Credentials)(nil)
+
+// Put stores a record under a name, whatever it says.
+func (s *Credentials) Put(name string, c auth.Credential) { s.records[name] = c }
+
+// Record returns what is stored under a name.
+func (s *Credentials) Record(name string) (auth.Credential, bool) {
+	c, ok := s.records[name]
+	return c, ok
+}
+
+// Waits returns who has to wait.
+func (s *Credentials) Waits() map[string]time.Duration { return maps.Clone(s.waits) }
+
+// Flush empties the cache, as anybody may at any moment.
+func (s *Credentials) Flush() {
+	clear(s.records)
+	clear(s.waits)
+}
+
+// Credential implements auth.CredentialCache.
+func (s *Credentials) Credential(ctx context.Context, name string, throttleKeys ...string) (auth.Credential, error) {
+	if err := s.note(ctx, "credentials.Credential", append([]string{name}, throttleKeys...)...); err != nil {
+		return auth.Credential{}, err
+	}
+	for _, key := range throttleKeys {
+		if s.waits[key] > 0 {
+			return auth.Credential{}, auth.Throttled{RetryAfter: s.waits[key]}
+		}
+	}
+	c, ok := s.records[name]
+	if !ok {
+		return auth.Credential{}, auth.ErrNotFound
+	}
+	return c, nil
+}
+
+// FillCredential implements auth.CredentialCache.
+func (s *Credentials) FillCredential(ctx context.Context, c auth.Credential) error {
+	if err := s.note(ctx, "credentials.Fill", c.Name); err != nil {
+		return err
+	}
+	s.records[c.Name] = c
+	return nil
+}
+
+// MarkWaiting implements auth.CredentialCache.
+func (s *Credentials) MarkWaiting(ctx context.Context, waits map[string]time.Duration) error {
+	if err := s.note(ctx, "credentials.MarkWaiting"); err != nil {
+		return err
+	}
+	maps.Copy(s.waits, waits)
+	return nil
+}

@@ -1,0 +1,171 @@
+package fake
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"gatehouse/auth"
+)
+
+// Grants is an auth.GrantStore on the rows of Users, with the group of the first migration.
+type Grants struct {
+	*Journal
+	users  *Users
+	groups map[string][]string
+	// own are the permissions that users have by themselves.
+	own map[string][]string
+}
+
+var _ auth.GrantStore = (*Grants)(nil)
+
+func newGrants(j *Journal, users *Users) *Grants {
+	return &Grants{
+		Journal: j, users: users, own: map[string][]string{},
+		groups: map[string][]string{auth.AdminGroup: {auth.ManageUsers, auth.ViewUsers}},
+	}
+}
+
+// Groups implements auth.GrantStore.
+func (s *Grants) Groups(ctx context.Context) ([]auth.Group, error) {
+	if err := s.note(ctx, "grants.Groups"); err != nil {
+		return nil, err
+	}
+	var all []auth.Group
+	for _, name := range slices.Sorted(maps.Keys(s.groups)) {
+		g := auth.Group{Name: name, Permissions: slices.Clone(s.groups[name])}
+		for _, u := range s.users.rows {
+			if slices.Contains(u.Groups, name) {
+				g.Members++
+			}
+		}
+		all = append(all, g)
+	}
+	return all, nil
+}
+
+// AddGroup implements auth.GrantStore.
+func (s *Grants) AddGroup(ctx context.Context, name string) error {
+	if err := s.note(ctx, "grants.AddGroup", name); err != nil {
+		return err
+	}
+	if _, ok := s.groups[name]; !ok {
+		s.groups[name] = []string{}
+	}
+	return nil
+}
+
+// RemoveGroup implements auth.GrantStore.
+func (s *Grants) RemoveGroup(ctx context.Context, name string) error {
+	if err := s.note(ctx, "grants.RemoveGroup", name); err != nil {
+		return err
+	}
+	if _, ok := s.groups[name]; !ok {
+		return auth.ErrNoGroup
+	}
+	for id, u := range s.users.rows {
+		s.ownOf(u)
+		u.Groups = with(u.Groups, name, false)
+		s.users.rows[id] = u
+	}
+	delete(s.groups, name)
+	s.recompute()
+	return nil
+}
+
+// SetGroupPermission implements auth.GrantStore.
+func (s *Grants) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
+	if err := s.note(ctx, "grants.SetGroupPermission", group, permission); err != nil {
+		return err
+	}
+	if _, ok := s.groups[group]; !ok {
+		return auth.ErrNoGroup
+	}
+	for _, u := range s.users.rows {
+		s.ownOf(u)
+	}
+	s.groups[group] = with(s.groups[group], permission, on)
+	s.recompute()
+	return nil
+}
+
+// SetMember implements auth.GrantStore.
+func (s *Grants) SetMember(ctx context.Context, userID, group string, on bool) (auth.User, error) {
+	return s.users.update(ctx, "grants.SetMember", userID, func(u *auth.User) error {
+		if _, ok := s.groups[group]; !ok {
+			return auth.ErrNoGroup
+		}
+		own := s.ownOf(*u)
+		u.Groups = with(u.Groups, group, on)
+		u.Permissions = s.permissions(*u, own)
+		return nil
+	})
+}
+
+// SetPermission implements auth.GrantStore.
+func (s *Grants) SetPermission(ctx context.Context, userID, permission string, on bool) (auth.User, error) {
+	return s.users.update(ctx, "grants.SetPermission", userID, func(u *auth.User) error {
+		s.own[userID] = with(s.ownOf(*u), permission, on)
+		u.Permissions = s.permissions(*u, s.own[userID])
+		return nil
+	})
+}
+
+// SearchUsers implements auth.GrantStore.
+func (s *Grants) SearchUsers(ctx context.Context, text, after string, limit int) ([]auth.User, error) {
+	if err := s.note(ctx, "grants.SearchUsers", text, after); err != nil {
+		return nil, err
+	}
+	var all []auth.User
+	for _, u := range s.users.rows {
+		about := strings.ToLower(u.Username + "\n" + u.Name + "\n" + u.Email)
+		if u.Username > after && strings.Contains(about, strings.ToLower(text)) {
+			all = append(all, u)
+		}
+	}
+	slices.SortFunc(all, func(a, b auth.User) int { return strings.Compare(a.Username, b.Username) })
+	return all[:min(limit, len(all))], nil
+}
+
+// ownOf returns the permissions that the user has by themselves: of a row that was put as it
+// is, those that no group of its gives.
+func (s *Grants) ownOf(u auth.User) []string {
+	own, ok := s.own[u.ID]
+	if !ok {
+		own = slices.Clone(u.Permissions)
+		for _, g := range u.Groups {
+			for _, p := range s.groups[g] {
+				own = with(own, p, false)
+			}
+		}
+		s.own[u.ID] = own
+	}
+	return own
+}
+
+func (s *Grants) permissions(u auth.User, own []string) []string {
+	all := slices.Clone(own)
+	for _, g := range u.Groups {
+		all = append(all, s.groups[g]...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (s *Grants) recompute() {
+	for id, u := range s.users.rows {
+		u.Permissions = s.permissions(u, s.own[id])
+		s.users.rows[id] = u
+	}
+}
+
+// with returns the sorted list with the word in it, or without.
+func with(list []string, word string, on bool) []string {
+	list = slices.DeleteFunc(slices.Clone(list), func(have string) bool { return have == word })
+	if on {
+		list = append(list, word)
+	}
+	slices.Sort(list)
+	return list
+}

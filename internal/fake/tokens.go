@@ -1,0 +1,106 @@
+package fake
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// Tokens is an auth.TokenStore.
+type Tokens struct {
+	*Journal
+	records map[string]auth.Token
+}
+
+var _ auth.TokenStore = (*Tokens)(nil)
+
+// Put stores a record under an id, whatever it says.
+func (s *Tokens) Put(id string, t auth.Token) { s.records[id] = t }
+
+// Record returns what is stored under an id.
+func (s *Tokens) Record(id string) (auth.Token, bool) {
+	t, ok := s.records[id]
+	return t, ok
+}
+
+// Len returns how many tokens there are.
+func (s *Tokens) Len() int { return len(s.records) }
+
+// Create implements auth.TokenStore.
+func (s *Tokens) Create(ctx context.Context, t auth.Token) error {
+	if err := s.note(ctx, "tokens.Create", t.UserID); err != nil {
+		return err
+	}
+	if len(s.of(t.UserID)) >= auth.MaxTokens {
+		return auth.ErrTooMany
+	}
+	s.records[t.ID] = t
+	return nil
+}
+
+// Find implements auth.TokenStore.
+func (s *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
+	if err := s.note(ctx, "tokens.Find", id); err != nil {
+		return auth.Token{}, err
+	}
+	t, ok := s.records[id]
+	if !ok {
+		return auth.Token{}, auth.ErrNotFound
+	}
+	return t, nil
+}
+
+// Used implements auth.TokenStore.
+func (s *Tokens) Used(t auth.Token, at time.Time) {
+	_ = s.note(context.Background(), "tokens.Used", t.TokenID)
+	if rec, ok := s.records[t.ID]; ok {
+		rec.LastUsed = at
+		s.records[t.ID] = rec
+	}
+}
+
+func (s *Tokens) of(userID string) []auth.Token {
+	var all []auth.Token
+	for _, t := range s.records {
+		if t.UserID == userID {
+			all = append(all, t)
+		}
+	}
+	slices.SortFunc(all, func(a, b auth.Token) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return all
+}
+
+// List implements auth.TokenStore.
+func (s *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) {
+	if err := s.note(ctx, "tokens.List", userID); err != nil {
+		return nil, err
+	}
+	return s.of(userID), nil
+}
+
+// Revoke implements auth.TokenStore.
+func (s *Tokens) Revoke(ctx context.Context, userID, tokenID string) error {
+	if err := s.note(ctx, "tokens.Revoke", userID, tokenID); err != nil {
+		return err
+	}
+	for id, t := range s.records {
+		if t.UserID == userID && t.TokenID == tokenID {
+			delete(s.records, id)
+			return nil
+		}
+	}
+	return auth.ErrNotFound
+}
+
+// RevokeAll implements auth.TokenStore.
+func (s *Tokens) RevokeAll(ctx context.Context, userID string) error {
+	if err := s.note(ctx, "tokens.RevokeAll", userID); err != nil {
+		return err
+	}
+	for _, t := range s.of(userID) {
+		delete(s.records, t.ID)
+	}
+	return nil
+}

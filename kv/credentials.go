@@ -1,0 +1,106 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"gatehouse/auth"
+)
+
+const (
+	credentialPrefix = "credential:"
+	waitingPrefix    = "waiting:"
+	// maxCredential is the size in bytes above which a credential is not read.
+	maxCredential = 2 << 10
+)
+
+// Credentials is the auth.CredentialCache: key "credential:" + login name. It may be flushed
+// at any moment. Beside the credentials stand, under "waiting:" + throttle key and for as
+// long as they have to wait, those whom the throttle refuses: so one round trip tells both.
+type Credentials struct {
+	redis *Redis
+	ttl   time.Duration
+	// Hits and Misses count look-ups, for metrics.
+	Hits, Misses atomic.Int64
+}
+
+var _ auth.CredentialCache = (*Credentials)(nil)
+
+// NewCredentials returns the cache in r, which keeps a credential for ttl.
+func NewCredentials(r *Redis, ttl time.Duration) *Credentials {
+	return &Credentials{redis: r, ttl: ttl}
+}
+
+// Credential implements auth.CredentialCache in one round trip.
+func (c *Credentials) Credential(ctx context.Context, name string, throttleKeys ...string) (auth.Credential, error) {
+	const what = "find credential"
+	cmds := []command{cmd("GET", credentialPrefix+name)}
+	for _, key := range throttleKeys {
+		cmds = append(cmds, cmd("PTTL", waitingPrefix+key))
+	}
+	replies, err := c.redis.readTogether(ctx, what, cmds...)
+	if err != nil {
+		return auth.Credential{}, err
+	}
+	var longest int64
+	for _, reply := range replies[1:] {
+		if err := replyError(what, reply); err != nil {
+			return auth.Credential{}, err
+		}
+		wait, _ := reply.(int64)
+		longest = max(longest, wait)
+	}
+	if longest > 0 {
+		return auth.Credential{}, auth.Throttled{RetryAfter: time.Duration(longest) * time.Millisecond}
+	}
+	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+		return auth.Credential{}, err
+	}
+	value, _ := replies[0].([]byte)
+	found, ok := parseCredential(value, name)
+	if !ok {
+		c.Misses.Add(1)
+		return auth.Credential{}, auth.ErrNotFound
+	}
+	c.Hits.Add(1)
+	return found, nil
+}
+
+// parseCredential checks that the value is a whole record of this name. Whether it proves
+// anything only the keeper of SECRET_KEY can tell.
+func parseCredential(value []byte, name string) (auth.Credential, bool) {
+	rec := auth.Credential{Epoch: -1}
+	if len(value) > maxCredential || !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
+		return auth.Credential{}, false
+	}
+	return rec, rec.Version == auth.CredentialVersion && rec.Name == name && rec.UserID != "" && rec.Epoch >= 0 && len(rec.MAC) == 32
+}
+
+// FillCredential implements auth.CredentialCache.
+func (c *Credentials) FillCredential(ctx context.Context, rec auth.Credential) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("encode credential: %w", err)
+	}
+	_, err = c.redis.do(ctx, repeatable("fill credential cache"), cmd("SET", credentialPrefix+rec.Name, b, "PX", millis(c.ttl)))
+	return err
+}
+
+// MarkWaiting implements auth.CredentialCache.
+func (c *Credentials) MarkWaiting(ctx context.Context, waits map[string]time.Duration) error {
+	var cmds []command
+	for key, wait := range waits {
+		if wait > 0 {
+			cmds = append(cmds, cmd("SET", waitingPrefix+key, 1, "PX", millis(wait)))
+		}
+	}
+	if len(cmds) == 0 {
+		return nil
+	}
+	_, err := c.redis.pipeline(ctx, repeatable("mark who has to wait"), cmds...)
+	return err
+}

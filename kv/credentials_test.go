@@ -1,0 +1,235 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+func onEachCredentials(t *testing.T, test func(t *testing.T, r *Redis, c *Credentials)) {
+	t.Helper()
+	onEach(t, func(t *testing.T, r *Redis) { test(t, r, NewCredentials(r, 5*time.Minute)) })
+}
+
+func someCredential(name string) auth.Credential {
+	return auth.Credential{Version: 1, Name: name, UserID: "u1", Epoch: 2, MAC: bytes.Repeat([]byte{0xfe}, 32)}
+}
+
+func remember(t testing.TB, c *Credentials, rec auth.Credential) {
+	t.Helper()
+	if err := c.FillCredential(t.Context(), rec); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recalled returns the credential of a name if there is one and nobody has to wait.
+func recalled(t testing.TB, c *Credentials, name string, keys ...string) (auth.Credential, bool) {
+	t.Helper()
+	rec, err := c.Credential(t.Context(), name, keys...)
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		t.Fatal(err)
+	}
+	if err != nil && !reflect.DeepEqual(rec, auth.Credential{}) {
+		t.Errorf("got %+v with an error", rec)
+	}
+	return rec, err == nil
+}
+
+func TestCredentialIsOneRoundTrip(t *testing.T) {
+	onEachCredentials(t, func(t *testing.T, r *Redis, c *Credentials) {
+		if _, ok := recalled(t, c, "alice", "address:x", "account:alice"); ok {
+			t.Fatal("found in an empty cache")
+		}
+		want := someCredential("alice")
+		if trips := cost(t, func(ctx context.Context) {
+			if err := c.FillCredential(ctx, want); err != nil {
+				t.Fatal(err)
+			}
+		}); trips != 1 {
+			t.Errorf("filling took %d round trips, want 1", trips)
+		}
+		trips := cost(t, func(ctx context.Context) {
+			got, err := c.Credential(ctx, "alice", "address:x", "account:alice")
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+		if trips != 1 {
+			t.Errorf("finding took %d round trips, want 1", trips)
+		}
+		if ttl := run(t, r, "PTTL", "credential:alice").(int64); ttl <= 290_000 || ttl > 300_000 {
+			t.Errorf("it lives for %d ms, want 5 min", ttl)
+		}
+		if c.Hits.Load() != 1 || c.Misses.Load() != 1 {
+			t.Errorf("%d hits and %d misses", c.Hits.Load(), c.Misses.Load())
+		}
+		raw, _ := redis.String(run(t, r, "GET", "credential:alice"), nil)
+		var fields map[string]any
+		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["name"] != "alice" || len(fields) != 5 {
+			t.Errorf("got %s", raw)
+		}
+		if _, ok := recalled(t, c, "bob"); ok {
+			t.Error("bob has alice's")
+		}
+		flush(t, r)
+		if _, ok := recalled(t, c, "alice"); ok {
+			t.Error("found in a flushed cache")
+		}
+	})
+}
+
+func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
+	onEachCredentials(t, func(t *testing.T, r *Redis, c *Credentials) {
+		remember(t, c, someCredential("alice"))
+		waits := map[string]time.Duration{"account:alice": time.Minute, "address:x": time.Hour, "address:y": 0, "address:z": -time.Second}
+		if trips := cost(t, func(ctx context.Context) {
+			if err := c.MarkWaiting(ctx, waits); err != nil {
+				t.Fatal(err)
+			}
+		}); trips != 1 {
+			t.Errorf("marking took %d round trips, want 1", trips)
+		}
+		for what, c2 := range map[string]struct {
+			name string
+			keys []string
+			want time.Duration
+		}{
+			"account":          {"alice", []string{"address:y", "account:alice"}, time.Minute},
+			"address":          {"alice", []string{"address:x", "account:bob"}, time.Hour},
+			"the longest":      {"alice", []string{"account:alice", "address:x"}, time.Hour},
+			"the longest, too": {"alice", []string{"address:x", "account:alice"}, time.Hour},
+			"without a record": {"bob", []string{"address:x"}, time.Hour},
+		} {
+			trips := cost(t, func(ctx context.Context) {
+				_, err := c.Credential(ctx, c2.name, c2.keys...)
+				var throttled auth.Throttled
+				if !errors.As(err, &throttled) || !near(throttled.RetryAfter, c2.want) {
+					t.Errorf("%s: got %v, want a wait of %s", what, err, c2.want)
+				}
+			})
+			if trips != 1 {
+				t.Errorf("%s: %d round trips", what, trips)
+			}
+		}
+		for _, keys := range [][]string{nil, {"address:y"}, {"address:z", "account:bob"}, {"account:alic"}, {"throttle:account:alice"}} {
+			if _, ok := recalled(t, c, "alice", keys...); !ok {
+				t.Errorf("%q have to wait", keys)
+			}
+		}
+		if exists(t, r, "waiting:address:y") || exists(t, r, "waiting:address:z") {
+			t.Error("no wait is marked as one")
+		}
+		// A mark ends by itself, and a newer one counts.
+		if err := c.MarkWaiting(t.Context(), map[string]time.Duration{"address:x": 50 * time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the wait ends", func() bool { return !exists(t, r, "waiting:address:x") })
+		if _, ok := recalled(t, c, "alice", "address:x"); !ok {
+			t.Error("it does not end")
+		}
+		// Nothing to mark asks nobody.
+		if trips := cost(t, func(ctx context.Context) {
+			_ = c.MarkWaiting(ctx, nil)
+			_ = c.MarkWaiting(ctx, map[string]time.Duration{"a": 0})
+		}); trips != 0 {
+			t.Errorf("marking nobody took %d round trips", trips)
+		}
+	})
+}
+
+func TestGarbageIsNoCredential(t *testing.T) {
+	onEachCredentials(t, func(t *testing.T, r *Redis, c *Credentials) {
+		mac := `"` + strings.Repeat("A", 43) + `="`
+		good := `{"v":1,"name":"alice","user_id":"u1","epoch":2,"mac":` + mac + `}`
+		run(t, r, "SET", "credential:alice", good)
+		if _, ok := recalled(t, c, "alice"); !ok {
+			t.Fatal("the good one is not found")
+		}
+		for what, value := range map[string]string{
+			"empty": "", "text": "x", "null": "null", "array": "[]", "object": "{}", "trailing": good + "}",
+			"version": strings.Replace(good, `"v":1`, `"v":2`, 1), "no version": strings.Replace(good, `"v":1,`, ``, 1),
+			"another's": strings.Replace(good, "alice", "bob", 1), "no name": strings.Replace(good, `"name":"alice",`, "", 1),
+			"no user": strings.Replace(good, "u1", "", 1), "no epoch": strings.Replace(good, `"epoch":2,`, "", 1), "negative epoch": strings.Replace(good, `:2,`, `:-2,`, 1),
+			"no MAC": strings.Replace(good, mac, "null", 1), "short MAC": strings.Replace(good, mac, `"AAAA"`, 1), "long MAC": strings.Replace(good, mac, `"`+strings.Repeat("A", 44)+`"`, 1),
+			"not base64": strings.Replace(good, mac, `"!"`, 1), "not UTF-8": strings.Replace(good, `"v"`, "\"\xff\":1,\"v\"", 1),
+			"too large": strings.Replace(good, `"v"`, `"x":"`+strings.Repeat("x", maxCredential)+`","v"`, 1),
+		} {
+			run(t, r, "SET", "credential:alice", value)
+			if got, ok := recalled(t, c, "alice"); ok {
+				t.Errorf("%s: got %+v", what, got)
+			}
+		}
+		run(t, r, "DEL", "credential:alice")
+		run(t, r, "RPUSH", "credential:alice", "x")
+		if _, ok := recalled(t, c, "alice", "address:x"); ok {
+			t.Error("a list is a credential")
+		}
+		remember(t, c, someCredential("alice"))
+		if _, ok := recalled(t, c, "alice"); !ok {
+			t.Error("the list stays in the way")
+		}
+		// What is no mark refuses nobody.
+		run(t, r, "SET", "waiting:address:x", "1")
+		if _, ok := recalled(t, c, "alice", "address:x"); !ok {
+			t.Error("a mark without an end refuses for ever")
+		}
+	})
+}
+
+func TestCredentialCacheUnreachable(t *testing.T) {
+	e := startEmbedded(t)
+	c := NewCredentials(open(t, e.URL()), time.Minute)
+	remember(t, c, someCredential("alice"))
+	e.server.SetError(broken)
+	_, err := c.Credential(t.Context(), "alice", "address:x")
+	wantUnavailable(t, err)
+	if errors.Is(err, auth.ErrNotFound) {
+		t.Error("it is not known whether there is none")
+	}
+	wantUnavailable(t, c.FillCredential(t.Context(), someCredential("alice")))
+	wantUnavailable(t, c.MarkWaiting(t.Context(), map[string]time.Duration{"a": time.Second}))
+	c = NewCredentials(open(t, "redis://127.0.0.1:1"), time.Minute)
+	_, err = c.Credential(t.Context(), "alice")
+	wantUnavailable(t, err)
+}
+
+func FuzzCredentialRecord(f *testing.F) {
+	good, err := json.Marshal(someCredential("alice"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{string(good), "", "null", "{}", `{"v":1}`, string(good[:40]), `{"v":1,"name":"alice","user_id":"u1","epoch":-1,"mac":""}`, "\xff"} {
+		f.Add([]byte(s), "alice")
+	}
+	f.Fuzz(func(t *testing.T, value []byte, name string) {
+		rec, ok := parseCredential(value, name)
+		if !ok {
+			return
+		}
+		if rec.Version != 1 || rec.Name != name || rec.UserID == "" || rec.Epoch < 0 || len(rec.MAC) != 32 || len(value) > maxCredential {
+			t.Errorf("%q is taken for %+v", value, rec)
+		}
+		b, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > maxCredential {
+			return // \u escapes may grow
+		}
+		if again, ok := parseCredential(b, name); !ok || !reflect.DeepEqual(again, rec) {
+			t.Errorf("%+v becomes %+v, %v", rec, again, ok)
+		}
+		if _, ok := parseCredential(value, name+"x"); ok {
+			t.Errorf("%q is somebody else's as well", value)
+		}
+	})
+}

@@ -1,0 +1,118 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+const (
+	// listCap bounds what a list shows and reads.
+	listCap = 200
+	// indexCap bounds a user's index, whose members that have ended only a list removes.
+	indexCap = 1000
+	// indexTTL is how long an index outlives the last addition, at least.
+	indexTTL = 60 * 24 * time.Hour
+)
+
+// index is what one user has of a kind: a sorted set of ids under prefix + user id, by the time
+// each was last seen (unix ms). What is in it may have ended; what is not may still be valid.
+type index struct {
+	redis  *Redis
+	prefix string
+	kind   string // "session", for errors
+}
+
+// add puts an id into the index, which then lives at least as long as the thing itself.
+func (x index) add(ctx context.Context, userID, id string, now time.Time, lifetime time.Duration) error {
+	what := "index " + x.kind
+	key := x.prefix + userID
+	add := []command{
+		cmd("ZADD", key, now.UnixMilli(), id),
+		cmd("ZREMRANGEBYRANK", key, 0, -indexCap-1),
+		cmd("PEXPIRE", key, millis(max(indexTTL, lifetime))),
+	}
+	replies, err := x.redis.exchange(ctx, repeatable(what), add...)
+	if err != nil {
+		return err
+	}
+	if hasCode(replies[0], "WRONGTYPE") {
+		// Something else under this key would keep its user from signing in for ever.
+		add = append([]command{cmd("DEL", key)}, add...)
+		_, err = x.redis.pipeline(ctx, repeatable(what), add...)
+		return err
+	}
+	for _, reply := range replies {
+		if err := replyError(what, reply); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// touch is the command that notes when an id was seen; it never adds one.
+func (x index) touch(userID, id string, seen time.Time) command {
+	return cmd("ZADD", x.prefix+userID, "XX", seen.UnixMilli(), id)
+}
+
+// drop is the command that takes an id out.
+func (x index) drop(userID, id string) command {
+	return cmd("ZREM", x.prefix+userID, id)
+}
+
+type member struct {
+	id   string
+	seen time.Time
+}
+
+// members returns at most listCap ids, last seen first.
+func (x index) members(ctx context.Context, userID string) ([]member, error) {
+	what := "list " + x.kind + "s"
+	pairs, err := x.strings(ctx, what, cmd("ZREVRANGE", x.prefix+userID, 0, listCap-1, "WITHSCORES"))
+	if err != nil {
+		return nil, err
+	}
+	members := make([]member, 0, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		score, err := strconv.ParseFloat(pairs[i+1], 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s: score of the index: %w", what, err)
+		}
+		members = append(members, member{pairs[i], time.UnixMilli(int64(score)).UTC()})
+	}
+	return members, nil
+}
+
+// all returns every id.
+func (x index) all(ctx context.Context, userID string) ([]string, error) {
+	return x.strings(ctx, "list all "+x.kind+"s", cmd("ZRANGE", x.prefix+userID, 0, -1))
+}
+
+// strings returns the reply of a command on the index. Something else under its key is an empty
+// index; the next addition makes it one again.
+func (x index) strings(ctx context.Context, what string, c command) ([]string, error) {
+	replies, err := x.redis.exchange(ctx, repeatable(what), c)
+	if err != nil || hasCode(replies[0], "WRONGTYPE") {
+		return nil, err
+	}
+	if err := replyError(what, replies[0]); err != nil {
+		return nil, err
+	}
+	return redis.Strings(replies[0], nil)
+}
+
+// remove takes ids out.
+func (x index) remove(ctx context.Context, userID string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	args := []any{x.prefix + userID}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	_, err := x.redis.do(ctx, repeatable("prune index of "+x.kind+"s"), command{"ZREM", args})
+	return err
+}

@@ -1,0 +1,248 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"gatehouse/auth"
+)
+
+const (
+	tokenPrefix = "token:"
+	// usedEvery is how often the times of last use are written, all together.
+	usedEvery = 2 * time.Second
+	// maxPendingUses bounds what waits to be written; a use more is not noted.
+	maxPendingUses = 10_000
+)
+
+// Tokens is the auth.TokenStore: key "token:" + id. A record is written once; the index of
+// its user has the time of its last use.
+type Tokens struct {
+	redis *Redis
+	index index
+	log   *slog.Logger
+
+	mu      sync.Mutex
+	pending map[string]use
+	done    chan struct{}
+	writer  sync.WaitGroup
+	closing sync.Once
+}
+
+type use struct {
+	userID string
+	at     time.Time
+}
+
+var _ auth.TokenStore = (*Tokens)(nil)
+
+// NewTokens returns the tokens in r. Close it at the end: it writes what is pending.
+func NewTokens(r *Redis, log *slog.Logger) *Tokens {
+	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, pending: map[string]use{}, done: make(chan struct{})}
+	t.writer.Go(t.write)
+	return t
+}
+
+// Create implements auth.TokenStore. Tokens of an older epoch are dead for ever: they are taken
+// away and do not count.
+func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
+	live, err := t.List(ctx, rec.UserID)
+	if err != nil {
+		return err
+	}
+	var dead []string
+	for _, other := range live {
+		if other.Epoch < rec.Epoch {
+			dead = append(dead, other.ID)
+		}
+	}
+	if err := t.remove(ctx, rec.UserID, dead); err != nil {
+		return err
+	}
+	if len(live)-len(dead) >= auth.MaxTokens {
+		return auth.ErrTooMany
+	}
+	rec.Version = auth.TokenVersion
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("encode token: %w", err)
+	}
+	if len(b) > maxRecord {
+		return errors.New("create token: record is over 8 KiB")
+	}
+	now := time.Now()
+	lifetime := rec.ExpiresAt.Sub(now)
+	if lifetime <= 0 {
+		return errors.New("create token: it has expired already")
+	}
+	// NX: an id is never used twice, and a repeated command must not bring a token back
+	// that was revoked in between.
+	_, err = t.redis.do(ctx, repeatable("create token"), cmd("SET", tokenPrefix+rec.ID, b, "NX", "PX", millis(lifetime)))
+	if err != nil {
+		return err
+	}
+	return t.index.add(ctx, rec.UserID, rec.ID, time.UnixMilli(neverUsed), lifetime)
+}
+
+// neverUsed is the index's time of a token that was not used yet, in unix ms.
+const neverUsed = 0
+
+// Find implements auth.TokenStore.
+func (t *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
+	const what = "find token"
+	replies, err := t.redis.readTogether(ctx, what, cmd("GET", tokenPrefix+id))
+	if err != nil {
+		return auth.Token{}, err
+	}
+	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+		return auth.Token{}, err
+	}
+	rec, ok := parseToken(replies[0])
+	if !ok || !rec.Valid(id, time.Now()) {
+		return auth.Token{}, auth.ErrNotFound
+	}
+	return rec, nil
+}
+
+func parseToken(reply any) (auth.Token, bool) {
+	value, _ := reply.([]byte)
+	rec := auth.Token{Epoch: -1}
+	if len(value) > maxRecord || !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
+		return auth.Token{}, false
+	}
+	return rec, rec.Version == auth.TokenVersion && len(rec.ID) == idLength && rec.TokenID != "" && rec.UserID != "" &&
+		rec.Epoch >= 0 && !rec.ExpiresAt.IsZero()
+}
+
+// Used implements auth.TokenStore.
+func (t *Tokens) Used(rec auth.Token, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.pending[rec.ID]; known || len(t.pending) < maxPendingUses {
+		t.pending[rec.ID] = use{rec.UserID, at}
+	}
+}
+
+// List implements auth.TokenStore, and removes from the index what has ended.
+func (t *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) {
+	members, err := t.index.members(ctx, userID)
+	if err != nil || len(members) == 0 {
+		return nil, err
+	}
+	gets := make([]command, len(members))
+	for i, m := range members {
+		gets[i] = cmd("GET", tokenPrefix+m.id)
+	}
+	const what = "list tokens"
+	replies, err := t.redis.exchange(ctx, repeatable(what), gets...)
+	if err != nil {
+		return nil, err
+	}
+	var live []auth.Token
+	var gone []string
+	now := time.Now()
+	for i, m := range members {
+		if err := replyError(what, replies[i]); err != nil && !hasCode(replies[i], "WRONGTYPE") {
+			return nil, err
+		}
+		if replies[i] == nil {
+			gone = append(gone, m.id)
+			continue
+		}
+		rec, ok := parseToken(replies[i])
+		if !ok || rec.UserID != userID || !rec.Valid(m.id, now) {
+			continue
+		}
+		if m.seen.UnixMilli() != neverUsed {
+			rec.LastUsed = m.seen
+		}
+		live = append(live, rec)
+	}
+	slices.SortStableFunc(live, func(a, b auth.Token) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return live, t.index.remove(ctx, userID, gone)
+}
+
+// Revoke implements auth.TokenStore.
+func (t *Tokens) Revoke(ctx context.Context, userID, tokenID string) error {
+	live, err := t.List(ctx, userID)
+	if err != nil {
+		return err
+	}
+	for _, rec := range live {
+		if rec.TokenID == tokenID {
+			_, err := t.redis.pipeline(ctx, repeatable("revoke token"), cmd("DEL", tokenPrefix+rec.ID), t.index.drop(userID, rec.ID))
+			return err
+		}
+	}
+	return auth.ErrNotFound
+}
+
+// RevokeAll implements auth.TokenStore.
+func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
+	ids, err := t.index.all(ctx, userID)
+	if err != nil {
+		return err
+	}
+	return t.remove(ctx, userID, ids)
+}
+
+// remove ends the tokens with these ids.
+func (t *Tokens) remove(ctx context.Context, userID string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = tokenPrefix + id
+	}
+	if err := t.redis.delete(ctx, "end tokens", keys); err != nil {
+		return err
+	}
+	return t.index.remove(ctx, userID, ids)
+}
+
+// Close writes the uses that are pending and ends the writer.
+func (t *Tokens) Close() error {
+	t.closing.Do(func() { close(t.done) })
+	t.writer.Wait()
+	return t.flush()
+}
+
+func (t *Tokens) write() {
+	tick := time.NewTicker(usedEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.done:
+			return
+		case <-tick.C:
+		}
+		if err := t.flush(); err != nil {
+			t.log.Warn("the times of last use of API tokens were not written", "error", err)
+		}
+	}
+}
+
+// flush writes the pending uses; those that fail are lost, which costs a date in a list.
+func (t *Tokens) flush() error {
+	t.mu.Lock()
+	uses := t.pending
+	t.pending = map[string]use{}
+	t.mu.Unlock()
+	if len(uses) == 0 {
+		return nil
+	}
+	cmds := make([]command, 0, len(uses))
+	for id, u := range uses {
+		cmds = append(cmds, t.index.touch(u.userID, id, u.at))
+	}
+	_, err := t.redis.pipeline(context.Background(), repeatable("note uses of tokens"), cmds...)
+	return err
+}

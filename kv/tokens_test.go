@@ -1,0 +1,417 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+func onEachTokens(t *testing.T, test func(t *testing.T, r *Redis, s *Tokens)) {
+	t.Helper()
+	onEach(t, func(t *testing.T, r *Redis) { test(t, r, newTokens(t, r)) })
+}
+
+func newTokens(t testing.TB, r *Redis) *Tokens {
+	t.Helper()
+	s := NewTokens(r, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// newToken is the record of the number-th token of a user; later numbers are newer.
+func newToken(number int, userID string) auth.Token {
+	now := time.Now().UTC().Truncate(time.Second)
+	return auth.Token{
+		Version: 1, ID: auth.SessionID(fmt.Sprint(number)), TokenID: fmt.Sprintf("id-%d", number), UserID: userID, Epoch: 2,
+		Name: "CI", CreatedAt: now.Add(time.Duration(number) * time.Minute), ExpiresAt: now.Add(time.Hour),
+	}
+}
+
+func createToken(t testing.TB, s *Tokens, rec auth.Token) {
+	t.Helper()
+	if err := s.Create(t.Context(), rec); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hasToken(t testing.TB, s *Tokens, id string) bool {
+	t.Helper()
+	_, err := s.Find(t.Context(), id)
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// listed returns the ids for people, in the order of the list.
+func listed(t testing.TB, s *Tokens, userID string) []string {
+	t.Helper()
+	all, err := s.List(t.Context(), userID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, rec := range all {
+		ids = append(ids, rec.TokenID)
+	}
+	return ids
+}
+
+func wantListed(t testing.TB, s *Tokens, userID string, want ...string) {
+	t.Helper()
+	if got := listed(t, s, userID); !slices.Equal(got, want) {
+		t.Errorf("%s has %q, want %q", userID, got, want)
+	}
+}
+
+func TestCreateAndFindToken(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		want := newToken(1, "u1")
+		want.Permissions = []string{"a.b"}
+		createToken(t, s, want)
+		if trips := cost(t, func(ctx context.Context) {
+			if got, err := s.Find(ctx, want.ID); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+			}
+		}); trips != 1 {
+			t.Errorf("finding took %d round trips, want 1", trips)
+		}
+		if ttl := run(t, r, "PTTL", "token:"+want.ID).(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
+			t.Errorf("it lives for %d ms, want 1 h", ttl)
+		}
+		if ttl := run(t, r, "PTTL", "tokens:u1").(int64); ttl < 3_600_000 {
+			t.Errorf("the index lives for %d ms only", ttl)
+		}
+		raw, _ := redis.String(run(t, r, "GET", "token:"+want.ID), nil)
+		var fields map[string]any
+		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["id"] != want.ID || fields["user_id"] != "u1" || fields["token_id"] != "id-1" {
+			t.Errorf("got %s", raw)
+		}
+		if hasToken(t, s, auth.SessionID("2")) {
+			t.Error("another one is found")
+		}
+		// All and nothing are different.
+		all, none := newToken(2, "u1"), newToken(3, "u1")
+		none.Permissions = []string{}
+		for _, rec := range []auth.Token{all, none} {
+			createToken(t, s, rec)
+			if got, err := s.Find(t.Context(), rec.ID); err != nil || !reflect.DeepEqual(got, rec) {
+				t.Errorf("got %+v, %v; want %+v", got, err, rec)
+			}
+		}
+	})
+}
+
+func TestTokensThatCannotBeCreated(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		expired, huge := newToken(1, "u1"), newToken(2, "u1")
+		expired.ExpiresAt = time.Now()
+		for i := range 1000 {
+			huge.Permissions = append(huge.Permissions, fmt.Sprintf("app.permission%d", i))
+		}
+		for what, rec := range map[string]auth.Token{"expired": expired, "huge": huge} {
+			if err := s.Create(t.Context(), rec); err == nil || exists(t, r, "token:"+rec.ID) {
+				t.Errorf("%s: created, %v", what, err)
+			}
+		}
+		// An id is used once: a command that is repeated brings nothing back.
+		first, second := newToken(3, "u1"), newToken(3, "u1")
+		second.Name = "another"
+		createToken(t, s, first)
+		createToken(t, s, second)
+		if got, err := s.Find(t.Context(), first.ID); err != nil || got.Name != "CI" {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
+func TestGarbageIsNoToken(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		rec := newToken(1, "u1")
+		createToken(t, s, rec)
+		raw, _ := redis.String(run(t, r, "GET", "token:"+rec.ID), nil)
+		other := newToken(2, "u2")
+		for what, value := range map[string]string{
+			"empty": "", "text": "x", "null": "null", "array": "[]", "object": "{}", "trailing": raw + "}",
+			"version": strings.Replace(raw, `"v":1`, `"v":2`, 1), "no version": strings.Replace(raw, `"v":1,`, "", 1),
+			"another's": strings.Replace(raw, rec.ID, other.ID, 1), "no id": strings.Replace(raw, rec.ID, "", 1), "no public id": strings.Replace(raw, "id-1", "", 1),
+			"no user": strings.Replace(raw, `"u1"`, `""`, 1), "no epoch": strings.Replace(raw, `"epoch":2,`, "", 1), "negative epoch": strings.Replace(raw, `"epoch":2`, `"epoch":-2`, 1),
+			"expired":   strings.Replace(raw, rec.ExpiresAt.Format(time.RFC3339), "2020-01-01T00:00:00Z", 1),
+			"no end":    strings.Replace(raw, `"expires_at":"`+rec.ExpiresAt.Format(time.RFC3339)+`",`, "", 1),
+			"not UTF-8": strings.Replace(raw, "CI", "\xff", 1), "too large": strings.Replace(raw, "CI", strings.Repeat("x", maxRecord), 1),
+		} {
+			if value == raw {
+				t.Fatalf("%s: the record is %s", what, raw)
+			}
+			run(t, r, "SET", "token:"+rec.ID, value)
+			if hasToken(t, s, rec.ID) {
+				t.Errorf("%s: %s is a token", what, value)
+			}
+			if ids := listed(t, s, "u1"); len(ids) != 0 {
+				t.Errorf("%s: listed as %q", what, ids)
+			}
+		}
+		run(t, r, "DEL", "token:"+rec.ID)
+		run(t, r, "RPUSH", "token:"+rec.ID, raw)
+		if hasToken(t, s, rec.ID) {
+			t.Error("a list is a token")
+		}
+		// It keeps nobody from the tokens that they have.
+		createToken(t, s, newToken(3, "u1"))
+		wantListed(t, s, "u1", "id-3")
+		if err := s.RevokeAll(t.Context(), "u1"); err != nil || exists(t, r, "token:"+rec.ID) {
+			t.Errorf("got %v, want it gone", err)
+		}
+	})
+}
+
+func TestListTokens(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		if all, err := s.List(t.Context(), "u1"); err != nil || len(all) != 0 {
+			t.Errorf("got %v, %v", all, err)
+		}
+		for i := range 4 {
+			createToken(t, s, newToken(i, "u1"))
+		}
+		createToken(t, s, newToken(9, "u2"))
+		wantListed(t, s, "u1", "id-3", "id-2", "id-1", "id-0") // newest first
+		at := time.Now().UTC().Truncate(time.Millisecond)
+		s.Used(newToken(1, "u1"), at.Add(-time.Hour))
+		s.Used(newToken(1, "u1"), at)
+		s.Used(newToken(0, "u1"), at.Add(-time.Minute))
+		if err := s.flush(); err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.List(t.Context(), "u1")
+		if err != nil || len(all) != 4 {
+			t.Fatalf("got %v, %v", all, err)
+		}
+		for i, want := range []time.Time{{}, {}, at, at.Add(-time.Minute)} {
+			if !all[i].LastUsed.Equal(want) || all[i].TokenID != fmt.Sprintf("id-%d", 3-i) {
+				t.Errorf("%s was used at %s, want %s", all[i].TokenID, all[i].LastUsed, want)
+			}
+		}
+		// What has ended leaves the index with the next list.
+		run(t, r, "DEL", "token:"+newToken(2, "u1").ID)
+		wantListed(t, s, "u1", "id-3", "id-1", "id-0")
+		if n := run(t, r, "ZCARD", "tokens:u1"); n != int64(3) {
+			t.Errorf("%v are in the index, want 3", n)
+		}
+		// Somebody else's in the index is not shown.
+		run(t, r, "ZADD", "tokens:u1", 1, newToken(9, "u2").ID)
+		wantListed(t, s, "u1", "id-3", "id-1", "id-0")
+		wantListed(t, s, "u2", "id-9")
+	})
+}
+
+func TestRevokeToken(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		mine, other, theirs := newToken(1, "u1"), newToken(2, "u1"), newToken(3, "u2")
+		for _, rec := range []auth.Token{mine, other, theirs} {
+			createToken(t, s, rec)
+		}
+		for what, id := range map[string]string{"somebody else's": theirs.TokenID, "unknown": "id-9", "the key": mine.ID, "empty": ""} {
+			if err := s.Revoke(t.Context(), "u1", id); !errors.Is(err, auth.ErrNotFound) {
+				t.Errorf("%s: got %v", what, err)
+			}
+		}
+		if err := s.Revoke(t.Context(), "u1", mine.TokenID); err != nil {
+			t.Fatal(err)
+		}
+		if hasToken(t, s, mine.ID) || exists(t, r, "token:"+mine.ID) || !hasToken(t, s, other.ID) || !hasToken(t, s, theirs.ID) {
+			t.Error("not exactly the one is gone")
+		}
+		// A use that is noted late brings nothing back.
+		s.Used(mine, time.Now())
+		if err := s.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if n := run(t, r, "ZCARD", "tokens:u1"); n != int64(1) {
+			t.Errorf("%v are in the index, want 1", n)
+		}
+		if err := s.Revoke(t.Context(), "u1", mine.TokenID); !errors.Is(err, auth.ErrNotFound) {
+			t.Errorf("again: %v", err)
+		}
+		for range 2 {
+			if err := s.RevokeAll(t.Context(), "u1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if hasToken(t, s, other.ID) || exists(t, r, "tokens:u1") || !hasToken(t, s, theirs.ID) {
+			t.Error("not exactly those of the user are gone")
+		}
+	})
+}
+
+func TestTooManyTokens(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		for i := range auth.MaxTokens {
+			createToken(t, s, newToken(i, "u1"))
+		}
+		more := newToken(auth.MaxTokens, "u1")
+		if err := s.Create(t.Context(), more); !errors.Is(err, auth.ErrTooMany) || exists(t, r, "token:"+more.ID) {
+			t.Errorf("got %v, want ErrTooMany and nothing stored", err)
+		}
+		createToken(t, s, newToken(999, "u2")) // others may
+		if err := s.Revoke(t.Context(), "u1", "id-7"); err != nil {
+			t.Fatal(err)
+		}
+		createToken(t, s, more)
+		// One that has expired makes room.
+		run(t, r, "DEL", "token:"+newToken(8, "u1").ID)
+		createToken(t, s, newToken(101, "u1"))
+		if n := len(listed(t, s, "u1")); n != auth.MaxTokens {
+			t.Errorf("there are %d", n)
+		}
+		// After a change of the password all of them are dead, and must not be in the way.
+		fresh := newToken(102, "u1")
+		fresh.Epoch++
+		createToken(t, s, fresh)
+		wantListed(t, s, "u1", "id-102")
+		if exists(t, r, "token:"+more.ID) || run(t, r, "ZCARD", "tokens:u1") != int64(1) {
+			t.Error("the dead ones are still there")
+		}
+	})
+}
+
+func TestUsesAreWrittenTogether(t *testing.T) {
+	onEach(t, func(t *testing.T, r *Redis) {
+		s := NewTokens(r, slog.New(slog.DiscardHandler))
+		rec := newToken(1, "u1")
+		createToken(t, s, rec)
+		if trips := cost(t, func(context.Context) { s.Used(rec, time.Now()) }); trips != 0 {
+			t.Errorf("noting a use took %d round trips", trips)
+		}
+		if err := s.Close(); err != nil { // writes what is pending
+			t.Fatal(err)
+		}
+		if all, err := s.List(t.Context(), "u1"); err != nil || len(all) != 1 || time.Since(all[0].LastUsed).Abs() > time.Minute {
+			t.Errorf("got %+v, %v", all, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("the second Close: %v", err)
+		}
+	})
+}
+
+func TestPendingUsesAreBounded(t *testing.T) {
+	s := newTokens(t, openEmbedded(t))
+	s.mu.Lock() // so that the writer does not take them away
+	for i := range maxPendingUses {
+		s.pending[fmt.Sprint(i)] = use{userID: "u1"}
+	}
+	s.mu.Unlock()
+	var group sync.WaitGroup
+	for i := range 64 {
+		group.Go(func() { s.Used(auth.Token{ID: fmt.Sprintf("more%d", i), UserID: "u1"}, time.Now()) })
+	}
+	group.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.pending); n > maxPendingUses {
+		t.Errorf("%d uses wait, want at most %d", n, maxPendingUses)
+	}
+}
+
+// The times of use are written by themselves.
+func TestUsesAreWrittenByThemselves(t *testing.T) {
+	s := newTokens(t, openEmbedded(t))
+	rec := newToken(1, "u1")
+	createToken(t, s, rec)
+	s.Used(rec, time.Now())
+	eventually(t, "the use is written", func() bool {
+		all, err := s.List(t.Context(), "u1")
+		return err == nil && len(all) == 1 && !all[0].LastUsed.IsZero()
+	})
+}
+
+func TestTokensUnreachable(t *testing.T) {
+	e := startEmbedded(t)
+	s := newTokens(t, open(t, e.URL()))
+	rec := newToken(1, "u1")
+	createToken(t, s, rec)
+	e.server.SetError(broken)
+	_, err := s.Find(t.Context(), rec.ID)
+	wantUnavailable(t, err)
+	if errors.Is(err, auth.ErrNotFound) {
+		t.Error("it is not known whether there is none")
+	}
+	_, err = s.List(t.Context(), "u1")
+	wantUnavailable(t, err)
+	wantUnavailable(t, s.Create(t.Context(), newToken(2, "u1")))
+	wantUnavailable(t, s.Revoke(t.Context(), "u1", rec.TokenID))
+	wantUnavailable(t, s.RevokeAll(t.Context(), "u1"))
+	s.Used(rec, time.Now())
+	wantUnavailable(t, s.Close())
+	e.server.SetError("")
+	if !hasToken(t, s, rec.ID) || hasToken(t, s, newToken(2, "u1").ID) {
+		t.Error("something was changed")
+	}
+}
+
+func TestIndex(t *testing.T) {
+	onEach(t, func(t *testing.T, r *Redis) {
+		x := index{r, "things:", "thing"}
+		now := time.UnixMilli(1_800_000_000_000).UTC()
+		add := func(id string, at time.Time, lifetime time.Duration) {
+			t.Helper()
+			if err := x.add(t.Context(), "u1", id, at, lifetime); err != nil {
+				t.Fatal(err)
+			}
+		}
+		add("a", now, time.Hour)
+		if ttl := run(t, r, "PTTL", "things:u1").(int64); ttl <= indexTTL.Milliseconds()-10_000 || ttl > indexTTL.Milliseconds() {
+			t.Errorf("it lives for %d ms, want 60 days", ttl)
+		}
+		year := 365 * 24 * time.Hour
+		add("b", now.Add(time.Second), year)
+		if ttl := run(t, r, "PTTL", "things:u1").(int64); ttl <= year.Milliseconds()-10_000 {
+			t.Errorf("it lives for %d ms, less than what is in it", ttl)
+		}
+		if _, err := r.pipeline(t.Context(), repeatable("test"), x.touch("u1", "a", now.Add(time.Minute)), x.touch("u1", "nosuch", now)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := x.members(t.Context(), "u1")
+		if want := []member{{"a", now.Add(time.Minute)}, {"b", now.Add(time.Second)}}; err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v; want %v", got, err, want)
+		}
+		if _, err := r.do(t.Context(), repeatable("test"), x.drop("u1", "a")); err != nil {
+			t.Fatal(err)
+		}
+		if ids, err := x.all(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"b"}) {
+			t.Errorf("got %q, %v", ids, err)
+		}
+		for i := range indexCap + 5 {
+			run(t, r, "ZADD", "things:u1", i+1, fmt.Sprint(i))
+		}
+		add("c", now, time.Hour)
+		ids, err := x.all(t.Context(), "u1")
+		if err != nil || len(ids) != indexCap || !slices.Contains(ids, "c") || slices.Contains(ids, "0") {
+			t.Errorf("%d are left, %v", len(ids), err)
+		}
+		if got, err := x.members(t.Context(), "u1"); err != nil || len(got) != listCap || got[0].id != "b" || got[1].id != "c" {
+			t.Errorf("got %d, %v", len(got), err)
+		}
+		if err := x.remove(t.Context(), "u1", ids[:indexCap-1]); err != nil || run(t, r, "ZCARD", "things:u1") != int64(1) {
+			t.Errorf("got %v", err)
+		}
+		// Something else under the key keeps nobody out.
+		run(t, r, "SET", "things:u1", "x")
+		add("d", now, time.Hour)
+		if ids, err := x.all(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"d"}) {
+			t.Errorf("got %q, %v", ids, err)
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/db"
+	"gatehouse/web"
+)
+
+// retryDrop is how long to wait before the cache is asked again to forget all users.
+const retryDrop = time.Second
+
+// news drops what this server keeps of users when the database tells of changes, and turns the
+// memory off while it cannot.
+type news struct {
+	ctx      context.Context
+	accounts *auth.Accounts
+	metrics  *web.Metrics
+	log      *slog.Logger
+	// turns counts Listening and Deaf, so that an older attempt does not trust a newer silence;
+	// mu is held while one of them turns the memory on or off.
+	turns atomic.Int64
+	mu    sync.Mutex
+}
+
+func newNews(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics, log *slog.Logger) *news {
+	return &news{ctx: ctx, accounts: accounts, metrics: metrics, log: log}
+}
+
+// Listening implements db.Listener. What changed while nobody listened is unknown, so all that
+// is cached goes first; the memory is trusted only after that.
+func (n *news) Listening() {
+	turn := n.turns.Add(1)
+	if n.begin(turn) {
+		return
+	}
+	go func() {
+		for n.turns.Load() == turn && n.ctx.Err() == nil && !n.begin(turn) {
+			select {
+			case <-n.ctx.Done():
+			case <-time.After(retryDrop):
+			}
+		}
+	}()
+}
+
+func (n *news) begin(turn int64) bool {
+	if err := n.accounts.AnyUserChanged(n.ctx); err != nil {
+		n.log.Warn("users stay out of memory until the cache can be emptied", "error", err)
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.turns.Load() == turn {
+		n.accounts.Memory.Trust(true)
+		n.metrics.Listening(true)
+	}
+	return true
+}
+
+// Deaf implements db.Listener.
+func (n *news) Deaf(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.turns.Add(1) > 1 && n.ctx.Err() == nil {
+		n.log.Warn("changes of users are not heard of; users stay out of memory until they are", "error", err)
+	}
+	n.accounts.Memory.Trust(false)
+	n.metrics.Listening(false)
+}
+
+// Changed implements db.Listener.
+func (n *news) Changed(c db.Change) {
+	if c.UserID == db.Everybody {
+		if err := n.accounts.AnyUserChanged(n.ctx); err != nil {
+			n.log.Error("the cached users could not be dropped after a change", "error", err)
+			n.Listening() // tries again
+		}
+	} else {
+		n.accounts.UserChanged(n.ctx, c.UserID)
+	}
+	if !c.At.IsZero() {
+		n.metrics.Revoked(time.Since(c.At))
+	}
+}
+
+// newMetrics returns the metrics of a server, with what its stores know of themselves.
+func newMetrics(s *stores) *web.Metrics {
+	m := web.NewMetrics()
+	m.Gauge("gatehouse_hash_queue", "Password hashes that run or wait.", nil, func() float64 { return float64(s.accounts.Hasher.Waiting()) })
+	memory := s.accounts.Memory
+	m.Counter("gatehouse_user_memory_hits_total", "Users found in this process' memory.", nil, func() float64 { return float64(memory.Hits.Load()) })
+	m.Counter("gatehouse_user_memory_misses_total", "Users not found in this process' memory.", nil, func() float64 { return float64(memory.Misses.Load()) })
+	for name, r := range map[string]interface{ Pool() (active, idle int) }{"sessions": s.redis, "cache": s.cache} {
+		labels := map[string]string{"redis": name}
+		m.Gauge("gatehouse_redis_connections", "Open connections to Redis.", labels, func() float64 { active, _ := r.Pool(); return float64(active) })
+		m.Gauge("gatehouse_redis_connections_idle", "Open connections to Redis that wait for work.", labels, func() float64 { _, idle := r.Pool(); return float64(idle) })
+	}
+	m.Gauge("gatehouse_sql_connections", "Open connections to the database.", nil, func() float64 { return float64(s.database.Stats().OpenConnections) })
+	m.Gauge("gatehouse_sql_connections_idle", "Open connections to the database that wait for work.", nil, func() float64 { return float64(s.database.Stats().Idle) })
+	m.Counter("gatehouse_user_cache_hits_total", "Users found in the cache in Redis.", nil, func() float64 { return float64(s.users.Hits.Load()) })
+	m.Counter("gatehouse_user_cache_misses_total", "Users not found in the cache in Redis.", nil, func() float64 { return float64(s.users.Misses.Load()) })
+	m.Counter("gatehouse_credential_cache_hits_total", "Credentials of HTTP Basic found in the cache.", nil, func() float64 { return float64(s.credentials.Hits.Load()) })
+	m.Counter("gatehouse_credential_cache_misses_total", "Credentials of HTTP Basic not found in the cache.", nil, func() float64 { return float64(s.credentials.Misses.Load()) })
+	return m
+}

@@ -1,0 +1,171 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/internal/fake"
+)
+
+// closable is a site that can be closed.
+func closable(t testing.TB) *site {
+	return newSite(t, programRoutes, func(s *site) {
+		s.Server.Maintenance = NewMaintenance(s.Stores.Maintenance, s.Log)
+	})
+}
+
+// close closes the site with a message, as this server learns of it.
+func (s *site) close(t testing.TB, message string) {
+	t.Helper()
+	if err := s.Stores.Maintenance.SetMaintenance(t.Context(), auth.Maintenance{Version: 1, Message: message, Since: noon}); err != nil {
+		t.Fatal(err)
+	}
+	s.Server.Maintenance.ask(t.Context())
+}
+
+// wantClosed checks that the answer is the page of a closed site.
+func wantClosed(t testing.TB, w *httptest.ResponseRecorder) {
+	t.Helper()
+	h := w.Header()
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "Closed for a moment") || strings.Count(w.Body.String(), "</html>") != 1 {
+		t.Errorf("got %d %.300s, want the page of a closed site", w.Code, w.Body)
+	}
+	if h.Get("Retry-After") != "30" || h.Get("Content-Type") != "text/html; charset=utf-8" || h.Get("Cache-Control") != "no-store" || len(h["Set-Cookie"]) != 0 {
+		t.Errorf("got the headers %v", h)
+	}
+}
+
+func TestMaintenance(t *testing.T) {
+	s := closable(t)
+	cookie := func(id string) func(*http.Request) {
+		return s.session(cookies(s.do("POST", "/sign-in?user="+id))["gatehouse"].Value)
+	}
+	root, viewer := s.account(t, "root", auth.ManageUsers), s.account(t, "viewer", auth.ViewUsers)
+	admin, looker := cookie(root.ID), cookie(viewer.ID)
+	all, narrowed := s.token(t, root, nil), s.token(t, root, []string{auth.ViewUsers})
+	for _, c := range []func(*http.Request){admin, looker} {
+		if w := s.do("GET", "/private", c); w.Code != http.StatusOK {
+			t.Fatalf("before: got %d", w.Code)
+		}
+	}
+	s.close(t, "Back at <nine>.")
+
+	for what, w := range map[string]*httptest.ResponseRecorder{
+		"nobody": s.do("GET", "/"), "nobody, HEAD": s.do("HEAD", "/"), "somebody": s.do("GET", "/private", looker), "somebody's landing": s.do("GET", "/", looker),
+		"who may look": s.do("GET", "/admin", looker), "a change": s.do("POST", "/admin", looker),
+	} {
+		t.Run(what, func(t *testing.T) {
+			wantClosed(t, w)
+			if body := w.Body.String(); !strings.Contains(body, "Back at &lt;nine&gt;.") {
+				t.Errorf("the page does not say when: %s", body)
+			}
+		})
+	}
+	css, err := s.statics.url("app.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Signing in and out goes on, so that administrators can; and so does what machines ask.
+	for _, c := range [][2]string{{"GET", "/login"}, {"POST", "/login"}, {"POST", "/logout"}, {"GET", "/api/machine"}, {"GET", css}} {
+		for _, change := range []func(*http.Request){looker, func(*http.Request) {}} {
+			if w := s.do(c[0], c[1], change); w.Code != http.StatusOK {
+				t.Errorf("%s %s: got %d", c[0], c[1], w.Code)
+			}
+		}
+	}
+	if w := s.do("GET", "/private"); w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
+		t.Errorf("who is not signed in can't begin to: %d", w.Code)
+	}
+	for what, change := range map[string]func(*http.Request){
+		"Basic": basic("viewer", password), "narrowed token of an administrator": authorization("Bearer " + narrowed), "session": looker,
+	} {
+		for _, path := range []string{"/api/who", "/api/maybe", "/api/users"} {
+			w := s.do("GET", path, change)
+			p := wantProblem(t, w, http.StatusServiceUnavailable, "maintenance")
+			if !strings.Contains(p.Detail, "Back at <nine>.") || w.Header().Get("Retry-After") != "30" {
+				t.Errorf("%s: got %+v, %v", what, p, w.Header())
+			}
+		}
+	}
+	wantProblem(t, s.do("GET", "/api/maybe"), http.StatusServiceUnavailable, "maintenance")
+	wantProblem(t, s.do("GET", "/api/who"), http.StatusUnauthorized, "credentials_needed")
+
+	// Administrators go on, however they sign in.
+	for _, path := range []string{"/", "/private", "/admin"} {
+		if w := s.do("GET", path, admin); w.Code != http.StatusOK {
+			t.Errorf("an administrator at %s: got %d", path, w.Code)
+		}
+	}
+	for _, change := range []func(*http.Request){admin, basic("root", password), authorization("Bearer " + all)} {
+		if w := s.do("GET", "/api/users", change); w.Code != http.StatusOK {
+			t.Errorf("an administrator's program: got %d %s", w.Code, w.Body)
+		}
+	}
+	// Nobody was signed out by it.
+	if err := s.Stores.Maintenance.EndMaintenance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Server.Maintenance.ask(t.Context())
+	if w := s.do("GET", "/private", looker); w.Code != http.StatusOK {
+		t.Errorf("afterwards: got %d", w.Code)
+	}
+	if log := s.log.String(); strings.Count(log, "maintenance changed") != 2 {
+		t.Errorf("the log says %s", log)
+	}
+}
+
+// When Redis does not answer, what was last known holds.
+func TestMaintenanceWithoutServers(t *testing.T) {
+	s := closable(t)
+	s.Break("maintenance.", errDown)
+	s.Server.Maintenance.ask(t.Context())
+	if w := s.do("GET", "/"); w.Code != http.StatusOK {
+		t.Errorf("open before: got %d", w.Code)
+	}
+	s.Break("maintenance.", nil)
+	s.close(t, "")
+	s.Break("maintenance.", errDown)
+	s.Server.Maintenance.ask(t.Context())
+	wantClosed(t, s.do("GET", "/"))
+	// A server without any maintenance is open.
+	if w := newSite(t, programRoutes).do("GET", "/"); w.Code != http.StatusOK {
+		t.Errorf("got %d", w.Code)
+	}
+}
+
+func TestMaintenanceIsWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stores := fake.New()
+		m := NewMaintenance(stores.Maintenance, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); m.Watch(ctx) }()
+		asked := func(after time.Duration) int {
+			<-time.After(after) // of the bubble's own clock
+			synctest.Wait()
+			return len(stores.Calls("maintenance.Maintenance"))
+		}
+		if got := asked(time.Millisecond); got != 1 {
+			t.Errorf("asked %d times at the beginning", got)
+		}
+		if err := stores.Maintenance.SetMaintenance(ctx, auth.Maintenance{Version: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if got := asked(500 * time.Millisecond); got != 2 || m.now.Load() == nil {
+			t.Errorf("half a second later: asked %d times, closed is %v", got, m.now.Load() != nil)
+		}
+		stores.Break("maintenance.", errDown)
+		if got := asked(5 * time.Second); got != 12 || m.now.Load() == nil {
+			t.Errorf("five seconds later: asked %d times, closed is %v", got, m.now.Load() != nil)
+		}
+		cancel()
+		<-ended
+	})
+}

@@ -1,0 +1,148 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// scraped returns what Prometheus reads, by series.
+func scraped(t testing.TB, m *Metrics) map[string]string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	all := map[string]string{}
+	for line := range strings.Lines(w.Body.String()) {
+		if i := strings.LastIndexByte(line, ' '); !strings.HasPrefix(line, "#") {
+			all[line[:i]] = strings.TrimSpace(line[i:])
+		}
+	}
+	return all
+}
+
+func wantSeries(t testing.TB, m *Metrics, want map[string]string) {
+	t.Helper()
+	got := scraped(t, m)
+	for series, value := range want {
+		if got[series] != value {
+			t.Errorf("%s is %q, want %q", series, got[series], value)
+		}
+	}
+}
+
+var requestCount = regexp.MustCompile(`^gatehouse_request_duration_seconds_count\{method="([^"]*)",route="([^"]*)",status="([^"]*)"\}$`)
+
+// TestMetricsAreBounded: whatever strangers make up, there is no series for it.
+func TestMetricsAreBounded(t *testing.T) {
+	m := NewMetrics()
+	routes := append(slices.Clone(programRoutes), Get("/user/:id", Open, whoAsks), Post("/user/:id/active", Open, whoAsks))
+	s := newSite(t, routes, func(s *site) { s.Metrics = m })
+	for i := range 50 {
+		for _, path := range []string{"/user/%d", "/nowhere%d", "/user/%d/nothing", "/api/%d", "/static/%d.js", "/private%d/x", "//%d", "/%%2f%d", "/admin/%d"} {
+			for _, method := range []string{"GET", "POST", fmt.Sprintf("BREW%d", i), "get", "TRACE", "CONNECT"} {
+				s.do(method, fmt.Sprintf(path, i))
+			}
+		}
+	}
+	known := map[string]bool{"none": true, "/static/*": true}
+	for _, r := range routes {
+		known[r.Path] = true
+	}
+	methods, paths, n := map[string]bool{}, map[string]bool{}, 0
+	for series := range scraped(t, m) {
+		if strings.HasPrefix(series, "gatehouse_request_duration_seconds_count") {
+			n++
+			labels := requestCount.FindStringSubmatch(series)
+			if labels == nil {
+				t.Fatalf("the series is %s", series)
+			}
+			methods[labels[1]], paths[labels[2]] = true, true
+			if !known[labels[2]] {
+				t.Errorf("there is a series for %q", labels[2])
+			}
+		}
+	}
+	if got := slices.Sorted(maps.Keys(methods)); !slices.Equal(got, []string{"GET", "POST", "other"}) {
+		t.Errorf("the methods are %q", got)
+	}
+	if !paths["none"] || !paths["/user/:id"] || n > 40 {
+		t.Errorf("%d series for the routes %q", n, slices.Sorted(maps.Keys(paths)))
+	}
+}
+
+func TestRequestsAreCounted(t *testing.T) {
+	m := NewMetrics()
+	costly := Get("/costly", Open, func(r *Request) (Response, error) {
+		r.Cost().AddRedis(time.Millisecond)
+		r.Cost().AddRedis(time.Millisecond)
+		r.Cost().AddSQL(time.Millisecond)
+		return Text(http.StatusOK, "ok"), nil
+	})
+	fails := Get("/fails", Open, func(*Request) (Response, error) { return Response{}, errSecret })
+	s := newSite(t, append([]Route{costly, fails}, programRoutes...), func(s *site) { s.Metrics = m })
+	s.account(t, "alice")
+	for range 3 {
+		s.do("GET", "/costly")
+	}
+	s.do("HEAD", "/costly")
+	s.do("GET", "/fails")
+	s.do("GET", "/api/who", basic("alice", password))
+	s.do("GET", "/api/who", basic("alice", "wrong"))
+	s.do("GET", "/api/who", authorization("Bearer x"))
+	wantSeries(t, m, map[string]string{
+		`gatehouse_request_duration_seconds_count{method="GET",route="/costly",status="200"}`:  "3",
+		`gatehouse_request_duration_seconds_count{method="HEAD",route="/costly",status="200"}`: "1",
+		`gatehouse_request_duration_seconds_count{method="GET",route="/fails",status="500"}`:   "1",
+		`gatehouse_request_duration_seconds_count{method="GET",route="/api/who",status="401"}`: "2",
+		`gatehouse_redis_round_trips_total`:                                                    "8",
+		`gatehouse_sql_statements_total`:                                                       "4",
+		`gatehouse_sign_ins_total{method="basic",outcome="ok"}`:                                "1",
+		`gatehouse_sign_ins_total{method="basic",outcome="refused"}`:                           "1",
+		`gatehouse_sign_ins_total{method="token",outcome="refused"}`:                           "1",
+	})
+}
+
+func TestOutcomes(t *testing.T) {
+	for want, err := range map[string]error{
+		"ok": nil, "refused": auth.ErrWrongCredentials, "throttled": fmt.Errorf("sign in: %w", auth.Throttled{RetryAfter: 1}),
+		"busy": fmt.Errorf("hash: %w", auth.ErrBusy), "unavailable": errors.Join(auth.ErrUnavailable, errSecret),
+	} {
+		if got := outcome(err); got != want {
+			t.Errorf("%v is %s, want %s", err, got, want)
+		}
+	}
+}
+
+func TestMetricsOfTheServer(t *testing.T) {
+	m := NewMetrics()
+	m.Gauge("a_gauge", "A gauge.", map[string]string{"redis": "cache"}, func() float64 { return 7 })
+	m.Counter("a_counter_total", "A counter.", nil, func() float64 { return 8 })
+	wantSeries(t, m, map[string]string{`a_gauge{redis="cache"}`: "7", "a_counter_total": "8", "gatehouse_listening": "0"})
+	m.Listening(true)
+	m.Revoked(20 * time.Millisecond)
+	m.Revoked(-time.Second) // clocks differ
+	wantSeries(t, m, map[string]string{"gatehouse_listening": "1", "gatehouse_revocation_seconds_count": "1", `gatehouse_revocation_seconds_bucket{le="0.025"}`: "1", `gatehouse_revocation_seconds_bucket{le="0.01"}`: "0"})
+	m.Listening(false)
+	wantSeries(t, m, map[string]string{"gatehouse_listening": "0"})
+	if all := scraped(t, m); all["go_goroutines"] == "" || all["process_open_fds"] == "" {
+		t.Error("nothing of the process")
+	}
+	// Without metrics everything works and nothing is counted.
+	var none *Metrics
+	none.Listening(true)
+	none.Revoked(time.Second)
+	none.signIn("form", nil)
+	none.request("GET", "/", 200, time.Second, nil)
+}
