@@ -63,7 +63,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 		{"PASSWORD_MIN_LENGTH", []string{"PASSWORD_MIN_LENGTH", "4"}, []string{"PASSWORD_MIN_LENGTH", "8 to 64"}},
 		{"REGISTRATION", []string{"REGISTRATION", "perhaps"}, []string{"registration", "open", "closed"}},
 		{"mail", []string{"SMTP_URL", "smtp://me:" + secret + "@mail.example.org"}, []string{"SMTP_URL", "not have", "unset"}},
-		{"metrics", []string{"METRICS_ADDR", "localhost:9090"}, []string{"METRICS_ADDR", "not have", "unset"}},
+		{"metrics", []string{"METRICS_ADDR", "9090"}, []string{"METRICS_ADDR", "host:port"}},
 		{"Redis Cluster", []string{"REDIS_URL", "redis+cluster://:" + secret + "@a:6379,b:6379"}, []string{"REDIS_URL", "redis+cluster://", "not supported"}},
 		{"Redis Sentinel", []string{"REDIS_URL", "redis+sentinel://:" + secret + "@a:26379/main"}, []string{"REDIS_URL", "redis+sentinel://", "not supported"}},
 		{"Redis URL that is none", []string{"REDIS_URL", "redis://:" + secret + "@localhost:port"}, []string{"REDIS_URL"}},

@@ -143,9 +143,12 @@ func TestCacheKilled(t *testing.T) {
 		{"killed", cache.Kill, cache.Start},
 		{"frozen", cache.Pause, cache.Resume},
 	} {
+		late := newClient(t, c.base)
+		late.register("late-" + fault.name) // nobody has looked this user up yet
 		fault.begin()
 		c.want(c.within(promptly, c.request(http.MethodGet, "/dashboard", "")), http.StatusOK)
-		if !vouchedBy("Postgres")() {
+		page := late.within(promptly, late.request(http.MethodGet, "/dashboard", ""))
+		if late.want(page, http.StatusOK); !strings.Contains(page.body, `id="authorized-by">Postgres<`) {
 			t.Errorf("cache %s: somebody else than Postgres vouches", fault.name)
 		}
 		// A change could not be made known to the other servers.
