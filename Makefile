@@ -18,7 +18,7 @@ run: ## serve on http://localhost:8080 with the embedded stores
 test: ## all checks and tests, on servers of their own; installs what is missing
 	@$(GATE) test
 
-bench: ## benchmarks, on the same servers
+bench: ## benchmarks, on servers of their own; installs wrk (docs/benchmarks.md)
 	@$(GATE) bench
 
 fuzz: ## every fuzz target for 20 seconds
@@ -36,7 +36,7 @@ dist: ## a static binary in dist/
 audit: ## look for known vulnerabilities; needs the internet
 	@$(GATE) audit
 
-nightly: ## the tests five times in random order, five minutes of every fuzz target, benchmarks
+nightly: ## the tests five times in random order, ten minutes of soaking, five minutes of every fuzz target, benchmarks
 	@$(GATE) nightly
 
 clean: ## remove what was built and installed here; data/ stays

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +25,17 @@ func (g *gate) test(ctx context.Context) {
 func (g *gate) nightly(ctx context.Context) {
 	if g.ready(ctx) {
 		g.step(ctx, "go test", func(ctx context.Context) error { return g.goTest(ctx, "-count=5", "-shuffle=on") })
+		g.step(ctx, "soak", g.soak)
 		g.step(ctx, "fuzz", func(ctx context.Context) error { return g.fuzzEach(ctx, 5*time.Minute) })
 		g.step(ctx, "bench", g.goBench)
 	}
+}
+
+// soak looks for ten minutes for somebody who is served after they were changed.
+func (g *gate) soak(ctx context.Context) error {
+	long := *g
+	long.env = append(slices.Clip(g.env), "GATEHOUSE_SOAK=10m")
+	return long.goTest(ctx, "-count=1", "-run=^TestSoak$")
 }
 
 // ready gets the machine and the code checked and the servers started. Failing checks do not
@@ -46,10 +55,28 @@ func (g *gate) fuzz(ctx context.Context) {
 	}
 }
 
+// bench measures whole servers first, before there are others beside them.
 func (g *gate) bench(ctx context.Context) {
-	if g.step(ctx, "packages", g.installPackages) && g.step(ctx, "servers", g.startServers) {
-		g.step(ctx, "bench", g.goBench)
+	if !g.step(ctx, "packages", g.installBenchPackages) {
+		return
 	}
+	g.step(ctx, "site under load", g.loadSite)
+	if g.step(ctx, "servers", g.startServers) {
+		g.step(ctx, "go test -bench", g.goBench)
+	}
+}
+
+// loadSite runs the benchmark of the program, built first so that it gets our signals.
+func (g *gate) loadSite(ctx context.Context) error {
+	dir, err := servers.Scratch("bench")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "bench")
+	if err := g.run(ctx, "go", "build", "-buildvcs=false", "-o", path, "./internal/bench"); err != nil {
+		return err
+	}
+	return g.run(ctx, path)
 }
 
 func (g *gate) goBench(ctx context.Context) error {

@@ -12,30 +12,40 @@ import (
 
 func TestMissingPackages(t *testing.T) {
 	dir := t.TempDir()
-	m := machine{path: dir, postgres: filepath.Join(dir, "postgresql", "*", "bin"), headers: dir}
+	m := machine{path: dir, postgres: filepath.Join(dir, "postgresql", "*", "bin"), headers: dir, python: dir}
 	everything := []string{"gcc", "libc6-dev", "postgresql", "redis-server", "nginx", "openssl",
-		"chromium", "fonts-liberation", "default-jre-headless", "nodejs", "npm"}
-	if got := missingPackages(m); !slices.Equal(got, everything) {
+		"chromium", "fonts-liberation", "default-jre-headless", "nodejs", "npm", "curl", "python3-requests"}
+	if got := missingPackages(m, requirements); !slices.Equal(got, everything) {
 		t.Errorf("on an empty machine: %v, want %v", got, everything)
 	}
 
-	for _, name := range []string{"gcc", "redis-server", "chromium", "java", "node", "postgresql/15/bin/initdb"} {
+	for _, name := range []string{"gcc", "redis-server", "chromium", "java", "node", "postgresql/15/bin/initdb", "curl"} {
 		touch(t, filepath.Join(dir, name), 0o755)
 	}
 	touch(t, filepath.Join(dir, "nginx"), 0o644) // not a program
-	want := []string{"libc6-dev", "nginx", "openssl", "npm"}
-	if got := missingPackages(m); !slices.Equal(got, want) {
+	want := []string{"libc6-dev", "nginx", "openssl", "npm", "python3-requests"}
+	if got := missingPackages(m, requirements); !slices.Equal(got, want) {
 		t.Errorf("with some programs: %v, want %v", got, want)
 	}
 
-	for _, name := range []string{"stdlib.h", "openssl", "npm"} {
+	for _, name := range []string{"stdlib.h", "openssl", "npm", "requests/__init__.py"} {
 		touch(t, filepath.Join(dir, name), 0o755)
 	}
 	if err := os.Chmod(filepath.Join(dir, "nginx"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if got := missingPackages(m); len(got) != 0 {
+	if got := missingPackages(m, requirements); len(got) != 0 {
 		t.Errorf("with everything: %v", got)
+	}
+}
+
+func TestLoadGeneratorIsForBenchmarksOnly(t *testing.T) {
+	m := machine{path: t.TempDir()}
+	if slices.Contains(missingPackages(m, requirements), "wrk") {
+		t.Error("the tests ask for wrk")
+	}
+	if got := missingPackages(m, benchRequirements); !slices.Equal(got, []string{"wrk"}) {
+		t.Errorf("the benchmarks ask for %v", got)
 	}
 }
 

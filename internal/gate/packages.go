@@ -19,6 +19,7 @@ type machine struct {
 	path     string // directories, as in PATH
 	postgres string // a pattern for the directories of Postgres servers outside of PATH
 	headers  string // the directory with the C library's headers
+	python   string // the directory with the modules of Debian's Python
 }
 
 // requirement is something that tests need and the Debian packages that bring it.
@@ -40,6 +41,13 @@ var requirements = []requirement{
 	{program("java"), []string{"default-jre-headless"}},
 	{program("node"), []string{"nodejs"}},
 	{program("npm"), []string{"npm"}},
+	{program("curl"), []string{"curl"}},
+	{machine.hasRequests, []string{"python3-requests"}},
+}
+
+// benchRequirements come on top for the benchmarks.
+var benchRequirements = []requirement{
+	{program("wrk"), []string{"wrk"}},
 }
 
 func thisMachine() machine {
@@ -47,6 +55,7 @@ func thisMachine() machine {
 		path:     os.Getenv("PATH") + ":/usr/sbin:/sbin",
 		postgres: servers.DebianPostgres,
 		headers:  "/usr/include",
+		python:   "/usr/lib/python3/dist-packages",
 	}
 }
 
@@ -73,15 +82,20 @@ func (m machine) hasHeaders() bool {
 	return err == nil
 }
 
+func (m machine) hasRequests() bool {
+	_, err := os.Stat(filepath.Join(m.python, "requests", "__init__.py"))
+	return err == nil
+}
+
 func executable(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
 // missingPackages lists, in order and once each, the Debian packages that m still needs.
-func missingPackages(m machine) []string {
+func missingPackages(m machine, needs []requirement) []string {
 	var missing []string
-	for _, r := range requirements {
+	for _, r := range needs {
 		if r.met(m) {
 			continue
 		}
@@ -94,9 +108,15 @@ func missingPackages(m machine) []string {
 	return missing
 }
 
-// installPackages installs what is missing if we may, and names it if not.
-func (g *gate) installPackages(ctx context.Context) error {
-	missing := missingPackages(thisMachine())
+func (g *gate) installPackages(ctx context.Context) error { return g.install(ctx, requirements) }
+
+func (g *gate) installBenchPackages(ctx context.Context) error {
+	return g.install(ctx, slices.Concat(requirements, benchRequirements))
+}
+
+// install installs what is missing if we may, and names it if not.
+func (g *gate) install(ctx context.Context, needs []requirement) error {
+	missing := missingPackages(thisMachine(), needs)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -108,7 +128,7 @@ func (g *gate) installPackages(ctx context.Context) error {
 	if err := g.aptGet(missing); err != nil {
 		return err
 	}
-	if left := missingPackages(thisMachine()); len(left) > 0 {
+	if left := missingPackages(thisMachine(), needs); len(left) > 0 {
 		return fmt.Errorf("installed, yet not found: what %s should bring", strings.Join(left, " "))
 	}
 	return ctx.Err()

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"gatehouse/internal/testkit/servers"
+)
+
+// load is what wrk saw in one run.
+type load struct {
+	Requests int64   `json:"requests"`
+	Micros   float64 `json:"micros"` // how long the run took
+	Bytes    int64   `json:"bytes"`  // received, headers included
+	P50      float64 `json:"p50"`    // µs
+	P99      float64 `json:"p99"`    // µs
+	Failed   int64   `json:"failed"` // answers of 400 and more
+	Broken   int64   `json:"broken"` // connections that failed, and answers that were late
+
+	// SignedIn, Refused (503) and Odd count the answers to sign-ins, by status.
+	SignedIn int64 `json:"signed_in"`
+	Refused  int64 `json:"refused"`
+	Odd      int64 `json:"odd"`
+	OddCode  int64 `json:"odd_code"` // the last of them
+}
+
+// perSecond is the rate of n events in the run.
+func (l load) perSecond(n int64) float64 { return float64(n) / (l.Micros / 1e6) }
+
+func (l load) rate() float64 { return l.perSecond(l.Requests) }
+
+// The scripts only report, except that sign-ins need a body of their own each: a script that
+// looks at every answer would cost more than the servers do.
+var (
+	//go:embed report.lua
+	reportLua string
+	//go:embed signin.lua
+	signInLua string
+)
+
+// wrk is the load generator.
+type wrk struct{ path, dir string }
+
+// answerTimeout is when wrk takes an answer for late. A sign-in may queue for five seconds.
+const answerTimeout = 15 * time.Second
+
+func newWrk() (*wrk, error) {
+	path, err := exec.LookPath("wrk")
+	if err != nil {
+		return nil, errors.New("wrk is not installed (Debian: wrk); `make bench` installs it as root")
+	}
+	dir, err := servers.Scratch("wrk")
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{"report.lua": reportLua, "signin.lua": signInLua} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return &wrk{path, dir}, nil
+}
+
+// get sends GETs with the headers, such as "Cookie: a=b", on so many connections.
+func (w *wrk) get(ctx context.Context, url string, headers []string, connections int, d time.Duration) (load, error) {
+	var args []string
+	for _, h := range headers {
+		args = append(args, "-H", h)
+	}
+	l, err := w.run(ctx, "report.lua", nil, append(args, url), connections, d)
+	if err == nil && l.Failed > 0 {
+		err = fmt.Errorf("%d of %d answers are errors", l.Failed, l.Requests)
+	}
+	return l, err
+}
+
+// signIn posts sign-ins of the first n seeded users in turn.
+func (w *wrk) signIn(ctx context.Context, url string, n, connections int, d time.Duration) (load, error) {
+	env := []string{"BENCH_USERS=" + strconv.Itoa(n), "BENCH_NAME=" + stormName, "BENCH_PASSWORD=" + password}
+	l, err := w.run(ctx, "signin.lua", env, []string{url}, connections, d)
+	if err == nil && l.Odd > 0 {
+		err = fmt.Errorf("%d sign-ins were answered neither 303 nor 503 (the last: %d)", l.Odd, l.OddCode)
+	}
+	return l, err
+}
+
+// run runs wrk on one thread, which drives more than these servers can answer.
+func (w *wrk) run(ctx context.Context, script string, env, args []string, connections int, d time.Duration) (load, error) {
+	ctx, cancel := context.WithTimeout(ctx, d+answerTimeout+30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.path, append([]string{
+		"--threads", "1", "--connections", strconv.Itoa(connections), "--duration", fmt.Sprintf("%.0fs", d.Seconds()),
+		"--timeout", fmt.Sprintf("%.0fs", answerTimeout.Seconds()), "--latency", "--script", filepath.Join(w.dir, script),
+	}, args...)...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := servers.Start(cmd, syscall.SIGKILL); err != nil {
+		return load{}, fmt.Errorf("start wrk: %w", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		return load{}, fmt.Errorf("wrk: %w\n%s", errors.Join(err, ctx.Err()), out.Bytes())
+	}
+	l, err := parseLoad(out.String())
+	if err == nil && l.Broken > 0 {
+		err = fmt.Errorf("wrk: %d connections failed or answers were late", l.Broken)
+	}
+	if err == nil && l.Requests == 0 {
+		err = errors.New("wrk: no answers")
+	}
+	if err != nil {
+		return load{}, fmt.Errorf("%w\n%s", err, out.Bytes())
+	}
+	return l, nil
+}
+
+// parseLoad reads the line that our scripts print last.
+func parseLoad(out string) (load, error) {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var l load
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &l); err != nil {
+		return load{}, fmt.Errorf("wrk: its last line is not the script's: %w", err)
+	}
+	if l.Micros <= 0 {
+		return load{}, errors.New("wrk: the run took no time")
+	}
+	return l, nil
+}
