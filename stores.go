@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -230,7 +229,7 @@ func warnOfEviction(ctx context.Context, r *kv.Redis, log *slog.Logger) {
 }
 
 func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
-	hasher, err := auth.NewHasher(runtime.GOMAXPROCS(0) - 1) // one is the pages'
+	hasher, err := auth.NewHasher(hashers)
 	if err != nil {
 		return err
 	}

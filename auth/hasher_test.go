@@ -291,3 +291,43 @@ func TestLongWaitIsBusy(t *testing.T) {
 		}
 	})
 }
+
+// TestAPlaceRests: after a hash its place stays empty for a part of what a hash takes, so that
+// hashing never takes a processor whole; whoever asked does not wait for it.
+func TestAPlaceRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHasher(t, 1, 4, time.Minute)
+		h.rest = 50
+		begun := time.Now()
+		// Hashing takes no time by the bubble's clock, so the work is stood in for.
+		for i := range 3 {
+			leave, err := h.enter(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at, want := time.Since(begun), time.Duration(i)*150*time.Millisecond; at != want {
+				t.Errorf("hash %d began after %s, want %s", i, at, want)
+			}
+			time.Sleep(100 * time.Millisecond) // the bubble's clock
+			leave()
+			if at, want := time.Since(begun), time.Duration(i)*150*time.Millisecond+100*time.Millisecond; at != want {
+				t.Errorf("hash %d was answered after %s, want %s", i, at, want)
+			}
+		}
+		// A slower one rests no longer.
+		leave, err := h.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		leave()
+		slow := time.Now()
+		leave, err = h.enter(t.Context())
+		if err != nil || time.Since(slow) != 50*time.Millisecond {
+			t.Errorf("after a slow hash the place rested for %s (%v), want 50ms", time.Since(slow), err)
+		}
+		leave()
+		synctest.Wait()
+		time.Sleep(time.Minute) // the last rest ends
+	})
+}
