@@ -110,6 +110,8 @@ func (o *tour) run() {
 	p := o.person(server.URL())
 	o.outside(server.URL())
 	o.inside(server.URL())
+	s.run("", "user", "join", longName, "admin").wantCode(o.t, 0)
+	o.administrator()
 	o.wrongRequests(server.URL())
 	p.signIn(longName)
 	redis.Kill()
@@ -246,6 +248,36 @@ func (o *tour) inside(base string) {
 	o.look("account-password-wrong")
 	p.submit("/logout", http.StatusOK)
 	o.look("login-signed-out")
+}
+
+// administrator walks through what people have for programs, and administrators for people.
+func (o *tour) administrator() {
+	p := o.p
+	p.signIn(longName)
+	p.open("/account/tokens", http.StatusOK)
+	o.look("tokens-none")
+	p.fill("name", strings.Repeat("x", 101))
+	p.submit("/account/tokens", http.StatusUnprocessableEntity)
+	o.look("tokens-errors")
+	p.fill("name", longDisplay)
+	p.submit("/account/tokens", http.StatusOK)
+	o.look("tokens-made")
+	p.open("/account/tokens", http.StatusOK)
+	o.look("tokens")
+	p.open("/account/tokens/revoke-all", http.StatusOK)
+	o.look("tokens-revoke-all")
+	p.open("/admin/users", http.StatusOK)
+	o.look("users")
+	p.open("/admin/users?q=nobody-like-this", http.StatusOK)
+	o.look("users-none")
+	p.open("/admin/users", http.StatusOK)
+	p.click(`main a[href^="/admin/users/"]`, http.StatusOK)
+	o.look("user")
+	p.open("/admin/groups", http.StatusOK)
+	o.look("groups")
+	p.submit("/admin/groups", http.StatusUnprocessableEntity)
+	o.look("groups-error")
+	p.submit("/logout", http.StatusOK)
 }
 
 // wrongRequests are what nobody does by the pages' own links and buttons.
