@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/db"
+	"gatehouse/kv"
 	"gatehouse/web"
 )
 
@@ -96,10 +97,10 @@ func newMetrics(s *stores) *web.Metrics {
 	memory := s.accounts.Memory
 	m.Counter("gatehouse_user_memory_hits_total", "Users found in this process' memory.", nil, func() float64 { return float64(memory.Hits.Load()) })
 	m.Counter("gatehouse_user_memory_misses_total", "Users not found in this process' memory.", nil, func() float64 { return float64(memory.Misses.Load()) })
-	for name, r := range map[string]interface{ Pool() (active, idle int) }{"sessions": s.redis, "cache": s.cache} {
+	for name, r := range map[string]*kv.Redis{"sessions": s.redis, "cache": s.cache} {
 		labels := map[string]string{"redis": name}
-		m.Gauge("gatehouse_redis_connections", "Open connections to Redis.", labels, func() float64 { active, _ := r.Pool(); return float64(active) })
-		m.Gauge("gatehouse_redis_connections_idle", "Open connections to Redis that wait for work.", labels, func() float64 { _, idle := r.Pool(); return float64(idle) })
+		m.Gauge("gatehouse_redis_connections", "Open connections to Redis.", labels, func() float64 { return float64(r.Stats().Active) })
+		m.Gauge("gatehouse_redis_connections_idle", "Open connections to Redis that wait for work.", labels, func() float64 { return float64(r.Stats().Idle) })
 	}
 	m.Gauge("gatehouse_sql_connections", "Open connections to the database.", nil, func() float64 { return float64(s.database.Stats().OpenConnections) })
 	m.Gauge("gatehouse_sql_connections_idle", "Open connections to the database that wait for work.", nil, func() float64 { return float64(s.database.Stats().Idle) })

@@ -79,7 +79,4 @@ type SessionStore interface {
 	List(ctx context.Context, userID string) ([]Session, error)
 	// End ends one session if it belongs to the user; ErrNotFound otherwise.
 	End(ctx context.Context, userID, id string) error
-	// EndAll ends every session of the user that the index knows, for tidiness:
-	// what makes them dead is the raised epoch.
-	EndAll(ctx context.Context, userID string) error
 }

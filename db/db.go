@@ -36,7 +36,7 @@ type DB struct {
 	// dsn is the URL as lib/pq's listener reads it; "" for SQLite. It may hold a password.
 	dsn string
 	// connect opens one more pool on the same database, without a time limit on
-	// replies, for migrations and Watch. The caller closes it.
+	// replies, for migrations and Listen. The caller closes it.
 	connect func() (*sql.DB, error)
 }
 

@@ -99,12 +99,6 @@ func (r *Redis) Stats() Stats {
 	return Stats{Active: s.ActiveCount, Idle: s.IdleCount, Waits: s.WaitCount, Waited: s.WaitDuration}
 }
 
-// Pool returns how many connections are open, and how many of them idle.
-func (r *Redis) Pool() (active, idle int) {
-	s := r.pool.Stats()
-	return s.ActiveCount, s.IdleCount
-}
-
 // command is one Redis command with its arguments.
 type command struct {
 	name string

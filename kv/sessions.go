@@ -232,23 +232,6 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	return err
 }
 
-// EndAll ends every session that the user's index knows.
-func (s *Sessions) EndAll(ctx context.Context, userID string) error {
-	ids, err := s.index.all(ctx, userID)
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-	keys := make([]string, len(ids))
-	for i, id := range ids {
-		keys[i] = sessionPrefix + id
-	}
-	if err := s.redis.delete(ctx, "end all sessions", keys); err != nil {
-		return err
-	}
-	// Only these: a session that began meanwhile keeps its place.
-	return s.index.remove(ctx, userID, ids)
-}
-
 // millis rounds up, so that a wait or a TTL never becomes none.
 func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)

@@ -340,29 +340,6 @@ func TestEnd(t *testing.T) {
 	})
 }
 
-func TestEndAll(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
-		for i := range 300 {
-			commit(t, s, newSession(i, "u1"))
-		}
-		commit(t, s, newSession(999, "u2"))
-		if err := s.EndAll(t.Context(), "u1"); err != nil {
-			t.Fatal(err)
-		}
-		for i := range 300 {
-			if exists(t, r, "session:"+testID(i)) {
-				t.Fatalf("session %d is still there", i)
-			}
-		}
-		if exists(t, r, "sessions:u1") || !exists(t, r, "session:"+testID(999)) {
-			t.Error("want the index gone and the other user's session there")
-		}
-		if err := s.EndAll(t.Context(), "nobody"); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestStoreWithoutContext(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
 		rec := newSession(1, "u1")

@@ -100,9 +100,6 @@ func (r *Request) JSON(v any) error {
 // Param returns a part of the path that the route leaves open.
 func (r *Request) Param(name string) string { return r.echo.Param(name) }
 
-// HasCredentials reports whether the request has an Authorization header.
-func (r *Request) HasCredentials() bool { return r.echo.Request().Header.Get("Authorization") != "" }
-
 // Session returns the session, or nil for a visitor without one.
 func (r *Request) Session() *auth.Session { return r.session.record }
 

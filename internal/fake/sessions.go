@@ -106,19 +106,6 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	return nil
 }
 
-// EndAll implements auth.SessionStore.
-func (s *Sessions) EndAll(ctx context.Context, userID string) error {
-	if err := s.note(ctx, "sessions.EndAll", userID); err != nil {
-		return err
-	}
-	for id := range s.records {
-		if rec, ok := s.Record(id); ok && rec.UserID == userID {
-			delete(s.records, id)
-		}
-	}
-	return nil
-}
-
 // Codec is an scs.Codec. What it cannot read is a visitor without a session.
 type Codec struct {
 	// TTL is what every key is said to have left; zero for the whole idle time.
