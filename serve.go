@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/term"
 
+	"gatehouse/auth"
 	"gatehouse/handlers"
 	"gatehouse/kv"
 	"gatehouse/web"
@@ -60,9 +61,21 @@ func (cmd serveCmd) Run(c *command) error {
 	}
 	group.Go(func() { s.database.Listen(background, newNews(background, s.accounts, metrics, log)) })
 	group.Go(func() { maintenance.Watch(background) })
+	group.Go(func() { s.sessions.Used(background, log, used(s.accounts, log)) })
 	greet(c, listener.Addr())
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.config.BaseURL, "database", s.database.Name(), "version", programVersion())
 	return serve(c.ctx, server.HTTPServer(), listener, log)
+}
+
+// used is what is done about a session that another program used.
+func used(accounts *auth.Accounts, log *slog.Logger) func(context.Context, string) {
+	return func(ctx context.Context, id string) {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		if err := accounts.SessionUsed(ctx, id); err != nil {
+			log.WarnContext(ctx, "a session that another program used", "error", err)
+		}
+	}
 }
 
 // serveMetrics answers Prometheus on an address of its own, if there is one.

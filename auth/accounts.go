@@ -307,6 +307,38 @@ func (a *Accounts) UserOf(ctx context.Context, id string, epoch int64) (User, er
 	return a.User(ctx, id)
 }
 
+// SessionUsed does for a session that another program used what a request here would do: its idle
+// time begins anew if that is due, and its user is in the cache, where that program looks. A
+// session that does not count is left alone, and is no error.
+func (a *Accounts) SessionUsed(ctx context.Context, id string) error {
+	now := a.now()
+	s, err := a.Sessions.Session(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at a session that was used: %w", err)
+	}
+	if !s.Valid(id, now) {
+		return nil
+	}
+	// Not from memory: the cache may have lost what memory still has.
+	u, err := a.loadUser(ctx, s.UserID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !u.Accepts(s.Epoch) || !s.NeedsRenewal(now) {
+		return nil
+	}
+	if err := a.Sessions.Renew(ctx, s); err != nil {
+		return fmt.Errorf("renew the idle time of a session that was used: %w", err)
+	}
+	return nil
+}
+
 func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 	u, lease, err := a.Cache.User(ctx, id)
 	if err == nil {

@@ -73,6 +73,9 @@ func (s *Session) NeedsRenewal(now time.Time) bool {
 // SessionStore is what the rules need of the sessions in Redis. Creating, finding and
 // deleting go through scs; these are the operations that scs has no name for.
 type SessionStore interface {
+	// Session returns the live session of the id, with TTL filled; ErrNotFound when there is
+	// none, or what is there cannot be read.
+	Session(ctx context.Context, id string) (Session, error)
 	// Renew sets the key's TTL to s.FreshTTL, only if the key still exists.
 	Renew(ctx context.Context, s Session) error
 	// List returns the user's live sessions, last seen first, with LastSeen filled.

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -13,13 +14,13 @@ import (
 const home = "/dashboard"
 
 func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
-	next := web.LocalPath(r.Query("next"), "")
+	next := r.Next(r.Query("next"))
 	if r.User() != nil {
 		return web.SeeOther(orHome(next)), nil
 	}
 	page := h.loginPage(r, url.Values{"next": {next}})
 	page.Notice = notices[r.Query("notice")]
-	return web.Show(http.StatusOK, "login", page), nil
+	return web.Show(http.StatusOK, "login", page).FormTo(next), nil
 }
 
 func (h *Handlers) login(r *web.Request) (web.Response, error) {
@@ -44,7 +45,7 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	if err := r.SignIn(user, form.Get("username"), form.Get("remember") != ""); err != nil {
 		return web.Response{}, err
 	}
-	return web.SeeOther(orHome(web.LocalPath(form.Get("next"), ""))), nil
+	return web.SeeOther(orHome(r.Next(form.Get("next")))), nil
 }
 
 func missingCredentials(form url.Values) auth.Invalid {
@@ -59,7 +60,7 @@ func missingCredentials(form url.Values) auth.Invalid {
 }
 
 func (h *Handlers) loginPage(r *web.Request, form url.Values) loginPage {
-	next := web.LocalPath(form.Get("next"), "")
+	next := r.Next(form.Get("next"))
 	return loginPage{
 		Page: r.Page("Sign in"),
 		Form: web.Form{
@@ -67,6 +68,7 @@ func (h *Handlers) loginPage(r *web.Request, form url.Values) loginPage {
 			First:  "username",
 		},
 		RegistrationOpen: h.Accounts.Open,
+		To:               web.HostOf(next),
 	}
 }
 
@@ -79,14 +81,29 @@ func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong
 	if len(wrong) == 0 {
 		page.Form.First = "password"
 	}
-	return web.Show(status, "login", page)
+	return web.Show(status, "login", page).FormTo(page.Form.Value("next"))
 }
 
 func tooManyTries(t auth.Throttled) string {
 	return "Too many tries. Wait " + web.InWords(t.RetryAfter) + ", then try again."
 }
 
+// showSignOut is where other sites that share the sign-in send people to sign out: a link cannot
+// do it, since it would change something by a GET.
+func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
+	next := r.Next(r.Query("next"))
+	if r.User() == nil {
+		return web.SeeOther(orSignedOut(next)), nil
+	}
+	return web.Show(http.StatusOK, "sign_out", signOutPage{Page: r.Page("Sign out"), Next: next}).FormTo(next), nil
+}
+
 func (h *Handlers) logout(r *web.Request) (web.Response, error) {
+	// Whatever was sent along, nobody is kept from signing out.
+	next := ""
+	if form, err := r.Form(); err == nil {
+		next = r.Next(form.Get("next"))
+	}
 	user := r.User()
 	if err := r.SignOut(); err != nil {
 		return web.Response{}, err
@@ -94,12 +111,9 @@ func (h *Handlers) logout(r *web.Request) (web.Response, error) {
 	if user != nil {
 		r.Log().InfoContext(r.Context(), "signed out", "event", true, "username", user.Username, "user_id", user.ID)
 	}
-	return web.SeeOther("/login?notice=signed-out"), nil
+	return web.SeeOther(orSignedOut(next)), nil
 }
 
-func orHome(next string) string {
-	if next == "" {
-		return home
-	}
-	return next
-}
+func orSignedOut(next string) string { return cmp.Or(next, "/login?notice=signed-out") }
+
+func orHome(next string) string { return cmp.Or(next, home) }

@@ -11,12 +11,13 @@ import (
 
 func (h *Handlers) showRegister(r *web.Request) (web.Response, error) {
 	if r.User() != nil {
-		return web.SeeOther(home), nil
+		return web.SeeOther(orHome(r.Next(r.Query("next")))), nil
 	}
 	if !h.Accounts.Open {
 		return registrationClosed(r), nil
 	}
-	return web.Show(http.StatusOK, "register", h.registerPage(r, nil)), nil
+	page := h.registerPage(r, nil)
+	return web.Show(http.StatusOK, "register", page).FormTo(page.Form.Value("next")), nil
 }
 
 func (h *Handlers) register(r *web.Request) (web.Response, error) {
@@ -48,7 +49,7 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 	if err := r.SignIn(user, user.Username, false); err != nil {
 		return web.Response{}, err
 	}
-	return web.SeeOther(orHome(web.LocalPath(form.Get("next"), ""))), nil
+	return web.SeeOther(orHome(r.Next(form.Get("next")))), nil
 }
 
 func (h *Handlers) registerPage(r *web.Request, form url.Values) registerPage {
@@ -59,7 +60,7 @@ func (h *Handlers) registerPage(r *web.Request, form url.Values) registerPage {
 	return registerPage{
 		Page: r.Page("Create account"),
 		Form: web.Form{
-			Values: values(form, "username", "email", "name", "time_zone").with("next", web.LocalPath(next, "")),
+			Values: values(form, "username", "email", "name", "time_zone").with("next", r.Next(next)),
 			First:  "username",
 		},
 		MinLength: h.Accounts.Policy.MinLength,
@@ -74,7 +75,7 @@ func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wr
 	if len(wrong) == 0 {
 		page.Form.First = "password" // it is what has to be entered again
 	}
-	return web.Show(status, "register", page)
+	return web.Show(status, "register", page).FormTo(page.Form.Value("next"))
 }
 
 func registrationClosed(r *web.Request) web.Response {

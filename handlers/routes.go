@@ -31,6 +31,7 @@ func (h *Handlers) Routes() []web.Route {
 		web.Post("/register", web.Open, h.register),
 		web.Get("/login", web.Open, h.showLogin),
 		web.Post("/login", web.Open, h.login),
+		web.Get("/sign-out", web.Open, h.showSignOut),
 		web.Post("/logout", web.Open, h.logout),
 		web.Post("/password/strength", web.Open, h.passwordStrength),
 
@@ -69,6 +70,8 @@ func (h *Handlers) Routes() []web.Route {
 		web.Delete("/api/tokens/:id", web.Program, h.apiRevokeToken),
 		web.Get("/api/users", web.Program.With(auth.ViewUsers), h.apiUsers),
 		web.Get("/api/openapi.json", web.Machine, h.openAPI),
+
+		web.Verify("/auth/verify"),
 
 		web.Get("/healthz", web.Machine, h.healthz),
 		web.Get("/readyz", web.Machine, h.readyz),

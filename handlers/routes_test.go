@@ -15,7 +15,7 @@ var reading = []string{http.MethodGet, http.MethodHead}
 
 // open are the routes that need nobody. One more here is a decision.
 var open = []string{
-	"GET /", "GET /register", "POST /register", "GET /login", "POST /login", "POST /logout", "POST /password/strength",
+	"GET /", "GET /register", "POST /register", "GET /login", "POST /login", "GET /sign-out", "POST /logout", "POST /password/strength",
 	"POST /api/tokens", "GET /api/openapi.json",
 	"GET /healthz", "GET /readyz",
 }
@@ -40,7 +40,7 @@ func routeFaults(table []web.Route, served []string) []string {
 			inTable["HEAD "+r.Path] = true
 		}
 		who, permission := rule(r)
-		private := who == web.SignedIn.String() || who == web.Program.String()
+		private := who == web.SignedIn.String() || who == web.Program.String() || r.Access == web.ForwardAuth
 		switch {
 		case who == web.Access{}.String():
 			all = append(all, name+" has no access rule")
@@ -52,7 +52,7 @@ func routeFaults(table []web.Route, served []string) []string {
 		if r.Access == web.Machine && !slices.Contains(reading, r.Method) {
 			all = append(all, name+" changes something for nobody")
 		}
-		if api := strings.HasPrefix(r.Path, "/api/"); r.Access != web.Machine && api != (who == web.Program.String() || who == web.ProgramOrNobody.String()) {
+		if api := strings.HasPrefix(r.Path, "/api/"); r.Access != web.Machine && r.Access != web.ForwardAuth && api != (who == web.Program.String() || who == web.ProgramOrNobody.String()) {
 			all = append(all, name+" is for programs and not below /api/, or the other way round")
 		}
 		if strings.HasPrefix(r.Path, "/admin") || strings.HasPrefix(r.Path, "/api/users") {
@@ -64,7 +64,10 @@ func routeFaults(table []web.Route, served []string) []string {
 				all = append(all, name+" does not need "+wanted)
 			}
 		}
-		if r.Handle == nil {
+		if (r.Access == web.ForwardAuth) != (r.Method == web.AnyMethod) {
+			all = append(all, name+" is for every method and not for proxies, or the other way round")
+		}
+		if r.Handle == nil && r.Access != web.ForwardAuth {
 			all = append(all, name+" has no handler")
 		}
 		if !slices.Contains(served, name) {
@@ -112,6 +115,7 @@ func TestRouteFaultsAreFound(t *testing.T) {
 		"smuggled":                  {nil, []string{"POST /x"}, "POST /x is served and not in the table"},
 		"other method":              {[]web.Route{web.Get("/x", web.SignedIn, h)}, []string{"GET /x", "POST /x"}, "POST /x is served and not in the table"},
 		"twice":                     {[]web.Route{web.Get("/x", web.SignedIn, h), web.Get("/x", web.SignedIn, h)}, []string{"GET /x"}, "GET /x is there twice"},
+		"any method":                {[]web.Route{{Method: web.AnyMethod, Path: "/x", Access: web.SignedIn, Handle: h}}, []string{"* /x"}, "* /x is for every method and not for proxies, or the other way round"},
 		"no handler":                {[]web.Route{web.Get("/x", web.SignedIn, nil)}, []string{"GET /x"}, "GET /x has no handler"},
 	} {
 		if got := routeFaults(c.table, c.served); !slices.Contains(got, c.want) {
@@ -142,7 +146,7 @@ func TestReadingChangesNothing(t *testing.T) {
 	s.addAdmin(t, "root")
 	for who, b := range map[string]*browser{"nobody": s.browser(), "alice": s.signedIn(t, "alice"), "root": s.signedIn(t, "root")} {
 		for _, r := range s.Routes() {
-			readable := slices.ContainsFunc(s.Routes(), func(o web.Route) bool { return o.Path == r.Path && o.Method == http.MethodGet })
+			readable := r.Method == web.AnyMethod || slices.ContainsFunc(s.Routes(), func(o web.Route) bool { return o.Path == r.Path && o.Method == http.MethodGet })
 			for _, method := range reading {
 				s.Forget()
 				w := b.send(newRequest(method, r.Path+"?username=x&password=y&session=z&name=w"))
@@ -172,13 +176,17 @@ func TestPrivateRoutesNeedSomebody(t *testing.T) {
 	for _, r := range s.Routes() {
 		who, _ := rule(r)
 		s.Forget()
-		w := s.browser().send(newRequest(r.Method, r.Path))
+		method := r.Method
+		if method == web.AnyMethod {
+			method = http.MethodPost
+		}
+		w := s.browser().send(newRequest(method, r.Path))
 		switch who {
 		case web.SignedIn.String():
 			if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
 				t.Errorf("%s %s: got %d to %q", r.Method, r.Path, w.Code, w.Header().Get("Location"))
 			}
-		case web.Program.String():
+		case web.Program.String(), web.ForwardAuth.String():
 			if w.Code != http.StatusUnauthorized || len(w.Header()["Www-Authenticate"]) != 2 || w.Header().Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%s %s: got %d %v", r.Method, r.Path, w.Code, w.Header())
 			}
@@ -197,7 +205,7 @@ func TestForeignPagesChangeNothing(t *testing.T) {
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
 	for _, r := range s.Routes() {
-		if slices.Contains(reading, r.Method) {
+		if slices.Contains(reading, r.Method) || r.Method == web.AnyMethod { // the latter changes nothing
 			continue
 		}
 		for _, from := range [][2]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {

@@ -19,6 +19,15 @@ type loginPage struct {
 	web.Page
 	web.Form
 	RegistrationOpen bool
+	// To is the host of another site that the person goes on to; "" for a page of ours.
+	To string
+}
+
+// signOutPage asks whether to sign out, for people who come from another site.
+type signOutPage struct {
+	web.Page
+	// Next is where they go then; "" for the sign-in page.
+	Next string
 }
 
 // registerPage is the registration form: fields username, password, email, name, and the

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +16,6 @@ const SessionKey = "session"
 const (
 	// maxRecord is the size in bytes above which a session record is not read.
 	maxRecord = 8 << 10
-	// ttlSize is the size of the TTL that FindCtx appends to a record.
-	ttlSize = 8
 	// idLength is the length of auth.SessionID: 32 bytes in unpadded base64.
 	idLength = 43
 	// maxIdleSeconds keeps a damaged number from overflowing a time.Duration; ten years.
@@ -54,26 +51,11 @@ func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
 // into an error page at every request of that browser: what cannot be read, or is past its
 // deadline, is an anonymous visitor with no values.
 func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
-	rec, ok := decodeFound(b)
+	rec, ok := parseSession(b)
 	if !ok || !time.Now().Before(rec.Deadline) {
 		return time.Time{}, map[string]any{}, nil
 	}
 	return rec.Deadline, map[string]any{SessionKey: rec}, nil
-}
-
-// appendTTL appends the key's remaining time to its record; negative for none.
-func appendTTL(b []byte, ttl time.Duration) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(ttl))
-}
-
-func decodeFound(b []byte) (auth.Session, bool) {
-	if len(b) < ttlSize {
-		return auth.Session{}, false
-	}
-	body, tail := b[:len(b)-ttlSize], b[len(b)-ttlSize:]
-	rec, ok := parseSession(body)
-	rec.TTL = time.Duration(binary.BigEndian.Uint64(tail))
-	return rec, ok
 }
 
 // parseSession reads a record and says whether it is whole. A field that the rules stand on

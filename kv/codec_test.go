@@ -59,12 +59,8 @@ func TestCodecRoundTrip(t *testing.T) {
 	if deadline := `"deadline":"` + want.Deadline.Format("2006-01-02T15:04:05Z") + `"`; !bytes.Contains(b, []byte(deadline)) {
 		t.Errorf("no %s in %s", deadline, b)
 	}
-	for _, ttl := range []time.Duration{90 * time.Minute, -time.Millisecond} {
-		got, ok := decode(t, appendTTL(bytes.Clone(b), ttl))
-		want.TTL = ttl
-		if !ok || !reflect.DeepEqual(got, want) {
-			t.Errorf("got  %+v\nwant %+v", got, want)
-		}
+	if got, ok := decode(t, b); !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
@@ -87,16 +83,16 @@ func TestCodecEncodeRefuses(t *testing.T) {
 
 func TestDecodeTakesDamageForAnonymous(t *testing.T) {
 	whole := encode(t, newSession(1, "u1"))
-	if _, ok := decode(t, appendTTL(bytes.Clone(whole), time.Hour)); !ok {
+	if _, ok := decode(t, whole); !ok {
 		t.Fatal("a whole record is refused")
 	}
 	damaged := map[string][]byte{
-		"empty": nil, "short": []byte("1234567"), "only a TTL": appendTTL(nil, time.Hour), "null": appendTTL([]byte("null"), 1),
-		"array": appendTTL([]byte("[]"), 1), "object": appendTTL([]byte("{}"), 1), "gob": appendTTL([]byte("\x03\x04\xff"), 1),
-		"no TTL": whole, "trailing garbage": appendTTL(append(bytes.Clone(whole), '}'), 1),
-		"twice": appendTTL(append(bytes.Clone(whole), whole...), 1), "cut": appendTTL(bytes.Clone(whole[:len(whole)-1]), 1),
-		"over 8 KiB": appendTTL(append(bytes.Clone(whole), bytes.Repeat([]byte(" "), maxRecord)...), 1),
-		"not UTF-8":  appendTTL(bytes.Replace(whole, []byte("Mozilla"), []byte("Mo\xffilla"), 1), 1),
+		"empty": nil, "short": []byte("1234567"), "null": []byte("null"),
+		"array": []byte("[]"), "object": []byte("{}"), "gob": []byte("\x03\x04\xff"),
+		"trailing garbage": append(bytes.Clone(whole), '}'),
+		"twice":            append(bytes.Clone(whole), whole...), "cut": whole[:len(whole)-1],
+		"over 8 KiB": append(bytes.Clone(whole), bytes.Repeat([]byte(" "), maxRecord)...),
+		"not UTF-8":  bytes.Replace(whole, []byte("Mozilla"), []byte("Mo\xffilla"), 1),
 	}
 	for name, change := range map[string]func(map[string]any){
 		"old version":      func(m map[string]any) { m["v"] = 0 },
@@ -128,7 +124,7 @@ func TestDecodeTakesDamageForAnonymous(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		damaged[name] = appendTTL(b, time.Hour)
+		damaged[name] = b
 	}
 	for name, b := range damaged {
 		if rec, ok := decode(t, b); ok {
@@ -138,7 +134,7 @@ func TestDecodeTakesDamageForAnonymous(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	whole := appendTTL(encode(f, newSession(1, "u1")), time.Hour)
+	whole := encode(f, newSession(1, "u1"))
 	f.Add(whole)
 	f.Add(whole[1:])
 	f.Add([]byte(`{"v":1,"id":"","user_id":"u"}12345678`))
@@ -147,7 +143,7 @@ func FuzzDecode(f *testing.F) {
 		if !ok {
 			return
 		}
-		if !rec.Valid(rec.ID, time.Now()) || len(rec.ID) != idLength || rec.Epoch < 0 || rec.Idle() <= 0 || len(b) > maxRecord+ttlSize {
+		if !rec.Valid(rec.ID, time.Now()) || len(rec.ID) != idLength || rec.Epoch < 0 || rec.Idle() <= 0 || len(b) > maxRecord {
 			t.Fatalf("signs in: %+v from %q", rec, b)
 		}
 		if rec.FreshTTL(time.Now()) > rec.Idle() {
@@ -157,7 +153,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	found := appendTTL(encode(b, newSession(1, "u1")), time.Hour)
+	found := encode(b, newSession(1, "u1"))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := decode(b, found); !ok {

@@ -44,28 +44,51 @@ func (r *Redis) boundedPool() *redis.Pool {
 	}}
 }
 
-// FindCtx returns the record and its TTL in the form that Codec.Decode reads. A key that holds
-// no string, or a record that names another id, is not found.
+// Session returns the session of an id, with what is left of its key's time, in one round trip. A
+// key that holds no string, or a record that cannot be read or names another id, is
+// auth.ErrNotFound. The deadline is the caller's to look at.
+func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error) {
+	record, ttl, err := s.find(ctx, id)
+	if err != nil {
+		return auth.Session{}, err
+	}
+	rec, ok := parseSession(record)
+	if !ok {
+		return auth.Session{}, auth.ErrNotFound
+	}
+	rec.TTL = ttl
+	return rec, nil
+}
+
+// FindCtx returns the record for Codec.Decode; one that Session would not find is not found.
 func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error) {
+	record, _, err := s.find(ctx, id)
+	if errors.Is(err, auth.ErrNotFound) {
+		return nil, false, nil
+	}
+	return record, err == nil, err
+}
+
+func (s *Sessions) find(ctx context.Context, id string) (record []byte, left time.Duration, err error) {
 	const what = "find session"
 	replies, err := s.redis.readTogether(ctx, what, cmd("GET", sessionPrefix+id), cmd("PTTL", sessionPrefix+id))
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	if hasCode(replies[0], "WRONGTYPE") {
-		return nil, false, nil
+		return nil, 0, auth.ErrNotFound
 	}
 	if err := errors.Join(replyError(what, replies[0]), replyError(what, replies[1])); err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
-	record, _ := replies[0].([]byte)
+	record, _ = replies[0].([]byte)
 	ttl, _ := replies[1].(int64)
 	const gone = -2 // the key ended between the two commands
 	// A quote inside a JSON string is escaped, so that this can only be the field.
 	if record == nil || ttl == gone || !bytes.Contains(record, []byte(`"id":"`+id+`"`)) {
-		return nil, false, nil
+		return nil, 0, auth.ErrNotFound
 	}
-	return appendTTL(record, time.Duration(ttl)*time.Millisecond), true, nil
+	return record, time.Duration(ttl) * time.Millisecond, nil
 }
 
 // CommitCtx stores a new record and adds it to its user's index. The expiry of scs is not

@@ -18,6 +18,7 @@ const (
 	program
 	programOrNobody
 	machine
+	forwardAuth
 )
 
 var (
@@ -34,6 +35,9 @@ var (
 	ProgramOrNobody = Access{who: programOrNobody}
 	// Machine routes (health, documents) look at nobody at all.
 	Machine = Access{who: machine}
+	// ForwardAuth is the route by which a reverse proxy asks who sent a request: a session, HTTP
+	// Basic or an API token, and what they may.
+	ForwardAuth = Access{who: forwardAuth}
 )
 
 // With returns the access with a permission that is needed as well.
@@ -49,7 +53,7 @@ func (a Access) known() bool {
 
 // String names the rule, for tables and tests.
 func (a Access) String() string {
-	name := [...]string{"none", "open", "signed in", "program", "program or nobody", "machine"}[a.who]
+	name := [...]string{"none", "open", "signed in", "program", "program or nobody", "machine", "forward-auth"}[a.who]
 	if a.permission != "" {
 		name += " with " + a.permission
 	}
@@ -67,6 +71,13 @@ type Route struct {
 	Access Access
 	Handle Handler
 }
+
+// AnyMethod in a Route stands for every method: a proxy may ask by that of the request it asks for.
+const AnyMethod = "*"
+
+// Verify returns the route that reverse proxies ask. It has no handler: the server itself answers,
+// before everything that is for pages.
+func Verify(path string) Route { return Route{Method: AnyMethod, Path: path, Access: ForwardAuth} }
 
 // Get returns a route that reads. HEAD is served with it.
 func Get(path string, access Access, h Handler) Route {

@@ -44,16 +44,22 @@ func (s *Server) answerError(c echo.Context, err error) {
 
 // writeError tells a program by a problem and people by a page.
 func (s *Server) writeError(c echo.Context, err error, status int, retry time.Duration) error {
-	if isAPI(c.Request().URL.Path) {
+	visitor := c.Get(visitorKey) != nil
+	if isAPI(c.Request().URL.Path) && !visitor {
 		return s.writeProblem(c, err, status, retry)
 	}
 	page := errorPage(status)
 	page.Path = c.Request().URL.Path
 	page.RequestID = requestIDFrom(c.Request().Context())
-	var missing missingPermission
-	if errors.As(err, &missing) {
+	what, name := isMissing(err)
+	switch what {
+	case "permission":
 		page.Heading, page.Do = "Not for this account", "Ask an administrator if you should have it."
-		page.What = "This page needs the permission " + string(missing) + ", which your account does not have."
+		page.What = "This page needs the permission " + name + ", which your account does not have."
+		page.Title = "Error: " + page.Heading
+	case "group":
+		page.Heading, page.Do = "Not for this account", "Ask an administrator if you should be in it."
+		page.What = "This page is for members of the group " + name + "."
 		page.Title = "Error: " + page.Heading
 	}
 	if retry > 0 {
@@ -62,6 +68,9 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 		if c.Request().Method == http.MethodGet {
 			page.Refresh = page.RetryAfter
 		}
+	}
+	if visitor {
+		return s.writeVisitorPage(c, page, what != "")
 	}
 	var closed underMaintenance
 	if errors.As(err, &closed) {
@@ -93,12 +102,13 @@ func classify(err error) (status int, retry time.Duration) {
 		httpError *echo.HTTPError
 		said      problem
 		missing   missingPermission
+		group     missingGroup
 		closed    underMaintenance
 	)
 	switch {
 	case errors.As(err, &said):
 		return said.status, 0
-	case errors.As(err, &missing):
+	case errors.As(err, &missing), errors.As(err, &group):
 		return http.StatusForbidden, 0
 	case errors.As(err, &closed):
 		return http.StatusServiceUnavailable, retryMaintenance

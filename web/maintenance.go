@@ -67,7 +67,7 @@ type underMaintenance struct {
 func (underMaintenance) Error() string { return "closed for maintenance" }
 
 // maintenancePaths stay open, so that administrators can sign in.
-var maintenancePaths = map[string]bool{"/login": true, "/logout": true}
+var maintenancePaths = map[string]bool{"/login": true, "/logout": true, "/sign-out": true}
 
 // refuse returns the error of a request that has to wait for the end of maintenance.
 func (m *Maintenance) refuse(r *Request, route Route) error {

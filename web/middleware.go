@@ -39,22 +39,30 @@ func (s *Server) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		took := time.Since(begun)
 		s.Metrics.request(req.Method, c.Path(), c.Response().Status, took, cost)
-		user, _ := c.Get(userKey).(string)
-		s.Log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
-			slog.String("method", req.Method),
-			slog.String("route", c.Path()),
-			slog.String("path", shorten(req.URL.Path, 256)),
-			slog.Int("status", c.Response().Status),
-			slog.Float64("duration_ms", milliseconds(took.Round(time.Microsecond))),
-			slog.Int64("bytes", c.Response().Size),
-			slog.String("address", c.RealIP()),
-			slog.String("user_id", user),
-			slog.Int64("redis", cost.RedisTrips()),
-			slog.Int64("sql", cost.SQL()),
-			slog.Int64("hashes", cost.Hashes()),
-		)
+		s.logRequest(c, slog.LevelInfo, took, cost)
 		return nil
 	}
+}
+
+func (s *Server) logRequest(c echo.Context, level slog.Level, took time.Duration, cost *auth.Cost) {
+	req := c.Request()
+	if !s.Log.Enabled(req.Context(), level) {
+		return
+	}
+	user, _ := c.Get(userKey).(string)
+	s.Log.LogAttrs(req.Context(), level, "request",
+		slog.String("method", req.Method),
+		slog.String("route", c.Path()),
+		slog.String("path", shorten(req.URL.Path, 256)),
+		slog.Int("status", c.Response().Status),
+		slog.Float64("duration_ms", milliseconds(took.Round(time.Microsecond))),
+		slog.Int64("bytes", c.Response().Size),
+		slog.String("address", c.RealIP()),
+		slog.String("user_id", user),
+		slog.Int64("redis", cost.RedisTrips()),
+		slog.Int64("sql", cost.SQL()),
+		slog.Int64("hashes", cost.Hashes()),
+	)
 }
 
 // requestID returns the id that a trusted proxy gave the request, or a new one.
@@ -78,8 +86,11 @@ func (s *Server) dropForgedHeaders(req *http.Request) {
 		return
 	}
 	for name := range req.Header {
+		if name == "" || !strings.ContainsRune("XxRrFf", rune(name[0])) {
+			continue // this runs for every header of every request
+		}
 		plain := strings.ToLower(strings.ReplaceAll(name, "_", "-"))
-		if strings.HasPrefix(plain, "x-forwarded-") || strings.HasPrefix(plain, "remote-") ||
+		if strings.HasPrefix(plain, "x-forwarded-") || strings.HasPrefix(plain, "x-original-") || strings.HasPrefix(plain, "remote-") ||
 			plain == "forwarded" || plain == "x-real-ip" || plain == "x-request-id" {
 			delete(req.Header, name)
 		}

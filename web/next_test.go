@@ -109,3 +109,73 @@ func leaves(address string) bool {
 	address = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(address)
 	return !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//")
 }
+
+func TestNextGoesToNeighboursOnly(t *testing.T) {
+	shared := newGate(t)
+	for next, want := range map[string]string{
+		"/a?b=c":                        "/a?b=c",
+		"https://login.example.org/x":   "https://login.example.org/x",
+		"https://login.example.org":     "https://login.example.org",
+		"https://app.example.org/a?b=c": "https://app.example.org/a?b=c",
+		"https://app.example.org/a//b/../c?d=https://evil.example": "https://app.example.org/a//b/../c?d=https://evil.example",
+		"https://a.b.example.org:8443/":                            "https://a.b.example.org:8443/",
+		"https://example.org/":                                     "https://example.org/",
+		"https://app.example.org/a#b":                              "https://app.example.org/a",
+		"https://app.example.org/@evil.example":                    "https://app.example.org/@evil.example",
+	} {
+		if got := shared.next(next); got != want {
+			t.Errorf("next(%q) = %q, want %q", next, got, want)
+		}
+	}
+	for _, next := range []string{
+		"http://app.example.org/", "https://evil.example", "https://evilexample.org", "https://example.org.evil.example", "https://example.orgx", "https://.example.org", "https://a..example.org",
+		"https://app.example.org@evil.example", "https://evil.example@app.example.org", "https://user:pass@app.example.org", "https://@app.example.org", `https://app.example.org\@evil.example`, `https://evil.example\.example.org`, `https:\\app.example.org`,
+		"https:app.example.org", "https:/app.example.org", "https:///app.example.org", "//app.example.org", "HTTPS://app.example.org", "https://APP.example.org", "https://app.EXAMPLE.org", "https://app.example.org.", "https://app.example.org:", "https://app.example.org:x", "https://app.example.org:80:80",
+		"https://evil.example/.example.org", "https://evil.example?.example.org", "https://evil.example#.example.org", "https://evil.example%2f.example.org", "https://evil.example%00.example.org", "https://evil%2eexample.example.org\t", "https://app.exa\tmple.org", " https://app.example.org", "https://app.example.org\n",
+		"https://app.example.org\u200b", "https://аpp.example.org", "https://app。example.org", "https://evil.example。example.org", "https://evil.example／.example.org", "https://[::1].example.org", "https://[::1]", "https://a b.example.org", "https://a_b!.example.org",
+		"ftp://app.example.org", "javascript://app.example.org/%0aalert(1)", "data://app.example.org", "ws://app.example.org", "file://app.example.org/etc/passwd", "https://app.example.org/" + strings.Repeat("a", 2048), "https://\xff.example.org",
+	} {
+		if got := shared.next(next); got != "" {
+			t.Errorf("next(%q) = %q, want nowhere", next, got)
+		}
+	}
+	local := newSite(t, nil, func(s *site) { s.BaseOrigin = "http://localhost:8080" })
+	for next, want := range map[string]string{
+		"http://localhost:5000/x": "http://localhost:5000/x", "https://localhost/": "https://localhost/", "http://localhost": "http://localhost",
+		"http://127.0.0.1:5000/": "", "http://app.localhost/": "", "http://localhost.evil.example/": "", "http://.localhost/": "", "http://": "", "http:///x": "",
+	} {
+		if got := local.next(next); got != want {
+			t.Errorf("without COOKIE_DOMAIN: next(%q) = %q, want %q", next, got, want)
+		}
+	}
+}
+
+// FuzzNext: wherever somebody is sent, a browser's own idea of the address (no userinfo, no
+// backslash, a host of ours) is the same.
+func FuzzNext(f *testing.F) {
+	for _, s := range []string{"/a", "https://app.example.org/a?b#c", "https://example.org:1/", "//x", `https://a\b`, "https://a@b"} {
+		f.Add(s)
+	}
+	s := newGate(f)
+	f.Fuzz(func(t *testing.T, next string) {
+		got := s.next(next)
+		if got == "" || strings.HasPrefix(got, "/") {
+			if strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\t\r\n") {
+				t.Fatalf("%q leads to %q", next, got)
+			}
+			return
+		}
+		rest, ok := strings.CutPrefix(got, "https://")
+		if !ok {
+			t.Fatalf("%q leads to %q", next, got)
+		}
+		authority := rest[:len(rest)-len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz0123456789.-_:"))]
+		if after := rest[len(authority):]; after != "" && after[0] != '/' && after[0] != '?' {
+			t.Fatalf("%q leads to %q", next, got)
+		}
+		host, _, _ := strings.Cut(authority, ":")
+		if host != "example.org" && !strings.HasSuffix(host, ".example.org") || strings.ContainsAny(got, "\\\t\r\n #") {
+			t.Fatalf("%q leads to %q", next, got)
+		}
+	})
+}

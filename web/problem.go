@@ -66,6 +66,7 @@ func newProblem(err error, status int) Problem {
 	var (
 		said    problem
 		missing missingPermission
+		group   missingGroup
 		closed  underMaintenance
 		wrong   auth.Invalid
 	)
@@ -77,6 +78,9 @@ func newProblem(err error, status int) Problem {
 	case errors.As(err, &missing):
 		p.Code = "missing_permission"
 		p.Detail = fmt.Sprintf("This needs the permission %s.", string(missing))
+	case errors.As(err, &group):
+		p.Code = "missing_group"
+		p.Detail = fmt.Sprintf("This is for members of the group %s.", string(group))
 	case errors.As(err, &wrong):
 		p.Code, p.Errors, p.Detail = "invalid", wrong, "Some fields have to be corrected."
 	case errors.Is(err, auth.ErrTooMany):

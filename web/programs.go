@@ -107,13 +107,15 @@ var tokenRefusals = map[error]struct{ code, detail string }{
 	auth.ErrUserDisabled:   {"user_disabled", "The account that the token belongs to is disabled. Ask an administrator."},
 }
 
+const bearerChallenge = `Bearer realm="Gatehouse"`
+
 // challenge adds WWW-Authenticate (RFC 9110, 11.6.1). A script in a browser is not offered
 // Basic: the browser would open its own password window over our page.
 func challenge(h http.Header, req *http.Request, code string) {
 	if mode := req.Header.Get("Sec-Fetch-Mode"); mode == "" || mode == "navigate" {
 		h.Add("WWW-Authenticate", `Basic realm="Gatehouse", charset="UTF-8"`)
 	}
-	bearer := `Bearer realm="Gatehouse"`
+	bearer := bearerChallenge
 	if strings.HasPrefix(code, "token_") || code == "user_disabled" {
 		bearer += `, error="invalid_token"` // RFC 6750, 3.1
 	}

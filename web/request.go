@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -172,7 +173,7 @@ func (r *Request) SignIn(u auth.User, login string, remember bool) error {
 // RenewSession gives the session a new token after its own change of the user raised the epoch
 // by one. auth.ErrSessionEnded when it was ended meanwhile.
 func (r *Request) RenewSession(u auth.User) error {
-	s, err := r.server.Sessions.renew(r.session, u, r.Now())
+	s, err := r.server.Sessions.renew(r.ctx, r.session, u, r.Now())
 	if err != nil {
 		return fmt.Errorf("renew a session: %w", err)
 	}
@@ -191,9 +192,20 @@ func (r *Request) SignOut() error {
 }
 
 func (r *Request) sessionCookie() string {
-	c, err := r.echo.Cookie(r.server.Cookies.Session())
-	if err != nil {
-		return ""
+	return tokenIn(r.echo.Request().Header["Cookie"], r.server.Cookies.Session())
+}
+
+// tokenIn returns the first cookie of the name that has the shape of a token, or "". Parsing the
+// headers whole would cost several allocations for each cookie that a browser sends.
+func tokenIn(headers []string, name string) string {
+	for _, header := range headers {
+		for part := range strings.SplitSeq(header, ";") {
+			key, value, _ := strings.Cut(strings.TrimLeft(part, " \t"), "=")
+			value = strings.TrimRight(value, " \t")
+			if key == name && tokenShaped(value) {
+				return value
+			}
+		}
 	}
-	return c.Value
+	return ""
 }

@@ -17,6 +17,7 @@ type Response struct {
 	raw        []byte
 	kind       string // media type of raw
 	location   string
+	formOrigin string
 	retryAfter time.Duration
 }
 
@@ -25,7 +26,7 @@ func Show(status int, page string, data any) Response {
 	return Response{status: status, page: page, data: data}
 }
 
-// SeeOther sends the browser on with a GET. The location must come from us or from LocalPath.
+// SeeOther sends the browser on with a GET. The location must come from us or from Request.Next.
 func SeeOther(location string) Response {
 	return Response{status: http.StatusSeeOther, location: location}
 }
@@ -47,6 +48,13 @@ func Document(kind string, content []byte) Response {
 
 // NoContent says that it is done.
 func NoContent() Response { return Response{status: http.StatusNoContent} }
+
+// FormTo lets a form of the page end at the address: browsers hold even the redirect that answers
+// a form to the policy's form-action.
+func (r Response) FormTo(address string) Response {
+	r.formOrigin = originOf(address)
+	return r
+}
 
 // After adds Retry-After, in whole seconds, rounded up.
 func (r Response) After(d time.Duration) Response {

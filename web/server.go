@@ -11,8 +11,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -39,9 +42,14 @@ type Server struct {
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
 
+	base    *url.URL // BaseOrigin, parsed
 	echo    *echo.Echo
 	pages   *pages
 	statics *statics
+	// verifyPath is where reverse proxies ask; "" for nowhere.
+	verifyPath string
+	// warnedOfProxy is when warnOfProxy last did, in unix seconds.
+	warnedOfProxy atomic.Int64
 }
 
 func (s *Server) now() time.Time {
@@ -67,6 +75,9 @@ const (
 // Start prepares the server to answer the routes.
 func (s *Server) Start(routes []Route) error {
 	var err error
+	if s.base, err = url.Parse(s.BaseOrigin); err != nil {
+		return fmt.Errorf("the site's own address: %w", err)
+	}
 	if s.statics, err = newStatics(); err != nil {
 		return err
 	}
@@ -93,6 +104,10 @@ func (s *Server) add(r Route) error {
 	if !r.Access.known() {
 		return fmt.Errorf("route %s %s names no access rule", r.Method, r.Path)
 	}
+	if r.Access == ForwardAuth {
+		s.verifyPath = r.Path
+		return nil
+	}
 	h := s.handle(r)
 	s.echo.Add(r.Method, r.Path, h)
 	if r.Method == http.MethodGet {
@@ -107,11 +122,20 @@ func (s *Server) Routes() []string {
 	for _, r := range s.echo.Routes() {
 		all = append(all, r.Method+" "+r.Path)
 	}
+	if s.verifyPath != "" {
+		all = append(all, AnyMethod+" "+s.verifyPath)
+	}
 	return all
 }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) { s.echo.ServeHTTP(w, req) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if s.asksToVerify(req.URL.Path) {
+		s.verify(w, req)
+		return
+	}
+	s.echo.ServeHTTP(w, req)
+}
 
 // HTTPServer returns a net/http server with every limit set (Echo sets none).
 func (s *Server) HTTPServer() *http.Server {
@@ -247,6 +271,9 @@ func (s *Server) send(r *Request, resp Response) error {
 	if r.ended {
 		// Browsers keep whole pages in memory for the back button, no-store or not.
 		h.Set("Clear-Site-Data", `"cache"`)
+	}
+	if resp.formOrigin != "" {
+		h.Set("Content-Security-Policy", strings.Replace(contentSecurityPolicy, "form-action 'self'", "form-action 'self' "+resp.formOrigin, 1))
 	}
 	if resp.location != "" {
 		h.Set("Location", resp.location)

@@ -58,7 +58,9 @@ func NewSessions(store SessionStore, codec scs.Codec, limits Lifetimes, cookies 
 
 // current is the session of one request.
 type current struct {
-	// ctx holds what scs loaded; nil as long as nothing was.
+	// cookie is the value that the session was found by.
+	cookie string
+	// ctx is where scs keeps what it has to write; nil as long as there is nothing.
 	ctx context.Context
 	// record is nil for a visitor without a valid session.
 	record *auth.Session
@@ -70,15 +72,18 @@ func (s *Sessions) load(ctx context.Context, cookie string, now time.Time) (curr
 	if !tokenShaped(cookie) {
 		return current{}, nil
 	}
-	loaded, err := s.manager.Load(ctx, cookie)
+	id := auth.SessionID(cookie)
+	record, err := s.store.Session(ctx, id)
+	if errors.Is(err, auth.ErrNotFound) {
+		return current{}, nil
+	}
 	if err != nil {
 		return current{}, err
 	}
-	record, ok := s.manager.Get(loaded, sessionKey).(auth.Session)
-	if !ok || !record.Valid(auth.SessionID(cookie), now) {
+	if !record.Valid(id, now) {
 		return current{}, nil
 	}
-	return current{ctx: loaded, record: &record}, nil
+	return current{cookie: cookie, record: &record}, nil
 }
 
 func tokenShaped(s string) bool {
@@ -119,14 +124,22 @@ func (s *Sessions) start(ctx context.Context, oldCookie string, u auth.User, rem
 // by one; the deadline stays. auth.ErrSessionEnded when somebody ended it meanwhile: it stays
 // ended. Its key may still be there then, but the epoch was raised, or the user disabled, by
 // somebody else as well.
-func (s *Sessions) renew(c current, u auth.User, now time.Time) (current, error) {
+func (s *Sessions) renew(ctx context.Context, c current, u auth.User, now time.Time) (current, error) {
 	record := *c.record
 	if !u.Accepts(record.Epoch + 1) {
 		return current{}, auth.ErrSessionEnded
 	}
+	loaded, err := s.manager.Load(ctx, c.cookie)
+	if err != nil {
+		return current{}, err
+	}
+	// For a session that is gone scs would begin a new one.
+	if s.manager.Token(loaded) != c.cookie {
+		return current{}, auth.ErrSessionEnded
+	}
 	record.Epoch = u.Epoch
 	record.SignedInAt = now
-	return s.issue(c.ctx, record)
+	return s.issue(loaded, record)
 }
 
 // issue puts the record under a token of its own; the caller commits.

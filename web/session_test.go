@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
 )
 
 func TestTokenShaped(t *testing.T) {
@@ -198,9 +197,8 @@ func TestWhereToSignIn(t *testing.T) {
 func TestIdleTimeIsRenewed(t *testing.T) {
 	token := strings.Repeat("B", tokenLength)
 	for ttl, want := range map[time.Duration]int{2 * time.Hour: 0, 109 * time.Minute: 0, 107 * time.Minute: 1, -1: 1} {
-		s := newSite(t, whoRoutes, func(s *site) {
-			s.Server.Sessions = NewSessions(s.Stores.Sessions, fake.Codec{TTL: ttl}, limits, Cookies{})
-		})
+		s := newSite(t, whoRoutes)
+		s.Stores.Sessions.TTL = ttl
 		s.add("u1")
 		s.put(token, func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
 		w := s.do("GET", "/private", s.session(token))
@@ -301,9 +299,8 @@ func TestSignOut(t *testing.T) {
 
 func TestPagesWithoutRedis(t *testing.T) {
 	for _, broken := range []string{"sessions.Find", "sessions.Renew"} {
-		s := newSite(t, whoRoutes, func(s *site) {
-			s.Server.Sessions = NewSessions(s.Stores.Sessions, fake.Codec{TTL: time.Second}, limits, Cookies{})
-		})
+		s := newSite(t, whoRoutes)
+		s.Stores.Sessions.TTL = time.Second
 		token := s.signedIn(t, "u1")
 		s.Break(broken, errDown)
 		if w := s.do("GET", "/", s.session(token)); w.Code != http.StatusOK || w.Body.String() != "nobody" || len(w.Header()["Set-Cookie"]) != 0 {

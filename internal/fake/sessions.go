@@ -14,6 +14,8 @@ import (
 type Sessions struct {
 	*Journal
 	records map[string][]byte
+	// TTL is what every key is said to have left; zero for the whole idle time.
+	TTL time.Duration
 }
 
 var _ auth.SessionStore = (*Sessions)(nil)
@@ -29,6 +31,22 @@ func (s *Sessions) Record(id string) (auth.Session, bool) {
 	var rec auth.Session
 	b, ok := s.records[id]
 	return rec, ok && json.Unmarshal(b, &rec) == nil
+}
+
+// Session implements auth.SessionStore.
+func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error) {
+	if err := s.note(ctx, "sessions.Find", id); err != nil {
+		return auth.Session{}, err
+	}
+	rec, ok := s.Record(id)
+	if !ok {
+		return auth.Session{}, auth.ErrNotFound
+	}
+	rec.TTL = s.TTL
+	if rec.TTL == 0 {
+		rec.TTL = rec.Idle()
+	}
+	return rec, nil
 }
 
 // FindCtx implements scs.CtxStore.
@@ -107,10 +125,7 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 }
 
 // Codec is an scs.Codec. What it cannot read is a visitor without a session.
-type Codec struct {
-	// TTL is what every key is said to have left; zero for the whole idle time.
-	TTL time.Duration
-}
+type Codec struct{}
 
 // Encode implements scs.Codec.
 func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
@@ -125,14 +140,10 @@ func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
 }
 
 // Decode implements scs.Codec.
-func (c Codec) Decode(b []byte) (time.Time, map[string]any, error) {
+func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	var rec auth.Session
 	if json.Unmarshal(b, &rec) != nil {
 		return time.Time{}, map[string]any{}, nil
-	}
-	rec.TTL = c.TTL
-	if rec.TTL == 0 {
-		rec.TTL = rec.Idle()
 	}
 	return rec.Deadline, map[string]any{"session": rec}, nil
 }

@@ -1,0 +1,293 @@
+package web
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/auth"
+)
+
+// Forward-auth: a reverse proxy asks about each request that it is sent, and passes it on when the
+// answer is 200, with what the Remote-… headers of the answer say. It is asked for everything that
+// a page loads, so that it goes its own short way: no router, no session to write, no page, and
+// no line in the log below the level debug.
+//
+// Two kinds of proxies ask. Those that hand the answer to the browser as it is (Caddy, Traefik,
+// Envoy, HAProxy) tell what was wanted in X-Forwarded-…; they get the redirect to the sign-in page.
+// nginx can use no status but 401 and 403, tells in X-Original-URL, and finds the address of the
+// sign-in page in the Location of the 401.
+
+func (s *Server) asksToVerify(path string) bool {
+	rest, ok := strings.CutPrefix(path, s.verifyPath)
+	return ok && s.verifyPath != "" && (rest == "" || rest[0] == '/')
+}
+
+// verify answers a proxy.
+func (s *Server) verify(w http.ResponseWriter, req *http.Request) {
+	begun := time.Now()
+	s.dropForgedHeaders(req)
+	c := s.echo.AcquireContext()
+	defer s.echo.ReleaseContext(c)
+	c.Reset(req, w)
+	c.SetPath(s.verifyPath)
+	ctx, cost := auth.WithCost(req.Context())
+	r := &Request{server: s, echo: c, ctx: ctx, cost: cost}
+
+	level := slog.LevelDebug
+	if err := s.vouch(r); err != nil {
+		level = slog.LevelInfo
+		s.refuse(r, err)
+	} else {
+		s.vouched(r)
+	}
+	took := time.Since(begun)
+	s.Metrics.request(req.Method, s.verifyPath, c.Response().Status, took, cost)
+	s.logRequest(c, level, took, cost)
+}
+
+// vouch finds out who asks, and whether they may what the proxy demands of them.
+func (s *Server) vouch(r *Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	needs, err := s.demands(r.echo.Request())
+	if err != nil {
+		return err
+	}
+	if err := s.identifyProgram(r); err != nil {
+		return err
+	}
+	if r.user == nil {
+		return unauthorized("credentials_needed", "Sign in with HTTP Basic, an API token or a session.")
+	}
+	for _, permission := range needs.permissions {
+		if !r.May(permission) {
+			return missingPermission(permission)
+		}
+	}
+	for _, group := range needs.groups {
+		if !r.in(group) {
+			return missingGroup(group)
+		}
+	}
+	return nil
+}
+
+// demands are all that somebody needs to be let through.
+type demands struct{ permissions, groups []string }
+
+// demands reads what the proxy wants besides a sign-in: from the query, and from headers for a
+// proxy that puts the visitor's own path and query behind ours (Envoy). A header that the visitor
+// sent only makes it harder for the visitor. A word that is not known is refused, because
+// behind a misspelt "permission" the door would stand open.
+func (s *Server) demands(req *http.Request) (demands, error) {
+	d := demands{req.Header["X-Gatehouse-Permission"], req.Header["X-Gatehouse-Group"]}
+	if req.URL.RawQuery != "" && len(req.URL.Path) == len(s.verifyPath) {
+		query, err := url.ParseQuery(req.URL.RawQuery)
+		if err != nil {
+			return demands{}, badRequest("malformed_query", "The query of the address cannot be read.")
+		}
+		for name, values := range query {
+			switch name {
+			case "permission":
+				d.permissions = append(d.permissions[:len(d.permissions):len(d.permissions)], values...)
+			case "group":
+				d.groups = append(d.groups[:len(d.groups):len(d.groups)], values...)
+			default:
+				return demands{}, badRequest("unknown_parameter", "The query may ask for permission and group, and for nothing else.")
+			}
+		}
+	}
+	for _, p := range d.permissions {
+		if err := auth.CheckPermission(p); err != nil {
+			return demands{}, badRequest("bad_permission", err.Error())
+		}
+	}
+	for _, g := range d.groups {
+		if err := auth.CheckGroup(g); err != nil {
+			return demands{}, badRequest("bad_group", err.Error())
+		}
+	}
+	return d, nil
+}
+
+// in reports whether the request may act as a member of the group: a token that was narrowed to
+// some permissions may not.
+func (r *Request) in(group string) bool {
+	return !r.narrowed() && r.user.In(group)
+}
+
+func (r *Request) narrowed() bool { return r.token != nil && r.token.Permissions != nil }
+
+// vouched tells the proxy who it is. All headers are there, empty ones too, so that a proxy puts
+// them over whatever the visitor sent.
+func (s *Server) vouched(r *Request) {
+	var groups string
+	if !r.narrowed() {
+		groups = strings.Join(r.user.Groups, ",")
+	}
+	// What nobody has verified is only what somebody typed: to the site behind the proxy the
+	// address may be the account.
+	var email string
+	if r.user.EmailVerified {
+		email = r.user.Email
+	}
+	values := [...]string{r.user.Username, r.user.DisplayName(), email, groups}
+	h := r.echo.Response().Header()
+	for i, name := range vouchedHeaders {
+		h[name] = values[i : i+1 : i+1]
+	}
+	h["Cache-Control"] = noStore
+	r.echo.Response().WriteHeader(http.StatusOK)
+}
+
+var (
+	vouchedHeaders = [...]string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups"}
+	noStore        = []string{"no-store"}
+)
+
+// missingGroup is a 403 that says which group it would take.
+type missingGroup string
+
+func (m missingGroup) Error() string { return "not in the group " + string(m) }
+
+// refuse answers whoever is not let through: a browser that opens a page is sent to sign in, or
+// reads why not; a program gets a problem.
+func (s *Server) refuse(r *Request, err error) {
+	c, req := r.echo, r.echo.Request()
+	id := requestID(req)
+	c.SetRequest(req.WithContext(ContextWithRequestID(req.Context(), id)))
+	h := c.Response().Header()
+	h.Set(echo.HeaderXRequestID, id)
+	s.setHeaders(h)
+
+	want := s.wanted(req)
+	status, _ := classify(err)
+	if status == http.StatusUnauthorized && want.page {
+		s.sendToSignIn(c, want)
+		return
+	}
+	if want.page {
+		c.Set(visitorKey, true)
+	}
+	s.answerError(c, err)
+}
+
+// visitorKey marks a request of a proxy whose refusal people will read.
+const visitorKey = "visitor"
+
+func (s *Server) sendToSignIn(c echo.Context, want wanted) {
+	h := c.Response().Header()
+	address := s.BaseOrigin + "/login"
+	if next := s.next(want.address()); next != "" {
+		address += "?" + query("next", next)
+	} else {
+		s.warnOfProxy(c.Request(), want)
+	}
+	h.Set("Location", address)
+	status := http.StatusSeeOther
+	if want.statusOnly {
+		status = http.StatusUnauthorized
+		// Not Basic: nginx hands this on, and the browser would open its own password window.
+		h.Set("WWW-Authenticate", bearerChallenge)
+	}
+	_ = write(c, status, "", nil)
+}
+
+// wanted is what the visitor of a proxy asked it for.
+type wanted struct {
+	method, origin, uri string
+	// page: a browser opens a page, so that people read the answer.
+	page bool
+	// statusOnly: the proxy uses the status of the answer, and not the answer.
+	statusOnly bool
+}
+
+// wanted reads what a proxy tells. From anybody else these headers were dropped.
+func (s *Server) wanted(req *http.Request) wanted {
+	h := req.Header
+	w := wanted{page: opensPage(req), method: cmp.Or(h.Get("X-Forwarded-Method"), h.Get("X-Original-Method"), req.Method)}
+	if original := h.Get("X-Original-Url"); original != "" {
+		w.statusOnly = true
+		if u := s.neighbour(original); u != nil {
+			w.origin, w.uri = originOf(original), u.RequestURI()
+		}
+		return w
+	}
+	scheme, host := cmp.Or(h.Get("X-Forwarded-Proto"), s.base.Scheme), h.Get("X-Forwarded-Host")
+	w.uri = h.Get("X-Forwarded-Uri")
+	if w.uri == "" && len(req.URL.Path) > len(s.verifyPath) && s.trusted(req.RemoteAddr) {
+		w.uri = strings.TrimPrefix(req.URL.RequestURI(), s.verifyPath)
+		host = cmp.Or(host, req.Host)
+	}
+	if host != "" && strings.HasPrefix(w.uri, "/") {
+		w.origin = scheme + "://" + host
+	}
+	return w
+}
+
+// address returns where the visitor comes back to. What was posted cannot be posted again by a
+// redirect, so that begins at the start of the site.
+func (w wanted) address() string {
+	switch {
+	case w.origin == "":
+		return ""
+	case w.method != http.MethodGet && w.method != http.MethodHead:
+		return w.origin + "/"
+	}
+	return w.origin + w.uri
+}
+
+// opensPage reports whether a browser wants a page to show, and not a part of one or data.
+func opensPage(req *http.Request) bool {
+	if len(req.Header["Authorization"]) > 0 {
+		return false
+	}
+	if mode := req.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return strings.Contains(req.Header.Get("Accept"), "text/html")
+}
+
+// warnOfProxy tells operators, once a minute at most, why nobody comes back to where they were.
+func (s *Server) warnOfProxy(req *http.Request, want wanted) {
+	now := s.now().Unix()
+	if last := s.warnedOfProxy.Load(); now-last < 60 || !s.warnedOfProxy.CompareAndSwap(last, now) {
+		return
+	}
+	reason := "the address it asks for is neither on BASE_URL's host nor below COOKIE_DOMAIN"
+	switch {
+	case !s.trusted(req.RemoteAddr):
+		reason = "TRUSTED_PROXIES does not name it"
+	case want.origin == "" && !want.statusOnly:
+		reason = "it sends neither X-Original-URL nor X-Forwarded-Host and X-Forwarded-Uri"
+	}
+	s.Log.WarnContext(req.Context(), "people are not sent back after signing in for a reverse proxy: "+reason,
+		"proxy", req.RemoteAddr, "wanted", shorten(want.origin, 256))
+}
+
+// isMissing reports the name that a 403 is about, and what it is.
+func isMissing(err error) (what, name string) {
+	var (
+		permission missingPermission
+		group      missingGroup
+	)
+	switch {
+	case errors.As(err, &permission):
+		return "permission", string(permission)
+	case errors.As(err, &group):
+		return "group", string(group)
+	}
+	return "", ""
+}

@@ -1,0 +1,271 @@
+package web
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"gatehouse/auth"
+)
+
+var verifyRoutes = append([]Route{Verify("/auth/verify")}, whoRoutes...)
+
+// newGate is a site whose proxy at 192.0.2.1 (httptest's peer) is trusted.
+func newGate(t testing.TB, change ...func(*site)) *site {
+	t.Helper()
+	return newSite(t, verifyRoutes, append([]func(*site){func(s *site) {
+		s.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		s.Cookies = Cookies{Secure: true, Domain: "example.org"}
+	}}, change...)...)
+}
+
+func several(changes ...func(*http.Request)) func(*http.Request) {
+	return func(r *http.Request) {
+		for _, f := range changes {
+			f(r)
+		}
+	}
+}
+
+// opening is a browser that opens a page behind a proxy of the kind that hands answers on.
+func opening(host, uri string) func(*http.Request) {
+	return several(header("Accept", "text/html,*/*"), header("X-Forwarded-Proto", "https"), header("X-Forwarded-Host", host),
+		header("X-Forwarded-Uri", uri), header("X-Forwarded-Method", "GET"))
+}
+
+func TestVerifyTellsWhoItIs(t *testing.T) {
+	s := newGate(t)
+	token := s.signedIn(t, "u1")
+	s.Stores.Users.Put(auth.User{
+		ID: "u1", Username: "alice", Name: "Alice Exämple", Email: "alice@example.org", EmailVerified: true, Epoch: 1, Active: true,
+		Groups: []string{"editors", "staff"}, Permissions: []string{"books.read"},
+	})
+	s.Server.Accounts.UserChanged(t.Context(), "u1")
+	want := map[string]string{"Remote-User": "alice", "Remote-Name": "Alice Exämple", "Remote-Email": "alice@example.org", "Remote-Groups": "editors,staff", "Cache-Control": "no-store"}
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"} {
+		w := s.do(method, "/auth/verify", s.session(token), header("Sec-Fetch-Site", "cross-site"), header("Remote-User", "mallory"), header("Origin", "https://evil.example"))
+		if w.Code != http.StatusOK || w.Body.Len() != 0 || len(w.Header()["Set-Cookie"]) != 0 {
+			t.Fatalf("%s: %d %q %v", method, w.Code, w.Body, w.Header())
+		}
+		for name, value := range want {
+			if got := w.Header()[name]; len(got) != 1 || got[0] != value {
+				t.Errorf("%s: %s is %q, want %q", method, name, got, value)
+			}
+		}
+	}
+	for query, status := range map[string]int{
+		"?permission=books.read": 200, "?group=staff": 200, "?permission=books.read&group=staff&group=editors": 200,
+		"?permission=books.write": 403, "?group=admin": 403, "?permission=books.read&permission=books.write": 403, "?group=staff&group=admin": 403,
+		// A typing error must not open the door.
+		"?permision=books.write": 400, "?permission=": 400, "?group=": 400, "?permission": 400, "?permission=Books": 400, "?group=a.b": 400, "?%zz": 400, "?permission=books.read;group=x": 400, "?Permission=books.read": 400,
+		"?": 200,
+	} {
+		if w := s.do("GET", "/auth/verify"+query, s.session(token)); w.Code != status || (w.Code != 200) != (w.Header().Get("Remote-User") == "") {
+			t.Errorf("%s: %d %v, want %d", query, w.Code, w.Header(), status)
+		}
+	}
+	for name, status := range map[string]int{"X-Gatehouse-Permission: books.read": 200, "X-Gatehouse-Permission: books.write": 403, "X-Gatehouse-Group: staff": 200, "X-Gatehouse-Group: admin": 403, "X-Gatehouse-Group: ": 400} {
+		key, value, _ := strings.Cut(name, ": ")
+		for _, path := range []string{"/auth/verify", "/auth/verify/some/page?permission=books.write&x=y"} {
+			if w := s.do("GET", path, s.session(token), header(key, value)); w.Code != status {
+				t.Errorf("%s, %s: %d, want %d", path, name, w.Code, status)
+			}
+		}
+	}
+	if w := s.do("GET", "/auth/verify?permission=books.read", s.session(token), header("X-Gatehouse-Permission", "books.write")); w.Code != 403 {
+		t.Errorf("of two demands one was held: %d", w.Code)
+	}
+	if w := s.do("GET", "/auth/verifyx", s.session(token)); w.Code != http.StatusNotFound {
+		t.Errorf("another path is verified: %d", w.Code)
+	}
+}
+
+// TestVerifyTellsNoUnverifiedAddress: to the site behind the proxy the address may be the account.
+func TestVerifyTellsNoUnverifiedAddress(t *testing.T) {
+	s := newGate(t)
+	token := s.signedIn(t, "u1")
+	s.Stores.Users.Put(auth.User{ID: "u1", Username: "mallory", Email: "alice@example.org", Epoch: 1, Active: true})
+	s.Server.Accounts.UserChanged(t.Context(), "u1")
+	w := s.do("GET", "/auth/verify", s.session(token))
+	for name, want := range map[string]string{"Remote-User": "mallory", "Remote-Name": "mallory", "Remote-Email": "", "Remote-Groups": ""} {
+		if got := w.Header()[name]; len(got) != 1 || got[0] != want {
+			t.Errorf("%s is %q, want an explicit %q", name, got, want)
+		}
+	}
+}
+
+func TestVerifySendsBrowsersToSignIn(t *testing.T) {
+	for name, c := range map[string]struct {
+		path   string
+		change func(*http.Request)
+		status int
+		next   string
+	}{
+		"Caddy, Traefik":          {"/auth/verify", opening("app.example.org", "/a/b?c=d&e=%20f"), 303, "https://app.example.org/a/b?c=d&e=%20f"},
+		"another port":            {"/auth/verify?group=staff", opening("login.example.org:8443", "/"), 303, "https://login.example.org:8443/"},
+		"Envoy":                   {"/auth/verify/a//b?c=d&group=x", several(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }), 303, "https://app.example.org/a//b?c=d&group=x"},
+		"nginx":                   {"/auth/verify", several(header("Accept", "text/html"), header("X-Original-Url", "https://app.example.org/x?y=z")), 401, "https://app.example.org/x?y=z"},
+		"a form":                  {"/auth/verify", several(opening("app.example.org", "/save"), func(r *http.Request) { r.Header.Set("X-Forwarded-Method", "POST") }), 303, "https://app.example.org/"},
+		"a navigation by fetch":   {"/auth/verify", several(opening("app.example.org", "/"), header("Sec-Fetch-Mode", "navigate")), 303, "https://app.example.org/"},
+		"elsewhere":               {"/auth/verify", opening("evil.example", "/"), 303, ""},
+		"elsewhere, like ours":    {"/auth/verify", opening("evilexample.org", "/"), 303, ""},
+		"elsewhere, by nginx":     {"/auth/verify", several(header("Accept", "text/html"), header("X-Original-Url", "https://evil.example/x")), 401, ""},
+		"no word of what":         {"/auth/verify", header("Accept", "text/html"), 303, ""},
+		"plain http":              {"/auth/verify", several(opening("app.example.org", "/"), func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "http") }), 303, ""},
+		"a path that is none":     {"/auth/verify", opening("app.example.org", "@evil.example/"), 303, ""},
+		"a path with a backslash": {"/auth/verify", opening("app.example.org", `/\evil.example`), 303, ""},
+	} {
+		s := newGate(t)
+		w := s.do("GET", c.path, c.change)
+		want := "https://login.example.org/login"
+		if c.next != "" {
+			want += "?next=" + url.QueryEscape(c.next)
+		}
+		if w.Code != c.status || w.Header().Get("Location") != want || w.Body.Len() != 0 || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d to %q, want %d to %q", name, w.Code, w.Header().Get("Location"), c.status, want)
+		}
+		if challenged := w.Header().Get("Www-Authenticate"); (c.status == 401) != (challenged == bearerChallenge) {
+			t.Errorf("%s: challenged by %q", name, challenged)
+		}
+		if warned := strings.Contains(s.log.String(), "not sent back"); warned != (c.next == "") {
+			t.Errorf("%s: warned %t: %s", name, warned, &s.log)
+		}
+		if len(s.Calls()) != 0 {
+			t.Errorf("%s asks the stores for %q", name, s.Calls())
+		}
+	}
+}
+
+func TestVerifyBelievesTrustedProxiesOnly(t *testing.T) {
+	s := newGate(t, func(s *site) { s.TrustedProxies = nil })
+	for _, change := range []func(*http.Request){
+		opening("app.example.org", "/a"), several(header("Accept", "text/html"), header("X-Original-Url", "https://app.example.org/x")),
+		several(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }),
+	} {
+		w := s.do("GET", "/auth/verify/x", change)
+		if w.Code != 303 || w.Header().Get("Location") != "https://login.example.org/login" {
+			t.Errorf("got %d to %q", w.Code, w.Header().Get("Location"))
+		}
+	}
+	if got := strings.Count(s.log.String(), "TRUSTED_PROXIES does not name it"); got != 1 {
+		t.Errorf("the log says %d times what is wrong, want once a minute: %s", got, &s.log)
+	}
+}
+
+func TestVerifyChallengesPrograms(t *testing.T) {
+	s := newGate(t)
+	for name, c := range map[string]struct {
+		change func(*http.Request)
+		basic  bool
+	}{
+		"a program":           {func(*http.Request) {}, true},
+		"curl":                {header("Accept", "*/*"), true},
+		"a script of a page":  {several(header("Accept", "text/html"), header("Sec-Fetch-Mode", "cors")), false},
+		"a picture of a page": {several(header("Accept", "image/*"), header("Sec-Fetch-Mode", "no-cors")), false},
+	} {
+		w := s.do("GET", "/auth/verify", header("X-Forwarded-Uri", "/x"), c.change)
+		var p Problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 401 || p.Code != "credentials_needed" || p.RequestID == "" {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		challenges := strings.Join(w.Header()["Www-Authenticate"], ", ")
+		if strings.Contains(challenges, "Basic") != c.basic || !strings.Contains(challenges, "Bearer") {
+			t.Errorf("%s: challenged by %q", name, challenges)
+		}
+	}
+	wrong := header("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("alice:wrong")))
+	if w := s.do("GET", "/auth/verify", opening("app.example.org", "/"), wrong); w.Code != 401 || w.Header().Get("Location") != "" {
+		t.Errorf("a wrong password: %d to %q", w.Code, w.Header().Get("Location"))
+	}
+	if w := s.do("GET", "/auth/verify", header("Authorization", "Bearer x")); w.Code != 401 || !strings.Contains(w.Body.String(), "token_malformed") {
+		t.Errorf("a malformed token: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestVerifyShowsPeopleWhyNot(t *testing.T) {
+	s := newGate(t)
+	token := s.signedIn(t, "u1")
+	for query, words := range map[string]string{"?permission=books.write": "books.write", "?group=staff": "group staff"} {
+		w := s.do("GET", "/auth/verify"+query, s.session(token), opening("app.example.org", "/x?<y>"))
+		page := w.Body.String()
+		if w.Code != 403 || !strings.Contains(page, words) || strings.Count(page, "</html>") != 1 || w.Header().Get("Content-Security-Policy") != visitorPolicy ||
+			!strings.Contains(page, "https://login.example.org/sign-out?next=https%3A%2F%2Fapp.example.org%2Fx") {
+			t.Errorf("%s: %d %s", query, w.Code, page)
+		}
+		// What is at a path of ours is not at the other site.
+		if strings.Contains(page, `"/`) {
+			t.Errorf("the page points into the other site: %s", page)
+		}
+		if w := s.do("GET", "/auth/verify"+query, s.session(token)); w.Code != 403 || !strings.Contains(w.Body.String(), `"code":"missing_`) {
+			t.Errorf("%s, a program: %d %s", query, w.Code, w.Body)
+		}
+	}
+	s.Break("sessions.Find", errDown)
+	w := s.do("GET", "/auth/verify", s.session(token), opening("app.example.org", "/"))
+	if w.Code != 503 || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), "Back in a moment") || len(w.Header()["Set-Cookie"]) != 0 {
+		t.Errorf("without Redis: %d %v %s", w.Code, w.Header(), w.Body)
+	}
+}
+
+// TestVerifyHoldsNarrowTokensToTheirPermissions: to the site behind the proxy a group may be anything.
+func TestVerifyHoldsNarrowTokensToTheirPermissions(t *testing.T) {
+	s := newGate(t)
+	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read", "books.write"}})
+	u, err := s.Server.Accounts.User(t.Context(), "u1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, narrow := range []bool{false, true} {
+		var permissions []string
+		if narrow {
+			permissions = []string{"books.read"}
+		}
+		secret, _, err := s.Server.Accounts.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: permissions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bearer := header("Authorization", "Bearer "+secret)
+		w := s.do("GET", "/auth/verify?permission=books.read", bearer)
+		if groups := w.Header().Get("Remote-Groups"); w.Code != 200 || (groups == "") != narrow {
+			t.Errorf("narrow %t: %d with the groups %q", narrow, w.Code, groups)
+		}
+		for _, query := range []string{"?group=staff", "?permission=books.write"} {
+			if w := s.do("GET", "/auth/verify"+query, bearer); (w.Code == 403) != narrow {
+				t.Errorf("narrow %t, %s: %d", narrow, query, w.Code)
+			}
+		}
+	}
+}
+
+func TestVerifyRecovers(t *testing.T) {
+	s := newGate(t)
+	accounts := s.Server.Accounts
+	s.Server.Accounts = nil
+	token := strings.Repeat("C", tokenLength)
+	s.put(token, func(rec *auth.Session) {})
+	w := s.do("GET", "/auth/verify", s.session(token))
+	s.Server.Accounts = accounts
+	if w.Code != 500 || strings.Contains(w.Body.String(), "panic") || !strings.Contains(s.log.String(), "panic") {
+		t.Errorf("got %d %s; %s", w.Code, w.Body, &s.log)
+	}
+}
+
+func TestTokenIn(t *testing.T) {
+	a, b := strings.Repeat("A", tokenLength), strings.Repeat("B", tokenLength)
+	for header, want := range map[string]string{
+		"": "", "x=" + a: "", "gatehouse=" + a: a, "y=1; gatehouse=" + a + "; z=2": a, "gatehouse=" + a + ";gatehouse=" + b: a,
+		"gatehouse=planted; gatehouse=" + b: b, "xgatehouse=" + a: "", "gatehouse=" + a + "x": "", `gatehouse="` + a + `"`: "", "gatehouse": "", ";;gatehouse=" + a + " ;": a,
+		"gatehouse_browser=" + a: "", "Gatehouse=" + a: "", "gatehouse= " + a: "",
+	} {
+		if got := tokenIn([]string{header}, "gatehouse"); got != want {
+			t.Errorf("in %q: %q, want %q", header, got, want)
+		}
+	}
+	if got := tokenIn([]string{"x=1", "gatehouse=" + b}, "gatehouse"); got != b {
+		t.Errorf("in the second header: %q", got)
+	}
+}
