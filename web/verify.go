@@ -174,6 +174,9 @@ func (s *Server) refuse(r *Request, err error) {
 
 	want := s.wanted(req)
 	status, _ := classify(err)
+	if status == http.StatusBadRequest {
+		s.Log.WarnContext(c.Request().Context(), "a request cannot be vouched for: look at how the proxy asks, or at what the program sends", "error", err, "proxy", req.RemoteAddr)
+	}
 	if status == http.StatusUnauthorized && want.page {
 		s.sendToSignIn(c, want)
 		return

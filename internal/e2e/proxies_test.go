@@ -1,0 +1,434 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// The hosts share a cookie below gate.localhost; browsers take all of them for this machine.
+const (
+	sharedDomain = "gate.localhost"
+	loginHost    = "login." + sharedDomain
+	appHost      = "app." + sharedDomain
+)
+
+// gated is a site behind a reverse proxy that asks Gatehouse about every request.
+type gated struct {
+	*target
+	login   string // Gatehouse's origin
+	backend *printer
+	// proxy is the site's address, app its origin.
+	proxy, app string
+}
+
+// printer is a plain site that prints the requests that reach it.
+type printer struct {
+	*httptest.Server
+	asked atomic.Int64
+}
+
+// printed is one request as the site saw it.
+type printed struct {
+	Method, URI string
+	Header      http.Header
+}
+
+func newPrinter(t testing.TB) *printer {
+	t.Helper()
+	p := &printer{}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.asked.Add(1)
+		if r.URL.Path == "/favicon.ico" {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(printed{r.Method, r.RequestURI, r.Header}) // the visitor may be gone
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+// proxies start each of the reverse proxies with the very configuration that deploy/ has, but for
+// the addresses in it.
+var proxies = map[string]func(testing.TB, *gated) *exec.Cmd{
+	"nginx": startNginx, "caddy": startCaddy, "haproxy": startHAProxy,
+}
+
+// newGated returns a site behind the proxy, with Gatehouse on another host of the same domain.
+func newGated(t testing.TB, start func(testing.TB, *gated) *exec.Cmd) *gated {
+	t.Helper()
+	s := newSite(t)
+	port := testkit.FreePort(t)
+	g := &gated{login: fmt.Sprintf("http://%s:%d", loginHost, port), backend: newPrinter(t)}
+	server := s.serve("LISTEN_ADDR", fmt.Sprintf("127.0.0.1:%d", port), "BASE_URL", g.login, "COOKIE_DOMAIN", sharedDomain, "TRUSTED_PROXIES", "127.0.0.1")
+	g.target = &target{site: s, server: server, sessions: dialRedis(t, s.redis), sql: openSQL(t, "postgres", s.database)}
+	port = testkit.FreePort(t)
+	g.proxy = fmt.Sprintf("127.0.0.1:%d", port)
+	g.app = fmt.Sprintf("http://%s:%d", appHost, port)
+	testkit.StartProgram(t, start(t, g), g.proxy)
+	return g
+}
+
+// deployed returns a file of deploy/ with the addresses of the test's servers; pairs are more to replace.
+func (g *gated) deployed(t testing.TB, name string, pairs ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "deploy", filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := append([]string{"127.0.0.1:8080", strings.TrimPrefix(g.server.URL(), "http://"), "127.0.0.1:9000", g.backend.Listener.Addr().String()}, pairs...)
+	return strings.NewReplacer(all...).Replace(string(text))
+}
+
+func writeFile(t testing.TB, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var nginxExample = regexp.MustCompile(`(?m)^#   (.*)$`)
+
+// startNginx runs the example in the head of gatehouse.conf.
+func startNginx(t testing.TB, g *gated) *exec.Cmd {
+	dir := t.TempDir()
+	conf := g.deployed(t, "nginx/gatehouse.conf")
+	writeFile(t, filepath.Join(dir, "gatehouse.conf"), conf)
+	writeFile(t, filepath.Join(dir, "gatehouse-location.conf"), g.deployed(t, "nginx/gatehouse-location.conf"))
+	var example []string
+	for _, line := range nginxExample.FindAllStringSubmatch(conf, -1) {
+		example = append(example, line[1])
+	}
+	servers := strings.NewReplacer("/etc/nginx/", dir+"/", "server_name app.example.org;", "server_name "+appHost+"; listen "+g.proxy+";").Replace(strings.Join(example, "\n"))
+	main := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents {}\nhttp {\naccess_log off;\n"
+	for _, temp := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		main += temp + "_temp_path " + dir + "/" + temp + ";\n"
+	}
+	return exec.Command(testkit.Tool(t, "nginx"), "-e", "stderr", "-c", writeFile(t, filepath.Join(dir, "nginx.conf"), main+servers+"\n}\n"))
+}
+
+func startCaddy(t testing.TB, g *gated) *exec.Cmd {
+	dir := t.TempDir()
+	conf := "{\n\tadmin off\n\tauto_https off\n}\n" + g.deployed(t, "caddy/Caddyfile", "app.example.org {", g.app+" {\n\tbind 127.0.0.1")
+	cmd := exec.Command(testkit.Tool(t, "caddy"), "run", "--adapter", "caddyfile", "--config", writeFile(t, filepath.Join(dir, "Caddyfile"), conf))
+	cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
+	return cmd
+}
+
+func startHAProxy(t testing.TB, g *gated) *exec.Cmd {
+	dir := t.TempDir()
+	lua := writeFile(t, filepath.Join(dir, "gatehouse.lua"), g.deployed(t, "haproxy/gatehouse.lua"))
+	conf := g.deployed(t, "haproxy/haproxy.cfg", "/etc/haproxy/gatehouse.lua", lua, "bind :80", "bind "+g.proxy)
+	return exec.Command(testkit.Tool(t, "haproxy"), "-db", "-f", writeFile(t, filepath.Join(dir, "haproxy.cfg"), conf))
+}
+
+// browse returns a browser as far as HTTP goes, at the origin, for whom all our hosts are this machine.
+func (g *gated) browse(t testing.TB, origin string) *client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, "127.0.0.1:"+port)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &client{t: t, base: origin, http: &http.Client{Jar: jar, Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// reached returns what the site was asked by an answer of its own.
+func reached(t testing.TB, body string) printed {
+	t.Helper()
+	var p printed
+	if err := json.Unmarshal([]byte(body), &p); err != nil {
+		t.Fatalf("the site did not print this: %v\n%s", err, body)
+	}
+	return p
+}
+
+const asPage = "text/html,application/xhtml+xml"
+
+// TestProxies puts each proxy in front of a plain site.
+func TestProxies(t *testing.T) {
+	for name, start := range proxies {
+		t.Run(name, func(t *testing.T) {
+			g := newGated(t, start)
+			alice := g.browse(t, g.login)
+			alice.register("alice")
+			g.exec(`UPDATE users SET name = 'Alice Exämple', email = 'alice@example.org', email_verified = true WHERE username = 'alice'`)
+			t.Run("signing in leads back", g.signingInLeadsBack)
+			t.Run("nothing is spoofed", func(t *testing.T) { g.nothingIsSpoofed(t, alice.at(g.app)) })
+			t.Run("permissions", func(t *testing.T) { g.permissions(t, alice.at(g.app)) })
+			t.Run("programs", g.programs)
+			t.Run("open redirects", g.openRedirects)
+			t.Run("sign-out", func(t *testing.T) {
+				alice.wantSeeOther(alice.post("/logout"), "/login?notice=signed-out")
+				if a := alice.at(g.app).get("/"); a.StatusCode != http.StatusUnauthorized {
+					t.Errorf("after the sign-out: %s", a.Status)
+				}
+			})
+		})
+	}
+}
+
+// signingInLeadsBack: a browser without a session comes to the sign-in page and from there to the
+// very page that it wanted.
+func (g *gated) signingInLeadsBack(t *testing.T) {
+	p := newPerson(t, g.app)
+	p.elsewhere = []string{g.login}
+	const wanted = "/reading/list?tab=a%26b&page=2&q=%C3%BC"
+	before := g.backend.asked.Load()
+	p.open(wanted, http.StatusOK)
+	if got := eval[string](p, "location.origin + location.pathname"); got != g.login+"/login" {
+		t.Fatalf("at %s, want the sign-in page", got)
+	}
+	p.wantText("main", strings.TrimPrefix(g.app, "http://"))
+	if g.backend.asked.Load() != before {
+		t.Error("the site was asked for somebody who is not signed in")
+	}
+	// A wrong password first: what was wanted is not forgotten by it.
+	p.fill("username", "alice", "password", "not-"+password)
+	p.submit("/login", http.StatusUnauthorized)
+	p.fill("password", password)
+	p.submit("/login", http.StatusOK)
+	if got := eval[string](p, "location.href"); got != g.app+wanted {
+		t.Fatalf("at %s, want %s", got, g.app+wanted)
+	}
+	got := reached(t, p.text("body"))
+	for name, want := range map[string]string{"Remote-User": "alice", "Remote-Name": "Alice Exämple", "Remote-Email": "alice@example.org"} {
+		if v := got.Header[name]; !slices.Equal(v, []string{want}) {
+			t.Errorf("the site read %s: %q, want %q", name, v, want)
+		}
+	}
+	if got.URI != wanted || strings.Trim(strings.Join(got.Header["Remote-Groups"], ""), " ") != "" {
+		t.Errorf("the site was asked for %+v", got)
+	}
+}
+
+// nothingIsSpoofed: whatever a visitor says about who they are and where they come from, in any
+// spelling, does not reach the site.
+func (g *gated) nothingIsSpoofed(t *testing.T, c *client) {
+	c.t = t
+	req := c.request(http.MethodGet, "/x", "")
+	for _, name := range []string{
+		"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Uri", "X-Forwarded-Method",
+		"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Prefix", "X-Original-URL", "X-Original-Method", "Forwarded", "X-Real-Ip",
+	} {
+		for _, spelling := range []string{name, strings.ToLower(name), strings.ReplaceAll(name, "-", "_"), strings.ToLower(strings.ReplaceAll(name, "-", "_")), strings.Replace(name, "-", "_", 1)} {
+			req.Header[spelling] = []string{"mallory"}
+		}
+	}
+	a := c.do(req)
+	c.want(a, http.StatusOK)
+	got := reached(t, a.body)
+	for name, values := range got.Header {
+		if strings.Contains(strings.Join(values, " "), "mallory") || strings.Contains(name, "_") {
+			t.Errorf("the site read %s: %q", name, values)
+		}
+	}
+	if got.Header.Get("Remote-User") != "alice" {
+		t.Errorf("the site read that it was %q", got.Header["Remote-User"])
+	}
+	// Nor does it help to be nobody.
+	before := g.backend.asked.Load()
+	stranger := g.browse(t, g.app)
+	req = stranger.request(http.MethodGet, "/x", "", "Remote-User", "alice", "Remote_User", "alice", "X-Original-URL", g.login+"/", "X-Forwarded-Uri", "/")
+	if a := stranger.do(req); a.StatusCode != http.StatusUnauthorized || g.backend.asked.Load() != before {
+		t.Errorf("a stranger got %s", a.Status)
+	}
+}
+
+func (g *gated) permissions(t *testing.T, c *client) {
+	c.t = t
+	if a := c.get("/reports/2026", "Accept", asPage); a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "Not for this account") {
+		t.Errorf("without the permission: %s %s", a.Status, a.body)
+	}
+	g.run("", "user", "grant", "alice", "reports.view").wantCode(t, 0)
+	testkit.Eventually(t, time.Second, "the permission", func() bool { return c.get("/reports/2026").StatusCode == http.StatusOK })
+	g.run("", "user", "ungrant", "alice", "reports.view").wantCode(t, 0)
+	testkit.Eventually(t, time.Second, "the permission to go", func() bool { return c.get("/reports/2026").StatusCode == http.StatusForbidden })
+	// The visitor's own query demands nothing and frees of nothing.
+	for _, path := range []string{"/reports/?permission=users.view", "/reports/?group=x"} {
+		if a := c.get(path); a.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %s", path, a.Status)
+		}
+	}
+	if a := c.get("/?permission=nobody.has"); a.StatusCode != http.StatusOK {
+		t.Errorf("a query of the site's own: %s", a.Status)
+	}
+	g.exec(`UPDATE users SET active = false WHERE username = 'alice'`)
+	testkit.Eventually(t, time.Second, "the disabled user to be refused", func() bool { return c.get("/").StatusCode == http.StatusUnauthorized })
+	g.exec(`UPDATE users SET active = true WHERE username = 'alice'`)
+	testkit.Eventually(t, time.Second, "a new sign-in", func() bool {
+		return c.at(g.login).post("/login", "username", "alice", "password", password).StatusCode == http.StatusSeeOther
+	})
+}
+
+// programs sign in by Basic and token; what they are refused with tells how.
+func (g *gated) programs(t *testing.T) {
+	c := g.browse(t, g.app)
+	a := c.get("/")
+	if challenge := a.Header.Get("WWW-Authenticate"); a.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(challenge, "Basic ") {
+		t.Errorf("a program: %s, challenged by %q", a.Status, challenge)
+	}
+	if a := c.get("/", "Sec-Fetch-Mode", "cors", "Accept", "*/*"); a.StatusCode != http.StatusUnauthorized || strings.Contains(strings.Join(a.Header["Www-Authenticate"], ""), "Basic") {
+		t.Errorf("a script of a page: %s, challenged by %q", a.Status, a.Header["Www-Authenticate"])
+	}
+	basic := func(password string) answer {
+		req := c.request(http.MethodPost, "/x", "some data")
+		req.SetBasicAuth("alice", password)
+		return c.do(req)
+	}
+	a = basic(password)
+	c.want(a, http.StatusOK)
+	if got := reached(t, a.body); got.Header.Get("Remote-User") != "alice" || got.Header.Get("Authorization") != "" || got.Method != http.MethodPost {
+		t.Errorf("the site was asked %+v", got)
+	}
+	if a := basic("wrong-" + password); a.StatusCode != http.StatusUnauthorized || a.Header.Get("Location") != "" {
+		t.Errorf("a wrong password: %s", a.Status)
+	}
+	req := g.browse(t, g.login).request(http.MethodPost, "/api/tokens", `{"username":"alice","password":"`+password+`","name":"proxy"}`, "Content-Type", "application/json")
+	made := c.do(req)
+	c.want(made, http.StatusCreated)
+	var token struct{ Token string }
+	if err := json.Unmarshal([]byte(made.body), &token); err != nil {
+		t.Fatal(err)
+	}
+	a = c.get("/", "Authorization", "Bearer "+token.Token)
+	c.want(a, http.StatusOK)
+	if got := reached(t, a.body); got.Header.Get("Remote-User") != "alice" || got.Header.Get("Authorization") != "" {
+		t.Errorf("the site was asked %+v", got)
+	}
+	c.want(c.get("/", "Authorization", "Bearer "+token.Token+"x"), http.StatusUnauthorized)
+	c.want(c.get("/reports/", "Authorization", "Bearer "+token.Token), http.StatusForbidden)
+}
+
+// openRedirects: no address that is asked for leads from the sign-in to another site.
+func (g *gated) openRedirects(t *testing.T) {
+	visitor := g.browse(t, g.login)
+	for _, target := range []string{
+		"//evil.example", "///evil.example", "//evil.example/%2f..", `/\evil.example`, `\\evil.example`, "/%09/evil.example", "/%0d%0aLocation:%20https://evil.example", "/%2f..", "/%5cevil.example",
+		"http://evil.example/", "https://evil.example/", "/@evil.example", "/?next=https://evil.example", "/x?https://evil.example", "@evil.example", ".evil.example", "/#@evil.example", "*",
+	} {
+		for _, host := range []string{strings.TrimPrefix(g.app, "http://"), "evil.example", appHost + "@evil.example", "evil.example:80#." + sharedDomain, "evil" + sharedDomain, sharedDomain + ".evil.example"} {
+			location := g.ask(t, target, host)
+			if location == "" {
+				continue // refused by the proxy itself
+			}
+			u, err := url.Parse(location)
+			if err != nil || !strings.HasPrefix(location, g.login+"/login") || u.Host != strings.TrimPrefix(g.login, "http://") {
+				t.Errorf("%q at %q leads to %q", target, host, location)
+				continue
+			}
+			next := u.Query().Get("next")
+			if n, err := url.Parse(next); next != "" && (err != nil || n.Hostname() != appHost && !strings.HasSuffix(n.Hostname(), "."+sharedDomain) || n.User != nil) {
+				t.Errorf("%q at %q leads on to %q", target, host, next)
+			}
+			// To the end: where the browser really goes.
+			a := visitor.post("/login", "username", "alice", "password", password, "next", next)
+			if to := a.Header.Get("Location"); a.StatusCode != http.StatusSeeOther || to != "/dashboard" && to != next {
+				t.Errorf("%q at %q: signed in, and sent to %q by %s", target, host, to, a.Status)
+			}
+		}
+	}
+}
+
+// ask sends a request line as it stands and returns where the answer leads.
+func (g *gated) ask(t *testing.T, target, host string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", g.proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nConnection: close\r\n\r\n", target, host, asPage)
+	location := ""
+	if err := readHead(conn, func(name, value string) {
+		if strings.EqualFold(name, "Location") {
+			location = value
+		}
+	}); err != nil {
+		t.Fatalf("%q at %q: %v", target, host, err)
+	}
+	if location == "" {
+		return ""
+	}
+	if strings.ContainsAny(location, "\r\n") {
+		t.Errorf("%q at %q breaks the header: %q", target, host, location)
+	}
+	return location
+}
+
+// readHead reads the head of an answer as it is on the wire.
+func readHead(conn net.Conn, header func(name, value string)) error {
+	text, err := io.ReadAll(conn)
+	if err != nil && len(text) == 0 {
+		return err
+	}
+	head, _, _ := strings.Cut(string(text), "\r\n\r\n")
+	for _, line := range strings.Split(head, "\r\n")[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		header(name, strings.TrimSpace(value))
+	}
+	return nil
+}
+
+// TestProxiesFailClosed: while Redis does not answer nobody is let through, and nobody is told to
+// sign in again.
+func TestProxiesFailClosed(t *testing.T) {
+	for name, start := range proxies {
+		t.Run(name, func(t *testing.T) {
+			g := newGated(t, start)
+			alice := g.browse(t, g.login)
+			alice.register("alice")
+			c := alice.at(g.app)
+			c.want(c.get("/"), http.StatusOK)
+			before := g.backend.asked.Load()
+			g.do("CLIENT", "PAUSE", "3000", "ALL")
+			a := c.get("/", "Accept", asPage)
+			if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || len(a.Cookies()) != 0 || g.backend.asked.Load() != before {
+				t.Errorf("without Redis: %s, %v", a.Status, a.Header)
+			}
+			testkit.Eventually(t, 10*time.Second, "Redis to be back", func() bool { return c.get("/").StatusCode == http.StatusOK })
+			g.server.Stop()
+			if a := c.get("/", "Accept", asPage); a.StatusCode < 500 || g.backend.asked.Load() <= before {
+				t.Errorf("without Gatehouse: %s", a.Status)
+			}
+			after := g.backend.asked.Load()
+			c.get("/")
+			if g.backend.asked.Load() != after {
+				t.Error("without Gatehouse somebody came through")
+			}
+		})
+	}
+}
