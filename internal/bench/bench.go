@@ -44,6 +44,8 @@ type target struct {
 type sample struct {
 	load
 	server, redis, postgres float64
+	// trips and allocations are Gatehouse's own counts per request; 0 for other servers.
+	trips, allocations float64
 }
 
 // The names of the targets, as the report has them.
@@ -56,6 +58,10 @@ const (
 	echoPage      = "Echo alone: the same page"
 	bytesPage     = "net/http alone: the same bytes"
 	naive         = "naive Basic: a hash each time"
+	verifySession = "Gatehouse: /auth/verify, session"
+	verifyBasic   = "Gatehouse: /auth/verify, Basic, warm"
+	verifyToken   = "Gatehouse: /auth/verify, token"
+	anybody       = "net/http alone: 200 without looking"
 )
 
 const (
@@ -180,6 +186,10 @@ func (b *bench) chooseTargets(ctx context.Context, others map[string]*server) er
 		{name: timeToken, server: b.gate, path: "/api/time", headers: []string{token}, want: json},
 		{name: naive, server: others["naive-basic"], path: "/api/time", headers: []string{basicHeader()}, want: json,
 			connections: naiveConnections, duration: naiveDuration},
+		{name: verifySession, server: b.gate, path: "/auth/verify", headers: []string{session}},
+		{name: verifyBasic, server: b.gate, path: "/auth/verify", headers: []string{basicHeader()}, prepare: b.renewCredential},
+		{name: verifyToken, server: b.gate, path: "/auth/verify", headers: []string{token}},
+		{name: anybody, server: others["nethttp"], path: "/pass"},
 	}
 	for i := range b.targets {
 		if t := &b.targets[i]; t.connections == 0 {
@@ -257,6 +267,10 @@ func (b *bench) sample(ctx context.Context, t target) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
+	counted, err := b.counts(ctx, t.server)
+	if err != nil {
+		return sample{}, err
+	}
 	before, err := b.cpuTimes(t.server)
 	if err != nil {
 		return sample{}, err
@@ -269,6 +283,10 @@ func (b *bench) sample(ctx context.Context, t target) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
+	since, err := b.counts(ctx, t.server)
+	if err != nil {
+		return sample{}, err
+	}
 	if _, err := t.probe(ctx); err != nil {
 		return sample{}, fmt.Errorf("afterwards: %w", err)
 	}
@@ -278,7 +296,10 @@ func (b *bench) sample(ctx context.Context, t target) (sample, error) {
 	perRequest := func(i int) float64 {
 		return float64((after[i] - before[i]).Microseconds()) / float64(l.Requests)
 	}
-	return sample{l, perRequest(0), perRequest(1), perRequest(2)}, nil
+	s := sample{load: l, server: perRequest(0), redis: perRequest(1), postgres: perRequest(2)}
+	s.trips = (since.trips - counted.trips) / float64(l.Requests)
+	s.allocations = (since.allocations - counted.allocations) / float64(l.Requests)
+	return s, nil
 }
 
 // cpuTimes returns the processor time that server, Redis and Postgres took so far.

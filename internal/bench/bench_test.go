@@ -77,6 +77,10 @@ func TestReport(t *testing.T) {
 	put(timeBasic, 27_000, 2000, 30)
 	put(timeToken, 26_000, 2000, 30)
 	put(naive, 40, 50_000, 40_000)
+	put(anybody, 60_000, 1000, 10)
+	put(verifySession, 30_000, 2000, 30)
+	put(verifyBasic, 29_000, 2000, 30)
+	put(verifyToken, 31_000, 2000, 30)
 	quick := load{Requests: 10_000, Micros: 1e6, P99: 1000, SignedIn: 30}
 	b.storms = []storm{{quick, quick, quick, 100e6}, {quick, quick, quick, 100e6}}
 	b.starts = []time.Duration{90 * time.Millisecond, 80 * time.Millisecond}
@@ -86,7 +90,7 @@ func TestReport(t *testing.T) {
 			missed = append(missed, g.what)
 		}
 	}
-	if want := []string{"dashboard: server CPU, to bare Echo's", "token: requests/s, to the session's"}; !slices.Equal(missed, want) {
+	if want := []string{"dashboard: server CPU, to bare Echo's", "token: requests/s, to the session's", "forward-auth, Basic: requests/s, to a 200 without looking"}; !slices.Equal(missed, want) {
 		t.Errorf("missed: %q, want %q", missed, want)
 	}
 	for _, want := range []string{"30,000 (20,000 – 40,000)", "| ≥ 300 | 675 (675 – 675) | pass |", "**miss**"} {

@@ -74,7 +74,7 @@ type options struct {
 
 // longest bounds the whole run: what the measurements take, and three minutes for all else (a profile, too).
 func (o options) longest() time.Duration {
-	round := 7*(warmUp+o.duration) + warmUp + naiveDuration + 2*(o.duration+stormLead)
+	round := 11*(warmUp+o.duration) + warmUp + naiveDuration + 2*(o.duration+stormLead)
 	return time.Duration(o.rounds)*round + 3*time.Minute
 }
 

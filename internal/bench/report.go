@@ -25,18 +25,28 @@ func (b *bench) report() string {
 }
 
 func (b *bench) writeTargets(w *strings.Builder) {
-	fmt.Fprintln(w, "| | requests/s | p50 ms | p99 ms | CPU µs/request: server | Redis | Postgres |")
-	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- |")
+	fmt.Fprintln(w, "| | requests/s | p50 ms | p99 ms | CPU µs/request: server | Redis | Postgres | round trips to Redis | allocations |")
+	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 	for _, t := range b.targets {
 		all := b.samples[t.name]
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", t.name,
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", t.name,
 			spread(all, sample.rate, count),
 			millis(middle(all, func(s sample) float64 { return s.P50 })),
 			spread(all, func(s sample) float64 { return s.P99 }, millis),
 			spread(all, func(s sample) float64 { return s.server }, micros),
 			micros(middle(all, func(s sample) float64 { return s.redis })),
-			micros(middle(all, func(s sample) float64 { return s.postgres })))
+			micros(middle(all, func(s sample) float64 { return s.postgres })),
+			ownCounts(all))
 	}
+}
+
+// ownCounts are two columns, empty for servers that do not count.
+func ownCounts(all []sample) string {
+	trips, allocations := middle(all, func(s sample) float64 { return s.trips }), middle(all, func(s sample) float64 { return s.allocations })
+	if allocations == 0 {
+		return "|"
+	}
+	return fmt.Sprintf("%.2f | %.0f", trips, allocations)
 }
 
 func (b *bench) writeStorms(w *strings.Builder) {
@@ -80,6 +90,9 @@ func (b *bench) goals() []goal {
 		atLeast("warm Basic: requests/s, to the session's", 0.9, b.ratios(timeBasic, timeSession, rate), times),
 		atLeast("token: requests/s, to the session's", 0.9, b.ratios(timeToken, timeSession, rate), times),
 		atLeast("warm Basic: requests/s, to naive Basic's", 300, b.ratios(timeBasic, naive, rate), times),
+		atLeast("forward-auth, session: requests/s, to a 200 without looking", 0.5, b.ratios(verifySession, anybody, rate), times),
+		atLeast("forward-auth, Basic: requests/s, to a 200 without looking", 0.5, b.ratios(verifyBasic, anybody, rate), times),
+		atLeast("forward-auth, token: requests/s, to a 200 without looking", 0.5, b.ratios(verifyToken, anybody, rate), times),
 		atLeast("storm: dashboard requests/s, to its calm rate", 0.85, each(b.storms, storm.kept), times),
 		atLeast("storm: sign-ins/s", 25, each(b.storms, signInRate), decimal),
 		below("storm: peak memory, MB", 150, each(b.storms, func(s storm) float64 { return megabytes(s.peak) }), decimal),

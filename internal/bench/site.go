@@ -61,6 +61,10 @@ func newSite(ctx context.Context) (s *site, err error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics, err := servers.FreePort()
+	if err != nil {
+		return nil, err
+	}
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	s.gate = program{
@@ -72,6 +76,7 @@ func newSite(ctx context.Context) (s *site, err error) {
 			"REDIS_URL":    s.redis.URL(),
 			"SECRET_KEY":   base64.StdEncoding.EncodeToString(secret),
 			"DATA_DIR":     filepath.Join(dir, "data"),
+			"METRICS_ADDR": fmt.Sprintf("127.0.0.1:%d", metrics),
 		},
 	}
 	if err := build(ctx, s.gate.path, "-ldflags=-s -w"); err != nil {
