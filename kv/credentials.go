@@ -24,6 +24,7 @@ const (
 type Credentials struct {
 	redis *Redis
 	ttl   time.Duration
+	read  *readings[auth.Credential]
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64
 }
@@ -32,7 +33,7 @@ var _ auth.CredentialCache = (*Credentials)(nil)
 
 // NewCredentials returns the cache in r, which keeps a credential for ttl.
 func NewCredentials(r *Redis, ttl time.Duration) *Credentials {
-	return &Credentials{redis: r, ttl: ttl}
+	return &Credentials{redis: r, ttl: ttl, read: newReadings[auth.Credential]()}
 }
 
 // Credential implements auth.CredentialCache in one round trip.
@@ -61,8 +62,8 @@ func (c *Credentials) Credential(ctx context.Context, name string, throttleKeys 
 		return auth.Credential{}, err
 	}
 	value, _ := replies[0].([]byte)
-	found, ok := parseCredential(value, name)
-	if !ok {
+	found, ok := c.read.of(value, parseCredential)
+	if !ok || found.Name != name {
 		c.Misses.Add(1)
 		return auth.Credential{}, auth.ErrNotFound
 	}
@@ -70,14 +71,14 @@ func (c *Credentials) Credential(ctx context.Context, name string, throttleKeys 
 	return found, nil
 }
 
-// parseCredential checks that the value is a whole record of this name. Whether it proves
+// parseCredential checks that the value is a whole record. Whether it proves
 // anything only the keeper of SECRET_KEY can tell.
-func parseCredential(value []byte, name string) (auth.Credential, bool) {
+func parseCredential(value []byte) (auth.Credential, bool) {
 	rec := auth.Credential{Epoch: -1}
 	if len(value) > maxCredential || !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
 		return auth.Credential{}, false
 	}
-	return rec, rec.Version == auth.CredentialVersion && rec.Name == name && rec.UserID != "" && rec.Epoch >= 0 && len(rec.MAC) == 32
+	return rec, rec.Version == auth.CredentialVersion && rec.Name != "" && rec.UserID != "" && rec.Epoch >= 0 && len(rec.MAC) == 32
 }
 
 // FillCredential implements auth.CredentialCache.

@@ -250,13 +250,54 @@ type conn struct {
 	socket net.Conn
 }
 
+// lazyDeadlines sets a deadline when there is something to wait for. redigo sets one for each command
+// and each reply, most of which are in its buffers already. Like redigo's connections it is for one
+// reader and one writer.
+type lazyDeadlines struct {
+	net.Conn
+	read, write deadline
+}
+
+// deadline is what was asked for; due says that the socket does not know it yet.
+type deadline struct {
+	at  time.Time
+	due bool
+}
+
+func (l *lazyDeadlines) SetReadDeadline(t time.Time) error  { l.read = deadline{t, true}; return nil }
+func (l *lazyDeadlines) SetWriteDeadline(t time.Time) error { l.write = deadline{t, true}; return nil }
+
+func (l *lazyDeadlines) SetDeadline(t time.Time) error {
+	return errors.Join(l.SetReadDeadline(t), l.SetWriteDeadline(t))
+}
+
+func (l *lazyDeadlines) Read(p []byte) (int, error) {
+	if l.read.due {
+		l.read.due = false
+		if err := l.Conn.SetReadDeadline(l.read.at); err != nil {
+			return 0, err
+		}
+	}
+	return l.Conn.Read(p)
+}
+
+func (l *lazyDeadlines) Write(p []byte) (int, error) {
+	if l.write.due {
+		l.write.due = false
+		if err := l.Conn.SetWriteDeadline(l.write.at); err != nil {
+			return 0, err
+		}
+	}
+	return l.Conn.Write(p)
+}
+
 func (r *Redis) dial(ctx context.Context) (redis.Conn, error) {
 	var socket net.Conn
 	dialer := net.Dialer{Timeout: dialTimeout}
 	c, err := redis.DialContext(ctx, r.target.network, r.target.address,
 		redis.DialContextFunc(func(ctx context.Context, network, address string) (_ net.Conn, err error) {
 			socket, err = dialer.DialContext(ctx, network, address)
-			return socket, err
+			return &lazyDeadlines{Conn: socket}, err
 		}),
 		redis.DialUseTLS(r.target.tls),
 		redis.DialTLSConfig(r.tls),

@@ -25,13 +25,14 @@ type Sessions struct {
 	*redisstore.RedisStore
 	redis *Redis
 	index index
+	read  *readings[auth.Session]
 }
 
 var _ auth.SessionStore = (*Sessions)(nil)
 
 // NewSessions returns the sessions of a Redis.
 func NewSessions(r *Redis) *Sessions {
-	return &Sessions{redisstore.NewWithPrefix(r.boundedPool(), sessionPrefix), r, index{r, "sessions:", "session"}}
+	return &Sessions{redisstore.NewWithPrefix(r.boundedPool(), sessionPrefix), r, index{r, "sessions:", "session"}, newReadings[auth.Session]()}
 }
 
 // boundedPool lends connections of the pool to code that knows no context: waiting for one
@@ -52,7 +53,7 @@ func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error)
 	if err != nil {
 		return auth.Session{}, err
 	}
-	rec, ok := parseSession(record)
+	rec, ok := s.read.of(record, parseSession)
 	if !ok {
 		return auth.Session{}, auth.ErrNotFound
 	}

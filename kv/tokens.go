@@ -28,6 +28,7 @@ type Tokens struct {
 	redis *Redis
 	index index
 	log   *slog.Logger
+	read  *readings[auth.Token]
 
 	mu      sync.Mutex
 	pending map[string]use
@@ -45,7 +46,7 @@ var _ auth.TokenStore = (*Tokens)(nil)
 
 // NewTokens returns the tokens in r. Close it at the end: it writes what is pending.
 func NewTokens(r *Redis, log *slog.Logger) *Tokens {
-	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, pending: map[string]use{}, done: make(chan struct{})}
+	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, read: newReadings[auth.Token](), pending: map[string]use{}, done: make(chan struct{})}
 	t.writer.Go(t.write)
 	return t
 }
@@ -104,15 +105,15 @@ func (t *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
 	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
 		return auth.Token{}, err
 	}
-	rec, ok := parseToken(replies[0])
+	value, _ := replies[0].([]byte)
+	rec, ok := t.read.of(value, parseToken)
 	if !ok || !rec.Valid(id, time.Now()) {
 		return auth.Token{}, auth.ErrNotFound
 	}
 	return rec, nil
 }
 
-func parseToken(reply any) (auth.Token, bool) {
-	value, _ := reply.([]byte)
+func parseToken(value []byte) (auth.Token, bool) {
 	rec := auth.Token{Epoch: -1}
 	if len(value) > maxRecord || !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
 		return auth.Token{}, false
@@ -156,7 +157,8 @@ func (t *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) 
 			gone = append(gone, m.id)
 			continue
 		}
-		rec, ok := parseToken(replies[i])
+		value, _ := replies[i].([]byte)
+		rec, ok := parseToken(value)
 		if !ok || rec.UserID != userID || !rec.Valid(m.id, now) {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -28,7 +29,9 @@ func (b *bench) takeProfile(ctx context.Context) error {
 	}
 	p := b.site.gate
 	p.path += "-bench"
+	p.env = maps.Clone(p.env)
 	p.env["CPU_PROFILE"] = file
+	delete(p.env, "METRICS_ADDR") // the measured server has it
 	if err := build(ctx, p.path, "-tags=bench"); err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// npmDir has the npm packages that browser tests check pages with.
+// npmDir has the npm packages that tests use.
 const npmDir = "tools/npm"
 
 // installModules runs `npm ci` unless what it installed last is newer than the lock file.

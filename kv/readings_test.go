@@ -1,0 +1,48 @@
+package kv
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+func TestReadings(t *testing.T) {
+	r := newReadings[string]()
+	parsed := 0
+	parse := func(b []byte) (string, bool) { parsed++; return "read " + string(b), string(b) != "bad" }
+	for range 3 {
+		if got, ok := r.of([]byte("a"), parse); got != "read a" || !ok {
+			t.Errorf("got %q, %t", got, ok)
+		}
+	}
+	if parsed != 1 {
+		t.Errorf("the same bytes were parsed %d times", parsed)
+	}
+	for range 2 {
+		if _, ok := r.of([]byte("bad"), parse); ok {
+			t.Error("what cannot be read is taken")
+		}
+	}
+	if parsed != 3 {
+		t.Errorf("what cannot be read is remembered: parsed %d times", parsed)
+	}
+	// Many more than there is room for: each is itself, whoever had the place before.
+	for i := range 5 * readingSlots {
+		text := fmt.Sprint(i)
+		if got, ok := r.of([]byte(text), parse); got != "read "+text || !ok {
+			t.Fatalf("got %q, %t for %s", got, ok, text)
+		}
+	}
+	var group sync.WaitGroup
+	for g := range 8 {
+		group.Go(func() {
+			for i := range 1000 {
+				text := fmt.Sprint(i * g)
+				if got, _ := r.of([]byte(text), func(b []byte) (string, bool) { return "read " + string(b), true }); got != "read "+text {
+					t.Errorf("got %q for %s", got, text)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
