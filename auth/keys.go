@@ -9,7 +9,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"strings"
+	"sync"
 )
 
 // MinSecret is the shortest SECRET_KEY, in bytes after decoding.
@@ -21,7 +23,7 @@ type Keys struct {
 	secrets [][]byte
 	// derived are the keys for each purpose, in the order of the secrets: deriving them costs
 	// more than using them.
-	derived map[string][][]byte
+	derived map[string][]*macKey
 }
 
 // The purposes that keys are derived for.
@@ -49,10 +51,10 @@ func ParseKeys(setting string) (Keys, error) {
 }
 
 func newKeys(secrets ...[]byte) Keys {
-	k := Keys{secrets: secrets, derived: make(map[string][][]byte)}
+	k := Keys{secrets: secrets, derived: make(map[string][]*macKey)}
 	for _, purpose := range []string{browserPurpose, accountPurpose, credentialPurpose} {
 		for _, secret := range secrets {
-			k.derived[purpose] = append(k.derived[purpose], derive(secret, purpose))
+			k.derived[purpose] = append(k.derived[purpose], newMacKey(derive(secret, purpose)))
 		}
 	}
 	return k
@@ -82,42 +84,59 @@ func derive(secret []byte, purpose string) []byte {
 	return key
 }
 
-func (k Keys) forPurpose(purpose string) [][]byte {
+func (k Keys) forPurpose(purpose string) []*macKey {
 	if keys, ok := k.derived[purpose]; ok {
 		return keys
 	}
-	var keys [][]byte
+	var keys []*macKey
 	for _, secret := range k.secrets {
-		keys = append(keys, derive(secret, purpose))
+		keys = append(keys, newMacKey(derive(secret, purpose)))
 	}
 	return keys
 }
 
 // sign returns the HMAC-SHA-256 of the fields under the purpose's key of the first secret.
 func (k Keys) sign(purpose string, fields ...string) []byte {
-	return mac(k.forPurpose(purpose)[0], fields)
+	return k.forPurpose(purpose)[0].mac(fields)
 }
 
 // verify reports whether any of the secrets made the signature.
 func (k Keys) verify(signature []byte, purpose string, fields ...string) bool {
 	for _, key := range k.forPurpose(purpose) {
-		if hmac.Equal(signature, mac(key, fields)) {
+		if hmac.Equal(signature, key.mac(fields)) {
 			return true
 		}
 	}
 	return false
 }
 
-func mac(key []byte, fields []string) []byte {
-	m := hmac.New(sha256.New, key)
+// macKey computes HMAC-SHA-256 under one key. Programs that use Basic take two with every request,
+// and making the key's state anew costs more than the MAC.
+type macKey struct{ states sync.Pool }
+
+// macState is for one computation at a time.
+type macState struct {
+	hash hash.Hash
+	text []byte
+}
+
+func newMacKey(key []byte) *macKey {
+	return &macKey{sync.Pool{New: func() any { return &macState{hash: hmac.New(sha256.New, key)} }}}
+}
+
+func (k *macKey) mac(fields []string) []byte {
+	state := k.states.Get().(*macState)
+	defer k.states.Put(state)
+	state.text = state.text[:0]
 	for _, f := range fields {
 		// Each field with its length before it, so that no two lists of fields are one text.
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(f)))
-		m.Write(n[:])
-		m.Write([]byte(f))
+		state.text = binary.BigEndian.AppendUint64(state.text, uint64(len(f)))
+		state.text = append(state.text, f...)
 	}
-	return m.Sum(nil)
+	state.hash.Reset()
+	state.hash.Write(state.text)
+	clear(state.text) // a password may be among them
+	return state.hash.Sum(nil)
 }
 
 // AccountKey returns what failed sign-ins under a canonical name are counted under. The name is
