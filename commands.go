@@ -178,6 +178,7 @@ type userCmd struct {
 	Add     userAddCmd     `cmd:"" help:"Add a user; the password is asked for."`
 	Passwd  userPasswdCmd  `cmd:"" help:"Set a user's password; all sessions end."`
 	List    userListCmd    `cmd:"" help:"List the users."`
+	Import  userImportCmd  `cmd:"" help:"Bring in users of another system with their password hashes."`
 	Disable userDisableCmd `cmd:"" help:"Disable a user; all sessions end."`
 	Enable  userEnableCmd  `cmd:"" help:"Enable a user again."`
 	Logout  userLogoutCmd  `cmd:"" help:"End all sessions and API tokens of a user."`

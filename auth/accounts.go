@@ -155,7 +155,11 @@ func (a *Accounts) verify(ctx context.Context, user User, rawPassword string) er
 	if !ok {
 		password = "" // matches nothing: no stored password is empty
 	}
-	match, outdated, err := a.Hasher.Check(ctx, password, user.PasswordHash)
+	typed := rawPassword
+	if !ok {
+		typed = ""
+	}
+	match, outdated, err := a.Hasher.check(ctx, password, typed, user.PasswordHash)
 	if err != nil {
 		return err
 	}

@@ -260,13 +260,23 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 
 // Check compares a normalised password with a hash. An empty hash stands for a user who
 // does not exist: the same work is done, and it never matches. outdated reports that the
-// hash was made with other parameters and is worth replacing.
+// hash was made with other parameters, or by another system, and is worth replacing.
 func (h *Hasher) Check(ctx context.Context, password, hash string) (match, outdated bool, err error) {
+	return h.check(ctx, password, password, hash)
+}
+
+// check is Check for a password whose form as it was typed may be the one that another system
+// hashed.
+func (h *Hasher) check(ctx context.Context, password, typed, hash string) (match, outdated bool, err error) {
 	leave, err := h.enter(ctx)
 	if err != nil {
 		return false, false, err
 	}
 	defer leave()
+	if legacy, err := parseLegacyHash(hash); err == nil && !h.native(hash) {
+		match := legacy(password) || typed != password && legacy(typed)
+		return match, match, nil
+	}
 	if !checkable(hash) {
 		// A hash nobody can match (set by hand, say) is a wrong password, at the same price.
 		_, _, err = argon2id.CheckHash(password, h.dummy)
@@ -277,6 +287,12 @@ func (h *Hasher) Check(ctx context.Context, password, hash string) (match, outda
 		return false, false, fmt.Errorf("check a password: %w", err)
 	}
 	return match, match && *params != h.params, nil
+}
+
+// native reports whether the hash is one of ours: everything else may be of what was typed, as it was.
+func (h *Hasher) native(hash string) bool {
+	p, _, _, err := argon2id.DecodeHash(hash)
+	return err == nil && *p == h.params
 }
 
 // checkable reports whether a stored hash is one that can be computed: argon2 panics

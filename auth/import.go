@@ -1,0 +1,92 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Import is a user of another system.
+type Import struct {
+	// Source is the system ("django"), ExternalID what the user is called there by it.
+	Source, ExternalID string
+
+	Username, Name, Email string
+	// EmailVerified: the other system, or the operator, vouches for the address.
+	EmailVerified bool
+	Active        bool
+	CreatedAt     time.Time // zero for now
+	Groups        []string
+	// Hash is the password's, in one of the forms of CheckLegacyHash; "" for nobody's password.
+	Hash string
+}
+
+// ErrImported: the user was imported before, and is left as it is.
+var ErrImported = errors.New("user was imported before")
+
+// Origins are where users came from.
+type Origins interface {
+	// UserByOrigin returns the user whom the source calls by the id, or ErrNotFound.
+	UserByOrigin(ctx context.Context, source, externalID string) (User, error)
+	// ImportUser inserts the user, its groups (which are made if they are not there) and its
+	// origin, all or nothing. ErrUsernameTaken, ErrEmailTaken, or ErrImported when the origin is
+	// known.
+	ImportUser(ctx context.Context, u User, source, externalID string) error
+}
+
+// unusableHash is the hash of nobody's password; operators see why.
+const unusableHash = "!imported without a password"
+
+// CheckImport returns the row for an imported user. Invalid says what is wrong with it.
+func (a *Accounts) CheckImport(in Import) (User, error) {
+	wrong := Invalid{}
+	u := a.newUser(Registration{Username: in.Username, Email: in.Email, Name: in.Name}, CanonicalUsername, wrong)
+	u.EmailVerified = in.EmailVerified && u.Email != ""
+	u.Active = in.Active
+	if !in.CreatedAt.IsZero() {
+		u.CreatedAt = in.CreatedAt.UTC()
+	}
+	for _, g := range in.Groups {
+		if err := CheckGroup(g); err != nil {
+			wrong["group"] = err.Error()
+		}
+	}
+	u.Groups = slices.Compact(slices.Sorted(slices.Values(in.Groups)))
+	u.PasswordHash = in.Hash
+	if in.Hash == "" {
+		u.PasswordHash = unusableHash
+	} else if err := CheckLegacyHash(in.Hash); err != nil {
+		wrong["password"] = err.Error()
+	}
+	if in.ExternalID == "" || len(in.ExternalID) > 255 {
+		wrong["id"] = "The other system's id is missing, or longer than 255 characters."
+	}
+	return u, wrong.orNil()
+}
+
+// ImportUser brings in a user of another system, with the hash as it is. ErrImported for one who is
+// there already; Invalid says what is wrong.
+func (a *Accounts) ImportUser(ctx context.Context, origins Origins, in Import) (User, error) {
+	u, err := a.CheckImport(in)
+	if err != nil {
+		return User{}, err
+	}
+	if _, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID); err == nil {
+		return User{}, ErrImported
+	} else if !errors.Is(err, ErrNotFound) {
+		return User{}, fmt.Errorf("look for an imported user: %w", err)
+	}
+	err = origins.ImportUser(ctx, u, in.Source, in.ExternalID)
+	switch {
+	case errors.Is(err, ErrUsernameTaken):
+		return User{}, Invalid{"username": "Another account here has this name."}
+	case errors.Is(err, ErrEmailTaken):
+		return User{}, Invalid{"email": "Another account has this address."}
+	case err != nil:
+		return User{}, fmt.Errorf("import a user: %w", err)
+	}
+	a.event(ctx, "user imported", nil, "username", u.Username, "user_id", u.ID, "source", in.Source)
+	return u, nil
+}

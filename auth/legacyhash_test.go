@@ -1,0 +1,134 @@
+package auth
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// legacyPassword is what all of these hashes are of; each was made by the system itself (Django 3.2,
+// Werkzeug 2.2, PHP 8.2, htpasswd of Apache 2.4), but for scrypt, which is Python's hashlib in
+// the form of Django 4 and Werkzeug 2.3.
+const legacyPassword = "wéary-otter-lamp"
+
+var legacyHashes = map[string]string{
+	"Django PBKDF2":        "pbkdf2_sha256$1000$saltysalt$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=",
+	"Django bcrypt-SHA256": "bcrypt_sha256$$2b$04$TR3xo4DXP7cXgLHNOJxj2Otdej7w7cFJGTcR0Bcvp6ujHf6zSsMS6",
+	"Django bcrypt":        "bcrypt$$2b$04$ZzWV.EoS8R4oTLElUEscSO27dIWLJsIKFxQLbs/HOpEkpTUb5oIfy",
+	"Django argon2id":      "argon2$argon2id$v=19$m=102400,t=2,p=8$anE2RTlQVlVSaldDb0dvTVI4S01ONg$9SmptsI3qZtmZS2ot43DDw",
+	"Django argon2i":       "argon2$argon2i$v=19$m=64,t=1,p=2$wALphTFuXWNxLmkE0JQGCw$2ESUd97qgTeuK6hU9CgyfQ",
+	"Django scrypt":        "scrypt$1024$saltysalt$8$1$lEYhom+K1Q5f9SKHPW9ILPvN7wwBSncqbau1LV28yXeJAmeMHeGw0U7RKEl802f13KnBreaGPzDjECcIEa0eDg==",
+	"Werkzeug scrypt":      "scrypt:32768:8:1$saltysalt$763e7387b2522caff7fe712226921104e5afd7e183964f5ce08949f079fa363d040853c59d06e13524c130d7400d9d7e4150c8042d08ba40385bd206199a0658",
+	"Werkzeug PBKDF2":      "pbkdf2:sha256:1000$OSDaML009TlhYzUR$1204d39ddbf598e228e6a0ef38629019299adb51aee68326d37b431b94eff00b",
+	"Laravel bcrypt":       "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6",
+	"PHP argon2id":         "$argon2id$v=19$m=64,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk",
+	"PHP argon2i":          "$argon2i$v=19$m=64,t=1,p=1$ZTVOb2RrUXNBUHg5VVpYcw$klaMVj5gypt3EHIAfLIiI6oc7m14zt4emruXOfZDvhw",
+	"htpasswd":             "$2y$04$.t12C.IDskaMBitXeznv4ORUu4shcdtKDO6jfILsJvjAakaZZfLBO",
+}
+
+func TestLegacyHashes(t *testing.T) {
+	h, err := newHasher(1, 8, time.Minute, HashParams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, hash := range legacyHashes {
+		if err := CheckLegacyHash(hash); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		match, outdated, err := h.Check(t.Context(), legacyPassword, hash)
+		if !match || !outdated || err != nil {
+			t.Errorf("%s: match %t, outdated %t, %v", name, match, outdated, err)
+		}
+		for _, wrong := range []string{"", "x", legacyPassword + "x", strings.ToUpper(legacyPassword), norm.NFD.String(legacyPassword)} {
+			if match, outdated, err := h.Check(t.Context(), wrong, hash); match || outdated || err != nil {
+				t.Errorf("%s: %q matches %t, outdated %t, %v", name, wrong, match, outdated, err)
+			}
+		}
+		// What was typed in another form of Unicode than the one that is hashed here.
+		if match, _, err := h.check(t.Context(), "something else", legacyPassword, hash); !match || err != nil {
+			t.Errorf("%s: the password as it was typed does not match, %v", name, err)
+		}
+		for cut := 1; cut < len(hash); cut += 7 {
+			if match, _, err := h.Check(t.Context(), legacyPassword, hash[:cut]); match || err != nil {
+				t.Errorf("%s: the first %d octets match: %t, %v", name, cut, match, err)
+			}
+		}
+	}
+}
+
+// TestLegacyHashesAreBounded: what a hash says about its own cost is never computed above the bounds.
+func TestLegacyHashesAreBounded(t *testing.T) {
+	for hash, says := range map[string]string{
+		"":                                  "no usable password",
+		"!DJqWe5":                           "no usable password",
+		"*":                                 "no usable password",
+		"x":                                 "of no kind",
+		"$apr1$HiDb33pW$09LBUYK":            "apr1",
+		"{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=": "SHA-1",
+		"md5$salt$0cc175b9c0f1b6a831c399e269772661": "MD5",
+		"pbkdf2_sha1$1000$s$x":                      "SHA-1",
+		"pbkdf2:sha512:1000$s$x":                    "SHA-512",
+		"pbkdf2:sha1:1000$s$x":                      "SHA-1",
+		"$6$salt$x":                                 "SHA-512-crypt",
+		strings.Repeat("a", 2000):                   "longer",
+		"pbkdf2_sha256$99999999$saltysalt$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=": "more work",
+		"pbkdf2_sha256$0$saltysalt$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=":        "more work",
+		"pbkdf2_sha256$-1$saltysalt$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=":       "more work",
+		"pbkdf2_sha256$1000$$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=":              "damaged",
+		"pbkdf2_sha256$1000$saltysalt$UrLt":                                             "damaged",
+		"pbkdf2_sha256$1000$saltysalt$":                                                 "damaged",
+		"pbkdf2_sha256$1000":                                                            "damaged",
+		"pbkdf2:sha256:1000$salt$zz":                                                    "damaged",
+		"$2y$31$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6":                  "more work",
+		"$2y$04$cX": "damaged",
+		"scrypt:1048576:1024:1$salt$" + strings.Repeat("00", 64):                                             "more work",
+		"scrypt:32767:8:1$salt$" + strings.Repeat("00", 64):                                                  "more work",
+		"scrypt:32768:8:99$salt$" + strings.Repeat("00", 64):                                                 "more work",
+		"scrypt:32768:8$salt$" + strings.Repeat("00", 64):                                                    "damaged",
+		"scrypt:2147483647:2147483647:1$salt$" + strings.Repeat("00", 64):                                    "more work",
+		"$argon2d$v=19$m=64,t=1,p=1$bTdhRTQ0$dNppP98Nfp6dsyYL3vtBadsTAy9d":                                   "argon2d",
+		"$argon2id$v=16$m=64,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9":                     "old version",
+		"$argon2i$v=19$m=4194304,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk": "more work",
+		"$argon2i$v=19$m=64,t=0,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk":      "more work",
+		"$argon2i$v=19$m=64,t=1,p=0$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk":      "more work",
+		"$argon2i$v=19$m=64,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNpp":                                             "damaged",
+	} {
+		err := CheckLegacyHash(hash)
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%.60q: %v, want something about %q", hash, err, says)
+		}
+		if err != nil && len(hash) > 20 && strings.Contains(err.Error(), hash[len(hash)-12:]) {
+			t.Errorf("the sentence holds the hash: %v", err)
+		}
+	}
+}
+
+// TestLongPasswordsOfBcrypt: bcrypt looks at 72 octets only; the whole password is not refused for it.
+func TestLongPasswordsOfBcrypt(t *testing.T) {
+	check, err := parseLegacyHash(legacyHashes["Laravel bcrypt"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if check(strings.Repeat("x", 200)) {
+		t.Error("a long password matches anything")
+	}
+}
+
+func FuzzLegacyHash(f *testing.F) {
+	for _, hash := range legacyHashes {
+		f.Add(hash)
+	}
+	f.Add("$argon2id$v=19$m=,t=,p=$$")
+	f.Add("scrypt$$$$$")
+	f.Fuzz(func(t *testing.T, hash string) {
+		check, err := parseLegacyHash(hash)
+		if (check == nil) == (err == nil) {
+			t.Fatalf("%q: both or neither", hash)
+		}
+		if err != nil && (err.Error() == "" || len(err.Error()) > 300) {
+			t.Fatalf("%q: %v", hash, err)
+		}
+	})
+}

@@ -1,0 +1,94 @@
+package kv
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// heard collects what Used hears, from its start to the end of the test.
+type heard struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+func (h *heard) all() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Join(h.ids, " ")
+}
+
+func hear(t *testing.T, s *Sessions) *heard {
+	t.Helper()
+	h := &heard{}
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() {
+		s.Used(ctx, slog.New(slog.DiscardHandler), func(_ context.Context, id string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.ids = append(h.ids, id)
+		})
+	})
+	t.Cleanup(func() { stop(); group.Wait() })
+	return h
+}
+
+// publish tells of a session as another program does, and returns how many heard it.
+func publish(t *testing.T, r *Redis, message string) int64 {
+	t.Helper()
+	return run(t, r, "PUBLISH", usedChannel, message).(int64)
+}
+
+func TestUsed(t *testing.T) {
+	onEach(t, func(t *testing.T, r *Redis) {
+		h := hear(t, NewSessions(r))
+		eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+		for _, nonsense := range []string{"", "x", testID(2) + "x", strings.Repeat("a", 1<<16)} {
+			publish(t, r, nonsense)
+		}
+		publish(t, r, testID(3))
+		eventually(t, "what was told is heard", func() bool { return strings.HasSuffix(h.all(), testID(3)) })
+		for id := range strings.SplitSeq(h.all(), " ") {
+			if id != testID(1) && id != testID(3) {
+				t.Errorf("heard %.50q", id)
+			}
+		}
+	})
+}
+
+// TestUsedSubscribesAgain: a broken connection is replaced, and nothing waits for a restart.
+func TestUsedSubscribesAgain(t *testing.T) {
+	r := open(t, serverURL(t, testDatabase))
+	h := hear(t, NewSessions(r))
+	eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+	if n := run(t, r, "CLIENT", "KILL", "TYPE", "pubsub").(int64); n == 0 {
+		t.Fatal("there was no subscription to break")
+	}
+	eventually(t, "somebody listens again", func() bool { return publish(t, r, testID(2)) > 0 })
+	eventually(t, "what was told is heard", func() bool { return strings.Contains(h.all(), testID(2)) })
+}
+
+// TestUsedEnds: when its context ends, although nothing is said, and with Redis away.
+func TestUsedEnds(t *testing.T) {
+	for name, r := range map[string]*Redis{"quiet": openEmbedded(t), "away": open(t, "redis://127.0.0.1:1")} {
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			NewSessions(r).Used(ctx, slog.New(slog.DiscardHandler), func(context.Context, string) {})
+		}()
+		if name == "quiet" {
+			eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+		}
+		stop()
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: it does not end", name)
+		}
+	}
+}

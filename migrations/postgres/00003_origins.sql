@@ -1,0 +1,14 @@
+-- +goose Up
+-- Where users came from, and what they are called there: an import that is run again finds them,
+-- and a session of that other system names them.
+CREATE TABLE user_origins (
+    source      text COLLATE "C" NOT NULL,
+    external_id text COLLATE "C" NOT NULL,
+    user_id     uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    PRIMARY KEY (source, external_id),
+    CONSTRAINT user_origins_check CHECK (source <> '' AND external_id <> '' AND char_length(external_id) <= 255)
+);
+CREATE INDEX user_origins_user_id_idx ON user_origins (user_id);
+
+-- +goose Down
+DROP TABLE user_origins;
