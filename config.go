@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -41,6 +42,12 @@ type Settings struct {
 	MetricsAddr      string        `placeholder:"ADDR" help:"Address for Prometheus, which reads /metrics there. Empty: none."`
 	LogFormat        string        `default:"auto" enum:"auto,text,json" help:"text or json. auto: text on a terminal, else json."`
 	LogLevel         slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+
+	DjangoSessionsURL   string        `placeholder:"URL" help:"Redis with a Django's sessions: who is signed in there is signed in here. Only read. Empty: none."`
+	DjangoSecretKey     string        `placeholder:"KEY" help:"Django's SECRET_KEY; several as a JSON list, for its SECRET_KEY_FALLBACKS."`
+	DjangoSessionPrefix string        `placeholder:"PREFIX" help:"The prefix in Django's SESSION_REDIS, without a colon."`
+	DjangoSessionCookie string        `default:"sessionid" placeholder:"NAME" help:"Django's SESSION_COOKIE_NAME."`
+	DjangoSessionAge    time.Duration `default:"336h" help:"Django's SESSION_COOKIE_AGE."`
 }
 
 // notYet are settings of parts that this version does not have. Accepting them
@@ -65,6 +72,7 @@ type Config struct {
 	base    *url.URL
 	proxies []netip.Prefix
 	cookies web.Cookies
+	django  auth.DjangoKeys
 }
 
 // check returns the first setting that cannot be used, in one line that names it.
@@ -81,7 +89,29 @@ func (s Settings) check() (Config, error) {
 		return Config{}, firstLine(err)
 	}
 	c.cookies = web.Cookies{Secure: c.base.Scheme == "https", Domain: s.CookieDomain}
+	if c.django, err = s.checkDjango(c.cookies); err != nil {
+		return Config{}, err
+	}
 	return c, nil
+}
+
+// checkDjango returns the keys of Django's sessions, if there is a bridge to them.
+func (s Settings) checkDjango(ours web.Cookies) (auth.DjangoKeys, error) {
+	switch {
+	case s.DjangoSessionsURL == "":
+		return auth.DjangoKeys{}, nil
+	case s.DjangoSecretKey == "":
+		return auth.DjangoKeys{}, errors.New("DJANGO_SECRET_KEY is needed with DJANGO_SESSIONS_URL: give it Django's SECRET_KEY")
+	case (&http.Cookie{Name: s.DjangoSessionCookie}).Valid() != nil:
+		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SESSION_COOKIE %q is not the name of a cookie", s.DjangoSessionCookie)
+	case s.DjangoSessionCookie == ours.Session():
+		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SESSION_COOKIE is %q, which is the name of Gatehouse's own cookie: change SESSION_COOKIE_NAME in Django", s.DjangoSessionCookie)
+	}
+	keys, err := auth.ParseDjangoKeys(s.DjangoSecretKey)
+	if err != nil {
+		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SECRET_KEY: %w", err)
+	}
+	return keys, nil
 }
 
 // firstLine keeps one fault: the next start tells the next one.
@@ -140,7 +170,7 @@ func (s Settings) checkNumbers() error {
 	}{
 		{"SESSION_LIFETIME", s.SessionLifetime}, {"SESSION_IDLE", s.SessionIdle},
 		{"REMEMBER_LIFETIME", s.RememberLifetime}, {"REMEMBER_IDLE", s.RememberIdle}, {"USER_CACHE_TTL", s.UserCacheTTL},
-		{"CREDENTIAL_CACHE_TTL", s.CredentialTTL},
+		{"CREDENTIAL_CACHE_TTL", s.CredentialTTL}, {"DJANGO_SESSION_AGE", s.DjangoSessionAge},
 	} {
 		if d.value < time.Second {
 			return fmt.Errorf("%s is %s; it must be at least 1s", d.name, d.value)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"gatehouse/kv"
 	"gatehouse/web"
 )
 
@@ -49,6 +50,7 @@ func TestDefaults(t *testing.T) {
 		ListenAddr: "localhost:8080", BaseURL: "http://localhost:8080", DataDir: "./data",
 		SessionLifetime: 24 * time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 720 * time.Hour, RememberIdle: 336 * time.Hour,
 		TokenLifetime: 72 * time.Hour, CredentialTTL: 5 * time.Minute, UserCacheTTL: time.Hour, PasswordMin: 8, Registration: "open", LogFormat: "auto", LogLevel: slog.LevelInfo,
+		DjangoSessionCookie: "sessionid", DjangoSessionAge: 336 * time.Hour,
 	}
 	for name, got := range map[string]Settings{
 		"nothing set":     parse(t, nil),
@@ -74,6 +76,7 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 		"SECRET_KEY": testSecret + "," + testSecret, "DATA_DIR": "d", "COOKIE_DOMAIN": "example.org", "TRUSTED_PROXIES": "10.0.0.0/8,::1",
 		"SESSION_LIFETIME": "1h", "SESSION_IDLE": "2h", "REMEMBER_LIFETIME": "3h", "REMEMBER_IDLE": "4h", "USER_CACHE_TTL": "5h",
 		"TOKEN_LIFETIME": "6h", "CREDENTIAL_CACHE_TTL": "7m", "METRICS_ADDR": ":3",
+		"DJANGO_SESSIONS_URL": "redis://h/2", "DJANGO_SECRET_KEY": " a,b ", "DJANGO_SESSION_PREFIX": "p", "DJANGO_SESSION_COOKIE": "c", "DJANGO_SESSION_AGE": "8h",
 		"PASSWORD_MIN_LENGTH": "9", "REGISTRATION": "closed", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "MIGRATE": "true",
 	}
 	want := Settings{
@@ -81,6 +84,7 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 		SecretKey: testSecret + "," + testSecret, DataDir: "d", CookieDomain: "example.org", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 		SessionLifetime: time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 3 * time.Hour, RememberIdle: 4 * time.Hour, UserCacheTTL: 5 * time.Hour,
 		TokenLifetime: 6 * time.Hour, CredentialTTL: 7 * time.Minute, MetricsAddr: ":3",
+		DjangoSessionsURL: "redis://h/2", DjangoSecretKey: " a,b ", DjangoSessionPrefix: "p", DjangoSessionCookie: "c", DjangoSessionAge: 8 * time.Hour,
 		PasswordMin: 9, Registration: "closed", LogFormat: "json", LogLevel: slog.LevelDebug,
 	}
 	if got := parse(t, env); !reflect.DeepEqual(got, want) {
@@ -135,6 +139,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 		{"TOKEN_LIFETIME", "-72h", "TOKEN_LIFETIME"},
 		{"CREDENTIAL_CACHE_TTL", "0s", "CREDENTIAL_CACHE_TTL is 0s; it must be at least 1s"},
 		{"CREDENTIAL_CACHE_TTL", "87601h", "CREDENTIAL_CACHE_TTL"},
+		{"DJANGO_SESSION_AGE", "0s", "DJANGO_SESSION_AGE is 0s; it must be at least 1s"},
 		{"MAIL_FROM", "a@b.c", "MAIL_FROM is set"},
 		{"DATABASE_URL", "mysql://u:hunter2@h/d", "DATABASE_URL"},
 		{"REDIS_URL", "redis+sentinel://u:hunter2@h", "REDIS_URL"},
@@ -151,6 +156,55 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 		}
 		if all := out + errs + err.Error(); strings.Contains(all, "hunter2") || strings.Contains(all, testSecret) {
 			t.Errorf("%s=%s: a secret is printed: %s", c.name, c.value, all)
+		}
+	}
+}
+
+func TestDjangoSettings(t *testing.T) {
+	for _, c := range []struct{ key, cookie, base, want string }{
+		{"hunter2", "sessionid", "http://localhost", ""},
+		{"[\"hunter2\"]", "__Host-sessionid", "http://localhost", ""},
+		{"", "sessionid", "http://localhost", "DJANGO_SECRET_KEY is needed with DJANGO_SESSIONS_URL: give it Django's SECRET_KEY"},
+		{"['hunter2']", "sessionid", "http://localhost", "DJANGO_SECRET_KEY: it begins with"},
+		{"hunter2", "a b", "http://localhost", `DJANGO_SESSION_COOKIE "a b" is not the name of a cookie`},
+		{"hunter2", "gatehouse", "http://localhost", `DJANGO_SESSION_COOKIE is "gatehouse", which is the name of Gatehouse's own cookie`},
+		{"hunter2", "gatehouse", "https://login.example.org", ""},
+	} {
+		s := parse(t, map[string]string{"DJANGO_SESSIONS_URL": "redis://h", "DJANGO_SECRET_KEY": c.key, "DJANGO_SESSION_COOKIE": c.cookie, "BASE_URL": c.base})
+		got := ""
+		if _, err := s.check(); err != nil {
+			got = err.Error()
+		}
+		if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) || strings.Contains(got, "hunter2") {
+			t.Errorf("%+v: got %q", c, got)
+		}
+		s.DjangoSessionsURL = ""
+		if _, err := s.check(); err != nil {
+			t.Errorf("%+v, and no bridge: got %v", c, err)
+		}
+	}
+}
+
+func TestServeRefusesABadURLOfDjangosRedis(t *testing.T) {
+	_, errs, err := runIn(t, map[string]string{"DJANGO_SESSIONS_URL": "http://:hunter2@h", "DJANGO_SECRET_KEY": "x", "LISTEN_ADDR": "127.0.0.1:0"}, "serve")
+	if err == nil || !strings.HasPrefix(err.Error(), "DJANGO_SESSIONS_URL: ") || strings.Contains(err.Error()+errs, "hunter2") {
+		t.Errorf("got %v, %s", err, errs)
+	}
+}
+
+func TestDoctorLooksAtDjangosRedis(t *testing.T) {
+	const fault, ok = "FAULT  DJANGO_SESSIONS_URL", "ok     DJANGO_SESSIONS_URL answers"
+	embedded, err := kv.StartEmbedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(embedded.Close)
+	for url, want := range map[string]string{
+		"": "", embedded.URL(): ok, "redis://:hunter2@127.0.0.1:1": fault, "http://:hunter2@h": fault,
+	} {
+		out, errs, _ := runIn(t, map[string]string{"DJANGO_SESSIONS_URL": url, "DJANGO_SECRET_KEY": "hunter2"}, "doctor")
+		if !strings.Contains(out, want) || strings.Contains(out, "DJANGO") != (want != "") || strings.Contains(out+errs, "hunter2") {
+			t.Errorf("%s: got %s%s; want %q", url, out, errs, want)
 		}
 	}
 }

@@ -23,6 +23,7 @@ func (doctorCmd) Run(c *command, settings *Settings) error {
 		d.checkListen()
 		d.checkDatabase()
 		d.checkRedis()
+		d.checkDjango()
 	}
 	if d.faults > 0 {
 		fmt.Fprintf(c.io.out, "\n%d to mend.\n", d.faults)
@@ -104,6 +105,22 @@ func (d *doctor) checkRedis() {
 		return
 	}
 	d.checkOneRedis("CACHE_URL", cacheURL, false)
+}
+
+func (d *doctor) checkDjango() {
+	const setting = "DJANGO_SESSIONS_URL"
+	if d.config.DjangoSessionsURL == "" {
+		return
+	}
+	r, err := kv.Open(d.config.DjangoSessionsURL)
+	if err != nil {
+		d.say(setting, "", err)
+		return
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(d.ctx, patience)
+	defer cancel()
+	d.say(setting, "answers", kv.NewDjango(r, nil, d.config.DjangoSessionPrefix).Readable(ctx))
 }
 
 func (d *doctor) checkOneRedis(setting, url string, keeps bool) {

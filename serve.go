@@ -44,6 +44,9 @@ func (cmd serveCmd) Run(c *command) error {
 	maintenance := web.NewMaintenance(s.maintenance, log)
 	server := newServer(c.config, s, log)
 	server.Metrics, server.Maintenance = metrics, maintenance
+	if server.Bridge, err = s.openBridge(c.ctx, c.config, log); err != nil {
+		return err
+	}
 	routes := (&handlers.Handlers{Accounts: s.accounts, Sessions: s.sessions, Ready: s.ready, OpenAPI: openAPI}).Routes()
 	if err := server.Start(routes); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"gatehouse/auth"
 	"gatehouse/db"
 	"gatehouse/kv"
+	"gatehouse/web"
 )
 
 // patience is how long a start or a command waits for a server to answer.
@@ -208,6 +209,27 @@ func (s *stores) connect(ctx context.Context, setting, url string) (*kv.Redis, e
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// openBridge opens the Redis of a Django whose sessions count here; nil without one. That it does
+// not answer keeps nobody from starting: people with a session of ours do not need it.
+func (s *stores) openBridge(ctx context.Context, c Config, log *slog.Logger) (*web.Bridge, error) {
+	if c.DjangoSessionsURL == "" {
+		return nil, nil
+	}
+	theirs, err := kv.Open(c.DjangoSessionsURL)
+	if err != nil {
+		return nil, fmt.Errorf("DJANGO_SESSIONS_URL: %w", err)
+	}
+	s.closers = append(s.closers, theirs.Close)
+	sessions := kv.NewDjango(theirs, s.redis, c.DjangoSessionPrefix)
+	if err := sessions.Readable(ctx); err != nil {
+		log.WarnContext(ctx, "DJANGO_SESSIONS_URL: people who are signed in at Django are not signed in here until it answers", "error", err)
+	}
+	return &web.Bridge{
+		Django: &auth.DjangoBridge{Keys: c.django, Age: c.DjangoSessionAge, Store: sessions, Users: s.database, Log: log},
+		Cookie: c.DjangoSessionCookie,
+	}, nil
 }
 
 // evictionFault says what is wrong with the sessions' Redis, or "".

@@ -37,6 +37,9 @@ type Session struct {
 
 	// TTL is the key's remaining time when it was read; negative when it had none.
 	TTL time.Duration `json:"-"`
+	// Foreign: it is a session of another program's, which signs people in here too. It is read
+	// and never renewed.
+	Foreign bool `json:"-"`
 	// LastSeen is filled by SessionStore.List only; exact to a tenth of the idle time.
 	LastSeen time.Time `json:"-"`
 }

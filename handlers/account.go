@@ -35,6 +35,7 @@ func (h *Handlers) accountPage(r *web.Request) (accountPage, error) {
 		MinLength: h.Accounts.Policy.MinLength,
 		Now:       r.Now(),
 		Sessions:  sessionRows(sessions, u, r.Session().ID, r.Now()),
+		Foreign:   r.Foreign(),
 	}, nil
 }
 
@@ -83,6 +84,11 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password.", First: "current_password"})
 	case err != nil:
 		return web.Response{}, err
+	}
+	if r.Foreign() {
+		// Whoever else has the foreign session must not be carried on; the password was given, so
+		// that a session of ours may begin.
+		return web.SeeOther("/account?notice=password#password"), r.SignIn(user, user.Username, false)
 	}
 	return h.carryOn(r, user, "/account?notice=password#password")
 }
@@ -141,13 +147,16 @@ func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
 	}
 	rows := sessionRows(sessions, r.User(), r.Session().ID, r.Now())
 	others := slices.DeleteFunc(rows, func(row SessionRow) bool { return row.Current })
-	return web.Show(http.StatusOK, "end_others", endOthersPage{Page: r.Page("End other sessions"), Others: len(others)}), nil
+	return web.Show(http.StatusOK, "end_others", endOthersPage{Page: r.Page("End other sessions"), Others: len(others), Foreign: r.Foreign()}), nil
 }
 
 func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
 	user, err := h.Accounts.SignOutEverywhere(r.Context(), r.User().ID)
 	if err != nil {
 		return web.Response{}, err
+	}
+	if r.Foreign() {
+		return web.SeeOther("/login?notice=all-ended"), r.SignOut()
 	}
 	return h.carryOn(r, user, "/account?notice=others-ended#sessions")
 }

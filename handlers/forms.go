@@ -37,7 +37,11 @@ func firstWrong(wrong auth.Invalid, fields ...string) string {
 // notices are the sentences that a redirect can ask the next page to say. The address holds a
 // word and not the sentence, so that nobody else can put words into our mouth.
 var notices = map[string]string{
-	"signed-out":    "You are signed out.",
+	"signed-out": "You are signed out.",
+	// For people whom another program's session had let in.
+	"signed-out-here": "You are signed out here. You are still signed in at the site that you came from: sign out there as well.",
+	"all-ended":       "All your sessions here are ended, this one too. Sign in with your password to go on.",
+
 	"profile":       "Your details are saved.",
 	"password":      "Your password is changed, and every other session is ended.",
 	"session-ended": "That session is ended.",

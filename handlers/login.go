@@ -15,7 +15,8 @@ const home = "/dashboard"
 
 func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
 	next := r.Next(r.Query("next"))
-	if r.User() != nil {
+	// Sites that read our sessions do not know a foreign one, and would send the person back here.
+	if r.User() != nil && !(r.Foreign() && web.HostOf(next) != "") {
 		return web.SeeOther(orHome(next)), nil
 	}
 	page := h.loginPage(r, url.Values{"next": {next}})
@@ -95,7 +96,7 @@ func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
 	if r.User() == nil {
 		return web.SeeOther(orSignedOut(next)), nil
 	}
-	return web.Show(http.StatusOK, "sign_out", signOutPage{Page: r.Page("Sign out"), Next: next}).FormTo(next), nil
+	return web.Show(http.StatusOK, "sign_out", signOutPage{Page: r.Page("Sign out"), Next: next, Foreign: r.Foreign()}).FormTo(next), nil
 }
 
 func (h *Handlers) logout(r *web.Request) (web.Response, error) {
@@ -110,6 +111,9 @@ func (h *Handlers) logout(r *web.Request) (web.Response, error) {
 	}
 	if user != nil {
 		r.Log().InfoContext(r.Context(), "signed out", "event", true, "username", user.Username, "user_id", user.ID)
+	}
+	if next == "" && r.SignedInElsewhere() {
+		return web.SeeOther("/login?notice=signed-out-here"), nil
 	}
 	return web.SeeOther(orSignedOut(next)), nil
 }

@@ -28,6 +28,8 @@ type signOutPage struct {
 	web.Page
 	// Next is where they go then; "" for the sign-in page.
 	Next string
+	// Foreign: another site's sign-in let them in, and stays.
+	Foreign bool
 }
 
 // registerPage is the registration form: fields username, password, email, name, and the
@@ -126,6 +128,7 @@ type accountPage struct {
 	Zones     []ZoneGroup
 	MinLength int
 	Sessions  []SessionRow
+	Foreign   bool      // the sign-in of another site, which is not in Sessions
 	Now       time.Time // what "3 hours ago" is counted from, for the script
 }
 
@@ -157,4 +160,6 @@ type SessionRow struct {
 type endOthersPage struct {
 	web.Page
 	Others int // how many others there are
+	// Foreign: it is the sign-in of another site, and ends with them.
+	Foreign bool
 }

@@ -125,7 +125,7 @@ func (in *reader) firstByte() (byte, error) {
 // guessFormat looks at the beginning: JSON begins with a bracket, a table has a head, and a line of
 // htpasswd is NAME:HASH.
 func (in *reader) guessFormat(first byte, source string) string {
-	if source == Htpasswd {
+	if source == Htpasswd || first == '#' { // tables have no comments
 		return Htpasswd
 	}
 	if first == '[' || first == '{' {

@@ -33,6 +33,8 @@ type Request struct {
 	token       *auth.Token
 	cookies     []*http.Cookie
 	ended       bool
+	// elsewhere: the person was signed out here and not where they came from.
+	elsewhere bool
 }
 
 // Context returns the request's context; it ends when the client goes.
@@ -171,8 +173,11 @@ func (r *Request) SignIn(u auth.User, login string, remember bool) error {
 }
 
 // RenewSession gives the session a new token after its own change of the user raised the epoch
-// by one. auth.ErrSessionEnded when it was ended meanwhile.
+// by one. auth.ErrSessionEnded when it was ended meanwhile, and always for a foreign session.
 func (r *Request) RenewSession(u auth.User) error {
+	if r.Foreign() {
+		return auth.ErrSessionEnded
+	}
 	s, err := r.server.Sessions.renew(r.ctx, r.session, u, r.Now())
 	if err != nil {
 		return fmt.Errorf("renew a session: %w", err)
@@ -184,6 +189,9 @@ func (r *Request) RenewSession(u auth.User) error {
 // SignOut ends the session and takes the cookie away. While Redis does not answer it is an
 // error, and the cookie stays: nobody is told to be signed out who is not.
 func (r *Request) SignOut() error {
+	if err := r.server.Bridge.end(r); err != nil {
+		return err
+	}
 	if err := r.server.Sessions.end(r.ctx, r.sessionCookie()); err != nil {
 		return fmt.Errorf("end a session: %w", err)
 	}
@@ -195,14 +203,17 @@ func (r *Request) sessionCookie() string {
 	return tokenIn(r.echo.Request().Header["Cookie"], r.server.Cookies.Session())
 }
 
-// tokenIn returns the first cookie of the name that has the shape of a token, or "". Parsing the
-// headers whole would cost several allocations for each cookie that a browser sends.
-func tokenIn(headers []string, name string) string {
+// tokenIn returns the first cookie of the name that has the shape of a token, or "".
+func tokenIn(headers []string, name string) string { return cookieIn(headers, name, tokenShaped) }
+
+// cookieIn returns the first cookie of the name that has the shape, or "". Parsing the headers
+// whole would cost several allocations for each cookie that a browser sends.
+func cookieIn(headers []string, name string, shaped func(string) bool) string {
 	for _, header := range headers {
 		for part := range strings.SplitSeq(header, ";") {
 			key, value, _ := strings.Cut(strings.TrimLeft(part, " \t"), "=")
 			value = strings.TrimRight(value, " \t")
-			if key == name && tokenShaped(value) {
+			if key == name && shaped(value) {
 				return value
 			}
 		}

@@ -39,6 +39,8 @@ type Server struct {
 	Metrics *Metrics
 	// Maintenance may be nil: there is none then.
 	Maintenance *Maintenance
+	// Bridge may be nil: only our own sessions count then.
+	Bridge *Bridge
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
 
@@ -202,6 +204,13 @@ func (s *Server) identifyFor(r *Request, access Access) error {
 // identify finds session and user. Whoever cannot be found is anonymous; an error means
 // that a store did not answer, so nothing is known.
 func (s *Server) identify(r *Request) error {
+	if err := s.identifyOwn(r); err != nil || r.user != nil || s.Bridge == nil {
+		return err
+	}
+	return s.Bridge.identify(r)
+}
+
+func (s *Server) identifyOwn(r *Request) error {
 	cookie := r.sessionCookie()
 	if cookie == "" {
 		return nil
@@ -214,15 +223,9 @@ func (s *Server) identify(r *Request) error {
 	if session.record == nil {
 		return nil
 	}
-	user, err := s.Accounts.UserOf(r.ctx, session.record.UserID, session.record.Epoch)
-	if errors.Is(err, auth.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	user, ok, err := s.owner(r, session.record)
+	if err != nil || !ok {
 		return err
-	}
-	if !user.Accepts(session.record.Epoch) {
-		return nil
 	}
 	if session.record.NeedsRenewal(now) {
 		if err := s.Sessions.store.Renew(r.ctx, *session.record); err != nil {
@@ -232,6 +235,15 @@ func (s *Server) identify(r *Request) error {
 	r.session = session
 	r.signedIn(user, BySession, user.Permissions)
 	return nil
+}
+
+// owner returns the user of a session, and whether the session still speaks for them.
+func (s *Server) owner(r *Request, record *auth.Session) (u auth.User, ok bool, err error) {
+	u, err = s.Accounts.UserOf(r.ctx, record.UserID, record.Epoch)
+	if errors.Is(err, auth.ErrNotFound) {
+		return auth.User{}, false, nil
+	}
+	return u, err == nil && u.Accepts(record.Epoch), err
 }
 
 // userKey is where the request's log line finds who it was.

@@ -1,0 +1,250 @@
+package auth
+
+import (
+	"bytes"
+	"compress/zlib"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// djangoKey is the SECRET_KEY under which Django 3.2 made the values below, at djangoSaved.
+const djangoKey = "dj-sécret, with a comma [and] $igns"
+
+var djangoSaved = time.Date(2026, 11, 20, 21, 55, 34, 0, time.UTC)
+
+const (
+	djangoPlain    = ".eJyrVopPLC3JiC8tTi2Kz0xRslIyV9JBFktKTM5OzQNJJKFKZCQWZwBFM5RqATQ5F3s:1xUWZy:jnmOpmm-nxeQsHZZWI9KfZLssZGYWXgQ23ZiPQ36e10"
+	djangoLogin    = ".eJyrVopPLC3JiC8tTi2Kz0xRslIyMVLSQRZMSkzOTs0DyaRkJeal5-sl5-eVFGUm6YGU6EFli_V881NSc5ygalEMyEgszgDqTkyiDCrVAgD0PT7i:1xUWZy:Dbpqkr60DefeEDmM3Vr1Wt2nnLvVsdUT4xQio4tIXVY"
+	djangoUnicode  = ".eJylkcEOgjAMhl-F9GyWFRCBo3efQAwZ2xDUjATYyfjuDsJBb_4xPTR_-7WX70m18nNX-8mOdW-opDSm3eewUfpu3bIxN-Wug9CDm8e-EQsitu0kToOxj-PGfj3o1NSFa9X8V-GpVuNM5ZkqL2Wr3dJsq9eUmTUVUeVNnoRgrJSRDEc_w4zAMQInCJwi8B6BMwQ-IHCOwAUkBVMIOWRIIkMWGdLIkEeGRDJkkiGVXNDl9QZ2t1T5:1xUWZy:xILCE_gCU9dyVCK4Wb8P3mitDqrAAALJobbY_wVIuo4"
+	djangoOther    = ".eJyrVopPLC3JiC8tTi2Kz0xRslIyMVLSQRZMSkzOTs0DyaRkJeal5-sl5-eVFGUm6YGU6EFli_V881NSc5ygalEMyEgszgDqTkyiDCrVAgD0PT7i:1xUWZy:YqNTFgmnkc1be6TA6NEGg7GuZJ736-orPtPYTwBgAvc"
+	djangoPickled  = ".eJxrYJ26gQECaqdo9PDGJ5aWZMSXFqcWxWemTOlhMjGa0iOEJJiUmJydmgeU0UzJSsxLz9dLzs8rKcpM0gMp0YPKFuv55qek5jjB1PIjGZCRWJwxpcchMYkyOKVUDwATuEZL:1xUWZy:X-0U4BVAWcLWqPc1Po-EXS0_8O4au6B7aowfUqYp4y4"
+	djangoOldStyle = "ZWZjYmIwNWQ3NTU4MWM1YjJlYTg3MDhjMzc4YTEzMmNhNDVjNTU2ZDp7Il9hdXRoX3VzZXJfaWQiOiI0MiIsIl9hdXRoX3VzZXJfYmFja2VuZCI6ImRqYW5nby5jb250cmliLmF1dGguYmFja2VuZHMuTW9kZWxCYWNrZW5kIiwiX2F1dGhfdXNlcl9oYXNoIjoiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYiJ9"
+)
+
+const twoWeeks = 14 * 24 * time.Hour
+
+func djangoKeys(t testing.TB, setting string) DjangoKeys {
+	t.Helper()
+	k, err := ParseDjangoKeys(setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// signDjango is Django's TimestampSigner, from its documentation and not from the code under test.
+func signDjango(secret, salt, body string) string {
+	key := sha256.Sum256([]byte(salt + "signer" + secret))
+	m := hmac.New(sha256.New, key[:])
+	m.Write([]byte(body))
+	return body + ":" + base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+}
+
+// djangoValue returns the value of a session with the JSON, saved at djangoSaved.
+func djangoValue(text string) string {
+	return signDjango(djangoKey, "django.contrib.sessions.SessionStore", base64.RawURLEncoding.EncodeToString([]byte(text))+":1xUWZy")
+}
+
+func squeezed(text string) string {
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	z.Write([]byte(text))
+	z.Close()
+	return signDjango(djangoKey, "django.contrib.sessions.SessionStore", "."+base64.RawURLEncoding.EncodeToString(b.Bytes())+":1xUWZy")
+}
+
+// djangoJSON is the object of somebody signed in, with more fields.
+func djangoJSON(more string) string {
+	return `{"_auth_user_id":"42","_auth_user_backend":"b","_auth_user_hash":"h"` + more + `}`
+}
+
+func TestReadWhatDjangoWrote(t *testing.T) {
+	now := djangoSaved.Add(time.Hour)
+	for name, c := range map[string]struct{ value, user string }{
+		"a short one":      {djangoPlain, "7"},
+		"a sign-in":        {djangoLogin, "42"},
+		"other characters": {djangoUnicode, "42"},
+		"not compressed":   {djangoValue(djangoJSON("")), "42"},
+		"one of ours":      {squeezed(djangoJSON(`,"cart":[1,2,3]`)), "42"},
+		"an escape":        {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `"\u0034\u0032"`, 1)), "42"},
+	} {
+		s, err := djangoKeys(t, djangoKey).Read([]byte(c.value), twoWeeks, now)
+		if want := (DjangoSession{c.user, djangoSaved, djangoSaved.Add(twoWeeks)}); err != nil || s != want {
+			t.Errorf("%s: got %+v, %v; want %+v", name, s, err, want)
+		}
+	}
+}
+
+func TestRefuseWhatDjangoDidNotWriteSo(t *testing.T) {
+	for name, c := range map[string]struct {
+		value string
+		want  error
+	}{
+		"nothing":                  {"", errDjangoForm},
+		"pickled, signed":          {djangoPickled, errDjangoJSON},
+		"pickled by a cache":       {"\x80\x05\x95\x0f\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x03_id\x94\x8c\x0242\x94s.", errDjangoForm},
+		"pickled as text":          {djangoValue("(dp0\nS'_auth_user_id'\np1\nS'42'\np2\ns."), errDjangoJSON},
+		"before Django 3.1":        {djangoOldStyle, errDjangoForm},
+		"another store's":          {djangoOther, errDjangoSignature},
+		"another key's":            {signDjango("x", "django.contrib.sessions.SessionStore", strings.TrimSuffix(djangoLogin, djangoLogin[len(djangoLogin)-44:])), errDjangoSignature},
+		"no time":                  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30"), errDjangoForm},
+		"no payload":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ":1xUWZy"), errDjangoJSON},
+		"an empty time":            {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:"), errDjangoTime},
+		"a time that is none":      {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xU-Zy"), errDjangoTime},
+		"a time below zero":        {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:-1"), errDjangoTime},
+		"a time beyond numbers":    {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzzz"), errDjangoTime},
+		"a time beyond calendars":  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzz"), errDjangoTime},
+		"a time in the future":     {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xUZZy"), errDjangoTime},
+		"not base64":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e3*0:1xUWZy"), errDjangoForm},
+		"not compressed after all": {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ".e30:1xUWZy"), errDjangoCompressed},
+		"a bomb":                   {squeezed(djangoJSON(`,"x":"` + strings.Repeat("x", 10<<20) + `"`)), errDjangoCompressed},
+		"too long":                 {djangoValue(djangoJSON(`,"x":"` + strings.Repeat("x", 64<<10) + `"`)), errDjangoForm},
+		"not UTF-8":                {djangoValue(djangoJSON(",\"x\":\"\xff\"")), errDjangoJSON},
+		"a list":                   {djangoValue("[]"), errDjangoJSON},
+		"null":                     {djangoValue("null"), errDjangoNobody},
+		"two objects":              {djangoValue(djangoJSON("") + "{}"), errDjangoJSON},
+		"a visitor":                {djangoValue("{}"), errDjangoNobody},
+		"a number for a user":      {djangoValue(strings.Replace(djangoJSON(""), `"42"`, "42", 1)), errDjangoNobody},
+		"an empty user":            {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `""`, 1)), errDjangoNobody},
+		"no backend":               {djangoValue(strings.Replace(djangoJSON(""), "backend", "x", 1)), errDjangoNobody},
+		"no hash":                  {djangoValue(strings.Replace(djangoJSON(""), "hash", "x", 1)), errDjangoNobody},
+		"names in capitals":        {djangoValue(strings.ToUpper(djangoJSON(""))), errDjangoNobody},
+		"an expiry that is none":   {djangoValue(djangoJSON(`,"_session_expiry":"tomorrow"`)), errDjangoTime},
+		"an expiry below zero":     {djangoValue(djangoJSON(`,"_session_expiry":-1`)), errDjangoTime},
+		"an expiry of ages":        {djangoValue(djangoJSON(`,"_session_expiry":1e300`)), errDjangoTime},
+		"an expiry that is true":   {djangoValue(djangoJSON(`,"_session_expiry":true`)), errDjangoTime},
+	} {
+		s, err := djangoKeys(t, djangoKey).Read([]byte(c.value), twoWeeks, djangoSaved.Add(time.Hour))
+		if !errors.Is(err, c.want) || s != (DjangoSession{}) {
+			t.Errorf("%s: got %+v, %v; want %v", name, s, err, c.want)
+		}
+	}
+}
+
+func TestEveryOctetOfADjangoSessionIsSigned(t *testing.T) {
+	k := djangoKeys(t, djangoKey)
+	for i := range djangoLogin {
+		for _, other := range []byte{djangoLogin[i] ^ 1, 'A', ':', '.', 0} {
+			if other == djangoLogin[i] {
+				continue
+			}
+			value := []byte(djangoLogin)
+			value[i] = other
+			if s, err := k.Read(value, twoWeeks, djangoSaved); err == nil || s != (DjangoSession{}) {
+				t.Errorf("octet %d as %q: got %+v, %v", i, other, s, err)
+			}
+		}
+	}
+	for _, value := range []string{djangoLogin + "=", djangoLogin + "\n", " " + djangoLogin, djangoLogin[1:], djangoLogin[:len(djangoLogin)-1], djangoLogin + ":" + djangoLogin} {
+		if _, err := k.Read([]byte(value), twoWeeks, djangoSaved); err == nil {
+			t.Errorf("%q is accepted", value)
+		}
+	}
+}
+
+func TestDjangoSessionsExpire(t *testing.T) {
+	const second = time.Second
+	for name, c := range map[string]struct {
+		expiry string
+		want   time.Duration // from djangoSaved
+	}{
+		"as it is set":     {"", twoWeeks},
+		"null":             {`,"_session_expiry":null`, twoWeeks},
+		"with the browser": {`,"_session_expiry":0`, twoWeeks},
+		"in seconds":       {`,"_session_expiry":300`, 300 * second},
+		"after the age":    {`,"_session_expiry":2592000`, 2592000 * second},
+		"at a time":        {`,"_session_expiry":"2026-11-20T23:55:34.500000+02:00"`, 500 * time.Millisecond},
+		"at a time in UTC": {`,"_session_expiry":"2026-11-20T21:56:34+00:00"`, 60 * second},
+		"at a local time":  {`,"_session_expiry":"2026-11-20T21:56:34"`, 60*second + 12*time.Hour},
+	} {
+		k, value := djangoKeys(t, djangoKey), []byte(djangoValue(djangoJSON(c.expiry)))
+		s, err := k.Read(value, twoWeeks, djangoSaved.Add(c.want-1))
+		if err != nil || !s.ExpiresAt.Equal(djangoSaved.Add(c.want)) {
+			t.Errorf("%s: ends at %v, %v; want %v", name, s.ExpiresAt, err, djangoSaved.Add(c.want))
+		}
+		if s, err := k.Read(value, twoWeeks, djangoSaved.Add(c.want)); !errors.Is(err, errDjangoExpired) || s != (DjangoSession{}) {
+			t.Errorf("%s: %+v, %v at its end", name, s, err)
+		}
+	}
+}
+
+func TestParseDjangoKeys(t *testing.T) {
+	list, err := json.Marshal([]string{"new", djangoKey, "[odd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for setting, good := range map[string]bool{
+		djangoKey:                  true,
+		string(list):               true,
+		`["` + djangoKey + `"]`:    true,
+		"another":                  false,
+		djangoKey + " ":            false,
+		djangoKey + "," + "x":      false,
+		`["new", "another", "[a"]`: false,
+	} {
+		if _, err := djangoKeys(t, setting).Read([]byte(djangoLogin), twoWeeks, djangoSaved); (err == nil) != good {
+			t.Errorf("with the keys %q: got %v", setting, err)
+		}
+	}
+	for setting, want := range map[string]string{
+		"":                       "key 1 is empty",
+		`["hunter2",""]`:         "key 2 is empty",
+		"[]":                     "no key",
+		"['hunter2', 'hunter3']": "list in JSON",
+		"[hunter2":               "list in JSON",
+		`["hunter2", 3]`:         "list in JSON",
+	} {
+		if k, err := ParseDjangoKeys(setting); err == nil || len(k.keys) != 0 || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: got %v, want an error with %q", setting, err, want)
+		}
+	}
+}
+
+func TestDjangoKeyShaped(t *testing.T) {
+	good := "abcdefghijklmnopqrstuvwxyz012345"
+	for s, want := range map[string]bool{
+		good: true, "": false, good[1:]: false, good + "6": false, "A" + good[1:]: false, "-" + good[1:]: false, good[:31] + "\n": false, "é" + good[2:]: false, "*" + good[1:]: false,
+	} {
+		if got := DjangoKeyShaped(s); got != want {
+			t.Errorf("%q: got %v", s, got)
+		}
+	}
+	if id := DjangoSessionID(good); len(id) != 43 || id == SessionID(good) || strings.Contains(id, good) {
+		t.Errorf("the id of a key is %q", id)
+	}
+}
+
+func FuzzDjangoSession(f *testing.F) {
+	k := djangoKeys(f, djangoKey)
+	for _, s := range []string{djangoLogin, djangoPickled, djangoUnicode, djangoValue(djangoJSON(`,"_session_expiry":"2026-11-20T21:56:34"`)), ":", "e30:1xUWZy:", "." + ":1:"} {
+		f.Add([]byte(s))
+	}
+	now := djangoSaved.Add(time.Minute)
+	f.Fuzz(func(t *testing.T, value []byte) {
+		s, err := k.Read(value, twoWeeks, now)
+		if err != nil && s != (DjangoSession{}) {
+			t.Errorf("%q: got %+v and %v", value, s, err)
+		}
+		// What Django signed may be anything as well.
+		body := value
+		if end := bytes.LastIndexByte(value, ':'); end >= 0 {
+			body = value[:end]
+		}
+		s, err = k.Read([]byte(signDjango(djangoKey, "django.contrib.sessions.SessionStore", string(body))), twoWeeks, now)
+		if err != nil {
+			if s != (DjangoSession{}) {
+				t.Errorf("%q, signed: got %+v and %v", body, s, err)
+			}
+			return
+		}
+		if s.UserID == "" || !now.Before(s.ExpiresAt) || s.SavedAt.After(now.Add(maxDjangoAhead)) {
+			t.Errorf("%q, signed: got %+v", body, s)
+		}
+	})
+}

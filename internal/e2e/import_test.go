@@ -1,0 +1,274 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// importPassword has a letter that Unicode writes in two ways.
+const importPassword = "wéary-otter-lamp"
+
+// exportDjango is a Django with its own tables, which makes users and dumps them.
+const exportDjango = `
+import sys, django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1]}},
+    DEFAULT_AUTO_FIELD="django.db.models.AutoField", USE_TZ=True)
+django.setup()
+from django.core.management import call_command
+from django.contrib.auth.models import User, Group
+call_command("migrate", verbosity=0)
+editors = Group.objects.create(name="Content Editors")
+admins = Group.objects.create(name="admin")
+alice = User.objects.create_user("dj_alice", "alice@example.org", sys.argv[2], first_name="Alice", last_name="Exämple")
+alice.groups.add(editors, admins)
+User.objects.create_user("dj_gone", None, sys.argv[2], is_active=False)
+User.objects.create_superuser("dj_root", "", sys.argv[2])
+unusable = User.objects.create_user("dj_unusable")
+call_command("dumpdata", "auth.user", "auth.group", indent=1)
+`
+
+const exportWerkzeug = `
+import sys, json
+from werkzeug.security import generate_password_hash
+print(json.dumps([{"id": 1, "username": "fl_bob", "email": "bob@example.org", "password_hash": generate_password_hash(sys.argv[1], "pbkdf2:sha256:20000"), "active": True}]))
+`
+
+const exportLaravel = `
+$out = fopen("php://stdout", "w");
+fputcsv($out, ["id", "name", "email", "email_verified_at", "password", "remember_token", "created_at"]);
+fputcsv($out, [1, "Carol, \"C\"", "carol@example.org", "2024-05-01 10:20:30", password_hash($argv[1], PASSWORD_BCRYPT), "", "2024-05-01 10:20:30"]);
+fputcsv($out, [2, "Dora", "dora@example.org", "", password_hash($argv[1], PASSWORD_ARGON2ID), "", "2024-05-01 10:20:30"]);
+fputcsv($out, [3, "Emil", "emil@example.org", "", password_hash($argv[1], PASSWORD_ARGON2I), "", ""]);
+`
+
+// exported runs a program that prints an export.
+func exported(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, &errs)
+	}
+	return out.String()
+}
+
+// scryptOfPython is Werkzeug's and Django's scrypt of the password, made by Python's hashlib: the
+// versions in Debian do not have it yet.
+const scryptOfPython = `
+import sys, hashlib, base64
+h = lambda n: hashlib.scrypt(sys.argv[1].encode(), salt=b"saltysalt", n=n, r=8, p=1, maxmem=64 << 20, dklen=64)
+print("username,password")
+print("fl_scrypt,scrypt:32768:8:1$saltysalt$" + h(32768).hex())
+print("dj_scrypt,scrypt$16384$saltysalt$8$1$" + base64.b64encode(h(16384)).decode())
+`
+
+// TestImportedUsersSignIn: users of real exports sign in with the passwords that they had, and have
+// argon2id afterwards.
+func TestImportedUsersSignIn(t *testing.T) {
+	python, php := testkit.Python(t, "django"), testkit.Tool(t, "php")
+	testkit.Python(t, "flask")
+	exports := map[string]string{
+		"Django":   exported(t, python, "-c", exportDjango, filepath.Join(t.TempDir(), "django.db"), importPassword),
+		"Werkzeug": exported(t, python, "-c", exportWerkzeug, importPassword),
+		"Laravel":  exported(t, php, "-r", exportLaravel, "--", importPassword),
+		"scrypt":   exported(t, python, "-c", scryptOfPython, importPassword),
+		"htpasswd": "ht_joe:$2y$04$.t12C.IDskaMBitXeznv4ORUu4shcdtKDO6jfILsJvjAakaZZfLBO\n",
+	}
+	for name, s := range map[string]*site{"Postgres": newSite(t), "SQLite": nil} {
+		t.Run(name, func(t *testing.T) { importEverything(t, s, exports) })
+	}
+}
+
+func importEverything(t *testing.T, s *site, exports map[string]string) {
+	dir := t.TempDir()
+	env := map[string]string{"DATA_DIR": dir, "LOG_LEVEL": "debug", "GORACE": "atexit_sleep_ms=0"}
+	driver, source := "sqlite", filepath.Join(dir, "gatehouse.db")
+	if s != nil {
+		env, driver, source = s.env(), "postgres", s.database
+	}
+	server := testkit.StartServer(t, testkit.BuildBinary(t), env, "--migrate")
+	sql := openSQL(t, driver, source)
+	value := func(query string, args ...any) (v string) {
+		t.Helper()
+		if err := sql.QueryRow(query, args...).Scan(&v); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		return v
+	}
+	importing := func(text string, args ...string) outcome {
+		t.Helper()
+		o := run(t, env, text, append([]string{"user", "import", "-"}, args...)...)
+		for _, secret := range []string{"$2y$", "pbkdf2", "argon2", "@example.org", importPassword} {
+			if strings.Contains(o.stdout+o.stderr, secret) {
+				t.Errorf("the command prints %q:\n%s%s", secret, o.stdout, o.stderr)
+			}
+		}
+		return o
+	}
+	for name, want := range map[string]string{"Django": "Imported 3; there already: 0; refused: 1.", "Werkzeug": "Imported 1;", "Laravel": "Imported 3;", "scrypt": "Imported 2;", "htpasswd": "Imported 1;"} {
+		before := value(`SELECT count(*) FROM users`)
+		dry := importing(exports[name], "--dry-run")
+		if after := value(`SELECT count(*) FROM users`); after != before || !strings.Contains(dry.stdout, "Nothing is changed") {
+			t.Errorf("%s: a dry run made %s users of %s: %s", name, after, before, dry.stdout)
+		}
+		o := importing(exports[name])
+		if !strings.Contains(o.stdout, want) || (o.code != 0) != (name == "Django") {
+			t.Fatalf("%s: exit %d\n%s%s", name, o.code, o.stdout, o.stderr)
+		}
+		if name == "Django" {
+			if !strings.Contains(o.stderr, "dj_unusable: There is no usable password.") || !strings.Contains(o.stdout, `"Content Editors" is content-editors here`) ||
+				!strings.Contains(o.stdout, `"admin" was left out`) || !strings.Contains(o.stdout, "1 of them were superusers") {
+				t.Errorf("Django: %s%s", o.stdout, o.stderr)
+			}
+		}
+		again := importing(exports[name])
+		if !strings.Contains(again.stdout, "Imported 0;") {
+			t.Errorf("%s, again: %s", name, again.stdout)
+		}
+	}
+	// The one without a password, after all.
+	if o := importing(exports["Django"], "--without-password"); o.code != 0 || !strings.Contains(o.stdout, "Imported 1; there already: 3") || !strings.Contains(o.stdout, "have no password") {
+		t.Errorf("without a password: %d %s%s", o.code, o.stdout, o.stderr)
+	}
+	if got := value(`SELECT count(*) FROM user_groups WHERE group_name = 'admin'`); got != "0" {
+		t.Errorf("%s became administrators by an import", got)
+	}
+	for login, want := range map[string]string{
+		"dj_alice": "Alice Exämple", "dj_root": "", "fl_bob": "", "carol@example.org": `Carol, "C"`, "carol": `Carol, "C"`, "dora": "Dora", "emil": "Emil", "fl_scrypt": "", "dj_scrypt": "", "ht_joe": "",
+	} {
+		username, _, _ := strings.Cut(login, "@")
+		c := newClient(t, server.URL())
+		if a := c.post("/login", "username", login, "password", "not-"+importPassword); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s with a wrong password: %s", login, a.Status)
+		}
+		epoch := value(`SELECT epoch FROM users WHERE username = $1`, username)
+		for round := range 2 {
+			// By Basic first, for some: it upgrades as well.
+			if strings.HasPrefix(login, "d") && round == 0 {
+				req := newClient(t, server.URL()).request(http.MethodGet, "/api/me", "")
+				req.SetBasicAuth(login, importPassword)
+				if a := c.do(req); a.StatusCode != http.StatusOK {
+					t.Errorf("%s by Basic: %s", login, a.Status)
+				}
+			}
+			c.wantSeeOther(c.post("/login", "username", login, "password", importPassword), "/dashboard")
+			if hash := value(`SELECT password_hash FROM users WHERE username = $1`, username); !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
+				t.Errorf("%s still has the hash %.12s…", login, hash)
+			}
+		}
+		if got := value(`SELECT epoch FROM users WHERE username = $1`, username); got != epoch {
+			t.Errorf("%s: the upgrade raised the epoch from %s to %s", login, epoch, got)
+		}
+		if got := value(`SELECT name FROM users WHERE username = $1`, username); got != want {
+			t.Errorf("%s is called %q, want %q", login, got, want)
+		}
+		if !c.signedIn() {
+			t.Errorf("%s is not signed in", login)
+		}
+	}
+	c := newClient(t, server.URL())
+	for login, why := range map[string]string{"dj_gone": "inactive", "dora@example.org": "unverified address", "dj_unusable": "no password", "alice@example.org": "unverified address"} {
+		if a := c.post("/login", "username", login, "password", importPassword); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s (%s): %s", login, why, a.Status)
+		}
+	}
+	if got := value(`SELECT string_agg(group_name, ' ') FROM user_groups JOIN users ON users.id = user_id WHERE username = 'dj_alice'`); got != "content-editors" {
+		t.Errorf("dj_alice is in %q", got)
+	}
+}
+
+// TestABadRowIsRefusedWhole: it is named by its line, and nothing of it is there: no user, no origin,
+// no group.
+func TestABadRowIsRefusedWhole(t *testing.T) {
+	s := newSite(t)
+	s.run("", "migrate", "up").wantCode(t, 0)
+	s.run(password+"\n", "user", "add", "taken", "--password-stdin", "--email", "taken@example.org").wantCode(t, 0)
+	const good = "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
+	rows := []struct{ row, says string }{
+		{"1,fine,Fine,,x," + good, ""},
+		{"2,bad hash,,,," + good, "Use letters"},
+		{"3,apr,,,new-group,$apr1$HiDb33pW$09LBUYKfHDvWtgS8pRs0Y/", "apr1"},
+		{"4,taken,,,new-group," + good, "Another account here has this name"},
+		{"5,address,,taken@example.org,new-group," + good, "Another account has this address"},
+		{"6,group,,,9group," + good, "A group is one lower-case word"},
+		{"7,short", "2 fields"},
+		{"8,nul\x00,,,," + good, "Use letters"},
+		{"9,email,,not an address,new-group," + good, ""},
+		{"10,\"two\nlines\",,,new-group," + good, "Use letters"},
+		{"11,huge,,,new-group,pbkdf2_sha256$99999999$s$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=", "more work"},
+		{"12,ĀDMIN\u202e,,,new-group," + good, "Use letters"},
+		{"1,again,,,new-group," + good, ""},
+		{"13,last,,,x," + good, ""},
+	}
+	file := "id,username,name,email,groups,password\n"
+	refused, line := 0, 2
+	var want []string
+	for _, r := range rows {
+		if r.says != "" || strings.Contains(r.row, "not an address") {
+			want = append(want, fmt.Sprintf("standard input:%d: ", line))
+			refused++
+		}
+		file += r.row + "\n"
+		line += strings.Count(r.row, "\n") + 1
+	}
+	o := s.run(file, "user", "import", "-", "--email-verified")
+	o.wantCode(t, 1)
+	told := strings.Split(strings.TrimSpace(o.stderr), "\n")
+	if len(told) != refused {
+		t.Fatalf("told of %d rows, want %d:\n%s%s", len(told), refused, o.stdout, o.stderr)
+	}
+	i := 0
+	for _, r := range rows {
+		if r.says == "" && !strings.Contains(r.row, "not an address") {
+			continue
+		}
+		if !strings.HasPrefix(told[i], want[i]) || !strings.Contains(told[i], r.says) || strings.Contains(told[i], "\u202e") {
+			t.Errorf("told %q, want %q and %q", told[i], want[i], r.says)
+		}
+		i++
+	}
+	if want := fmt.Sprintf("Imported 2; there already: 1; refused: %d.", refused); !strings.Contains(o.stdout, want) {
+		t.Errorf("got %q, want %q", o.stdout, want)
+	}
+	for query, want := range map[string]int{
+		`SELECT count(*) FROM users`: 3, `SELECT count(*) FROM user_origins`: 2, `SELECT count(*) FROM user_groups`: 2,
+		`SELECT count(*) FROM groups WHERE name NOT IN ('admin', 'x')`: 0,
+	} {
+		if got := s.sqlInt(query); got != want {
+			t.Errorf("%s is %d, want %d", query, got, want)
+		}
+	}
+}
+
+// TestImportAnswersForTheWholeFile: what cannot be read at all is said in a sentence.
+func TestImportAnswersForTheWholeFile(t *testing.T) {
+	s := newSite(t)
+	s.run("", "migrate", "up").wantCode(t, 0)
+	for text, says := range map[string]string{"": "the file is empty", "a,b\n": "no column for the password hash", "\xff\n": "not UTF-8", "[{": "ends in the middle"} {
+		o := s.run(text, "user", "import", "-")
+		o.wantCode(t, 1)
+		if !strings.Contains(o.stderr, "gatehouse: standard input: ") || !strings.Contains(o.stderr, says) {
+			t.Errorf("%q: %s", text, o.stderr)
+		}
+	}
+	o := s.run("", "user", "import", filepath.Join(t.TempDir(), "nowhere.csv"))
+	o.wantCode(t, 1)
+	if !strings.Contains(o.stderr, "nowhere.csv") {
+		t.Errorf("a file that is not there: %s", o.stderr)
+	}
+}

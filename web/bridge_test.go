@@ -1,0 +1,202 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/internal/fake"
+)
+
+const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
+
+// bridgedSite is a site where u1, who was imported, is signed in at Django under djangoCookie.
+type bridgedSite struct {
+	*site
+	django *fake.Django
+	auth.User
+}
+
+func newBridgedSite(t testing.TB) *bridgedSite {
+	t.Helper()
+	b := &bridgedSite{}
+	b.site = newSite(t, append([]Route{signOut, Get("/program", Program, whoAsks)}, whoRoutes...), func(s *site) {
+		b.django = s.Stores.Django()
+		s.Bridge = &Bridge{Django: b.django.Bridge(), Cookie: "sessionid"}
+	})
+	b.User = b.add("u1")
+	b.django.Import("42", "u1")
+	b.django.SignIn(djangoCookie, "42", noon)
+	return b
+}
+
+var signOut = Post("/sign-out", Open, func(r *Request) (Response, error) {
+	if err := r.SignOut(); err != nil {
+		return Response{}, err
+	}
+	if r.SignedInElsewhere() {
+		return Text(http.StatusOK, "elsewhere"), nil
+	}
+	return Text(http.StatusOK, "out"), nil
+})
+
+var django = cookie("sessionid", djangoCookie)
+
+// change changes the user and forgets what was kept of them.
+func (b *bridgedSite) change(change func(*auth.User)) {
+	change(&b.User)
+	b.Stores.Users.Put(b.User)
+	b.Server.Accounts.UserChanged(context.Background(), b.ID)
+}
+
+func (b *bridgedSite) wantSignedIn(t *testing.T, want bool, change ...func(*http.Request)) {
+	t.Helper()
+	w := b.do("GET", "/private", append(change, django)...)
+	if in := w.Code == 200 && w.Body.String() == "u1"; in != want || !in && w.Code != http.StatusSeeOther {
+		t.Errorf("got %d %s; want signed in: %t", w.Code, w.Body, want)
+	}
+	if len(w.Header()["Set-Cookie"]) != 0 {
+		t.Errorf("cookies are set: %q", w.Header()["Set-Cookie"])
+	}
+}
+
+func TestDjangoSignsInHere(t *testing.T) {
+	b := newBridgedSite(t)
+	b.wantSignedIn(t, true)
+	b.Forget()
+	b.wantSignedIn(t, true)
+	if calls := b.Calls("django.", "notes.", "sessions.", "users.", "origins."); len(calls) != 2 {
+		t.Errorf("a page takes %q", calls)
+	}
+	for path, want := range map[string]string{"/": "u1", "/program": "u1", "/machine": "nobody"} {
+		if w := b.do("GET", path, django); w.Code != 200 || w.Body.String() != want {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	if w := b.do("GET", "/program", django, header("Authorization", "Bearer x")); w.Code != http.StatusUnauthorized {
+		t.Errorf("a wrong token beside the cookie: %d", w.Code)
+	}
+	b.django.SignOut(djangoCookie)
+	b.wantSignedIn(t, false)
+	if w := b.do("GET", "/program", django); w.Code != http.StatusUnauthorized {
+		t.Errorf("signed out at Django, a program: %d", w.Code)
+	}
+	if strings.Contains(b.log.String(), djangoCookie) {
+		t.Error("the log has Django's key")
+	}
+}
+
+func TestWhichDjangoCookie(t *testing.T) {
+	b := newBridgedSite(t)
+	for header, want := range map[string]bool{
+		"sessionid=" + djangoCookie:                                            true,
+		"sessionid=planted; sessionid=" + djangoCookie:                         true,
+		"a=b; sessionid=" + djangoCookie + "; c=d":                             true,
+		"sessionid=" + strings.Repeat("x", 32) + "; sessionid=" + djangoCookie: false,
+		"Sessionid=" + djangoCookie:                                            false,
+		"sessionid=" + strings.ToUpper(djangoCookie):                           false,
+		"sessionid=" + djangoCookie + "x":                                      false,
+		"sessionid=../" + djangoCookie[3:]:                                     false,
+		"gatehouse=" + djangoCookie:                                            false,
+	} {
+		if w := b.do("GET", "/private", func(r *http.Request) { r.Header.Set("Cookie", header) }); (w.Code == 200) != want {
+			t.Errorf("%s: %d", header, w.Code)
+		}
+	}
+	b.Server.Bridge = nil
+	b.wantSignedIn(t, false)
+}
+
+func TestOurOwnSessionComesFirst(t *testing.T) {
+	b := newBridgedSite(t)
+	token := b.signedIn(t, "u2")
+	b.Break("django.", errDown)
+	b.Forget()
+	w := b.do("GET", "/private", b.session(token), django)
+	if w.Code != 200 || w.Body.String() != "u2" || len(b.Calls("django.", "notes.")) != 0 {
+		t.Errorf("got %d %s and asked Django %q", w.Code, w.Body, b.Calls("django.", "notes."))
+	}
+	b.Break("django.", nil)
+	b.wantSignedIn(t, true, b.session(strings.Repeat("A", tokenLength)))
+}
+
+func TestWhatEndsADjangoSessionHere(t *testing.T) {
+	for why, end := range map[string]func(b *bridgedSite){
+		"disabled":               func(b *bridgedSite) { b.change(func(u *auth.User) { u.Active = false; u.Epoch++ }) },
+		"disabled and enabled":   func(b *bridgedSite) { b.change(func(u *auth.User) { u.Epoch++ }) },
+		"signed out here":        func(b *bridgedSite) { b.do("POST", "/sign-out", django) },
+		"expired":                func(b *bridgedSite) { b.django.SignIn(djangoCookie, "42", noon.Add(-15*24*time.Hour)) },
+		"another user at Django": func(b *bridgedSite) { b.django.SignIn(djangoCookie, "43", noon) },
+	} {
+		b := newBridgedSite(t)
+		b.wantSignedIn(t, true)
+		end(b)
+		b.wantSignedIn(t, false)
+		if w := b.do("GET", "/", django); w.Code != 200 || w.Body.String() != "nobody" {
+			t.Errorf("%s: the open page says %d %s", why, w.Code, w.Body)
+		}
+	}
+}
+
+func TestSignOutEndsBoth(t *testing.T) {
+	b := newBridgedSite(t)
+	token := b.signedIn(t, "u2")
+	w := b.do("POST", "/sign-out", b.session(token), django)
+	if c := cookies(w); w.Code != 200 || w.Body.String() != "elsewhere" || c["gatehouse"] == nil || c["gatehouse"].MaxAge >= 0 || c["sessionid"] != nil {
+		t.Errorf("got %d %s, %v", w.Code, w.Body, w.Header())
+	}
+	b.wantSignedIn(t, false, b.session(token))
+
+	b.django.SignOut(djangoCookie)
+	if w := b.do("POST", "/sign-out", django); w.Body.String() != "out" {
+		t.Errorf("signed out at Django already: %d %s", w.Code, w.Body)
+	}
+	for range 3 {
+		b.do("POST", "/sign-out", cookie("sessionid", strings.Repeat("x", 32)))
+	}
+	if b.django.Notes() != 1 {
+		t.Errorf("%d notes; cookies that nobody knows make none", b.django.Notes())
+	}
+}
+
+func TestBridgeFaults(t *testing.T) {
+	for _, call := range []string{"django.Value", "notes.Find", "origins.Find", "notes.Add"} {
+		b := newBridgedSite(t)
+		b.Break(call, errDown)
+		w := b.do("GET", "/private", django)
+		wantErrorPage(t, w, http.StatusServiceUnavailable)
+		if w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", call)
+		}
+		if w := b.do("GET", "/", django); w.Code != 200 || w.Body.String() != "nobody" {
+			t.Errorf("%s: the open page answers %d %s", call, w.Code, w.Body)
+		}
+		if w := b.do("GET", "/private"); w.Code != http.StatusSeeOther {
+			t.Errorf("%s: without the cookie: %d", call, w.Code)
+		}
+	}
+	b := newBridgedSite(t)
+	b.Break("django.Value", errDown)
+	wantErrorPage(t, b.do("POST", "/sign-out", django), http.StatusServiceUnavailable)
+	token := b.signedIn(t, "u2")
+	if w := b.do("POST", "/sign-out", b.session(token), django); w.Code != 200 {
+		t.Errorf("sign-out with a session of ours: %d", w.Code)
+	}
+	b.Break("django.Value", nil)
+	b.wantSignedIn(t, false)
+}
+
+func TestForeignSessionsAreNotRenewed(t *testing.T) {
+	b := newBridgedSite(t)
+	b.wantSignedIn(t, true)
+	r := &Request{server: b.Server, session: current{record: &auth.Session{UserID: "u1", Epoch: 1, Foreign: true}}}
+	if err := r.RenewSession(auth.User{ID: "u1", Epoch: 2, Active: true}); err != auth.ErrSessionEnded {
+		t.Errorf("got %v", err)
+	}
+	if calls := b.Calls("sessions."); len(calls) != 0 {
+		t.Errorf("our own sessions were asked %q", calls)
+	}
+}
