@@ -13,7 +13,7 @@ import { setTimeout as sleep } from "node:timers/promises";
  * @property {string} id
  * @property {string} username
  * @property {string} name May be empty.
- * @property {string} email May be empty.
+ * @property {string} email Empty unless it is verified.
  * @property {string[]} groups
  * @property {string[]} permissions Those of the groups too.
  */
@@ -187,8 +187,11 @@ class Gatehouse {
       const left = end - performance.now();
       if (left <= 0) throw new GatehouseUnavailable("Gatehouse did not put the user into the cache; look at its log and at cacheUrl");
       await sleep(Math.min(pause, left));
-      const found = checkUser(await this.#cache.get(`user:${session.userId}`), session);
+      const value = await this.#cache.get(`user:${session.userId}`);
+      const found = checkUser(value, session);
       if (found.state !== NOT_KNOWN) return found.user ?? null;
+      // Of a user who is being changed, what was filled in is dropped again, and nobody else asks for it.
+      if (value === null) await this.#sessions.publish(session.id);
     }
   }
 
@@ -353,7 +356,8 @@ function readUser(bytes, session) {
   const permissions = record.permissions ?? [];
   if (!isFilled(username) || typeof name !== "string" || typeof email !== "string") return null; // 12
   if (!isListOfStrings(groups) || !isListOfStrings(permissions)) return null;
-  return { id, username, name, email, groups, permissions };
+  // An address that is not verified is only what somebody typed.
+  return { id, username, name, email: record.email_verified === true ? email : "", groups, permissions };
 }
 
 /** Returns the object without a prototype, so that only its own names are found; null if it is none. */

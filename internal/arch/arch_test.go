@@ -15,15 +15,25 @@ const module = "gatehouse"
 
 // allowed are the packages of ours that a package may import. A new package needs a line here.
 var allowed = map[string][]string{
-	"":           {"auth", "db", "handlers", "kv", "web"},
-	"handlers":   {"auth", "web"},
-	"web":        {"auth", "static", "templates"},
-	"db":         {"auth", "migrations"},
-	"kv":         {"auth"},
-	"auth":       {},
-	"migrations": {},
-	"static":     {},
-	"templates":  {},
+	"":                   {"auth", "db", "handlers", "importer", "kv", "web"},
+	"handlers":           {"auth", "web"},
+	"web":                {"auth", "static", "templates"},
+	"db":                 {"auth", "migrations"},
+	"kv":                 {"auth"},
+	"auth":               {},
+	"importer":           {},
+	"migrations":         {},
+	"static":             {},
+	"templates":          {},
+	"clients/go":         {},
+	"clients/go/example": {"clients/go"},
+	"internal/vectors":   {"auth"},
+}
+
+// others are all the modules of others that a package may import, where that is a promise to its users.
+var others = map[string][]string{
+	"clients/go":         {"github.com/gomodule/redigo"},
+	"clients/go/example": {},
 }
 
 // forbidden are packages of others, with what is below them, that a package must not know.
@@ -94,6 +104,14 @@ func TestFaultsAreFound(t *testing.T) {
 		{"gatehouse/internal/fake", "gatehouse/auth", true},
 		{"gatehouse/internal/testkit", "gatehouse/internal/testkit/servers", true},
 		{"gatehouse/internal/testkit", "gatehouse/internal/e2e", false},
+		{"gatehouse/clients/go", "net/http", true},
+		{"gatehouse/clients/go", "github.com/gomodule/redigo/redis", true},
+		{"gatehouse/clients/go", "github.com/google/uuid", false},
+		{"gatehouse/clients/go", "gatehouse/auth", false},
+		{"gatehouse/clients/go/example", "gatehouse/clients/go", true},
+		{"gatehouse/clients/go/example", "github.com/gomodule/redigo/redis", false},
+		{"gatehouse/internal/vectors", "gatehouse/auth", true},
+		{"gatehouse/web", "gatehouse/clients/go", false},
 		{"gatehouse/newcomer", "fmt", false},
 		{"gatehouse/newcomer", "gatehouse/auth", false},
 	} {
@@ -119,6 +137,22 @@ func faults(packages []pkg) []string {
 			continue
 		}
 		all = append(all, into(p, forbidden[name], may)...)
+		if only, promised := others[name]; promised {
+			all = append(all, beyond(p, only)...)
+		}
+	}
+	return all
+}
+
+// beyond returns the arrows of a package into modules of others that are not among only.
+func beyond(p pkg, only []string) []string {
+	var all []string
+	for _, path := range p.Imports {
+		host, _, _ := strings.Cut(path, "/")
+		// The standard library has no dot in its first part.
+		if strings.Contains(host, ".") && !within(path, only) {
+			all = append(all, p.ImportPath+" must not import "+path)
+		}
 	}
 	return all
 }

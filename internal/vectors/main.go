@@ -186,6 +186,10 @@ func (v *vectors) good() {
 		c := v.add("name and email "+or(empty, "left out"), signedIn, s, object(account, field{"name", empty}, field{"email", empty}))
 		c.User.Name, c.User.Email = "", ""
 	}
+	for _, unverified := range []string{"", "false", "null", `"true"`, "1", "[true]"} {
+		c := v.add("the address is not verified: email_verified is "+or(unverified, "left out"), signedIn, s, object(account, field{"email_verified", unverified}))
+		c.User.Email = ""
+	}
 	c := v.add("a name in other scripts", signedIn, s, object(account, field{"name", quote("Алиса 爱丽丝 \"<b>&\U0001F511")}))
 	c.User.Name = "Алиса 爱丽丝 \"<b>&\U0001F511"
 }
