@@ -430,3 +430,47 @@ var ourTags = func() map[string]bool {
 	}
 	return all
 }()
+
+// TestOtherSitesShareTheSignIn: people come from a site on another port of this host, and go back to it.
+func TestOtherSitesShareTheSignIn(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	const wanted = "https://example.com:5000/a?b=c&d=%26"
+	for _, path := range []string{"/login", "/register"} {
+		w := s.browser().get(path + "?next=" + url.QueryEscape(wanted))
+		wantPage(t, w, http.StatusOK, `name="next" value="`+html.EscapeString(wanted)+`"`)
+		policy := w.Header().Get("Content-Security-Policy")
+		if !strings.Contains(policy, "form-action 'self' https://example.com:5000;") {
+			t.Errorf("%s: the form may not end at the other site: %s", path, policy)
+		}
+		for _, evil := range []string{"https://evil.example/", "//evil.example", "https://example.com:5000@evil.example/"} {
+			w := s.browser().get(path + "?next=" + url.QueryEscape(evil))
+			if strings.Contains(w.Body.String(), "evil.example") || strings.Contains(w.Header().Get("Content-Security-Policy"), "evil") {
+				t.Errorf("%s?next=%s is on the page", path, evil)
+			}
+		}
+	}
+	w := s.browser().post("/login", form("username", "alice", "password", "wrong", "next", wanted))
+	wantPage(t, w, http.StatusUnauthorized, "example.com:5000")
+	if !strings.Contains(w.Header().Get("Content-Security-Policy"), "form-action 'self' https://example.com:5000;") {
+		t.Error("after a wrong password the form may not end at the other site")
+	}
+	b := s.browser()
+	wantRedirect(t, b.post("/login", form("username", "alice", "password", secret, "next", wanted)), wanted)
+	wantRedirect(t, b.get("/login?next="+url.QueryEscape(wanted)), wanted)
+	wantRedirect(t, b.get("/register?next="+url.QueryEscape(wanted)), wanted)
+
+	w = b.get("/sign-out?next=" + url.QueryEscape(wanted))
+	wantPage(t, w, http.StatusOK, "Sign out?", `name="next" value="`+html.EscapeString(wanted)+`"`)
+	if s.Stores.Sessions.Len() != 1 {
+		t.Fatal("looking at the page signs out")
+	}
+	wantRedirect(t, b.post("/logout", form("next", "https://evil.example/")), "/login?notice=signed-out")
+	wantRedirect(t, b.get("/sign-out?next="+url.QueryEscape(wanted)), wanted)
+	wantRedirect(t, b.get("/sign-out?next=https://evil.example/"), "/login?notice=signed-out")
+	b = s.signedIn(t, "alice")
+	wantRedirect(t, b.post("/logout", form("next", wanted)), wanted)
+	if s.Stores.Sessions.Len() != 0 {
+		t.Error("the session is still there")
+	}
+}

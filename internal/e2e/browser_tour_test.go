@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -246,8 +247,14 @@ func (o *tour) inside(base string) {
 	p.fill("current_password", "wrong-password", "new_password", "tidy-badger-kettle")
 	p.submit("/account/password", http.StatusUnprocessableEntity)
 	o.look("account-password-wrong")
-	p.submit("/logout", http.StatusOK)
+	elsewhere := "?next=" + url.QueryEscape("http://localhost:1/"+strings.Repeat("x", 100))
+	p.open("/sign-out"+elsewhere, http.StatusOK)
+	o.look("sign-out")
+	p.open("/sign-out", http.StatusOK)
+	p.click(`main form[action="/logout"] button`, http.StatusOK)
 	o.look("login-signed-out")
+	p.open("/login"+elsewhere, http.StatusOK)
+	o.look("login-for-another-site")
 }
 
 // administrator walks through what people have for programs, and administrators for people.
