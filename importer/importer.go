@@ -43,7 +43,8 @@ type Row struct {
 	Hash     string
 	// Powers: the user is a superuser or of the staff there, which means nothing here.
 	Powers bool
-	// Fault is a sentence about a row that cannot be read; the rest may be empty then.
+	// Fault is a sentence about a row that cannot be read; the rest may be empty then. It names
+	// columns and never what is in them, which may be a hash or an address.
 	Fault string
 }
 
@@ -78,6 +79,7 @@ func Read(r io.Reader, o Options, each func(File, Row) error) error {
 	if f.Format == "" {
 		f.Format = in.guessFormat(first, f.Source)
 	}
+	// A row that cannot be read tells no source.
 	tell := func(source string) func(Row) error {
 		if f.Source == "" {
 			f.Source = source
@@ -100,6 +102,11 @@ type reader struct {
 	r    *bufio.Reader
 	line int // of the last byte that was read
 	skip int // lines before the first byte that counts
+}
+
+// errNotUTF8 says where a file is none.
+func errNotUTF8(line int) error {
+	return fmt.Errorf("line %d is not UTF-8: export the file as UTF-8, or convert it with iconv", line)
 }
 
 // firstByte returns the first byte that is no white space, without taking it.
@@ -142,18 +149,26 @@ func (in *reader) guessFormat(first byte, source string) string {
 
 // next returns the next line without its end.
 func (in *reader) next() (string, error) {
-	text, err := in.r.ReadString('\n')
-	if text == "" && err != nil {
-		return "", err
+	var text []byte
+	for {
+		part, err := in.r.ReadSlice('\n')
+		text = append(text, part...)
+		if len(text) > maxLine {
+			return "", fmt.Errorf("line %d is longer than %d bytes: this is no export of users", in.skip+in.line+1, maxLine)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if err != nil && (len(text) == 0 || !errors.Is(err, io.EOF)) {
+			return "", err
+		}
+		break
 	}
 	in.line++
-	if len(text) > maxLine {
-		return "", fmt.Errorf("line %d is longer than %d bytes: this is no export of users", in.skip+in.line, maxLine)
+	if !utf8.Valid(text) {
+		return "", errNotUTF8(in.skip + in.line)
 	}
-	if !utf8.ValidString(text) {
-		return "", fmt.Errorf("line %d is not UTF-8: export the file as UTF-8, or convert it with iconv", in.skip+in.line)
-	}
-	return strings.TrimRight(text, "\r\n"), nil
+	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
 func readHtpasswd(in *reader, each func(Row) error) error {

@@ -41,7 +41,7 @@ func TestDjangoTable(t *testing.T) {
 	if r := rows[2]; r.Line != 5 || !strings.Contains(r.Fault, "2 fields") {
 		t.Errorf("got %+v", r)
 	}
-	if r := rows[3]; r.Line != 6 || !strings.Contains(r.Fault, `"perhaps"`) || !strings.Contains(r.Fault, `"yesterday" is no time`) {
+	if r := rows[3]; r.Line != 6 || !strings.Contains(r.Fault, "is_active is neither yes nor no") || !strings.Contains(r.Fault, "date_joined is no time") {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -57,6 +57,8 @@ func TestOtherTables(t *testing.T) {
 		"Laravel, unverified": {"id,name,email,email_verified_at,password,remember_token\n7,Ann,ann@example.org,\\N,$2y$04$x,\n", Options{}, Laravel, "7 ann Ann ann@example.org false true"},
 		"Flask":               {"Login\tPW_Hash\tActive\nbob\tscrypt:1:1:1$s$x\tFalse\n", Options{}, Flask, "bob bob   false false"},
 		"another column":      {"nick,name,password\nzed,Zed,x\n", Options{Username: "Nick"}, Flask, "zed zed Zed  false true"},
+		"addresses":           {"id,login,email,password\n1,ann,Bob.B@example.org,x\n", Options{Username: "email"}, Flask, "1 Bob.B  Bob.B@example.org false true"},
+		"an address as name":  {"username,password\nann@example.org,x\n", Options{}, Flask, "ann@example.org ann@example.org   false true"},
 		"disabled":            {"username,password,disabled\nann,x,1\n", Options{}, Flask, "ann ann   false false"},
 		"deleted":             {"username,password,deleted_at\nann,x,2024-01-01 00:00:00\n", Options{}, Flask, "ann ann   false false"},
 		"told":                {"username,password\nann,x\n", Options{Source: Laravel}, Laravel, "ann ann   false true"},
@@ -75,6 +77,80 @@ func TestOtherTables(t *testing.T) {
 	_, rows, err := read(t, "\n\nann:$apr1$x\nbob\njoe:{SHA}x:y\n", Options{Source: Htpasswd})
 	if err != nil || len(rows) != 3 || rows[0].Line != 3 || rows[0].Hash != "$apr1$x" || rows[1].Fault == "" || rows[2].Hash != "{SHA}x:y" {
 		t.Errorf("htpasswd: %v %+v", err, rows)
+	}
+}
+
+// TestQuotes: a row whose quotes are not those of CSV is one bad row; the next one begins on the next line.
+func TestQuotes(t *testing.T) {
+	for text, want := range map[string]string{
+		"username,name,password\nann,A \"B\" C,x\nbob,Bob,y\n":        "2 A quote; 3 bob",
+		"username,name,password\nann,\"A \\\"B\",x\nbob,Bob,y\n":      "2 A quote; 3 bob",
+		"username,name,password\nann,\"Ann,x\nbob,\"Bob\",y\njoe,J,z": "2 A quote to 3; 4 joe",
+		"username,name,password\nann,Ann,x\nbob,\"Bob,y\njoe,J,z\n":   "2 ann; 3 A quote to 4",
+		"username,name,password\nann,\"Ann,x\nbob,\",y\njoe,J,z":      "2 ann; 4 joe",
+		"username,name,password\nann,\"Ann,x\nbob\",y,z\njoe,J,z":     "2 The row has 4 fields to 3; 4 joe",
+	} {
+		_, rows, err := read(t, text, Options{})
+		var got []string
+		for _, r := range rows {
+			what := r.Username
+			if r.Fault != "" {
+				what, _, _ = strings.Cut(r.Fault, " stands")
+				what, _, _ = strings.Cut(what, ",")
+				if _, after, ok := strings.Cut(r.Fault, "All lines up to "); ok {
+					what += " to " + after[:1]
+				}
+			}
+			got = append(got, fmt.Sprint(r.Line, " ", what))
+		}
+		if err != nil || strings.Join(got, "; ") != want {
+			t.Errorf("%q: got %q (%v), want %q", text, got, err, want)
+		}
+	}
+}
+
+// TestFaultsNameColumnsOnly: rows shift, and then a hash or an address stands in any column.
+func TestFaultsNameColumnsOnly(t *testing.T) {
+	const held = "ann@example.org"
+	for _, column := range []string{"is_active", "disabled", "email_verified_at", "is_staff", "is_superuser", "created_at"} {
+		for _, text := range []string{
+			"username,password," + column + "\nann,x," + held + "\n",
+			`{"username":"ann","password":"x","` + column + `":"` + held + `"}`,
+		} {
+			_, rows, err := read(t, text, Options{})
+			if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Fault, column) || strings.Contains(rows[0].Fault, held) {
+				t.Errorf("%s: %v %+v", column, err, rows)
+			}
+		}
+	}
+}
+
+// TestFaultsDoNotDecideWhoseFileItIs: what comes first may be rubbish.
+func TestFaultsDoNotDecideWhoseFileItIs(t *testing.T) {
+	file, rows, err := read(t, `[7, {"model":"auth.user","pk":3,"fields":{"username":"ann","password":"x"}}]`, Options{})
+	if err != nil || file.Source != Django || len(rows) != 2 || rows[1].ID != "3" {
+		t.Errorf("%v %+v %+v", err, file, rows)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	want := time.Date(2024, 5, 1, 10, 20, 30, 0, time.UTC)
+	for _, s := range []string{
+		"2024-05-01 10:20:30+00", "2024-05-01 10:20:30.000000+00", "2024-05-01 12:20:30+02:00", "2024-05-01 12:20:30+0200", "2024-05-01 12:20:30 +0200",
+		"2024-05-01 10:20:30", "2024-05-01T10:20:30", "2024-05-01T10:20:30Z", "2024-05-01T10:20:30.000000Z",
+	} {
+		if got, ok := moment(s); !ok || !got.Equal(want) {
+			t.Errorf("%s: %v, %t", s, got, ok)
+		}
+	}
+	for _, s := range []string{"", "yesterday", "2024-13-01", "24-05-01", "2024-05-01 25:00:00", "0000-00-00 00:00:00"} {
+		if got, ok := moment(s); ok {
+			t.Errorf("%s is taken for %v", s, got)
+		}
+	}
+	_, rows, err := read(t, "username,password,email_verified_at,created_at\nann,x,0000-00-00 00:00:00,0000-00-00 00:00:00\n", Options{})
+	if err != nil || len(rows) != 1 || rows[0].Verified || rows[0].Fault != "" || !rows[0].Created.IsZero() {
+		t.Errorf("MySQL's time of nothing: %v %+v", err, rows)
 	}
 }
 
@@ -122,24 +198,35 @@ func TestObjects(t *testing.T) {
 func TestFilesThatCannotBeRead(t *testing.T) {
 	for text, says := range map[string]string{
 		"": "empty", " \n\t\n": "empty", "\uFEFF": "empty",
-		"a,b\n1,2\n":                                   "no column for the password hash",
-		"username,password\nann,x\n\"bob,y\n":          "line 3",
-		"username,password\nann,\xff\n":                "line 2 is not UTF-8",
-		"\xff\xfeu\x00":                                "line 1 is not UTF-8",
-		"[{\"username\":\"ann\"}]":                     "no field for the password hash",
-		"[{\"username\":\"ann\",":                      "ends in the middle",
-		"[{\"username\":\"a\",\"password\":1} x":       "not JSON",
-		"[]x":                                          "something follows",
-		"[{\"username\":\"\xff\",\"password\":\"x\"}]": "not UTF-8",
-		strings.Repeat("a", 2<<20):                     "longer than",
+		"a,b\n1,2\n":                                    "no column for the password hash",
+		"ann,ann@example.org,$2y$04$cX\n":               "no column for the password hash",
+		"username,password\nann,\xff\n":                 "line 2 is not UTF-8",
+		"\xff\xfeu\x00":                                 "line 1 is not UTF-8",
+		"[{\"username\":\"ann\"}]":                      "no field for the password hash",
+		"[{\"username\":\"ann\",":                       "ends in the middle",
+		"[{\"username\":\"a\",\"password\":1} x":        "line 1: this is not JSON",
+		"[{\"password\":1},\n\n\n{\"a\":1}\n{}]":        "line 5: this is not JSON",
+		"\n[{\"password\":1},\n{\"a\":\n1,,\n\n\n}]":    "line 4: this is not JSON",
+		"{\"password\":1}\n\n{\"a\":1,}\n":              "line 3: this is not JSON",
+		"[]x":                                           "something follows",
+		"[{\"username\":\"\xff\",\"password\":\"x\"}]":  "line 1 is not UTF-8",
+		"\n[{\"password\":\"é\"},\n{\"a\":\"\n\xc3\"}]": "line 4 is not UTF-8",
+		"{\"password\":\"\xc3":                          "line 1 is not UTF-8",
+		strings.Repeat("a", 2<<20):                      "longer than",
 	} {
 		_, _, err := read(t, text, Options{})
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.40q: %v, want something about %q", text, err, says)
 		}
+		if err != nil && strings.Contains(err.Error(), "ann") {
+			t.Errorf("%.40q: the sentence holds what is in the file: %v", text, err)
+		}
 	}
 	if _, _, err := read(t, "username,password\n", Options{Username: "nick"}); err == nil || !strings.Contains(err.Error(), `"nick"`) {
 		t.Errorf("a column that is not there: %v", err)
+	}
+	if _, _, err := read(t, `{"login":"ann","password":"x"}`, Options{Username: "nick"}); err == nil || !strings.Contains(err.Error(), `"nick"`) {
+		t.Errorf("a field that is not there: %v", err)
 	}
 	if _, _, err := read(t, "x", Options{Format: "xml"}); err == nil {
 		t.Error("xml is read")

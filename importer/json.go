@@ -15,8 +15,9 @@ type counting struct {
 	r    io.Reader
 	read int64
 	ends []int64
-	bad  bool
-	tail []byte // of a rune that may go on
+	// checked is the line that is known to be UTF-8 so far, bad the first one that is not, or 0.
+	checked, bad int
+	tail         []byte // of a rune that may go on
 }
 
 func (c *counting) Read(p []byte) (int, error) {
@@ -34,21 +35,20 @@ func (c *counting) Read(p []byte) (int, error) {
 // check notes bytes that are not UTF-8, which JSON decoders replace without a word.
 func (c *counting) check(p []byte, last bool) {
 	text := append(c.tail, p...)
-	for len(text) > 0 {
+	for len(text) > 0 && c.bad == 0 {
 		r, size := utf8.DecodeRune(text)
 		if r == utf8.RuneError && size <= 1 {
 			if !last && !utf8.FullRune(text) {
 				break
 			}
-			c.bad = true
-			break
+			c.bad = c.checked
+		}
+		if r == '\n' {
+			c.checked++
 		}
 		text = text[size:]
 	}
 	c.tail = append([]byte(nil), text...)
-	if c.bad {
-		c.tail = nil
-	}
 }
 
 // line returns the line of a place, from 1. Places only grow.
@@ -64,7 +64,7 @@ func (c *counting) line(offset int64, before *int) int {
 
 // readJSON reads a list of objects, or objects one after the other (JSON lines).
 func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
-	text := &counting{r: in.r}
+	text := &counting{r: in.r, checked: in.skip + 1}
 	d := json.NewDecoder(text)
 	d.UseNumber()
 	before := in.skip
@@ -72,7 +72,7 @@ func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
 	if first, _ := in.r.Peek(1); bytes.Equal(first, []byte("[")) {
 		list = true
 		if _, err := d.Token(); err != nil {
-			return jsonError(err, text, before)
+			return jsonError(err, d, text, before)
 		}
 	}
 	u := &users{options: o, tell: tell, groups: map[string]string{}}
@@ -81,11 +81,11 @@ func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
 		var raw json.RawMessage
 		from := d.InputOffset()
 		if err := d.Decode(&raw); err != nil {
-			return jsonError(err, text, before)
+			return jsonError(err, d, text, before)
 		}
 		start := max(from, d.InputOffset()-int64(len(raw)))
-		if text.bad {
-			return errors.New("the file is not UTF-8: export it as UTF-8, or convert it with iconv")
+		if text.bad > 0 {
+			return errNotUTF8(text.bad)
 		}
 		if err := u.add(raw, text.line(start, &before)); err != nil {
 			return err
@@ -93,7 +93,7 @@ func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
 	}
 	if list {
 		if _, err := d.Token(); err != nil {
-			return jsonError(err, text, before)
+			return jsonError(err, d, text, before)
 		}
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -102,22 +102,39 @@ func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
 	return u.end()
 }
 
-func jsonError(err error, text *counting, before int) error {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return fmt.Errorf("line %d: this is not JSON: %w", text.line(syntax.Offset, &before), err)
+func jsonError(err error, d *json.Decoder, text *counting, before int) error {
+	if text.bad > 0 {
+		return errNotUTF8(text.bad)
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("line %d: this is not JSON: %w", text.line(syntaxOffset(d, syntax), &before), err)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the file ends in the middle: it is not the whole export")
 	}
-	return err
+	return fmt.Errorf("read the file: %w", err)
+}
+
+// syntaxOffset returns where the file stops being JSON. The decoder's own count leaves out what stands
+// between the objects of a list, so the object at fault is looked at again.
+func syntaxOffset(d *json.Decoder, syntax *json.SyntaxError) int64 {
+	at := d.InputOffset()
+	if syntax.Offset == at {
+		return at
+	}
+	rest, _ := io.ReadAll(d.Buffered())
+	var object json.RawMessage
+	if again, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(rest, &object)); ok {
+		return at + again.Offset - 1
+	}
+	return at
 }
 
 // users turns objects into rows. A Django names groups by numbers, and may tell their names later.
 type users struct {
 	options Options
-	tell    func(string) func(Row) error
-	each    func(Row) error
+	tell    func(source string) func(Row) error
+	seen    bool              // an object that is no dump's
 	groups  map[string]string // names by number
 	waiting []Row             // whose groups are numbers without a name so far
 }
@@ -134,16 +151,16 @@ func (u *users) add(raw json.RawMessage, line int) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if err := d.Decode(&object); err != nil || object == nil {
-		return u.send(Flask, Row{Line: line, Fault: "This is not an object with the fields of a user."})
+		return u.tell("")(Row{Line: line, Fault: "This is not an object with the fields of a user."})
 	}
 	model, isDump := object["model"].(string)
 	fields, hasFields := object["fields"].(map[string]any)
 	if !isDump || !hasFields {
 		r := recordOf(object)
-		if u.each == nil && !r.knows("password") {
-			return fmt.Errorf("line %d: the object has no field for the password hash; one of %s is needed", line, strings.Join(columns["password"], ", "))
+		if err := u.look(r, line); err != nil {
+			return err
 		}
-		return u.send(sourceOf(r), r.row(line, u.options.Username))
+		return u.tell(sourceOf(r))(r.row(line, u.options.Username))
 	}
 	if strings.HasSuffix(model, ".group") {
 		u.groups[plain(object["pk"])], _ = fields["name"].(string)
@@ -163,7 +180,22 @@ func (u *users) add(raw json.RawMessage, line int) error {
 			return nil
 		}
 	}
-	return u.send(Django, u.named(row))
+	return u.tell(Django)(u.named(row))
+}
+
+// look wants of the first object what a table's first line would name.
+func (u *users) look(r record, line int) error {
+	if u.seen {
+		return nil
+	}
+	u.seen = true
+	if !r.knows("password") {
+		return fmt.Errorf("line %d: the object has no field for the password hash; one of %s is needed", line, strings.Join(columns["password"], ", "))
+	}
+	if o := u.options.Username; o != "" && !r.has(strings.ToLower(o)) {
+		return fmt.Errorf("line %d: the object has no field %q for the user name", line, o)
+	}
+	return nil
 }
 
 func number(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
@@ -183,16 +215,9 @@ func (u *users) named(row Row) Row {
 	return row
 }
 
-func (u *users) send(source string, row Row) error {
-	if u.each == nil {
-		u.each = u.tell(source)
-	}
-	return u.each(row)
-}
-
 func (u *users) end() error {
 	for _, row := range u.waiting {
-		if err := u.send(Django, u.named(row)); err != nil {
+		if err := u.tell(Django)(u.named(row)); err != nil {
 			return err
 		}
 	}

@@ -35,10 +35,13 @@ type record struct {
 	has  func(column string) bool
 }
 
-func (r record) get(field string) string {
+func (r record) get(field string) string { return r.text[r.column(field)] }
+
+// column returns the name that the field has here, or "".
+func (r record) column(field string) string {
 	for _, c := range columns[field] {
-		if v, ok := r.text[c]; ok {
-			return v
+		if _, ok := r.text[c]; ok {
+			return c
 		}
 	}
 	return ""
@@ -54,25 +57,20 @@ func (r record) row(line int, username string) Row {
 	if row.Name == "" {
 		row.Name = strings.TrimSpace(r.get("first") + " " + r.get("last"))
 	}
-	row.Username = r.get("username")
-	if username != "" {
-		row.Username = r.text[strings.ToLower(username)]
-	}
-	if row.Username == "" && username == "" && !r.knows("username") {
-		// Laravel's own table has addresses and no user names.
-		row.Username, _, _ = strings.Cut(row.Email, "@")
-	}
+	row.Username = r.username(row.Email, username)
 	if row.ID == "" {
 		row.ID = row.Username
 	}
 	var faults []string
-	row.Verified = truth(r.get("verified"), false, "whether the address is verified", &faults)
-	row.Active = truth(r.get("active"), true, "whether the user is active", &faults) && !truth(r.get("disabled"), false, "whether the user is disabled", &faults)
-	row.Powers = truth(r.get("super"), false, "is_superuser", &faults) || truth(r.get("staff"), false, "is_staff", &faults)
+	row.Verified = r.truth("verified", false, &faults)
+	active, disabled := r.truth("active", true, &faults), r.truth("disabled", false, &faults)
+	row.Active = active && !disabled
+	super, staff := r.truth("super", false, &faults), r.truth("staff", false, &faults)
+	row.Powers = super || staff
 	if created := r.get("created"); created != "" {
 		t, ok := moment(created)
 		if !ok {
-			faults = append(faults, fmt.Sprintf("%q is no time.", short(created)))
+			faults = append(faults, fmt.Sprintf("What stands in %s is no time such as 2024-05-01 10:20:30+00.", r.column("created")))
 		}
 		row.Created = t
 	}
@@ -81,25 +79,50 @@ func (r record) row(line int, username string) Row {
 	return row
 }
 
+// username returns the user name. A column of addresses gives what stands before the @, if the
+// operator named it or, as in Laravel's own table, there is no column of user names.
+func (r record) username(email, column string) string {
+	name := r.get("username")
+	switch {
+	case column != "":
+		name = r.text[strings.ToLower(column)]
+	case r.knows("username"):
+		return name
+	default:
+		name = email
+	}
+	name, _, _ = strings.Cut(name, "@")
+	return name
+}
+
 func (r record) groups() []string {
 	for _, c := range columns["groups"] {
 		if list, ok := r.list[c]; ok {
 			return list
 		}
 	}
-	return strings.FieldsFunc(r.get("groups"), func(c rune) bool { return strings.ContainsRune(",;| ", c) })
+	return names(r.get("groups"))
 }
 
-func short(s string) string {
-	if r := []rune(s); len(r) > 40 {
-		return string(r[:40]) + "…"
+// names returns the names in one field: those between commas, semicolons or bars, or else the words.
+func names(s string) []string {
+	separator := func(c rune) bool { return strings.ContainsRune(",;|", c) }
+	if !strings.ContainsFunc(s, separator) {
+		return strings.Fields(s)
 	}
-	return s
+	var all []string
+	for _, name := range strings.FieldsFunc(s, separator) {
+		if name = strings.TrimSpace(name); name != "" {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // truth reads a yes or no in the spellings of databases; a time is a yes. otherwise is what an empty
 // field says.
-func truth(s string, otherwise bool, what string, faults *[]string) bool {
+func (r record) truth(field string, otherwise bool, faults *[]string) bool {
+	s := r.get(field)
 	switch strings.ToLower(s) {
 	case "":
 		return otherwise
@@ -111,15 +134,15 @@ func truth(s string, otherwise bool, what string, faults *[]string) bool {
 	if _, ok := moment(s); ok {
 		return true
 	}
-	*faults = append(*faults, fmt.Sprintf("%q does not say %s.", short(s), what))
+	*faults = append(*faults, fmt.Sprintf("What stands in %s is neither yes nor no, such as true, false, 1, 0, t or f.", r.column(field)))
 	return otherwise
 }
 
 // moment reads a time in the spellings of databases and JSON; one without a zone is UTC.
 func moment(s string) (time.Time, bool) {
 	for _, layout := range []string{
-		time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999 -0700", "2006-01-02 15:04:05.999999999",
-		"2006-01-02T15:04:05.999999999", "2006-01-02",
+		time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999-0700",
+		"2006-01-02 15:04:05.999999999 -0700", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02",
 	} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t.UTC(), true
@@ -128,10 +151,10 @@ func moment(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// null are the ways in which databases write that a field is empty.
+// null are the ways in which databases write that a field is empty; the last is MySQL's, of times.
 func null(s string) string {
 	s = strings.TrimSpace(s)
-	if s == `\N` || s == "NULL" || s == "null" || s == "None" {
+	if s == `\N` || s == "NULL" || s == "null" || s == "None" || s == "0000-00-00 00:00:00" {
 		return ""
 	}
 	return s
@@ -149,7 +172,7 @@ func readCSV(in *reader, o Options, tell func(string) func(Row) error) error {
 	c.Comma = separator(head)
 	names, err := c.Read()
 	if err != nil {
-		return fmt.Errorf("the head of the table cannot be read: %w", tableError(in, err))
+		return fmt.Errorf("the table's first line cannot be read: %w", err)
 	}
 	known := record{has: func(string) bool { return false }}
 	index := make([]string, len(names))
@@ -158,10 +181,10 @@ func readCSV(in *reader, o Options, tell func(string) func(Row) error) error {
 	}
 	known.has = func(column string) bool { return slices.Contains(index, column) }
 	if !known.knows("password") {
-		return fmt.Errorf("the table has no column for the password hash: its head is %q, and one of %s is needed", short(head), strings.Join(columns["password"], ", "))
+		return fmt.Errorf("the table's first line names no column for the password hash; one of %s is needed there", strings.Join(columns["password"], ", "))
 	}
 	if o.Username != "" && !known.has(strings.ToLower(o.Username)) {
-		return fmt.Errorf("the table has no column %q for the user name: its head is %q", o.Username, short(head))
+		return fmt.Errorf("the table's first line names no column %q for the user name", o.Username)
 	}
 	each := tell(sourceOf(known))
 	for {
@@ -169,10 +192,13 @@ func readCSV(in *reader, o Options, tell func(string) func(Row) error) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		var wrong *csv.ParseError
-		if errors.As(err, &wrong) {
-			// What follows a quote that does not end is anybody's guess.
-			return tableError(in, err)
+		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
+			// The next row begins on the next line, whatever this one has swallowed.
+			row := Row{Line: in.skip + wrong.StartLine, Fault: "A quote stands inside of a field, where it has to be doubled, or does not end." + in.swallowed(wrong.StartLine)}
+			if err := each(row); err != nil {
+				return err
+			}
+			continue
 		}
 		if err != nil {
 			return err
@@ -181,7 +207,7 @@ func readCSV(in *reader, o Options, tell func(string) func(Row) error) error {
 		if len(fields) == 1 && strings.TrimSpace(fields[0]) == "" {
 			continue
 		}
-		row := Row{Line: in.skip + line, Fault: fmt.Sprintf("The row has %d fields, and the head %d.", len(fields), len(index))}
+		row := Row{Line: in.skip + line, Fault: fmt.Sprintf("The row has %d fields, and the table's first line %d.", len(fields), len(index)) + in.swallowed(line)}
 		if len(fields) == len(index) {
 			r := record{text: make(map[string]string, len(index)), has: known.has}
 			for i, field := range fields {
@@ -195,12 +221,13 @@ func readCSV(in *reader, o Options, tell func(string) func(Row) error) error {
 	}
 }
 
-func tableError(in *reader, err error) error {
-	var wrong *csv.ParseError
-	if errors.As(err, &wrong) {
-		return fmt.Errorf("line %d: %w: quotes do not end, or stand inside of a field", in.skip+wrong.Line, wrong.Err)
+// swallowed says which lines went into a row that begins on the given one and cannot be read: a
+// quote that does not end takes the rows below it along.
+func (in *reader) swallowed(first int) string {
+	if in.line == first {
+		return ""
 	}
-	return err
+	return fmt.Sprintf(" All lines up to %d were taken for this row.", in.skip+in.line)
 }
 
 // separator is the sign that the head has most of.

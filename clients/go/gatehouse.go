@@ -287,17 +287,17 @@ func (r *Reader) cookieOf(req *http.Request) string {
 	return ""
 }
 
-// ask has Gatehouse look at the session, which fills the cache.
+// ask has Gatehouse look at the session, which fills the cache, and waits for that.
 func (r *Reader) ask(ctx context.Context, s *session) (*User, error) {
-	heard, err := r.sessions.publish(ctx, usedChannel, s.id)
-	if err != nil {
-		return nil, err
-	}
-	if heard == 0 {
-		return nil, errors.New("gatehouse: the user is not in the cache, and no Gatehouse server runs that could fill it")
-	}
 	until := time.Now().Add(askFor)
+	var value []byte
 	for wait := 5 * time.Millisecond; ; wait *= 2 {
+		// Again each time that there is nothing: a change may have dropped what was filled.
+		if value == nil {
+			if err := r.request(ctx, s); err != nil {
+				return nil, err
+			}
+		}
 		left := time.Until(until)
 		if left <= 0 {
 			return nil, fmt.Errorf("gatehouse: Gatehouse did not fill the cache within %v", askFor)
@@ -305,18 +305,23 @@ func (r *Reader) ask(ctx context.Context, s *session) (*User, error) {
 		if err := pause(ctx, min(wait, left)); err != nil {
 			return nil, fmt.Errorf("gatehouse: wait for the user: %w", err)
 		}
-		value, err := r.cache.get(ctx, "user:"+s.userID)
-		if err != nil {
+		var err error
+		if value, err = r.cache.get(ctx, "user:"+s.userID); err != nil {
 			return nil, err
 		}
 		if u, err := readUser(value, s); !errors.Is(err, ErrNotKnown) {
 			return u, err
 		}
-		// Of a user who is being changed, what was filled in is dropped again, and nobody else asks for it.
-		if value == nil {
-			r.tell(s)
-		}
 	}
+}
+
+// request is an error when nobody hears it.
+func (r *Reader) request(ctx context.Context, s *session) error {
+	heard, err := r.sessions.publish(ctx, usedChannel, s.id)
+	if err == nil && heard == 0 {
+		return errors.New("gatehouse: the user is not in the cache, and no Gatehouse server runs that could fill it")
+	}
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -405,6 +405,38 @@ func TestFlushedCache(t *testing.T) {
 	}
 }
 
+// TestAFillIsDropped: a change of the user drops what Gatehouse filled before the reader saw it.
+func TestAFillIsDropped(t *testing.T) {
+	s := newSite(t)
+	s.signIn(2 * time.Hour)
+	s.do(s.cache, "FLUSHDB")
+	times := 0
+	heard := s.gatehouse(func() {
+		times++
+		if times == 3 {
+			s.do(s.cache, "SET", "user:"+alice, userRecord)
+		}
+	})
+	want(t, s.getAsAlice("/"), 200, "Hello, Alice")
+	for range 3 {
+		if got := <-heard; got != id {
+			t.Errorf("Gatehouse heard %q", got)
+		}
+	}
+}
+
+// TestALeaseIsWaitedFor: whoever holds it is at work, and needs no more reminders.
+func TestALeaseIsWaitedFor(t *testing.T) {
+	s := newSite(t)
+	s.signIn(2 * time.Hour)
+	s.do(s.cache, "SET", "user:"+alice, "lease:ABC")
+	s.gatehouse(func() {})
+	want(t, s.getAsAlice("/"), 503, "")
+	if got := s.calls("publish"); got != "1" {
+		t.Errorf("Gatehouse was asked %s times", got)
+	}
+}
+
 func TestGatehouseDoesNotFill(t *testing.T) {
 	s := newSite(t)
 	s.signIn(2 * time.Hour)

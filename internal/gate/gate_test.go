@@ -12,23 +12,29 @@ import (
 
 func TestMissingPackages(t *testing.T) {
 	dir := t.TempDir()
-	m := machine{path: dir, postgres: filepath.Join(dir, "postgresql", "*", "bin"), headers: dir, python: dir}
+	m := machine{path: dir, postgres: filepath.Join(dir, "postgresql", "*", "bin"), headers: dir, python: dir, php: filepath.Join(dir, "php-*")}
 	everything := []string{"gcc", "libc6-dev", "postgresql", "redis-server", "nginx", "openssl",
-		"chromium", "fonts-liberation", "default-jre-headless", "nodejs", "npm", "curl", "python3-requests"}
+		"chromium", "fonts-liberation", "default-jre-headless", "nodejs", "npm", "curl", "caddy", "haproxy", "php-cli", "php-redis",
+		"python3-requests", "python3-redis", "python3-flask", "python3-django", "python3-django-redis-sessions", "gunicorn"}
 	if got := missingPackages(m, requirements); !slices.Equal(got, everything) {
 		t.Errorf("on an empty machine: %v, want %v", got, everything)
 	}
 
-	for _, name := range []string{"gcc", "redis-server", "chromium", "java", "node", "postgresql/15/bin/initdb", "curl"} {
+	for _, name := range []string{"gcc", "redis-server", "chromium", "java", "node", "postgresql/15/bin/initdb", "curl",
+		"caddy", "haproxy", "php", "redis/__init__.py", "django/__init__.py", "flask"} {
 		touch(t, filepath.Join(dir, name), 0o755)
 	}
 	touch(t, filepath.Join(dir, "nginx"), 0o644) // not a program
-	want := []string{"libc6-dev", "nginx", "openssl", "npm", "python3-requests"}
+	want := []string{"libc6-dev", "nginx", "openssl", "npm", "php-redis", "python3-requests", "python3-flask", "python3-django-redis-sessions", "gunicorn"}
 	if got := missingPackages(m, requirements); !slices.Equal(got, want) {
 		t.Errorf("with some programs: %v, want %v", got, want)
 	}
 
-	for _, name := range []string{"stdlib.h", "openssl", "npm", "requests/__init__.py"} {
+	if err := os.Remove(filepath.Join(dir, "flask")); err != nil { // a program of that name is no module
+		t.Fatal(err)
+	}
+	for _, name := range []string{"stdlib.h", "openssl", "npm", "php-20220829/redis.so", "requests/__init__.py", "flask/__init__.py",
+		"redis_sessions/__init__.py", "gunicorn/__init__.py"} {
 		touch(t, filepath.Join(dir, name), 0o755)
 	}
 	if err := os.Chmod(filepath.Join(dir, "nginx"), 0o755); err != nil {

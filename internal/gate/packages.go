@@ -20,6 +20,7 @@ type machine struct {
 	postgres string // a pattern for the directories of Postgres servers outside of PATH
 	headers  string // the directory with the C library's headers
 	python   string // the directory with the modules of Debian's Python
+	php      string // a pattern for the directories of PHP's extensions
 }
 
 // requirement is something that tests need and the Debian packages that bring it.
@@ -42,7 +43,16 @@ var requirements = []requirement{
 	{program("node"), []string{"nodejs"}},
 	{program("npm"), []string{"npm"}},
 	{program("curl"), []string{"curl"}},
-	{machine.hasRequests, []string{"python3-requests"}},
+	{program("caddy"), []string{"caddy"}},
+	{program("haproxy"), []string{"haproxy"}},
+	{program("php"), []string{"php-cli"}},
+	{machine.hasPHPRedis, []string{"php-redis"}},
+	{pythonModule("requests"), []string{"python3-requests"}},
+	{pythonModule("redis"), []string{"python3-redis"}},
+	{pythonModule("flask"), []string{"python3-flask"}},
+	{pythonModule("django"), []string{"python3-django"}},
+	{pythonModule("redis_sessions"), []string{"python3-django-redis-sessions"}},
+	{pythonModule("gunicorn"), []string{"gunicorn"}}, // the program may be another Python's
 }
 
 // benchRequirements come on top for the benchmarks.
@@ -56,6 +66,7 @@ func thisMachine() machine {
 		postgres: servers.DebianPostgres,
 		headers:  "/usr/include",
 		python:   "/usr/lib/python3/dist-packages",
+		php:      "/usr/lib/php/*",
 	}
 }
 
@@ -82,9 +93,16 @@ func (m machine) hasHeaders() bool {
 	return err == nil
 }
 
-func (m machine) hasRequests() bool {
-	_, err := os.Stat(filepath.Join(m.python, "requests", "__init__.py"))
-	return err == nil
+func (m machine) hasPHPRedis() bool {
+	found, err := filepath.Glob(filepath.Join(m.php, "redis.so"))
+	return err == nil && len(found) > 0
+}
+
+func pythonModule(name string) func(machine) bool {
+	return func(m machine) bool {
+		_, err := os.Stat(filepath.Join(m.python, name, "__init__.py"))
+		return err == nil
+	}
 }
 
 func executable(path string) bool {

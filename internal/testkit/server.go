@@ -23,34 +23,38 @@ import (
 // has it, and returns the binary's path.
 func BuildBinary(t testing.TB) string {
 	t.Helper()
+	return Build(t, ".")
+}
+
+// Build is BuildBinary for another command of the module, such as "./clients/go/example".
+func Build(t testing.TB, command string) string {
+	t.Helper()
 	root := moduleRoot(t)
-	binary.once.Do(func() { binary.path, binary.err = build(root) })
-	if binary.err != nil {
-		t.Fatal(binary.err)
+	once, _ := binaries.LoadOrStore(command, sync.OnceValues(func() (string, error) { return build(root, command) }))
+	path, err := once.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return binary.path
+	return path
 }
 
-var binary struct {
-	once sync.Once
-	path string
-	err  error
-}
+// binaries has a func() (string, error) for each command that was asked for.
+var binaries sync.Map
 
-func build(root string) (string, error) {
+func build(root, command string) (string, error) {
 	dir, err := servers.Scratch("binary")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "gatehouse")
+	path := filepath.Join(dir, "program")
 	args := []string{"build", "-buildvcs=false", "-o", path}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, ".")...)
+	cmd := exec.Command("go", append(args, command)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the program: %w\n%s", err, out)
+		return "", fmt.Errorf("build %s: %w\n%s", command, err, out)
 	}
 	return path, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,13 +69,23 @@ func Tool(t testing.TB, names ...string) string {
 	return ""
 }
 
-// Python returns the path of Debian's Python, which has the module, whatever other Python comes
+// Python returns the path of Debian's Python, which has the modules, whatever other Python comes
 // first in PATH.
-func Python(t testing.TB, module string) string {
+func Python(t testing.TB, modules ...string) string {
 	t.Helper()
 	path := Tool(t, "/usr/bin/python3")
-	if err := exec.Command(path, "-c", "import "+module).Run(); err != nil {
-		lacking(t, path+" has no module "+module+" (apt-get install python3-"+module+")")
+	if err := exec.Command(path, "-c", "import "+strings.Join(modules, ", ")).Run(); err != nil {
+		lacking(t, path+" lacks one of the modules "+strings.Join(modules, ", ")+" (apt-get install python3-"+strings.Join(modules, " python3-")+")")
+	}
+	return path
+}
+
+// PHP returns the path of PHP, which has the extension.
+func PHP(t testing.TB, extension string) string {
+	t.Helper()
+	path := Tool(t, "php")
+	if err := exec.Command(path, "-r", "exit(extension_loaded('"+extension+"') ? 0 : 1);").Run(); err != nil {
+		lacking(t, path+" has no extension "+extension+" (apt-get install php-"+extension+")")
 	}
 	return path
 }

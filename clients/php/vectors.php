@@ -1,0 +1,45 @@
+<?php
+// Runs the cases of ../vectors.json, or of the file that is named: php vectors.php [FILE]
+
+declare(strict_types=1);
+
+require __DIR__ . '/gatehouse.php';
+
+/** What the reader makes of a case, in the words of the file. */
+function verdict(array $case, DateTimeImmutable $now): array
+{
+    $values = [];
+    foreach ($case['redis'] as $entry) {
+        $values[$entry['key']] = $entry['text'] ?? base64_decode($entry['base64'], true);
+    }
+    try {
+        $answer = Gatehouse::check($case['cookie'], fn (string $key): ?string => $values[$key] ?? null, $now);
+    } catch (Throwable $e) {
+        return ['want' => $e::class . ': ' . $e->getMessage()];
+    }
+    return $answer instanceof GatehouseUser ? ['want' => 'signed in', 'user' => inOrder(get_object_vars($answer))] : ['want' => $answer->value];
+}
+
+/** The fields by their names, so that === does not look at how they were written. */
+function inOrder(?array $user): ?array
+{
+    if ($user !== null) {
+        ksort($user);
+    }
+    return $user;
+}
+
+$file = json_decode((string) file_get_contents($argv[1] ?? __DIR__ . '/../vectors.json'), true, flags: JSON_THROW_ON_ERROR);
+$now = new DateTimeImmutable($file['now']);
+$passed = 0;
+foreach ($file['cases'] ?? [] as $case) {
+    $got = verdict($case, $now);
+    $want = array_filter(['want' => $case['want'], 'user' => inOrder($case['user'] ?? null)]);
+    if ($got === $want) {
+        $passed++;
+        continue;
+    }
+    echo $case['name'], ': got ', json_encode($got), ', want ', json_encode($want), "\n";
+}
+echo $passed, " vectors passed\n";
+exit($passed > 0 && $passed === count($file['cases']) ? 0 : 1);

@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// TestEveryAppWhenServersFail: an app that cannot tell who is asking says so, signs nobody out, and is
+// right again when what was broken is back. It is never restarted.
+func TestEveryAppWhenServersFail(t *testing.T) {
+	n := newNeighbours(t, 3)
+	var apps []neighbour
+	for _, app := range readerApps {
+		apps = append(apps, n.start(t, app))
+	}
+	c := newClient(t, n.login)
+	c.register("alice")
+	n.exec(`INSERT INTO user_permissions (user_id, permission) SELECT id, 'reports.view' FROM users`)
+	wantBack := func() {
+		t.Helper()
+		for _, app := range apps {
+			testkit.Eventually(t, recovery, app.name+" to be right again", func() bool {
+				return c.at(app.origin).get("/whoami").StatusCode == http.StatusOK
+			})
+		}
+	}
+	wantBack()
+	phase := func(name string, wrong func(answer) string) {
+		t.Helper()
+		n.phase(t, c, apps, name, wrong)
+	}
+
+	phase("all is well", greeted)
+	for _, fault := range []struct {
+		name        string
+		begin, over func()
+	}{
+		{"Redis killed", n.store.Kill, n.store.Start},
+		{"Redis frozen", n.store.Pause, n.store.Resume},
+	} {
+		fault.begin()
+		phase(fault.name, toldToTryAgain)
+		fault.over()
+		wantBack()
+		phase("after "+fault.name, greeted)
+	}
+	n.dial()
+	n.awaitSubscriber(t)
+	n.server.Stop()
+	phase("Gatehouse stopped", greeted)
+	n.flushCache()
+	phase("Gatehouse stopped, cache flushed", toldToTryAgain)
+	n.server = testkit.StartServer(t, testkit.BuildBinary(t), n.env)
+	n.awaitSubscriber(t)
+	phase("Gatehouse back", greeted)
+	t.Run("no app tried more", func(t *testing.T) { n.wantNothingRefused(t) })
+}
+
+// phase asks every app for all its pages and has each answer looked at. It asks all apps at once, because
+// some faults take their time, and each for one page after the other, because PHP's own server lets
+// requests wait for each other.
+func (n *neighbours) phase(t *testing.T, c *client, apps []neighbour, name string, wrong func(answer) string) {
+	t.Helper()
+	var all sync.WaitGroup
+	faults := make([]error, len(apps))
+	for i, app := range apps {
+		all.Go(func() { faults[i] = c.at(app.origin).lookRound(wrong) })
+	}
+	all.Wait()
+	for i, app := range apps {
+		t.Run(name+"/"+app.name, func(t *testing.T) {
+			if faults[i] != nil {
+				t.Error(faults[i])
+			}
+		})
+	}
+}
+
+// lookRound asks an app for all its pages, and returns what is wrong with the answers.
+func (c *client) lookRound(wrong func(answer) string) error {
+	var faults []error
+	for _, path := range []string{"/", "/open", "/reports", "/whoami"} {
+		begun := time.Now()
+		a, err := c.attempt(c.request(http.MethodGet, path, "", "Accept", asPage))
+		if err != nil {
+			return err
+		}
+		if took := time.Since(begun); took > promptly {
+			faults = append(faults, fmt.Errorf("%s took %v", path, took))
+		}
+		if fault := cmp.Or(wrong(a), keepable(a)); fault != "" {
+			faults = append(faults, fmt.Errorf("%s: %s %s: %v\n%s", path, a.Status, fault, a.Header, a.body))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func greeted(a answer) string {
+	switch {
+	case a.StatusCode != http.StatusOK:
+		return "is not 200"
+	case a.Request.URL.Path != "/reports" && !strings.Contains(a.body, "alice"):
+		return "is not for alice"
+	}
+	return ""
+}
+
+func toldToTryAgain(a answer) string {
+	switch {
+	case a.StatusCode != http.StatusServiceUnavailable:
+		return "is not 503"
+	case a.Header.Get("Retry-After") != "5":
+		return "does not say when to try again"
+	case a.Header.Get("Location") != "":
+		return "leads somewhere else"
+	case len(strings.Fields(a.body)) < 3:
+		return "says nothing"
+	}
+	return ""
+}
