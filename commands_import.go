@@ -9,6 +9,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/auth"
 	"gatehouse/importer"
@@ -26,6 +29,11 @@ type userImportCmd struct {
 }
 
 func (a userImportCmd) Run(c *command) error {
+	for _, group := range a.Group {
+		if err := auth.CheckGroup(group); err != nil {
+			return fmt.Errorf("--group: %q: %w", group, err)
+		}
+	}
 	file, name := c.io.in, "standard input"
 	if a.File != "-" {
 		f, err := os.Open(a.File)
@@ -40,7 +48,10 @@ func (a userImportCmd) Run(c *command) error {
 		if !ok {
 			return errors.New("this database keeps no origins of users")
 		}
-		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, added: map[string]int{}}
+		if a.DryRun {
+			origins = &dryRun{Origins: origins, users: accounts.Users, taken: map[string]bool{}}
+		}
+		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, made: map[string]bool{}}
 		return i.run(c.ctx, file)
 	})
 }
@@ -55,9 +66,11 @@ type importing struct {
 
 	file                                       importer.File
 	imported, there, refused, locked, powerful int
-	// renamed are groups that got another name, added the names of this run, for the dry one.
+	// groups are those that were here before, by name.
+	groups map[string]auth.Group
+	// renamed are groups that got another name, or were left out ("").
 	renamed map[string]string
-	added   map[string]int
+	made    map[string]bool
 }
 
 func (i *importing) run(ctx context.Context, file io.Reader) error {
@@ -67,6 +80,9 @@ func (i *importing) run(ctx context.Context, file io.Reader) error {
 	}
 	if i.Format != "auto" {
 		options.Format = i.Format
+	}
+	if err := i.readGroups(ctx); err != nil {
+		return err
 	}
 	err := importer.Read(file, options, func(f importer.File, row importer.Row) error {
 		i.file = f
@@ -82,23 +98,40 @@ func (i *importing) run(ctx context.Context, file io.Reader) error {
 	return nil
 }
 
+func (i *importing) readGroups(ctx context.Context) error {
+	all, err := i.accounts.Grants.Groups(ctx)
+	if err != nil {
+		return fmt.Errorf("look which groups there are: %w", err)
+	}
+	i.groups = make(map[string]auth.Group, len(all))
+	for _, g := range all {
+		i.groups[g.Name] = g
+	}
+	return nil
+}
+
 // one brings in one user. The error is one that ends the run: of the row it is told and counted.
 func (i *importing) one(ctx context.Context, row importer.Row) error {
 	if row.Fault != "" {
 		i.refuse(row, row.Fault)
 		return nil
 	}
+	groups, fault := i.groupsHere(row.Groups)
+	if fault != "" {
+		i.refuse(row, fault)
+		return nil
+	}
 	in := auth.Import{
 		Source: i.file.Source, ExternalID: row.ID, Username: row.Username, Name: row.Name, Email: row.Email,
 		EmailVerified: row.Verified || i.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash,
-		Groups: append(i.groups(row.Groups), i.Group...),
+		Groups: append(groups, i.Group...),
 	}
 	if i.WithoutPassword && auth.CheckLegacyHash(in.Hash) != nil {
 		in.Hash = ""
 	} else if in.Hash == "" {
 		in.Hash = "!" // which is refused, with a sentence that says what to do
 	}
-	err := i.bring(ctx, in)
+	_, err := i.accounts.ImportUser(ctx, i.origins, in)
 	var wrong auth.Invalid
 	switch {
 	case errors.Is(err, auth.ErrImported):
@@ -109,6 +142,11 @@ func (i *importing) one(ctx context.Context, row importer.Row) error {
 		return fmt.Errorf("line %d: %w; what stands before it is done, and running this again goes on from there", row.Line, err)
 	default:
 		i.imported++
+		for _, group := range in.Groups {
+			if _, known := i.groups[group]; !known {
+				i.made[group] = true
+			}
+		}
 		if in.Hash == "" {
 			i.locked++
 		}
@@ -119,34 +157,36 @@ func (i *importing) one(ctx context.Context, row importer.Row) error {
 	return nil
 }
 
-// bring imports the user, or looks whether that could be done.
-func (i *importing) bring(ctx context.Context, in auth.Import) error {
-	if !i.DryRun {
-		_, err := i.accounts.ImportUser(ctx, i.origins, in)
-		return err
-	}
-	u, err := i.accounts.CheckImport(in)
-	if err != nil {
-		return err
-	}
-	if _, err := i.origins.UserByOrigin(ctx, in.Source, in.ExternalID); !errors.Is(err, auth.ErrNotFound) {
-		return errors.Join(err, imported(err))
-	}
-	_, err = i.accounts.Users.UserByUsername(ctx, u.Username)
-	if err == nil || i.added[u.Username] > 0 {
-		return auth.Invalid{"username": "Another account here has this name."}
-	}
-	i.added[u.Username]++
-	if !errors.Is(err, auth.ErrNotFound) {
-		return err
-	}
-	return nil
+// dryRun stores nothing, and answers as if it had.
+type dryRun struct {
+	auth.Origins
+	users auth.UserStore
+	// taken are the names, verified addresses and origins of this run, each after what it is.
+	taken map[string]bool
 }
 
-func imported(err error) error {
-	if err == nil {
-		return auth.ErrImported
+func (d *dryRun) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
+	if d.taken["origin "+source+" "+externalID] {
+		return auth.User{}, nil
 	}
+	return d.Origins.UserByOrigin(ctx, source, externalID)
+}
+
+func (d *dryRun) ImportUser(ctx context.Context, u auth.User, source, externalID string) error {
+	if _, err := d.users.UserByUsername(ctx, u.Username); err == nil || d.taken["name "+u.Username] {
+		return auth.ErrUsernameTaken
+	} else if !errors.Is(err, auth.ErrNotFound) {
+		return err
+	}
+	if u.EmailVerified {
+		if _, err := d.users.UserByEmail(ctx, u.Email); err == nil || d.taken["address "+u.Email] {
+			return auth.ErrEmailTaken
+		} else if !errors.Is(err, auth.ErrNotFound) {
+			return err
+		}
+		d.taken["address "+u.Email] = true
+	}
+	d.taken["name "+u.Username], d.taken["origin "+source+" "+externalID] = true, true
 	return nil
 }
 
@@ -168,26 +208,33 @@ func (i *importing) refuse(row importer.Row, why string) {
 	fmt.Fprintf(i.err, "%s:%d: %s%s\n", i.name, row.Line, who, why)
 }
 
-// printable keeps a name from the file from writing over the terminal.
+// printable is a name from the file that may be printed: one that cannot write over the terminal, and
+// nothing that may be an address or a hash, which stand there when columns have shifted.
 func printable(s string) string {
+	if strings.ContainsAny(s, "@$") {
+		return ""
+	}
 	if r := []rune(s); len(r) > 64 {
 		s = string(r[:64]) + "…"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x200b && r <= 0x206f {
+		if !unicode.IsGraphic(r) {
 			return '\uFFFD'
 		}
 		return r
 	}, s)
 }
 
-// groups returns the names that groups of another system have here. What the group admin may here
-// it may not have there: nobody becomes an administrator by an import.
-func (i *importing) groups(names []string) []string {
-	var all []string
+// groupsHere returns the names that groups of another system have here. One that may administer users
+// here may not do so there: nobody becomes an administrator by an import. fault is a sentence about
+// a name that no group can have here.
+func (i *importing) groupsHere(names []string) (all []string, fault string) {
 	for _, name := range names {
 		here := groupName(name)
-		if here == auth.AdminGroup {
+		if auth.CheckGroup(here) != nil {
+			return nil, fmt.Sprintf("The name of the group %q cannot be made one lower-case word of plain letters and digits, such as editors.", printable(name))
+		}
+		if here == auth.AdminGroup || slices.Contains(i.groups[here].Permissions, auth.ManageUsers) {
 			i.renamed[name] = ""
 			continue
 		}
@@ -196,12 +243,22 @@ func (i *importing) groups(names []string) []string {
 		}
 		all = append(all, here)
 	}
-	return all
+	return all, ""
 }
 
-// groupName returns "content-editors" for "Content Editors".
+// groupName returns "content-editors" for "Content Éditors", and "" for what has letters or signs that
+// no name here is made of.
 func groupName(name string) string {
-	parts := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+	plain := strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Mn, r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, norm.NFD.String(name))
+	if strings.ContainsFunc(plain, func(r rune) bool { return r > unicode.MaxASCII || r == '@' || r == '$' }) {
+		return ""
+	}
+	parts := strings.FieldsFunc(plain, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '-'
 	})
 	return strings.Join(parts, "-")
@@ -213,6 +270,9 @@ func (i *importing) report() {
 		did = "Nothing is changed. To be imported:"
 	}
 	fmt.Fprintf(i.out, "%s %d; there already: %d; refused: %d.\n", did, i.imported, i.there, i.refused)
+	if i.From == "auto" && i.file.Source != "" {
+		fmt.Fprintf(i.out, "The file was taken for an export of %s (%s).\n", i.file.Source, i.file.Format)
+	}
 	if i.locked > 0 {
 		fmt.Fprintf(i.out, "%d of them have no password and cannot sign in: gatehouse user passwd NAME.\n", i.locked)
 	}
@@ -223,7 +283,10 @@ func (i *importing) report() {
 		if here := i.renamed[name]; here != "" {
 			fmt.Fprintf(i.out, "The group %q is %s here.\n", printable(name), here)
 		} else {
-			fmt.Fprintf(i.out, "The group %q was left out, since its namesake here administers users: gatehouse user join NAME admin.\n", printable(name))
+			fmt.Fprintf(i.out, "The group %q was left out, since its namesake here administers users: gatehouse user join NAME %s.\n", printable(name), groupName(name))
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.made)) {
+		fmt.Fprintf(i.out, "The group %s was not here before; its members may do nothing by it yet: gatehouse group grant %s PERMISSION.\n", name, name)
 	}
 }

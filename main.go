@@ -35,6 +35,7 @@ func makeSpareHeap(env map[string]string) {
 	if env["GOGC"] == "" {
 		spareHeap = make([]byte, 16<<20)
 	}
+	runtime.KeepAlive(spareHeap)
 }
 
 func main() {

@@ -25,6 +25,7 @@ const (
 	maxBcryptCost = 14
 	maxScryptN    = 1 << 20
 	maxScrypt     = 128 << 20 // octets: 128 × N × r
+	maxScryptR    = 64
 	maxScryptP    = 16
 	maxLegacyText = 1024 // octets of the stored text
 	maxLegacyKey  = 128  // octets of the digest
@@ -76,9 +77,12 @@ func parseLegacyHash(hash string) (legacyHash, error) {
 	return nil, unknownScheme(hash)
 }
 
+// askForPassword says what to do about a user whose hash is of no use here.
+const askForPassword = " Import the user without a password (--without-password), and set one with: gatehouse user passwd"
+
 // unknownScheme names the scheme and nothing of the hash.
 func unknownScheme(hash string) error {
-	const ask = " Import the user without a password (--without-password), and set one with: gatehouse user passwd"
+	const ask = askForPassword
 	for prefix, name := range map[string]string{
 		"$apr1$": "MD5 of Apache (apr1)", "$1$": "MD5-crypt", "$5$": "SHA-256-crypt", "$6$": "SHA-512-crypt", "$y$": "yescrypt", "{SHA}": "SHA-1 of Apache", "{SSHA}": "salted SHA-1",
 		"md5$": "MD5", "sha1$": "SHA-1", "pbkdf2_sha1$": "PBKDF2 with SHA-1", "unsalted_": "a hash without salt", "pbkdf2:sha1": "PBKDF2 with SHA-1", "pbkdf2:sha512": "PBKDF2 with SHA-512", "sha256$": "SHA-256", "plain$": "plain text",
@@ -144,6 +148,9 @@ func werkzeugPBKDF2(parameters, rest string) (legacyHash, error) {
 	if digest != "sha256" {
 		return nil, unknownScheme("pbkdf2:" + digest)
 	}
+	if rounds == "" {
+		return nil, sentence("The password hash does not say how many rounds of PBKDF2 it took, which was up to the version of Werkzeug." + askForPassword)
+	}
 	salt, text, ok := strings.Cut(rest, "$")
 	want, err := hex.DecodeString(text)
 	if !ok || err != nil {
@@ -157,7 +164,7 @@ func checkScrypt(n, r, p int, salt string, want []byte) (legacyHash, error) {
 	if salt == "" || len(want) != 64 {
 		return nil, errDamagedHash
 	}
-	ok := n > 1 && n <= maxScryptN && bits.OnesCount(uint(n)) == 1 && r >= 1 && r <= maxScrypt/128 && p >= 1 && p <= maxScryptP
+	ok := n > 1 && n <= maxScryptN && bits.OnesCount(uint(n)) == 1 && r >= 1 && r <= maxScryptR && p >= 1 && p <= maxScryptP
 	if err := boundedHash(ok && n*r <= maxScrypt/128); err != nil {
 		return nil, err
 	}
@@ -191,12 +198,14 @@ func werkzeugScrypt(parameters, rest string) (legacyHash, error) {
 	return checkScrypt(number(part[0]), number(part[1]), number(part[2]), salt, want)
 }
 
+const bcryptAlphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
 // parseBcrypt reads $2b$cost$…, whatever letter the version has. bcrypt looks at the first 72 octets
 // of a password only; what matches is stored whole afterwards.
 func parseBcrypt(hash string, prepare func(string) string) (legacyHash, error) {
-	const length = 60
+	const prefix, length = len("$2b$12$"), 60
 	cost, err := bcrypt.Cost([]byte(hash))
-	if err != nil || len(hash) != length {
+	if err != nil || len(hash) != length || strings.Trim(hash[prefix:], bcryptAlphabet) != "" {
 		return nil, errDamagedHash
 	}
 	if err := boundedHash(cost <= maxBcryptCost); err != nil {
@@ -224,8 +233,10 @@ func parseArgon2(hash string) (legacyHash, error) {
 	case "argon2id":
 	case "argon2i":
 		compute = argon2.Key
+	case "argon2d":
+		return nil, sentence("The password hash is argon2d, which is not read here." + askForPassword)
 	default:
-		return nil, sentence("The password hash is " + strings.ToValidUTF8(firstRunes(part[1], 12), "") + ", of which only argon2id and argon2i are read here.")
+		return nil, errDamagedHash
 	}
 	memory, passes, lanes, err := argon2Cost(part[2], part[3])
 	if err != nil {

@@ -83,8 +83,12 @@ func TestLegacyHashesAreBounded(t *testing.T) {
 		"pbkdf2:sha256:1000$salt$zz":                                                    "damaged",
 		"$2y$31$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6":                  "more work",
 		"$2y$04$cX": "damaged",
+		"$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2=":                                        "damaged",
+		"pbkdf2:sha256$saltsalt$" + strings.Repeat("00", 32):                                                 "how many rounds",
 		"scrypt:1048576:1024:1$salt$" + strings.Repeat("00", 64):                                             "more work",
 		"scrypt:32767:8:1$salt$" + strings.Repeat("00", 64):                                                  "more work",
+		"scrypt:2:524288:16$salt$" + strings.Repeat("00", 64):                                                "more work",
+		"argon2$correct-horse$v=19$m=64,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9":          "damaged",
 		"scrypt:32768:8:99$salt$" + strings.Repeat("00", 64):                                                 "more work",
 		"scrypt:32768:8$salt$" + strings.Repeat("00", 64):                                                    "damaged",
 		"scrypt:2147483647:2147483647:1$salt$" + strings.Repeat("00", 64):                                    "more work",
@@ -99,20 +103,33 @@ func TestLegacyHashesAreBounded(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.60q: %v, want something about %q", hash, err, says)
 		}
-		if err != nil && len(hash) > 20 && strings.Contains(err.Error(), hash[len(hash)-12:]) {
+		if err != nil && len(hash) > 20 && (strings.Contains(err.Error(), hash[len(hash)-12:]) || strings.Contains(err.Error(), "correct")) {
 			t.Errorf("the sentence holds the hash: %v", err)
 		}
 	}
 }
 
-// TestLongPasswordsOfBcrypt: bcrypt looks at 72 octets only; the whole password is not refused for it.
+// TestLongPasswordsOfBcrypt: bcrypt looks at 72 octets only, and both systems let longer passwords in.
+// Django's hash of the SHA-256 has no such end.
 func TestLongPasswordsOfBcrypt(t *testing.T) {
-	check, err := parseLegacyHash(legacyHashes["Laravel bcrypt"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if check(strings.Repeat("x", 200)) {
-		t.Error("a long password matches anything")
+	long := strings.Repeat("otter-lamp-", 9)
+	for name, c := range map[string]struct {
+		hash    string
+		matches map[string]bool
+	}{
+		"PHP":      {"$2y$04$kFlHKyFJ7qceIm2SzZgoI.GKhTCUbTRzWpBtoxT9RO3eCeQU1Rq1G", map[string]bool{long: true, long[:72]: true, long[:71]: false}},
+		"htpasswd": {"$2y$04$gSE22fBGbA6tR26v0JMrE.S4YZwHid0GnHUKfa0JDg3DzaiVjB8xm", map[string]bool{long: true, long[:72]: true, long[:71]: false}},
+		"Django":   {"bcrypt_sha256$$2b$04$XmCVzSP0twM.jJtgLgDp2u4stKqbK.RZFbit.uuLb2Kzz6Yb/EIRK", map[string]bool{long: true, long[:72]: false, long[:98]: false}},
+	} {
+		check, err := parseLegacyHash(c.hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for password, want := range c.matches {
+			if got := check(password); got != want {
+				t.Errorf("%s: %d octets match: %t, want %t", name, len(password), got, want)
+			}
+		}
 	}
 }
 

@@ -139,13 +139,6 @@ type users struct {
 	waiting []Row             // whose groups are numbers without a name so far
 }
 
-// dumped is an object of Django's dumpdata.
-type dumped struct {
-	Model  string
-	PK     any
-	Fields map[string]any
-}
-
 func (u *users) add(raw json.RawMessage, line int) error {
 	var object map[string]any
 	d := json.NewDecoder(bytes.NewReader(raw))

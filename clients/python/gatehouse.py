@@ -235,7 +235,7 @@ class Gatehouse:
             raise Unavailable("no Gatehouse runs that could tell who this is")
         until, pause = time.monotonic() + _PATIENCE, 0.005
         while time.monotonic() < until:
-            time.sleep(pause)
+            time.sleep(min(pause, max(until - time.monotonic(), 0)))
             pause *= 2
             answer = check(cookie, lambda key: (self._cache if key.startswith("user:") else self._sessions).get(key))
             if answer.word != NOT_KNOWN:

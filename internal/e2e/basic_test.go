@@ -417,6 +417,7 @@ func TestADisabledUsersPrograms(t *testing.T) {
 	}
 	x.run("", "user", "enable", "alice").wantCode(t, 0)
 	x.forgetWaits()
+	testkit.Eventually(t, bound, "the enabling to be in effect", func() bool { return strings.Contains(p.ask(byToken, "/api/me").body, "token_dead") })
 	x.wantProblemCode(p.ask(byToken, "/api/me"), http.StatusUnauthorized, "token_dead")
 	p.want(byBasic, "/api/me", http.StatusOK)
 	x.exec(`DELETE FROM users WHERE username = 'alice'`)

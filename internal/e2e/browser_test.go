@@ -238,7 +238,9 @@ func inJSON(v any) string {
 func (p *person) checkFaults() {
 	p.t.Helper()
 	// Events come in order: after this answer all earlier ones have been noticed.
-	if _, err := chromedp.Run(p.ctx, chromedp.Evaluate[int]("1")); err != nil {
+	ctx, cancel := p.limited() // a page with an open dialog never answers
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[int]("1")); err != nil {
 		p.t.Errorf("the tab does not answer any more: %v", err)
 	}
 	p.mu.Lock()

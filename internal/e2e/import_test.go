@@ -205,7 +205,7 @@ func TestABadRowIsRefusedWhole(t *testing.T) {
 		{"3,apr,,,new-group,$apr1$HiDb33pW$09LBUYKfHDvWtgS8pRs0Y/", "apr1"},
 		{"4,taken,,,new-group," + good, "Another account here has this name"},
 		{"5,address,,taken@example.org,new-group," + good, "Another account has this address"},
-		{"6,group,,,9group," + good, "A group is one lower-case word"},
+		{"6,group,,,9group," + good, "cannot be made one lower-case word"},
 		{"7,short", "2 fields"},
 		{"8,nul\x00,,,," + good, "Use letters"},
 		{"9,email,,not an address,new-group," + good, ""},
@@ -270,5 +270,98 @@ func TestImportAnswersForTheWholeFile(t *testing.T) {
 	o.wantCode(t, 1)
 	if !strings.Contains(o.stderr, "nowhere.csv") {
 		t.Errorf("a file that is not there: %s", o.stderr)
+	}
+}
+
+// TestImportPrintsNoAddressAndNoHash: not where the operator takes one column for another, either.
+func TestImportPrintsNoAddressAndNoHash(t *testing.T) {
+	s := newSite(t)
+	s.run("", "migrate", "up").wantCode(t, 0)
+	const address, hash = "ann@wonderland.test", "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
+	for name, file := range map[string]string{
+		"no head":               address + "," + hash + "\n",
+		"a name that is one":    "username,password\n" + address + "," + hash + "\n",
+		"a name that is a hash": "username,password\n" + hash + "," + hash + "\n",
+		"shifted":               "username,password,is_active,created_at,groups\nann," + hash + "," + address + "," + hash + "," + hash + "\n",
+		"groups":                "username,password,groups\nann," + hash + "," + address + "\nbob," + hash + "," + hash + "\n",
+		"an address that is":    "username,password,email\nann," + hash + "," + hash + "\n",
+		"a hash that is":        "username,password\nann," + address + "\n",
+		"quotes":                "username,password,email\nann," + hash + ",\"" + address + "\"x\n",
+		"too many":              "username,password,email\nann,x,x," + hash + "," + address + "\n",
+		"JSON":                  `[{"username":"` + address + `","password":"` + hash + `"}, "` + hash + `", ` + hash + `]`,
+		"htpasswd":              hash + "\n" + address + ":" + hash + "\n",
+	} {
+		o := s.run(file, "user", "import", "-")
+		o.wantCode(t, 1)
+		if strings.Contains(o.stdout+o.stderr, "wonderland") || strings.Contains(o.stdout+o.stderr, "cX/") || strings.Contains(o.stdout+o.stderr, "cx-wu8y6") || o.stderr == "" {
+			t.Errorf("%s: the command says\n%s%s", name, o.stdout, o.stderr)
+		}
+	}
+	if got := s.sqlInt(`SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM groups WHERE name <> 'admin')`); got != 0 {
+		t.Errorf("%d users and groups were made", got)
+	}
+}
+
+// TestImportedGroups: groups are made where they are not there, which is told; none of those that
+// administer users here is given away.
+func TestImportedGroups(t *testing.T) {
+	s := newSite(t)
+	s.run("", "migrate", "up").wantCode(t, 0)
+	for _, command := range []string{"group add readers", "group add helpers", "group grant helpers users.manage", "group add lookers", "group grant lookers users.view"} {
+		s.run("", strings.Fields(command)...).wantCode(t, 0)
+	}
+	const file = `{"username":"ann","password":"$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6","groups":["Readers","Rédaction Web","Helpers","lookers","ADMIN"]}
+{"username":"bob","password":"$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6","groups":["Ærø"]}
+`
+	for _, args := range [][]string{{"--dry-run"}, nil} {
+		o := s.run(file, append([]string{"user", "import", "-", "--group", "all"}, args...)...)
+		o.wantCode(t, 1)
+		for _, says := range []string{
+			`The group "Readers" is readers here.`, `The group "Rédaction Web" is redaction-web here.`,
+			`The group "Helpers" was left out, since its namesake here administers users: gatehouse user join NAME helpers.`, `The group "ADMIN" was left out`,
+			"The group redaction-web was not here before", "The group all was not here before", "The file was taken for an export of flask (json).",
+		} {
+			if !strings.Contains(o.stdout, says) {
+				t.Errorf("%v: it does not say %q:\n%s", args, says, o.stdout)
+			}
+		}
+		if strings.Contains(o.stdout, "The group readers was not") || !strings.HasPrefix(o.stderr, `standard input:2: bob: The name of the group "Ærø" cannot be made`) {
+			t.Errorf("%v: %s%s", args, o.stdout, o.stderr)
+		}
+	}
+	var got string
+	if err := openSQL(t, "postgres", s.database).QueryRow(`SELECT string_agg(group_name, ' ' ORDER BY group_name) FROM user_groups`).Scan(&got); err != nil || got != "all lookers readers redaction-web" {
+		t.Errorf("ann is in %q, %v", got, err)
+	}
+	o := s.run(file, "user", "import", "-", "--group", "No Group")
+	o.wantCode(t, 1)
+	wantOneLine(t, o, "--group", `"No Group"`)
+}
+
+// TestDryRunSaysWhatWouldBe: of rows that only get into each other's way, too.
+func TestDryRunSaysWhatWouldBe(t *testing.T) {
+	s := newSite(t)
+	s.run("", "migrate", "up").wantCode(t, 0)
+	s.run(password+"\n", "user", "add", "taken", "--password-stdin", "--email", "taken@example.org").wantCode(t, 0)
+	const hash = "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
+	const file = "id,username,email,password\n" +
+		"1,ann,ann@example.org," + hash + "\n" +
+		"2,Ann,other@example.org," + hash + "\n" +
+		"3,taken,," + hash + "\n" +
+		"4,taker,TAKEN@example.org," + hash + "\n" +
+		"5,anna,Ann@example.org," + hash + "\n" +
+		"1,annie,," + hash + "\n" +
+		"6,nohash,,!\n" +
+		"7,last,last@example.org," + hash + "\n"
+	dry := s.run(file, "user", "import", "-", "--dry-run", "--email-verified")
+	if got := s.sqlInt(`SELECT count(*) FROM users`); got != 1 {
+		t.Errorf("there are %d users after a dry run", got)
+	}
+	o := s.run(file, "user", "import", "-", "--email-verified")
+	if dry.code != o.code || dry.stderr != o.stderr || strings.ReplaceAll(dry.stdout, "Nothing is changed. To be imported:", "Imported") != o.stdout {
+		t.Errorf("the dry run said\n%s%sand then it was\n%s%s", dry.stdout, dry.stderr, o.stdout, o.stderr)
+	}
+	if !strings.HasPrefix(o.stdout, "Imported 2; there already: 1; refused: 5.\n") || strings.Count(o.stderr, "\n") != 5 {
+		t.Errorf("got %s%s", o.stdout, o.stderr)
 	}
 }

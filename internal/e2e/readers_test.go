@@ -99,7 +99,8 @@ func newNeighbours(t testing.TB, cacheDatabase int) *neighbours {
 	t.Helper()
 	secret := rand.Text()
 	n := &neighbours{
-		store:   testkit.StartRedis(t, slices.Concat([]string{"--appendonly", "yes", "--appendfsync", "always", "--user"}, readerRights(t, secret))...),
+		// What is written survives a kill without waiting for the disk, which only a crash of the machine would miss.
+		store:   testkit.StartRedis(t, slices.Concat([]string{"--appendonly", "yes", "--appendfsync", "no", "--user"}, readerRights(t, secret))...),
 		clients: copyOfClients(t),
 	}
 	s := &site{t: t, database: testkit.PostgresURL(t), redis: n.store.URL()}

@@ -13,9 +13,14 @@ import (
 type Users struct {
 	*Journal
 	rows map[string]auth.User
+	// origins are ids of rows by source and id there.
+	origins map[[2]string]string
 }
 
-var _ auth.UserStore = (*Users)(nil)
+var (
+	_ auth.UserStore = (*Users)(nil)
+	_ auth.Origins   = (*Users)(nil)
+)
 
 // Put stores a row as it is.
 func (s *Users) Put(u auth.User) { s.rows[u.ID] = u }
@@ -40,6 +45,31 @@ func (s *Users) CreateUser(ctx context.Context, u auth.User) error {
 		}
 	}
 	s.rows[u.ID] = u
+	return nil
+}
+
+// UserByOrigin implements auth.Origins.
+func (s *Users) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
+	if err := s.note(ctx, "users.UserByOrigin", source+" "+externalID); err != nil {
+		return auth.User{}, err
+	}
+	id, known := s.origins[[2]string{source, externalID}]
+	return s.find(func(u auth.User) bool { return known && u.ID == id })
+}
+
+// ImportUser implements auth.Origins.
+func (s *Users) ImportUser(ctx context.Context, u auth.User, source, externalID string) error {
+	origin := [2]string{source, externalID}
+	if _, known := s.origins[origin]; known {
+		return auth.ErrImported
+	}
+	if err := s.CreateUser(ctx, u); err != nil {
+		return err
+	}
+	if s.origins == nil {
+		s.origins = map[[2]string]string{}
+	}
+	s.origins[origin] = u.ID
 	return nil
 }
 

@@ -1,0 +1,145 @@
+package auth_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/text/unicode/norm"
+
+	"gatehouse/auth"
+)
+
+const (
+	imported = "wéary-otter-lamp"
+	// Made by Django 3.2 of the password in composed and in decomposed letters.
+	composedHash   = "pbkdf2_sha256$1000$saltysalt$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec="
+	decomposedHash = "pbkdf2_sha256$1000$saltysalt$2yKu0B0/AAo3pSn7/wEaZ9H7l/fYv/Rlyc0TexZi02Q="
+)
+
+func TestImportUser(t *testing.T) {
+	w := newWorld(t)
+	in := auth.Import{
+		Source: "django", ExternalID: "7", Username: " Alice ", Name: "Alice  Example", Email: "Alice@Example.org", EmailVerified: true, Active: true,
+		CreatedAt: noon.Add(-time.Hour), Groups: []string{"readers", "editors", "readers"}, Hash: composedHash,
+	}
+	u, err := w.ImportUser(t.Context(), w.rows(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := auth.User{
+		ID: u.ID, Username: "alice", Name: "Alice Example", Email: "alice@example.org", EmailVerified: true, TimeZone: "UTC", Epoch: 1, Active: true,
+		Groups: []string{"editors", "readers"}, PasswordHash: composedHash, CreatedAt: noon.Add(-time.Hour), UpdatedAt: noon,
+	}
+	if row := w.rows().Row(u.ID); !reflect.DeepEqual(row, want) {
+		t.Errorf("got  %+v\nwant %+v", row, want)
+	}
+	if strings.Contains(w.log.String(), "pbkdf2") || strings.Contains(w.log.String(), "example.org") || !strings.Contains(w.log.String(), "user imported") {
+		t.Errorf("logged: %s", &w.log)
+	}
+
+	changed := in
+	changed.Username, changed.Name = "somebody-else", "Changed"
+	if _, err := w.ImportUser(t.Context(), w.rows(), changed); !errors.Is(err, auth.ErrImported) || w.rows().Len() != 1 {
+		t.Errorf("again: %v, and there are %d users", err, w.rows().Len())
+	}
+	// What another source calls 7 is somebody else.
+	changed.Source = "laravel"
+	if _, err := w.ImportUser(t.Context(), w.rows(), changed); !wrongIn(err, "email") {
+		t.Errorf("with an address that somebody has verified: %v", err)
+	}
+	changed.EmailVerified = false
+	if _, err := w.ImportUser(t.Context(), w.rows(), changed); err != nil || w.rows().Len() != 2 {
+		t.Errorf("with an address that nobody vouches for: %v, and there are %d users", err, w.rows().Len())
+	}
+}
+
+func wrongIn(err error, field string) bool {
+	var wrong auth.Invalid
+	return errors.As(err, &wrong) && len(wrong) == 1 && wrong[field] != ""
+}
+
+// TestImportRefuses: nothing is asked of the database for a row that cannot be.
+func TestImportRefuses(t *testing.T) {
+	for field, spoil := range map[string]func(*auth.Import){
+		"username": func(in *auth.Import) { in.Username = "ali ce" },
+		"email":    func(in *auth.Import) { in.Email = "nowhere" },
+		"name":     func(in *auth.Import) { in.Name = strings.Repeat("x", auth.MaxName+1) },
+		"group":    func(in *auth.Import) { in.Groups = []string{"good", "Bad"} },
+		"password": func(in *auth.Import) { in.Hash = "md5$x$0cc175b9c0f1b6a831c399e269772661" },
+		"id":       func(in *auth.Import) { in.ExternalID = "" },
+	} {
+		w := newWorld(t)
+		in := auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: composedHash}
+		spoil(&in)
+		if _, err := w.ImportUser(t.Context(), w.rows(), in); !wrongIn(err, field) {
+			t.Errorf("%s: got %v", field, err)
+		}
+		if calls := w.Calls(); len(calls) != 0 {
+			t.Errorf("%s: asked %v", field, calls)
+		}
+	}
+	w := newWorld(t)
+	w.Break("users.UserByOrigin", errDown)
+	_, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Hash: composedHash})
+	wantError(t, err, auth.ErrUnavailable)
+}
+
+// TestImportedPasswordIsCheckedAsItWasTyped: the other system hashed what it was sent, in whatever
+// form of Unicode. Afterwards both forms are one password, as for everybody here.
+func TestImportedPasswordIsCheckedAsItWasTyped(t *testing.T) {
+	for name, c := range map[string]struct {
+		hash  string
+		opens map[string]bool // before the upgrade
+	}{
+		"hashed composed":   {composedHash, map[string]bool{norm.NFC.String(imported): true, norm.NFD.String(imported): true}},
+		"hashed decomposed": {decomposedHash, map[string]bool{norm.NFC.String(imported): false, norm.NFD.String(imported): true}},
+	} {
+		for typed, opens := range c.opens {
+			w := newWorld(t)
+			u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: c.hash})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = w.SignIn(t.Context(), "alice", typed, visitor)
+			row := w.rows().Row(u.ID)
+			if !opens {
+				wantError(t, err, auth.ErrWrongCredentials)
+				if row.PasswordHash != c.hash {
+					t.Errorf("%s: a wrong password changed the hash", name)
+				}
+				continue
+			}
+			if err != nil || !strings.HasPrefix(row.PasswordHash, "$argon2id$") || row.Epoch != 1 {
+				t.Errorf("%s, typed as %+q: %v, hash %.12s, epoch %d", name, typed, err, row.PasswordHash, row.Epoch)
+			}
+			for _, form := range []norm.Form{norm.NFC, norm.NFD} {
+				if _, err := w.SignIn(t.Context(), "alice", form.String(imported), visitor); err != nil {
+					t.Errorf("%s, after the upgrade: %v", name, err)
+				}
+			}
+			if w.rows().Row(u.ID).PasswordHash != row.PasswordHash {
+				t.Errorf("%s: a hash of today's was replaced", name)
+			}
+		}
+	}
+}
+
+// TestImportedWithoutPassword: no password is right, not even none or the marker itself.
+func TestImportedWithoutPassword(t *testing.T) {
+	w := newWorld(t)
+	u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := w.rows().Row(u.ID).PasswordHash
+	if hash == "" || auth.CheckLegacyHash(hash) == nil {
+		t.Errorf("the hash is %q", hash)
+	}
+	for _, password := range []string{"", hash, "!", imported} {
+		_, err := w.SignIn(t.Context(), "alice", password, visitor)
+		wantError(t, err, auth.ErrWrongCredentials)
+	}
+}
