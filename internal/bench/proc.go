@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"gatehouse/internal/testkit/servers"
@@ -53,7 +54,7 @@ func familyTime(pid int) (time.Duration, error) {
 	sum := own + reaped
 	for _, child := range servers.Children(pid) {
 		own, _, err := cpuTime(child)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended since; its parent has its time
 		}
 		if err != nil {

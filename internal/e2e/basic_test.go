@@ -422,7 +422,7 @@ func TestADisabledUsersPrograms(t *testing.T) {
 	p.want(byBasic, "/api/me", http.StatusOK)
 	x.exec(`DELETE FROM users WHERE username = 'alice'`)
 	// The news are on their way for a moment.
-	testkit.Eventually(t, bound, "the deletion to be in effect", func() bool { return p.ask(byToken, "/api/me").StatusCode == http.StatusUnauthorized })
+	testkit.Eventually(t, bound, "the deletion to be in effect", func() bool { return strings.Contains(p.ask(byToken, "/api/me").body, "token_unknown") })
 	x.wantProblemCode(p.ask(byToken, "/api/me"), http.StatusUnauthorized, "token_unknown")
 	x.wantProblemCode(p.ask(byBasic, "/api/me"), http.StatusUnauthorized, "wrong_credentials")
 }
