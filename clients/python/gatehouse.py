@@ -8,7 +8,9 @@ import base64
 import functools
 import hashlib
 import json
+import logging
 import re
+import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,8 +20,9 @@ from urllib.parse import quote, urlsplit
 SIGNED_IN, SIGNED_OUT, NOT_KNOWN = "signed in", "signed out", "user not known now"
 
 _CHANNEL = "gatehouse:used"
-_TIMEOUT = 2.0  # seconds, for each answer of Redis
-_PATIENCE = 1.0  # seconds that a user is waited for
+_TIMEOUT = 2.0  # seconds for one lookup as a whole, however many replies of Redis it waits for
+_PATIENCE = 1.0  # seconds of them for Gatehouse to fill the cache
+_PUBLISH_TIMEOUT = 0.25  # seconds of them for saying that a session is in use
 _MAX_RECORD = 8192
 _MAX_WHOLE = 2**53 - 1
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -193,10 +196,13 @@ class Gatehouse:
         cookie = self._cookie(cookie_header or "")
         if cookie is None:
             return None
+        _deadline.at = time.monotonic() + _TIMEOUT
         try:
             return self._look_up(cookie)
         except redis.RedisError as err:
             raise Unavailable("Redis does not answer") from err
+        finally:
+            _deadline.at = None
 
     def sign_in_url(self, address: str) -> str:
         """Where somebody signs in to come back to the whole address."""
@@ -226,8 +232,18 @@ class Gatehouse:
         if answer.word == NOT_KNOWN:
             return self._asked(cookie, answer.session_id)
         if answer.user and left[0] < 900 * answer.idle_left:
-            self._sessions.publish(_CHANNEL, answer.session_id)
+            self._report_use(answer.session_id)
         return answer.user
+
+    def _report_use(self, session_id: str) -> None:
+        """Asks Gatehouse to renew the session. The user is known by now, so a failure is logged, and the next request tries again."""
+        import redis
+
+        _deadline.at = min(_deadline.at, time.monotonic() + _PUBLISH_TIMEOUT)
+        try:
+            self._sessions.publish(_CHANNEL, session_id)
+        except redis.RedisError as err:
+            logging.getLogger("gatehouse").warning("gatehouse: could not report that a session is in use: %s", err)
 
     def _asked(self, cookie: str, session_id: str) -> Optional[User]:
         """Asks Gatehouse to bring the user into the cache, and waits for it."""
@@ -254,9 +270,54 @@ def _connect(url: str, database: Optional[int]):
     client = redis.Redis.from_url(
         url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, max_connections=64, retry=Retry(NoBackoff(), 0)
     )
+    client.connection_pool.connection_class = _with_deadline(client.connection_pool.connection_class)
     if database is not None:
         client.connection_pool.connection_kwargs["db"] = database
     return client
+
+
+# When the lookup of this thread must end, by time.monotonic(); None outside of a lookup.
+_deadline = threading.local()
+
+
+def _time_left() -> float:
+    import redis
+
+    at = getattr(_deadline, "at", None)
+    left = _TIMEOUT if at is None else at - time.monotonic()
+    if left <= 0:
+        raise redis.TimeoutError(f"no answer within {_TIMEOUT} seconds")
+    return left
+
+
+def _with_deadline(connection_class):
+    """Returns the connection class with waits that end at the deadline of the lookup. redis-py bounds each wait
+    by itself, so that connecting, the session, the user, and a PUBLISH would add up."""
+
+    class Connection(connection_class):
+        def connect(self):
+            self._bound()
+            super().connect()
+
+        def send_packed_command(self, *args, **options):
+            self._bound()
+            super().send_packed_command(*args, **options)
+
+        def read_response(self, *args, **options):
+            self._bound()
+            return super().read_response(*args, **options)
+
+        def _bound(self):
+            try:
+                left = _time_left()
+            except Exception:
+                self.disconnect()  # a reply that is read later would answer another request
+                raise
+            self.socket_connect_timeout = self.socket_timeout = left
+            if self._sock is not None:
+                self._sock.settimeout(left)
+
+    return Connection
 
 
 def wants_page(method: str, accept: str) -> bool:
@@ -474,8 +535,6 @@ class DjangoMiddleware:
 
     @staticmethod
     def _unavailable(err: Exception):
-        import logging
-
         from django.http import HttpResponse
 
         logging.getLogger("gatehouse").warning("gatehouse: %s", err)

@@ -4,12 +4,16 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"gatehouse/auth"
 	"gatehouse/internal/testkit"
 )
 
@@ -17,6 +21,7 @@ import (
 // right again when what was broken is back. It is never restarted.
 func TestEveryAppWhenServersFail(t *testing.T) {
 	n := newNeighbours(t, 3)
+	replies := n.delayReplies(t)
 	var apps []neighbour
 	for _, app := range readerApps {
 		apps = append(apps, n.start(t, app))
@@ -39,6 +44,20 @@ func TestEveryAppWhenServersFail(t *testing.T) {
 	}
 
 	phase("all is well", greeted)
+
+	// The user is known without it: only the renewal of the session waits for a later request.
+	n.do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
+	n.do("ACL", "SETUSER", "reader", "resetchannels")
+	phase("PUBLISH refused", greeted)
+	n.do("ACL", "SETUSER", "reader", "&gatehouse:used")
+	n.do("ACL", "LOG", "RESET")
+
+	// Two of these delays, or three, are more than a lookup may take as a whole.
+	n.do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
+	replies.delay.Store(int64(1500 * time.Millisecond))
+	n.lookOnce(t, c, apps, "every reply of Redis delayed")
+	replies.delay.Store(0)
+	wantBack()
 	for _, fault := range []struct {
 		name        string
 		begin, over func()
@@ -81,6 +100,89 @@ func (n *neighbours) phase(t *testing.T, c *client, apps []neighbour, name strin
 				t.Error(faults[i])
 			}
 		})
+	}
+}
+
+// lookOnce asks every app, all at once, for one page, and wants an answer promptly, whatever it says.
+func (n *neighbours) lookOnce(t *testing.T, c *client, apps []neighbour, name string) {
+	t.Helper()
+	var all sync.WaitGroup
+	took, faults := make([]time.Duration, len(apps)), make([]error, len(apps))
+	for i, app := range apps {
+		own := c.at(app.origin)
+		all.Go(func() {
+			begun := time.Now()
+			_, faults[i] = own.attempt(own.request(http.MethodGet, "/whoami", ""))
+			took[i] = time.Since(begun)
+		})
+	}
+	all.Wait()
+	for i, app := range apps {
+		if faults[i] != nil || took[i] > promptly {
+			t.Errorf("%s: %s answered after %v, error %v", name, app.name, took[i], faults[i])
+		}
+	}
+}
+
+// sessionKeyOf returns the key of the client's session in Redis.
+func (n *neighbours) sessionKeyOf(c *client) string {
+	n.t.Helper()
+	return "session:" + auth.SessionID(c.cookie(sessionCookie))
+}
+
+// replyDelay stands between the apps and Redis, and holds back each reply for as long as delay says (nanoseconds).
+type replyDelay struct{ delay atomic.Int64 }
+
+// delayReplies has the apps that start later reach Redis through a replyDelay.
+func (n *neighbours) delayReplies(t testing.TB) *replyDelay {
+	t.Helper()
+	backend := strings.TrimPrefix(n.redis, "redis://")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	r := &replyDelay{}
+	go func() {
+		for {
+			front, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go r.join(front, backend)
+		}
+	}()
+	for name, value := range n.appEnv {
+		n.appEnv[name] = strings.Replace(value, backend, listener.Addr().String(), 1)
+	}
+	return r
+}
+
+func (r *replyDelay) join(front net.Conn, address string) {
+	defer front.Close()
+	back, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer back.Close()
+	go func() {
+		io.Copy(back, front)
+		back.Close()
+	}()
+	buffer := make([]byte, 64<<10)
+	for {
+		size, err := back.Read(buffer)
+		if delay := time.Duration(r.delay.Load()); delay > 0 {
+			<-time.After(delay) // the fault itself, not a wait for a condition
+		}
+		if size > 0 {
+			if _, err := front.Write(buffer[:size]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
 	}
 }
 
