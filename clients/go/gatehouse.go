@@ -252,15 +252,15 @@ const (
 // User returns who sends the request; nil for a visitor who is not signed in. An error says that it cannot be told
 // now, and the answer is 503. It is for handlers that do without the middleware.
 func (r *Reader) User(req *http.Request) (*User, error) {
-	cookie := r.cookieOf(req)
-	if cookie == "" {
+	cookies := sessionCookies(req, r.cookie)
+	if len(cookies) == 0 {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), lookFor)
 	defer cancel()
 	now := time.Now()
 	var left time.Duration
-	s, u, err := check(cookie, func(key string) (value []byte, err error) {
+	s, u, err := checkAll(cookies, func(key string) (value []byte, err error) {
 		if strings.HasPrefix(key, "user:") {
 			return r.cache.get(ctx, key)
 		}
@@ -276,15 +276,16 @@ func (r *Reader) User(req *http.Request) (*User, error) {
 	return u, err
 }
 
-// cookieOf returns the first of the request's cookies that has the right shape: one that a neighbouring site planted
-// may come before Gatehouse's.
-func (r *Reader) cookieOf(req *http.Request) string {
-	for _, c := range req.CookiesNamed(r.cookie) {
-		if !c.Quoted && cookieShape.MatchString(c.Value) {
-			return c.Value
+// sessionCookies returns the values of the request's cookies that may be the session's token: at most the first
+// maxCookies of that name and the right shape. net/http compares names byte for byte.
+func sessionCookies(req *http.Request, name string) []string {
+	var found []string
+	for _, c := range req.CookiesNamed(name) {
+		if !c.Quoted && cookieShape.MatchString(c.Value) && len(found) < maxCookies {
+			found = append(found, c.Value)
 		}
 	}
-	return ""
+	return found
 }
 
 // ask has Gatehouse look at the session, which fills the cache, and waits for that.
@@ -356,6 +357,23 @@ func Check(cookie string, lookup func(key string) ([]byte, error), now time.Time
 	return u, err
 }
 
+// CheckRequest is Check for the cookies of a request: the first one that is not signed out counts. cookieName is
+// the name of Gatehouse's cookie.
+func CheckRequest(req *http.Request, cookieName string, lookup func(key string) ([]byte, error), now time.Time) (*User, error) {
+	_, u, err := checkAll(sessionCookies(req, cookieName), lookup, now)
+	return u, err
+}
+
+// checkAll checks the cookies in order and returns what check returns for the first one that is not signed out.
+func checkAll(cookies []string, lookup func(key string) ([]byte, error), now time.Time) (*session, *User, error) {
+	for _, cookie := range cookies {
+		if s, u, err := check(cookie, lookup, now); u != nil || err != nil {
+			return s, u, err
+		}
+	}
+	return nil, nil, nil
+}
+
 func check(cookie string, lookup func(key string) ([]byte, error), now time.Time) (*session, *User, error) {
 	if !cookieShape.MatchString(cookie) {
 		return nil, nil, nil
@@ -379,6 +397,7 @@ func check(cookie string, lookup func(key string) ([]byte, error), now time.Time
 
 const (
 	maxSession = 8192
+	maxCookies = 4
 	maxIdle    = 10 * 365 * 24 * 60 * 60
 	// maxWhole is the largest whole number that is the same in every language.
 	maxWhole = 1<<53 - 1

@@ -32,8 +32,11 @@ const (
 type vectors struct {
 	Now   time.Time
 	Cases []struct {
-		Name, Cookie, Want string
-		Redis              []struct {
+		Name, Want string
+		Cookie     *string
+		Header     []byte `json:"cookie_header"`
+		CookieName string `json:"cookie_name"`
+		Redis      []struct {
 			Key    string
 			Text   *string
 			Base64 []byte
@@ -62,7 +65,14 @@ func TestVectors(t *testing.T) {
 				values[e.Key] = []byte(*e.Text)
 			}
 		}
-		u, err := gatehouse.Check(c.Cookie, func(key string) ([]byte, error) { return values[key], nil }, all.Now)
+		lookup := func(key string) ([]byte, error) { return values[key], nil }
+		var u *gatehouse.User
+		if c.Cookie != nil {
+			u, err = gatehouse.Check(*c.Cookie, lookup, all.Now)
+		} else {
+			req := &http.Request{Header: http.Header{"Cookie": {string(c.Header)}}}
+			u, err = gatehouse.CheckRequest(req, c.CookieName, lookup, all.Now)
+		}
 		if got := verdict(u, err); got != c.Want || !reflect.DeepEqual(u, c.User) {
 			t.Errorf("%s: %s, %+v; want %s, %+v", c.Name, got, u, c.Want, c.User)
 		}

@@ -82,10 +82,10 @@ class Gatehouse {
    * @throws {GatehouseUnavailable} when it cannot be told now: answer 503, never "signed out"
    */
   async user(cookieHeader) {
-    const cookie = findCookie(cookieHeader, this.#cookieName);
-    if (cookie === null) return null;
+    const cookies = sessionCookies(cookieHeader, this.#cookieName);
+    if (cookies.length === 0) return null;
     try {
-      const user = await within(PATIENCE, this.#lookUp(cookie), "looking up the session");
+      const user = await within(PATIENCE, this.#lookUp(cookies), "looking up the session");
       this.#report(null);
       return user;
     } catch (error) {
@@ -163,9 +163,9 @@ class Gatehouse {
     this.#cache.close();
   }
 
-  async #lookUp(cookie) {
+  async #lookUp(cookies) {
     let ttl = 0;
-    const found = await check(cookie, async (key) => {
+    const found = await checkAll(cookies, async (key) => {
       if (key.startsWith("user:")) return this.#cache.get(key);
       const [value, left] = await this.#sessions.getWithTtl(key);
       ttl = left;
@@ -291,6 +291,7 @@ export const NOT_KNOWN = "user not known now";
 
 const COOKIE_SHAPE = /^[A-Za-z0-9_-]{43}$/;
 const MAX_SESSION_BYTES = 8192;
+const MAX_COOKIES = 4;
 const MAX_IDLE_SECONDS = 315360000;
 const MOMENT = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,9})?Z$/;
 
@@ -319,6 +320,53 @@ export async function check(cookie, lookup, now) {
   const session = readSession(await lookup(`session:${id}`), id, now);
   if (!session) return { state: SIGNED_OUT };
   return { ...checkUser(await lookup(`user:${session.userId}`), session), session };
+}
+
+/**
+ * Checks the cookies in order and returns what check returns for the first one that is not signed out.
+ * @param {string[]} cookies
+ * @param {(key: string) => Uint8Array | null | Promise<Uint8Array | null>} lookup
+ * @param {number} now in milliseconds since 1970
+ * @returns {Promise<{state: string, user?: User, session?: Session}>}
+ */
+export async function checkAll(cookies, lookup, now) {
+  for (const cookie of cookies) {
+    const found = await check(cookie, lookup, now);
+    if (found.state !== SIGNED_OUT) return found;
+  }
+  return { state: SIGNED_OUT };
+}
+
+/**
+ * Returns the values in a Cookie header that may be the session's token: at most the first four of that name and the right shape.
+ * @param {string | undefined} header one character for each byte (Latin-1), as Node has it
+ * @param {string} name
+ * @returns {string[]}
+ */
+export function sessionCookies(header, name) {
+  const found = [];
+  for (const part of (header ?? "").split(";")) {
+    const pair = trimBlanks(part);
+    const at = pair.indexOf("=");
+    if (at < 0 || trimBlanks(pair.slice(0, at)) !== name) continue;
+    const value = pair.slice(at + 1);
+    if (isCookie(value)) found.push(value);
+    if (found.length === MAX_COOKIES) break;
+  }
+  return found;
+}
+
+/** Removes spaces and tabs only: trim() takes \xA0 from a name, with which a sibling host gets around the prefix __Host-. */
+function trimBlanks(text) {
+  let from = 0;
+  let to = text.length;
+  while (from < to && isBlank(text[from])) from++;
+  while (from < to && isBlank(text[to - 1])) to--;
+  return text.slice(from, to);
+}
+
+function isBlank(character) {
+  return character === " " || character === "\t";
 }
 
 function isCookie(value) {
@@ -612,17 +660,6 @@ function checkedBaseUrl(raw) {
 function cookieName(baseUrl, cookieDomain) {
   if (!/^https:/i.test(baseUrl)) return "gatehouse";
   return cookieDomain ? "__Secure-gatehouse" : "__Host-gatehouse";
-}
-
-/** Returns the first cookie of that name which has the right shape, null if there is none. */
-function findCookie(header, name) {
-  for (const pair of (header ?? "").split(";")) {
-    const at = pair.indexOf("=");
-    if (at < 0 || pair.slice(0, at).trim() !== name) continue;
-    const value = pair.slice(at + 1).trim();
-    if (isCookie(value)) return value;
-  }
-  return null;
 }
 
 function isFastify(response) {

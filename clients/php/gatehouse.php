@@ -58,6 +58,7 @@ final class GatehouseUnavailable extends RuntimeException
 final class Gatehouse
 {
     private const MAX_SESSION = 8192;
+    private const MAX_COOKIES = 4;
     private const MAX_IDLE = 10 * 365 * 24 * 60 * 60;
     /** The largest whole number that is the same in every language. */
     private const MAX_WHOLE = 2 ** 53 - 1;
@@ -217,8 +218,8 @@ final class Gatehouse
 
     private function look(): ?GatehouseUser
     {
-        $cookie = self::cookie($_SERVER['HTTP_COOKIE'] ?? '', $this->cookieName);
-        if ($cookie === null) {
+        $cookies = self::sessionCookies($_SERVER['HTTP_COOKIE'] ?? '', $this->cookieName);
+        if ($cookies === []) {
             return null;
         }
         $this->sessions->endAfter(self::LOOK_FOR);
@@ -232,11 +233,7 @@ final class Gatehouse
             [$value, $left] = $this->sessions->getWithTtl($key);
             return $value;
         };
-        $session = self::sessionOf($cookie, $lookup, $now);
-        if ($session === null) {
-            return null;
-        }
-        $answer = self::userOf($session, $lookup('user:' . $session['user_id']));
+        [$session, $answer] = self::firstSignedIn($cookies, $lookup, $now);
         if ($answer === GatehouseAnswer::NotKnown) {
             $answer = $this->ask($session);
         } elseif ($answer instanceof GatehouseUser && $left < self::tellBelow($session, $now)) {
@@ -246,19 +243,21 @@ final class Gatehouse
     }
 
     /**
-     * The first cookie of the name that has the right shape: one that a neighbouring site planted may come before
-     * Gatehouse's. PHP's $_COOKIE has only the first, and takes its value for one that is percent-encoded.
+     * The values in a Cookie header that may be the session's token: at most the first four of that name and the right
+     * shape. PHP's $_COOKIE has only the first of a name, and decodes it.
+     *
+     * @return list<string>
      */
-    private static function cookie(string $header, string $name): ?string
+    public static function sessionCookies(string $header, string $name): array
     {
-        foreach (explode(';', $header) as $pair) {
-            [$key, $value] = explode('=', $pair, 2) + [1 => ''];
-            $value = rtrim($value, " \t");
-            if (ltrim($key, " \t") === $name && preg_match(self::COOKIE, $value) === 1) {
-                return $value;
+        $found = [];
+        foreach (explode(';', $header) as $part) {
+            [$key, $value] = explode('=', trim($part, " \t"), 2) + [1 => ''];
+            if (rtrim($key, " \t") === $name && preg_match(self::COOKIE, $value) === 1) {
+                $found[] = $value;
             }
         }
-        return null;
+        return array_slice($found, 0, self::MAX_COOKIES);
     }
 
     /** Has Gatehouse look at the session, which fills the cache, and waits for that. */
@@ -308,14 +307,27 @@ final class Gatehouse
     }
 
     /**
-     * The reader without Redis and HTTP: whom the cookie's value stands for at the time $now.
+     * The reader without Redis and HTTP: whom the first of the cookies' values that is not signed out stands for at the time $now.
      *
+     * @param list<string> $cookies
      * @param callable(string): ?string $lookup the value of a key, null if there is none
      */
-    public static function check(string $cookie, callable $lookup, DateTimeImmutable $now): GatehouseUser|GatehouseAnswer
+    public static function check(array $cookies, callable $lookup, DateTimeImmutable $now): GatehouseUser|GatehouseAnswer
     {
-        $session = self::sessionOf($cookie, $lookup, $now);
-        return $session === null ? GatehouseAnswer::SignedOut : self::userOf($session, $lookup('user:' . $session['user_id']));
+        return self::firstSignedIn($cookies, $lookup, $now)[1];
+    }
+
+    /** @return array{?array, GatehouseUser|GatehouseAnswer} the session that the answer is about, if there is one */
+    private static function firstSignedIn(array $cookies, callable $lookup, DateTimeImmutable $now): array
+    {
+        foreach ($cookies as $cookie) {
+            $session = self::sessionOf($cookie, $lookup, $now);
+            $answer = $session === null ? GatehouseAnswer::SignedOut : self::userOf($session, $lookup('user:' . $session['user_id']));
+            if ($answer !== GatehouseAnswer::SignedOut) {
+                return [$session, $answer];
+            }
+        }
+        return [null, GatehouseAnswer::SignedOut];
     }
 
     /** @return ?array{id: string, user_id: string, epoch: int, idle_seconds: int, deadline: array{int, int}} */

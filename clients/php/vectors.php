@@ -13,7 +13,9 @@ function verdict(array $case, DateTimeImmutable $now): array
         $values[$entry['key']] = $entry['text'] ?? base64_decode($entry['base64'], true);
     }
     try {
-        $answer = Gatehouse::check($case['cookie'], fn (string $key): ?string => $values[$key] ?? null, $now);
+        $cookies = isset($case['cookie']) ? [$case['cookie']]
+            : Gatehouse::sessionCookies(base64_decode($case['cookie_header'], true), $case['cookie_name']);
+        $answer = Gatehouse::check($cookies, fn (string $key): ?string => $values[$key] ?? null, $now);
     } catch (Throwable $e) {
         return ['want' => $e::class . ': ' . $e->getMessage()];
     }

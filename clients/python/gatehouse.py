@@ -24,6 +24,7 @@ _TIMEOUT = 2.0  # seconds for one lookup as a whole, however many replies of Red
 _PATIENCE = 1.0  # seconds of them for Gatehouse to fill the cache
 _PUBLISH_TIMEOUT = 0.25  # seconds of them for saying that a session is in use
 _MAX_RECORD = 8192
+_MAX_COOKIES = 4
 _MAX_WHOLE = 2**53 - 1
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z")
@@ -85,6 +86,24 @@ def check(cookie: str, look_up: Callable[[str], Optional[bytes]], now: Optional[
         return Answer(NOT_KNOWN, None, session_id, idle)
     user = _user(raw, session)
     return Answer(SIGNED_IN, user, session_id, idle) if user else _NOBODY
+
+
+def check_all(cookies: List[str], look_up: Callable[[str], Optional[bytes]], now: Optional[datetime] = None) -> Answer:
+    """Checks the cookies in order and returns the answer for the first one that is not signed out."""
+    answers = (check(cookie, look_up, now) for cookie in cookies)
+    return next((answer for answer in answers if answer.word != SIGNED_OUT), _NOBODY)
+
+
+def session_cookies(header: str, name: str) -> List[str]:
+    """Returns the values in a Cookie header that may be the session's token: at most the first four of that name and the
+    right shape. header has one character for each byte (Latin-1), as WSGI has it."""
+    found = []
+    for part in header.split(";"):
+        # Only these two: strip() alone takes \xa0 from a name, with which a sibling host gets around the prefix __Host-.
+        key, _, value = part.strip(" \t").partition("=")
+        if key.rstrip(" \t") == name and _is_token(value):
+            found.append(value)
+    return found[:_MAX_COOKIES]
 
 
 def session_id_of(cookie: str) -> str:
@@ -193,12 +212,12 @@ class Gatehouse:
         """Who sent the Cookie header, or None for nobody. Raises Unavailable when it cannot be told now."""
         import redis
 
-        cookie = self._cookie(cookie_header or "")
-        if cookie is None:
+        cookies = session_cookies(cookie_header or "", self.cookie_name)
+        if not cookies:
             return None
         _deadline.at = time.monotonic() + _TIMEOUT
         try:
-            return self._look_up(cookie)
+            return self._look_up(cookies)
         except redis.RedisError as err:
             raise Unavailable("Redis does not answer") from err
         finally:
@@ -211,14 +230,7 @@ class Gatehouse:
     def sign_out_url(self) -> str:
         return self.base_url + "/sign-out"
 
-    def _cookie(self, header: str) -> Optional[str]:
-        for part in header.split(";"):
-            name, _, value = part.strip(" \t").partition("=")
-            if name == self.cookie_name and _is_token(value.rstrip(" \t")):
-                return value.rstrip(" \t")
-        return None
-
-    def _look_up(self, cookie: str) -> Optional[User]:
+    def _look_up(self, cookies: List[str]) -> Optional[User]:
         left = [0]
 
         def get(key: str) -> Optional[bytes]:
@@ -228,9 +240,9 @@ class Gatehouse:
                 value, left[0] = both.get(key).pttl(key).execute()
             return value
 
-        answer = check(cookie, get)
+        answer = check_all(cookies, get)
         if answer.word == NOT_KNOWN:
-            return self._asked(cookie, answer.session_id)
+            return self._asked(cookies, answer.session_id)
         if answer.user and left[0] < 900 * answer.idle_left:
             self._report_use(answer.session_id)
         return answer.user
@@ -245,7 +257,7 @@ class Gatehouse:
         except redis.RedisError as err:
             logging.getLogger("gatehouse").warning("gatehouse: could not report that a session is in use: %s", err)
 
-    def _asked(self, cookie: str, session_id: str) -> Optional[User]:
+    def _asked(self, cookies: List[str], session_id: str) -> Optional[User]:
         """Asks Gatehouse to bring the user into the cache, and waits for it."""
         if self._sessions.publish(_CHANNEL, session_id) == 0:
             raise Unavailable("no Gatehouse runs that could tell who this is")
@@ -253,7 +265,7 @@ class Gatehouse:
         while time.monotonic() < until:
             time.sleep(min(pause, max(until - time.monotonic(), 0)))
             pause *= 2
-            answer = check(cookie, lambda key: (self._cache if key.startswith("user:") else self._sessions).get(key))
+            answer = check_all(cookies, lambda key: (self._cache if key.startswith("user:") else self._sessions).get(key))
             if answer.word != NOT_KNOWN:
                 return answer.user
             # What was brought in may have been dropped again by a change.

@@ -33,12 +33,16 @@ type file struct {
 	Cases []*item `json:"cases"`
 }
 
-// item is one case: a cookie, what Redis holds, and what the reader must say.
+// item is one case: a cookie's value, or a raw Cookie header and the name of the cookie; what Redis holds; and what
+// the reader must say.
 type item struct {
 	Name   string  `json:"name"`
-	Cookie string  `json:"cookie"`
-	Redis  []entry `json:"redis"`
-	Want   string  `json:"want"`
+	Cookie *string `json:"cookie,omitempty"`
+	// CookieHeader is written in base64, because not all headers are text.
+	CookieHeader []byte  `json:"cookie_header,omitempty"`
+	CookieName   string  `json:"cookie_name,omitempty"`
+	Redis        []entry `json:"redis"`
+	Want         string  `json:"want"`
 	// User is what the reader must tell of a visitor who is signed in.
 	User *user `json:"user,omitempty"`
 }
@@ -122,7 +126,8 @@ func object(fields []field, changed ...field) string {
 type vectors struct{ cases []*item }
 
 func (v *vectors) add(name, want, sessionValue, userValue string) *item {
-	c := &item{Name: name, Cookie: cookie, Want: want, Redis: []entry{}}
+	token := cookie
+	c := &item{Name: name, Cookie: &token, Want: want, Redis: []entry{}}
 	if sessionValue != "" {
 		c.Redis = append(c.Redis, value("session:"+auth.SessionID(cookie), sessionValue))
 	}
@@ -150,6 +155,7 @@ func all() file {
 	v.good()
 	v.gone()
 	v.cookies()
+	v.headers()
 	v.damaged()
 	v.sessionFields()
 	v.userFields()
@@ -231,7 +237,7 @@ func (v *vectors) cookies() {
 		"is the id instead of the value": auth.SessionID(cookie),
 	} {
 		c := v.add("the cookie "+name, signedOut, s, u)
-		c.Cookie = bad
+		c.Cookie = &bad
 		if name != "is the id instead of the value" {
 			// A reader that looked all the same would find a good one.
 			c.Redis[0].Key = "session:" + auth.SessionID(bad)
@@ -240,6 +246,102 @@ func (v *vectors) cookies() {
 		}
 	}
 	byName(v.cases[len(v.cases)-12:])
+}
+
+// headers are raw Cookie headers: readers find the same cookies in them, whatever their language's own parser
+// would make of them.
+func (v *vectors) headers() {
+	const host = "__Host-gatehouse"
+	s, u := object(session), object(account)
+	dead, other := strings.Repeat("A", 43), "B"+cookie[1:]
+	deads := strings.Repeat(host+"="+dead+"; ", 3)
+	for _, c := range []struct{ name, header, want string }{
+		{"is alone", host + "=" + cookie, signedIn},
+		{"is between others", "a=b; " + host + "=" + cookie + "; c=d", signedIn},
+		{"has no spaces around it", "a=b;" + host + "=" + cookie + ";c=d", signedIn},
+		{"has spaces and tabs around it", "a=b; \t " + host + "=" + cookie + " \t ;c=d", signedIn},
+		{"has a space and a tab after its name", host + " \t=" + cookie, signedIn},
+		{"has a space before its value", host + "= " + cookie, signedOut},
+		{"has a tab before its value", host + "=\t" + cookie, signedOut},
+		{"follows empty parts", ";;; ;=; = ; =x;" + host + "=" + cookie, signedIn},
+		{"follows a part without a name", "=" + dead + "; " + host + "=" + cookie, signedIn},
+		{"follows a part without =", host + "; " + dead + "; " + host + "=" + cookie, signedIn},
+		{"has no name", "=" + cookie, signedOut},
+		{"has no = before it", host + " " + cookie, signedOut},
+		{"is in double quotes", host + `="` + cookie + `"`, signedOut},
+		{"begins with a double quote", host + `="` + cookie, signedOut},
+		{"follows one in double quotes", host + `="` + cookie + `"; ` + host + "=" + cookie, signedIn},
+		{"follows another's open quote", `a="b; ` + host + "=" + cookie, signedIn},
+		{"is inside the quotes of another", `a="b; ` + host + "=" + cookie + `; c"`, signedIn},
+		{"has a quoted name", `"` + host + `"=` + cookie, signedOut},
+		{"has a backslash in its name", `__Host-gateh\ouse=` + cookie, signedOut},
+		{"is percent-encoded", host + "=%71" + cookie[1:], signedOut},
+		{"has a percent-encoded name", "__Host%2Dgatehouse=" + cookie, signedOut},
+		{"has a name in capitals", strings.ToUpper(host) + "=" + cookie, signedOut},
+		{"has a name with small letters only", strings.ToLower(host) + "=" + cookie, signedOut},
+		{"has a longer name", "x" + host + "=" + cookie, signedOut},
+		{"has the name without its prefix", "gatehouse=" + cookie, signedOut},
+		{"has the other prefix", "__Secure-gatehouse=" + cookie, signedOut},
+		{"has a name with brackets", host + "[]=" + cookie, signedOut},
+		{"has a name with dots for underscores", "..Host-gatehouse=" + cookie, signedOut},
+		{"has a name with spaces for underscores", "  Host-gatehouse=" + cookie, signedOut},
+		{"has the byte A0 before its name", "\xa0" + host + "=" + cookie, signedOut},
+		{"has the byte A0 after its name", host + "\xa0=" + cookie, signedOut},
+		{"has the byte A0 before its value", host + "=\xa0" + cookie, signedOut},
+		{"has the byte A0 after its value", host + "=" + cookie + "\xa0", signedOut},
+		{"has a no-break space in UTF-8 before its name", "\u00a0" + host + "=" + cookie, signedOut},
+		{"has an ideographic space before its name", "\u3000" + host + "=" + cookie, signedOut},
+		{"has a byte order mark before its name", "\uFEFF" + host + "=" + cookie, signedOut},
+		{"has the byte 85 before its name", "\x85" + host + "=" + cookie, signedOut},
+		{"has a vertical tab before its name", "\v" + host + "=" + cookie, signedOut},
+		{"has a form feed before its name", "\f" + host + "=" + cookie, signedOut},
+		{"has a unit separator before its name", "\x1f" + host + "=" + cookie, signedOut},
+		{"follows a comma", "a=b, " + host + "=" + cookie, signedOut},
+		{"ends in a comma", host + "=" + cookie + ", a=b", signedOut},
+		{"has an attribute after it", host + "=" + cookie + "; Path=/; HttpOnly", signedIn},
+		{"follows bytes that are not UTF-8", "a=\xff\xfe; \xc3=x; " + host + "=" + cookie, signedIn},
+		{"follows a name from elsewhere", "gät=1; 門=2; " + host + "=" + cookie, signedIn},
+		{"is the last of 8 KiB", strings.Repeat("a="+strings.Repeat("x", 118)+"; ", 67) + host + "=" + cookie, signedIn},
+		{"follows 4 KiB of spaces", strings.Repeat(" ", 4096) + host + "=" + cookie, signedIn},
+		{"follows a name with 4 KiB of spaces in it", "a" + strings.Repeat(" ", 4096) + "b=c; " + host + "=" + cookie, signedIn},
+		{"is there twice", host + "=" + cookie + "; " + host + "=" + cookie, signedIn},
+		{"follows a short one", host + "=short; " + host + "=" + cookie, signedIn},
+		{"follows an empty one", host + "=; " + host + "=" + cookie, signedIn},
+		{"precedes a dead one", host + "=" + cookie + "; " + host + "=" + dead, signedIn},
+		{"follows a dead one", host + "=" + dead + "; " + host + "=" + cookie, signedIn},
+		{"is the fourth of the right shape", deads + host + "=" + cookie, signedIn},
+		{"is the fifth of the right shape", deads + host + "=" + dead + "; " + host + "=" + cookie, signedOut},
+		{"is the fourth of the right shape after ten others", strings.Repeat(host+"=x; ", 10) + deads + host + "=" + cookie, signedIn},
+		{"follows one of a session that has expired", host + "=" + other + "; " + host + "=" + cookie, signedIn},
+	} {
+		v.add("the cookie in the header "+c.name, c.want, s, u).header(c.header, host)
+	}
+	expired := value("session:"+auth.SessionID(other), object(session, field{"id", quote(auth.SessionID(other))}, field{"deadline", `"2026-11-20T11:00:00Z"`}))
+	last := v.cases[len(v.cases)-1]
+	last.Redis = append(last.Redis, expired)
+
+	both := host + "=" + other + "; " + host + "=" + cookie
+	another := value("session:"+auth.SessionID(other), object(session, field{"id", quote(auth.SessionID(other))}, field{"user_id", quote(bob)}))
+	add := func(name, want string, bobs string) *item {
+		c := v.add(name, want, s, u).header(both, host)
+		c.Redis = append(c.Redis, another)
+		if bobs != "" {
+			c.Redis = append(c.Redis, value("user:"+bob, bobs))
+		}
+		return c
+	}
+	bobs := []field{{"id", quote(bob)}, {"username", `"bob"`}}
+	c := add("two sessions in the header: the first counts", signedIn, object(account, bobs...))
+	c.User.ID, c.User.Username = bob, "bob"
+	add("two sessions in the header: the user of the first was disabled", signedIn, object(account, append(bobs, field{"active", "false"})...))
+	add("two sessions in the header: the first is of an old epoch", signedIn, object(account, append(bobs, field{"epoch", "4"})...))
+	add("two sessions in the header: the user of the first is not in the cache", notKnown, "")
+}
+
+// header turns the case into one of a raw Cookie header.
+func (c *item) header(raw, name string) *item {
+	c.Cookie, c.CookieHeader, c.CookieName = nil, []byte(raw), name
+	return c
 }
 
 func byName(cases []*item) {
