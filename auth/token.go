@@ -115,6 +115,18 @@ func (t *Token) Narrow(owned []string) []string {
 	return slices.DeleteFunc(slices.Clone(t.Permissions), func(p string) bool { return !allows(owned, p) })
 }
 
+// Limited reports whether the token was narrowed to some of its owner's permissions, or to none.
+func (t *Token) Limited() bool { return t.Permissions != nil }
+
+// Limit returns the owner as the token acts: a limited token has only its own permissions, and no
+// groups, because what a group permits elsewhere is unknown here.
+func (t *Token) Limit(owner User) User {
+	if t.Limited() {
+		owner.Permissions, owner.Groups = t.Narrow(owner.Permissions), nil
+	}
+	return owner
+}
+
 // TokenStore keeps API tokens in Redis.
 type TokenStore interface {
 	// Create stores a new token and adds it to the user's index. ErrTooMany when the user has
@@ -197,7 +209,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	return secret, t, nil
 }
 
-// Bearer returns whose API token this is, and the token. The errors are ErrTokenMalformed,
+// Bearer returns whose API token this is, as the token acts (see Limit), and the token. The errors are ErrTokenMalformed,
 // ErrTokenUnknown, ErrTokenDead and ErrUserDisabled.
 func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, error) {
 	id, err := TokenID(secret)
@@ -223,7 +235,7 @@ func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, erro
 		return User{}, Token{}, ErrTokenDead
 	}
 	a.Tokens.Used(t, a.now())
-	return u, t, nil
+	return t.Limit(u), t, nil
 }
 
 // RevokeToken ends one token of the user by its TokenID; ErrNotFound when there is none.

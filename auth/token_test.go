@@ -359,3 +359,25 @@ func TestRevokeToken(t *testing.T) {
 		t.Errorf("the log says %s", log)
 	}
 }
+
+// TestLimitedToken_ActsWithoutGroups: nobody who asks about the user of a limited token is told
+// of groups or permissions that the token does not have.
+func TestLimitedToken_ActsWithoutGroups(t *testing.T) {
+	owner := auth.User{ID: "u", Groups: []string{"admin", "staff"}, Permissions: []string{"books.read", "users.manage"}}
+	for name, c := range map[string]struct{ limit, permissions, groups []string }{
+		"unlimited": {nil, owner.Permissions, owner.Groups},
+		"none":      {[]string{}, nil, nil},
+		"one":       {[]string{"books.read"}, []string{"books.read"}, nil},
+		"implied":   {[]string{"users.view"}, []string{"users.view"}, nil},
+		"lost":      {[]string{"reports.view"}, nil, nil},
+	} {
+		token := auth.Token{Permissions: c.limit}
+		got := token.Limit(owner)
+		if !slices.Equal(got.Permissions, c.permissions) || !slices.Equal(got.Groups, c.groups) || got.ID != "u" {
+			t.Errorf("%s: acts as %+v", name, got)
+		}
+	}
+	if len(owner.Groups) != 2 || len(owner.Permissions) != 2 {
+		t.Errorf("the owner was changed: %+v", owner)
+	}
+}

@@ -144,6 +144,23 @@ func TestAPIMe(t *testing.T) {
 	}
 }
 
+// TestAPIMe_LimitedTokenHasNoGroups: what a group permits elsewhere is not for a token that was limited.
+func TestAPIMe_LimitedTokenHasNoGroups(t *testing.T) {
+	s := newSite(t)
+	s.addAdmin(t, "root")
+	for body, want := range map[string]string{
+		`{}`:                               "[admin] [users.manage users.view]",
+		`{"permissions":["users.manage"]}`: "[] [users.manage]",
+		`{"permissions":[]}`:               "[] []",
+	} {
+		token := wantJSON(t, s.basic("root").do("POST", "/api/tokens", body), http.StatusCreated)["token"].(string)
+		m := wantJSON(t, s.bearer(token).do("GET", "/api/me", ""), http.StatusOK)
+		if got := fmt.Sprintf("%v %v", m["groups"], m["permissions"]); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+}
+
 func TestAPITokens(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")

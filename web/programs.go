@@ -94,7 +94,7 @@ func (s *Server) authorizeToken(r *Request, secret string) error {
 	if err != nil {
 		return err
 	}
-	r.signedIn(u, ByToken, t.Narrow(u.Permissions))
+	r.signedIn(u, ByToken, u.Permissions)
 	r.token = &t
 	return nil
 }

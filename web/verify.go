@@ -71,6 +71,9 @@ func (s *Server) vouch(r *Request) (err error) {
 	if r.user == nil {
 		return unauthorized("credentials_needed", "Sign in with HTTP Basic, an API token or a session.")
 	}
+	if r.limited() && !needs.trusted {
+		return problem{http.StatusForbidden, "token_limited", "The token is limited to certain permissions, and this address requires none."}
+	}
 	for _, permission := range needs.permissions {
 		if !r.May(permission) {
 			return missingPermission(permission)
@@ -85,14 +88,21 @@ func (s *Server) vouch(r *Request) (err error) {
 }
 
 // demands are all that somebody needs to be let through.
-type demands struct{ permissions, groups []string }
+type demands struct {
+	permissions, groups []string
+	// trusted reports whether the proxy itself requires a permission. One that may come from the
+	// visitor's own header only adds to the requirements: it must not open a place to a limited token.
+	trusted bool
+}
 
 // demands reads what the proxy wants besides a sign-in: from the query, and from headers for a
 // proxy that puts the visitor's own path and query behind ours (Envoy). A header that the visitor
 // sent only makes it harder for the visitor. A word that is not known is refused, because
 // behind a misspelt "permission" the door would stand open.
 func (s *Server) demands(req *http.Request) (demands, error) {
-	d := demands{req.Header["X-Gatehouse-Permission"], req.Header["X-Gatehouse-Group"]}
+	d := demands{permissions: req.Header["X-Gatehouse-Permission"], groups: req.Header["X-Gatehouse-Group"]}
+	// A proxy that puts the visitor's path behind ours has no other way than the headers, which it sets itself.
+	d.trusted = len(d.permissions) > 0 && len(req.URL.Path) > len(s.verifyPath)
 	if req.URL.RawQuery != "" && len(req.URL.Path) == len(s.verifyPath) {
 		query, err := url.ParseQuery(req.URL.RawQuery)
 		if err != nil {
@@ -101,6 +111,7 @@ func (s *Server) demands(req *http.Request) (demands, error) {
 		for name, values := range query {
 			switch name {
 			case "permission":
+				d.trusted = true
 				d.permissions = append(d.permissions[:len(d.permissions):len(d.permissions)], values...)
 			case "group":
 				d.groups = append(d.groups[:len(d.groups):len(d.groups)], values...)
@@ -122,28 +133,22 @@ func (s *Server) demands(req *http.Request) (demands, error) {
 	return d, nil
 }
 
-// in reports whether the request may act as a member of the group: a token that was narrowed to
-// some permissions may not.
-func (r *Request) in(group string) bool {
-	return !r.narrowed() && r.user.In(group)
-}
+// in reports whether the request may act as a member of the group. A limited token has no groups.
+func (r *Request) in(group string) bool { return r.user.In(group) }
 
-func (r *Request) narrowed() bool { return r.token != nil && r.token.Permissions != nil }
+// limited reports whether the request was made with a token that was narrowed to some permissions.
+func (r *Request) limited() bool { return r.token != nil && r.token.Limited() }
 
 // vouched tells the proxy who it is. All headers are there, empty ones too, so that a proxy puts
 // them over whatever the visitor sent.
 func (s *Server) vouched(r *Request) {
-	var groups string
-	if !r.narrowed() {
-		groups = strings.Join(r.user.Groups, ",")
-	}
 	// What nobody has verified is only what somebody typed: to the site behind the proxy the
 	// address may be the account.
 	var email string
 	if r.user.EmailVerified {
 		email = r.user.Email
 	}
-	values := [...]string{r.user.Username, r.user.DisplayName(), email, groups}
+	values := [...]string{r.user.Username, r.user.DisplayName(), email, strings.Join(r.user.Groups, ",")}
 	h := r.echo.Response().Header()
 	for i, name := range vouchedHeaders {
 		h[name] = values[i : i+1 : i+1]

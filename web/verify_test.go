@@ -241,6 +241,54 @@ func TestVerifyHoldsNarrowTokensToTheirPermissions(t *testing.T) {
 	}
 }
 
+// TestLimitedToken_PassesOnlyWhereOneOfItsPermissionsIsRequired: a token that may do one thing, or
+// nothing at all, must not open every other place.
+func TestLimitedToken_PassesOnlyWhereOneOfItsPermissionsIsRequired(t *testing.T) {
+	s := newGate(t)
+	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read", "books.write"}})
+	u, err := s.Server.Accounts.User(t.Context(), "u1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	permission := func(p string) func(*http.Request) { return header("X-Gatehouse-Permission", p) }
+	none := func(*http.Request) {}
+	for name, c := range map[string]struct {
+		permissions []string
+		path        string
+		change      func(*http.Request)
+		want        int
+	}{
+		"unlimited, nothing required":      {nil, "/auth/verify", none, 200},
+		"none, nothing required":           {[]string{}, "/auth/verify", none, 403},
+		"none, empty query":                {[]string{}, "/auth/verify?", none, 403},
+		"none, permission required":        {[]string{}, "/auth/verify?permission=books.read", none, 403},
+		"none, group required":             {[]string{}, "/auth/verify?group=staff", none, 403},
+		"one, nothing required":            {[]string{"books.read"}, "/auth/verify", none, 403},
+		"one, its permission required":     {[]string{"books.read"}, "/auth/verify?permission=books.read", none, 200},
+		"one, another required":            {[]string{"books.read"}, "/auth/verify?permission=books.write", none, 403},
+		"one, both required":               {[]string{"books.read"}, "/auth/verify?permission=books.read&permission=books.write", none, 403},
+		"one, with a group":                {[]string{"books.read"}, "/auth/verify?permission=books.read&group=staff", none, 403},
+		"visitor's own header":             {[]string{"books.read"}, "/auth/verify", permission("books.read"), 403},
+		"header of a proxy without query":  {[]string{"books.read"}, "/auth/verify/some/page", permission("books.read"), 200},
+		"the visitor's path, no header":    {[]string{"books.read"}, "/auth/verify/some/page?permission=books.read", none, 403},
+		"unlimited, behind such a proxy":   {nil, "/auth/verify/some/page", none, 200},
+		"query and a header of its own":    {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.read"), 200},
+		"query and a header it hasn't got": {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.write"), 403},
+	} {
+		secret, _, err := s.Server.Accounts.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: c.permissions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := s.do("GET", c.path, header("Authorization", "Bearer "+secret), c.change)
+		if w.Code != c.want || (w.Code == 200) != (w.Header().Get("Remote-User") == "alice") {
+			t.Errorf("%s: %d %v, want %d", name, w.Code, w.Header(), c.want)
+		}
+		if groups := w.Header().Get("Remote-Groups"); c.permissions != nil && groups != "" {
+			t.Errorf("%s: the groups %q", name, groups)
+		}
+	}
+}
+
 func TestVerifyRecovers(t *testing.T) {
 	s := newGate(t)
 	accounts := s.Server.Accounts
