@@ -79,6 +79,10 @@ type SessionStore interface {
 	// Session returns the live session of the id, with TTL filled; ErrNotFound when there is
 	// none, or what is there cannot be read.
 	Session(ctx context.Context, id string) (Session, error)
+	// LiveSessions is Session for several ids in one round trip. Those without a session are left out.
+	LiveSessions(ctx context.Context, ids []string) (map[string]Session, error)
+	// EndAll ends the sessions of the ids, whoever they belong to; those that are gone are no error.
+	EndAll(ctx context.Context, ids []string) error
 	// Renew sets the key's TTL to s.FreshTTL, only if the key still exists.
 	Renew(ctx context.Context, s Session) error
 	// List returns the user's live sessions, last seen first, with LastSeen filled.

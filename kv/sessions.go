@@ -49,7 +49,36 @@ func (r *Redis) boundedPool() *redis.Pool {
 // key that holds no string, or a record that cannot be read or names another id, is
 // auth.ErrNotFound. The deadline is the caller's to look at.
 func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error) {
-	record, ttl, err := s.find(ctx, id)
+	replies, err := s.readSessions(ctx, id)
+	if err != nil {
+		return auth.Session{}, err
+	}
+	return s.parse(id, replies)
+}
+
+// LiveSessions implements auth.SessionStore: it is Session for several ids, in one round trip.
+func (s *Sessions) LiveSessions(ctx context.Context, ids []string) (map[string]auth.Session, error) {
+	replies, err := s.readSessions(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	live := make(map[string]auth.Session, len(ids))
+	for i, id := range ids {
+		rec, err := s.parse(id, replies[2*i:])
+		if errors.Is(err, auth.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		live[id] = rec
+	}
+	return live, nil
+}
+
+// parse returns the session of an id from the two replies about it.
+func (s *Sessions) parse(id string, replies []any) (auth.Session, error) {
+	record, ttl, err := foundSession(id, replies)
 	if err != nil {
 		return auth.Session{}, err
 	}
@@ -63,23 +92,34 @@ func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error)
 
 // FindCtx returns the record for Codec.Decode; one that Session would not find is not found.
 func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error) {
-	record, _, err := s.find(ctx, id)
+	replies, err := s.readSessions(ctx, id)
+	if err != nil {
+		return nil, false, err
+	}
+	record, _, err := foundSession(id, replies)
 	if errors.Is(err, auth.ErrNotFound) {
 		return nil, false, nil
 	}
 	return record, err == nil, err
 }
 
-func (s *Sessions) find(ctx context.Context, id string) (record []byte, left time.Duration, err error) {
-	const what = "find session"
-	replies, err := s.redis.readTogether(ctx, what, cmd("GET", sessionPrefix+id), cmd("PTTL", sessionPrefix+id))
-	if err != nil {
-		return nil, 0, err
+const findSession = "find session"
+
+// readSessions asks for each id's record and for the time that its key has left: two replies an id.
+func (s *Sessions) readSessions(ctx context.Context, ids ...string) ([]any, error) {
+	cmds := make([]command, 0, 2*len(ids))
+	for _, id := range ids {
+		cmds = append(cmds, cmd("GET", sessionPrefix+id), cmd("PTTL", sessionPrefix+id))
 	}
+	return s.redis.readTogether(ctx, findSession, cmds...)
+}
+
+// foundSession reads the two replies about an id: its record, and the time that its key has left.
+func foundSession(id string, replies []any) (record []byte, left time.Duration, err error) {
 	if hasCode(replies[0], "WRONGTYPE") {
 		return nil, 0, auth.ErrNotFound
 	}
-	if err := errors.Join(replyError(what, replies[0]), replyError(what, replies[1])); err != nil {
+	if err := errors.Join(replyError(findSession, replies[0]), replyError(findSession, replies[1])); err != nil {
 		return nil, 0, err
 	}
 	record, _ = replies[0].([]byte)
@@ -154,6 +194,15 @@ func (s *Sessions) DeleteCtx(ctx context.Context, id string) error {
 		return auth.ErrSessionEnded
 	}
 	return nil
+}
+
+// EndAll implements auth.SessionStore in one round trip.
+func (s *Sessions) EndAll(ctx context.Context, ids []string) error {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = sessionPrefix + id
+	}
+	return s.redis.delete(ctx, "end sessions", keys)
 }
 
 // noSession is what scs deletes when it renews the token of a visitor who has none.

@@ -419,3 +419,42 @@ func TestSessionEndsBetweenGetAndPTTL(t *testing.T) {
 		t.Errorf("got %t, %v, want not found", found, err)
 	}
 }
+
+func TestLiveSessions_OneRoundTripForAll(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		first, second := newSession(1, "u1"), newSession(2, "u2")
+		commit(t, s, first)
+		commit(t, s, second)
+		run(t, r, "HSET", "session:"+testID(3), "a", "b")
+		run(t, r, "SET", "session:"+testID(4), "{}")
+		var live map[string]auth.Session
+		var err error
+		trips := cost(t, func(ctx context.Context) {
+			live, err = s.LiveSessions(ctx, []string{testID(9), testID(3), second.ID, testID(4), first.ID, second.ID})
+		})
+		if err != nil || trips != 1 || len(live) != 2 || live[first.ID].UserID != "u1" || live[second.ID].UserID != "u2" || live[second.ID].TTL <= 0 {
+			t.Errorf("got %+v, %v in %d round trips", live, err, trips)
+		}
+	})
+}
+
+func TestEndAll_EndsWhoeverTheyBelongTo(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, _ *Redis, s *Sessions) {
+		for i := 1; i <= 3; i++ {
+			commit(t, s, newSession(i, fmt.Sprintf("u%d", i)))
+		}
+		trips := cost(t, func(ctx context.Context) {
+			if err := s.EndAll(ctx, []string{testID(1), testID(9), testID(3), testID(1)}); err != nil {
+				t.Error(err)
+			}
+		})
+		for i, want := range map[int]bool{1: false, 2: true, 3: false} {
+			if _, found := find(t, s, testID(i)); found != want {
+				t.Errorf("session %d is there: %t", i, found)
+			}
+		}
+		if err := s.EndAll(t.Context(), nil); trips != 1 || err != nil {
+			t.Errorf("%d round trips; of none: %v", trips, err)
+		}
+	})
+}

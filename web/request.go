@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"mime"
 	"net/http"
 	"net/netip"
@@ -162,7 +163,7 @@ func (r *Request) address() netip.Addr {
 // SignIn starts a session for the user under a new token and makes the browser known
 // for the name that was typed. It is written when the response is.
 func (r *Request) SignIn(u auth.User, login string, remember bool) error {
-	s, err := r.server.Sessions.start(r.ctx, r.sessionCookie(), u, remember,
+	s, err := r.server.Sessions.start(r.ctx, r.allSessionCookies(), u, remember,
 		r.echo.Request().UserAgent(), r.address().String(), r.Now())
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
@@ -186,37 +187,58 @@ func (r *Request) RenewSession(u auth.User) error {
 	return nil
 }
 
-// SignOut ends the session and takes the cookie away. While Redis does not answer it is an
+// SignOut ends every session whose cookie the browser sent, and takes the cookie away. While Redis does not answer it is an
 // error, and the cookie stays: nobody is told to be signed out who is not.
 func (r *Request) SignOut() error {
 	if err := r.server.Bridge.end(r); err != nil {
 		return err
 	}
-	if err := r.server.Sessions.end(r.ctx, r.sessionCookie()); err != nil {
+	if err := r.server.Sessions.end(r.ctx, r.allSessionCookies()); err != nil {
 		return fmt.Errorf("end a session: %w", err)
 	}
 	r.session, r.user, r.ended = current{}, nil, true
 	return nil
 }
 
-func (r *Request) sessionCookie() string {
-	return tokenIn(r.echo.Request().Header["Cookie"], r.server.Cookies.Session())
+// maxSessionCookies is how many session cookies of one request are tried. Browsers send two when a
+// sibling site, or a cookie for a longer path, has planted one; docs/session-format.md has the rule.
+const maxSessionCookies = 4
+
+// sessionCookies appends to dst the session cookies that are tried, in the order of the request.
+func (r *Request) sessionCookies(dst []string) []string {
+	return appendCookies(dst, r.echo.Request().Header["Cookie"], r.server.Cookies.Session(), tokenShaped, maxSessionCookies)
 }
 
-// tokenIn returns the first cookie of the name that has the shape of a token, or "".
-func tokenIn(headers []string, name string) string { return cookieIn(headers, name, tokenShaped) }
+// allSessionCookies returns every session cookie of the request, tried or not. The limit on the
+// size of headers bounds them.
+func (r *Request) allSessionCookies() []string {
+	return appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.Session(), tokenShaped, math.MaxInt)
+}
 
-// cookieIn returns the first cookie of the name that has the shape, or "". Parsing the headers
-// whole would cost several allocations for each cookie that a browser sends.
+// cookieIn returns the first cookie of the name that has the shape, or "".
 func cookieIn(headers []string, name string, shaped func(string) bool) string {
+	var one [1]string
+	if found := appendCookies(one[:0], headers, name, shaped, 1); len(found) > 0 {
+		return found[0]
+	}
+	return ""
+}
+
+// appendCookies appends to dst the values of the first cookies of the name that have the shape, at
+// most limit. Parsing the headers whole would cost several allocations for each cookie that a
+// browser sends.
+func appendCookies(dst []string, headers []string, name string, shaped func(string) bool, limit int) []string {
 	for _, header := range headers {
 		for part := range strings.SplitSeq(header, ";") {
 			key, value, _ := strings.Cut(strings.TrimLeft(part, " \t"), "=")
 			value = strings.TrimRight(value, " \t")
-			if key == name && shaped(value) {
-				return value
+			if key != name || !shaped(value) {
+				continue
+			}
+			if dst = append(dst, value); len(dst) >= limit {
+				return dst
 			}
 		}
 	}
-	return ""
+	return dst
 }

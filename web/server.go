@@ -210,30 +210,35 @@ func (s *Server) identify(r *Request) error {
 	return s.Bridge.identify(r)
 }
 
+// identifyOwn looks for the first cookie whose session is live. Several cookies of the name cost no more
+// round trips than one.
 func (s *Server) identifyOwn(r *Request) error {
-	cookie := r.sessionCookie()
-	if cookie == "" {
-		return nil
-	}
+	var (
+		cookies  [maxSessionCookies]string
+		sessions [maxSessionCookies]current
+	)
 	now := s.now()
-	session, err := s.Sessions.load(r.ctx, cookie, now)
+	valid, err := s.Sessions.load(r.ctx, sessions[:0], r.sessionCookies(cookies[:0]), now)
 	if err != nil {
 		return fmt.Errorf("load a session: %w", err)
 	}
-	if session.record == nil {
+	for _, session := range valid {
+		user, ok, err := s.owner(r, session.record)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		if session.record.NeedsRenewal(now) {
+			if err := s.Sessions.store.Renew(r.ctx, *session.record); err != nil {
+				return fmt.Errorf("renew a session's idle time: %w", err)
+			}
+		}
+		r.session = session
+		r.signedIn(user, BySession, user.Permissions)
 		return nil
 	}
-	user, ok, err := s.owner(r, session.record)
-	if err != nil || !ok {
-		return err
-	}
-	if session.record.NeedsRenewal(now) {
-		if err := s.Sessions.store.Renew(r.ctx, *session.record); err != nil {
-			return fmt.Errorf("renew a session's idle time: %w", err)
-		}
-	}
-	r.session = session
-	r.signedIn(user, BySession, user.Permissions)
 	return nil
 }
 

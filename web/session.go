@@ -66,24 +66,38 @@ type current struct {
 	record *auth.Session
 }
 
-// load returns the session of a cookie value. A value that is not ours, unknown, expired
-// or unreadable is an anonymous visitor; an error means that the store did not answer.
-func (s *Sessions) load(ctx context.Context, cookie string, now time.Time) (current, error) {
-	if !tokenShaped(cookie) {
-		return current{}, nil
+// load appends to dst the sessions of the cookie values that are valid, in their order, and costs one
+// round trip for all. A value that is unknown, expired or unreadable is skipped; an error means that the
+// store did not answer. The user's epoch is the caller's to look at.
+func (s *Sessions) load(ctx context.Context, dst []current, cookies []string, now time.Time) ([]current, error) {
+	switch len(cookies) {
+	case 0:
+		return dst, nil
+	case 1:
+		id := auth.SessionID(cookies[0])
+		record, err := s.store.Session(ctx, id)
+		if err == nil && record.Valid(id, now) {
+			dst = append(dst, current{cookie: cookies[0], record: &record})
+		}
+		if errors.Is(err, auth.ErrNotFound) {
+			err = nil
+		}
+		return dst, err
 	}
-	id := auth.SessionID(cookie)
-	record, err := s.store.Session(ctx, id)
-	if errors.Is(err, auth.ErrNotFound) {
-		return current{}, nil
+	ids := make([]string, len(cookies))
+	for i, cookie := range cookies {
+		ids[i] = auth.SessionID(cookie)
 	}
+	records, err := s.store.LiveSessions(ctx, ids)
 	if err != nil {
-		return current{}, err
+		return dst, err
 	}
-	if !record.Valid(id, now) {
-		return current{}, nil
+	for i, id := range ids {
+		if record, ok := records[id]; ok && record.Valid(id, now) {
+			dst = append(dst, current{cookie: cookies[i], record: &record})
+		}
 	}
-	return current{cookie: cookie, record: &record}, nil
+	return dst, nil
 }
 
 func tokenShaped(s string) bool {
@@ -94,8 +108,8 @@ func tokenShaped(s string) bool {
 
 // start begins a session for the user under a new token. What the browser had before is
 // gone (ASVS 7.2.4).
-func (s *Sessions) start(ctx context.Context, oldCookie string, u auth.User, remember bool, agent, address string, now time.Time) (current, error) {
-	if err := s.end(ctx, oldCookie); err != nil {
+func (s *Sessions) start(ctx context.Context, oldCookies []string, u auth.User, remember bool, agent, address string, now time.Time) (current, error) {
+	if err := s.end(ctx, oldCookies); err != nil {
 		return current{}, err
 	}
 	lifetime, idle := s.limits.Session, s.limits.Idle
@@ -156,17 +170,17 @@ func (s *Sessions) issue(ctx context.Context, record auth.Session) (current, err
 	return current{ctx: ctx, record: &record}, nil
 }
 
-// end deletes the session of a cookie value, whether or not the user could be looked up. One
+// end deletes the sessions of the cookie values, whether or not their users could be looked up. One
 // that is gone already is no error.
-func (s *Sessions) end(ctx context.Context, cookie string) error {
-	if !tokenShaped(cookie) {
+func (s *Sessions) end(ctx context.Context, cookies []string) error {
+	if len(cookies) == 0 {
 		return nil
 	}
-	err := s.store.DeleteCtx(ctx, auth.SessionID(cookie))
-	if errors.Is(err, auth.ErrSessionEnded) {
-		return nil
+	ids := make([]string, len(cookies))
+	for i, cookie := range cookies {
+		ids[i] = auth.SessionID(cookie)
 	}
-	return err
+	return s.store.EndAll(ctx, ids)
 }
 
 // commit writes a session that was started or renewed and returns its cookie value; ""

@@ -302,18 +302,18 @@ func TestVerifyRecovers(t *testing.T) {
 	}
 }
 
-func TestTokenIn(t *testing.T) {
+func TestCookieIn(t *testing.T) {
 	a, b := strings.Repeat("A", tokenLength), strings.Repeat("B", tokenLength)
 	for header, want := range map[string]string{
 		"": "", "x=" + a: "", "gatehouse=" + a: a, "y=1; gatehouse=" + a + "; z=2": a, "gatehouse=" + a + ";gatehouse=" + b: a,
 		"gatehouse=planted; gatehouse=" + b: b, "xgatehouse=" + a: "", "gatehouse=" + a + "x": "", `gatehouse="` + a + `"`: "", "gatehouse": "", ";;gatehouse=" + a + " ;": a,
 		"gatehouse_browser=" + a: "", "Gatehouse=" + a: "", "gatehouse= " + a: "",
 	} {
-		if got := tokenIn([]string{header}, "gatehouse"); got != want {
+		if got := cookieIn([]string{header}, "gatehouse", tokenShaped); got != want {
 			t.Errorf("in %q: %q, want %q", header, got, want)
 		}
 	}
-	if got := tokenIn([]string{"x=1", "gatehouse=" + b}, "gatehouse"); got != b {
+	if got := cookieIn([]string{"x=1", "gatehouse=" + b}, "gatehouse", tokenShaped); got != b {
 		t.Errorf("in the second header: %q", got)
 	}
 }

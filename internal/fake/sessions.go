@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,11 +43,34 @@ func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error)
 	if !ok {
 		return auth.Session{}, auth.ErrNotFound
 	}
-	rec.TTL = s.TTL
-	if rec.TTL == 0 {
-		rec.TTL = rec.Idle()
-	}
+	rec.TTL = cmp.Or(s.TTL, rec.Idle())
 	return rec, nil
+}
+
+// LiveSessions implements auth.SessionStore.
+func (s *Sessions) LiveSessions(ctx context.Context, ids []string) (map[string]auth.Session, error) {
+	if err := s.note(ctx, "sessions.Find", ids...); err != nil {
+		return nil, err
+	}
+	live := map[string]auth.Session{}
+	for _, id := range ids {
+		if rec, ok := s.Record(id); ok {
+			rec.TTL = cmp.Or(s.TTL, rec.Idle())
+			live[id] = rec
+		}
+	}
+	return live, nil
+}
+
+// EndAll implements auth.SessionStore.
+func (s *Sessions) EndAll(ctx context.Context, ids []string) error {
+	if err := s.note(ctx, "sessions.Delete", ids...); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		delete(s.records, id)
+	}
+	return nil
 }
 
 // FindCtx implements scs.CtxStore.

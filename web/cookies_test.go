@@ -1,0 +1,119 @@
+package web
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// token returns a value that has the shape of a session cookie's.
+func token(letter string) string { return strings.Repeat(letter, tokenLength) }
+
+// sameName joins cookies of one name as a browser sends them.
+func (s *site) sameName(values ...string) func(*http.Request) {
+	var pairs []string
+	for _, v := range values {
+		pairs = append(pairs, s.Cookies.Session()+"="+v)
+	}
+	return header("Cookie", strings.Join(pairs, "; "))
+}
+
+// TestSeveralSessionCookies_FirstLiveOneCounts: a sibling site, or a script on another path, can add
+// a cookie of the session's name in front of the real one.
+func TestSeveralSessionCookies_FirstLiveOneCounts(t *testing.T) {
+	dead := []string{token("D"), token("E"), token("F"), token("G")}
+	live, other := token("L"), token("M")
+	for name, c := range map[string]struct {
+		cookies func(*site) func(*http.Request)
+		want    string
+	}{
+		"the live one alone":        {func(s *site) func(*http.Request) { return s.sameName(live) }, "u1"},
+		"behind a dead one":         {func(s *site) func(*http.Request) { return s.sameName(dead[0], live) }, "u1"},
+		"before a dead one":         {func(s *site) func(*http.Request) { return s.sameName(live, dead[0]) }, "u1"},
+		"in another header":         {func(s *site) func(*http.Request) { return several(s.sameName(dead[0]), s.sameName(live)) }, "u1"},
+		"the fourth":                {func(s *site) func(*http.Request) { return s.sameName(dead[0], dead[1], dead[2], live) }, "u1"},
+		"the fifth":                 {func(s *site) func(*http.Request) { return s.sameName(dead[0], dead[1], dead[2], dead[3], live) }, "nobody"},
+		"behind what is no token":   {func(s *site) func(*http.Request) { return s.sameName("1", "2", "3", "4", "", live) }, "u1"},
+		"of two live ones":          {func(s *site) func(*http.Request) { return s.sameName(other, live) }, "u2"},
+		"of two live ones, swapped": {func(s *site) func(*http.Request) { return s.sameName(live, other) }, "u1"},
+		"behind one of old epoch":   {func(s *site) func(*http.Request) { return s.sameName(token("O"), live) }, "u1"},
+		"behind one past deadline":  {func(s *site) func(*http.Request) { return s.sameName(token("P"), live) }, "u1"},
+		"behind one of no user":     {func(s *site) func(*http.Request) { return s.sameName(token("Q"), live) }, "u1"},
+		"only dead ones":            {func(s *site) func(*http.Request) { return s.sameName(dead...) }, "nobody"},
+	} {
+		s := newSite(t, verifyRoutes)
+		s.add("u1")
+		s.add("u2")
+		lasting := func(change func(*auth.Session)) func(*auth.Session) {
+			return func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour); change(rec) }
+		}
+		s.put(live, lasting(func(*auth.Session) {}))
+		s.put(other, lasting(func(rec *auth.Session) { rec.UserID = "u2" }))
+		s.put(token("O"), lasting(func(rec *auth.Session) { rec.Epoch = 7 }))
+		s.put(token("P"), func(rec *auth.Session) { rec.Deadline = noon })
+		s.put(token("Q"), lasting(func(rec *auth.Session) { rec.UserID = "u9" }))
+		s.Forget()
+		w := s.do("GET", "/", c.cookies(s))
+		if got := w.Body.String(); got != c.want || len(w.Header()["Set-Cookie"]) != 0 {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+		if asked := len(s.Calls("sessions.")); asked != 1 {
+			t.Errorf("%s: %d round trips to the sessions: %q", name, asked, s.Calls("sessions."))
+		}
+		if w := s.do("GET", "/auth/verify", c.cookies(s)); (w.Code == http.StatusOK) != (c.want != "nobody") {
+			t.Errorf("%s: forward auth answers %d", name, w.Code)
+		}
+	}
+}
+
+// TestSignOut_EndsEverySessionOfTheName: all that the browser sends, also beyond those that are
+// tried: a cookie for the path of signing out alone must not shield the one for all paths.
+func TestSignOut_EndsEverySessionOfTheName(t *testing.T) {
+	signOut := Post("/sign-out", Open, func(r *Request) (Response, error) { return SeeOther("/"), r.SignOut() })
+	for name, n := range map[string]int{"two": 2, "more than are tried": maxSessionCookies + 3} {
+		for _, route := range []string{"/sign-out", "/sign-in?user=u1"} {
+			s := newSite(t, append(whoRoutes, signOut))
+			s.add("u1")
+			var values []string
+			for i := range n {
+				values = append(values, token("x"), token(string(rune('A'+i))))
+				s.put(values[len(values)-1], func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
+			}
+			w := s.do("POST", route, s.sameName(values...))
+			if w.Code != http.StatusSeeOther || len(cookies(w)) == 0 {
+				t.Fatalf("%s, %s: got %d, %q", name, route, w.Code, w.Header()["Set-Cookie"])
+			}
+			for _, v := range values {
+				if _, ok := s.Stores.Sessions.Record(auth.SessionID(v)); ok {
+					t.Errorf("%s, %s: a session is still there", name, route)
+				}
+			}
+		}
+	}
+}
+
+func TestTokensIn(t *testing.T) {
+	a, b := token("A"), token("B")
+	for header, want := range map[string][]string{
+		"": nil, "x=" + a: nil, "gatehouse=" + a + ";gatehouse=" + b: {a, b}, "gatehouse=" + a + "; gatehouse=" + a: {a, a},
+		"gatehouse=planted; gatehouse=" + b: {b}, "gatehouse_browser=" + a + "; gatehouse=" + b: {b},
+		strings.Repeat("gatehouse="+a+"; ", 9): {a, a, a, a},
+	} {
+		if got := appendCookies(nil, []string{header}, "gatehouse", tokenShaped, maxSessionCookies); !slices.Equal(got, want) {
+			t.Errorf("in %q: %q, want %q", header, got, want)
+		}
+	}
+	headers := []string{"theme=dark; lang=en", "gatehouse=" + a + "; gatehouse=" + b}
+	if n := testing.AllocsPerRun(100, func() {
+		var few [maxSessionCookies]string
+		if len(appendCookies(few[:0], headers, "gatehouse", tokenShaped, maxSessionCookies)) != 2 {
+			t.Error("not two")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
