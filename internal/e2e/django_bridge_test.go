@@ -356,7 +356,7 @@ func (d *djangoSite) endedHere(t *testing.T) {
 		t.Fatal("not signed in")
 	}
 	d.exec(`UPDATE users SET active = false WHERE username = 'dave'`)
-	testkit.Eventually(t, time.Second, "a disabled user to be refused", func() bool { return !c.signedIn() })
+	testkit.Eventually(t, generous, "a disabled user to be refused", func() bool { return !c.signedIn() })
 	d.exec(`UPDATE users SET active = true WHERE username = 'dave'`)
 	d.wantNobody(t, c, "disabled, and enabled again")
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/auth"
 	"gatehouse/internal/testkit"
@@ -22,6 +23,9 @@ const (
 	password = "weary-otter-lamp"
 	// secretKey is for tests only.
 	secretKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	// generous bounds the wait for a condition that holds within milliseconds on a quiet machine. Only a server that
+	// never gets there takes as long, however busy the machine is.
+	generous = 20 * time.Second
 )
 
 // site is a Postgres and a Redis, and as many servers on them as the test starts.

@@ -325,7 +325,7 @@ func TestSIGTERMFinishesRequests(t *testing.T) {
 
 	begun := time.Now()
 	server.Signal(syscall.SIGTERM)
-	testkit.Eventually(t, time.Second, "the port to be closed", func() bool {
+	testkit.Eventually(t, generous, "the port to be closed", func() bool {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL(), "http://"))
 		if err == nil {
 			conn.Close()

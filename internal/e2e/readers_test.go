@@ -253,10 +253,10 @@ func (c *client) wantNobody() {
 	}
 }
 
-// soon waits as long as a change in SQL may take at most to reach an app. Nobody is signed out by it.
+// soon waits until a change in SQL has reached an app, which signs nobody out meanwhile.
 func (c *client) soon(what string, cond func(*member) bool) {
 	c.t.Helper()
-	testkit.Eventually(c.t, time.Second, what, func() bool {
+	testkit.Eventually(c.t, generous, what, func() bool {
 		m := c.who()
 		if m == nil {
 			c.t.Fatalf("waited for %s, and was signed out", what)
@@ -265,10 +265,11 @@ func (c *client) soon(what string, cond func(*member) bool) {
 	})
 }
 
-// soonNobody waits as long for the app to refuse the client.
+// soonNobody waits until the app refuses the client, and fails if it lets the client in again.
 func (c *client) soonNobody(after string) {
 	c.t.Helper()
-	testkit.Eventually(c.t, time.Second, "the refusal after "+after, func() bool { return c.who() == nil })
+	testkit.Eventually(c.t, generous, "the refusal after "+after, func() bool { return c.who() == nil })
+	c.wantNobody()
 }
 
 // TestEveryAppKnowsWhoIsSignedIn: who has signed in at Gatehouse is known to the apps beside it, and
@@ -328,7 +329,7 @@ func (n *neighbours) inBrowser(t *testing.T, app neighbour, username, prefix str
 	c.setCookie(sessionCookie, p.cookies()[sessionCookie].Value)
 	p.open("/reports", http.StatusForbidden)
 	n.run("", "user", "grant", username, "reports.view").wantCode(t, 0)
-	testkit.Eventually(t, time.Second, "the permission", func() bool { return c.get("/reports").StatusCode == http.StatusOK })
+	testkit.Eventually(t, generous, "the permission", func() bool { return c.get("/reports").StatusCode == http.StatusOK })
 	p.open("/reports", http.StatusOK)
 	if got := p.text("h1"); got != "Reports" {
 		t.Errorf("the page of reports is headed %q", got)
@@ -475,7 +476,7 @@ func withoutControls(s string) string {
 	return string(slices.DeleteFunc([]byte(s), func(b byte) bool { return b < ' ' }))
 }
 
-// changes: whatever becomes of a user is known at the app within a second, and what was signed out
+// changes: whatever becomes of a user reaches the app, and what was signed out is refused
 // at its very next request.
 func (n *neighbours) changes(t *testing.T, app neighbour, username string) {
 	c := n.signedIn(t, app, username)
@@ -510,7 +511,7 @@ func (n *neighbours) changes(t *testing.T, app neighbour, username string) {
 	n.exec(`UPDATE users SET active = false WHERE username = $1`, username)
 	c.soonNobody("the user was disabled")
 	n.exec(`UPDATE users SET active = true WHERE username = $1`, username)
-	testkit.Eventually(t, time.Second, "a new sign-in", func() bool {
+	testkit.Eventually(t, generous, "a new sign-in", func() bool {
 		return c.at(n.login).post("/login", "username", username, "password", password).StatusCode == http.StatusSeeOther
 	})
 	c.wantKnown(username)
