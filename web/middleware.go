@@ -154,6 +154,9 @@ func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		s.setHeaders(c.Response().Header())
 		req := c.Request()
+		if !plainlySpelled(req.URL) {
+			return echo.ErrNotFound
+		}
 		if req.ContentLength > maxBody {
 			return echo.NewHTTPError(http.StatusRequestEntityTooLarge)
 		}
@@ -166,6 +169,28 @@ func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
+}
+
+// plainlySpelled reports whether the path can be that of a route: in ASCII without percent-encoding, without empty and
+// dot segments, path parameters or a slash at the end. The router would hand all of these to a route that ends in a
+// parameter, and a proxy that protects a route by its path would not know them.
+func plainlySpelled(u *url.URL) bool {
+	if u.RawPath != "" || u.Path == "/" {
+		return u.RawPath == ""
+	}
+	last := byte('x')
+	for i := range len(u.Path) {
+		b := u.Path[i]
+		switch {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '-', b == '_', b == '~', b == ':':
+		case (b == '/' || b == '.') && last != '/' && last != '.':
+		case i == 1 && strings.HasPrefix(u.Path, "/.well-known/"):
+		default:
+			return false
+		}
+		last = b
+	}
+	return last != '/' && last != '.'
 }
 
 // checkOrigin refuses what net/http's protection lets through: a request that changes
