@@ -213,12 +213,18 @@ type Cookies struct {
 	Domain string
 }
 
+// The names of our cookies, without their prefix.
+const (
+	sessionCookieName = "gatehouse"
+	browserCookieName = "gatehouse_browser"
+)
+
 // Session returns the name of the session cookie. The prefix makes the browser refuse one
 // that somebody else planted.
-func (k Cookies) Session() string { return k.prefix() + "gatehouse" }
+func (k Cookies) Session() string { return k.prefix() + sessionCookieName }
 
 // browser returns the name of the cookie that makes a browser known.
-func (k Cookies) browser() string { return k.prefix() + "gatehouse_browser" }
+func (k Cookies) browser() string { return k.prefix() + browserCookieName }
 
 func (k Cookies) prefix() string {
 	switch {

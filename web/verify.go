@@ -100,9 +100,12 @@ type demands struct {
 // sent only makes it harder for the visitor. A word that is not known is refused, because
 // behind a misspelt "permission" the door would stand open.
 func (s *Server) demands(req *http.Request) (demands, error) {
-	d := demands{permissions: req.Header["X-Gatehouse-Permission"], groups: req.Header["X-Gatehouse-Group"]}
-	// A proxy that puts the visitor's path behind ours has no other way than the headers, which it sets itself.
-	d.trusted = len(d.permissions) > 0 && len(req.URL.Path) > len(s.verifyPath)
+	if err := s.checkVerifyTarget(req); err != nil {
+		return demands{}, err
+	}
+	d := demands{permissions: req.Header[permissionHeader], groups: req.Header[groupHeader]}
+	// A proxy that appends the visitor's path has no other way than the headers, which it sets itself.
+	d.trusted = len(d.permissions) > 0 && strings.HasPrefix(req.URL.Path[len(s.verifyPath):], extAuthz+"/")
 	if req.URL.RawQuery != "" && len(req.URL.Path) == len(s.verifyPath) {
 		query, err := url.ParseQuery(req.URL.RawQuery)
 		if err != nil {
@@ -133,6 +136,74 @@ func (s *Server) demands(req *http.Request) (demands, error) {
 	return d, nil
 }
 
+// Headers in which a proxy may require a permission or a group.
+const (
+	permissionHeader = "X-Gatehouse-Permission"
+	groupHeader      = "X-Gatehouse-Group"
+)
+
+// extAuthz ends the path that Envoy's ext_authz sends requests to. Envoy appends the visitor's path and query to it,
+// so the query is the visitor's and requires nothing.
+const extAuthz = "/ext-authz"
+
+// checkVerifyTarget returns a 400 if the request may state a requirement that demands does not read: in a header of
+// an unknown name, in a misspelled path, or in the query of such a path. Without it the proxy would take a 200
+// for the answer to a question that was never read.
+func (s *Server) checkVerifyTarget(req *http.Request) error {
+	for name := range req.Header {
+		if unknownRequirement(name) {
+			return badRequest("unknown_header", "Requirements are stated in "+permissionHeader+" and "+groupHeader+", and in no other header.")
+		}
+	}
+	u := req.URL
+	rest := u.Path[len(s.verifyPath):]
+	if rest == "" && u.RawPath == "" {
+		return nil
+	}
+	// Our part of the path must be spelled literally. What follows is the visitor's path and may be encoded.
+	escaped, ok := strings.CutPrefix(u.EscapedPath(), s.verifyPath)
+	if !ok || !strings.HasPrefix(escaped, "/") {
+		return badRequest("misspelled_path", "Spell "+s.verifyPath+" without percent-encoding.")
+	}
+	if strings.HasPrefix(escaped, extAuthz+"/") {
+		return nil
+	}
+	if rest == extAuthz || mayRequire(rest, u.RawQuery) {
+		return badRequest("ambiguous_path", "Requirements belong into the query of "+s.verifyPath+". A proxy that appends the visitor's path and query appends them to "+
+			s.verifyPath+extAuthz+" and states requirements in headers.")
+	}
+	return nil
+}
+
+// unknownRequirement reports whether the header looks like one of ours and is not. The name is canonical.
+func unknownRequirement(name string) bool {
+	const prefix = "X-Gatehouse"
+	return len(name) > len(prefix) && name[0] == 'X' && strings.EqualFold(name[2:len(prefix)], prefix[2:]) &&
+		name != permissionHeader && name != groupHeader
+}
+
+// mayRequire reports whether the path and query that follow ours may state a requirement rather than name the page
+// that a visitor wants.
+func mayRequire(path, rawQuery string) bool {
+	path = strings.ToLower(path)
+	if strings.Contains(path, "permission=") || strings.Contains(path, "group=") {
+		return true
+	}
+	if rawQuery == "" {
+		return false
+	}
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil || strings.Trim(path, `/\;. `) == "" {
+		return true
+	}
+	for name := range query {
+		if strings.EqualFold(name, "permission") || strings.EqualFold(name, "group") {
+			return true
+		}
+	}
+	return false
+}
+
 // in reports whether the request may act as a member of the group. A limited token has no groups.
 func (r *Request) in(group string) bool { return r.user.In(group) }
 
@@ -140,7 +211,8 @@ func (r *Request) in(group string) bool { return r.user.In(group) }
 func (r *Request) limited() bool { return r.token != nil && r.token.Limited() }
 
 // vouched tells the proxy who it is. All headers are there, empty ones too, so that a proxy puts
-// them over whatever the visitor sent.
+// them over whatever the visitor sent: also the Cookie header, without the cookies that are ours, so that no
+// site behind the proxy can replay a session.
 func (s *Server) vouched(r *Request) {
 	// What nobody has verified is only what somebody typed: to the site behind the proxy the
 	// address may be the account.
@@ -153,6 +225,7 @@ func (s *Server) vouched(r *Request) {
 	for i, name := range vouchedHeaders {
 		h[name] = values[i : i+1 : i+1]
 	}
+	h["Cookie"] = siteCookies(r.echo.Request().Header["Cookie"])
 	h["Cache-Control"] = noStore
 	r.echo.Response().WriteHeader(http.StatusOK)
 }
@@ -237,6 +310,9 @@ func (s *Server) wanted(req *http.Request) wanted {
 	w.uri = h.Get("X-Forwarded-Uri")
 	if w.uri == "" && len(req.URL.Path) > len(s.verifyPath) && s.trusted(req.RemoteAddr) {
 		w.uri = strings.TrimPrefix(req.URL.RequestURI(), s.verifyPath)
+		if strings.HasPrefix(w.uri, extAuthz+"/") {
+			w.uri = w.uri[len(extAuthz):]
+		}
 		host = cmp.Or(host, req.Host)
 	}
 	if host != "" && strings.HasPrefix(w.uri, "/") {

@@ -70,7 +70,7 @@ func TestVerifyTellsWhoItIs(t *testing.T) {
 	}
 	for name, status := range map[string]int{"X-Gatehouse-Permission: books.read": 200, "X-Gatehouse-Permission: books.write": 403, "X-Gatehouse-Group: staff": 200, "X-Gatehouse-Group: admin": 403, "X-Gatehouse-Group: ": 400} {
 		key, value, _ := strings.Cut(name, ": ")
-		for _, path := range []string{"/auth/verify", "/auth/verify/some/page?permission=books.write&x=y"} {
+		for _, path := range []string{"/auth/verify", "/auth/verify/ext-authz/some/page?permission=books.write&x=y"} {
 			if w := s.do("GET", path, s.session(token), header(key, value)); w.Code != status {
 				t.Errorf("%s, %s: %d, want %d", path, name, w.Code, status)
 			}
@@ -107,7 +107,7 @@ func TestVerifySendsBrowsersToSignIn(t *testing.T) {
 	}{
 		"Caddy, Traefik":          {"/auth/verify", opening("app.example.org", "/a/b?c=d&e=%20f"), 303, "https://app.example.org/a/b?c=d&e=%20f"},
 		"another port":            {"/auth/verify?group=staff", opening("login.example.org:8443", "/"), 303, "https://login.example.org:8443/"},
-		"Envoy":                   {"/auth/verify/a//b?c=d&group=x", several(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }), 303, "https://app.example.org/a//b?c=d&group=x"},
+		"Envoy":                   {"/auth/verify/ext-authz/a//b?c=d&group=x", several(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }), 303, "https://app.example.org/a//b?c=d&group=x"},
 		"nginx":                   {"/auth/verify", several(header("Accept", "text/html"), header("X-Original-Url", "https://app.example.org/x?y=z")), 401, "https://app.example.org/x?y=z"},
 		"a form":                  {"/auth/verify", several(opening("app.example.org", "/save"), func(r *http.Request) { r.Header.Set("X-Forwarded-Method", "POST") }), 303, "https://app.example.org/"},
 		"a navigation by fetch":   {"/auth/verify", several(opening("app.example.org", "/"), header("Sec-Fetch-Mode", "navigate")), 303, "https://app.example.org/"},
@@ -269,8 +269,8 @@ func TestLimitedToken_PassesOnlyWhereOneOfItsPermissionsIsRequired(t *testing.T)
 		"one, both required":               {[]string{"books.read"}, "/auth/verify?permission=books.read&permission=books.write", none, 403},
 		"one, with a group":                {[]string{"books.read"}, "/auth/verify?permission=books.read&group=staff", none, 403},
 		"visitor's own header":             {[]string{"books.read"}, "/auth/verify", permission("books.read"), 403},
-		"header of a proxy without query":  {[]string{"books.read"}, "/auth/verify/some/page", permission("books.read"), 200},
-		"the visitor's path, no header":    {[]string{"books.read"}, "/auth/verify/some/page?permission=books.read", none, 403},
+		"header of a proxy without query":  {[]string{"books.read"}, "/auth/verify/ext-authz/some/page", permission("books.read"), 200},
+		"the visitor's path, no header":    {[]string{"books.read"}, "/auth/verify/ext-authz/some/page?permission=books.read", none, 403},
 		"unlimited, behind such a proxy":   {nil, "/auth/verify/some/page", none, 200},
 		"query and a header of its own":    {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.read"), 200},
 		"query and a header it hasn't got": {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.write"), 403},
