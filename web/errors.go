@@ -187,9 +187,15 @@ var errorWords = map[int]words{
 		"Nothing was changed.",
 		"Begin at the start page and use the button there.",
 	},
+	http.StatusRequestTimeout: {
+		"That took too long",
+		"The rest of what your browser was sending did not arrive in time.",
+		"Nothing was saved.",
+		"Check your connection, then go back and send it again.",
+	},
 	http.StatusRequestEntityTooLarge: {
 		"Too much at once",
-		"What was sent is larger than the one mebibyte that this site takes.",
+		"What was sent is larger than 64 KiB, the most that this site accepts.",
 		"Nothing was saved.",
 		"Go back, shorten it and send it again.",
 	},

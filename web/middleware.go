@@ -158,6 +158,8 @@ func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 			return echo.ErrNotFound
 		}
 		if req.ContentLength > maxBody {
+			// Else net/http would wait for the body before it sends the answer.
+			c.Response().Header().Set("Connection", "close")
 			return echo.NewHTTPError(http.StatusRequestEntityTooLarge)
 		}
 		req.Body = http.MaxBytesReader(c.Response(), req.Body, maxBody)

@@ -63,8 +63,6 @@ func (s *Server) now() time.Time {
 
 // Limits of what is taken in, and of the time that a client may take for it.
 const (
-	// maxBody is in octets.
-	maxBody = 1 << 20
 	// maxHeader is in octets; net/http adds 4 KiB of its own to it.
 	maxHeader = 60 << 10
 
@@ -152,10 +150,13 @@ func (s *Server) HTTPServer() *http.Server {
 	}
 }
 
-// handle returns the way of one request: session, user, access, handler, rendering, commit
+// handle returns the way of one request: body, session, user, access, handler, rendering, commit
 // and only then the response.
 func (s *Server) handle(route Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if err := readBody(c); err != nil {
+			return err
+		}
 		r := &Request{server: s, echo: c}
 		r.ctx, r.cost = c.Request().Context(), auth.CostFrom(c.Request().Context())
 		resp, err := s.answer(r, route)

@@ -7,9 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -87,6 +89,12 @@ func TestErrorPages(t *testing.T) {
 		"wrong method":       {405, asking("GET", "/form")},
 		"TRACE":              {405, asking("TRACE", "/fail")},
 		"declared too large": {413, asking("POST", "/form", body(form, "a="+strings.Repeat("x", maxBody)))},
+		"too slow a body": {408, asking("POST", "/form", body(form, ""), func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded)), -1
+		})},
+		"cut off": {400, asking("POST", "/form", body(form, ""), func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF)), -1
+		})},
 		"turns out too large": {413, asking("POST", "/form", body(form, ""), func(r *http.Request) {
 			r.Body = io.NopCloser(strings.NewReader("a=" + strings.Repeat("x", maxBody)))
 			r.ContentLength = -1
@@ -122,7 +130,7 @@ func TestErrorPages(t *testing.T) {
 }
 
 func TestErrorWords(t *testing.T) {
-	for _, status := range []int{400, 403, 404, 405, 413, 415, 422, 429, 500, 503} {
+	for _, status := range []int{400, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503} {
 		p := errorPage(status)
 		if p.Status != status || p.Heading == "" || p.What == "" || p.Do == "" || p.Title != "Error: "+p.Heading {
 			t.Errorf("%d: got %+v", status, p)

@@ -307,7 +307,7 @@ func TestSIGTERMFinishesRequests(t *testing.T) {
 	server := s.serve()
 	c := newClient(t, server.URL())
 	c.register("alice")
-	held := s.half(c, "/account/profile", "name", "Saved", "email", "", "time_zone", "UTC")
+	held := c.half("/account/profile", "name", "Saved", "email", "", "time_zone", "UTC")
 	const signIns = 6
 	throttled := s.calls("evalsha")
 	answers := make(chan answer, signIns)
@@ -435,9 +435,9 @@ func TestTooMuch(t *testing.T) {
 		body       int
 		status     int
 	}{
-		{"declared", "POST /login HTTP/1.1\r\nHost: localhost\r\n" + form + fmt.Sprintf("Content-Length: %d\r\n\r\n", 1<<20+1), 0, 413},
-		{"chunked", "POST /login HTTP/1.1\r\nHost: localhost\r\n" + form + "Transfer-Encoding: chunked\r\n\r\n", 1<<20 + 1, 413},
-		{"just a mebibyte", "POST /login HTTP/1.1\r\nHost: localhost\r\n" + form + "Transfer-Encoding: chunked\r\n\r\n", 1 << 20, 422},
+		{"declared", "POST /login HTTP/1.1\r\nHost: localhost\r\n" + form + fmt.Sprintf("Content-Length: %d\r\n\r\n", 64<<10+1), 0, 413},
+		{"chunked", "POST /login HTTP/1.1\r\nHost: localhost\r\n" + form + "Transfer-Encoding: chunked\r\n\r\n", 64<<10 + 1, 413},
+		{"just 64 KiB", "POST /login HTTP/1.1\r\nHost: localhost\r\n" + form + "Transfer-Encoding: chunked\r\n\r\n", 64 << 10, 422},
 		{"header over 64 KiB", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", 0, 431},
 		{"cookie over 64 KiB", "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: gatehouse=" + strings.Repeat("x", 64<<10) + "\r\n\r\n", 0, 431},
 		{"header of 60 KiB", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + strings.Repeat("x", 60<<10) + "\r\n\r\n", 0, 200},

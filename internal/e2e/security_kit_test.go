@@ -277,17 +277,27 @@ type slowPost struct {
 	body string
 }
 
-// slow sends the head of a form and returns when the server asks for the body, which it does
-// when its handler runs.
+// slow sends the head of a form and returns when the server asks for the body.
 func (x *target) slow(path, cookie string, fields ...string) *slowPost {
 	x.t.Helper()
-	body := form(fields...)
+	p := x.slowRequest(http.MethodPost, path, "Cookie: "+cookie, "application/x-www-form-urlencoded", form(fields...))
+	if p == nil {
+		x.t.FailNow()
+	}
+	return p
+}
+
+// slowRequest is slow for any request; credential is a header. It fails the test and returns nil
+// when the server answers without the body.
+func (x *target) slowRequest(method, path, credential, contentType, body string) *slowPost {
+	x.t.Helper()
 	conn := x.dial()
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\nContent-Type: application/x-www-form-urlencoded\r\n"+
-		"Content-Length: %d\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", path, conn.RemoteAddr(), cookie, len(body))
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\nContent-Type: %s\r\n"+
+		"Content-Length: %d\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", method, path, conn.RemoteAddr(), credential, contentType, len(body))
 	p := &slowPost{x: x, conn: conn, r: bufio.NewReader(conn), body: body}
 	if line, err := p.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
-		x.t.Fatalf("POST %s: the server said %q (%v) before the body", path, line, err)
+		x.t.Errorf("%s %s: the server said %q (%v) before the body", method, path, line, err)
+		return nil
 	}
 	_, _ = p.r.ReadString('\n')
 	return p

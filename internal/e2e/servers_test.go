@@ -177,7 +177,8 @@ func TestCommandsReachEveryServer(t *testing.T) {
 }
 
 // TestEndedIsFinal holds a password change half sent on one server, ends its session in every
-// way there is on the other, and then sends the rest: nothing of the session comes back.
+// way there is on the other, and then sends the rest: nothing of the session comes back. What
+// is held after it was authenticated is TestEndingOthersAcrossASignOut's.
 func TestEndedIsFinal(t *testing.T) {
 	s := newSite(t)
 	a, b := s.serve().URL(), s.serve().URL()
@@ -223,7 +224,7 @@ func TestEndedIsFinal(t *testing.T) {
 			old, onB := c.copy(a), c.copy(b)
 			wantSignedIn(t, old, onB, other)
 
-			held := s.half(c, "/account/password", "current_password", password, "new_password", otherPassword+"-2")
+			held := c.half("/account/password", "current_password", password, "new_password", otherPassword+"-2")
 			test.end(onB, other, strings.TrimPrefix(key, "session:"))
 			got := held.finish()
 
@@ -251,7 +252,7 @@ func TestSignOutLeavesNoKey(t *testing.T) {
 	c.register("alice")
 	onB := c.copy(b)
 
-	held := s.half(c, "/account/password", "current_password", password, "new_password", otherPassword)
+	held := c.half("/account/password", "current_password", password, "new_password", otherPassword)
 	onB.wantSeeOther(onB.post("/logout"), "/login?notice=signed-out")
 	got := held.finish()
 
@@ -261,17 +262,29 @@ func TestSignOutLeavesNoKey(t *testing.T) {
 	}
 }
 
-// TestEndingOthersAcrossASignOut holds "end all others" by a lock on the user's row, after its
-// session was looked at, and meanwhile ends the session itself.
+// TestEndingOthersAcrossASignOut holds the forms that renew their own session ("end all others",
+// and a new password) by a lock on the user's row, after the session was authenticated, and
+// meanwhile ends the session itself.
 func TestEndingOthersAcrossASignOut(t *testing.T) {
 	s := newSite(t)
 	a, b := s.serve().URL(), s.serve().URL()
-	for _, test := range []struct {
+	type ending struct {
 		name string
 		end  func(onB *client, lock *sql.Tx)
-	}{
+	}
+	held := map[string]func(*client) *http.Request{
+		"end others": func(c *client) *http.Request { return c.form("/account/sessions/end-others") },
+		"password": func(c *client) *http.Request {
+			return c.form("/account/password", "current_password", password, "new_password", otherPassword+"-2")
+		},
+	}
+	for _, test := range []ending{
 		{"sign-out", func(onB *client, _ *sql.Tx) {
 			onB.wantSeeOther(onB.post("/logout"), "/login?notice=signed-out")
+		}},
+		{"ended from the list", func(onB *client, _ *sql.Tx) {
+			id := strings.TrimPrefix(s.sessionKeys()[0], "session:")
+			onB.wantSeeOther(onB.post("/account/sessions/end", "session", id), "/login?notice=signed-out")
 		}},
 		{"signed out everywhere", func(onB *client, lock *sql.Tx) {
 			if _, err := lock.Exec(`UPDATE users SET epoch = epoch + 1`); err != nil {
@@ -287,47 +300,49 @@ func TestEndingOthersAcrossASignOut(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			s.empty()
-			c := newClient(t, a)
-			c.register("alice")
-			onB := c.copy(b)
-			wantSignedIn(t, c, onB)
-			old := c.copy(a)
+		for form, request := range held {
+			t.Run(test.name+" across "+form, func(t *testing.T) {
+				s.empty()
+				c := newClient(t, a)
+				c.register("alice")
+				onB := c.copy(b)
+				wantSignedIn(t, c, onB)
+				old := c.copy(a)
 
-			db := openSQL(t, "postgres", s.database)
-			lock, err := db.Begin()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer lock.Rollback()
-			if _, err := lock.Exec(`SELECT id FROM users FOR UPDATE`); err != nil {
-				t.Fatal(err)
-			}
-			answers := make(chan answer, 1)
-			errs := make(chan error, 1)
-			go func() {
-				got, err := c.attempt(c.form("/account/sessions/end-others"))
-				answers <- got
-				errs <- err
-			}()
-			testkit.Eventually(t, 10*time.Second, "the change to wait for the lock", func() bool {
-				return s.sqlInt(`SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0
+				db := openSQL(t, "postgres", s.database)
+				lock, err := db.Begin()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer lock.Rollback()
+				if _, err := lock.Exec(`SELECT id FROM users FOR UPDATE`); err != nil {
+					t.Fatal(err)
+				}
+				answers := make(chan answer, 1)
+				errs := make(chan error, 1)
+				go func() {
+					got, err := c.attempt(request(c))
+					answers <- got
+					errs <- err
+				}()
+				testkit.Eventually(t, 10*time.Second, "the change to wait for the lock", func() bool {
+					return s.sqlInt(`SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0
+				})
+				test.end(onB, lock)
+				if err := lock.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				got := <-answers
+				if err := <-errs; err != nil {
+					t.Fatal(err)
+				}
+
+				if got.StatusCode >= 500 {
+					t.Errorf("the held request was answered %s", got.Status)
+				}
+				wantSignedOut(t, c, c.at(b), old, old.at(b), onB)
 			})
-			test.end(onB, lock)
-			if err := lock.Commit(); err != nil {
-				t.Fatal(err)
-			}
-			got := <-answers
-			if err := <-errs; err != nil {
-				t.Fatal(err)
-			}
-
-			if got.StatusCode >= 500 {
-				t.Errorf("the held request was answered %s", got.Status)
-			}
-			wantSignedOut(t, c, c.at(b), old, old.at(b), onB)
-		})
+		}
 	}
 }
 
@@ -563,19 +578,11 @@ func (c *client) otherSessions() []string {
 type heldPost struct {
 	t    testing.TB
 	conn net.Conn
+	r    *bufio.Reader
 	rest string
 }
 
-// half sends half of a form, and returns when the server has looked session and user up.
-func (s *site) half(c *client, path string, fields ...string) *heldPost {
-	s.t.Helper()
-	// Each signed-in request asks for the TTL of its session; the user is in memory.
-	before := s.calls("pttl")
-	held := c.half(path, fields...)
-	testkit.Eventually(s.t, 10*time.Second, "the held request's look at the session", func() bool { return s.calls("pttl") > before })
-	return held
-}
-
+// half sends half of a form, once the server asks for it.
 func (c *client) half(path string, fields ...string) *heldPost {
 	c.t.Helper()
 	u, err := url.Parse(c.base)
@@ -587,13 +594,24 @@ func (c *client) half(path string, fields ...string) *heldPost {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { conn.Close() })
+	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		c.t.Fatal(err)
+	}
 	body := form(fields...)
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\n", path, u.Host)
 	for _, k := range c.http.Jar.Cookies(u) {
 		fmt.Fprintf(conn, "Cookie: %s\r\n", k)
 	}
-	fmt.Fprintf(conn, "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)/2])
-	return &heldPost{c.t, conn, body[len(body)/2:]}
+	fmt.Fprintf(conn, "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+	r := bufio.NewReader(conn)
+	if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+		c.t.Fatalf("POST %s: the server said %q (%v) before the body", path, line, err)
+	}
+	_, _ = r.ReadString('\n')
+	if _, err := fmt.Fprint(conn, body[:len(body)/2]); err != nil {
+		c.t.Fatal(err)
+	}
+	return &heldPost{c.t, conn, r, body[len(body)/2:]}
 }
 
 // finish sends the rest and returns the answer.
@@ -605,7 +623,7 @@ func (p *heldPost) finish() answer {
 	if err := p.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		p.t.Fatal(err)
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(p.conn), &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "(held)"}})
+	resp, err := http.ReadResponse(p.r, &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "(held)"}})
 	if err != nil {
 		p.t.Fatalf("read the answer to a held request: %v", err)
 	}

@@ -1,0 +1,36 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/labstack/echo/v4"
+)
+
+// maxBody is in octets: no form or JSON of ours comes near it.
+const maxBody = 64 << 10
+
+// readBody reads the whole body of a request that may change something, before anything is known
+// about its author. A client decides when the last octet arrives: were the author authenticated
+// first, a request that was sent before its author lost a right would use it long after.
+func readBody(c echo.Context) error {
+	req := c.Request()
+	if req.Method == http.MethodGet || req.Method == http.MethodHead || req.Body == nil || req.Body == http.NoBody {
+		return nil
+	}
+	body, err := io.ReadAll(req.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return echo.NewHTTPError(http.StatusRequestTimeout).SetInternal(err)
+	case err != nil:
+		return echo.NewHTTPError(http.StatusBadRequest).SetInternal(err)
+	}
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return nil
+}
