@@ -192,15 +192,19 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Visitor) (Use
 	if !a.Open {
 		return User{}, ErrRegistrationClosed
 	}
-	wrong := Invalid{}
-	u := a.newUser(r, NewUsername, wrong)
-	password := a.newPassword("password", r.Password, wrong, r.Username, r.Name, r.Email)
-	if len(wrong) > 0 {
-		return User{}, wrong
-	}
+	// Every try counts, also one that is refused below: estimating a password costs as much as hashing it.
 	if _, err := a.Throttle.Take(ctx, Attempt{Key: "register:" + v.network(), Limit: registerLimit}); err != nil {
 		a.event(ctx, "registration throttled", err, "address", v.Address.String())
 		return User{}, err
+	}
+	wrong := Invalid{}
+	u := a.newUser(r, NewUsername, wrong)
+	password, err := a.newPassword(ctx, "password", r.Password, wrong, r.Username, r.Name, r.Email)
+	if err != nil {
+		return User{}, err
+	}
+	if len(wrong) > 0 {
+		return User{}, wrong
 	}
 	// The database decides who has the name; asking first saves a hash.
 	if _, err := a.Users.UserByUsername(ctx, u.Username); err == nil {
@@ -208,7 +212,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Visitor) (Use
 	} else if !errors.Is(err, ErrNotFound) {
 		return User{}, fmt.Errorf("look whether a user name is free: %w", err)
 	}
-	u, err := a.create(ctx, u, password)
+	u, err = a.create(ctx, u, password)
 	if err != nil {
 		return User{}, err
 	}
@@ -221,11 +225,14 @@ func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
 	wrong := Invalid{}
 	u := a.newUser(r, CanonicalUsername, wrong)
 	u.EmailVerified = u.Email != ""
-	password := a.newPassword("password", r.Password, wrong, r.Username, r.Name, r.Email)
+	password, err := a.newPassword(ctx, "password", r.Password, wrong, r.Username, r.Name, r.Email)
+	if err != nil {
+		return User{}, err
+	}
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	u, err := a.create(ctx, u, password)
+	u, err = a.create(ctx, u, password)
 	if err != nil {
 		return User{}, err
 	}
@@ -255,17 +262,30 @@ func checked(field, value string, canonical func(string) (string, error), wrong 
 	return v
 }
 
-func (a *Accounts) newPassword(field, raw string, wrong Invalid, about ...string) string {
-	return checked(field, raw, func(s string) (string, error) { return a.Policy.Check(s, about...) }, wrong)
+// newPassword returns the normal form of a new password and notes what is wrong with it. The
+// error is ErrBusy, or the context's, when there was no place to estimate it.
+func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong Invalid, about ...string) (password string, err error) {
+	err = a.Hasher.estimate(ctx, func() {
+		password = checked(field, raw, func(s string) (string, error) { return a.Policy.Check(s, about...) }, wrong)
+	})
+	return password, err
 }
 
-// Strength estimates a password for the meter. Throttled when somebody asks faster than
-// anybody types.
+// Strength estimates a password for the meter. It returns Throttled when a network asks faster
+// than people type, and ErrBusy when the queue for hashing is full.
 func (a *Accounts) Strength(ctx context.Context, v Visitor, password string, about ...string) (Strength, error) {
-	if _, err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + v.network(), Limit: strengthLimit}); err != nil {
+	if err := a.takeEstimate(ctx, v.network()); err != nil {
 		return Strength{}, err
 	}
-	return a.Policy.Strength(password, about...), nil
+	var strength Strength
+	err := a.Hasher.estimate(ctx, func() { strength = a.Policy.Strength(password, about...) })
+	return strength, err
+}
+
+// takeEstimate counts an estimate for a network, or for the id of a user who is signed in.
+func (a *Accounts) takeEstimate(ctx context.Context, who string) error {
+	_, err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + who, Limit: strengthLimit})
+	return err
 }
 
 func (a *Accounts) create(ctx context.Context, u User, password string) (User, error) {
@@ -373,7 +393,13 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if current == "" {
 		wrong["current_password"] = "Enter your current password."
 	}
-	password := a.newPassword("new_password", next, wrong, u.Username, u.Name, u.Email)
+	if err := a.takeEstimate(ctx, u.ID); err != nil {
+		return User{}, err
+	}
+	password, err := a.newPassword(ctx, "new_password", next, wrong, u.Username, u.Name, u.Email)
+	if err != nil {
+		return User{}, err
+	}
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
@@ -399,7 +425,10 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 // SetPassword sets a password for an operator, who need not know the current one.
 func (a *Accounts) SetPassword(ctx context.Context, u User, next string) (User, error) {
 	wrong := Invalid{}
-	password := a.newPassword("password", next, wrong, u.Username, u.Name, u.Email)
+	password, err := a.newPassword(ctx, "password", next, wrong, u.Username, u.Name, u.Email)
+	if err != nil {
+		return User{}, err
+	}
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}

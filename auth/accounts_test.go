@@ -413,7 +413,7 @@ func TestRegisterRefuses(t *testing.T) {
 		"email":    "Enter an address such as name@example.org.",
 		"name":     "Some characters can't be used in a name; type it again.",
 	})
-	wantCalls(t, w.Calls())
+	wantCalls(t, w.Calls(), "throttle.Take register:192.0.2.7")
 	_, err = w.Register(t.Context(), auth.Registration{Username: "admin", Password: secret}, visitor)
 	wantInvalid(t, err, auth.Invalid{"username": "This name is reserved; choose another one."})
 	for name, r := range map[string]auth.Registration{
@@ -663,7 +663,7 @@ func TestChangePassword(t *testing.T) {
 	if err != nil || got.Epoch != u.Epoch+1 {
 		t.Fatalf("got %+v, %v; want the epoch raised", got, err)
 	}
-	wantCounts(t, w.counts(), map[string]int{})
+	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 1})
 	wantError(t, w.try(t, "alice", secret, visitor), auth.ErrWrongCredentials)
 	if err := w.try(t, "alice", newSecret, visitor); err != nil {
 		t.Error(err)
@@ -684,9 +684,9 @@ func TestChangePasswordRefuses(t *testing.T) {
 		"current_password": "Enter your current password.",
 		"new_password":     "At least 8 characters: this has 5.",
 	})
-	wantCounts(t, w.counts(), map[string]int{})
+	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 1})
 	wantInvalid(t, change("wrong", newSecret), auth.Invalid{"current_password": "This is not your current password."})
-	wantCounts(t, w.counts(), map[string]int{account("alice"): 1, "address:192.0.2.7": 1})
+	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 2, account("alice"): 1, "address:192.0.2.7": 1})
 	for range 9 {
 		_ = change("wrong", newSecret)
 	}
@@ -716,7 +716,45 @@ func TestChangePasswordWithoutServers(t *testing.T) {
 		if !errors.Is(err, auth.ErrUnavailable) || !sameUser(w.rows().Row(u.ID), u) {
 			t.Errorf("without %s: got %v and the row %+v", broken, err, w.rows().Row(u.ID))
 		}
+		if broken != "users.UserByID" && broken != "throttle.Take" {
+			counts["strength:"+u.ID] = 1
+		}
 		wantCounts(t, w.counts(), counts)
+	}
+}
+
+// TestEstimates_AreThrottledBeforeTheyRun: whoever has to wait costs no estimate, whatever the password is.
+func TestEstimates_AreThrottledBeforeTheyRun(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	for name, c := range map[string]struct {
+		most int
+		try  func() error
+	}{
+		"registering": {100, func() error {
+			_, err := w.Register(t.Context(), auth.Registration{Username: "bob", Password: "password"}, visitor)
+			return err
+		}},
+		"changing the password": {300, func() error {
+			_, err := w.ChangePassword(t.Context(), u.ID, secret, "password", visitor)
+			return err
+		}},
+		"the meter": {300, func() error {
+			_, err := w.Strength(t.Context(), visitor, "password")
+			return err
+		}},
+	} {
+		var throttled auth.Throttled
+		passed := 0
+		for passed <= c.most && !errors.As(c.try(), &throttled) {
+			passed++
+		}
+		if passed != c.most {
+			t.Errorf("%s: %d tries passed, want %d", name, passed, c.most)
+		}
+	}
+	if n := w.counts()["register:192.0.2.7"]; n != 100 {
+		t.Errorf("%d tries of registering were counted", n)
 	}
 }
 

@@ -19,8 +19,9 @@ var (
 	accountLimit  = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 100, Forget: 24 * time.Hour}
 	browserLimit  = accountLimit
 	addressLimit  = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: 15 * time.Minute}
-	registerLimit = Limit{Free: 200, Base: time.Second, Max: time.Minute, Forget: time.Hour}
-	// An estimate for the meter may cost as much as a hash; nobody types faster than this.
+	registerLimit = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: time.Hour}
+	// An estimate may cost as much as a hash. This is faster than anyone types. The meter counts for the
+	// network, and password changes count for the user.
 	strengthLimit = Limit{Free: 300, Base: time.Second, Max: 10 * time.Second, Forget: time.Minute}
 )
 

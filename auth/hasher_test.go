@@ -331,3 +331,49 @@ func TestAPlaceRests(t *testing.T) {
 		time.Sleep(time.Minute) // the last rest ends
 	})
 }
+
+// TestEstimates_TakeAPlaceForHashing: estimates and hashes together never run more at once than there are
+// places, and estimates are refused when the queue is full.
+func TestEstimates_TakeAPlaceForHashing(t *testing.T) {
+	h := newTestHasher(t, 1, 1, time.Minute)
+	a := &Accounts{Hasher: h, Throttle: unlimited{}, Open: true}
+	begun, finish := make(chan struct{}), make(chan struct{})
+	go func() { _ = h.estimate(t.Context(), func() { close(begun); <-finish }) }()
+	<-begun
+	queued := make(chan error, 1)
+	go func() {
+		_, err := a.Strength(t.Context(), Visitor{}, "password")
+		queued <- err
+	}()
+	for h.Waiting() < 2 {
+		runtime.Gosched()
+	}
+	for name, try := range map[string]func() error{
+		"a hash":       func() error { _, err := h.Hash(t.Context(), "x"); return err },
+		"the meter":    func() error { _, err := a.Strength(t.Context(), Visitor{}, "password"); return err },
+		"registering":  func() error { _, err := a.Register(t.Context(), Registration{}, Visitor{}); return err },
+		"a new user":   func() error { _, err := a.AddUser(t.Context(), Registration{}); return err },
+		"the password": func() error { _, err := a.SetPassword(t.Context(), User{}, "x"); return err },
+	} {
+		if err := try(); !errors.Is(err, ErrBusy) {
+			t.Errorf("%s in a full queue: %v", name, err)
+		}
+	}
+	select {
+	case err := <-queued:
+		t.Errorf("two work in one place: %v", err)
+	default:
+	}
+	close(finish)
+	if err := <-queued; err != nil {
+		t.Error(err)
+	}
+	if h.shortest.Load() != 0 {
+		t.Error("an estimate counts as the duration of a hash")
+	}
+}
+
+// unlimited is a Throttle that refuses nobody.
+type unlimited struct{ Throttle }
+
+func (unlimited) Take(context.Context, ...Attempt) (map[string]time.Duration, error) { return nil, nil }

@@ -201,13 +201,36 @@ func newHasher(atOnce, queued int, wait time.Duration, params argon2id.Params) (
 	}, nil
 }
 
-// enter waits for a place to work. ErrBusy when the queue is full or the wait too long;
+// enter waits for a place to hash. ErrBusy when the queue is full or the wait too long;
 // the context's error when the client has gone.
 func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
+	if err := h.acquire(ctx); err != nil {
+		return nil, err
+	}
+	CostFrom(ctx).AddHash()
+	begun := time.Now()
+	return func() { h.leave(time.Since(begun)) }, nil
+}
+
+// estimate runs the work in a place for hashing, because the strength estimate of a password may
+// cost as much as its hash. The errors are those of enter.
+func (h *Hasher) estimate(ctx context.Context, work func()) error {
+	if err := h.acquire(ctx); err != nil {
+		return err
+	}
+	begun := time.Now()
+	// The cooldown follows the estimate's own duration, which says nothing about that of a hash.
+	defer func() { h.release(time.Since(begun) * time.Duration(h.rest) / 100) }()
+	work()
+	return nil
+}
+
+// acquire waits for a place.
+func (h *Hasher) acquire(ctx context.Context) error {
 	select {
 	case h.queue <- struct{}{}:
 	default:
-		return nil, ErrBusy
+		return ErrBusy
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, h.wait, ErrBusy)
 	defer cancel()
@@ -215,33 +238,34 @@ func (h *Hasher) enter(ctx context.Context) (leave func(), err error) {
 	case h.slots <- struct{}{}:
 	case <-ctx.Done():
 		<-h.queue
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	begun := time.Now()
-	leave = func() { h.leave(time.Since(begun)) }
 	if ctx.Err() != nil { // both were ready, and select takes either
-		leave()
-		return nil, context.Cause(ctx)
+		h.release(0)
+		return context.Cause(ctx)
 	}
-	CostFrom(ctx).AddHash()
-	return leave, nil
+	return nil
 }
 
-// leave gives the place free: at once in the queue, after a rest for the work.
+// leave gives the place of a hash free after a rest.
 func (h *Hasher) leave(took time.Duration) {
-	<-h.queue
 	for {
 		shortest := h.shortest.Load()
 		if took <= 0 || shortest != 0 && int64(took) >= shortest || h.shortest.CompareAndSwap(shortest, int64(took)) {
 			break
 		}
 	}
-	rest := time.Duration(h.shortest.Load() * h.rest / 100)
-	if rest == 0 {
+	h.release(time.Duration(h.shortest.Load() * h.rest / 100))
+}
+
+// release gives the place free: at once in the queue, after the cooldown for the work.
+func (h *Hasher) release(cooldown time.Duration) {
+	<-h.queue
+	if cooldown <= 0 {
 		<-h.slots
 		return
 	}
-	time.AfterFunc(rest, func() { <-h.slots })
+	time.AfterFunc(cooldown, func() { <-h.slots })
 }
 
 // Hash returns the PHC string of a normalised password.

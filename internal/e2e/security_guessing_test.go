@@ -523,3 +523,27 @@ func TestAPasswordInTheWrongField(t *testing.T) {
 		t.Error("the log has it")
 	}
 }
+
+// TestRegistration_IsThrottledBeforeThePasswordIsEstimated: tries that are refused count as well, because
+// estimating a password costs as much as hashing it.
+func TestRegistration_IsThrottledBeforeThePasswordIsEstimated(t *testing.T) {
+	x := newTarget(t)
+	c := x.visitor()
+	for i := range 100 {
+		if a := c.post("/register", "username", "alice", "password", "x"); a.StatusCode != http.StatusUnprocessableEntity {
+			t.Fatalf("try %d: %s", i+1, a.Status)
+		}
+	}
+	x.wantThrottled(c.post("/register", "username", "alice", "password", password), 0, time.Second)
+	x.do("HSET", "throttle:register:127.0.0.1", "until", x.redisMillis()+60_000)
+	x.wantThrottled(x.visitor().post("/register", "username", "bob", "password", password), 50*time.Second, time.Minute)
+	// Signing in and the meter go on.
+	if a := x.guess("alice", otherPassword); a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("signing in: %s", a.Status)
+	}
+	if a := c.post("/password/strength", "password", "x"); a.StatusCode != http.StatusOK {
+		t.Errorf("the meter: %s", a.Status)
+	}
+	x.do("DEL", "throttle:register:127.0.0.1")
+	x.visitor().register("alice")
+}
