@@ -207,7 +207,10 @@ func (maintStatusCmd) Run(c *command) error {
 func (c *command) withMaintenance(run func(*kv.Maintenance) error) error {
 	url := c.config.RedisURL
 	if url == "" {
-		url = c.config.runningRedis(c.ctx)
+		var err error
+		if url, err = c.config.runningRedis(c.ctx); err != nil {
+			return err
+		}
 	}
 	if url == "" {
 		return errors.New("no server runs on the embedded stores in DATA_DIR, so there is nothing to close; start one, or set REDIS_URL")

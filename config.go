@@ -277,9 +277,6 @@ func (c Config) secretFile() (string, error) {
 	return secret, errors.Join(err, f.Close())
 }
 
-// embeddedRedisFile is where a server tells its own commands how to reach the Redis inside it.
-func (c Config) embeddedRedisFile() string { return filepath.Join(c.DataDir, "redis.url") }
-
 func (c Config) lifetimes() web.Lifetimes {
 	return web.Lifetimes{Session: c.SessionLifetime, Idle: c.SessionIdle, Remember: c.RememberLifetime, RememberIdle: c.RememberIdle}
 }

@@ -194,7 +194,7 @@ func TestServeRefusesABadURLOfDjangosRedis(t *testing.T) {
 
 func TestDoctorLooksAtDjangosRedis(t *testing.T) {
 	const fault, ok = "FAULT  DJANGO_SESSIONS_URL", "ok     DJANGO_SESSIONS_URL answers"
-	embedded, err := kv.StartEmbedded()
+	embedded, err := kv.StartEmbedded(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

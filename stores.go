@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"strings"
 	"time"
 
 	"gatehouse/auth"
@@ -79,12 +77,14 @@ func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger
 }
 
 // openForCommand opens what a command needs. The Redis inside of a running server is reached
-// by what that server has written down in DATA_DIR; without a server there is nothing to reach.
+// by its socket in DATA_DIR; without a server there is nothing to reach.
 func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, error) {
 	if c.RedisURL == "" {
-		if url := c.runningRedis(ctx); url != "" {
-			c.RedisURL = url
+		url, err := c.runningRedis(ctx)
+		if err != nil {
+			return nil, err
 		}
+		c.RedisURL = url
 	}
 	s := &stores{}
 	err := s.openSQL(ctx, c, c.embeddedSQL())
@@ -100,23 +100,22 @@ func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, e
 	return s, nil
 }
 
-// runningRedis returns the URL of the Redis inside of a server that runs on the same DATA_DIR,
-// or "".
-func (c Config) runningRedis(ctx context.Context) string {
-	b, err := os.ReadFile(c.embeddedRedisFile())
+// runningRedis returns the URL of the Redis inside a server that runs on the same DATA_DIR, or "" if none
+// runs. A server that is there and does not answer is an error: a change that its caches do not learn of
+// must not be reported as made.
+func (c Config) runningRedis(ctx context.Context) (string, error) {
+	url, err := kv.EmbeddedURL(ctx, c.DataDir)
+	if err == nil && url != "" {
+		var r *kv.Redis
+		if r, err = kv.Open(url); err == nil {
+			defer r.Close()
+			err = pingPatiently(ctx, r)
+		}
+	}
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("the server that runs on DATA_DIR %s does not answer; nothing was changed: %w", c.DataDir, err)
 	}
-	url := strings.TrimSpace(string(b))
-	r, err := kv.Open(url)
-	if err != nil {
-		return ""
-	}
-	defer r.Close()
-	if r.Ping(ctx) != nil {
-		return "" // that server has ended without taking the file away
-	}
-	return url
+	return url, nil
 }
 
 func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
@@ -145,16 +144,12 @@ func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
 func (s *stores) openRedis(ctx context.Context, c Config, log *slog.Logger) error {
 	redisURL := c.RedisURL
 	if redisURL == "" {
-		embedded, err := kv.StartEmbedded()
+		embedded, err := c.startRedis()
 		if err != nil {
-			return fmt.Errorf("start the embedded Redis: %w", err)
+			return err
 		}
 		s.closers = append(s.closers, func() error { embedded.Close(); return nil })
 		redisURL = embedded.URL()
-		if err := c.publishRedis(redisURL); err != nil {
-			return err
-		}
-		s.closers = append(s.closers, func() error { return os.Remove(c.embeddedRedisFile()) })
 	}
 	cacheURL, err := c.cacheURL(redisURL)
 	if err != nil {
@@ -172,19 +167,19 @@ func (s *stores) openRedis(ctx context.Context, c Config, log *slog.Logger) erro
 	return nil
 }
 
-// publishRedis writes down how commands reach the Redis in this process, for the owner of
-// DATA_DIR alone: the URL holds its password.
-func (c Config) publishRedis(url string) error {
+// startRedis starts the Redis inside this process, where the commands of the same owner find it.
+func (c Config) startRedis() (*kv.Embedded, error) {
 	if err := c.makeDataDir(); err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.Remove(c.embeddedRedisFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("tell commands of the embedded Redis: %w", err)
+	embedded, err := kv.StartEmbedded(c.DataDir)
+	if errors.Is(err, kv.ErrDirectoryInUse) {
+		return nil, fmt.Errorf("DATA_DIR %s: %w; stop it first, give this one a DATA_DIR of its own, or set REDIS_URL so that both share one Redis", c.DataDir, err)
 	}
-	if err := os.WriteFile(c.embeddedRedisFile(), []byte(url+"\n"), 0o600); err != nil {
-		return fmt.Errorf("tell commands of the embedded Redis: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("DATA_DIR %s: %w", c.DataDir, err)
 	}
-	return nil
+	return embedded, nil
 }
 
 func (s *stores) connect(ctx context.Context, setting, url string) (*kv.Redis, error) {
@@ -193,17 +188,21 @@ func (s *stores) connect(ctx context.Context, setting, url string) (*kv.Redis, e
 		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
 	s.closers = append(s.closers, r.Close)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err = r.Ping(ctx)
-	// A refusal is an answer; silence may be a machine that has just too much to do.
-	for isTimeout(err) && ctx.Err() == nil {
-		err = r.Ping(ctx)
-	}
-	if err != nil {
+	if err := pingPatiently(ctx, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
 	return r, nil
+}
+
+// pingPatiently waits for an answer. A refusal is one; silence may be a machine that has just too much to do.
+func pingPatiently(ctx context.Context, r *kv.Redis) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := r.Ping(ctx)
+	for isTimeout(err) && ctx.Err() == nil {
+		err = r.Ping(ctx)
+	}
+	return err
 }
 
 func isTimeout(err error) bool {

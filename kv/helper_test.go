@@ -58,7 +58,7 @@ func openEmbedded(t testing.TB) *Redis {
 
 func startEmbedded(t testing.TB) *Embedded {
 	t.Helper()
-	e, err := StartEmbedded()
+	e, err := StartEmbedded(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -296,7 +296,11 @@ func (r *Redis) dial(ctx context.Context) (redis.Conn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	c, err := redis.DialContext(ctx, r.target.network, r.target.address,
 		redis.DialContextFunc(func(ctx context.Context, network, address string) (_ net.Conn, err error) {
-			socket, err = dialer.DialContext(ctx, network, address)
+			if network == "unix" {
+				socket, err = dialUnix(ctx, dialer, address)
+			} else {
+				socket, err = dialer.DialContext(ctx, network, address)
+			}
 			return &lazyDeadlines{Conn: socket}, err
 		}),
 		redis.DialUseTLS(r.target.tls),

@@ -115,7 +115,8 @@ func TestUnreachable(t *testing.T) {
 
 func TestWrongPassword(t *testing.T) {
 	e := startEmbedded(t)
-	r := open(t, strings.Replace(e.URL(), e.password, "hunter22", 1))
+	e.server.RequireAuth("right")
+	r := open(t, strings.Replace(e.URL(), "unix://", "unix://:hunter22@", 1))
 	err := r.Ping(t.Context())
 	wantUnavailable(t, err)
 	if strings.Contains(err.Error(), "hunter22") {

@@ -121,7 +121,11 @@ func parseUnix(u *url.URL) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	return target{network: "unix", address: filepath.Clean(u.Path), database: database}, nil
+	path := filepath.FromSlash(u.Path)
+	if filepath.VolumeName(path[1:]) != "" {
+		path = path[1:] // unix:///C:/data/redis.sock
+	}
+	return target{network: "unix", address: filepath.Clean(path), database: database}, nil
 }
 
 func parseDatabase(s string) (int, error) {

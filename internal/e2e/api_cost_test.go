@@ -3,8 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -109,12 +107,7 @@ func onBothStores(t *testing.T, test func(t *testing.T, x *target, database stri
 	t.Run("embedded", func(t *testing.T) {
 		dir := t.TempDir()
 		x := &target{site: &site{t: t}, server: listening(t, map[string]string{"DATA_DIR": dir, "LOG_FORMAT": "json"})}
-		url, err := os.ReadFile(filepath.Join(dir, "redis.url"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		redisURL := strings.TrimSpace(string(url))
-		x.sessions, x.cache = dialRedis(t, redisURL), dialRedis(t, redisURL+"/1")
+		x.sessions, x.cache = dialEmbeddedRedis(t, dir, 0), dialEmbeddedRedis(t, dir, 1)
 		test(t, x, "sqlite")
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -51,6 +52,17 @@ func newTarget(t testing.TB, pairs ...string) *target {
 func dialRedis(t testing.TB, url string) redis.Conn {
 	t.Helper()
 	c, err := redis.DialURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// dialEmbeddedRedis connects to the Redis inside the server that runs on a DATA_DIR.
+func dialEmbeddedRedis(t testing.TB, dir string, database int) redis.Conn {
+	t.Helper()
+	c, err := redis.Dial("unix", filepath.Join(dir, "redis.sock"), redis.DialDatabase(database))
 	if err != nil {
 		t.Fatal(err)
 	}

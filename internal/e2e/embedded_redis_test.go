@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// TestEmbeddedRedis_NoLocalUserReachesIt: the process listens on no port but the one of its pages, the socket
+// belongs to its owner alone, and a malformed command, whoever sends it, does not end the process.
+func TestEmbeddedRedis_NoLocalUserReachesIt(t *testing.T) {
+	// An open directory: what protects the socket is its own mode.
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	server := testkit.StartServer(t, plainBinary(t), map[string]string{"DATA_DIR": dir})
+	c := newClient(t, server.URL())
+	c.register("alice")
+
+	ports := listeningPorts(t, server.PID())
+	for _, port := range ports {
+		sendRaw(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), "*0\r\n")
+	}
+	if len(ports) != 1 {
+		t.Errorf("the process listens on the ports %v, want one", ports)
+	}
+	socket := filepath.Join(dir, "redis.sock")
+	info, err := os.Lstat(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Type() != os.ModeSocket || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket has the mode %v, want a socket with 0600", info.Mode())
+	}
+	for _, malformed := range []string{"*0\r\n", "*-1\r\n", "*1\r\n$-1\r\n", "*1\r\n$9223372036854775807\r\n", "*9999999999\r\n", "*1\r\n:5\r\n", "PING\r\n", "*1", "\x00", "*1\r\n$4\r\nPING\r\n*0\r\n"} {
+		sendRaw(t, "unix", socket, malformed)
+	}
+	wantSignedIn(t, c)
+	if strings.Contains(server.Log(), "panic") {
+		t.Error("the server panicked")
+	}
+}
+
+// sendRaw sends bytes and reads what comes back until the other side hangs up, a second at the longest.
+func sendRaw(t *testing.T, network, address, text string) {
+	t.Helper()
+	c, err := net.Dial(network, address)
+	if err != nil {
+		t.Fatalf("before %q: %v", text, err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	for scanner := bufio.NewScanner(c); scanner.Scan(); {
+	}
+}
+
+// listeningPorts are the TCP ports on which a process listens.
+func listeningPorts(t *testing.T, pid int) []int {
+	t.Helper()
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := map[string]bool{}
+	for _, fd := range fds {
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
+		if inode, ok := strings.CutPrefix(link, "socket:["); ok {
+			own[strings.TrimSuffix(inode, "]")] = true
+		}
+	}
+	var ports []int
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(text) {
+			f := strings.Fields(string(line))
+			if len(f) < 10 || f[3] != "0A" || !own[f[9]] { // 0A is LISTEN
+				continue
+			}
+			_, port, _ := strings.Cut(f[1], ":")
+			b, err := hex.DecodeString(port)
+			if err != nil || len(b) != 2 {
+				t.Fatalf("a port of the form %q", port)
+			}
+			ports = append(ports, int(b[0])<<8|int(b[1]))
+		}
+	}
+	return ports
+}
+
+// TestEmbeddedRedis_CommandsReachIt: in a directory whose path is longer than a socket's may be, too; after
+// the server was killed, the next one takes its place.
+func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
+	for name, dir := range map[string]string{
+		"short": filepath.Join(t.TempDir(), "data"),
+		"long":  filepath.Join(t.TempDir(), strings.Repeat("deep/", 30), strings.Repeat("d", 60)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := map[string]string{"DATA_DIR": dir, "GORACE": "atexit_sleep_ms=0"}
+			server := testkit.StartServer(t, plainBinary(t), env)
+			newClient(t, server.URL()).register("alice")
+			server.Signal(syscall.SIGKILL)
+			server.Wait()
+			if _, err := os.Lstat(filepath.Join(dir, "redis.sock")); err != nil {
+				t.Fatal("a killed server leaves its socket, or this test is about nothing:", err)
+			}
+			// Nothing runs: the command says so, instead of waiting for an answer.
+			o := run(t, env, "", "maintenance", "status")
+			o.wantCode(t, 1)
+			wantOneLine(t, o, "no server runs")
+
+			second := testkit.StartServer(t, plainBinary(t), env)
+			c := newClient(t, second.URL())
+			c.signIn("alice")
+			run(t, env, "", "maintenance", "status").wantOut(t, "The site is open.\n")
+			run(t, env, "", "user", "disable", "alice").wantCode(t, 0)
+			testkit.Eventually(t, bound, "alice to be signed out", func() bool { return !c.signedIn() })
+			if code := second.Stop(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			left, err := filepath.Glob(filepath.Join(dir, "redis*"))
+			if err != nil || len(left) != 1 || filepath.Base(left[0]) != "redis.lock" {
+				t.Errorf("a server that was stopped leaves %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestEmbeddedRedis_BelongsToOneServer: a second server on the same DATA_DIR would keep sessions of its own, so it
+// does not start, and the first one goes on.
+func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
+	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "LISTEN_ADDR": "127.0.0.1:0", "GORACE": "atexit_sleep_ms=0"}
+	server := testkit.StartServer(t, plainBinary(t), env)
+	c := newClient(t, server.URL())
+	c.register("alice")
+	for _, o := range bothAtOnce(func() outcome { return run(t, env, "", "serve") }) {
+		o.wantCode(t, 1)
+		wantOneLine(t, o, "DATA_DIR", "process "+strconv.Itoa(server.PID()), "REDIS_URL")
+	}
+	wantSignedIn(t, c)
+	run(t, env, "", "maintenance", "status").wantOut(t, "The site is open.\n")
+}
+
+// TestEmbeddedRedis_AStoppedServerIsNotTakenForNone: a command whose change could not reach the server's caches
+// does not report success.
+func TestEmbeddedRedis_AStoppedServerIsNotTakenForNone(t *testing.T) {
+	t.Parallel() // it waits for an answer, most of the time
+	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
+	server := testkit.StartServer(t, plainBinary(t), env)
+	newClient(t, server.URL()).register("alice")
+	server.Signal(syscall.SIGSTOP)
+	o := run(t, env, "", "user", "disable", "alice")
+	server.Signal(syscall.SIGCONT)
+	o.wantCode(t, 1)
+	wantOneLine(t, o, "DATA_DIR", "does not answer")
+	newClient(t, server.URL()).signIn("alice")
+}
