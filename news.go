@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/auth"
@@ -13,62 +11,30 @@ import (
 	"gatehouse/web"
 )
 
-// retryDrop is how long to wait before the cache is asked again to forget all users.
-const retryDrop = time.Second
-
-// news drops what this server keeps of users when the database tells of changes, and turns the
-// memory off while it cannot.
+// news invalidates what this server keeps of users when the database tells of changes, and turns
+// the memory off while it cannot. No method waits for the network.
 type news struct {
 	ctx      context.Context
 	accounts *auth.Accounts
 	metrics  *web.Metrics
 	log      *slog.Logger
-	// turns counts Listening and Deaf, so that an older attempt does not trust a newer silence;
-	// mu is held while one of them turns the memory on or off.
-	turns atomic.Int64
-	mu    sync.Mutex
 }
 
 func newNews(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics, log *slog.Logger) *news {
 	return &news{ctx: ctx, accounts: accounts, metrics: metrics, log: log}
 }
 
-// Listening implements db.Listener. What changed while nobody listened is unknown, so all that
-// is cached goes first; the memory is trusted only after that.
+// Listening implements db.Listener. What changed before is unknown, so everything that is cached
+// is invalidated; memory is filled from the database until the cache is empty.
 func (n *news) Listening() {
-	turn := n.turns.Add(1)
-	if n.begin(turn) {
-		return
-	}
-	go func() {
-		for n.turns.Load() == turn && n.ctx.Err() == nil && !n.begin(turn) {
-			select {
-			case <-n.ctx.Done():
-			case <-time.After(retryDrop):
-			}
-		}
-	}()
-}
-
-func (n *news) begin(turn int64) bool {
-	if err := n.accounts.AnyUserChanged(n.ctx); err != nil {
-		n.log.Warn("users stay out of memory until the cache can be emptied", "error", err)
-		return false
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.turns.Load() == turn {
-		n.accounts.Memory.Trust(true)
-		n.metrics.Listening(true)
-	}
-	return true
+	n.accounts.AnyUserChanged()
+	n.accounts.Memory.Trust(true)
+	n.metrics.Listening(true)
 }
 
 // Deaf implements db.Listener.
 func (n *news) Deaf(err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.turns.Add(1) > 1 && n.ctx.Err() == nil {
+	if n.ctx.Err() == nil {
 		n.log.Warn("changes of users are not heard of; users stay out of memory until they are", "error", err)
 	}
 	n.accounts.Memory.Trust(false)
@@ -78,12 +44,9 @@ func (n *news) Deaf(err error) {
 // Changed implements db.Listener.
 func (n *news) Changed(c db.Change) {
 	if c.UserID == db.Everybody {
-		if err := n.accounts.AnyUserChanged(n.ctx); err != nil {
-			n.log.Error("the cached users could not be dropped after a change", "error", err)
-			n.Listening() // tries again
-		}
+		n.accounts.AnyUserChanged()
 	} else {
-		n.accounts.UserChanged(n.ctx, c.UserID)
+		n.accounts.UserChanged(c.UserID)
 	}
 	if !c.At.IsZero() {
 		n.metrics.Revoked(time.Since(c.At))

@@ -1,79 +1,29 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"gatehouse/auth"
 	"gatehouse/db"
 	"gatehouse/internal/fake"
-	"gatehouse/internal/testkit"
 	"gatehouse/web"
 )
 
-// emptying is a cache that can be kept from being emptied, and says when it is asked to.
-type emptying struct {
-	mu     sync.Mutex // the cache below is for one at a time
-	cache  auth.UserCache
-	err    error
-	asked  chan struct{} // nil for nobody who waits
-	resume chan struct{}
-}
-
-func (c *emptying) User(ctx context.Context, id string) (auth.User, string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cache.User(ctx, id)
-}
-
-func (c *emptying) Fill(ctx context.Context, u auth.User, lease string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cache.Fill(ctx, u, lease)
-}
-
-func (c *emptying) Drop(ctx context.Context, id string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cache.Drop(ctx, id)
-}
-
-func (c *emptying) DropAll(ctx context.Context) error {
-	if c.asked != nil {
-		c.asked <- struct{}{}
-		<-c.resume
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return c.err
-	}
-	return c.cache.DropAll(ctx)
-}
-
-func (c *emptying) fail(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err = err
-}
-
 // newsroom is news on stores in memory, with one user who is in the cache.
-func newsroom(t *testing.T) (*news, *fake.Stores, *emptying, string) {
+func newsroom(t *testing.T) (*news, *fake.Stores, string) {
 	t.Helper()
 	stores := fake.New()
 	accounts := stores.Accounts(t)
-	cache := &emptying{cache: stores.Cache}
-	accounts.Cache, accounts.Memory = cache, auth.NewUserMemory(time.Hour)
+	accounts.Memory = auth.NewUserMemory(time.Hour)
 	stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true})
 	n := newNews(t.Context(), accounts, web.NewMetrics(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	lookUp(t, n, stores)
-	return n, stores, cache, "u1"
+	return n, stores, "u1"
 }
 
 // lookUp returns the stores that were asked for alice: none when she was in memory.
@@ -99,7 +49,7 @@ func wantAsked(t *testing.T, n *news, stores *fake.Stores, what, want string) {
 }
 
 func TestNews(t *testing.T) {
-	n, stores, _, id := newsroom(t)
+	n, stores, id := newsroom(t)
 	wantAsked(t, n, stores, "before anybody listens", "cache")
 	n.Deaf(errors.New("not yet"))
 	wantAsked(t, n, stores, "deaf", "cache")
@@ -122,30 +72,20 @@ func TestNews(t *testing.T) {
 	wantAsked(t, n, stores, "after it", "")
 }
 
-// While the cache cannot be emptied nobody knows what in it is old: memory stays off.
+// While the cache cannot be emptied nobody knows what in it is old: users come from the database,
+// and are kept in memory.
 func TestNewsWithoutTheCache(t *testing.T) {
-	n, stores, cache, _ := newsroom(t)
-	cache.fail(auth.ErrUnavailable)
+	n, stores, id := newsroom(t)
+	stores.Break("cache.Drop", auth.ErrUnavailable)
 	n.Listening()
-	wantAsked(t, n, stores, "not emptied", "cache")
-	wantAsked(t, n, stores, "not trusted", "cache")
-	cache.fail(nil)
-	testkit.Eventually(t, 10*time.Second, "the memory to be trusted", func() bool {
-		lookUp(t, n, stores)
-		return lookUp(t, n, stores) == ""
-	})
-}
-
-// An attempt to begin that ends after the listener went deaf must not trust its silence.
-func TestDeafWhileTheCacheIsEmptied(t *testing.T) {
-	n, stores, cache, _ := newsroom(t)
-	cache.asked, cache.resume = make(chan struct{}), make(chan struct{})
-	begun := make(chan struct{})
-	go func() { defer close(begun); n.Listening() }()
-	<-cache.asked
+	wantAsked(t, n, stores, "not emptied", "cache users")
+	wantAsked(t, n, stores, "in memory", "")
+	n.Changed(db.Change{UserID: id})
+	wantAsked(t, n, stores, "changed", "cache users")
+	wantAsked(t, n, stores, "in memory again", "")
+	stores.Break("cache.Drop", nil)
+	n.Changed(db.Change{UserID: db.Everybody})
+	wantAsked(t, n, stores, "emptied", "cache users")
 	n.Deaf(errors.New("lost"))
-	close(cache.resume)
-	<-begun
-	lookUp(t, n, stores)
-	wantAsked(t, n, stores, "deaf", "cache")
+	wantAsked(t, n, stores, "in the cache", "cache")
 }

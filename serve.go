@@ -35,11 +35,8 @@ func (cmd serveCmd) Run(c *command) error {
 		return err
 	}
 	defer s.Close()
-	// What was changed while no server ran has told nobody. A cache that cannot be emptied now
-	// is not read until it could be.
-	if err := s.accounts.AnyUserChanged(c.ctx); err != nil {
-		log.Warn("the user cache was not emptied at the start", "error", err)
-	}
+	// Changes made while no server ran went unnoticed. The cache is bypassed until it is empty.
+	s.accounts.AnyUserChanged()
 	metrics := newMetrics(s)
 	maintenance := web.NewMaintenance(s.maintenance, log)
 	server := newServer(c.config, s, log)

@@ -268,6 +268,7 @@ func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
 		return nil
 	}
 	users := kv.NewUsers(s.cache, c.UserCacheTTL)
+	users.Log = log
 	tokens := kv.NewTokens(s.redis, log)
 	s.closers = append(s.closers, users.Close, tokens.Close)
 	s.sessions = kv.NewSessions(s.redis)
@@ -285,5 +286,7 @@ func (noCache) User(context.Context, string) (auth.User, string, error) {
 	return auth.User{}, "", auth.ErrNotFound
 }
 func (noCache) Fill(context.Context, auth.User, string) error { return nil }
+func (noCache) Invalidate(string)                             {}
+func (noCache) InvalidateAll()                                {}
 func (noCache) Drop(context.Context, string) error            { return nil }
 func (noCache) DropAll(context.Context) error                 { return nil }

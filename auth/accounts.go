@@ -498,30 +498,28 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 	return u, nil
 }
 
-// drop takes the user out of the cache, and then out of memory: the other way round, memory
-// could be filled with the old user from the cache in between.
+// drop is UserChanged and waits until the cache has dropped the user.
 func (a *Accounts) drop(ctx context.Context, id string) error {
-	err := a.Cache.Drop(ctx, id)
+	a.UserChanged(id)
+	return a.Cache.Drop(ctx, id)
+}
+
+// UserChanged makes this server forget a user who was changed, by whomever. It never waits for the
+// network: the cached user is bypassed until the cache has dropped it. That comes first, so that
+// memory cannot be filled from the cache in between.
+func (a *Accounts) UserChanged(id string) {
+	a.Cache.Invalidate(id)
 	if a.Memory != nil {
 		a.Memory.Forget(id)
 	}
-	return err
 }
 
-// UserChanged is called when somebody, this server included, has changed a user.
-func (a *Accounts) UserChanged(ctx context.Context, id string) {
-	if err := a.drop(ctx, id); err != nil {
-		a.Log.ErrorContext(ctx, "the cached user could not be dropped after a change; trying again", "error", err, "user_id", id)
-	}
-}
-
-// AnyUserChanged is called when users may have changed and nobody knows which.
-func (a *Accounts) AnyUserChanged(ctx context.Context) error {
-	err := a.Cache.DropAll(ctx)
+// AnyUserChanged is UserChanged for all users, when nobody knows who was changed.
+func (a *Accounts) AnyUserChanged() {
+	a.Cache.InvalidateAll()
 	if a.Memory != nil {
 		a.Memory.ForgetAll()
 	}
-	return err
 }
 
 // event writes one line about something that matters for security (ASVS 16.3.1).

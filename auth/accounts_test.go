@@ -645,7 +645,7 @@ func TestSecondDropIsTriedForClientsThatHaveGone(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	ctx, cancel := context.WithCancel(t.Context())
-	cache := &oneDrop{leave: cancel}
+	cache := &oneDrop{UserCache: w.Stores.Cache, leave: cancel}
 	w.Accounts.Cache, w.Accounts.Users = cache, patient{w.rows()}
 	got, err := w.SignOutEverywhere(ctx, u.ID)
 	if err != nil || got.Epoch != u.Epoch+1 || cache.dropped != 2 {
@@ -653,6 +653,70 @@ func TestSecondDropIsTriedForClientsThatHaveGone(t *testing.T) {
 	}
 	if !strings.Contains(w.log.String(), "could not be dropped after a change") || strings.Contains(w.log.String(), "canceled") {
 		t.Errorf("the log says %s", w.log.String())
+	}
+}
+
+// orderedCache notes whether memory still has the user when the cache is asked to drop it.
+type orderedCache struct {
+	auth.UserCache
+	memory *auth.UserMemory
+	order  []string
+}
+
+func (c *orderedCache) note(t *testing.T, what string) {
+	had := true
+	_, err := c.memory.User(t.Context(), "u1", time.Time{}, func(context.Context) (auth.User, error) {
+		had = false
+		return auth.User{}, auth.ErrNotFound
+	})
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		t.Error(err)
+	}
+	c.order = append(c.order, fmt.Sprintf("%s, in memory: %t", what, had))
+}
+
+type orderedCacheOf struct {
+	*orderedCache
+	t *testing.T
+}
+
+func (c orderedCacheOf) Invalidate(string) { c.note(c.t, "bypass") }
+func (c orderedCacheOf) InvalidateAll()    { c.note(c.t, "bypass") }
+func (c orderedCacheOf) Drop(context.Context, string) error {
+	c.note(c.t, "drop")
+	return nil
+}
+func (c orderedCacheOf) DropAll(context.Context) error {
+	c.note(c.t, "drop")
+	return nil
+}
+
+// Memory is invalidated before anything waits for the network, and after the cache is bypassed:
+// in between it cannot be filled from the cache.
+func TestUserChanged_MemoryComesBeforeTheNetwork(t *testing.T) {
+	for name, change := range map[string]func(w *world) error{
+		"one user": func(w *world) error { _, err := w.SignOutEverywhere(t.Context(), "u1"); return err },
+		"a group":  func(w *world) error { return w.SetGroupPermission(t.Context(), "readers", "books.read", true) },
+	} {
+		w := newWorld(t)
+		w.rows().Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true})
+		w.Memory = auth.NewUserMemory(time.Hour)
+		w.Memory.Trust(true)
+		if err := w.AddGroup(t.Context(), "readers"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.User(t.Context(), "u1"); err != nil {
+			t.Fatal(err)
+		}
+		cache := &orderedCache{UserCache: w.Accounts.Cache, memory: w.Memory}
+		w.Accounts.Cache = orderedCacheOf{cache, t}
+		if err := change(w); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"bypass, in memory: true", "drop, in memory: false", "bypass, in memory: false", "drop, in memory: false"}
+		if !slices.Equal(cache.order, want) {
+			t.Errorf("%s: got %q, want %q", name, cache.order, want)
+		}
 	}
 }
 

@@ -77,11 +77,11 @@ func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission str
 
 // changeGroup drops all cached users around a change, as change does with one.
 func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func() error) error {
-	if err := a.AnyUserChanged(ctx); err != nil {
+	if err := a.dropAll(ctx); err != nil {
 		return fmt.Errorf("drop the cached users before a change (nothing was changed): %w", err)
 	}
 	err := run()
-	if dropErr := a.AnyUserChanged(context.WithoutCancel(ctx)); dropErr != nil {
+	if dropErr := a.dropAll(context.WithoutCancel(ctx)); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached users could not be dropped after a change of a group", "error", dropErr, "group", group)
 	}
 	if err != nil {
@@ -89,6 +89,12 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 	}
 	a.event(ctx, what, nil, "group", group)
 	return nil
+}
+
+// dropAll is AnyUserChanged and waits until the cache has dropped the users.
+func (a *Accounts) dropAll(ctx context.Context) error {
+	a.AnyUserChanged()
+	return a.Cache.DropAll(ctx)
 }
 
 func onOff(on bool, yes, no string) string {

@@ -44,6 +44,11 @@ type UserCache interface {
 	// another request is filling already, and then Fill does nothing.
 	User(ctx context.Context, id string) (u User, lease string, err error)
 	Fill(ctx context.Context, u User, lease string) error
+	// Invalidate makes User a miss without a lease in this process, at once and without asking
+	// Redis, until the user was dropped, which it does in the background until it succeeds.
+	Invalidate(id string)
+	InvalidateAll()
+	// Drop is Invalidate and waits for the first attempt, whose error it returns.
 	Drop(ctx context.Context, id string) error
 	// DropAll removes every user and lease, and nothing else that is in the same Redis.
 	DropAll(ctx context.Context) error

@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,9 +26,12 @@ const (
 	// leaseTTL is how long a filler may take between its miss and its Fill.
 	leaseTTL    = 5 * time.Second
 	userVersion = 1
-	// A failed Drop is tried again after minRetry, then twice as long, up to maxRetry.
+	// A failed drop is retried after minRetry, then twice as long, up to maxRetry.
 	minRetry = 50 * time.Millisecond
 	maxRetry = 2 * time.Second
+	// maxPending bounds the users whose drop is pending: it is what one pipeline deletes within
+	// opTimeout. Beyond it all users are dropped instead.
+	maxPending = 1000
 )
 
 // Users is the auth.UserCache: key "user:" + id, a user as JSON or the lease of whoever is
@@ -33,15 +39,18 @@ const (
 type Users struct {
 	redis *Redis
 	ttl   time.Duration
+	// Log is told once when drops begin to fail; nil for nobody.
+	Log *slog.Logger
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64
 
 	mu sync.Mutex
-	// undropped holds the ids whose Drop failed, each with the number of that Drop, so
-	// that an older success does not strike out a newer failure.
+	// undropped holds the ids whose drop is pending, at most maxPending, each with the number of
+	// its newest invalidation, so that an older success does not strike out a newer one. This
+	// process treats these users as misses.
 	undropped map[string]uint64
-	// undroppedAll is the number of a DropAll that failed: so long, all users are taken for
-	// misses. 0 for none.
+	// undroppedAll is the number of the newest invalidation of all users that is pending: until
+	// then every user is a miss. 0 for none.
 	undroppedAll uint64
 	drops        uint64
 	retrying     bool
@@ -70,6 +79,15 @@ func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) 
 	if u.isUndropped(id) {
 		return auth.User{}, "", auth.ErrNotFound
 	}
+	user, lease, err := u.find(ctx, id)
+	if err == nil && u.isUndropped(id) {
+		// Invalidated while Redis was asked.
+		return auth.User{}, "", auth.ErrNotFound
+	}
+	return user, lease, err
+}
+
+func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) {
 	const what = "find cached user"
 	key, lease := userPrefix+id, leasePrefix+rand.Text()
 	replies, err := u.redis.exchange(ctx, repeatable(what),
@@ -152,35 +170,64 @@ func (u *Users) Fill(ctx context.Context, user auth.User, lease string) error {
 	return replyError(what, replies[0])
 }
 
-// Drop removes the user and any lease. It goes on when ctx is cancelled, because the row has
-// changed already. When it fails it returns the error and is tried again in the background
-// until it succeeds; so long, this process takes the user for a miss.
-func (u *Users) Drop(ctx context.Context, id string) error {
-	number := u.begin()
-	if err := u.drop(context.WithoutCancel(ctx), id); err != nil {
-		u.remember(id, number)
-		return err
-	}
-	u.forget(id, number)
-	return nil
+// Invalidate implements auth.UserCache: from now on this process treats the user as a miss, until
+// the cached user and any lease were dropped, which goes on in the background. It never waits.
+func (u *Users) Invalidate(id string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.drops++
+	u.remember(id, u.drops)
+	u.startRetrying()
 }
 
-func (u *Users) drop(ctx context.Context, id string) error {
-	_, err := u.redis.do(ctx, repeatable("drop cached user"), cmd("DEL", userPrefix+id))
+// InvalidateAll is Invalidate for all users.
+func (u *Users) InvalidateAll() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.drops++
+	u.rememberAll(u.drops)
+	u.startRetrying()
+}
+
+// Drop is Invalidate and waits for the first attempt. It goes on when ctx is canceled, because the
+// row has changed already. When it fails it returns the error, and is retried like Invalidate.
+func (u *Users) Drop(ctx context.Context, id string) error {
+	u.mu.Lock()
+	u.drops++
+	number := u.drops
+	u.remember(id, number)
+	u.mu.Unlock()
+	err := u.drop(context.WithoutCancel(ctx), id)
+	if err == nil {
+		u.forget(number, id)
+	}
+	u.retryRest()
 	return err
 }
 
-// DropAll removes every cached user and lease, and nothing else: credentials live beside
-// them. It also makes good every Drop that failed. The work is bounded by the size of the
-// database, not by opTimeout: each step has its own. When it fails it is tried again as a Drop is.
-func (u *Users) DropAll(ctx context.Context) error {
-	number := u.begin()
-	if err := u.dropAll(context.WithoutCancel(ctx)); err != nil {
-		u.rememberAll(number)
-		return err
+func (u *Users) drop(ctx context.Context, ids ...string) error {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = userPrefix + id
 	}
-	u.forgetAll(number)
-	return nil
+	return u.redis.delete(ctx, "drop cached users", keys)
+}
+
+// DropAll removes every cached user and lease, and nothing else: credentials live beside
+// them. It also makes good every drop that is pending. The work is bounded by the size of the
+// database, not by opTimeout: each step has its own. When it fails it is retried like Invalidate.
+func (u *Users) DropAll(ctx context.Context) error {
+	u.mu.Lock()
+	u.drops++
+	number := u.drops
+	u.rememberAll(number)
+	u.mu.Unlock()
+	err := u.dropAll(context.WithoutCancel(ctx))
+	if err == nil {
+		u.forgetAll(number)
+	}
+	u.retryRest()
+	return err
 }
 
 func (u *Users) dropAll(ctx context.Context) error {
@@ -225,7 +272,7 @@ func (u *Users) isUndropped(id string) bool {
 	return ok || u.undroppedAll > 0
 }
 
-// begin returns the number of a new Drop.
+// begin returns the number of a new drop.
 func (u *Users) begin() uint64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -233,22 +280,32 @@ func (u *Users) begin() uint64 {
 	return u.drops
 }
 
+// remember notes a pending drop. The caller holds the lock.
 func (u *Users) remember(id string, number uint64) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.undropped[id] = max(u.undropped[id], number)
-	u.retryLater()
+	if len(u.undropped) > maxPending {
+		u.rememberAll(u.drops)
+	}
 }
 
+// rememberAll notes that all users are to be dropped, which includes each that was noted before.
+// The caller holds the lock.
 func (u *Users) rememberAll(number uint64) {
+	u.undroppedAll = max(u.undroppedAll, number)
+	maps.DeleteFunc(u.undropped, func(_ string, n uint64) bool { return n <= u.undroppedAll })
+}
+
+// retryRest starts the background work if anything is pending.
+func (u *Users) retryRest() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.undroppedAll = max(u.undroppedAll, number)
-	u.retryLater()
+	if len(u.undropped) > 0 || u.undroppedAll > 0 {
+		u.startRetrying()
+	}
 }
 
-// retryLater begins the retrying, unless it goes on already. The caller holds the lock.
-func (u *Users) retryLater() {
+// startRetrying starts the background work unless it is running. The caller holds the lock.
+func (u *Users) startRetrying() {
 	if u.retrying || u.closed {
 		return
 	}
@@ -256,16 +313,18 @@ func (u *Users) retryLater() {
 	u.retries.Go(u.retry)
 }
 
-// forget strikes out the failures that began before the Drop of this number did.
-func (u *Users) forget(id string, number uint64) {
+// forget strikes out the invalidations that came before the drop of this number began.
+func (u *Users) forget(number uint64, ids ...string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if failed, ok := u.undropped[id]; ok && failed <= number {
-		delete(u.undropped, id)
+	for _, id := range ids {
+		if pending, ok := u.undropped[id]; ok && pending <= number {
+			delete(u.undropped, id)
+		}
 	}
 }
 
-// forgetAll strikes out all failures that began before the DropAll of this number did.
+// forgetAll strikes out all invalidations that came before the DropAll of this number began.
 func (u *Users) forgetAll(number uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -279,32 +338,36 @@ func (u *Users) forgetAll(number uint64) {
 	}
 }
 
-func (u *Users) failures() map[string]uint64 {
+// pending returns the ids whose drop is pending.
+func (u *Users) pending() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	failures := make(map[string]uint64, len(u.undropped))
-	for id, number := range u.undropped {
-		failures[id] = number
-	}
-	return failures
+	return slices.Collect(maps.Keys(u.undropped))
 }
 
+// retry drops what is pending until nothing is. What is invalidated meanwhile goes into the next
+// batch.
 func (u *Users) retry() {
-	wait := minRetry
+	var wait time.Duration
 	for !u.idle() {
+		err := u.retryAll()
+		if err == nil {
+			wait = 0
+			continue
+		}
+		if wait == 0 && u.Log != nil {
+			u.Log.Warn("changed users cannot be dropped from the cache; they are read from the database until they are", "error", err)
+		}
+		wait = min(max(2*wait, minRetry), maxRetry)
 		select {
 		case <-u.done:
 			return
 		case <-time.After(wait):
 		}
-		wait = min(2*wait, maxRetry)
-		if u.retryAll() == nil {
-			wait = minRetry
-		}
 	}
 }
 
-// idle reports whether nothing is left to retry, and then ends the retrying.
+// idle reports whether nothing is pending, and then ends the background work.
 func (u *Users) idle() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -312,7 +375,7 @@ func (u *Users) idle() bool {
 	return !u.retrying
 }
 
-// retryAll stops at the first failure: the others would only wait for the same timeout.
+// retryAll is one attempt for everything that is pending.
 func (u *Users) retryAll() error {
 	if u.isUndropped("") {
 		number := u.begin()
@@ -321,12 +384,11 @@ func (u *Users) retryAll() error {
 		}
 		u.forgetAll(number)
 	}
-	for id := range u.failures() {
-		number := u.begin()
-		if err := u.drop(context.Background(), id); err != nil {
-			return errors.Join(err, fmt.Errorf("%d dropped users may still be cached", len(u.failures())))
-		}
-		u.forget(id, number)
+	number := u.begin()
+	ids := u.pending()
+	if err := u.drop(context.Background(), ids...); err != nil {
+		return errors.Join(err, fmt.Errorf("%d dropped users may still be cached", len(ids)))
 	}
+	u.forget(number, ids...)
 	return nil
 }

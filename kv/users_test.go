@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -341,6 +342,109 @@ func TestFailedDropAllIsRetried(t *testing.T) {
 	e.server.SetError("")
 }
 
+// A Redis that hangs holds nobody up who says that a user has changed, and from that moment on no
+// answer comes from it: one batch drops them all when it is back.
+func TestInvalidate_NeverWaits(t *testing.T) {
+	s := startServer(t)
+	r := open(t, s.url())
+	u := newUsers(t, r)
+	for i := range 100 {
+		id := strconv.Itoa(i)
+		fill(t, u, someUser(id), miss(t, u, id))
+	}
+	fill(t, u, someUser("calm"), miss(t, u, "calm"))
+	lease := miss(t, u, "late")
+	s.signal(syscall.SIGSTOP)
+	defer s.signal(syscall.SIGCONT)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 100 {
+			u.Invalidate(strconv.Itoa(i))
+		}
+		u.Invalidate("late")
+	}()
+	select {
+	case <-done:
+	case <-time.After(opTimeout):
+		t.Fatal("it waits for a Redis that hangs")
+	}
+	for i := range 100 {
+		if miss(t, u, strconv.Itoa(i)) != "" {
+			t.Fatal("a lease for a user whose drop is pending")
+		}
+	}
+	fill(t, u, someUser("late"), lease) // would fail if it asked Redis
+	s.signal(syscall.SIGCONT)
+	eventually(t, "all are dropped", func() bool { return len(u.pending()) == 0 })
+	for i := range 100 {
+		if exists(t, r, "user:"+strconv.Itoa(i)) {
+			t.Errorf("%d is still there", i)
+		}
+	}
+	if _, ok := cached(t, u, "calm"); !ok {
+		t.Error("a user who did not change was dropped, too")
+	}
+	fill(t, u, someUser("1"), miss(t, u, "1"))
+	if _, ok := cached(t, u, "1"); !ok {
+		t.Error("nobody is cached any more")
+	}
+}
+
+// What is pending is bounded: beyond it all users are dropped at once.
+func TestInvalidate_BacklogDropsAll(t *testing.T) {
+	s := startServer(t)
+	r := open(t, s.url())
+	u := newUsers(t, r)
+	fill(t, u, someUser("calm"), miss(t, u, "calm"))
+	s.signal(syscall.SIGSTOP)
+	defer s.signal(syscall.SIGCONT)
+	for i := range 5 * maxPending {
+		u.Invalidate(strconv.Itoa(i))
+		if n := len(u.pending()); n > maxPending {
+			t.Fatalf("%d users are pending, want at most %d", n, maxPending)
+		}
+	}
+	for _, id := range []string{"0", strconv.Itoa(5*maxPending - 1), "calm"} {
+		if miss(t, u, id) != "" {
+			t.Errorf("a lease for %s while all are to be dropped", id)
+		}
+	}
+	s.signal(syscall.SIGCONT)
+	eventually(t, "all are dropped", func() bool { return !u.isUndropped("calm") && len(u.pending()) == 0 })
+	if exists(t, r, "user:calm") {
+		t.Error("not all were dropped")
+	}
+}
+
+// A user who is invalidated while Redis is asked does not come from there, even if it answers then.
+func TestInvalidate_WhileRedisIsAsked(t *testing.T) {
+	s := startServer(t)
+	r := open(t, s.url())
+	r.timeout = time.Minute
+	u := newUsers(t, r)
+	fill(t, u, someUser("u1"), miss(t, u, "u1"))
+	s.signal(syscall.SIGSTOP)
+	answer := make(chan error, 1)
+	go func() {
+		_, _, err := u.User(t.Context(), "u1")
+		answer <- err
+	}()
+	eventually(t, "Redis is asked", func() bool { return r.Stats().Active > r.Stats().Idle })
+	u.Invalidate("u1")
+	// The drop hangs, too: it must not be struck out before the answer is there.
+	u.mu.Lock()
+	u.undropped["u1"] = 1 << 40
+	u.mu.Unlock()
+	s.signal(syscall.SIGCONT)
+	if err := <-answer; !errors.Is(err, auth.ErrNotFound) {
+		t.Errorf("got %v, want a miss", err)
+	}
+	u.mu.Lock()
+	u.undropped["u1"] = 1
+	u.mu.Unlock()
+}
+
 func TestDropIgnoresCancellation(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
 		fill(t, u, someUser("u1"), miss(t, u, "u1"))
@@ -402,11 +506,11 @@ func TestOldSuccessKeepsNewFailure(t *testing.T) {
 	u.mu.Lock()
 	u.undropped["u1"] = newer
 	u.mu.Unlock()
-	u.forget("u1", older)
+	u.forget(older, "u1")
 	if !u.isUndropped("u1") {
 		t.Error("the newer failure is forgotten")
 	}
-	u.forget("u1", u.begin())
+	u.forget(u.begin(), "u1")
 	if u.isUndropped("u1") {
 		t.Error("a newer success does not count")
 	}

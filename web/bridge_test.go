@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -49,7 +48,7 @@ var django = cookie("sessionid", djangoCookie)
 func (b *bridgedSite) change(change func(*auth.User)) {
 	change(&b.User)
 	b.Stores.Users.Put(b.User)
-	b.Server.Accounts.UserChanged(context.Background(), b.ID)
+	b.Server.Accounts.UserChanged(b.ID)
 }
 
 func (b *bridgedSite) wantSignedIn(t *testing.T, want bool, change ...func(*http.Request)) {

@@ -286,7 +286,7 @@ func TestChallenge(t *testing.T) {
 	wantProblem(t, s.do("GET", "/api/who", authorization("Bearer "+token)), http.StatusUnauthorized, "token_dead")
 	u.Active = false
 	s.Stores.Users.Put(u)
-	s.Server.Accounts.UserChanged(t.Context(), u.ID)
+	s.Server.Accounts.UserChanged(u.ID)
 	w := s.do("GET", "/api/who", authorization("Bearer "+token))
 	wantProblem(t, w, http.StatusUnauthorized, "user_disabled")
 	if got := w.Header()["Www-Authenticate"]; len(got) != 2 || got[1] != offerBearer+`, error="invalid_token"` {
@@ -432,7 +432,7 @@ func TestPermissions(t *testing.T) {
 	broad := s.token(t, owner, []string{auth.ViewUsers})
 	owner.Permissions = []string{"books.read"}
 	s.Stores.Users.Put(owner)
-	s.Server.Accounts.UserChanged(t.Context(), owner.ID)
+	s.Server.Accounts.UserChanged(owner.ID)
 	wantProblem(t, s.do("GET", "/api/users", authorization("Bearer "+broad)), http.StatusForbidden, "missing_permission")
 	// Nobody is told of permissions who is not even signed in.
 	if w := s.do("GET", "/admin"); w.Code != http.StatusSeeOther {

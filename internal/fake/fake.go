@@ -40,7 +40,7 @@ func New() *Stores {
 	return &Stores{
 		Journal:     j,
 		Users:       users,
-		Cache:       &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}},
+		Cache:       &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}, bypassed: map[string]bool{}},
 		Throttle:    &Throttle{Journal: j, counts: map[string]int{}},
 		Sessions:    &Sessions{Journal: j, records: map[string][]byte{}},
 		Tokens:      &Tokens{Journal: j, records: map[string]auth.Token{}},
@@ -125,12 +125,27 @@ func (j *Journal) note(ctx context.Context, call string, args ...string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls = append(j.calls, strings.TrimSpace(call+" "+strings.Join(args, " ")))
+	if err := j.fault(call); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// fails reports whether a call was made to fail.
+func (j *Journal) fails(call string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fault(call) != nil
+}
+
+// fault returns the error that a call was made to fail with. The caller holds the lock.
+func (j *Journal) fault(call string) error {
 	for prefix, err := range j.broken {
 		if err != nil && strings.HasPrefix(call, prefix) {
 			return err
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 // AccountKey is what the throttle counts a name's failures under, with Secret.

@@ -202,6 +202,8 @@ type Cache struct {
 	*Journal
 	users  map[string]auth.User
 	leases map[string]string
+	// bypassed are users who were invalidated and could not be dropped; "" stands for all.
+	bypassed map[string]bool
 }
 
 var _ auth.UserCache = (*Cache)(nil)
@@ -210,6 +212,9 @@ var _ auth.UserCache = (*Cache)(nil)
 func (c *Cache) User(ctx context.Context, id string) (auth.User, string, error) {
 	if err := c.note(ctx, "cache.User", id); err != nil {
 		return auth.User{}, "", err
+	}
+	if c.bypassed[id] || c.bypassed[""] {
+		return auth.User{}, "", auth.ErrNotFound
 	}
 	if u, ok := c.users[id]; ok {
 		return u, "", nil
@@ -234,23 +239,50 @@ func (c *Cache) Fill(ctx context.Context, u auth.User, lease string) error {
 	return nil
 }
 
+// Invalidate implements auth.UserCache. It is not in the journal. What is dropped in the background
+// is dropped at once, or with the next Drop where that fails.
+func (c *Cache) Invalidate(id string) {
+	if c.fails("cache.Drop") {
+		c.bypassed[id] = true
+		return
+	}
+	delete(c.users, id)
+	delete(c.leases, id)
+	delete(c.bypassed, id)
+}
+
+// InvalidateAll implements auth.UserCache.
+func (c *Cache) InvalidateAll() {
+	if c.fails("cache.DropAll") {
+		c.bypassed[""] = true
+		return
+	}
+	clear(c.users)
+	clear(c.leases)
+	clear(c.bypassed)
+}
+
 // Drop implements auth.UserCache.
 func (c *Cache) Drop(ctx context.Context, id string) error {
 	if err := c.note(ctx, "cache.Drop", id); err != nil {
+		c.bypassed[id] = true
 		return err
 	}
 	delete(c.users, id)
 	delete(c.leases, id)
+	delete(c.bypassed, id)
 	return nil
 }
 
 // DropAll implements auth.UserCache.
 func (c *Cache) DropAll(ctx context.Context) error {
 	if err := c.note(ctx, "cache.DropAll"); err != nil {
+		c.bypassed[""] = true
 		return err
 	}
 	clear(c.users)
 	clear(c.leases)
+	clear(c.bypassed)
 	return nil
 }
 

@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"database/sql"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// feedSite is a server whose users can be changed by hand.
+type feedSite struct {
+	t      *testing.T
+	server *testkit.Server
+	env    map[string]string
+	db     *sql.DB
+	// fillers inserts $1 more users, whose names begin with "filler".
+	fillers string
+}
+
+// onBothFeeds runs the test against a server on Postgres and one on SQLite, which keep sessions in
+// one Redis and the cache in another.
+func onBothFeeds(t *testing.T, test func(t *testing.T, s *feedSite, cache *testkit.Redis)) {
+	t.Run("Postgres", func(t *testing.T) {
+		cache := testkit.StartRedis(t)
+		s := newSite(t)
+		env := s.env(append(measured, "CACHE_URL", cache.URL())...)
+		server := testkit.StartServer(t, plainBinary(t), env, "--migrate")
+		test(t, &feedSite{t: t, server: server, env: env, db: openSQL(t, "postgres", s.database), fillers: `
+			INSERT INTO users (id, username, password_hash)
+			SELECT gen_random_uuid(), 'filler' || n, 'x' FROM generate_series(1, $1::int) n`}, cache)
+	})
+	t.Run("SQLite", func(t *testing.T) {
+		cache := testkit.StartRedis(t)
+		file := filepath.Join(t.TempDir(), "users.db")
+		s := &site{t: t, database: "sqlite:" + file, redis: testkit.RedisURL(t)}
+		env := s.env(append(measured, "CACHE_URL", cache.URL())...)
+		server := testkit.StartServer(t, plainBinary(t), env)
+		test(t, &feedSite{t: t, server: server, env: env, db: openSQL(t, "sqlite", "file:"+file+"?_busy_timeout=5000&_foreign_keys=1"), fillers: `
+			WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < $1)
+			INSERT INTO users (id, username, password_hash)
+			SELECT printf('00000000-0000-4000-8000-%012d', n), 'filler' || n, 'x' FROM series`}, cache)
+	})
+}
+
+func (s *feedSite) exec(statement string, args ...any) {
+	s.t.Helper()
+	if _, err := s.db.Exec(statement, args...); err != nil {
+		s.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// wantOut asks by session and by token until both are refused, and then for some more time: who is
+// out stays out.
+func wantOut(t *testing.T, p *principal) {
+	t.Helper()
+	committed := time.Now()
+	for _, way := range []string{bySession, byToken} {
+		testkit.Eventually(t, bound, "the "+way+" to be refused", func() bool {
+			return p.ask(way, "/api/me").StatusCode == http.StatusUnauthorized
+		})
+	}
+	t.Logf("out after %v", time.Since(committed).Round(time.Millisecond))
+	for range 10 {
+		for _, way := range []string{bySession, byToken} {
+			p.want(way, "/api/me", http.StatusUnauthorized)
+		}
+	}
+}
+
+// TestChanges_AFrozenCacheDelaysNone: however many users are changed while the cache hangs, each
+// change takes effect as if it did not.
+func TestChanges_AFrozenCacheDelaysNone(t *testing.T) {
+	onBothFeeds(t, func(t *testing.T, s *feedSite, cache *testkit.Redis) {
+		s.exec(s.fillers, 1500)
+		for _, test := range []struct {
+			name       string
+			otherStays bool
+			change     func(p *principal)
+		}{
+			{"61 changes, one by one", true, func(p *principal) {
+				for i := range 60 {
+					s.exec(`UPDATE users SET name = name || 'x' WHERE username = 'filler' || $1`, i+1)
+				}
+				s.exec(`UPDATE users SET active = false WHERE id = $1`, p.id)
+			}},
+			{"1501 at once", false, func(*principal) { s.exec(`UPDATE users SET active = false`) }},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				p := registerPrincipal(t, s.server.URL(), "alice"+unique())
+				other := registerPrincipal(t, s.server.URL(), "bob"+unique())
+				for _, who := range []*principal{p, other} {
+					for _, way := range []string{bySession, byToken} {
+						testkit.Eventually(t, bound, "the user to be in memory", func() bool {
+							trips, sql := costOf(who.want(way, "/api/me", http.StatusOK))
+							return trips == "1" && sql == "0"
+						})
+					}
+				}
+				cache.Pause()
+				defer cache.Resume()
+				test.change(p)
+				wantOut(t, p)
+				if test.otherStays {
+					other.want(bySession, "/api/me", http.StatusOK)
+				} else {
+					wantOut(t, other)
+				}
+				cache.Resume()
+				// Whatever the cache kept meanwhile, the user does not come back from there.
+				wantOut(t, p)
+			})
+		}
+	})
+}
