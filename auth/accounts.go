@@ -319,16 +319,68 @@ func (a *Accounts) User(ctx context.Context, id string) (User, error) {
 	return a.Memory.User(ctx, id, a.now(), func(ctx context.Context) (User, error) { return a.loadUser(ctx, id) })
 }
 
-// UserOf returns the user of a session, token or credential of this epoch. One that is newer than
-// the user in memory was made after a change that this server has not heard of yet: then memory
-// is not asked.
+// UserOf returns the user of a credential of this epoch.
 func (a *Accounts) UserOf(ctx context.Context, id string, epoch int64) (User, error) {
-	u, err := a.User(ctx, id)
-	if err != nil || u.Epoch >= epoch || a.Memory == nil {
+	u, _, err := a.userOf(ctx, id, epoch)
+	return u, err
+}
+
+// userOf returns the user of a session, token or credential of this epoch. Epochs have no order:
+// one that differs from the cached user's is either stale, or newer than what is cached here.
+// Only the row tells which; verified reports that it was read. While the database does not
+// answer, the cached user decides.
+func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, verified bool, err error) {
+	u, err = a.User(ctx, id)
+	if err != nil || u.Epoch == epoch || epoch == 0 || a.Memory == nil {
+		return u, false, err
+	}
+	row, err := a.Users.UserByID(ctx, id)
+	if errors.Is(err, ErrUnavailable) {
+		return u, false, nil
+	}
+	if err != nil {
+		return User{}, false, fmt.Errorf("look up a user: %w", err)
+	}
+	if row.Epoch != u.Epoch {
+		a.UserChanged(ctx, id)
+	}
+	return row, true, nil
+}
+
+// SessionUser returns the user of a session; ErrNotFound when it signs nobody in any more. A
+// session that the user's row says is stale is ended, so that no later epoch can match it.
+func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
+	u, verified, err := a.userOf(ctx, s.UserID, s.Epoch)
+	if err != nil || u.Accepts(s.Epoch) {
 		return u, err
 	}
-	a.Memory.Forget(id)
-	return a.User(ctx, id)
+	if verified && !s.Foreign {
+		if err := a.Sessions.End(ctx, s.UserID, s.ID); err != nil && !errors.Is(err, ErrNotFound) {
+			a.Log.WarnContext(ctx, "a stale session is still stored; it is refused by its epoch", "error", err, "user_id", s.UserID)
+		}
+	}
+	return User{}, fmt.Errorf("user of a stale session: %w", ErrNotFound)
+}
+
+// endStale ends the stored sessions and API tokens that the user's epoch refuses already, so
+// that they stay ended if the row is restored from a backup. keep is a session whose token is about
+// to be renewed, or "". That it fails is no error: the epoch holds.
+func (a *Accounts) endStale(ctx context.Context, id, keep string) {
+	ctx = context.WithoutCancel(ctx)
+	current := func(ctx context.Context) (int64, error) {
+		u, err := a.Users.UserByID(ctx, id)
+		return u.Epoch, err
+	}
+	var err error
+	if a.Sessions != nil {
+		err = a.Sessions.EndStale(ctx, id, keep, current)
+	}
+	if a.Tokens != nil {
+		err = errors.Join(err, a.Tokens.EndStale(ctx, id, current))
+	}
+	if err != nil {
+		a.Log.WarnContext(ctx, "stale sessions and tokens are still stored; they are refused by their epoch", "error", err, "user_id", id)
+	}
 }
 
 // SessionUsed does for a session that another program used what a request here would do: its idle
@@ -382,8 +434,8 @@ func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 	return u, nil
 }
 
-// ChangePassword sets a new password after checking the current one (ASVS 6.2.2). The epoch
-// rises, so that all other sessions are over (7.4.3); the caller renews its own.
+// ChangePassword sets a new password after checking the current one (ASVS 6.2.2). A new
+// epoch ends all other sessions (7.4.3); the caller renews its own, v.SessionID.
 func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string, v Visitor) (User, error) {
 	u, err := a.Users.UserByID(ctx, id)
 	if err != nil {
@@ -419,7 +471,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if err := g.succeeded(ctx); err != nil {
 		return User{}, err
 	}
-	return a.setPassword(ctx, u, password)
+	return a.setPassword(ctx, u, password, v.SessionID)
 }
 
 // SetPassword sets a password for an operator, who need not know the current one.
@@ -432,17 +484,21 @@ func (a *Accounts) SetPassword(ctx context.Context, u User, next string) (User, 
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	return a.setPassword(ctx, u, password)
+	return a.setPassword(ctx, u, password, "")
 }
 
-func (a *Accounts) setPassword(ctx context.Context, u User, password string) (User, error) {
+func (a *Accounts) setPassword(ctx context.Context, u User, password, keep string) (User, error) {
 	hash, err := a.Hasher.Hash(ctx, password)
 	if err != nil {
 		return User{}, err
 	}
-	return a.change(ctx, "password changed", u.ID, func() (User, error) {
+	changed, err := a.change(ctx, "password changed", u.ID, func() (User, error) {
 		return a.Users.SetPassword(ctx, u.ID, u.Epoch, hash)
 	})
+	if err == nil {
+		a.endStale(ctx, u.ID, keep)
+	}
+	return changed, err
 }
 
 // SetProfile stores name, address and time zone. Invalid names the fields to correct.
@@ -467,16 +523,25 @@ func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User,
 	if active {
 		what = "user enabled"
 	}
-	return a.change(ctx, what, id, func() (User, error) {
+	u, err := a.change(ctx, what, id, func() (User, error) {
 		return a.Users.SetActive(ctx, id, active)
 	})
+	if err == nil && !active {
+		a.endStale(ctx, u.ID, "")
+	}
+	return u, err
 }
 
-// SignOutEverywhere ends all sessions of the user.
-func (a *Accounts) SignOutEverywhere(ctx context.Context, id string) (User, error) {
-	return a.change(ctx, "signed out everywhere", id, func() (User, error) {
+// SignOutEverywhere ends all sessions and API tokens of the user. The session keep, or "", stays
+// stored: the caller renews its token.
+func (a *Accounts) SignOutEverywhere(ctx context.Context, id, keep string) (User, error) {
+	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
 		return a.Users.RaiseEpoch(ctx, id)
 	})
+	if err == nil {
+		a.endStale(ctx, u.ID, keep)
+	}
+	return u, err
 }
 
 // change drops the cached user, runs the change, and drops it again. Dropping before tells

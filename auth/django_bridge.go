@@ -29,8 +29,8 @@ type DjangoNote struct {
 	// session that was ended before it was ever used here.
 	DjangoID string `json:"django_id"`
 	UserID   string `json:"user_id"`
-	// Epoch is the user's epoch when the session was first seen; when the user's is higher, the
-	// session is dead here.
+	// Epoch is the user's epoch when the session was first seen; when the user has another one,
+	// the session is dead here.
 	Epoch     int64     `json:"epoch"`
 	FirstSeen time.Time `json:"first_seen"`
 	// Ended: somebody signed out here. It is never taken back.
@@ -172,8 +172,8 @@ func (b *DjangoBridge) meet(ctx context.Context, id string, django DjangoSession
 	return note, err
 }
 
-// olderThanEpoch reports whether the session was there already when the user's epoch was raised.
-// It is told by the last change of the row, which was no earlier; the first epoch was never raised.
+// olderThanEpoch reports whether the session was there already when the user's epoch was set.
+// It is told by the last change of the row, which was no earlier; epoch 1 is that of a new user.
 func olderThanEpoch(django DjangoSession, u User) bool {
 	return u.Epoch > 1 && django.SavedAt.Add(time.Second).Before(u.UpdatedAt)
 }

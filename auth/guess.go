@@ -30,6 +30,8 @@ type Visitor struct {
 	Address netip.Addr
 	// BrowserCookie is the value of the cookie that a sign-in left, if any.
 	BrowserCookie string
+	// SessionID is the id of the session that the visitor is signed in by, if any.
+	SessionID string
 }
 
 // network returns what the throttle counts for the visitor's address: IPv6 by /64,

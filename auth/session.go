@@ -18,7 +18,7 @@ type Session struct {
 	// that a reply that belongs to another key is noticed.
 	ID     string `json:"id"`
 	UserID string `json:"user_id"`
-	// Epoch is the user's epoch at sign-in; when the user's is higher, the session is dead.
+	// Epoch is the user's epoch at sign-in; when the user has another one, the session is dead.
 	Epoch int64 `json:"epoch"`
 	// CreatedAt is when this chain of sessions began; a renewed token keeps it.
 	CreatedAt time.Time `json:"created_at"`
@@ -89,4 +89,8 @@ type SessionStore interface {
 	List(ctx context.Context, userID string) ([]Session, error)
 	// End ends one session if it belongs to the user; ErrNotFound otherwise.
 	End(ctx context.Context, userID, id string) error
+	// EndStale ends the user's sessions of any epoch but the current one, except the one with
+	// the id keep. It calls current after reading the sessions, so that one that began under a
+	// newer epoch meanwhile is kept; ErrNotFound from current ends all of them.
+	EndStale(ctx context.Context, userID, keep string, current func(context.Context) (epoch int64, err error)) error
 }

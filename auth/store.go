@@ -18,17 +18,18 @@ type UserStore interface {
 	UserByEmail(ctx context.Context, email string) (User, error)
 	// Users returns at most limit users ordered by username, beginning after the given one ("" for the start).
 	Users(ctx context.Context, after string, limit int) ([]User, error)
-	// SetPassword stores a new hash and raises the epoch, if the epoch is still the
-	// given one; else ErrStale. It returns the row as it is afterwards.
+	// SetPassword stores a new hash and sets a new epoch, if the epoch is still the
+	// given one; else ErrStale. It returns the row as it is afterwards, with EpochBefore.
 	SetPassword(ctx context.Context, id string, epoch int64, hash string) (User, error)
 	// ReplaceHash swaps one hash of the same password for another (new parameters). The
 	// epoch stays. It does nothing when the stored hash is no longer the old one.
 	ReplaceHash(ctx context.Context, id, old, new string) error
 	// SetProfile stores name, email and time zone. A changed email is unverified.
 	SetProfile(ctx context.Context, id string, p Profile) (User, error)
-	// SetActive enables or disables; disabling raises the epoch. No change, no raise.
+	// SetActive enables or disables; disabling sets a new epoch. No change, no new epoch.
 	SetActive(ctx context.Context, id string, active bool) (User, error)
-	// RaiseEpoch ends all sessions, tokens and cached credentials of the user.
+	// RaiseEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
+	// the user. It returns the row as it is afterwards, with EpochBefore.
 	RaiseEpoch(ctx context.Context, id string) (User, error)
 	// RecordSignIn notes the time of a sign-in; it is no change that drops caches.
 	RecordSignIn(ctx context.Context, id string, at time.Time) error

@@ -143,6 +143,9 @@ type TokenStore interface {
 	Revoke(ctx context.Context, userID, tokenID string) error
 	// RevokeAll ends every token of the user.
 	RevokeAll(ctx context.Context, userID string) error
+	// EndStale sets the epoch of the user's tokens of any epoch but the current one to 0, which
+	// no user ever has. It calls current as SessionStore.EndStale does.
+	EndStale(ctx context.Context, userID string, current func(context.Context) (epoch int64, err error)) error
 }
 
 // MaxTokens is how many live tokens one user has at most.
@@ -223,7 +226,10 @@ func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, erro
 	if err != nil {
 		return User{}, Token{}, err
 	}
-	u, err := a.UserOf(ctx, t.UserID, t.Epoch)
+	u, verified, err := a.userOf(ctx, t.UserID, t.Epoch)
+	if err == nil && verified && !u.Accepts(t.Epoch) {
+		a.endStale(ctx, t.UserID, "")
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return User{}, Token{}, ErrTokenUnknown

@@ -245,7 +245,7 @@ func TestBearerRefuses(t *testing.T) {
 			}
 		}, auth.ErrTokenDead},
 		"signed out everywhere": {func(t *testing.T, w *world, u auth.User, _ string) {
-			_, _ = w.SignOutEverywhere(t.Context(), u.ID)
+			_, _ = w.SignOutEverywhere(t.Context(), u.ID, "")
 		}, auth.ErrTokenDead},
 		"from the future": {func(_ *testing.T, w *world, u auth.User, id string) {
 			rec, _ := w.Stores.Tokens.Record(id)

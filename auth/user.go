@@ -18,7 +18,8 @@ type User struct {
 	EmailVerified bool   `json:"email_verified"`
 	// TimeZone is an IANA name such as "Europe/Berlin".
 	TimeZone string `json:"time_zone"`
-	// Epoch counts the events that end all older sessions, tokens and cached credentials.
+	// Epoch is a number from 1 to MaxEpoch that is replaced by a random one when all sessions,
+	// tokens and cached credentials of the user end. Epochs are equal or not; they have no order.
 	Epoch  int64 `json:"epoch"`
 	Active bool  `json:"active"`
 
@@ -31,7 +32,14 @@ type User struct {
 	UpdatedAt    time.Time `json:"updated_at"`
 	// LastSignInAt is zero for a user who never signed in.
 	LastSignInAt time.Time `json:"-"`
+	// EpochBefore is the epoch that UserStore.SetPassword or RaiseEpoch replaced; 0 in every
+	// other user.
+	EpochBefore int64 `json:"-"`
 }
+
+// MaxEpoch is the highest epoch: readers in languages with floating-point numbers hold whole
+// numbers exactly up to it.
+const MaxEpoch = 1<<53 - 1
 
 // Profile is what people change about themselves.
 type Profile struct {

@@ -82,7 +82,7 @@ func TestMigrateWithUsers(t *testing.T) {
 			for i := range 20 {
 				u := newUser(fmt.Sprintf("user-%d-%02d", version, i))
 				u.Name, u.Email, u.EmailVerified = "Jürgen 'x'", fmt.Sprintf("u%d-%d@example.org", version, i), i%2 == 0
-				u.TimeZone, u.Epoch, u.Active = "Europe/Berlin", int64(i+1), i%3 != 0
+				u.TimeZone, u.Active = "Europe/Berlin", i%3 != 0
 				create(t, d, u)
 				if i%4 == 0 {
 					u.LastSignInAt = u.CreatedAt

@@ -5,7 +5,9 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -169,13 +171,34 @@ func (d *DB) Users(ctx context.Context, after string, limit int) ([]auth.User, e
 	return users, nil
 }
 
+// nextEpoch is the SQL of a new epoch: random, and never the old one. Its parameter is the
+// result of epochOffset, which the statement stores as epoch_offset as well: triggers take any
+// other new epoch for one that was set by hand or restored from a backup, and replace it.
+func nextEpoch(parameter string) string {
+	return `1 + (epoch + ` + parameter + `) % ` + strconv.FormatInt(auth.MaxEpoch, 10)
+}
+
+// epochOffset returns a random number from 0 to auth.MaxEpoch - 2.
+func epochOffset() int64 { return rand.Int64N(auth.MaxEpoch - 1) }
+
+// epochBefore returns the epoch that nextEpoch turned into the given one.
+func epochBefore(epoch, offset int64) int64 {
+	if before := (epoch - 1 - offset + auth.MaxEpoch) % auth.MaxEpoch; before > 0 {
+		return before
+	}
+	return auth.MaxEpoch
+}
+
 // SetPassword returns auth.ErrStale when the epoch is not the given one, and
 // auth.ErrNotFound when there is no such user.
 func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash string) (auth.User, error) {
 	u, err := d.change(ctx, "set password", `UPDATE users
-		SET password_hash = $2, epoch = epoch + 1, updated_at = $3
+		SET password_hash = $2, epoch = `+nextEpoch("$5")+`, epoch_offset = $5, updated_at = $3
 		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
-		id, hash, now(), epoch)
+		id, hash, now(), epoch, epochOffset())
+	if err == nil {
+		u.EpochBefore = epoch
+	}
 	if !errors.Is(err, auth.ErrNotFound) {
 		return u, err
 	}
@@ -214,17 +237,23 @@ func (d *DB) SetProfile(ctx context.Context, id string, p auth.Profile) (auth.Us
 func (d *DB) SetActive(ctx context.Context, id string, active bool) (auth.User, error) {
 	return d.change(ctx, "set active", `UPDATE users
 		SET active = $2,
-		    epoch = epoch + CASE WHEN active AND NOT $2 THEN 1 ELSE 0 END,
+		    epoch = CASE WHEN active AND NOT $2 THEN `+nextEpoch("$4")+` ELSE epoch END,
+		    epoch_offset = CASE WHEN active AND NOT $2 THEN $4 ELSE epoch_offset END,
 		    updated_at = CASE WHEN active <> $2 THEN $3 ELSE updated_at END
 		WHERE id = $1 RETURNING `+userSelect,
-		id, active, now())
+		id, active, now(), epochOffset())
 }
 
 // RaiseEpoch ends everything that the user is signed in with.
 func (d *DB) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
-	return d.change(ctx, "raise epoch", `UPDATE users SET epoch = epoch + 1, updated_at = $2
+	offset := epochOffset()
+	u, err := d.change(ctx, "raise epoch", `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
 		WHERE id = $1 RETURNING `+userSelect,
-		id, now())
+		id, now(), offset)
+	if err == nil {
+		u.EpochBefore = epochBefore(u.Epoch, offset)
+	}
+	return u, err
 }
 
 // RecordSignIn leaves updated_at alone. It returns auth.ErrNotFound when there is no such user.

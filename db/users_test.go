@@ -30,7 +30,7 @@ func TestCreateAndFind(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		berlin := time.FixedZone("CEST", 2*60*60)
 		u := newUser("álice")
-		u.Name, u.Email, u.EmailVerified, u.TimeZone, u.Epoch = "Álice '\"; --", "a@example.org", true, "Europe/Berlin", 7
+		u.Name, u.Email, u.EmailVerified, u.TimeZone = "Álice '\"; --", "a@example.org", true, "Europe/Berlin"
 		u.CreatedAt = time.Date(2026, 3, 1, 12, 0, 0, 123456789, berlin)
 		u.LastSignInAt = time.Date(2026, 3, 2, 12, 0, 0, 0, berlin)
 		create(t, d, u)
@@ -225,11 +225,13 @@ func TestSetPassword(t *testing.T) {
 		u := create(t, d, newUser("alice"))
 		got, err := d.SetPassword(t.Context(), u.ID, 1, "new")
 		ok(t, err)
-		equal(t, "epoch", got.Epoch, 2)
+		equal(t, "epoch before", got.EpochBefore, u.Epoch)
+		wantNewEpoch(t, u.Epoch, got.Epoch)
 		equal(t, "hash", got.PasswordHash, "new")
 		if !got.UpdatedAt.After(u.UpdatedAt) {
 			t.Fatal("updated_at did not move")
 		}
+		got.EpochBefore = 0
 		equal(t, "returned and stored", got, byID(t, d, u.ID))
 		wantErr(t, second(d.SetPassword(t.Context(), u.ID, 1, "late")), auth.ErrStale)
 		equal(t, "after a stale one", byID(t, d, u.ID), got)
@@ -257,7 +259,7 @@ func TestSetPasswordAtOnce(t *testing.T) {
 		group.Wait()
 		equal(t, "won", won.Load(), 1)
 		equal(t, "stale", stale.Load(), 19)
-		equal(t, "epoch", byID(t, d, u.ID).Epoch, 2)
+		wantNewEpoch(t, u.Epoch, byID(t, d, u.ID).Epoch)
 	})
 }
 
@@ -298,35 +300,66 @@ func TestSetProfile(t *testing.T) {
 func TestSetActive(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
-		for _, step := range []struct {
-			active bool
-			epoch  int64
-		}{{true, 1}, {false, 2}, {false, 2}, {true, 2}, {true, 2}, {false, 3}} {
+		for _, step := range []struct{ active, newEpoch bool }{
+			{true, false}, {false, true}, {false, false}, {true, false}, {true, false}, {false, true},
+		} {
 			before := byID(t, d, u.ID)
 			got, err := d.SetActive(t.Context(), u.ID, step.active)
 			ok(t, err)
 			equal(t, "active", got.Active, step.active)
-			equal(t, "epoch", got.Epoch, step.epoch)
+			equal(t, "a new epoch", got.Epoch != before.Epoch, step.newEpoch)
 			equal(t, "updated", got.UpdatedAt.After(before.UpdatedAt), before.Active != step.active)
 			equal(t, "returned and stored", got, byID(t, d, u.ID))
 		}
 	})
 }
 
+// Of many changes at once each replaces the epoch that one other change set.
 func TestRaiseEpochAtOnce(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
+		var mu sync.Mutex
+		after := map[int64]int64{}
 		var group sync.WaitGroup
 		for range 20 {
 			group.Go(func() {
-				if _, err := d.RaiseEpoch(t.Context(), u.ID); err != nil {
+				got, err := d.RaiseEpoch(t.Context(), u.ID)
+				if err != nil {
 					t.Error(err)
 				}
+				mu.Lock()
+				defer mu.Unlock()
+				after[got.EpochBefore] = got.Epoch
 			})
 		}
 		group.Wait()
-		equal(t, "epoch", byID(t, d, u.ID).Epoch, 21)
+		epoch := u.Epoch
+		for range 20 {
+			wantNewEpoch(t, epoch, after[epoch])
+			epoch = after[epoch]
+		}
+		equal(t, "epoch", byID(t, d, u.ID).Epoch, epoch)
 	})
+}
+
+// wantNewEpoch fails unless the epoch is a random one that is not the old one. A count would stay small.
+func wantNewEpoch(t *testing.T, before, epoch int64) {
+	t.Helper()
+	if epoch == before || epoch < 1<<20 || epoch > auth.MaxEpoch {
+		t.Fatalf("got epoch %d after %d, want a random one below 2^53", epoch, before)
+	}
+}
+
+func TestEpochBefore(t *testing.T) {
+	for _, epoch := range []int64{1, 2, 1 << 52, auth.MaxEpoch - 1, auth.MaxEpoch} {
+		for _, offset := range []int64{0, 1, 1 << 52, auth.MaxEpoch - 3, auth.MaxEpoch - 2, epochOffset()} {
+			next := 1 + (epoch+offset)%auth.MaxEpoch // what nextEpoch computes in SQL
+			if next == epoch || next < 1 || next > auth.MaxEpoch {
+				t.Errorf("after %d by %d comes %d", epoch, offset, next)
+			}
+			equal(t, fmt.Sprintf("before %d by %d", next, offset), epochBefore(next, offset), epoch)
+		}
+	}
 }
 
 func TestRecordSignInIsNoChange(t *testing.T) {
@@ -342,43 +375,78 @@ func TestRecordSignInIsNoChange(t *testing.T) {
 func TestChangesByHand(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		tests := []struct {
-			set     string
-			raise   int64
-			touched bool
+			set      string
+			newEpoch bool
+			touched  bool
 		}{
-			{"active = (1 = 0)", 1, true},
-			{"active = (1 = 0)", 0, false}, // it is so already
-			{"active = (1 = 1)", 0, true},
-			{"active = (1 = 0), epoch = epoch + 1", 1, true},
-			{"password_hash = 'by hand'", 1, true},
-			{"password_hash = 'by hand'", 0, false},
-			{"password_hash = 'again', epoch = epoch + 5", 5, true},
-			{"name = 'by hand'", 0, true},
-			{"epoch = epoch + 1", 1, true},
-			{"last_sign_in_at = '2026-01-02 03:04:05+00:00'", 0, false},
+			{"epoch = epoch + 1", true, true},
+			{"active = (1 = 0)", true, true},
+			{"active = (1 = 0)", false, false}, // it is so already
+			{"active = (1 = 1)", false, true},
+			{"active = (1 = 0), epoch = epoch + 1", true, true},
+			{"password_hash = 'by hand'", true, true},
+			{"password_hash = 'by hand'", false, false},
+			{"password_hash = 'again', epoch = epoch + 5", true, true},
+			{"name = 'by hand'", false, true},
+			{"epoch = epoch + 1", true, true},
+			{"epoch = epoch - 1", true, true},
+			{"last_sign_in_at = '2026-01-02 03:04:05+00:00'", false, false},
 		}
 		u := create(t, d, newUser("alice"))
-		// Long ago, so that SQLite's milliseconds do not matter.
-		ok(t, byHand(t, d, `UPDATE users SET updated_at = '2020-01-01 00:00:00+00:00'`))
 		for _, test := range tests {
+			// Long ago, so that SQLite's milliseconds do not matter.
 			ok(t, byHand(t, d, `UPDATE users SET updated_at = '2020-01-01 00:00:00+00:00'`))
 			before := byID(t, d, u.ID)
 			ok(t, byHand(t, d, `UPDATE users SET `+test.set))
 			after := byID(t, d, u.ID)
-			equal(t, test.set+": epoch raised by", after.Epoch-before.Epoch, test.raise)
+			if test.newEpoch {
+				wantNewEpoch(t, before.Epoch, after.Epoch)
+			} else {
+				equal(t, test.set+": epoch", after.Epoch, before.Epoch)
+			}
 			equal(t, test.set+": updated_at moved", after.UpdatedAt.After(before.UpdatedAt), test.touched)
 			if test.touched && time.Since(after.UpdatedAt).Abs() > time.Minute {
 				t.Fatalf("%s: updated_at is %v", test.set, after.UpdatedAt)
 			}
 		}
 		for _, refused := range []string{
-			"epoch = epoch - 1", "epoch = 0", "email_verified = (1 = 1)", "username = ''", "active = NULL",
+			"email_verified = (1 = 1)", "username = ''", "active = NULL",
 		} {
 			if err := byHand(t, d, `UPDATE users SET `+refused); err == nil {
 				t.Errorf("%s was accepted", refused)
 			}
 		}
 	})
+}
+
+// TestEpoch_RestoredRowsGetANewOne: rows that come back from a backup, by whatever statement, match
+// no session from before or after the backup.
+func TestEpoch_RestoredRowsGetANewOne(t *testing.T) {
+	restores := map[string]string{
+		"update": `UPDATE users SET epoch = (SELECT epoch FROM saved), password_hash = (SELECT password_hash FROM saved), updated_at = (SELECT updated_at FROM saved)`,
+		"epoch":  `UPDATE users SET epoch = (SELECT epoch FROM saved)`,
+		"insert": `DELETE FROM users; INSERT INTO users SELECT * FROM saved`,
+		"upsert": `INSERT INTO users SELECT * FROM saved WHERE true ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, updated_at = excluded.updated_at`,
+	}
+	for how, restore := range restores {
+		t.Run(how, func(t *testing.T) {
+			onBothMigrated(t, func(t *testing.T, d *DB) {
+				u := create(t, d, newUser("alice"))
+				first, err := d.RaiseEpoch(t.Context(), u.ID)
+				ok(t, err)
+				ok(t, byHand(t, d, `CREATE TABLE saved AS SELECT * FROM users`))
+				later, err := d.RaiseEpoch(t.Context(), u.ID)
+				ok(t, err)
+				for statement := range strings.SplitSeq(restore, "; ") {
+					ok(t, byHand(t, d, statement))
+				}
+				restored := byID(t, d, u.ID)
+				for _, ended := range []int64{u.Epoch, first.Epoch, later.Epoch} {
+					wantNewEpoch(t, ended, restored.Epoch)
+				}
+			})
+		})
+	}
 }
 
 // A row inserted by hand, with the defaults, is a user.

@@ -151,7 +151,7 @@ func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
 }
 
 func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
-	user, err := h.Accounts.SignOutEverywhere(r.Context(), r.User().ID)
+	user, err := h.Accounts.SignOutEverywhere(r.Context(), r.User().ID, currentSession(r))
 	if err != nil {
 		return web.Response{}, err
 	}

@@ -161,7 +161,7 @@ func (h *Handlers) backToUser(r *web.Request, notice string) (web.Response, erro
 }
 
 func (h *Handlers) signOutUser(r *web.Request) (web.Response, error) {
-	u, err := h.Accounts.SignOutEverywhere(r.Context(), r.Param("id"))
+	u, err := h.Accounts.SignOutEverywhere(r.Context(), r.Param("id"), currentSession(r))
 	if err != nil {
 		return web.Response{}, err
 	}

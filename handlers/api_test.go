@@ -218,7 +218,7 @@ func TestAPITokens(t *testing.T) {
 	// Those that a change of the account has ended are not listed.
 	_ = wantJSON(t, alice.do("POST", "/api/tokens", ""), http.StatusCreated)
 	u, _ := s.Stores.Users.UserByUsername(t.Context(), "alice")
-	if _, err := s.Handlers.Accounts.SignOutEverywhere(t.Context(), u.ID); err != nil {
+	if _, err := s.Handlers.Accounts.SignOutEverywhere(t.Context(), u.ID, ""); err != nil {
 		t.Fatal(err)
 	}
 	if rows := wantJSON(t, alice.do("GET", "/api/tokens", ""), http.StatusOK)["tokens"].([]any); len(rows) != 0 {

@@ -305,6 +305,43 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	return err
 }
 
+// EndStale implements auth.SessionStore.
+func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current func(context.Context) (int64, error)) error {
+	ids, err := s.index.all(ctx, userID)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	const what = "end stale sessions"
+	replies, err := s.redis.exchange(ctx, repeatable(what), gets(sessionPrefix, ids)...)
+	if err != nil {
+		return err
+	}
+	epoch, err := current(ctx)
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		return err
+	}
+	gone := err != nil
+	var keys, stale []string
+	for i, id := range ids {
+		if rec, ok := ownedBy(replies[i], userID, id); ok && id != keep && (gone || rec.Epoch != epoch) {
+			keys, stale = append(keys, sessionPrefix+id), append(stale, id)
+		}
+	}
+	if err := s.redis.delete(ctx, what, keys); err != nil {
+		return err
+	}
+	return s.index.remove(ctx, userID, stale)
+}
+
+// gets returns a GET for each id.
+func gets(prefix string, ids []string) []command {
+	cmds := make([]command, len(ids))
+	for i, id := range ids {
+		cmds[i] = cmd("GET", prefix+id)
+	}
+	return cmds
+}
+
 // millis rounds up, so that a wait or a TTL never becomes none.
 func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)

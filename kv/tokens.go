@@ -51,7 +51,7 @@ func NewTokens(r *Redis, log *slog.Logger) *Tokens {
 	return t
 }
 
-// Create implements auth.TokenStore. Tokens of an older epoch are dead for ever: they are taken
+// Create implements auth.TokenStore. Tokens of another epoch are dead for ever: they are taken
 // away and do not count.
 func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
 	live, err := t.List(ctx, rec.UserID)
@@ -60,7 +60,7 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
 	}
 	var dead []string
 	for _, other := range live {
-		if other.Epoch < rec.Epoch {
+		if other.Epoch != rec.Epoch {
 			dead = append(dead, other.ID)
 		}
 	}
@@ -193,6 +193,48 @@ func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
 		return err
 	}
 	return t.remove(ctx, userID, ids)
+}
+
+// EndStale implements auth.TokenStore. The records stay, so that whoever sends such a token is
+// told why it is refused.
+func (t *Tokens) EndStale(ctx context.Context, userID string, current func(context.Context) (int64, error)) error {
+	ids, err := t.index.all(ctx, userID)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	const what = "end stale tokens"
+	replies, err := t.redis.exchange(ctx, repeatable(what), gets(tokenPrefix, ids)...)
+	if err != nil {
+		return err
+	}
+	epoch, err := current(ctx)
+	if errors.Is(err, auth.ErrNotFound) {
+		return t.remove(ctx, userID, ids)
+	}
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	var cmds []command
+	for i, id := range ids {
+		value, _ := replies[i].([]byte)
+		rec, ok := parseToken(value)
+		if !ok || rec.UserID != userID || !rec.Valid(id, now) || rec.Epoch == epoch || rec.Epoch == 0 {
+			continue
+		}
+		rec.Epoch = 0
+		b, err := json.Marshal(rec)
+		if err != nil {
+			return fmt.Errorf("encode token: %w", err)
+		}
+		// XX: one that was revoked meanwhile stays away.
+		cmds = append(cmds, cmd("SET", tokenPrefix+id, b, "XX", "PX", millis(rec.ExpiresAt.Sub(now))))
+	}
+	if len(cmds) == 0 {
+		return nil
+	}
+	_, err = t.redis.pipeline(ctx, repeatable(what), cmds...)
+	return err
 }
 
 // remove ends the tokens with these ids.

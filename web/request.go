@@ -149,6 +149,9 @@ func (r *Request) Visitor() auth.Visitor {
 	if c, err := r.echo.Cookie(r.server.Cookies.browser()); err == nil {
 		v.BrowserCookie = c.Value
 	}
+	if r.session.record != nil {
+		v.SessionID = r.session.record.ID
+	}
 	return v
 }
 
@@ -173,8 +176,8 @@ func (r *Request) SignIn(u auth.User, login string, remember bool) error {
 	return nil
 }
 
-// RenewSession gives the session a new token after its own change of the user raised the epoch
-// by one. auth.ErrSessionEnded when it was ended meanwhile, and always for a foreign session.
+// RenewSession gives the session a new token after its own change of the user, as the store
+// returned it, set a new epoch. auth.ErrSessionEnded when it was ended meanwhile, and always for a foreign session.
 func (r *Request) RenewSession(u auth.User) error {
 	if r.Foreign() {
 		return auth.ErrSessionEnded

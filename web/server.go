@@ -245,11 +245,11 @@ func (s *Server) identifyOwn(r *Request) error {
 
 // owner returns the user of a session, and whether the session still speaks for them.
 func (s *Server) owner(r *Request, record *auth.Session) (u auth.User, ok bool, err error) {
-	u, err = s.Accounts.UserOf(r.ctx, record.UserID, record.Epoch)
+	u, err = s.Accounts.SessionUser(r.ctx, *record)
 	if errors.Is(err, auth.ErrNotFound) {
 		return auth.User{}, false, nil
 	}
-	return u, err == nil && u.Accepts(record.Epoch), err
+	return u, err == nil, err
 }
 
 // userKey is where the request's log line finds who it was.

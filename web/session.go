@@ -134,13 +134,13 @@ func (s *Sessions) start(ctx context.Context, oldCookies []string, u auth.User, 
 	})
 }
 
-// renew gives the session a new token and the epoch that a change of its own has just raised
-// by one; the deadline stays. auth.ErrSessionEnded when somebody ended it meanwhile: it stays
-// ended. Its key may still be there then, but the epoch was raised, or the user disabled, by
-// somebody else as well.
+// renew gives the session a new token and the epoch that a change of its own has just set; the
+// deadline stays. auth.ErrSessionEnded when somebody ended it meanwhile: it stays ended. Its key
+// may still be there then, but the change replaced another epoch than the session's, or the user
+// was disabled.
 func (s *Sessions) renew(ctx context.Context, c current, u auth.User, now time.Time) (current, error) {
 	record := *c.record
-	if !u.Accepts(record.Epoch + 1) {
+	if !u.Active || u.EpochBefore != record.Epoch {
 		return current{}, auth.ErrSessionEnded
 	}
 	loaded, err := s.manager.Load(ctx, c.cookie)

@@ -148,6 +148,23 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	return nil
 }
 
+// EndStale implements auth.SessionStore.
+func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current func(context.Context) (int64, error)) error {
+	if err := s.note(ctx, "sessions.EndStale", userID); err != nil {
+		return err
+	}
+	epoch, err := current(ctx)
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		return err
+	}
+	for id := range s.records {
+		if rec, ok := s.Record(id); ok && rec.UserID == userID && id != keep && (err != nil || rec.Epoch != epoch) {
+			delete(s.records, id)
+		}
+	}
+	return nil
+}
+
 // Codec is an scs.Codec. What it cannot read is a visitor without a session.
 type Codec struct{}
 

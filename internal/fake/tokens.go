@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -101,6 +102,26 @@ func (s *Tokens) RevokeAll(ctx context.Context, userID string) error {
 	}
 	for _, t := range s.of(userID) {
 		delete(s.records, t.ID)
+	}
+	return nil
+}
+
+// EndStale implements auth.TokenStore.
+func (s *Tokens) EndStale(ctx context.Context, userID string, current func(context.Context) (int64, error)) error {
+	if err := s.note(ctx, "tokens.EndStale", userID); err != nil {
+		return err
+	}
+	epoch, err := current(ctx)
+	if err != nil && !errors.Is(err, auth.ErrNotFound) {
+		return err
+	}
+	for _, t := range s.of(userID) {
+		if err != nil {
+			delete(s.records, t.ID)
+		} else if t.Epoch != epoch {
+			t.Epoch = 0
+			s.records[t.ID] = t
+		}
 	}
 	return nil
 }

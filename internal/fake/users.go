@@ -133,8 +133,16 @@ func (s *Users) update(ctx context.Context, call, id string, change func(*auth.U
 	if err := change(&u); err != nil {
 		return auth.User{}, err
 	}
+	changed := u
+	u.EpochBefore = 0
 	s.rows[id] = u
-	return u, nil
+	return changed, nil
+}
+
+// nextEpoch replaces the epoch by another one, which is neither the next nor always greater.
+func nextEpoch(u *auth.User) {
+	u.EpochBefore = u.Epoch
+	u.Epoch = 1 + (u.Epoch+1_000_000_007)%2_000_000_011
 }
 
 // SetPassword implements auth.UserStore.
@@ -144,7 +152,7 @@ func (s *Users) SetPassword(ctx context.Context, id string, epoch int64, hash st
 			return auth.ErrStale
 		}
 		u.PasswordHash = hash
-		u.Epoch++
+		nextEpoch(u)
 		return nil
 	})
 }
@@ -173,7 +181,8 @@ func (s *Users) SetProfile(ctx context.Context, id string, p auth.Profile) (auth
 func (s *Users) SetActive(ctx context.Context, id string, active bool) (auth.User, error) {
 	return s.update(ctx, "users.SetActive", id, func(u *auth.User) error {
 		if u.Active && !active {
-			u.Epoch++
+			nextEpoch(u)
+			u.EpochBefore = 0
 		}
 		u.Active = active
 		return nil
@@ -183,7 +192,7 @@ func (s *Users) SetActive(ctx context.Context, id string, active bool) (auth.Use
 // RaiseEpoch implements auth.UserStore.
 func (s *Users) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
 	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
-		u.Epoch++
+		nextEpoch(u)
 		return nil
 	})
 }
