@@ -458,3 +458,49 @@ func TestEndAll_EndsWhoeverTheyBelongTo(t *testing.T) {
 		}
 	})
 }
+
+// TestEndStale_SparesTheCurrentEpoch: sessions of any other epoch end, higher ones too, except the
+// one that is about to be renewed; the epoch is read after the sessions.
+func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		for n, epoch := range []int64{1, 1 << 52, 7, 7, 1} {
+			rec := newSession(n, "u1")
+			rec.Epoch = epoch
+			commit(t, s, rec)
+		}
+		other := newSession(9, "u2")
+		commit(t, s, other)
+		live := func() (live []int) {
+			for n := range 10 {
+				if _, ok := find(t, s, testID(n)); ok {
+					live = append(live, n)
+				}
+			}
+			return live
+		}
+		down := func(context.Context) (int64, error) { return 0, auth.ErrUnavailable }
+		if err := s.EndStale(t.Context(), "u1", "", down); !errors.Is(err, auth.ErrUnavailable) || len(live()) != 6 {
+			t.Fatalf("without a database: %v, live are %v", err, live())
+		}
+		var late auth.Session
+		current := func(context.Context) (int64, error) {
+			late = newSession(5, "u1")
+			late.Epoch = 8 // begins under a newer epoch, after the sessions were read
+			commit(t, s, late)
+			return 7, nil
+		}
+		if err := s.EndStale(t.Context(), "u1", testID(4), current); err != nil {
+			t.Fatal(err)
+		}
+		if got := live(); !slices.Equal(got, []int{2, 3, 4, 5, 9}) {
+			t.Errorf("live are %v", got)
+		}
+		gone := func(context.Context) (int64, error) { return 0, auth.ErrNotFound }
+		if err := s.EndStale(t.Context(), "u1", "", gone); err != nil {
+			t.Fatal(err)
+		}
+		if got := live(); !slices.Equal(got, []int{9}) {
+			t.Errorf("after the user was deleted live are %v", got)
+		}
+	})
+}

@@ -415,3 +415,34 @@ func TestIndex(t *testing.T) {
 		}
 	})
 }
+
+// TestEndStale_TokensStayRefused: a token of another epoch can match none of its owner's epochs any
+// more, and its record stays, to say why it is refused.
+func TestEndStale_TokensStayRefused(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		for n, epoch := range []int64{2, 9, 5} {
+			rec := newToken(n, "u1")
+			rec.Epoch = epoch
+			run(t, r, "DEL", "tokens:u1") // Create takes stale ones away
+			createToken(t, s, rec)
+		}
+		for n := range 3 {
+			run(t, r, "ZADD", "tokens:u1", 0, newToken(n, "u1").ID)
+		}
+		if err := s.EndStale(t.Context(), "u1", func(context.Context) (int64, error) { return 5, nil }); err != nil {
+			t.Fatal(err)
+		}
+		for n, want := range []int64{0, 0, 5} {
+			rec, err := s.Find(t.Context(), newToken(n, "u1").ID)
+			if err != nil || rec.Epoch != want || rec.Name != "CI" {
+				t.Errorf("token %d is %+v, %v; want epoch %d", n, rec, err, want)
+			}
+			if ttl := run(t, r, "PTTL", "token:"+rec.ID).(int64); ttl <= 0 || ttl > time.Hour.Milliseconds() {
+				t.Errorf("token %d lives for %d ms", n, ttl)
+			}
+		}
+		if err := s.EndStale(t.Context(), "u1", func(context.Context) (int64, error) { return 0, auth.ErrNotFound }); err != nil || hasToken(t, s, newToken(2, "u1").ID) {
+			t.Errorf("after the user was deleted: %v", err)
+		}
+	})
+}
