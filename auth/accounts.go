@@ -342,7 +342,7 @@ func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, 
 		return User{}, false, fmt.Errorf("look up a user: %w", err)
 	}
 	if row.Epoch != u.Epoch {
-		a.UserChanged(ctx, id)
+		a.UserChanged(id)
 	}
 	return row, true, nil
 }

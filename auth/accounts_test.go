@@ -696,7 +696,7 @@ func (c orderedCacheOf) DropAll(context.Context) error {
 // in between it cannot be filled from the cache.
 func TestUserChanged_MemoryComesBeforeTheNetwork(t *testing.T) {
 	for name, change := range map[string]func(w *world) error{
-		"one user": func(w *world) error { _, err := w.SignOutEverywhere(t.Context(), "u1"); return err },
+		"one user": func(w *world) error { _, err := w.SignOutEverywhere(t.Context(), "u1", ""); return err },
 		"a group":  func(w *world) error { return w.SetGroupPermission(t.Context(), "readers", "books.read", true) },
 	} {
 		w := newWorld(t)
