@@ -3,6 +3,7 @@ package web
 import (
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -68,11 +69,17 @@ func (s *Server) neighbour(address string) *url.URL {
 	if u.Scheme != "https" && (u.Scheme != "http" || s.base.Scheme != "http") {
 		return nil
 	}
-	if strings.HasSuffix(u.Host, ":") || !s.sharesCookie(u.Hostname()) {
+	if strings.HasSuffix(u.Host, ":") || !plainPort(u.Port()) || !s.sharesCookie(u.Hostname()) {
 		return nil
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u
+}
+
+// plainPort reports whether there is no port, or one that an address can have, as browsers write it.
+func plainPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0 && port == strconv.FormatUint(n, 10)
 }
 
 // sharesCookie reports whether browsers send the session's cookie to the host.

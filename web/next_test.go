@@ -119,6 +119,7 @@ func TestNextGoesToNeighboursOnly(t *testing.T) {
 		"https://app.example.org/a?b=c": "https://app.example.org/a?b=c",
 		"https://app.example.org/a//b/../c?d=https://evil.example": "https://app.example.org/a//b/../c?d=https://evil.example",
 		"https://a.b.example.org:8443/":                            "https://a.b.example.org:8443/",
+		"https://app.example.org:65535":                            "https://app.example.org:65535",
 		"https://example.org/":                                     "https://example.org/",
 		"https://app.example.org/a#b":                              "https://app.example.org/a",
 		"https://app.example.org/@evil.example":                    "https://app.example.org/@evil.example",
@@ -130,7 +131,7 @@ func TestNextGoesToNeighboursOnly(t *testing.T) {
 	for _, next := range []string{
 		"http://app.example.org/", "https://evil.example", "https://evilexample.org", "https://example.org.evil.example", "https://example.orgx", "https://.example.org", "https://a..example.org",
 		"https://app.example.org@evil.example", "https://evil.example@app.example.org", "https://user:pass@app.example.org", "https://@app.example.org", `https://app.example.org\@evil.example`, `https://evil.example\.example.org`, `https:\\app.example.org`,
-		"https:app.example.org", "https:/app.example.org", "https:///app.example.org", "//app.example.org", "HTTPS://app.example.org", "https://APP.example.org", "https://app.EXAMPLE.org", "https://app.example.org.", "https://app.example.org:", "https://app.example.org:x", "https://app.example.org:80:80",
+		"https:app.example.org", "https:/app.example.org", "https:///app.example.org", "//app.example.org", "HTTPS://app.example.org", "https://APP.example.org", "https://app.EXAMPLE.org", "https://app.example.org.", "https://app.example.org:", "https://app.example.org:x", "https://app.example.org:80:80", "https://app.example.org:65536", "https://app.example.org:99999/", "https://app.example.org:0", "https://app.example.org:000000443", "https://app.example.org:18446744073709551617",
 		"https://evil.example/.example.org", "https://evil.example?.example.org", "https://evil.example#.example.org", "https://evil.example%2f.example.org", "https://evil.example%00.example.org", "https://evil%2eexample.example.org\t", "https://app.exa\tmple.org", " https://app.example.org", "https://app.example.org\n",
 		"https://app.example.org\u200b", "https://аpp.example.org", "https://app。example.org", "https://evil.example。example.org", "https://evil.example／.example.org", "https://[::1].example.org", "https://[::1]", "https://a b.example.org", "https://a_b!.example.org",
 		"ftp://app.example.org", "javascript://app.example.org/%0aalert(1)", "data://app.example.org", "ws://app.example.org", "file://app.example.org/etc/passwd", "https://app.example.org/" + strings.Repeat("a", 2048), "https://\xff.example.org",
