@@ -10,8 +10,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/net/publicsuffix"
 
 	"gatehouse/auth"
 	"gatehouse/kv"
@@ -135,10 +139,16 @@ func parseBaseURL(raw string) (*url.URL, error) {
 	if strings.Contains(raw, "@") {
 		return nil, errors.New("BASE_URL has a user or a password in it; it is only the address, such as https://login.example.org")
 	}
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(raw, "?#") {
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || !isPort(u.Port()) || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(raw, "?#") {
 		return nil, fmt.Errorf("BASE_URL %q is not an address such as https://login.example.org", raw)
 	}
 	return u, nil
+}
+
+// isPort reports whether there is no port, or one that an address can have.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 func parseProxies(cidrs []string) ([]netip.Prefix, error) {
@@ -197,7 +207,24 @@ func (s Settings) checkCookieDomain(base *url.URL) error {
 	if host != s.CookieDomain && !strings.HasSuffix(host, "."+s.CookieDomain) {
 		return fmt.Errorf("COOKIE_DOMAIN %q is not the domain of BASE_URL's host %q, so browsers would refuse the cookie", s.CookieDomain, host)
 	}
+	if net.ParseIP(host) != nil {
+		return fmt.Errorf("COOKIE_DOMAIN %q is an IP address, which has no subdomains to share the cookie with: unset it", s.CookieDomain)
+	}
+	if isPublicSuffix(s.CookieDomain) {
+		return fmt.Errorf("COOKIE_DOMAIN %q is a public suffix, below which anybody can have a name, so browsers would refuse the cookie: choose the domain that is yours, such as example.%s", s.CookieDomain, s.CookieDomain)
+	}
 	return nil
+}
+
+// isPublicSuffix reports whether the Public Suffix List (https://publicsuffix.org) has the domain, in
+// either of its parts, as browsers look for it. A single label that it does not know counts as one, too.
+func isPublicSuffix(domain string) bool {
+	ascii, err := idna.Lookup.ToASCII(strings.ToLower(domain))
+	if err != nil {
+		ascii = strings.ToLower(domain)
+	}
+	suffix, _ := publicsuffix.PublicSuffix(ascii)
+	return suffix == ascii
 }
 
 // embeddedSQL reports whether users live in SQLite.

@@ -120,6 +120,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 		{"TRUSTED_PROXIES", "10.0.0.0/8,garbage", `TRUSTED_PROXIES: "garbage" is not a network such as 10.0.0.0/8`},
 		{"TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES"},
 		{"COOKIE_DOMAIN", "example.org", `COOKIE_DOMAIN "example.org" is not the domain of BASE_URL's host "localhost"`},
+		{"BASE_URL", "https://login.example.org:65536", "BASE_URL"},
 		{"SESSION_LIFETIME", "0s", "SESSION_LIFETIME is 0s; it must be at least 1s"},
 		{"SESSION_IDLE", "-1h", "SESSION_IDLE"},
 		{"REMEMBER_LIFETIME", "999ms", "REMEMBER_LIFETIME"},
@@ -231,10 +232,28 @@ func TestCookieSettings(t *testing.T) {
 		{"https://badexample.org", "example.org", web.Cookies{}, true},
 		{"https://example.org", "login.example.org", web.Cookies{}, true},
 		{"https://example.org.evil.example", "example.org", web.Cookies{}, true},
+		// Anybody may have a name right below these, so that browsers refuse such cookies.
+		{"https://login.co.uk", "co.uk", web.Cookies{}, true},
+		{"https://login.example.co.uk", "co.uk", web.Cookies{}, true},
+		{"https://login.example.co.uk", "example.co.uk", web.Cookies{Secure: true, Domain: "example.co.uk"}, false},
+		{"https://me.github.io", "github.io", web.Cookies{}, true},
+		{"https://login.me.github.io", "me.github.io", web.Cookies{Secure: true, Domain: "me.github.io"}, false},
+		{"https://github.io", "github.io", web.Cookies{}, true},
+		{"https://login.com", "com", web.Cookies{}, true},
+		{"https://login.corp", "corp", web.Cookies{}, true},
+		{"http://localhost:8080", "localhost", web.Cookies{}, true},
+		{"https://login.CO.UK", "CO.UK", web.Cookies{}, true},
+		{"https://xn--85x722f.xn--55qx5d.cn", "xn--55qx5d.cn", web.Cookies{}, true},
+		{"https://食狮.公司.cn", "公司.cn", web.Cookies{}, true},
+		{"https://login.example.org", ".example.org", web.Cookies{}, true},
+		{"https://192.0.2.7", "192.0.2.7", web.Cookies{}, true},
 	} {
 		s := parse(t, nil)
 		s.BaseURL, s.CookieDomain = c.base, c.domain
 		got, err := s.check()
+		if err != nil && (!strings.HasPrefix(err.Error(), "COOKIE_DOMAIN ") || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%s, %q: %v", c.base, c.domain, err)
+		}
 		if (err != nil) != c.wrong || got.cookies != c.want {
 			t.Errorf("%s, %q: got %+v, %v", c.base, c.domain, got.cookies, err)
 		}
