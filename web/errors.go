@@ -69,11 +69,15 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 			page.Refresh = page.RetryAfter
 		}
 	}
+	var closed underMaintenance
+	maintenance := errors.As(err, &closed)
+	if maintenance {
+		page.describe(closed)
+	}
 	if visitor {
 		return s.writeVisitorPage(c, page, what != "")
 	}
-	var closed underMaintenance
-	if errors.As(err, &closed) {
+	if maintenance {
 		return s.writeMaintenance(c, closed, page)
 	}
 	return s.writeErrorPage(c, page)

@@ -16,7 +16,7 @@ import (
 
 // closable is a site that can be closed.
 func closable(t testing.TB) *site {
-	return newSite(t, programRoutes, func(s *site) {
+	return newSite(t, append([]Route{Verify("/auth/verify")}, programRoutes...), func(s *site) {
 		s.Server.Maintenance = NewMaintenance(s.Stores.Maintenance, s.Log)
 	})
 }
@@ -96,6 +96,30 @@ func TestMaintenance(t *testing.T) {
 	}
 	wantProblem(t, s.do("GET", "/api/maybe"), http.StatusServiceUnavailable, "maintenance")
 	wantProblem(t, s.do("GET", "/api/who"), http.StatusUnauthorized, "credentials_needed")
+
+	// So it is at the sites behind a proxy that asks here.
+	for what, change := range map[string]func(*http.Request){
+		"Basic": basic("viewer", password), "token": authorization("Bearer " + s.token(t, viewer, nil)), "session": looker,
+	} {
+		w := s.do("GET", "/auth/verify", change)
+		p := wantProblem(t, w, http.StatusServiceUnavailable, "maintenance")
+		if !strings.Contains(p.Detail, "Back at <nine>.") || w.Header().Get("Retry-After") != "30" || w.Header().Get("Remote-User") != "" {
+			t.Errorf("forward auth by %s: got %+v, %v", what, p, w.Header())
+		}
+	}
+	page := s.do("GET", "/auth/verify", looker, header("Accept", "text/html"))
+	if page.Code != http.StatusServiceUnavailable || !strings.Contains(page.Body.String(), "Closed for a moment") || !strings.Contains(page.Body.String(), "Back at &lt;nine&gt;.") ||
+		strings.Contains(page.Body.String(), "link rel") || page.Header().Get("Retry-After") != "30" {
+		t.Errorf("forward auth for a browser: got %d %v %s", page.Code, page.Header(), page.Body)
+	}
+	if w := s.do("GET", "/auth/verify", header("Accept", "text/html")); w.Code != http.StatusSeeOther || !strings.Contains(w.Header().Get("Location"), "/login") {
+		t.Errorf("who is not signed in can't begin to, at a site behind a proxy: %d", w.Code)
+	}
+	for _, change := range []func(*http.Request){admin, basic("root", password), authorization("Bearer " + all)} {
+		if w := s.do("GET", "/auth/verify", change); w.Code != http.StatusOK || w.Header().Get("Remote-User") != "root" {
+			t.Errorf("forward auth for an administrator: got %d %s", w.Code, w.Body)
+		}
+	}
 
 	// Administrators go on, however they sign in.
 	for _, path := range []string{"/", "/private", "/admin"} {

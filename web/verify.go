@@ -71,6 +71,9 @@ func (s *Server) vouch(r *Request) (err error) {
 	if r.user == nil {
 		return unauthorized("credentials_needed", "Sign in with HTTP Basic, an API token or a session.")
 	}
+	if err := s.Maintenance.refuse(r, Route{Path: s.verifyPath, Access: ForwardAuth}); err != nil {
+		return err
+	}
 	if r.limited() && !needs.trusted {
 		return problem{http.StatusForbidden, "token_limited", "The token is limited to certain permissions, and this address requires none."}
 	}

@@ -94,6 +94,9 @@ func TestMaintenance(t *testing.T) {
 				nobody.want(nobody.within(promptly, nobody.request(http.MethodGet, path, "")), http.StatusOK)
 			}
 			for _, way := range ways {
+				if got := p.at(server.URL()).ask(way, "/auth/verify"); got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Remote-User") != "" {
+					t.Errorf("forward auth by %s: %s", way, got.Status)
+				}
 				got := p.at(server.URL()).ask(way, "/api/time")
 				if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Content-Type") != "application/problem+json" || got.Header.Get("Retry-After") == "" ||
 					!strings.Contains(got.body, `"code":"maintenance"`) || !strings.Contains(got.body, "back at nine") {
