@@ -196,7 +196,8 @@ func plainlySpelled(u *url.URL) bool {
 }
 
 // checkOrigin refuses what net/http's protection lets through: a request that changes
-// something, with an Origin that is not ours, whatever Sec-Fetch-Site says of it.
+// something, with an Origin that is not ours, whatever Sec-Fetch-Site says of it. The scheme must be
+// that of BASE_URL, which people use: the request's own is that of the last proxy.
 func (s *Server) checkOrigin(req *http.Request) error {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -204,8 +205,10 @@ func (s *Server) checkOrigin(req *http.Request) error {
 	}
 	for _, origin := range req.Header.Values("Origin") {
 		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || (u.Host != req.Host && origin != s.BaseOrigin) {
-			return fmt.Errorf("a page of another origin (%q) asked for a change", shorten(origin, 128))
+		// An origin is a scheme, a host and a port, and nothing else (RFC 6454, section 6.2).
+		if err != nil || u.Host == "" || u.Scheme != s.base.Scheme || (u.Host != req.Host && u.Host != s.base.Host) || len(origin) != len(u.Scheme+"://"+u.Host) {
+			return fmt.Errorf("a page of another origin (%q) asked for a change; BASE_URL is %q, the request's host %q",
+				shorten(origin, 128), s.BaseOrigin, shorten(req.Host, 128))
 		}
 	}
 	return nil
@@ -228,11 +231,19 @@ var always = http.Header{
 	"Cache-Control":                {"no-store"},
 }
 
-var strictTransport = []string{"max-age=31536000"}
+// HSTS (RFC 6797) for a year. Subdomains are included where they share the session: what one of them
+// sends by plain http would show its cookie. Elsewhere they are not Gatehouse's to speak for.
+var (
+	strictTransport       = []string{"max-age=31536000"}
+	strictTransportShared = []string{"max-age=31536000; includeSubDomains"}
+)
 
 func (s *Server) setHeaders(h http.Header) {
 	maps.Copy(h, always)
-	if s.Cookies.Secure {
+	switch {
+	case s.Cookies.Secure && s.Cookies.Domain != "":
+		h["Strict-Transport-Security"] = strictTransportShared
+	case s.Cookies.Secure:
 		h["Strict-Transport-Security"] = strictTransport
 	}
 }

@@ -135,6 +135,7 @@ func TestAddressOfTheVisitor(t *testing.T) {
 func TestHeadersOfEveryResponse(t *testing.T) {
 	s := newSite(t, whoRoutes)
 	secure := newSite(t, whoRoutes, func(s *site) { s.Cookies.Secure = true })
+	shared := newSite(t, whoRoutes, func(s *site) { s.Cookies = Cookies{Secure: true, Domain: "example.org"} })
 	for _, path := range []string{"/", "/private", "/machine", "/nowhere", s.statics.urls["app.css"]} {
 		h := s.do("GET", path).Header()
 		csp := h.Get("Content-Security-Policy")
@@ -160,6 +161,9 @@ func TestHeadersOfEveryResponse(t *testing.T) {
 		if got := secure.do("GET", path).Header().Get("Strict-Transport-Security"); got != "max-age=31536000" {
 			t.Errorf("%s: HSTS is %q under https", path, got)
 		}
+		if got := shared.do("GET", path).Header().Get("Strict-Transport-Security"); got != "max-age=31536000; includeSubDomains" {
+			t.Errorf("%s: HSTS is %q where subdomains share the session", path, got)
+		}
 	}
 }
 
@@ -180,6 +184,14 @@ func TestForeignPagesChangeNothing(t *testing.T) {
 		"foreign origin, said to be same": {"Origin", "https://evil.example", "Sec-Fetch-Site", "same-origin"},
 		"foreign origin, typed":           {"Origin", "https://evil.example", "Sec-Fetch-Site", "none"},
 		"one of ours and a foreign one":   {"Origin", "https://example.com", "Origin", "https://evil.example"},
+		// Whoever sits on the network writes the pages of plain http.
+		"our host by http":                  {"Origin", "http://example.com"},
+		"our host by http, said to be same": {"Origin", "http://example.com", "Sec-Fetch-Site", "same-origin"},
+		"BASE_URL by http":                  {"Origin", "http://login.example.org", "Sec-Fetch-Site", "same-origin"},
+		"our host by another scheme":        {"Origin", "ftp://example.com"},
+		"our host without a scheme":         {"Origin", "//example.com"},
+		"our origin with a path":            {"Origin", "https://example.com/"},
+		"our origin with a user":            {"Origin", "https://u@example.com"},
 	}
 	send := func(method string, pairs []string) *httptest.ResponseRecorder {
 		return s.do(method, "https://example.com/change", func(r *http.Request) {
@@ -208,10 +220,31 @@ func TestForeignPagesChangeNothing(t *testing.T) {
 		"our origin":     {"Origin", "https://example.com", "Sec-Fetch-Site", "same-origin"},
 		"an old browser": {"Origin", "https://example.com"},
 		"behind a proxy": {"Origin", "https://login.example.org", "Sec-Fetch-Site", "same-origin"},
+		// Browsers send lower case; other clients need not.
+		"in capitals": {"Origin", "HTTPS://example.com", "Sec-Fetch-Site", "same-origin"},
 	} {
 		changed = 0
 		if w := send("POST", pairs); w.Code != http.StatusOK || changed != 1 {
 			t.Errorf("%s: got %d, changed %d times", name, w.Code, changed)
+		}
+	}
+}
+
+// TestOrigin_SchemeIsThatOfBaseURL: a proxy that ends TLS passes requests on by plain http, so that the
+// request itself does not tell the scheme that people use.
+func TestOrigin_SchemeIsThatOfBaseURL(t *testing.T) {
+	for base, origins := range map[string]map[string]int{
+		"https://example.com":      {"https://example.com": 200, "http://example.com": 403},
+		"http://example.com":       {"http://example.com": 200, "https://example.com": 403},
+		"https://example.com:8443": {"https://example.com:8443": 200, "http://example.com:8443": 403, "https://example.com": 200},
+	} {
+		s := newSite(t, []Route{Post("/change", Open, whoAsks)}, func(s *site) { s.BaseOrigin = base })
+		for origin, want := range origins {
+			for _, target := range []string{"http://example.com/change", "https://example.com/change"} {
+				if w := s.do("POST", target, header("Origin", origin), header("Sec-Fetch-Site", "same-origin")); w.Code != want {
+					t.Errorf("BASE_URL %s: a change at %s from %s is a %d, want %d", base, target, origin, w.Code, want)
+				}
+			}
 		}
 	}
 }
