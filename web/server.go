@@ -130,11 +130,24 @@ func (s *Server) Routes() []string {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if mayBeMisframed(req) {
+		w.Header().Set("Connection", "close")
+	}
 	if s.asksToVerify(req.URL.Path) {
 		s.verify(w, req)
 		return
 	}
 	s.echo.ServeHTTP(w, req)
+}
+
+// mayBeMisframed reports whether a proxy in front could take other bytes for the body than net/http did.
+// The connection must then end with the answer, or what is left of the body would be taken for the next request.
+//
+// RFC 9112, section 6.1, demands it of a request with Transfer-Encoding and Content-Length, and of one
+// with Transfer-Encoding in HTTP/1.0. By the time that a handler runs net/http has removed the headers that
+// would tell, so that every chunked request and every one of HTTP/1.0 is taken for one. Browsers send neither.
+func mayBeMisframed(req *http.Request) bool {
+	return len(req.TransferEncoding) > 0 || req.ProtoMajor == 1 && req.ProtoMinor == 0
 }
 
 // HTTPServer returns a net/http server with every limit set (Echo sets none).

@@ -151,12 +151,39 @@ func TestRequestSmuggling(t *testing.T) {
 		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
 	}
 	wantSignedIn(t, c)
-	// A length and an encoding: the encoding counts, and the connection ends behind it or the rest
-	// is a request of its own, which is what the client has sent. What must not be is that the
-	// length counts.
-	answers := x.raw(post + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-	if len(answers) == 0 || answers[0].StatusCode >= 500 {
-		t.Errorf("with a length and an encoding: %v", answers)
+}
+
+// TestAmbiguousFraming_ClosesTheConnection: where a proxy in front could take other bytes for the body than
+// the server does, nothing that follows is taken for a request (RFC 9112, sections 6.1 and 6.3).
+func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
+	x := newTarget(t)
+	const (
+		both = "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"
+		next = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+		kind = "Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+	)
+	for what, request := range map[string]string{
+		"a page":             "POST /login HTTP/1.1\r\n" + kind + both + "\r\n0\r\n\r\n",
+		"the other order":    "POST /login HTTP/1.1\r\n" + kind + "transfer-encoding: Chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+		"forward auth":       "POST /auth/verify HTTP/1.1\r\n" + kind + both + "\r\n0\r\n\r\n",
+		"the API":            "POST /api/tokens HTTP/1.1\r\n" + kind + both + "\r\n0\r\n\r\n",
+		"a file":             "GET " + x.visitor().stylesheet() + " HTTP/1.1\r\n" + kind + both + "\r\n0\r\n\r\n",
+		"no such page":       "POST /nowhere HTTP/1.1\r\n" + kind + both + "\r\n0\r\n\r\n",
+		"an encoding in 1.0": "POST /healthz HTTP/1.0\r\nConnection: keep-alive\r\n" + kind + "Transfer-Encoding: chunked\r\n\r\n",
+		"both in 1.0":        "POST /healthz HTTP/1.0\r\nConnection: keep-alive\r\n" + kind + both + "\r\n0\r\n",
+	} {
+		answers := x.raw(request + next)
+		if len(answers) != 1 || !answers[0].Close || answers[0].StatusCode >= 500 {
+			t.Errorf("%s: %d answers, want one and the end of the connection: %v", what, len(answers), answers)
+		}
+	}
+	// Everything else may go on using its connection.
+	for what, request := range map[string]string{
+		"a length": "POST /login HTTP/1.1\r\n" + kind + "Content-Length: 3\r\n\r\na=b", "no body": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		if answers := x.raw(request + next); len(answers) != 2 || answers[0].Close {
+			t.Errorf("%s: %d answers, want two: %v", what, len(answers), answers)
+		}
 	}
 }
 
