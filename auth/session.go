@@ -73,6 +73,10 @@ func (s *Session) NeedsRenewal(now time.Time) bool {
 	return s.TTL < 0 || s.TTL > fresh+time.Second || (fresh == s.Idle() && fresh-s.TTL > s.Idle()/10)
 }
 
+// MaxSessions is how many live sessions one user has at most (ASVS 7.1.2). A further sign-in ends the
+// one that was least recently seen.
+const MaxSessions = 200
+
 // SessionStore is what the rules need of the sessions in Redis. Creating, finding and
 // deleting go through scs; these are the operations that scs has no name for.
 type SessionStore interface {

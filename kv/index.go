@@ -26,31 +26,57 @@ type index struct {
 	kind   string // "session", for errors
 }
 
-// add puts an id into the index, which then lives at least as long as the thing itself.
-func (x index) add(ctx context.Context, userID, id string, now time.Time, lifetime time.Duration) error {
+// add puts an id into the index, which then lives at least as long as the thing itself, and returns
+// how many are in it.
+func (x index) add(ctx context.Context, userID, id string, now time.Time, lifetime time.Duration) (n int64, err error) {
 	what := "index " + x.kind
 	key := x.prefix + userID
 	add := []command{
 		cmd("ZADD", key, now.UnixMilli(), id),
 		cmd("ZREMRANGEBYRANK", key, 0, -indexCap-1),
 		cmd("PEXPIRE", key, millis(max(indexTTL, lifetime))),
+		cmd("ZCARD", key),
 	}
 	replies, err := x.redis.exchange(ctx, repeatable(what), add...)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if hasCode(replies[0], "WRONGTYPE") {
 		// Something else under this key would keep its user from signing in for ever.
 		add = append([]command{cmd("DEL", key)}, add...)
 		_, err = x.redis.pipeline(ctx, repeatable(what), add...)
-		return err
+		return 1, err
 	}
 	for _, reply := range replies {
 		if err := replyError(what, reply); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return redis.Int64(replies[len(replies)-1], nil)
+}
+
+// addBelowScript adds a member unless the index is full: ARGV = member, score, limit, TTL in ms. It
+// returns 1 if the member is in the index afterwards. The TTL is never shortened.
+var addBelowScript = newScript(`
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return 1`)
+
+// addBelow is add for a kind that has a limit, which holds however many are added at once. It
+// reports whether there was room.
+func (x index) addBelow(ctx context.Context, limit int, userID, id string, seen time.Time, lifetime time.Duration) (added bool, err error) {
+	what := "index " + x.kind
+	replies, err := x.redis.run(ctx, what, addBelowScript,
+		call{x.prefix + userID, []any{id, seen.UnixMilli(), limit, millis(max(indexTTL, lifetime))}})
+	if err != nil {
+		return false, err
+	}
+	if err := replyError(what, replies[0]); err != nil {
+		return false, err
+	}
+	return redis.Bool(replies[0], nil)
 }
 
 // touch is the command that notes when an id was seen; it never adds one.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gatehouse/auth"
@@ -134,7 +135,7 @@ func foundSession(id string, replies []any) (record []byte, left time.Duration, 
 
 // CommitCtx stores a new record and adds it to its user's index. The expiry of scs is not
 // used: the key lives for the record's idle time, at most to its deadline. The record must be
-// valid under id.
+// valid under id. A user who has more than auth.MaxSessions then loses the oldest.
 func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ time.Time) error {
 	now := time.Now()
 	rec, ok := parseSession(record)
@@ -144,7 +145,67 @@ func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ ti
 	if err := s.create(ctx, id, record, now.Add(rec.FreshTTL(now))); err != nil {
 		return err
 	}
-	return s.index.add(ctx, rec.UserID, rec.ID, now, rec.Deadline.Sub(now))
+	n, err := s.index.add(ctx, rec.UserID, rec.ID, now, rec.Deadline.Sub(now))
+	if err != nil || n <= auth.MaxSessions {
+		return err
+	}
+	return s.makeRoom(ctx, rec.UserID, rec.ID)
+}
+
+// makeRoom ends the user's sessions above auth.MaxSessions, least recently seen first. Each sign-in
+// that finds the index full does so after it added its own session, so that the limit holds when the
+// last of many has been answered. The new session is spared: the clock of its server may be behind.
+func (s *Sessions) makeRoom(ctx context.Context, userID, newID string) error {
+	ids, err := s.index.all(ctx, userID)
+	if err != nil || len(ids) <= auth.MaxSessions {
+		return err
+	}
+	const what = "count sessions"
+	asks := make([]command, len(ids))
+	for i, id := range ids {
+		asks[i] = cmd("EXISTS", sessionPrefix+id)
+	}
+	replies, err := s.redis.pipeline(ctx, repeatable(what), asks...)
+	if err != nil {
+		return err
+	}
+	var live, drop []string
+	for i, id := range ids {
+		if replies[i] == int64(0) {
+			drop = append(drop, id)
+		} else {
+			live = append(live, id)
+		}
+	}
+	over := max(len(live)-auth.MaxSessions, 0)
+	live = slices.DeleteFunc(live, func(id string) bool { return id == newID })
+	oldest := live[:min(over, len(live))]
+	if err := s.endOwn(ctx, userID, oldest); err != nil {
+		return err
+	}
+	return s.index.remove(ctx, userID, append(drop, oldest...))
+}
+
+// endOwn ends those of the sessions that are the user's.
+func (s *Sessions) endOwn(ctx context.Context, userID string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	gets := make([]command, len(ids))
+	for i, id := range ids {
+		gets[i] = cmd("GET", sessionPrefix+id)
+	}
+	replies, err := s.redis.exchange(ctx, repeatable("end the oldest sessions"), gets...)
+	if err != nil {
+		return err
+	}
+	var own []string
+	for i, id := range ids {
+		if _, ok := ownedBy(replies[i], userID, id); ok {
+			own = append(own, id)
+		}
+	}
+	return s.EndAll(ctx, own)
 }
 
 // create is repeated when the connection breaks: nobody else knows this id yet, so nobody can

@@ -12,6 +12,7 @@ import (
 	"gatehouse/auth"
 
 	"github.com/alexedwards/scs/v2"
+	"github.com/gomodule/redigo/redis"
 )
 
 var _ scs.CtxStore = (*Sessions)(nil)
@@ -305,15 +306,88 @@ func TestIndexIsBounded(t *testing.T) {
 		}
 		run(t, r, "ZADD", args...)
 		commit(t, s, newSession(1, "u1"))
-		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(indexCap) {
-			t.Errorf("the index has %d members, want %d", n, indexCap)
+		// The old ones have ended: a new session takes them out before it would end one that lives.
+		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(1) {
+			t.Errorf("the index has %d members, want 1", n)
 		}
-		// 199 of the old ones are within the cap of a list, and are gone.
 		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 1 {
 			t.Errorf("got %d sessions, %v, want the new one", len(list), err)
 		}
-		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(indexCap-listCap+1) {
-			t.Errorf("the index has %d members after a list", n)
+	})
+}
+
+// liveSessions counts the sessions whose records are there.
+func liveSessions(t testing.TB, r *Redis) int {
+	t.Helper()
+	keys, err := redis.Strings(run(t, r, "KEYS", "session:*"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(keys)
+}
+
+// TestSessionLimit_EndsTheOldestFirst: one session more than there may be ends the one that was least
+// recently seen, and nothing but that.
+func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		const kept = auth.MaxSessions
+		for i := range kept {
+			commit(t, s, newSession(i, "u1"))
+			run(t, r, "ZADD", "sessions:u1", 1000+i, testID(i))
+		}
+		run(t, r, "DEL", "session:"+testID(7)) // signed out
+		commit(t, s, newSession(kept, "u1"))
+		if _, ok := find(t, s, testID(0)); !ok {
+			t.Error("a session was ended although there was room")
+		}
+		commit(t, s, newSession(5000, "u2"))
+		run(t, r, "ZADD", "sessions:u1", 1, testID(5000)) // another user's: it leaves the index and goes on
+		// The oldest was used meanwhile, so that the second is least recently seen now.
+		run(t, r, "ZADD", "sessions:u1", time.Now().UnixMilli(), testID(0))
+		commit(t, s, newSession(kept+1, "u1"))
+		for id, want := range map[int]bool{0: true, 1: false, 2: true, kept: true, kept + 1: true, 5000: true} {
+			if _, ok := find(t, s, testID(id)); ok != want {
+				t.Errorf("session %d is there: %t, want %t", id, ok, want)
+			}
+		}
+		if n := liveSessions(t, r); n != kept+1 {
+			t.Errorf("there are %d sessions, want %d of the user and one of another", n, kept)
+		}
+		// A server whose clock is behind signs people in as well.
+		future := []any{"sessions:u1"}
+		for i := range kept + 2 {
+			future = append(future, time.Now().Add(time.Hour).UnixMilli(), testID(i))
+		}
+		run(t, r, "ZADD", append(future[:1:1], append([]any{"XX"}, future[1:]...)...)...)
+		commit(t, s, newSession(kept+2, "u1"))
+		if _, ok := find(t, s, testID(kept+2)); !ok {
+			t.Error("the new session was ended at once")
+		}
+	})
+}
+
+// TestSessionLimit_HoldsForParallelSignIns: however many sign in at once, the limit holds when all are answered.
+func TestSessionLimit_HoldsForParallelSignIns(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		const have, parallel = auth.MaxSessions - 10, 20
+		for i := range have {
+			commit(t, s, newSession(i, "u1"))
+		}
+		var wg sync.WaitGroup
+		for i := range parallel {
+			wg.Go(func() { commit(t, s, newSession(have+i, "u1")) })
+		}
+		wg.Wait()
+		commit(t, s, newSession(have+parallel, "u1"))
+		if _, ok := find(t, s, testID(have+parallel)); !ok {
+			t.Error("the newest session was ended")
+		}
+		// Those that were made in the same millisecond spare themselves, which may cost another one.
+		if n := liveSessions(t, r); n > auth.MaxSessions || n < auth.MaxSessions-parallel {
+			t.Errorf("there are %d sessions, want %d", n, auth.MaxSessions)
+		}
+		if n := run(t, r, "ZCARD", "sessions:u1").(int64); n > auth.MaxSessions {
+			t.Errorf("the index has %d", n)
 		}
 	})
 }

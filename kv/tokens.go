@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sync/singleflight"
+
 	"gatehouse/auth"
 )
 
@@ -29,6 +31,8 @@ type Tokens struct {
 	index index
 	log   *slog.Logger
 	read  *readings[auth.Token]
+	// pruning makes room for a user's next token.
+	pruning singleflight.Group
 
 	mu      sync.Mutex
 	pending map[string]use
@@ -51,25 +55,10 @@ func NewTokens(r *Redis, log *slog.Logger) *Tokens {
 	return t
 }
 
-// Create implements auth.TokenStore. Tokens of another epoch are dead for ever: they are taken
-// away and do not count.
+// Create implements auth.TokenStore. The record comes first and its place in the index, which is what
+// counts, second: a list takes out of the index what has no record. Without a place the record is
+// removed again; its secret was not handed out.
 func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
-	live, err := t.List(ctx, rec.UserID)
-	if err != nil {
-		return err
-	}
-	var dead []string
-	for _, other := range live {
-		if other.Epoch != rec.Epoch {
-			dead = append(dead, other.ID)
-		}
-	}
-	if err := t.remove(ctx, rec.UserID, dead); err != nil {
-		return err
-	}
-	if len(live)-len(dead) >= auth.MaxTokens {
-		return auth.ErrTooMany
-	}
 	rec.Version = auth.TokenVersion
 	b, err := json.Marshal(rec)
 	if err != nil {
@@ -89,7 +78,55 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
 	if err != nil {
 		return err
 	}
-	return t.index.add(ctx, rec.UserID, rec.ID, time.UnixMilli(neverUsed), lifetime)
+	added, err := t.claim(ctx, rec, lifetime)
+	if err == nil && !added {
+		err = auth.ErrTooMany
+	}
+	if err != nil {
+		return errors.Join(err, t.remove(context.WithoutCancel(ctx), rec.UserID, []string{rec.ID}))
+	}
+	return nil
+}
+
+// claim takes one of the user's places. When all are taken it frees those of tokens that have ended and
+// tries once more.
+func (t *Tokens) claim(ctx context.Context, rec auth.Token, lifetime time.Duration) (bool, error) {
+	add := func() (bool, error) {
+		return t.index.addBelow(ctx, auth.MaxTokens, rec.UserID, rec.ID, time.UnixMilli(neverUsed), lifetime)
+	}
+	added, err := add()
+	if err != nil || added {
+		return added, err
+	}
+	// Concurrent requests of one user share the work.
+	pruned := t.pruning.DoChan(fmt.Sprint(rec.UserID, " ", rec.Epoch), func() (any, error) {
+		return nil, t.prune(context.WithoutCancel(ctx), rec.UserID, rec.Epoch)
+	})
+	select {
+	case result := <-pruned:
+		if result.Err != nil {
+			return false, result.Err
+		}
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	return add()
+}
+
+// prune takes out what has ended: tokens without a record, and those of another epoch, which are dead
+// for good.
+func (t *Tokens) prune(ctx context.Context, userID string, epoch int64) error {
+	live, err := t.List(ctx, userID)
+	if err != nil {
+		return err
+	}
+	var dead []string
+	for _, other := range live {
+		if other.Epoch != epoch {
+			dead = append(dead, other.ID)
+		}
+	}
+	return t.remove(ctx, userID, dead)
 }
 
 // neverUsed is the index's time of a token that was not used yet, in unix ms.

@@ -286,6 +286,59 @@ func TestTooManyTokens(t *testing.T) {
 	})
 }
 
+// TestTokenLimit_HoldsForParallelRequests: of many requests at once exactly as many succeed as there are
+// places, and nothing is left of the others.
+func TestTokenLimit_HoldsForParallelRequests(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		const have, parallel, workers = 30, 400, 32
+		for i := range have {
+			createToken(t, s, newToken(i, "u1"))
+		}
+		var wg sync.WaitGroup
+		errs := make(chan error, parallel)
+		for w := range workers {
+			wg.Go(func() {
+				for i := w; i < parallel; i += workers {
+					errs <- s.Create(t.Context(), newToken(1000+i, "u1"))
+				}
+			})
+		}
+		wg.Wait()
+		close(errs)
+		made := 0
+		for err := range errs {
+			switch {
+			case err == nil:
+				made++
+			case !errors.Is(err, auth.ErrTooMany):
+				t.Errorf("got %v", err)
+			}
+		}
+		if made != auth.MaxTokens-have {
+			t.Errorf("%d of %d were created, want %d", made, parallel, auth.MaxTokens-have)
+		}
+		keys, _ := redis.Strings(run(t, r, "KEYS", "token:*"), nil)
+		if len(keys) != auth.MaxTokens || len(listed(t, s, "u1")) != auth.MaxTokens {
+			t.Errorf("%d records and %d in the list, want %d", len(keys), len(listed(t, s, "u1")), auth.MaxTokens)
+		}
+	})
+}
+
+// TestTokenIndex_OutlivesEveryToken: an index that ended before a token would hide it from its owner.
+func TestTokenIndex_OutlivesEveryToken(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		run(t, r, "SET", "tokens:u1", "something else")
+		year, hour := newToken(1, "u1"), newToken(2, "u1")
+		year.ExpiresAt = time.Now().Add(365 * 24 * time.Hour)
+		createToken(t, s, year)
+		createToken(t, s, hour)
+		if ttl := run(t, r, "PTTL", "tokens:u1").(int64); time.Duration(ttl)*time.Millisecond < 364*24*time.Hour {
+			t.Errorf("the index lives for %v", time.Duration(ttl)*time.Millisecond)
+		}
+		wantListed(t, s, "u1", "id-2", "id-1")
+	})
+}
+
 func TestUsesAreWrittenTogether(t *testing.T) {
 	onEach(t, func(t *testing.T, r *Redis) {
 		s := NewTokens(r, slog.New(slog.DiscardHandler))
@@ -367,7 +420,7 @@ func TestIndex(t *testing.T) {
 		now := time.UnixMilli(1_800_000_000_000).UTC()
 		add := func(id string, at time.Time, lifetime time.Duration) {
 			t.Helper()
-			if err := x.add(t.Context(), "u1", id, at, lifetime); err != nil {
+			if _, err := x.add(t.Context(), "u1", id, at, lifetime); err != nil {
 				t.Fatal(err)
 			}
 		}
