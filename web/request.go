@@ -235,7 +235,7 @@ func appendCookies(dst []string, headers []string, name string, shaped func(stri
 		for part := range strings.SplitSeq(header, ";") {
 			key, value, _ := strings.Cut(strings.TrimLeft(part, " \t"), "=")
 			value = strings.TrimRight(value, " \t")
-			if key != name || !shaped(value) {
+			if strings.TrimRight(key, " \t") != name || !shaped(value) {
 				continue
 			}
 			if dst = append(dst, value); len(dst) >= limit {

@@ -252,15 +252,20 @@ const (
 // User returns who sends the request; nil for a visitor who is not signed in. An error says that it cannot be told
 // now, and the answer is 503. It is for handlers that do without the middleware.
 func (r *Reader) User(req *http.Request) (*User, error) {
-	cookies := sessionCookies(req, r.cookie)
-	if len(cookies) == 0 {
-		return nil, nil
-	}
 	ctx, cancel := context.WithTimeout(req.Context(), lookFor)
 	defer cancel()
+	for _, cookie := range sessionCookies(req, r.cookie) {
+		if u, err := r.lookUp(ctx, cookie); u != nil || err != nil {
+			return u, err
+		}
+	}
+	return nil, nil
+}
+
+func (r *Reader) lookUp(ctx context.Context, cookie string) (*User, error) {
 	now := time.Now()
 	var left time.Duration
-	s, u, err := checkAll(cookies, func(key string) (value []byte, err error) {
+	s, u, err := check(cookie, func(key string) (value []byte, err error) {
 		if strings.HasPrefix(key, "user:") {
 			return r.cache.get(ctx, key)
 		}
@@ -360,18 +365,12 @@ func Check(cookie string, lookup func(key string) ([]byte, error), now time.Time
 // CheckRequest is Check for the cookies of a request: the first one that is not signed out counts. cookieName is
 // the name of Gatehouse's cookie.
 func CheckRequest(req *http.Request, cookieName string, lookup func(key string) ([]byte, error), now time.Time) (*User, error) {
-	_, u, err := checkAll(sessionCookies(req, cookieName), lookup, now)
-	return u, err
-}
-
-// checkAll checks the cookies in order and returns what check returns for the first one that is not signed out.
-func checkAll(cookies []string, lookup func(key string) ([]byte, error), now time.Time) (*session, *User, error) {
-	for _, cookie := range cookies {
-		if s, u, err := check(cookie, lookup, now); u != nil || err != nil {
-			return s, u, err
+	for _, cookie := range sessionCookies(req, cookieName) {
+		if u, err := Check(cookie, lookup, now); u != nil || err != nil {
+			return u, err
 		}
 	}
-	return nil, nil, nil
+	return nil, nil
 }
 
 func check(cookie string, lookup func(key string) ([]byte, error), now time.Time) (*session, *User, error) {

@@ -85,7 +85,7 @@ class Gatehouse {
     const cookies = sessionCookies(cookieHeader, this.#cookieName);
     if (cookies.length === 0) return null;
     try {
-      const user = await within(PATIENCE, this.#lookUp(cookies), "looking up the session");
+      const user = await within(PATIENCE, this.#firstUser(cookies), "looking up the session");
       this.#report(null);
       return user;
     } catch (error) {
@@ -163,9 +163,17 @@ class Gatehouse {
     this.#cache.close();
   }
 
-  async #lookUp(cookies) {
+  async #firstUser(cookies) {
+    for (const cookie of cookies) {
+      const user = await this.#lookUp(cookie);
+      if (user) return user;
+    }
+    return null;
+  }
+
+  async #lookUp(cookie) {
     let ttl = 0;
-    const found = await checkAll(cookies, async (key) => {
+    const found = await check(cookie, async (key) => {
       if (key.startsWith("user:")) return this.#cache.get(key);
       const [value, left] = await this.#sessions.getWithTtl(key);
       ttl = left;

@@ -218,12 +218,19 @@ final class Gatehouse
 
     private function look(): ?GatehouseUser
     {
-        $cookies = self::sessionCookies($_SERVER['HTTP_COOKIE'] ?? '', $this->cookieName);
-        if ($cookies === []) {
-            return null;
-        }
         $this->sessions->endAfter(self::LOOK_FOR);
         $this->cache->endAfter(self::LOOK_FOR);
+        foreach (self::sessionCookies($_SERVER['HTTP_COOKIE'] ?? '', $this->cookieName) as $cookie) {
+            $user = $this->lookUp($cookie);
+            if ($user !== null) {
+                return $user;
+            }
+        }
+        return null;
+    }
+
+    private function lookUp(string $cookie): ?GatehouseUser
+    {
         $now = new DateTimeImmutable();
         $left = 0;
         $lookup = function (string $key) use (&$left): ?string {
@@ -233,7 +240,11 @@ final class Gatehouse
             [$value, $left] = $this->sessions->getWithTtl($key);
             return $value;
         };
-        [$session, $answer] = self::firstSignedIn($cookies, $lookup, $now);
+        $session = self::sessionOf($cookie, $lookup, $now);
+        if ($session === null) {
+            return null;
+        }
+        $answer = self::userOf($session, $lookup('user:' . $session['user_id']));
         if ($answer === GatehouseAnswer::NotKnown) {
             $answer = $this->ask($session);
         } elseif ($answer instanceof GatehouseUser && $left < self::tellBelow($session, $now)) {
@@ -314,20 +325,14 @@ final class Gatehouse
      */
     public static function check(array $cookies, callable $lookup, DateTimeImmutable $now): GatehouseUser|GatehouseAnswer
     {
-        return self::firstSignedIn($cookies, $lookup, $now)[1];
-    }
-
-    /** @return array{?array, GatehouseUser|GatehouseAnswer} the session that the answer is about, if there is one */
-    private static function firstSignedIn(array $cookies, callable $lookup, DateTimeImmutable $now): array
-    {
         foreach ($cookies as $cookie) {
             $session = self::sessionOf($cookie, $lookup, $now);
             $answer = $session === null ? GatehouseAnswer::SignedOut : self::userOf($session, $lookup('user:' . $session['user_id']));
             if ($answer !== GatehouseAnswer::SignedOut) {
-                return [$session, $answer];
+                return $answer;
             }
         }
-        return [null, GatehouseAnswer::SignedOut];
+        return GatehouseAnswer::SignedOut;
     }
 
     /** @return ?array{id: string, user_id: string, epoch: int, idle_seconds: int, deadline: array{int, int}} */

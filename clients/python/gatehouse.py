@@ -217,7 +217,8 @@ class Gatehouse:
             return None
         _deadline.at = time.monotonic() + _TIMEOUT
         try:
-            return self._look_up(cookies)
+            users = (self._look_up(cookie) for cookie in cookies)
+            return next((user for user in users if user is not None), None)
         except redis.RedisError as err:
             raise Unavailable("Redis does not answer") from err
         finally:
@@ -230,7 +231,7 @@ class Gatehouse:
     def sign_out_url(self) -> str:
         return self.base_url + "/sign-out"
 
-    def _look_up(self, cookies: List[str]) -> Optional[User]:
+    def _look_up(self, cookie: str) -> Optional[User]:
         left = [0]
 
         def get(key: str) -> Optional[bytes]:
@@ -240,9 +241,9 @@ class Gatehouse:
                 value, left[0] = both.get(key).pttl(key).execute()
             return value
 
-        answer = check_all(cookies, get)
+        answer = check(cookie, get)
         if answer.word == NOT_KNOWN:
-            return self._asked(cookies, answer.session_id)
+            return self._asked(cookie, answer.session_id)
         if answer.user and left[0] < 900 * answer.idle_left:
             self._report_use(answer.session_id)
         return answer.user
@@ -257,7 +258,7 @@ class Gatehouse:
         except redis.RedisError as err:
             logging.getLogger("gatehouse").warning("gatehouse: could not report that a session is in use: %s", err)
 
-    def _asked(self, cookies: List[str], session_id: str) -> Optional[User]:
+    def _asked(self, cookie: str, session_id: str) -> Optional[User]:
         """Asks Gatehouse to bring the user into the cache, and waits for it."""
         if self._sessions.publish(_CHANNEL, session_id) == 0:
             raise Unavailable("no Gatehouse runs that could tell who this is")
@@ -265,7 +266,7 @@ class Gatehouse:
         while time.monotonic() < until:
             time.sleep(min(pause, max(until - time.monotonic(), 0)))
             pause *= 2
-            answer = check_all(cookies, lambda key: (self._cache if key.startswith("user:") else self._sessions).get(key))
+            answer = check(cookie, lambda key: (self._cache if key.startswith("user:") else self._sessions).get(key))
             if answer.word != NOT_KNOWN:
                 return answer.user
             # What was brought in may have been dropped again by a change.
