@@ -2,10 +2,14 @@ package auth
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
+	"iter"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
@@ -95,11 +99,75 @@ func (p PasswordPolicy) assess(raw string, about []string) (password string, sco
 		}
 	}
 	// The estimate sees bytes, and takes one accented letter repeated for many.
-	if distinct(password) < minDistinct || estimate.Guesses < weakestGuesses {
+	if distinct(password) < minDistinct || estimate.Guesses < weakestGuesses || commonPasswords()[folded] || isDatedWord(folded, words) {
 		return "", estimate.Score, sentence("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
 	}
 	return password, estimate.Score, nil
 }
+
+// yearGuesses and markGuesses are how many guesses a year, and the signs around it, add to those for a
+// word: the few years near today, before or after the word, with a capital or without; and the few
+// signs that people use.
+const (
+	yearGuesses = 50
+	markGuesses = 10
+)
+
+// isDatedWord reports whether a folded password is a word that is easily guessed with a year, as in
+// "summer2026" or "2027-welcome!". The estimator knows years up to 2019 only, and takes a sign after
+// a year for a strong addition. This holds for every year from 1900 to 2099, so that no release is needed.
+func isDatedWord(folded string, about []string) bool {
+	var rest strings.Builder
+	years := 0
+	for part := range splitDigits(folded) {
+		if isYear(part) {
+			years++
+			continue
+		}
+		rest.WriteString(part)
+	}
+	if years == 0 {
+		return false
+	}
+	guesses := float64(yearGuesses)
+	for range years - 1 {
+		guesses *= markGuesses // one more is as likely as a sign
+	}
+	word := strings.TrimFunc(rest.String(), isMark)
+	if len(word) < rest.Len() {
+		guesses *= markGuesses
+	}
+	if commonPasswords()[word] {
+		return true
+	}
+	return zxcvbn.PasswordStrength(firstRunes(word, estimated), about).Guesses*guesses < weakestGuesses
+}
+
+// splitDigits yields the longest runs of digits and of everything else, in order.
+func splitDigits(s string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		isDigit := func(i int) bool { return s[i] >= '0' && s[i] <= '9' }
+		for begin := 0; begin < len(s); {
+			end := begin + 1
+			for end < len(s) && isDigit(end) == isDigit(begin) {
+				end++
+			}
+			if !yield(s[begin:end]) {
+				return
+			}
+			begin = end
+		}
+	}
+}
+
+func isYear(s string) bool { return len(s) == 4 && (s[:2] == "19" || s[:2] == "20") && isDigits(s) }
+
+func isDigits(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// isMark reports whether a character is neither a letter nor a digit.
+func isMark(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) }
 
 // Strength estimates a password for the meter.
 func (p PasswordPolicy) Strength(raw string, about ...string) Strength {
@@ -140,6 +208,22 @@ func guessedFirst(about []string) []string {
 // foldedForGuessing takes away what a guess would not differ in: case, and the width and
 // form of letters.
 func foldedForGuessing(s string) string { return strings.ToLower(norm.NFKC.String(s)) }
+
+// commonPasswordList holds the common passwords of eight characters or more, folded, that the
+// estimator would accept although they are on the lists of @zxcvbn-ts/language-common 4.1.3 (49,233
+// passwords, MIT) or of Django 3.2 (19,726 passwords compiled by Royce Williams, BSD). The estimator
+// knows the rest.
+//
+//go:embed common_passwords.txt
+var commonPasswordList string
+
+var commonPasswords = sync.OnceValue(func() map[string]bool {
+	set := make(map[string]bool)
+	for password := range strings.Lines(commonPasswordList) {
+		set[strings.TrimSuffix(password, "\n")] = true
+	}
+	return set
+})
 
 func firstRunes(s string, n int) string {
 	for i := range s {

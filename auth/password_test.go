@@ -1,10 +1,14 @@
 package auth
 
 import (
+	"bufio"
+	"compress/gzip"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -168,5 +172,72 @@ func TestStrengthAgreesWithPolicy(t *testing.T) {
 	}
 	if !seen[0] || !seen[1] || !seen[4] {
 		t.Errorf("the examples have only the scores %v", seen)
+	}
+}
+
+// TestPasswords_WithAYearAreRefused: a word with this year, or any near it, is what people choose who have to
+// change their password. No year is special, so that next year needs no release.
+func TestPasswords_WithAYearAreRefused(t *testing.T) {
+	policy := PasswordPolicy{MinLength: 8}
+	now := time.Now().Year()
+	for year := now - 10; year <= now+10; year++ {
+		for _, form := range []string{
+			"Summer%d", "Welcome%d", "Password%d!", "summer%d!", "Winter-%d", "%dSpring", "%d_autumn!", "P@ssw0rd%d", "Monday%d#", "qwertz%d!!", "London%d!",
+			"Gatehouse%d!", "admin@%d", "Football%d.", "%d%d", "Hello!%d",
+		} {
+			password := strings.ReplaceAll(form, "%d", fmt.Sprint(year))
+			if _, err := policy.Check(password); err == nil {
+				t.Errorf("%s is accepted", password)
+			}
+			if s := policy.Strength(password); s.Score > 1 || s.Message == "" {
+				t.Errorf("%s is shown as %+v", password, s)
+			}
+		}
+	}
+	for _, good := range []string{
+		"correct horse 2026 battery", "Kx9vQ2026tzp", "2026 unrelated lanterns", "vTq-2027-mZw-41", "20260101 marzipan kettle", "hovercraft2026eels", "zu30jahre2026gilt",
+	} {
+		if _, err := policy.Check(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+}
+
+// TestPasswords_CommonOnesAreRefused: also those that the estimator does not know, in any case.
+func TestPasswords_CommonOnesAreRefused(t *testing.T) {
+	policy := PasswordPolicy{MinLength: 8}
+	for _, password := range []string{"cuthbert", "brooking", "alliswell", "Alliswell", "1G2W3E4R", "home0401", "raffaella", "sk8erboi", "Sk8erboi2026!", "ｓｋ８ｅｒｂｏｉ", "#1stunna"} {
+		if _, err := policy.Check(password); err == nil {
+			t.Errorf("%s is accepted", password)
+		}
+	}
+}
+
+// TestPasswords_OnDjangosListAreRefused holds the policy against a list that is kept by others.
+func TestPasswords_OnDjangosListAreRefused(t *testing.T) {
+	f, err := os.Open("/usr/lib/python3/dist-packages/django/contrib/auth/common-passwords.txt.gz")
+	if err != nil {
+		if os.Getenv("GATEHOUSE_TEST_REQUIRE_SERVERS") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("Django's list of common passwords is not installed (python3-django)")
+	}
+	defer f.Close()
+	list, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := PasswordPolicy{MinLength: 8}
+	n := 0
+	for lines := bufio.NewScanner(list); lines.Scan(); {
+		if password := lines.Text(); utf8.RuneCountInString(password) >= 8 {
+			n++
+			if _, err := policy.Check(password); err == nil {
+				t.Errorf("%q is accepted", password)
+			}
+		}
+	}
+	if n < 5000 {
+		t.Errorf("the list has %d passwords of eight characters or more", n)
 	}
 }
