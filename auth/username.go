@@ -219,6 +219,11 @@ func CanonicalEmail(raw string) (string, error) {
 	if err != nil || !strings.Contains(domain, ".") {
 		return "", bad
 	}
+	// Mapping may end in a domain that is refused when it comes back from a form, as in ℵ.example, whose
+	// direction is only checked once it is a Hebrew letter.
+	if again, err := idna.Lookup.ToASCII(domain); err != nil || again != domain {
+		return "", bad
+	}
 	// The local part is case sensitive by RFC 5321 and nowhere in practice; two accounts
 	// that differ in case only would be a trap.
 	email := strings.ToLower(norm.NFC.String(raw[:at])) + "@" + domain

@@ -241,3 +241,19 @@ func TestCanonicalName(t *testing.T) {
 		}
 	}
 }
+
+// TestEmail_AcceptedAddressesAreAcceptedAgain: an address comes back from the profile's form in the form in
+// which it was stored. What is refused then must be refused at registration.
+func TestEmail_AcceptedAddressesAreAcceptedAgain(t *testing.T) {
+	for _, raw := range []string{
+		"a@b\u2135c.org", "a@b.org\u2138", "a@x\u2136.org", "a@\u05d0b.org", "a@\u05d0\u05d1.org", "Jose\u0301@BÜCHER.example", "a@faß.de", "a@xn--fa-hia.de", "a@１.example", "a@b\u00adc.org",
+	} {
+		email, err := CanonicalEmail(raw)
+		if err != nil {
+			continue
+		}
+		if again, err := CanonicalEmail(email); err != nil || again != email {
+			t.Errorf("%+q became %+q, and that %+q, %v", raw, email, again, err)
+		}
+	}
+}
