@@ -436,6 +436,9 @@ func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 
 // ChangePassword sets a new password after checking the current one (ASVS 6.2.2). A new
 // epoch ends all other sessions (7.4.3); the caller renews its own, v.SessionID.
+//
+// When another change has ended that session meanwhile the error is ErrAlreadyChanged if the password is
+// next already, as after the first request of a double click, and else ErrStale.
 func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string, v Visitor) (User, error) {
 	u, err := a.Users.UserByID(ctx, id)
 	if err != nil {
@@ -459,6 +462,9 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if err := g.take(ctx, g.address(), g.account(u.Username)); err != nil {
 		return User{}, err
 	}
+	if v.Epoch != 0 && u.Epoch != v.Epoch {
+		return User{}, a.changedMeanwhile(ctx, &g, next)
+	}
 	err = a.verify(ctx, u, current)
 	if errors.Is(err, ErrWrongCredentials) {
 		g.failed(ctx)
@@ -471,7 +477,34 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if err := g.succeeded(ctx); err != nil {
 		return User{}, err
 	}
-	return a.setPassword(ctx, u, password, v.SessionID)
+	changed, err := a.setPassword(ctx, u, password, v.SessionID)
+	if !errors.Is(err, ErrStale) {
+		return changed, err
+	}
+	if g.user, err = a.Users.UserByID(ctx, id); err != nil {
+		return User{}, fmt.Errorf("look up a user whose password was changed meanwhile: %w", err)
+	}
+	if err := g.take(ctx, g.address(), g.account(u.Username)); err != nil {
+		return User{}, err
+	}
+	return User{}, a.changedMeanwhile(ctx, &g, next)
+}
+
+// changedMeanwhile returns ErrAlreadyChanged if next is the password of g.user now, and else ErrStale. That
+// is a guess like any other, which the caller has counted.
+func (a *Accounts) changedMeanwhile(ctx context.Context, g *guess, next string) error {
+	err := a.verify(ctx, g.user, next)
+	switch {
+	case errors.Is(err, ErrWrongCredentials):
+		g.failed(ctx)
+		return ErrStale
+	case err != nil:
+		return errors.Join(err, g.giveBack(ctx))
+	}
+	if err := g.succeeded(ctx); err != nil {
+		return err
+	}
+	return ErrAlreadyChanged
 }
 
 // SetPassword sets a password for an operator, who need not know the current one.
@@ -537,6 +570,19 @@ func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User,
 func (a *Accounts) SignOutEverywhere(ctx context.Context, id, keep string) (User, error) {
 	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
 		return a.Users.RaiseEpoch(ctx, id)
+	})
+	if err == nil {
+		a.endStale(ctx, u.ID, keep)
+	}
+	return u, err
+}
+
+// EndOtherSessions ends all sessions and API tokens of the user, for the session keep of the given epoch, whose
+// token the caller renews. ErrStale when another change has ended that session meanwhile: of several
+// sessions that end all others at once, one goes on.
+func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch int64) (User, error) {
+	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
+		return a.Users.RaiseEpochFrom(ctx, id, epoch)
 	})
 	if err == nil {
 		a.endStale(ctx, u.ID, keep)

@@ -569,6 +569,9 @@ var changes = map[string]struct {
 	"epoch": {"users.RaiseEpoch", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
 		return w.SignOutEverywhere(ctx, u.ID, "")
 	}},
+	"epoch of others": {"users.RaiseEpoch", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+		return w.EndOtherSessions(ctx, u.ID, "", u.Epoch)
+	}},
 }
 
 func TestChangesDropTheCacheBeforeAndAfter(t *testing.T) {

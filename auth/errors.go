@@ -22,6 +22,8 @@ var (
 	ErrEmailTaken = errors.New("email address is taken")
 	// ErrStale: the row changed since it was read; read it again.
 	ErrStale = errors.New("changed in the meantime")
+	// ErrAlreadyChanged: another request has just made the very change that this one asks for.
+	ErrAlreadyChanged = errors.New("changed already")
 	// ErrSessionEnded: the session was ended while the request ran.
 	ErrSessionEnded = errors.New("session has ended")
 	// ErrUnavailable: a database or Redis did not answer. Nothing is known, so

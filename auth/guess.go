@@ -32,6 +32,8 @@ type Visitor struct {
 	BrowserCookie string
 	// SessionID is the id of the session that the visitor is signed in by, if any.
 	SessionID string
+	// Epoch is that of the session; 0 without one.
+	Epoch int64
 }
 
 // network returns what the throttle counts for the visitor's address: IPv6 by /64,

@@ -31,6 +31,8 @@ type UserStore interface {
 	// RaiseEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
 	// the user. It returns the row as it is afterwards, with EpochBefore.
 	RaiseEpoch(ctx context.Context, id string) (User, error)
+	// RaiseEpochFrom is RaiseEpoch if the epoch is still the given one; else ErrStale.
+	RaiseEpochFrom(ctx context.Context, id string, epoch int64) (User, error)
 	// RecordSignIn notes the time of a sign-in; it is no change that drops caches.
 	RecordSignIn(ctx context.Context, id string, at time.Time) error
 }

@@ -196,6 +196,12 @@ func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash strin
 		SET password_hash = $2, epoch = `+nextEpoch("$5")+`, epoch_offset = $5, updated_at = $3
 		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
 		id, hash, now(), epoch, epochOffset())
+	return d.changedFrom(ctx, "set password", id, u, epoch, err)
+}
+
+// changedFrom completes the result of a change that was made only if the epoch was the given one: of no
+// row it tells whether there is no user, or one of another epoch.
+func (d *DB) changedFrom(ctx context.Context, what, id string, u auth.User, epoch int64, err error) (auth.User, error) {
 	if err == nil {
 		u.EpochBefore = epoch
 	}
@@ -205,7 +211,7 @@ func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash strin
 	if _, err := d.UserByID(ctx, id); err != nil {
 		return auth.User{}, err
 	}
-	return auth.User{}, fmt.Errorf("set password: %w", auth.ErrStale)
+	return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrStale)
 }
 
 // ReplaceHash swaps the hash; see auth.UserStore. It sets updated_at, which tells the
@@ -254,6 +260,16 @@ func (d *DB) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
 		u.EpochBefore = epochBefore(u.Epoch, offset)
 	}
 	return u, err
+}
+
+// RaiseEpochFrom returns auth.ErrStale when the epoch is not the given one, and auth.ErrNotFound
+// when there is no such user.
+func (d *DB) RaiseEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
+	const what = "raise epoch"
+	u, err := d.change(ctx, what, `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
+		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
+		id, now(), epochOffset(), epoch)
+	return d.changedFrom(ctx, what, id, u, epoch, err)
 }
 
 // RecordSignIn leaves updated_at alone. It returns auth.ErrNotFound when there is no such user.

@@ -263,6 +263,34 @@ func TestSetPasswordAtOnce(t *testing.T) {
 	})
 }
 
+// TestRaiseEpochFrom_OneOfManyWins: of many that know the same epoch, one replaces it.
+func TestRaiseEpochFrom_OneOfManyWins(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		u := create(t, d, newUser("alice"))
+		var won atomic.Pointer[auth.User]
+		var stale atomic.Int64
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() {
+				switch got, err := d.RaiseEpochFrom(t.Context(), u.ID, u.Epoch); {
+				case err == nil && won.CompareAndSwap(nil, &got):
+				case errors.Is(err, auth.ErrStale):
+					stale.Add(1)
+				default:
+					t.Errorf("got %+v, %v", got, err)
+				}
+			})
+		}
+		group.Wait()
+		equal(t, "stale", stale.Load(), 19)
+		stored := byID(t, d, u.ID)
+		equal(t, "epoch", won.Load().Epoch, stored.Epoch)
+		equal(t, "epoch before", won.Load().EpochBefore, u.Epoch)
+		wantNewEpoch(t, u.Epoch, stored.Epoch)
+		wantErr(t, second(d.RaiseEpochFrom(t.Context(), "00000000-0000-7000-8000-000000000000", 1)), auth.ErrNotFound)
+	})
+}
+
 func TestReplaceHash(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))

@@ -80,6 +80,9 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	case errors.As(err, &throttled):
 		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, web.Form{Message: tooManyTries(throttled), First: "current_password"})
 		return resp.After(throttled.RetryAfter), err
+	case errors.Is(err, auth.ErrAlreadyChanged):
+		// The second request of a double click: the answer to the first one has the session's new cookie.
+		return web.SeeOther("/account?notice=password#password"), nil
 	case errors.Is(err, auth.ErrStale):
 		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password.", First: "current_password"})
 	case err != nil:
@@ -97,12 +100,13 @@ func (h *Handlers) passwordAgain(r *web.Request, status int, form web.Form) (web
 	return h.accountAgain(r, status, func(page *accountPage) { page.Password = form })
 }
 
-// carryOn gives this browser's session the user's new epoch. When somebody ended the session
-// while the change was made, it stays ended: the change holds, and the person signs in again.
+// carryOn gives this browser's session the user's new epoch. When the session was ended while the
+// change was made, it stays ended: the change holds, and the person signs in again. The cookie stays as it
+// is, because another answer may have replaced it meanwhile.
 func (h *Handlers) carryOn(r *web.Request, user auth.User, location string) (web.Response, error) {
 	err := r.RenewSession(user)
 	if errors.Is(err, auth.ErrSessionEnded) {
-		return web.SeeOther("/login"), r.SignOut()
+		return web.SeeOther("/login"), nil
 	}
 	if err != nil {
 		return web.Response{}, err
@@ -151,7 +155,12 @@ func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
 }
 
 func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
-	user, err := h.Accounts.SignOutEverywhere(r.Context(), r.User().ID, currentSession(r))
+	user, err := h.Accounts.EndOtherSessions(r.Context(), r.User().ID, r.Session().ID, r.Session().Epoch)
+	if errors.Is(err, auth.ErrStale) {
+		// Another session ended this one first, or this is the second request of a double click. The account
+		// page tells: the browser is signed in there only if it has the cookie of the answer to the first.
+		return web.SeeOther("/account#sessions"), nil
+	}
 	if err != nil {
 		return web.Response{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -269,16 +270,45 @@ func TestChangePasswordOfAStaleRow(t *testing.T) {
 	wantPage(t, w, http.StatusUnprocessableEntity, "Your account was changed somewhere else a moment ago.")
 }
 
-// The change holds, and a session that somebody ended meanwhile stays ended.
+// The second request of a double click finds the password that it asks for.
+func TestChangePasswordAlreadyMade(t *testing.T) {
+	s := newSite(t)
+	u := s.add(t, "alice")
+	b, other := s.signedIn(t, "alice"), s.signedIn(t, "alice")
+	old := b.cookies["gatehouse"]
+	const fresh = "an entirely new secret"
+	change := form("current_password", secret, "new_password", fresh)
+	wantRedirect(t, b.post("/account/password", change), "/account?notice=password#password")
+	renewed := b.cookies["gatehouse"]
+	// The first request's change is not known in memory yet: the second one is let in.
+	id := auth.SessionID(old)
+	v := auth.Visitor{Address: netip.MustParseAddr("192.0.2.1"), SessionID: id, Epoch: u.Epoch}
+	if _, err := s.Handlers.Accounts.ChangePassword(t.Context(), u.ID, secret, fresh, v); !errors.Is(err, auth.ErrAlreadyChanged) {
+		t.Errorf("the same change again: %v", err)
+	}
+	if _, err := s.Handlers.Accounts.ChangePassword(t.Context(), u.ID, secret, "another new secret", v); !errors.Is(err, auth.ErrStale) {
+		t.Errorf("another change by a session that has ended: %v", err)
+	}
+	if b.cookies["gatehouse"] != renewed || b.get("/account").Code != http.StatusOK {
+		t.Error("the session of the first change has ended")
+	}
+	wantRedirect(t, other.get("/dashboard"), "/login?next=%2Fdashboard")
+}
+
+// The change holds, and a session that somebody ended meanwhile stays ended. The cookie is not
+// cleared: the browser may have signed in again meanwhile.
 func TestChangePasswordInASessionThatEnds(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
+	before := b.cookies["gatehouse"]
 	s.Break("sessions.Delete", auth.ErrSessionEnded)
 	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", "an entirely new secret")), "/login")
-	if b.cookies["gatehouse"] != "" {
-		t.Error("the cookie of the ended session stays")
+	if b.cookies["gatehouse"] != before {
+		t.Error("the answer changes the cookie")
 	}
+	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
+	s.Break("sessions.Delete", nil)
 	wantRedirect(t, b.post("/login", form("username", "alice", "password", "an entirely new secret")), "/dashboard")
 }
 

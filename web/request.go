@@ -150,7 +150,7 @@ func (r *Request) Visitor() auth.Visitor {
 		v.BrowserCookie = c.Value
 	}
 	if r.session.record != nil {
-		v.SessionID = r.session.record.ID
+		v.SessionID, v.Epoch = r.session.record.ID, r.session.record.Epoch
 	}
 	return v
 }

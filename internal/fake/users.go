@@ -197,6 +197,17 @@ func (s *Users) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
 	})
 }
 
+// RaiseEpochFrom implements auth.UserStore.
+func (s *Users) RaiseEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
+	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
+		if u.Epoch != epoch {
+			return auth.ErrStale
+		}
+		nextEpoch(u)
+		return nil
+	})
+}
+
 // RecordSignIn implements auth.UserStore.
 func (s *Users) RecordSignIn(ctx context.Context, id string, at time.Time) error {
 	_, err := s.update(ctx, "users.RecordSignIn", id, func(u *auth.User) error {
