@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -249,6 +250,9 @@ type userAddCmd struct {
 
 func (a userAddCmd) Run(c *command) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
+		if err := a.checkGroup(c.ctx, accounts); err != nil {
+			return err
+		}
 		password, err := a.password(c.io)
 		if err != nil {
 			return err
@@ -265,6 +269,18 @@ func (a userAddCmd) Run(c *command) error {
 		fmt.Fprintf(c.io.out, "Added %s.\n", u.Username)
 		return nil
 	})
+}
+
+// checkGroup looks for the group before there is a user who would have to do without it.
+func (a userAddCmd) checkGroup(ctx context.Context, accounts *auth.Accounts) error {
+	if a.Group == "" {
+		return nil
+	}
+	groups, err := accounts.Grants.Groups(ctx)
+	if err == nil && !slices.ContainsFunc(groups, func(g auth.Group) bool { return g.Name == a.Group }) {
+		return auth.ErrNoGroup
+	}
+	return err
 }
 
 type userPasswdCmd struct {
@@ -286,11 +302,14 @@ func (a userPasswdCmd) Run(c *command) error {
 	})
 }
 
-type userDisableCmd struct{ nameArg }
+type userDisableCmd struct {
+	nameArg
+	forceFlag
+}
 
 func (a userDisableCmd) Run(c *command) error {
 	return c.withUser(a.Name, func(accounts *auth.Accounts, u auth.User) error {
-		if _, err := accounts.SetActive(c.ctx, u.ID, false); err != nil {
+		if _, err := accounts.SetActive(a.context(c), u.ID, false); err != nil {
 			return err
 		}
 		fmt.Fprintf(c.io.out, "%s is disabled; all sessions are ended.\n", u.Username)
@@ -370,12 +389,7 @@ func (c *command) withAccounts(run func(*auth.Accounts) error) error {
 		return err
 	}
 	defer s.Close()
-	err = run(s.accounts)
-	var wrong auth.Invalid
-	if errors.As(err, &wrong) {
-		return fieldsInOneLine(wrong)
-	}
-	return err
+	return refusal(run(s.accounts))
 }
 
 func (c *command) withUser(name string, run func(*auth.Accounts, auth.User) error) error {

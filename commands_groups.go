@@ -20,6 +20,34 @@ type groupArg struct {
 	Group string `arg:"" help:"Group, such as admin."`
 }
 
+// forceFlag is for commands that may leave nobody who can administer users.
+type forceFlag struct {
+	Force bool `help:"Do it even if no active user is left with the permission users.manage."`
+}
+
+func (f forceFlag) context(c *command) context.Context {
+	if f.Force {
+		return auth.AllowLosingAdministrators(c.ctx)
+	}
+	return c.ctx
+}
+
+// refusal returns what a person at a terminal reads about a change that was refused.
+func refusal(err error) error {
+	var wrong auth.Invalid
+	switch {
+	case errors.As(err, &wrong):
+		return fieldsInOneLine(wrong)
+	case errors.Is(err, auth.ErrLastAdministrator):
+		return fmt.Errorf("%w; make somebody else an administrator first (gatehouse user join NAME admin), or use --force", auth.ErrLastAdministrator)
+	case errors.Is(err, auth.ErrAdminGroup):
+		return fmt.Errorf("%w; --force does it nevertheless", auth.ErrAdminGroup)
+	case errors.Is(err, auth.ErrNoGroup):
+		return errors.New("there is no group of this name; nothing was changed (gatehouse group list shows all)")
+	}
+	return err
+}
+
 type userGrantCmd struct {
 	nameArg
 	permissionArg
@@ -35,11 +63,12 @@ func (a userGrantCmd) Run(c *command) error {
 type userUngrantCmd struct {
 	nameArg
 	permissionArg
+	forceFlag
 }
 
 func (a userUngrantCmd) Run(c *command) error {
 	return c.changeUser(a.Name, "%s has the permission "+a.Permission+" no more, unless through a group.", func(accounts *auth.Accounts, id string) error {
-		_, err := accounts.SetPermission(c.ctx, id, a.Permission, false)
+		_, err := accounts.SetPermission(a.context(c), id, a.Permission, false)
 		return err
 	})
 }
@@ -59,11 +88,12 @@ func (a userJoinCmd) Run(c *command) error {
 type userLeaveCmd struct {
 	nameArg
 	groupArg
+	forceFlag
 }
 
 func (a userLeaveCmd) Run(c *command) error {
 	return c.changeUser(a.Name, "%s is not in the group "+a.Group+".", func(accounts *auth.Accounts, id string) error {
-		_, err := accounts.SetMember(c.ctx, id, a.Group, false)
+		_, err := accounts.SetMember(a.context(c), id, a.Group, false)
 		return err
 	})
 }
@@ -93,10 +123,13 @@ func (a groupAddCmd) Run(c *command) error {
 	return c.changeGroup("The group "+a.Group+" is there.", func(accounts *auth.Accounts) error { return accounts.AddGroup(c.ctx, a.Group) })
 }
 
-type groupRemoveCmd struct{ groupArg }
+type groupRemoveCmd struct {
+	groupArg
+	forceFlag
+}
 
 func (a groupRemoveCmd) Run(c *command) error {
-	return c.changeGroup("The group "+a.Group+" is removed.", func(accounts *auth.Accounts) error { return accounts.RemoveGroup(c.ctx, a.Group) })
+	return c.changeGroup("The group "+a.Group+" is removed.", func(accounts *auth.Accounts) error { return accounts.RemoveGroup(a.context(c), a.Group) })
 }
 
 type groupGrantCmd struct {
@@ -113,11 +146,12 @@ func (a groupGrantCmd) Run(c *command) error {
 type groupUngrantCmd struct {
 	groupArg
 	permissionArg
+	forceFlag
 }
 
 func (a groupUngrantCmd) Run(c *command) error {
 	return c.changeGroup("The group "+a.Group+" has the permission "+a.Permission+" no more.", func(accounts *auth.Accounts) error {
-		return accounts.SetGroupPermission(c.ctx, a.Group, a.Permission, false)
+		return accounts.SetGroupPermission(a.context(c), a.Group, a.Permission, false)
 	})
 }
 

@@ -603,7 +603,7 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 		a.Log.ErrorContext(ctx, "the cached user could not be dropped after a change; trying again", "error", dropErr, "user_id", id)
 	}
 	if err != nil {
-		return User{}, fmt.Errorf("%s: %w", what, err)
+		return User{}, fmt.Errorf("change a user: %w", err)
 	}
 	a.event(ctx, what, nil, "username", u.Username, "user_id", u.ID)
 	return u, nil

@@ -31,6 +31,10 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrBusy: more password hashes are wanted than the queue holds.
 	ErrBusy = errors.New("too many sign-ins at once")
+	// ErrLastAdministrator: the change would leave no active user who may administer users.
+	ErrLastAdministrator = errors.New("no active user would be left with the permission " + ManageUsers)
+	// ErrAdminGroup: commands and documents rely on the group admin to make administrators.
+	ErrAdminGroup = errors.New("the group " + AdminGroup + " and its permission " + ManageUsers + " stay: new administrators are made with them")
 	// ErrRegistrationClosed: REGISTRATION is closed.
 	ErrRegistrationClosed = errors.New("registration is closed")
 )

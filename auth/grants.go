@@ -18,7 +18,8 @@ var ErrNoGroup = errors.New("no such group")
 
 // GrantStore keeps in SQL who belongs to what and may do what. Turning on what is on, and off
 // what is off, is no error and no change. ErrNotFound for an unknown user, ErrNoGroup for an
-// unknown group.
+// unknown group, ErrLastAdministrator for a change that would take ManageUsers from the last active
+// user who has it: the store checks it in the change's own transaction.
 type GrantStore interface {
 	// Groups returns all groups by name.
 	Groups(ctx context.Context) ([]Group, error)
@@ -30,6 +31,20 @@ type GrantStore interface {
 	// SearchUsers returns at most limit users whose username, name or address contains the
 	// text, ordered by username, beginning after the given one.
 	SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error)
+}
+
+type mayLoseAdministrators struct{}
+
+// AllowLosingAdministrators returns a context in which a change may leave nobody with ManageUsers, and the
+// group admin may be removed. Only operators may ask for it, who can make a new administrator on the command line.
+func AllowLosingAdministrators(ctx context.Context) context.Context {
+	return context.WithValue(ctx, mayLoseAdministrators{}, true)
+}
+
+// MayLoseAdministrators reports whether ctx is from AllowLosingAdministrators.
+func MayLoseAdministrators(ctx context.Context) bool {
+	allowed, _ := ctx.Value(mayLoseAdministrators{}).(bool)
+	return allowed
 }
 
 // SetMember puts a user into a group or takes them out.
@@ -60,15 +75,22 @@ func (a *Accounts) AddGroup(ctx context.Context, name string) error {
 	return a.changeGroup(ctx, "group added", name, func() error { return a.Grants.AddGroup(ctx, name) })
 }
 
-// RemoveGroup removes a group; its members lose what they may through it.
+// RemoveGroup removes a group; its members lose what they may through it. ErrAdminGroup for the group admin.
 func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
+	if name == AdminGroup && !MayLoseAdministrators(ctx) {
+		return ErrAdminGroup
+	}
 	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroup(ctx, name) })
 }
 
-// SetGroupPermission gives a permission to all members of a group, or takes it back.
+// SetGroupPermission gives a permission to all members of a group, or takes it back. ErrAdminGroup for
+// taking ManageUsers from the group admin.
 func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
 	if err := CheckPermission(permission); err != nil {
 		return Invalid{"permission": err.Error()}
+	}
+	if group == AdminGroup && permission == ManageUsers && !on && !MayLoseAdministrators(ctx) {
+		return ErrAdminGroup
 	}
 	return a.changeGroup(ctx, onOff(on, "group granted "+permission, "group lost "+permission), group, func() error {
 		return a.Grants.SetGroupPermission(ctx, group, permission, on)
@@ -85,7 +107,7 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 		a.Log.ErrorContext(ctx, "the cached users could not be dropped after a change of a group", "error", dropErr, "group", group)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("change a group: %w", err)
 	}
 	a.event(ctx, what, nil, "group", group)
 	return nil

@@ -91,7 +91,7 @@ var grants = map[string]struct {
 	}},
 	"group": {"grants.AddGroup", "", func(w *world, ctx context.Context, _ string) error { return w.AddGroup(ctx, "readers") }},
 	"no group": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
-		return w.RemoveGroup(ctx, "admin")
+		return w.RemoveGroup(auth.AllowLosingAdministrators(ctx), "admin")
 	}},
 }
 

@@ -27,6 +27,7 @@ type UserStore interface {
 	// SetProfile stores name, email and time zone. A changed email is unverified.
 	SetProfile(ctx context.Context, id string, p Profile) (User, error)
 	// SetActive enables or disables; disabling sets a new epoch. No change, no new epoch.
+	// ErrLastAdministrator as GrantStore has it.
 	SetActive(ctx context.Context, id string, active bool) (User, error)
 	// RaiseEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
 	// the user. It returns the row as it is afterwards, with EpochBefore.

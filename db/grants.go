@@ -52,7 +52,7 @@ func (d *DB) RemoveGroup(ctx context.Context, name string) error {
 	if !isText(name) {
 		return auth.ErrNoGroup
 	}
-	n, err := d.exec(ctx, "remove group", `DELETE FROM groups WHERE name = $1`, name)
+	n, err := d.execBy(ctx, d.keepAdministrator, "remove group", `DELETE FROM groups WHERE name = $1`, name)
 	if err == nil && n == 0 {
 		return auth.ErrNoGroup
 	}
@@ -64,14 +64,15 @@ func (d *DB) SetGroupPermission(ctx context.Context, group, permission string, o
 	if !isText(group) {
 		return auth.ErrNoGroup
 	}
-	query := `INSERT INTO group_permissions (group_name, permission) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	query, write := `INSERT INTO group_permissions (group_name, permission) VALUES ($1, $2) ON CONFLICT DO NOTHING`, d.write
 	if !on {
+		write = d.keepAdministrator
 		query = `DELETE FROM group_permissions WHERE group_name = $1 AND permission = $2`
 		if err := d.knowsGroup(ctx, group); err != nil {
 			return err
 		}
 	}
-	_, err := d.exec(ctx, "set permission of group", query, group, permission)
+	_, err := d.execBy(ctx, write, "set permission of group", query, group, permission)
 	if foreignKeyViolation(err) {
 		return auth.ErrNoGroup
 	}
@@ -97,32 +98,34 @@ func (d *DB) SetMember(ctx context.Context, userID, group string, on bool) (auth
 	if !isText(group) {
 		return auth.User{}, auth.ErrNoGroup
 	}
-	query := `INSERT INTO user_groups (user_id, group_name) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	query, write := `INSERT INTO user_groups (user_id, group_name) VALUES ($1, $2) ON CONFLICT DO NOTHING`, d.write
 	if !on {
+		write = d.keepAdministrator
 		query = `DELETE FROM user_groups WHERE user_id = $1 AND group_name = $2`
 		if err := d.knowsGroup(ctx, group); err != nil {
 			return auth.User{}, err
 		}
 	}
-	return d.grant(ctx, "set member of group", query, userID, group)
+	return d.grant(ctx, write, "set member of group", query, userID, group)
 }
 
 // SetPermission implements auth.GrantStore.
 func (d *DB) SetPermission(ctx context.Context, userID, permission string, on bool) (auth.User, error) {
-	query := `DELETE FROM user_permissions WHERE user_id = $1 AND permission = $2`
+	query, write := `DELETE FROM user_permissions WHERE user_id = $1 AND permission = $2`, d.keepAdministrator
 	if on {
+		write = d.write
 		query = `INSERT INTO user_permissions (user_id, permission) VALUES ($1, $2) ON CONFLICT DO NOTHING`
 	}
-	return d.grant(ctx, "set permission of user", query, userID, permission)
+	return d.grant(ctx, write, "set permission of user", query, userID, permission)
 }
 
 // grant runs the statement and returns the user as it is afterwards.
-func (d *DB) grant(ctx context.Context, what, query, userID, name string) (auth.User, error) {
+func (d *DB) grant(ctx context.Context, write writer, what, query, userID, name string) (auth.User, error) {
 	u, err := d.UserByID(ctx, userID)
 	if err != nil {
 		return auth.User{}, err
 	}
-	_, err = d.exec(ctx, what, query, u.ID, name)
+	_, err = d.execBy(ctx, write, what, query, u.ID, name)
 	if foreignKeyViolation(err) {
 		// The user was there a moment ago: the group is missing, or the user is gone since.
 		if _, err := d.UserByID(ctx, userID); errors.Is(err, auth.ErrNotFound) {

@@ -35,6 +35,8 @@ type dialect struct {
 	migrations string
 	// hasTable answers whether the table $1 exists.
 	hasTable string
+	// administratorTx are the options of keepAdministrator's transactions; nil where writers wait for each other anyway.
+	administratorTx *sql.TxOptions
 }
 
 // MigrationStatus tells about one version of the schema.

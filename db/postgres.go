@@ -35,6 +35,8 @@ var postgres = dialect{
 	goose:      goose.DialectPostgres,
 	migrations: "postgres",
 	hasTable:   `SELECT to_regclass($1) IS NOT NULL`,
+
+	administratorTx: afterLock,
 }
 
 func openPostgres(rawURL string) (*DB, error) {

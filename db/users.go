@@ -241,7 +241,11 @@ func (d *DB) SetProfile(ctx context.Context, id string, p auth.Profile) (auth.Us
 
 // SetActive enables or disables the user.
 func (d *DB) SetActive(ctx context.Context, id string, active bool) (auth.User, error) {
-	return d.change(ctx, "set active", `UPDATE users
+	write := d.keepAdministrator
+	if active {
+		write = d.write
+	}
+	return d.changeBy(ctx, write, "set active", `UPDATE users
 		SET active = $2,
 		    epoch = CASE WHEN active AND NOT $2 THEN `+nextEpoch("$4")+` ELSE epoch END,
 		    epoch_offset = CASE WHEN active AND NOT $2 THEN $4 ELSE epoch_offset END,
@@ -303,12 +307,16 @@ func (d *DB) user(ctx context.Context, what, query, key string) (auth.User, erro
 
 // change runs an UPDATE … RETURNING of the user with this id, which is $1.
 func (d *DB) change(ctx context.Context, what, query, id string, args ...any) (auth.User, error) {
+	return d.changeBy(ctx, d.write, what, query, id, args...)
+}
+
+func (d *DB) changeBy(ctx context.Context, write writer, what, query, id string, args ...any) (auth.User, error) {
 	id, err := canonicalID(what, id)
 	if err != nil {
 		return auth.User{}, err
 	}
 	var row userRow
-	err = d.write(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
+	err = write(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
 		return s.GetContext(ctx, &row, append([]any{id}, args...)...)
 	})
 	if err != nil {
@@ -319,7 +327,14 @@ func (d *DB) change(ctx context.Context, what, query, id string, args ...any) (a
 
 // exec runs a statement that changes rows and returns how many.
 func (d *DB) exec(ctx context.Context, what, query string, args ...any) (rows int64, err error) {
-	err = d.write(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
+	return d.execBy(ctx, d.write, what, query, args...)
+}
+
+// writer runs a statement in a transaction of its own: write or keepAdministrator.
+type writer func(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error
+
+func (d *DB) execBy(ctx context.Context, write writer, what, query string, args ...any) (rows int64, err error) {
+	err = write(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
 		res, err := s.ExecContext(ctx, args...)
 		if err != nil {
 			return err

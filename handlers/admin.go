@@ -146,6 +146,9 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 		return web.Show(http.StatusUnprocessableEntity, "user", page), nil
 	}
 	u, err := h.Accounts.SetActive(r.Context(), id, active)
+	if errors.Is(err, auth.ErrLastAdministrator) {
+		return h.refuseLastAdministrator(r)
+	}
 	if err != nil {
 		return web.Response{}, err
 	}
@@ -154,6 +157,18 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 		notice = "user-enabled"
 	}
 	return h.backToUser(r, notice)
+}
+
+// lastAdministrator is the message about a change that the store refused with auth.ErrLastAdministrator.
+const lastAdministrator = "Nobody could administer users after this. Make somebody else an administrator first."
+
+func (h *Handlers) refuseLastAdministrator(r *web.Request) (web.Response, error) {
+	page, err := h.userPage(r)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.Title, page.Message = "Error: "+page.Username, lastAdministrator
+	return web.Show(http.StatusUnprocessableEntity, "user", page), nil
 }
 
 func (h *Handlers) backToUser(r *web.Request, notice string) (web.Response, error) {
@@ -191,7 +206,11 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	}
 	for _, g := range page.Memberships {
 		if on := contains(wanted, g.Name); on != g.Member {
-			if _, err := h.Accounts.SetMember(r.Context(), page.ID, g.Name, on); err != nil && !errors.Is(err, auth.ErrNoGroup) {
+			_, err := h.Accounts.SetMember(r.Context(), page.ID, g.Name, on)
+			if errors.Is(err, auth.ErrLastAdministrator) {
+				return h.refuseLastAdministrator(r)
+			}
+			if err != nil && !errors.Is(err, auth.ErrNoGroup) {
 				return web.Response{}, err
 			}
 		}
@@ -270,9 +289,6 @@ func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {
 
 func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-removed", func(form url.Values) error {
-		if form.Get("group") == auth.AdminGroup {
-			return auth.Invalid{"group": "The group admin stays: without it nobody could administer this site."}
-		}
 		return h.Accounts.RemoveGroup(r.Context(), form.Get("group"))
 	})
 }
@@ -285,9 +301,6 @@ func (h *Handlers) grantGroup(r *web.Request) (web.Response, error) {
 
 func (h *Handlers) ungrantGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-ungranted", func(form url.Values) error {
-		if form.Get("group") == auth.AdminGroup && form.Get("permission") == auth.ManageUsers {
-			return auth.Invalid{"permission": "The group admin keeps this one: without it nobody could administer this site."}
-		}
 		return h.Accounts.SetGroupPermission(r.Context(), form.Get("group"), form.Get("permission"), false)
 	})
 }
@@ -302,6 +315,12 @@ func (h *Handlers) changeGroups(r *web.Request, notice string, change func(url.V
 	var wrong auth.Invalid
 	if errors.Is(err, auth.ErrNoGroup) {
 		wrong = auth.Invalid{"group": groupGone}
+	}
+	if errors.Is(err, auth.ErrLastAdministrator) {
+		wrong = auth.Invalid{"group": lastAdministrator}
+	}
+	if errors.Is(err, auth.ErrAdminGroup) {
+		wrong = auth.Invalid{"group": "The group admin stays as it is: without it nobody could administer this site."}
 	}
 	if wrong == nil && !errors.As(err, &wrong) {
 		if err != nil {

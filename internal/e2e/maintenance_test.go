@@ -156,7 +156,7 @@ func TestMaintenanceOnTheEmbeddedStores(t *testing.T) {
 	c.want(c.get("/healthz"), http.StatusOK)
 	run(t, env, "", "user", "join", "alice", "admin").wantCode(t, 0)
 	testkit.Eventually(t, bound, "the new administrator to be let in", func() bool { return c.get("/dashboard").StatusCode == http.StatusOK })
-	run(t, env, "", "user", "leave", "alice", "admin").wantCode(t, 0)
+	run(t, env, "", "user", "leave", "alice", "admin", "--force").wantCode(t, 0)
 	testkit.Eventually(t, bound, "the page to be closed again", func() bool { return closedFault(c.get("/dashboard"), fullName) == "" })
 	run(t, env, "", "maintenance", "off").wantOut(t, "The site is open.\n")
 	testkit.Eventually(t, closing, "the site to be open", func() bool { return c.get("/dashboard").StatusCode == http.StatusOK })

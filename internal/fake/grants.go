@@ -27,6 +27,26 @@ func newGrants(j *Journal, users *Users) *Grants {
 	}
 }
 
+// keepAdministrator runs a change and takes it back if it leaves no administrator, as the store in SQL does.
+func (s *Grants) keepAdministrator(ctx context.Context, change func() error) error {
+	before, rows, groups, own := s.hasAdministrator(), maps.Clone(s.users.rows), maps.Clone(s.groups), maps.Clone(s.own)
+	err := change()
+	if err != nil || !before || s.hasAdministrator() || auth.MayLoseAdministrators(ctx) {
+		return err
+	}
+	s.users.rows, s.groups, s.own = rows, groups, own
+	return auth.ErrLastAdministrator
+}
+
+func (s *Grants) hasAdministrator() bool {
+	for _, u := range s.users.rows {
+		if u.May(auth.ManageUsers) {
+			return true
+		}
+	}
+	return false
+}
+
 // Groups implements auth.GrantStore.
 func (s *Grants) Groups(ctx context.Context) ([]auth.Group, error) {
 	if err := s.note(ctx, "grants.Groups"); err != nil {
@@ -64,14 +84,16 @@ func (s *Grants) RemoveGroup(ctx context.Context, name string) error {
 	if _, ok := s.groups[name]; !ok {
 		return auth.ErrNoGroup
 	}
-	for id, u := range s.users.rows {
-		s.ownOf(u)
-		u.Groups = with(u.Groups, name, false)
-		s.users.rows[id] = u
-	}
-	delete(s.groups, name)
-	s.recompute()
-	return nil
+	return s.keepAdministrator(ctx, func() error {
+		for id, u := range s.users.rows {
+			s.ownOf(u)
+			u.Groups = with(u.Groups, name, false)
+			s.users.rows[id] = u
+		}
+		delete(s.groups, name)
+		s.recompute()
+		return nil
+	})
 }
 
 // SetGroupPermission implements auth.GrantStore.
@@ -82,34 +104,50 @@ func (s *Grants) SetGroupPermission(ctx context.Context, group, permission strin
 	if _, ok := s.groups[group]; !ok {
 		return auth.ErrNoGroup
 	}
-	for _, u := range s.users.rows {
-		s.ownOf(u)
-	}
-	s.groups[group] = with(s.groups[group], permission, on)
-	s.recompute()
-	return nil
+	return s.keepAdministrator(ctx, func() error {
+		for _, u := range s.users.rows {
+			s.ownOf(u)
+		}
+		s.groups[group] = with(s.groups[group], permission, on)
+		s.recompute()
+		return nil
+	})
 }
 
 // SetMember implements auth.GrantStore.
-func (s *Grants) SetMember(ctx context.Context, userID, group string, on bool) (auth.User, error) {
-	return s.users.update(ctx, "grants.SetMember", userID, func(u *auth.User) error {
-		if _, ok := s.groups[group]; !ok {
-			return auth.ErrNoGroup
-		}
-		own := s.ownOf(*u)
-		u.Groups = with(u.Groups, group, on)
-		u.Permissions = s.permissions(*u, own)
-		return nil
+func (s *Grants) SetMember(ctx context.Context, userID, group string, on bool) (u auth.User, err error) {
+	err = s.keepAdministrator(ctx, func() error {
+		u, err = s.users.update(ctx, "grants.SetMember", userID, func(u *auth.User) error {
+			if _, ok := s.groups[group]; !ok {
+				return auth.ErrNoGroup
+			}
+			own := s.ownOf(*u)
+			u.Groups = with(u.Groups, group, on)
+			u.Permissions = s.permissions(*u, own)
+			return nil
+		})
+		return err
 	})
+	if err != nil {
+		return auth.User{}, err
+	}
+	return u, nil
 }
 
 // SetPermission implements auth.GrantStore.
-func (s *Grants) SetPermission(ctx context.Context, userID, permission string, on bool) (auth.User, error) {
-	return s.users.update(ctx, "grants.SetPermission", userID, func(u *auth.User) error {
-		s.own[userID] = with(s.ownOf(*u), permission, on)
-		u.Permissions = s.permissions(*u, s.own[userID])
-		return nil
+func (s *Grants) SetPermission(ctx context.Context, userID, permission string, on bool) (u auth.User, err error) {
+	err = s.keepAdministrator(ctx, func() error {
+		u, err = s.users.update(ctx, "grants.SetPermission", userID, func(u *auth.User) error {
+			s.own[userID] = with(s.ownOf(*u), permission, on)
+			u.Permissions = s.permissions(*u, s.own[userID])
+			return nil
+		})
+		return err
 	})
+	if err != nil {
+		return auth.User{}, err
+	}
+	return u, nil
 }
 
 // SearchUsers implements auth.GrantStore.
