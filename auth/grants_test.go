@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -165,7 +166,15 @@ func TestGrants(t *testing.T) {
 	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", true); err != nil || !got.May("a.b") {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err = w.SetMember(t.Context(), u.ID, "admin", false); err != nil || got.In("admin") || got.May("users.view") || !got.May("a.b") {
+	if _, err := w.SetMember(t.Context(), u.ID, "admin", false); !errors.Is(err, auth.ErrLastAdministrator) {
+		t.Errorf("the last administrator: %v", err)
+	}
+	for _, err := range []error{w.RemoveGroup(t.Context(), "admin"), w.SetGroupPermission(t.Context(), "admin", "users.manage", false)} {
+		if !errors.Is(err, auth.ErrAdminGroup) {
+			t.Errorf("the group admin: %v", err)
+		}
+	}
+	if got, err = w.SetMember(auth.AllowLosingAdministrators(t.Context()), u.ID, "admin", false); err != nil || got.In("admin") || got.May("users.view") || !got.May("a.b") {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", false); err != nil || got.May("a.b") {

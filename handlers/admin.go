@@ -289,7 +289,11 @@ func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {
 
 func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-removed", func(form url.Values) error {
-		return h.Accounts.RemoveGroup(r.Context(), form.Get("group"))
+		err := h.Accounts.RemoveGroup(r.Context(), form.Get("group"))
+		if errors.Is(err, auth.ErrAdminGroup) {
+			return auth.Invalid{"group": "The group admin stays: without it nobody could administer this site."}
+		}
+		return err
 	})
 }
 
@@ -301,7 +305,11 @@ func (h *Handlers) grantGroup(r *web.Request) (web.Response, error) {
 
 func (h *Handlers) ungrantGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-ungranted", func(form url.Values) error {
-		return h.Accounts.SetGroupPermission(r.Context(), form.Get("group"), form.Get("permission"), false)
+		err := h.Accounts.SetGroupPermission(r.Context(), form.Get("group"), form.Get("permission"), false)
+		if errors.Is(err, auth.ErrAdminGroup) {
+			return auth.Invalid{"permission": "The group admin keeps this one: without it nobody could administer this site."}
+		}
+		return err
 	})
 }
 
@@ -318,9 +326,6 @@ func (h *Handlers) changeGroups(r *web.Request, notice string, change func(url.V
 	}
 	if errors.Is(err, auth.ErrLastAdministrator) {
 		wrong = auth.Invalid{"group": lastAdministrator}
-	}
-	if errors.Is(err, auth.ErrAdminGroup) {
-		wrong = auth.Invalid{"group": "The group admin stays as it is: without it nobody could administer this site."}
 	}
 	if wrong == nil && !errors.As(err, &wrong) {
 		if err != nil {
