@@ -2,8 +2,9 @@
 
 local address = "http://127.0.0.1:8080/auth/verify"
 
--- What Gatehouse says of the visitor, for the application.
-local vouched = { "remote-user", "remote-name", "remote-email", "remote-groups" }
+-- What Gatehouse says of the visitor, for the application. Cookie is the visitor's without Gatehouse's cookies, so that
+-- the application cannot act as the visitor elsewhere; take it out if the application reads the shared session itself.
+local vouched = { "remote-user", "remote-name", "remote-email", "remote-groups", "cookie" }
 
 -- What the browser needs of an answer that is not 200.
 local handed_on = {

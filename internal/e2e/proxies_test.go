@@ -35,6 +35,8 @@ type gated struct {
 	*target
 	login   string // Gatehouse's origin
 	backend *printer
+	// behind is the address of the site behind the proxy: of the printer unless a test says otherwise.
+	behind string
 	// proxy is the site's address, app its origin.
 	proxy, app string
 }
@@ -47,8 +49,10 @@ type printer struct {
 
 // printed is one request as the site saw it.
 type printed struct {
-	Method, URI string
-	Header      http.Header
+	Method, URI, Host string
+	Header            http.Header
+	// Length is the size of the body in octets.
+	Length int64
 }
 
 func newPrinter(t testing.TB) *printer {
@@ -60,10 +64,15 @@ func newPrinter(t testing.TB) *printer {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
+		length, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
-		_ = e.Encode(printed{r.Method, r.RequestURI, r.Header}) // the visitor may be gone
+		_ = e.Encode(printed{r.Method, r.RequestURI, r.Host, r.Header, length}) // the visitor may be gone
 	}))
 	t.Cleanup(p.Close)
 	return p
@@ -83,11 +92,19 @@ func newGated(t testing.TB, start func(testing.TB, *gated) *exec.Cmd) *gated {
 	g := &gated{login: fmt.Sprintf("http://%s:%d", loginHost, port), backend: newPrinter(t)}
 	server := s.serve("LISTEN_ADDR", fmt.Sprintf("127.0.0.1:%d", port), "BASE_URL", g.login, "COOKIE_DOMAIN", sharedDomain, "TRUSTED_PROXIES", "127.0.0.1")
 	g.target = &target{site: s, server: server, sessions: dialRedis(t, s.redis), sql: openSQL(t, "postgres", s.database)}
-	port = testkit.FreePort(t)
-	g.proxy = fmt.Sprintf("127.0.0.1:%d", port)
-	g.app = fmt.Sprintf("http://%s:%d", appHost, port)
-	testkit.StartProgram(t, start(t, g), g.proxy)
-	return g
+	return g.inFrontOf(t, start, g.backend.Listener.Addr().String())
+}
+
+// inFrontOf returns one more proxy of the same Gatehouse, in front of the site at the address.
+func (g *gated) inFrontOf(t testing.TB, start func(testing.TB, *gated) *exec.Cmd, site string) *gated {
+	t.Helper()
+	another := *g
+	port := testkit.FreePort(t)
+	another.behind = site
+	another.proxy = fmt.Sprintf("127.0.0.1:%d", port)
+	another.app = fmt.Sprintf("http://%s:%d", appHost, port)
+	testkit.StartProgram(t, start(t, &another), another.proxy)
+	return &another
 }
 
 // deployed returns a file of deploy/ with the addresses of the test's servers; pairs are more to replace.
@@ -97,7 +114,7 @@ func (g *gated) deployed(t testing.TB, name string, pairs ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := append([]string{"127.0.0.1:8080", strings.TrimPrefix(g.server.URL(), "http://"), "127.0.0.1:9000", g.backend.Listener.Addr().String()}, pairs...)
+	all := append([]string{"127.0.0.1:8080", strings.TrimPrefix(g.server.URL(), "http://"), "127.0.0.1:9000", g.behind}, pairs...)
 	return strings.NewReplacer(all...).Replace(string(text))
 }
 
@@ -188,6 +205,12 @@ func TestProxies(t *testing.T) {
 			t.Run("permissions", func(t *testing.T) { g.permissions(t, alice.at(g.app)) })
 			t.Run("programs", g.programs)
 			t.Run("open redirects", g.openRedirects)
+			session := alice.cookie("gatehouse")
+			t.Run("the path that is checked is served", func(t *testing.T) { g.pathCheckedIsServed(t, session) })
+			t.Run("hop-by-hop headers take nothing away", func(t *testing.T) { g.hopByHopTakesNothing(t, session) })
+			t.Run("sites do not see the session", func(t *testing.T) { g.sessionStaysHere(t, session) })
+			t.Run("large uploads", func(t *testing.T) { g.largeUploads(t, session) })
+			t.Run("gateways read no other spelling", func(t *testing.T) { g.gatewaysReadNoOtherSpelling(t, start, session) })
 			t.Run("sign-out", func(t *testing.T) {
 				alice.wantSeeOther(alice.post("/logout"), "/login?notice=signed-out")
 				if a := alice.at(g.app).get("/"); a.StatusCode != http.StatusUnauthorized {
