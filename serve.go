@@ -48,7 +48,7 @@ func (cmd serveCmd) Run(c *command) error {
 	if err := server.Start(routes); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.config.ListenAddr)
+	listener, err := web.Listen(c.ctx, c.config.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w; is another program using the port? Choose another one, such as LISTEN_ADDR=localhost:8081", err)
 	}

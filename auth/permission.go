@@ -22,12 +22,12 @@ var permissionName = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)+$
 // groupName: one lower-case word, such as "admin".
 var groupName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 
-// maxGrantName is the longest name of a permission or group, in octets.
-const maxGrantName = 64
+// MaxGrantName is the longest name of a permission or group, in octets.
+const MaxGrantName = 64
 
 // CheckPermission returns a sentence about a name that can be no permission.
 func CheckPermission(name string) error {
-	if len(name) > maxGrantName || !permissionName.MatchString(name) {
+	if len(name) > MaxGrantName || !permissionName.MatchString(name) {
 		return sentence("A permission is lower-case words with dots between them, such as users.view.")
 	}
 	return nil
@@ -35,7 +35,7 @@ func CheckPermission(name string) error {
 
 // CheckGroup returns a sentence about a name that can be no group.
 func CheckGroup(name string) error {
-	if len(name) > maxGrantName || !groupName.MatchString(name) {
+	if len(name) > MaxGrantName || !groupName.MatchString(name) {
 		return sentence("A group is one lower-case word, such as admin.")
 	}
 	return nil

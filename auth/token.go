@@ -185,7 +185,9 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 		wrong["expires"] = "A token lives for at least a minute and at most a year."
 	}
 	for _, p := range r.Permissions {
-		if !allows(owner.Permissions, p) {
+		if err := CheckPermission(p); err != nil {
+			wrong["permissions"] = err.Error()
+		} else if !allows(owner.Permissions, p) {
 			wrong["permissions"] = "You do not have the permission " + p + " yourself."
 		}
 	}

@@ -10,13 +10,31 @@ import (
 // entered are values of a form, for showing it again.
 type entered map[string]string
 
-// values returns the named fields. A password is never among them.
+// values returns the named fields, each cut to what it may hold: a page is not larger because of
+// what somebody sent. A password is never among them.
 func values(form url.Values, fields ...string) entered {
 	v := entered{}
 	for _, f := range fields {
-		v[f] = strings.ToValidUTF8(form.Get(f), "\uFFFD")
+		v[f] = first(strings.ToValidUTF8(form.Get(f), "\uFFFD"), fieldSize[f])
 	}
 	return v
+}
+
+// fieldSize is how many characters of a field are shown again. One that is not here shows none.
+var fieldSize = map[string]int{
+	"username": auth.MaxEmail, "email": auth.MaxEmail, "name": auth.MaxName, "time_zone": 64,
+	"remember": 8, "days": 8, "group": auth.MaxGrantName, "permission": auth.MaxGrantName, "q": auth.MaxEmail,
+}
+
+// first returns at most n characters.
+func first(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
 }
 
 func (e entered) with(field, value string) entered {

@@ -504,3 +504,43 @@ func TestOtherSitesShareTheSignIn(t *testing.T) {
 		t.Error("the session is still there")
 	}
 }
+
+// TestForms_ShowAtMostWhatAFieldHolds: a form that comes back is not larger because of what was sent.
+func TestForms_ShowAtMostWhatAFieldHolds(t *testing.T) {
+	s := newSite(t)
+	s.addAdmin(t, "boss")
+	b := s.signedIn(t, "boss")
+	long := strings.Repeat(`"`, 60<<10)
+	for path, fields := range map[string][]string{
+		"/login":               {"username", "password", "remember", "next"},
+		"/register":            {"username", "password", "name", "email", "time_zone", "next"},
+		"/account/profile":     {"name", "email", "time_zone", "shown_name", "shown_email", "shown_time_zone"},
+		"/account/password":    {"current_password", "new_password"},
+		"/account/tokens":      {"name", "days", "permissions"},
+		"/admin/groups":        {"group"},
+		"/admin/groups/grant":  {"group", "permission"},
+		"/admin/groups/remove": {"group"},
+	} {
+		for _, field := range fields {
+			pairs := []string{field, long}
+			for _, other := range fields {
+				if other != field {
+					pairs = append(pairs, other, "x")
+				}
+			}
+			client := b
+			if path == "/login" || path == "/register" {
+				client = s.browser()
+			}
+			usual := client.post(path, form(pairs[2:]...)).Body.Len()
+			if got := client.post(path, form(pairs...)); got.Body.Len() > usual+8<<10 || got.Code >= 500 {
+				t.Errorf("%s with a long %s: %d, %d octets, usually %d", path, field, got.Code, got.Body.Len(), usual)
+			}
+		}
+	}
+	for _, path := range []string{"/login?next=/" + long, "/register?next=/" + long, "/admin/users?q=" + long, "/admin/users?after=" + long, "/sign-out?next=/" + long, "/account?notice=" + long} {
+		if got := b.get(strings.ReplaceAll(path, `"`, "%22")); got.Body.Len() > 64<<10 || len(got.Header().Get("Location")) > 8<<10 {
+			t.Errorf("%.20s: %d octets, Location of %d", path, got.Body.Len(), len(got.Header().Get("Location")))
+		}
+	}
+}

@@ -72,7 +72,7 @@ func (p *pages) execute(w *bytes.Buffer, name string, data any) error {
 	if !ok {
 		return fmt.Errorf("there is no page %q", name)
 	}
-	if err := t.ExecuteTemplate(w, "layout", data); err != nil {
+	if err := t.ExecuteTemplate(bounded{w}, "layout", data); err != nil {
 		return fmt.Errorf("render %s: %w", name, err)
 	}
 	return nil

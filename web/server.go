@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +49,9 @@ type Server struct {
 	statics *statics
 	// verifyPath is where reverse proxies ask; "" for nowhere.
 	verifyPath string
+	// transfers and connections bound what clients make the server hold.
+	transfers   transfers
+	connections connections
 	// warnedOfProxy is when warnOfProxy last did, in unix seconds.
 	warnedOfProxy atomic.Int64
 }
@@ -84,6 +86,7 @@ func (s *Server) Start(routes []Route) error {
 	if s.pages, err = parsePages(s.statics.url); err != nil {
 		return err
 	}
+	s.transfers.max, s.connections.max = maxTransfers, maxConnections
 	s.echo = echo.New()
 	s.echo.HideBanner, s.echo.HidePort = true, true
 	s.echo.Logger.SetOutput(discard{})
@@ -159,6 +162,7 @@ func (s *Server) HTTPServer() *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnState:         s.connections.track,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 }
@@ -167,7 +171,7 @@ func (s *Server) HTTPServer() *http.Server {
 // and only then the response.
 func (s *Server) handle(route Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if err := readBody(c); err != nil {
+		if err := s.readBody(c); err != nil {
 			return err
 		}
 		r := &Request{server: s, echo: c}
@@ -271,23 +275,24 @@ const userKey = "user_id"
 // signInAddress returns where somebody signs in to come back to what they wanted. What was
 // posted cannot be posted again by a redirect, so that begins anew.
 func signInAddress(req *http.Request) string {
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+	uri := req.URL.RequestURI()
+	if req.Method != http.MethodGet && req.Method != http.MethodHead || len(uri) > maxNext {
 		return "/login"
 	}
-	return "/login?" + query("next", req.URL.RequestURI())
+	return "/login?" + query("next", uri)
 }
-
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // send renders, commits, and then writes, in this order: when one of them fails nothing
 // of the others has been sent.
 func (s *Server) send(r *Request, resp Response) error {
-	body := buffers.Get().(*bytes.Buffer)
-	body.Reset()
-	defer buffers.Put(body)
-	kind, err := s.render(body, resp)
+	body := newOutgoing()
+	defer body.release()
+	kind, err := s.render(&body.Buffer, resp)
 	if err != nil {
 		return err
+	}
+	if body.Len() > maxResponse {
+		return errTooLarge
 	}
 	if err := s.commit(r); err != nil {
 		return err
@@ -312,6 +317,8 @@ func (s *Server) send(r *Request, resp Response) error {
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds(resp.retryAfter)))
 	}
+	s.transfers.begin(&body.transfer, body.Cap(), r.echo.Response())
+	defer s.transfers.end(&body.transfer)
 	return write(r.echo, resp.status, kind, body.Bytes())
 }
 

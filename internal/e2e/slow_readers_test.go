@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// slowReaderMemory is what a server may take while clients do not read its responses.
+const slowReaderMemory = 256 << 20
+
+// TestSlowReaders_StayWithinTheirMemory lets thousands of clients ask for the largest responses
+// that they can get and then read next to nothing: strangers who post a form full of quotes, and
+// administrators who open a list of half a megabyte. The server's memory stays within its bound,
+// its connections too, and everybody else is served meanwhile.
+func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
+	x := &target{site: newSite(t)}
+	x.server = x.servePlain("LOG_LEVEL", "info")
+	admin := x.visitor()
+	admin.register("boss")
+	x.run("", "user", "join", "boss", "admin").wantCode(t, 0)
+	db := openSQL(t, "postgres", x.database)
+	for _, statement := range []string{
+		`INSERT INTO groups (name) SELECT 'group' || n FROM generate_series(1, 300) n`,
+		`INSERT INTO group_permissions (group_name, permission) SELECT 'group' || n, 'permission.of-group' || n || '-' || p FROM generate_series(1, 300) n, generate_series(1, 2) p`,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testkit.Eventually(t, 10*time.Second, "the permission", func() bool { return admin.get("/admin/users").StatusCode == http.StatusOK })
+	if large := admin.get("/admin/groups"); large.StatusCode != http.StatusOK || len(large.body) < 500<<10 {
+		t.Fatalf("the list of groups is %s, %d octets", large.Status, len(large.body))
+	}
+	calm := peakMemory(t, x.server)
+
+	quotes := "username=" + strings.Repeat(`"`, 60<<10)
+	post := "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(quotes), quotes)
+	list := "GET /admin/groups HTTP/1.1\r\nHost: localhost\r\nCookie: " + admin.session() + "\r\n\r\n"
+	page := "GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	readers := &slowReaders{t: t, addr: strings.TrimPrefix(x.server.URL(), "http://")}
+	t.Cleanup(readers.close)
+	for _, wave := range []struct {
+		name, request string
+		n             int
+	}{{"quotes", post, 500}, {"large pages", list, 600}, {"pages", page, 4000}} {
+		readers.ask(wave.request, wave.n)
+		admin.want(admin.get("/dashboard"), http.StatusOK)
+		x.visitor().want(x.visitor().get("/login"), http.StatusOK)
+		t.Logf("with %d more readers of %s: peak memory %d MB (before %d MB), %d open files", wave.n, wave.name, peakMemory(t, x.server)>>20, calm>>20, openFiles(t, x.server))
+	}
+	if peak := peakMemory(t, x.server); peak > slowReaderMemory {
+		t.Errorf("the server took %d MB at its peak", peak>>20)
+	}
+	if open := openFiles(t, x.server); open > maxConnections+100 {
+		t.Errorf("the server has %d files and connections open", open)
+	}
+	admin.want(admin.get("/dashboard"), http.StatusOK)
+}
+
+// maxConnections is how many connections a server holds at most, as docs/security.md says.
+const maxConnections = 4096
+
+// slowReaders are connections on which a response is read no further than its first line.
+type slowReaders struct {
+	t    *testing.T
+	addr string
+
+	mu   sync.Mutex
+	open []net.Conn
+}
+
+// ask sends the request on n connections, and returns when the server has begun to answer, or has
+// hung up, on each of them.
+func (r *slowReaders) ask(request string, n int) {
+	r.t.Helper()
+	// The system would otherwise take a whole page off the server's hands.
+	dialer := net.Dialer{Timeout: 20 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
+	}}
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			for next.Add(1) <= int64(n) {
+				conn, err := dialer.DialContext(context.Background(), "tcp", r.addr)
+				if err != nil {
+					r.t.Errorf("a slow reader could not connect: %v", err)
+					return
+				}
+				r.mu.Lock()
+				r.open = append(r.open, conn)
+				r.mu.Unlock()
+				_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
+				if _, err := conn.Write([]byte(request)); err != nil {
+					continue // cut before it was sent
+				}
+				line, err := bufio.NewReaderSize(conn, 16).ReadSlice('\n')
+				if os.IsTimeout(err) {
+					r.t.Errorf("a slow reader had no answer: %q", line)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (r *slowReaders) close() {
+	for _, conn := range r.open {
+		conn.Close()
+	}
+}
