@@ -295,6 +295,7 @@ func (a *Accounts) create(ctx context.Context, u User, password string) (User, e
 	}
 	u.PasswordHash = hash
 	err = a.Users.CreateUser(ctx, u)
+	noteAttempt(ctx, err)
 	if errors.Is(err, ErrUsernameTaken) {
 		return User{}, usernameTaken()
 	}
@@ -590,6 +591,14 @@ func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch 
 	return u, err
 }
 
+// noteAttempt notes in the request's Cost that a change may have been made, unless the error says
+// that it was not.
+func noteAttempt(ctx context.Context, err error) {
+	if err == nil || errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrNotWritten) {
+		CostFrom(ctx).AttemptChange()
+	}
+}
+
 // change drops the cached user, runs the change, and drops it again. Dropping before tells
 // whether the cache can be reached at all, while refusing is still possible; dropping after
 // takes away what was read in between. When that fails the cache tries again by itself.
@@ -598,6 +607,7 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 		return User{}, fmt.Errorf("drop the cached user before a change (nothing was changed): %w", err)
 	}
 	u, err := run()
+	noteAttempt(ctx, err)
 	// Whatever the answer: a lost reply may be a change that was made.
 	if dropErr := a.drop(context.WithoutCancel(ctx), id); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached user could not be dropped after a change; trying again", "error", dropErr, "user_id", id)

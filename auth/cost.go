@@ -14,6 +14,7 @@ type Cost struct {
 	sql        atomic.Int64
 	sqlTime    atomic.Int64
 	hashes     atomic.Int64
+	change     atomic.Bool
 }
 
 type costKey struct{}
@@ -60,6 +61,13 @@ func (c *Cost) SQLTime() time.Duration { return time.Duration(c.sqlTime.Load()) 
 
 // AddHash counts one password hash, made or compared.
 func (c *Cost) AddHash() { c.hashes.Add(1) }
+
+// AttemptChange notes that the change that the request asks for may have been made from now on:
+// its outcome is unknown until the store answers.
+func (c *Cost) AttemptChange() { c.change.Store(true) }
+
+// ChangeAttempted reports whether the change that the request asks for may have been made.
+func (c *Cost) ChangeAttempted() bool { return c.change.Load() }
 
 // Hashes returns the number of password hashes so far.
 func (c *Cost) Hashes() int64 { return c.hashes.Load() }

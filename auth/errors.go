@@ -29,6 +29,9 @@ var (
 	// ErrUnavailable: a database or Redis did not answer. Nothing is known, so
 	// nothing is allowed (fail closed). Wrapped with what was tried.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrNotWritten joins ErrUnavailable when the database cannot have made the change: it was not
+	// reached, or not told to commit.
+	ErrNotWritten = errors.New("nothing was written")
 	// ErrBusy: more password hashes are wanted than the queue holds.
 	ErrBusy = errors.New("too many sign-ins at once")
 	// ErrLastAdministrator: the change would leave no active user who may administer users.

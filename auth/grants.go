@@ -103,6 +103,7 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 		return fmt.Errorf("drop the cached users before a change (nothing was changed): %w", err)
 	}
 	err := run()
+	noteAttempt(ctx, err)
 	if dropErr := a.dropAll(context.WithoutCancel(ctx)); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached users could not be dropped after a change of a group", "error", dropErr, "group", group)
 	}

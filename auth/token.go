@@ -207,7 +207,9 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 		Version: TokenVersion, ID: id, TokenID: uuid.Must(uuid.NewV7()).String(), UserID: owner.ID, Epoch: owner.Epoch,
 		Name: name, CreatedAt: now, ExpiresAt: now.Add(r.Lifetime), Permissions: slices.Compact(permissions),
 	}
-	if err := a.Tokens.Create(ctx, t); err != nil {
+	err = a.Tokens.Create(ctx, t)
+	noteAttempt(ctx, err)
+	if err != nil {
 		return "", Token{}, fmt.Errorf("create an API token: %w", err)
 	}
 	a.event(ctx, "token created", nil, "username", owner.Username, "user_id", owner.ID, "token_id", t.TokenID)
@@ -248,7 +250,9 @@ func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, erro
 
 // RevokeToken ends one token of the user by its TokenID; ErrNotFound when there is none.
 func (a *Accounts) RevokeToken(ctx context.Context, u User, tokenID string) error {
-	if err := a.Tokens.Revoke(ctx, u.ID, tokenID); err != nil {
+	err := a.Tokens.Revoke(ctx, u.ID, tokenID)
+	noteAttempt(ctx, err)
+	if err != nil {
 		return err
 	}
 	a.event(ctx, "token revoked", nil, "username", u.Username, "user_id", u.ID, "token_id", tokenID)
@@ -257,7 +261,9 @@ func (a *Accounts) RevokeToken(ctx context.Context, u User, tokenID string) erro
 
 // RevokeAllTokens ends every token of the user.
 func (a *Accounts) RevokeAllTokens(ctx context.Context, u User) error {
-	if err := a.Tokens.RevokeAll(ctx, u.ID); err != nil {
+	err := a.Tokens.RevokeAll(ctx, u.ID)
+	noteAttempt(ctx, err)
+	if err != nil {
 		return err
 	}
 	a.event(ctx, "all tokens revoked", nil, "username", u.Username, "user_id", u.ID)

@@ -94,7 +94,16 @@ func (d *DB) read(ctx context.Context, what, query string, run func(context.Cont
 // lib/pq does even when the server may have executed it. In a transaction nothing is
 // repeated but BEGIN, which finds the connections that died while idle.
 func (d *DB) write(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
-	return d.statement(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
+	return d.transaction(ctx, what, query, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
+		return run(ctx, tx.StmtxContext(ctx, s))
+	})
+}
+
+// transaction runs statements that hold together; query is the first of them. Its error wraps
+// auth.ErrNotWritten as long as the database was not told to commit.
+func (d *DB) transaction(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
+	committing := false
+	err := d.statement(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
 		done, err := d.startWriting(ctx)
 		if err != nil {
 			return err
@@ -105,11 +114,16 @@ func (d *DB) write(ctx context.Context, what, query string, run func(context.Con
 			return err
 		}
 		defer tx.Rollback()
-		if err := run(ctx, tx.StmtxContext(ctx, s)); err != nil {
+		if err := run(ctx, tx, s); err != nil {
 			return err
 		}
+		committing = true
 		return tx.Commit()
 	})
+	if err != nil && !committing {
+		return fmt.Errorf("%w (%w)", err, auth.ErrNotWritten)
+	}
+	return err
 }
 
 // statement prepares and runs one SQL statement within its time limit and counts it

@@ -294,6 +294,7 @@ func TestGrantsUnavailable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	wantErr(t, second(d.Groups(t.Context())), auth.ErrUnavailable)
 	wantErr(t, d.AddGroup(t.Context(), "a"), auth.ErrUnavailable)
+	wantErr(t, d.AddGroup(t.Context(), "a"), auth.ErrNotWritten)
 	wantErr(t, d.RemoveGroup(t.Context(), "a"), auth.ErrUnavailable)
 	for _, on := range []bool{true, false} {
 		wantErr(t, d.SetGroupPermission(t.Context(), "a", "a.b", on), auth.ErrUnavailable)

@@ -69,20 +69,5 @@ func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID str
 
 // writeAll is write for several statements that hold together; query is the first of them.
 func (d *DB) writeAll(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx) error) error {
-	return d.statement(ctx, what, query, func(ctx context.Context, _ *sqlx.Stmt) error {
-		done, err := d.startWriting(ctx)
-		if err != nil {
-			return err
-		}
-		defer done()
-		tx, err := d.pool.BeginTxx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
-		if err := run(ctx, tx); err != nil {
-			return err
-		}
-		return tx.Commit()
-	})
+	return d.transaction(ctx, what, query, func(ctx context.Context, tx *sqlx.Tx, _ *sqlx.Stmt) error { return run(ctx, tx) })
 }

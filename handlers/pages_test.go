@@ -544,3 +544,53 @@ func TestForms_ShowAtMostWhatAFieldHolds(t *testing.T) {
 		}
 	}
 }
+
+// TestUnavailablePage_KnowsWhatWasChanged: for every form, what the 503 page says of the change is so,
+// whichever store fails at whichever step.
+func TestUnavailablePage_KnowsWhatWasChanged(t *testing.T) {
+	const nothing, maybe = "Nothing was saved", "Your change may have been saved."
+	notWritten := fmt.Errorf("%w (%w)", errDown, auth.ErrNotWritten)
+	for _, c := range []struct {
+		path, broken string
+		err          error
+		says         string
+		fields       []string
+	}{
+		{"/account/password", "users.UserByID", errDown, nothing, nil},
+		{"/account/password", "users.SetPassword", notWritten, nothing, nil},
+		{"/account/password", "users.SetPassword", errDown, maybe, nil},
+		{"/account/password", "sessions.Commit", errDown, maybe, nil},
+		{"/account/profile", "users.SetProfile", notWritten, nothing, nil},
+		{"/account/profile", "users.SetProfile", errDown, maybe, nil},
+		{"/account/sessions/end", "sessions.End", errDown, maybe, []string{"session", "x"}},
+		{"/account/tokens", "tokens.Create", errDown, maybe, nil},
+		{"/account/tokens", "tokens.List", errDown, maybe, nil},
+		{"/account/tokens/revoke-all", "tokens.RevokeAll", errDown, maybe, nil},
+		{"/admin/users/ID/active", "users.SetActive", notWritten, nothing, nil},
+		{"/admin/users/ID/active", "users.SetActive", errDown, maybe, nil},
+		{"/admin/users/ID/groups", "grants.Groups", errDown, nothing, nil},
+		{"/admin/groups", "grants.AddGroup", notWritten, nothing, nil},
+		{"/admin/groups", "grants.AddGroup", errDown, maybe, nil},
+		{"/login", "users.UserByUsername", errDown, nothing, nil},
+		{"/register", "users.CreateUser", notWritten, nothing, []string{"username", "another"}},
+		{"/register", "users.CreateUser", errDown, maybe, []string{"username", "another"}},
+		{"/register", "sessions.Commit", errDown, maybe, []string{"username", "another"}},
+	} {
+		t.Run(c.path+" "+c.broken+" "+c.says, func(t *testing.T) {
+			s := newSite(t)
+			u := s.addAdmin(t, "boss")
+			b := s.signedIn(t, "boss")
+			if c.path == "/login" || c.path == "/register" {
+				b = s.browser()
+			}
+			fields := append([]string{"username", "boss", "password", secret, "current_password", secret, "new_password", "an entirely new secret", "name", "Boss",
+				"time_zone", "UTC", "active", "true", "group", "readers"}, c.fields...)
+			values := form(fields...)
+			if len(c.fields) == 2 {
+				values.Set(c.fields[0], c.fields[1])
+			}
+			s.Break(c.broken, c.err)
+			wantPage(t, b.post(strings.Replace(c.path, "ID", u.ID, 1), values), http.StatusServiceUnavailable, c.says)
+		})
+	}
+}

@@ -74,6 +74,7 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 	if maintenance {
 		page.describe(closed)
 	}
+	page.sayWhatIsKnown(outcomeOf(c))
 	if visitor {
 		return s.writeVisitorPage(c, page, what != "")
 	}
@@ -81,6 +82,54 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 		return s.writeMaintenance(c, closed, page)
 	}
 	return s.writeErrorPage(c, page)
+}
+
+// changeOutcome is what is known about the change that a failed request asked for.
+type changeOutcome int
+
+const (
+	// noChange: the request asked for none.
+	noChange changeOutcome = iota
+	notAttempted
+	// maybeMade: it was attempted, and whether it holds only the store knows.
+	maybeMade
+)
+
+func outcomeOf(c echo.Context) changeOutcome {
+	req := c.Request()
+	switch {
+	case req.Method == http.MethodGet || req.Method == http.MethodHead:
+		return noChange
+	case auth.CostFrom(req.Context()).ChangeAttempted():
+		return maybeMade
+	}
+	return notAttempted
+}
+
+const (
+	signInNotAffected = "Your sign-in is not affected."
+	nothingSaved      = "Nothing was saved, and your sign-in is not affected."
+	maybeSaved        = "Your change may have been saved. Check before you repeat it."
+)
+
+// sayWhatIsKnown says of a change that it was not made, or that it may have been, and nothing of
+// one to a person who only opened a page.
+func (p *ErrorPage) sayWhatIsKnown(o changeOutcome) {
+	unavailable := p.Status == http.StatusServiceUnavailable
+	switch {
+	case o == noChange && unavailable:
+		p.Lost = signInNotAffected
+	case o == noChange && p.Status == http.StatusInternalServerError:
+		p.Lost = ""
+	case o == maybeMade, o == notAttempted && p.Status == http.StatusInternalServerError:
+		// Of an error that was not expected nobody knows when it happened.
+		p.Lost, p.RetryAfter = maybeSaved, 0
+	case unavailable:
+		p.Lost = nothingSaved
+	}
+	if unavailable && o != noChange {
+		p.Do = "" // the page does not load again by itself
+	}
 }
 
 // statusClientGone is nginx's status for a client that left; hardly anybody reads it but the log.
@@ -224,13 +273,13 @@ var errorWords = map[int]words{
 	http.StatusInternalServerError: {
 		"Something went wrong",
 		"The mistake is ours, and it has been written down.",
-		"What you last sent may not have been saved.",
+		maybeSaved,
 		"Try again. If it happens again, tell the people who run this site the request id below.",
 	},
 	http.StatusServiceUnavailable: {
 		"Back in a moment",
-		"A part of this site does not answer right now.",
-		"Nobody was signed out. What you last sent was not saved.",
-		"There is nothing for you to mend.",
+		"Part of this site isn't responding right now.",
+		signInNotAffected,
+		"You don't need to do anything.",
 	},
 }

@@ -109,6 +109,14 @@ var problemCodes = map[int]string{
 
 func (s *Server) writeProblem(c echo.Context, err error, status int, retry time.Duration) error {
 	p := newProblem(err, status)
+	var closed underMaintenance
+	if o := outcomeOf(c); status >= 500 && !errors.As(err, &closed) {
+		page := ErrorPage{Status: status}
+		page.sayWhatIsKnown(o)
+		if o != noChange {
+			p.Detail = strings.TrimSpace(p.Detail + " " + page.Lost)
+		}
+	}
 	p.RequestID = requestIDFrom(c.Request().Context())
 	h := c.Response().Header()
 	if status == http.StatusUnauthorized {

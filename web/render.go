@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ import (
 // pages are the parsed templates by name.
 type pages struct {
 	byName map[string]*template.Template
+	// slots bound how many pages are rendered at once: more would not be ready sooner, and
+	// each holds its whole page.
+	slots chan struct{}
 	// stencils are *stencil by page and shape.
 	stencils sync.Map
 }
@@ -32,7 +36,7 @@ func parsePages(asset func(string) (string, error)) (*pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the pages: %w", err)
 	}
-	p := &pages{byName: make(map[string]*template.Template)}
+	p := &pages{byName: make(map[string]*template.Template), slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 	for _, file := range files {
 		page, err := template.Must(base.Clone()).ParseFS(templates.FS, file)
 		if err != nil {
@@ -72,6 +76,8 @@ func (p *pages) execute(w *bytes.Buffer, name string, data any) error {
 	if !ok {
 		return fmt.Errorf("there is no page %q", name)
 	}
+	p.slots <- struct{}{}
+	defer func() { <-p.slots }()
 	if err := t.ExecuteTemplate(bounded{w}, "layout", data); err != nil {
 		return fmt.Errorf("render %s: %w", name, err)
 	}

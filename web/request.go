@@ -166,6 +166,9 @@ func (r *Request) address() netip.Addr {
 // SignIn starts a session for the user under a new token and makes the browser known
 // for the name that was typed. It is written when the response is.
 func (r *Request) SignIn(u auth.User, login string, remember bool) error {
+	if r.session.record != nil {
+		r.cost.AttemptChange() // it ends the session that the browser had
+	}
 	s, err := r.server.Sessions.start(r.ctx, r.allSessionCookies(), u, remember,
 		r.echo.Request().UserAgent(), r.address().String(), r.Now())
 	if err != nil {
@@ -194,9 +197,11 @@ func (r *Request) RenewSession(u auth.User) error {
 // error, and the cookie stays: nobody is told to be signed out who is not.
 func (r *Request) SignOut() error {
 	if err := r.server.Bridge.end(r); err != nil {
+		r.cost.AttemptChange()
 		return err
 	}
 	if err := r.server.Sessions.end(r.ctx, r.allSessionCookies()); err != nil {
+		r.cost.AttemptChange()
 		return fmt.Errorf("end a session: %w", err)
 	}
 	r.session, r.user, r.ended = current{}, nil, true

@@ -386,3 +386,58 @@ func TestClock(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestUnavailablePage_SaysOnlyWhatIsKnown: a person who opened a page reads nothing about a change;
+// one who asked for a change reads that nothing was saved only if it was not attempted.
+func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
+	var fail error
+	answer := func(attempt bool) Handler {
+		return func(r *Request) (Response, error) {
+			if attempt {
+				r.Cost().AttemptChange()
+			}
+			return Response{}, fail
+		}
+	}
+	s := newSite(t, []Route{
+		Get("/page", Open, answer(false)), Post("/before", Open, answer(false)), Post("/after", Open, answer(true)),
+		Post("/api/before", ProgramOrNobody, answer(false)), Post("/api/after", ProgramOrNobody, answer(true)), Get("/api/page", ProgramOrNobody, answer(false)),
+	})
+	const maybe = "Your change may have been saved. Check before you repeat it."
+	for _, c := range []struct {
+		err             error
+		method, path    string
+		says, saysNever []string
+	}{
+		{errDown, "GET", "/page", []string{"Your sign-in is not affected."}, []string{"saved", "sent", "change"}},
+		{errDown, "HEAD", "/page", nil, []string{"saved", "sent", "change"}},
+		{errDown, "POST", "/before", []string{"Nothing was saved, and your sign-in is not affected.", "Try again in"}, []string{"may have"}},
+		{errDown, "POST", "/after", []string{maybe}, []string{"Nothing was", "Try again in", "sign-in is not affected"}},
+		{errSecret, "GET", "/page", nil, []string{"saved", "sent"}},
+		{errSecret, "POST", "/before", []string{maybe}, []string{"Nothing was"}},
+		{errSecret, "POST", "/after", []string{maybe}, []string{"Nothing was"}},
+		{auth.ErrNotFound, "POST", "/after", []string{maybe}, []string{"Nothing was"}},
+		{auth.Throttled{RetryAfter: time.Second}, "POST", "/before", []string{"Nothing was changed"}, []string{"may have"}},
+		{auth.Throttled{RetryAfter: time.Second}, "POST", "/after", []string{maybe}, []string{"Nothing was"}},
+		{errDown, "GET", "/api/page", nil, []string{"saved", "sent", "change"}},
+		{errDown, "POST", "/api/before", []string{"Nothing was saved"}, []string{"may have"}},
+		{errDown, "POST", "/api/after", []string{maybe}, []string{"Nothing was"}},
+		{errSecret, "POST", "/api/before", []string{maybe}, []string{"Nothing was"}},
+	} {
+		fail = c.err
+		w := s.do(c.method, c.path)
+		for _, text := range c.says {
+			if !strings.Contains(w.Body.String(), text) {
+				t.Errorf("%s %s with %v does not say %q: %s", c.method, c.path, c.err, text, w.Body)
+			}
+		}
+		for _, text := range c.saysNever {
+			if strings.Contains(w.Body.String(), text) {
+				t.Errorf("%s %s with %v says %q: %s", c.method, c.path, c.err, text, w.Body)
+			}
+		}
+		if errors.Is(c.err, errDown) && w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s %s: no Retry-After", c.method, c.path)
+		}
+	}
+}
