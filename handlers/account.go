@@ -22,19 +22,26 @@ func (h *Handlers) showAccount(r *web.Request) (web.Response, error) {
 	return web.Show(http.StatusOK, "account", page), nil
 }
 
+// maxSessionRows bounds the list on a page. A user has more sessions only if they are older than the limit
+// that a sign-in holds.
+const maxSessionRows = auth.MaxSessions
+
 func (h *Handlers) accountPage(r *web.Request) (accountPage, error) {
 	sessions, err := h.Sessions.List(r.Context(), r.User().ID)
 	if err != nil {
 		return accountPage{}, err
 	}
 	u := r.User()
+	rows := sessionRows(sessions, u, r.Session().ID, r.Now())
+	shown := rows[:min(len(rows), maxSessionRows)]
 	return accountPage{
 		Page:      r.Page("Account"),
 		Profile:   web.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone}},
 		Zones:     zoneGroups(u.TimeZone),
 		MinLength: h.Accounts.Policy.MinLength,
 		Now:       r.Now(),
-		Sessions:  sessionRows(sessions, u, r.Session().ID, r.Now()),
+		Sessions:  shown,
+		Hidden:    len(rows) - len(shown),
 		Foreign:   r.Foreign(),
 	}, nil
 }

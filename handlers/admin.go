@@ -46,6 +46,7 @@ type userPage struct {
 	// Memberships are all groups, checked those of the user.
 	Memberships []GroupChoice
 	Sessions    []SessionRow
+	Hidden      int // sessions that the list leaves out
 	Now         time.Time
 	Message     string
 }
@@ -110,10 +111,12 @@ func (h *Handlers) userPage(r *web.Request) (userPage, error) {
 	if err != nil {
 		return userPage{}, err
 	}
+	rows := sessionRows(sessions, &u, currentSession(r), r.Now())
+	shown := rows[:min(len(rows), maxSessionRows)]
 	page := userPage{
 		Page: r.Page(u.Username), UserRow: newUserRow(u, r.Now()), CreatedAt: u.CreatedAt, Permissions: u.Permissions,
 		MayManage: r.May(auth.ManageUsers), Self: u.ID == r.User().ID, Now: r.Now(),
-		Sessions: sessionRows(sessions, &u, currentSession(r), r.Now()),
+		Sessions: shown, Hidden: len(rows) - len(shown),
 	}
 	for _, g := range groups {
 		page.Memberships = append(page.Memberships, GroupChoice{g.Name, g.Permissions, contains(u.Groups, g.Name)})

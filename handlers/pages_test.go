@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"gatehouse/auth"
@@ -339,6 +340,27 @@ func TestEndSessions(t *testing.T) {
 	s.Break("sessions.List", errDown)
 	for _, path := range []string{"/account", "/account/sessions/end-others"} {
 		wantPage(t, bob.get(path), http.StatusServiceUnavailable)
+	}
+}
+
+// TestEndOthers_CountsBeyondTheList: the list is as long as a page may be; the count is of what ends.
+func TestEndOthers_CountsBeyondTheList(t *testing.T) {
+	s := newSite(t)
+	u := s.add(t, "alice")
+	b := s.signedIn(t, "alice")
+	for i := range 204 {
+		rec := auth.Session{Version: auth.SessionVersion, ID: auth.SessionID(fmt.Sprint(i)), UserID: u.ID, Epoch: u.Epoch, Deadline: time.Now().Add(time.Hour), IdleSeconds: 60}
+		raw, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Stores.Sessions.Put(rec.ID, raw)
+	}
+	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "204 sessions end at once.")
+	page := b.get("/account")
+	wantPage(t, page, http.StatusOK, "5 more sessions are not shown.")
+	if n := strings.Count(page.Body.String(), `name="session"`); n != 199 {
+		t.Errorf("the page offers to end %d sessions, want 199", n)
 	}
 }
 

@@ -128,6 +128,7 @@ type accountPage struct {
 	Zones     []ZoneGroup
 	MinLength int
 	Sessions  []SessionRow
+	Hidden    int       // sessions that the list leaves out
 	Foreign   bool      // the sign-in of another site, which is not in Sessions
 	Now       time.Time // what "3 hours ago" is counted from, for the script
 }

@@ -96,8 +96,13 @@ type member struct {
 
 // members returns at most listCap ids, last seen first.
 func (x index) members(ctx context.Context, userID string) ([]member, error) {
+	return x.newest(ctx, userID, listCap)
+}
+
+// newest returns at most limit ids, last seen first.
+func (x index) newest(ctx context.Context, userID string, limit int) ([]member, error) {
 	what := "list " + x.kind + "s"
-	pairs, err := x.strings(ctx, what, cmd("ZREVRANGE", x.prefix+userID, 0, listCap-1, "WITHSCORES"))
+	pairs, err := x.strings(ctx, what, cmd("ZREVRANGE", x.prefix+userID, 0, limit-1, "WITHSCORES"))
 	if err != nil {
 		return nil, err
 	}

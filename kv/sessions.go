@@ -298,10 +298,10 @@ func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
 	return err
 }
 
-// List returns the user's live sessions, last seen first, at most 200, and removes from the
-// index those that are gone.
+// List returns the user's live sessions, last seen first, and removes from the index those that are
+// gone. It reads all that the index holds, 1,000 at most: what has ended must not hide what has not.
 func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, error) {
-	members, err := s.index.members(ctx, userID)
+	members, err := s.index.newest(ctx, userID, indexCap)
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}

@@ -326,6 +326,30 @@ func liveSessions(t testing.TB, r *Redis) int {
 	return len(keys)
 }
 
+// TestList_FindsWhatEndedSessionsHide: sessions from before the limit, behind more ended ones than are shown.
+func TestList_FindsWhatEndedSessionsHide(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		const live, ended = auth.MaxSessions + 50, 300
+		for i := range live {
+			rec := newSession(i, "u1")
+			run(t, r, "SET", "session:"+rec.ID, encode(t, rec))
+			run(t, r, "ZADD", "sessions:u1", 1000+i, rec.ID)
+		}
+		for i := range ended {
+			run(t, r, "ZADD", "sessions:u1", 10_000+i, testID(5000+i))
+		}
+		for range 2 {
+			got, err := s.List(t.Context(), "u1")
+			if err != nil || len(got) != live || got[0].ID != testID(live-1) {
+				t.Fatalf("listed %d sessions, %v; want %d", len(got), err, live)
+			}
+		}
+		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(live) {
+			t.Errorf("the index holds %v", n)
+		}
+	})
+}
+
 // TestSessionLimit_EndsTheOldestFirst: one session more than there may be ends the one that was least
 // recently seen, and nothing but that.
 func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
