@@ -233,6 +233,21 @@ func (g *gated) sessionStaysHere(t *testing.T, session string) {
 	}
 }
 
+// sharingSitesSeeIt: without the lines that the configurations name, the site gets the visitor's cookies as they were sent.
+func (g *gated) sharingSitesSeeIt(t *testing.T, start func(testing.TB, *gated) *exec.Cmd, session string) {
+	sharing := *g
+	sharing.sharing = true
+	site := sharing.inFrontOf(t, start, g.behind)
+	sent := "a=1; gatehouse=" + session + "; b=2"
+	a := site.send(t, "GET /x HTTP/1.1\r\nHost: "+strings.TrimPrefix(site.app, "http://")+"\r\nConnection: close\r\nCookie: "+sent+"\r\n\r\n")
+	if a.StatusCode != http.StatusOK {
+		t.Fatalf("got %d %s", a.StatusCode, a.body)
+	}
+	if got := reached(t, a.body).Header; !slices.Equal(got["Cookie"], []string{sent}) || got.Get("Remote-User") != "alice" || got["X-Gatehouse-Cookie"] != nil {
+		t.Errorf("the site read %q", got)
+	}
+}
+
 // largeUploads: curl -T carries 50 MiB to the site, with and without a length.
 func (g *gated) largeUploads(t *testing.T, session string) {
 	const size = 50 << 20

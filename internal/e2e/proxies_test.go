@@ -39,6 +39,8 @@ type gated struct {
 	behind string
 	// proxy is the site's address, app its origin.
 	proxy, app string
+	// sharing takes out of the configuration what keeps the session from the site.
+	sharing bool
 }
 
 // printer is a plain site that prints the requests that reach it.
@@ -114,8 +116,18 @@ func (g *gated) deployed(t testing.TB, name string, pairs ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if g.sharing {
+		pairs = append(pairs, sharesSession...)
+	}
 	all := append([]string{"127.0.0.1:8080", strings.TrimPrefix(g.server.URL(), "http://"), "127.0.0.1:9000", g.behind}, pairs...)
 	return strings.NewReplacer(all...).Replace(string(text))
+}
+
+// sharesSession replaces the lines of the configurations that a site which reads the shared session takes out.
+var sharesSession = []string{
+	"proxy_set_header Cookie $gatehouse_cookie;", "",
+	"request_header Cookie {http.request.header.X-Gatehouse-Cookie}", "", `@gatehouse_no_cookie header Cookie ""`, "", "request_header @gatehouse_no_cookie -Cookie", "",
+	`, "cookie" }`, " }",
 }
 
 func writeFile(t testing.TB, path, text string) string {
@@ -209,6 +221,7 @@ func TestProxies(t *testing.T) {
 			t.Run("the path that is checked is served", func(t *testing.T) { g.pathCheckedIsServed(t, session) })
 			t.Run("hop-by-hop headers take nothing away", func(t *testing.T) { g.hopByHopTakesNothing(t, session) })
 			t.Run("sites do not see the session", func(t *testing.T) { g.sessionStaysHere(t, session) })
+			t.Run("sites that share the session see it", func(t *testing.T) { g.sharingSitesSeeIt(t, start, session) })
 			t.Run("large uploads", func(t *testing.T) { g.largeUploads(t, session) })
 			t.Run("gateways read no other spelling", func(t *testing.T) { g.gatewaysReadNoOtherSpelling(t, start, session) })
 			t.Run("sign-out", func(t *testing.T) {
