@@ -19,6 +19,8 @@ const (
 	MaxName     = 100
 	// MaxEmail is in octets: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 	MaxEmail = 254
+	// MaxSearch is the longest text that a search for users looks for: that of the longest field.
+	MaxSearch = MaxEmail
 	// maxRawInput in octets: nothing longer is even normalised.
 	maxRawInput = 4096
 )

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
+	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/auth"
 )
@@ -139,24 +142,63 @@ func (d *DB) grant(ctx context.Context, write writer, what, query, userID, name 
 	return d.UserByID(ctx, userID)
 }
 
-// likeEscapes makes a text mean itself inside LIKE … ESCAPE '!'.
-var likeEscapes = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+// likeEscapes makes a text mean itself inside LIKE.
+var likeEscapes = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
+
+// searchWindow is how many users in the order of the list Postgres looks at before it asks the index. A
+// text that many users have fills a page from there.
+const searchWindow = 2000
 
 // SearchUsers implements auth.GrantStore. The database folds the case of both sides in the
-// same way: of all letters or of ASCII's alone, but what is written alike is always found.
+// same way, each once: of all letters or of ASCII's alone, but what is written alike is always found.
 func (d *DB) SearchUsers(ctx context.Context, text, after string, limit int) ([]auth.User, error) {
-	if limit < 1 || !isText(after) || !isText(text) {
+	if limit < 1 || !isText(after) || !isText(text) || utf8.RuneCountInString(text) > auth.MaxSearch {
 		return nil, nil
 	}
+	text = norm.NFC.String(text)
+	if text == "" {
+		return d.Users(ctx, after, limit)
+	}
+	if d.dialect.searchFirst != "" {
+		users, err := d.search(ctx, d.dialect.searchFirst, after, likePattern(text), limit)
+		if err != nil || len(users) == limit {
+			return users, err
+		}
+	}
+	query, term := d.dialect.search, text
+	if d.path == "" {
+		term = likePattern(text)
+		if !hasTrigram(text) {
+			query = d.dialect.searchShort
+		}
+	}
+	return d.search(ctx, query, after, term, limit)
+}
+
+func likePattern(text string) string { return "%" + likeEscapes.Replace(text) + "%" }
+
+// hasTrigram reports whether an index of trigrams can narrow a search for the text: it knows words of
+// letters and digits only. Without one the whole index would be read, and all rows after it.
+func hasTrigram(text string) bool {
+	run := 0
+	for _, r := range text {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			run = 0
+			continue
+		}
+		if run++; run == 3 {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *DB) search(ctx context.Context, query, after, term string, limit int) ([]auth.User, error) {
 	var rows []userRow
-	pattern := "%" + likeEscapes.Replace(text) + "%"
-	err := d.read(ctx, "search users", `SELECT `+userSelect+` FROM users
-		WHERE username > $1 AND (lower(username) LIKE lower($2) ESCAPE '!' OR lower(name) LIKE lower($2) ESCAPE '!' OR lower(email) LIKE lower($2) ESCAPE '!')
-		ORDER BY username LIMIT $3`,
-		func(ctx context.Context, s *sqlx.Stmt) error {
-			rows = nil
-			return s.SelectContext(ctx, &rows, after, pattern, limit)
-		})
+	err := d.read(ctx, "search users", query, func(ctx context.Context, s *sqlx.Stmt) error {
+		rows = nil
+		return s.SelectContext(ctx, &rows, after, term, limit)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,16 @@ type dialect struct {
 	hasTable string
 	// administratorTx are the options of keepAdministrator's transactions; nil where writers wait for each other anyway.
 	administratorTx *sql.TxOptions
+	// search returns the users after $1 whose name, display name or address contains the text $2, at most $3; $2 is a
+	// pattern for LIKE in Postgres. searchFirst looks at the first few users only, and searchShort uses no
+	// index of trigrams; both are empty for SQLite.
+	search, searchFirst, searchShort string
+}
+
+// searchQuery returns the search for users whose ids the subquery returns. There, (SELECT lower($2))
+// folds the text once and not per row.
+func searchQuery(ids string) string {
+	return `SELECT ` + userSelect + ` FROM users WHERE id IN (` + ids + `) ORDER BY username`
 }
 
 // MigrationStatus tells about one version of the schema.

@@ -35,6 +35,14 @@ var postgres = dialect{
 	goose:      goose.DialectPostgres,
 	migrations: "postgres",
 	hasTable:   `SELECT to_regclass($1) IS NOT NULL`,
+	// Ordering by an expression keeps the planner from walking through all users in their order.
+	search: searchQuery(`SELECT id FROM users
+		WHERE username > $1 AND search LIKE (SELECT lower($2)) ORDER BY username || '' LIMIT $3`),
+	searchShort: searchQuery(`SELECT id FROM users
+		WHERE username > $1 AND search || '' LIKE (SELECT lower($2)) ORDER BY username || '' LIMIT $3`),
+	searchFirst: searchQuery(`SELECT id FROM (
+		SELECT id, username, search FROM users WHERE username > $1 ORDER BY username LIMIT ` + strconv.Itoa(searchWindow) + `) first
+		WHERE search LIKE (SELECT lower($2)) ORDER BY username LIMIT $3`),
 
 	administratorTx: afterLock,
 }
