@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -198,19 +199,19 @@ type passwordFlag struct {
 }
 
 // password reads a new password: twice from a terminal, once from a pipe.
-func (p passwordFlag) password(io stdio) (string, error) {
+func (p passwordFlag) password(c *command) (string, error) {
 	if p.PasswordStdin {
-		return firstLineOf(io.in)
+		return firstLineOf(interruptible(c.ctx, c.io.in))
 	}
-	f, ok := io.in.(*os.File)
+	f, ok := c.io.in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return "", errors.New("there is no terminal to ask for the password on; use --password-stdin")
 	}
-	first, err := ask(io, f, "Password: ")
+	first, err := ask(c, f, "Password: ")
 	if err != nil {
 		return "", err
 	}
-	second, err := ask(io, f, "Again: ")
+	second, err := ask(c, f, "Again: ")
 	if err != nil {
 		return "", err
 	}
@@ -220,24 +221,24 @@ func (p passwordFlag) password(io stdio) (string, error) {
 	return first, nil
 }
 
-func ask(io stdio, f *os.File, prompt string) (string, error) {
-	fmt.Fprint(io.err, prompt)
-	b, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(io.err)
+func ask(c *command, f *os.File, prompt string) (string, error) {
+	fmt.Fprint(c.io.err, prompt)
+	password, err := readPassword(c.ctx, int(f.Fd()))
+	fmt.Fprintln(c.io.err)
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", fmt.Errorf("read the password (nothing was changed): %w", err)
 	}
-	return string(b), nil
+	return password, nil
 }
 
+// firstLineOf reads as far as the end of the first line, which need not be the end of the pipe.
 func firstLineOf(r io.Reader) (string, error) {
 	// A little more than the longest password, so that one that is too long is noticed.
-	b, err := io.ReadAll(io.LimitReader(r, 8<<10))
-	if err != nil {
-		return "", fmt.Errorf("read the password from standard input: %w", err)
+	line, err := bufio.NewReaderSize(r, 8<<10).ReadSlice('\n')
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
+		return "", fmt.Errorf("read the password from standard input (nothing was changed): %w", err)
 	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	return strings.TrimSuffix(line, "\r"), nil
+	return strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r"), nil
 }
 
 type userAddCmd struct {
@@ -253,7 +254,7 @@ func (a userAddCmd) Run(c *command) error {
 		if err := a.checkGroup(c.ctx, accounts); err != nil {
 			return err
 		}
-		password, err := a.password(c.io)
+		password, err := a.password(c)
 		if err != nil {
 			return err
 		}
@@ -290,7 +291,7 @@ type userPasswdCmd struct {
 
 func (a userPasswdCmd) Run(c *command) error {
 	return c.withUser(a.Name, func(accounts *auth.Accounts, u auth.User) error {
-		password, err := a.password(c.io)
+		password, err := a.password(c)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"unicode"
@@ -36,7 +35,7 @@ func (a userImportCmd) Run(c *command) error {
 	}
 	file, name := c.io.in, "standard input"
 	if a.File != "-" {
-		f, err := os.Open(a.File)
+		f, err := openInterruptibly(c.ctx, a.File)
 		if err != nil {
 			return fmt.Errorf("open the export: %w", err)
 		}
@@ -52,7 +51,7 @@ func (a userImportCmd) Run(c *command) error {
 			origins = &dryRun{Origins: origins, users: accounts.Users, taken: map[string]bool{}}
 		}
 		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, made: map[string]bool{}}
-		return i.run(c.ctx, file)
+		return i.run(c.ctx, interruptible(c.ctx, file))
 	})
 }
 

@@ -398,11 +398,11 @@ func TestPasswordFromStandardInput(t *testing.T) {
 	for in, want := range map[string]string{
 		"secret": "secret", "secret\n": "secret", "secret\r\n": "secret", " spaced \nmore": " spaced ", "": "", strings.Repeat("x", 1<<20): strings.Repeat("x", 8<<10),
 	} {
-		if got, err := (passwordFlag{PasswordStdin: true}).password(stdio{in: strings.NewReader(in)}); err != nil || got != want {
+		if got, err := (passwordFlag{PasswordStdin: true}).password(&command{ctx: t.Context(), io: stdio{in: strings.NewReader(in)}}); err != nil || got != want {
 			t.Errorf("got %.20q of %d octets, %v", got, len(got), err)
 		}
 	}
-	if _, err := (passwordFlag{}).password(stdio{in: strings.NewReader("x")}); err == nil || !strings.Contains(err.Error(), "--password-stdin") {
+	if _, err := (passwordFlag{}).password(&command{ctx: t.Context(), io: stdio{in: strings.NewReader("x")}}); err == nil || !strings.Contains(err.Error(), "--password-stdin") {
 		t.Errorf("without a terminal: got %v", err)
 	}
 }

@@ -2,12 +2,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"strings"
 	"syscall"
@@ -39,7 +37,7 @@ func makeSpareHeap(env map[string]string) {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	env := environment(os.Environ())
 	makeRoom(env)
@@ -48,10 +46,14 @@ func main() {
 	if err == nil {
 		return
 	}
+	code := exitCode(ctx, err)
+	if _, said := errors.AsType[interruption](err); code > 1 && !said {
+		err = fmt.Errorf("interrupted: %w", err)
+	}
 	if !errors.Is(err, errTold) {
 		fmt.Fprintln(os.Stderr, "gatehouse:", err)
 	}
-	os.Exit(1)
+	os.Exit(code)
 }
 
 // errTold: the command has said already what is wrong.
