@@ -25,27 +25,28 @@ import (
 // Settings are environment variables, each also a flag: LISTEN_ADDR is --listen-addr.
 // Secrets among them are never printed.
 type Settings struct {
-	ListenAddr       string        `default:"localhost:8080" placeholder:"ADDR" help:"Address to listen on, host:port."`
-	BaseURL          string        `default:"http://localhost:8080" placeholder:"URL" help:"What people type. With https, cookies are Secure and __Host-."`
-	DatabaseURL      string        `placeholder:"URL" help:"postgres://… or sqlite:PATH. Empty: SQLite in DATA_DIR."`
-	RedisURL         string        `placeholder:"URL" help:"Sessions and throttles: redis://, rediss:// or unix://. Empty: Redis inside this process; its sessions end with it."`
-	CacheURL         string        `placeholder:"URL" help:"User cache; may be flushed at any moment. Empty: the next database of REDIS_URL."`
-	SecretKey        string        `placeholder:"BASE64" help:"At least 32 random bytes in base64; several, separated by commas, to rotate. Made once in DATA_DIR if both stores are embedded."`
-	DataDir          string        `default:"./data" placeholder:"DIR" help:"Where the embedded stores keep their files."`
-	CookieDomain     string        `placeholder:"DOMAIN" help:"Share the session with the subdomains of DOMAIN."`
-	TrustedProxies   []string      `placeholder:"CIDR" help:"Networks whose X-Forwarded-For is believed, separated by commas."`
-	SessionLifetime  time.Duration `default:"24h" help:"A session ends so long after the sign-in."`
-	SessionIdle      time.Duration `default:"2h" help:"A session ends so long after its last request."`
-	RememberLifetime time.Duration `default:"720h" help:"SESSION_LIFETIME with \"keep me signed in\"."`
-	RememberIdle     time.Duration `default:"336h" help:"SESSION_IDLE with \"keep me signed in\"."`
-	TokenLifetime    time.Duration `default:"72h" help:"How long an API token lives whose maker does not say."`
-	CredentialTTL    time.Duration `name:"credential-cache-ttl" default:"5m" help:"How long a name and password sent by HTTP Basic are not hashed again."`
-	UserCacheTTL     time.Duration `name:"user-cache-ttl" default:"1h" help:"How long a user stays in the cache at most."`
-	PasswordMin      int           `name:"password-min-length" default:"8" help:"Shortest new password, in characters."`
-	Registration     string        `default:"open" enum:"open,closed" help:"Whether people can register themselves: open or closed."`
-	MetricsAddr      string        `placeholder:"ADDR" help:"Address for Prometheus, which reads /metrics there. Empty: none."`
-	LogFormat        string        `default:"auto" enum:"auto,text,json" help:"text or json. auto: text on a terminal, else json."`
-	LogLevel         slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	ListenAddr        string        `default:"localhost:8080" placeholder:"ADDR" help:"Address to listen on, host:port."`
+	BaseURL           string        `default:"http://localhost:8080" placeholder:"URL" help:"What people type. With https, cookies are Secure and __Host-."`
+	DatabaseURL       string        `placeholder:"URL" help:"postgres://… or sqlite:PATH. Empty: SQLite in DATA_DIR."`
+	DatabaseListenURL string        `placeholder:"URL" help:"The same Postgres without a pooler, for notifications and migrations. Needed where DATABASE_URL leads through a pooler in transaction mode."`
+	RedisURL          string        `placeholder:"URL" help:"Sessions and throttles: redis://, rediss:// or unix://. Empty: Redis inside this process; its sessions end with it."`
+	CacheURL          string        `placeholder:"URL" help:"User cache; may be flushed at any moment. Empty: the next database of REDIS_URL."`
+	SecretKey         string        `placeholder:"BASE64" help:"At least 32 random bytes in base64; several, separated by commas, to rotate. Made once in DATA_DIR if both stores are embedded."`
+	DataDir           string        `default:"./data" placeholder:"DIR" help:"Where the embedded stores keep their files."`
+	CookieDomain      string        `placeholder:"DOMAIN" help:"Share the session with the subdomains of DOMAIN."`
+	TrustedProxies    []string      `placeholder:"CIDR" help:"Networks whose X-Forwarded-For is believed, separated by commas."`
+	SessionLifetime   time.Duration `default:"24h" help:"A session ends so long after the sign-in."`
+	SessionIdle       time.Duration `default:"2h" help:"A session ends so long after its last request."`
+	RememberLifetime  time.Duration `default:"720h" help:"SESSION_LIFETIME with \"keep me signed in\"."`
+	RememberIdle      time.Duration `default:"336h" help:"SESSION_IDLE with \"keep me signed in\"."`
+	TokenLifetime     time.Duration `default:"72h" help:"How long an API token lives whose maker does not say."`
+	CredentialTTL     time.Duration `name:"credential-cache-ttl" default:"5m" help:"How long a name and password sent by HTTP Basic are not hashed again."`
+	UserCacheTTL      time.Duration `name:"user-cache-ttl" default:"1h" help:"How long a user stays in the cache at most."`
+	PasswordMin       int           `name:"password-min-length" default:"8" help:"Shortest new password, in characters."`
+	Registration      string        `default:"open" enum:"open,closed" help:"Whether people can register themselves: open or closed."`
+	MetricsAddr       string        `placeholder:"ADDR" help:"Address for Prometheus, which reads /metrics there. Empty: none."`
+	LogFormat         string        `default:"auto" enum:"auto,text,json" help:"text or json. auto: text on a terminal, else json."`
+	LogLevel          slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 
 	DjangoSessionsURL   string        `placeholder:"URL" help:"Redis with a Django's sessions: who is signed in there is signed in here. Only read. Empty: none."`
 	DjangoSecretKey     string        `placeholder:"KEY" help:"Django's SECRET_KEY; several as a JSON list, for its SECRET_KEY_FALLBACKS."`
@@ -89,7 +90,7 @@ func (s Settings) check() (Config, error) {
 	if c.proxies, err = parseProxies(s.TrustedProxies); err != nil {
 		return Config{}, err
 	}
-	if err := errors.Join(s.checkAddr(), s.checkNumbers(), s.checkCookieDomain(c.base)); err != nil {
+	if err := errors.Join(s.checkAddr(), s.checkListenURL(), s.checkNumbers(), s.checkCookieDomain(c.base)); err != nil {
 		return Config{}, firstLine(err)
 	}
 	c.cookies = web.Cookies{Secure: c.base.Scheme == "https", Domain: s.CookieDomain}
@@ -130,6 +131,21 @@ func (s Settings) checkAddr() error {
 	}
 	if _, _, err := net.SplitHostPort(s.MetricsAddr); err != nil && s.MetricsAddr != "" {
 		return fmt.Errorf("METRICS_ADDR %q is not host:port", s.MetricsAddr)
+	}
+	return nil
+}
+
+func (s Settings) checkListenURL() error {
+	isPostgres := func(url string) bool {
+		return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+	}
+	switch {
+	case s.DatabaseListenURL == "":
+		return nil
+	case !isPostgres(s.DatabaseListenURL):
+		return errors.New("DATABASE_LISTEN_URL is not an address such as postgres://user@host/database")
+	case !isPostgres(s.DatabaseURL):
+		return errors.New("DATABASE_LISTEN_URL is set, but DATABASE_URL is not a Postgres: unset it")
 	}
 	return nil
 }

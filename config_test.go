@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 
 func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 	env := map[string]string{
-		"LISTEN_ADDR": ":1", "BASE_URL": "https://a.example.org", "DATABASE_URL": "sqlite:x", "REDIS_URL": "redis://h", "CACHE_URL": "redis://h/1",
+		"LISTEN_ADDR": ":1", "BASE_URL": "https://a.example.org", "DATABASE_URL": "sqlite:x", "DATABASE_LISTEN_URL": "postgres://h/d", "REDIS_URL": "redis://h", "CACHE_URL": "redis://h/1",
 		"SECRET_KEY": testSecret + "," + testSecret, "DATA_DIR": "d", "COOKIE_DOMAIN": "example.org", "TRUSTED_PROXIES": "10.0.0.0/8,::1",
 		"SESSION_LIFETIME": "1h", "SESSION_IDLE": "2h", "REMEMBER_LIFETIME": "3h", "REMEMBER_IDLE": "4h", "USER_CACHE_TTL": "5h",
 		"TOKEN_LIFETIME": "6h", "CREDENTIAL_CACHE_TTL": "7m", "METRICS_ADDR": ":3",
@@ -80,7 +80,7 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 		"PASSWORD_MIN_LENGTH": "9", "REGISTRATION": "closed", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "MIGRATE": "true",
 	}
 	want := Settings{
-		ListenAddr: ":1", BaseURL: "https://a.example.org", DatabaseURL: "sqlite:x", RedisURL: "redis://h", CacheURL: "redis://h/1",
+		ListenAddr: ":1", BaseURL: "https://a.example.org", DatabaseURL: "sqlite:x", DatabaseListenURL: "postgres://h/d", RedisURL: "redis://h", CacheURL: "redis://h/1",
 		SecretKey: testSecret + "," + testSecret, DataDir: "d", CookieDomain: "example.org", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 		SessionLifetime: time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 3 * time.Hour, RememberIdle: 4 * time.Hour, UserCacheTTL: 5 * time.Hour,
 		TokenLifetime: 6 * time.Hour, CredentialTTL: 7 * time.Minute, MetricsAddr: ":3",
@@ -107,6 +107,8 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 func TestBadSettingsStopTheStart(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"LISTEN_ADDR", "8080", `LISTEN_ADDR "8080" is not host:port`},
+		{"DATABASE_LISTEN_URL", "db:5432", "DATABASE_LISTEN_URL is not an address"},
+		{"DATABASE_LISTEN_URL", "postgres://u:hunter2@h/d", "DATABASE_URL is not a Postgres"},
 		{"BASE_URL", "login.example.org", "BASE_URL"},
 		{"BASE_URL", "ftp://login.example.org", "BASE_URL"},
 		{"BASE_URL", "https://", "BASE_URL"},

@@ -91,6 +91,9 @@ func (d *doctor) checkDatabase() {
 		err = fmt.Errorf("%s answers, but its schema is at version %d and this program needs %d: run `gatehouse migrate up`", database.Name(), current, want)
 	}
 	d.say("DATABASE_URL", fmt.Sprintf("%s answers; its schema is at version %d", database.Name(), current), err)
+	if err == nil && !d.config.embeddedSQL() {
+		d.say("changes", "notifications of changed users arrive", database.CheckListening(d.ctx))
+	}
 }
 
 func (d *doctor) checkRedis() {

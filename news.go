@@ -18,7 +18,13 @@ type news struct {
 	accounts *auth.Accounts
 	metrics  *web.Metrics
 	log      *slog.Logger
+	// listening is what was last reported, and reported when the log said that it is not so.
+	listening bool
+	reported  time.Time
 }
+
+// remindDeaf is how often the log says that changes are still not heard of.
+const remindDeaf = time.Minute
 
 func newNews(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics, log *slog.Logger) *news {
 	return &news{ctx: ctx, accounts: accounts, metrics: metrics, log: log}
@@ -29,16 +35,32 @@ func newNews(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics,
 func (n *news) Listening() {
 	n.accounts.AnyUserChanged()
 	n.accounts.Memory.Trust(true)
+	n.accounts.Memory.AskDatabase(false)
+	n.listening = true
 	n.metrics.Listening(true)
 }
 
 // Deaf implements db.Listener.
 func (n *news) Deaf(err error) {
-	if n.ctx.Err() == nil {
-		n.log.Warn("changes of users are not heard of; users stay out of memory until they are", "error", err)
-	}
 	n.accounts.Memory.Trust(false)
 	n.metrics.Listening(false)
+	if n.listening {
+		n.accounts.Memory.AskDatabase(false) // until it is known whether it answers
+	}
+	// It is called again for each attempt that fails.
+	if n.ctx.Err() == nil && (n.listening || time.Since(n.reported) > remindDeaf) {
+		n.log.Warn("changes of users are not heard of; users stay out of memory until they are", "error", err)
+		n.reported = time.Now()
+	}
+	n.listening = false
+}
+
+// Answers implements db.Listener. What the cache has of users may be old while nobody hears of
+// changes, so the database is asked as long as it answers.
+func (n *news) Answers(yes bool) {
+	if !n.listening {
+		n.accounts.Memory.AskDatabase(yes)
+	}
 }
 
 // Changed implements db.Listener.

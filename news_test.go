@@ -89,3 +89,37 @@ func TestNewsWithoutTheCache(t *testing.T) {
 	n.Deaf(errors.New("lost"))
 	wantAsked(t, n, stores, "in the cache", "cache")
 }
+
+// While nobody listens the database is asked as long as it answers; what the cache has beside it is
+// mended, and counts where the database does not answer any more.
+func TestNews_DatabaseIsAskedWhileDeaf(t *testing.T) {
+	n, stores, id := newsroom(t)
+	n.Deaf(errors.New("not yet"))
+	wantAsked(t, n, stores, "unknown whether the database answers", "cache")
+	n.Answers(true)
+	wantAsked(t, n, stores, "it answers", "cache users")
+	n.Deaf(errors.New("still deaf"))
+	wantAsked(t, n, stores, "it was not heard that it does not", "cache users")
+	row := stores.Users.Row(id)
+	row.Active, row.Epoch = false, 2
+	stores.Users.Put(row)
+	if u, err := n.accounts.User(t.Context(), id); err != nil || u.Active || stores.Cache.Has(id) {
+		t.Errorf("got %+v, %v, want the row, and the stale user out of the cache", u, err)
+	}
+	lookUp(t, n, stores)
+	stores.Break("users.", auth.ErrUnavailable)
+	if u, err := n.accounts.User(t.Context(), id); err != nil || u.Active {
+		t.Errorf("got %+v, %v, want the cached user of a database that does not answer", u, err)
+	}
+	stores.Break("users.", nil)
+	n.Answers(false)
+	wantAsked(t, n, stores, "it does not answer", "cache")
+	n.Answers(true)
+	n.Listening()
+	wantAsked(t, n, stores, "what came before is unknown", "cache users")
+	wantAsked(t, n, stores, "listening", "")
+	n.Answers(true)
+	wantAsked(t, n, stores, "still listening", "")
+	n.Deaf(errors.New("lost"))
+	wantAsked(t, n, stores, "unknown again", "cache")
+}

@@ -49,7 +49,7 @@ func openDatabase(ctx context.Context, c Config) (*db.DB, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	d, err := db.Open(ctx, c.databaseURL())
+	d, err := db.Open(ctx, c.databaseURL(), db.ListenURL(c.DatabaseListenURL))
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}

@@ -1,8 +1,10 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -417,12 +419,16 @@ func (a *Accounts) SessionUsed(ctx context.Context, id string) error {
 }
 
 func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
-	u, lease, err := a.Cache.User(ctx, id)
-	if err == nil {
-		return u, nil
+	cached, lease, err := a.Cache.User(ctx, id)
+	isCached := err == nil
+	if isCached && (a.Memory == nil || !a.Memory.askDatabase.Load()) {
+		return cached, nil
 	}
 	// A cache that is down costs a statement, and nobody their session.
-	u, err = a.Users.UserByID(ctx, id)
+	u, err := a.Users.UserByID(ctx, id)
+	if isCached {
+		return a.checkCached(cached, u, err)
+	}
 	if err != nil {
 		return User{}, fmt.Errorf("look up a user: %w", err)
 	}
@@ -433,6 +439,28 @@ func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 		a.Log.WarnContext(ctx, "the user cache was not filled", "error", err, "user_id", id)
 	}
 	return u, nil
+}
+
+// checkCached returns the user that the database has, and invalidates a cached one that differs:
+// apps that read the session find it there. Without an answer of the database the cached one counts.
+func (a *Accounts) checkCached(cached, u User, err error) (User, error) {
+	if errors.Is(err, ErrUnavailable) {
+		return cached, nil
+	}
+	if !sameRecord(cached, u) {
+		a.Cache.Invalidate(cached.ID)
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("look up a user: %w", err)
+	}
+	return u, nil
+}
+
+// sameRecord reports whether the cache keeps the same of both.
+func sameRecord(a, b User) bool {
+	one, errA := json.Marshal(a)
+	other, errB := json.Marshal(b)
+	return errA == nil && errB == nil && bytes.Equal(one, other)
 }
 
 // ChangePassword sets a new password after checking the current one (ASVS 6.2.2). A new

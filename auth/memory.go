@@ -26,6 +26,8 @@ type UserMemory struct {
 	flight singleflight.Group
 	// trusted is off while nobody listens for changes.
 	trusted atomic.Bool
+	// askDatabase is on while nobody listens and the database answers.
+	askDatabase atomic.Bool
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64
 }
@@ -67,6 +69,10 @@ func (m *UserMemory) Trust(on bool) {
 		m.trusted.Store(true)
 	}
 }
+
+// AskDatabase says whether each look-up asks the database, and the cache only where that does not
+// answer: nobody hears of changes, which may have made the cache stale.
+func (m *UserMemory) AskDatabase(on bool) { m.askDatabase.Store(on) }
 
 // Forget drops one user from this process' memory only.
 func (m *UserMemory) Forget(id string) {

@@ -36,7 +36,7 @@ type DB struct {
 	// dsn is the URL as lib/pq's listener reads it; "" for SQLite. It may hold a password.
 	dsn string
 	// connect opens one more pool on the same database, without a time limit on
-	// replies, for migrations and Listen. The caller closes it.
+	// replies and without a pooler, for migrations and Listen. The caller closes it.
 	connect func() (*sql.DB, error)
 }
 
@@ -47,15 +47,29 @@ var _ auth.UserStore = (*DB)(nil)
 //
 // A Postgres server need not be up yet. A SQLite file is created, readable by its
 // owner only, if its folder exists. No error contains the URL, which may hold a password.
-func Open(ctx context.Context, url string) (*DB, error) {
+func Open(ctx context.Context, url string, options ...Option) (*DB, error) {
+	var o openOptions
+	for _, option := range options {
+		option(&o)
+	}
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(ctx, path)
 	}
 	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
-		return openPostgres(url)
+		return openPostgres(url, o.listenURL)
 	}
 	return nil, errors.New("database URL: want postgres://… or sqlite:PATH")
 }
+
+// Option changes how Open connects.
+type Option func(*openOptions)
+
+type openOptions struct{ listenURL string }
+
+// ListenURL names the same Postgres without a pooler in transaction mode in between, which
+// supports neither LISTEN nor the lock of migrations, nor prepared statements: the pool of a
+// database with a listen URL uses none. "" changes nothing.
+func ListenURL(url string) Option { return func(o *openOptions) { o.listenURL = url } }
 
 // Name returns "Postgres" or "SQLite", as pages show it.
 func (d *DB) Name() string { return d.dialect.name }

@@ -40,9 +40,9 @@ func sqliteURL(t *testing.T) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "odd name ?#%20.db")
 }
 
-func open(t *testing.T, url string) *DB {
+func open(t *testing.T, url string, options ...Option) *DB {
 	t.Helper()
-	d, err := Open(t.Context(), url)
+	d, err := Open(t.Context(), url, options...)
 	ok(t, err)
 	t.Cleanup(func() { _ = d.Close() }) // it complains when the server went first
 	return d

@@ -2,10 +2,14 @@ package db
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lib/pq"
@@ -23,7 +27,7 @@ type Change struct {
 }
 
 // Listener is told of changes, by whomever they were made. Its methods are called one after
-// the other.
+// the other, and have to return at once.
 type Listener interface {
 	// Listening: from now on no change is missed. What came before is unknown.
 	Listening()
@@ -31,7 +35,14 @@ type Listener interface {
 	Changed(Change)
 	// Deaf: changes may be missed until Listening is called again.
 	Deaf(err error)
+	// Answers tells, about once a second, whether the database answers.
+	Answers(bool)
 }
+
+// ErrNotDelivered says that notifications which the database accepted do not arrive.
+var ErrNotDelivered = errors.New("notifications do not arrive although the database accepts them; " +
+	"if DATABASE_URL leads through a pooler in transaction mode, set DATABASE_LISTEN_URL to a direct connection; " +
+	"after a failover, make sure that both lead to the new primary")
 
 const (
 	// channel is where the triggers of the migrations tell changes.
@@ -39,10 +50,12 @@ const (
 	// A lost connection is tried again after minReconnect, then twice as long, up to maxReconnect.
 	minReconnect = 100 * time.Millisecond
 	maxReconnect = 2 * time.Second
-	// pingEvery is how often a quiet connection is asked whether it is still there, and
-	// pingLimit how long the answer may take.
-	pingEvery = 2 * time.Second
-	pingLimit = time.Second
+	// canaryInterval is how often a notification is sent through the pool, whose return proves that
+	// everything committed before it has arrived.
+	canaryInterval = time.Second
+	// trustFor is how long that proof counts, from when the notification was sent. A change that is
+	// not delivered is acted upon for that long at most.
+	trustFor = 2 * time.Second
 )
 
 // Listen tells l of changes until ctx ends: by NOTIFY from Postgres, by looking at a SQLite
@@ -52,12 +65,17 @@ func (d *DB) Listen(ctx context.Context, l Listener) {
 		d.listenSQLite(ctx, l)
 		return
 	}
+	c := newCanary(d)
+	defer c.close()
 	for ctx.Err() == nil {
-		err := d.listenPostgres(ctx, l)
+		err := d.listenPostgres(ctx, l, c)
 		if ctx.Err() != nil {
 			return
 		}
 		l.Deaf(err)
+		if errors.Is(err, ErrNotDelivered) {
+			l.Answers(true)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(minReconnect):
@@ -65,9 +83,106 @@ func (d *DB) Listen(ctx context.Context, l Listener) {
 	}
 }
 
-// listenPostgres listens until the connection does not answer any more, and returns why. A
-// connection that comes back by itself is reported as Deaf and Listening.
-func (d *DB) listenPostgres(ctx context.Context, l Listener) error {
+// CheckListening returns nil if changes arrive, or why they do not, within a few seconds.
+func (d *DB) CheckListening(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, trustFor+maxReconnect)
+	defer cancel()
+	check := listenCheck{make(chan error, 1)}
+	var listening sync.WaitGroup
+	listening.Go(func() { d.Listen(ctx, check) })
+	defer listening.Wait()
+	defer cancel()
+	select {
+	case err := <-check.result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("listen for changes: %w", ctx.Err())
+	}
+}
+
+// listenCheck is a Listener that keeps the first thing it is told.
+type listenCheck struct{ result chan error }
+
+func (c listenCheck) tell(err error) {
+	select {
+	case c.result <- err:
+	default:
+	}
+}
+
+func (c listenCheck) Listening()     { c.tell(nil) }
+func (c listenCheck) Deaf(err error) { c.tell(err) }
+func (c listenCheck) Changed(Change) {}
+func (c listenCheck) Answers(bool)   {}
+
+// canary sends numbered notifications through the ordinary pool, on a channel that only this
+// process listens to.
+type canary struct {
+	d       *DB
+	channel string
+	number  int
+	// sentAt holds when those that have not come back were sent.
+	sentAt map[int]time.Time
+	sent   chan canarySent
+	// tick goes on over reconnects, so that Answers is told however often these fail.
+	tick   *time.Ticker
+	flight sync.WaitGroup
+}
+
+type canarySent struct {
+	number int
+	err    error
+}
+
+func newCanary(d *DB) *canary {
+	return &canary{
+		d:       d,
+		channel: "gatehouse_canary_" + strings.ToLower(rand.Text()),
+		sentAt:  map[int]time.Time{},
+		sent:    make(chan canarySent),
+		tick:    time.NewTicker(canaryInterval),
+	}
+}
+
+// send sends the next one in the background, whose result comes through sent.
+func (c *canary) send(ctx context.Context) {
+	c.number++
+	number, now := c.number, time.Now()
+	maps.DeleteFunc(c.sentAt, func(_ int, at time.Time) bool { return now.Sub(at) > 2*trustFor })
+	c.sentAt[number] = now
+	c.flight.Go(func() {
+		limited, cancel := context.WithTimeout(ctx, trustFor)
+		defer cancel()
+		// Without arguments lib/pq prepares nothing, so that a pooler changes nothing about it.
+		_, err := c.d.pool.ExecContext(limited, "NOTIFY "+c.channel+", '"+strconv.Itoa(number)+"'")
+		select {
+		case c.sent <- canarySent{number, err}:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// returned tells when a canary that has come back was sent.
+func (c *canary) returned(payload string) (number int, sentAt time.Time, ok bool) {
+	number, err := strconv.Atoi(payload)
+	if err != nil {
+		return 0, time.Time{}, false
+	}
+	sentAt, ok = c.sentAt[number]
+	// Notifications come in the order of their commits: older ones are not worth waiting for.
+	maps.DeleteFunc(c.sentAt, func(n int, _ time.Time) bool { return n <= number })
+	return number, sentAt, ok
+}
+
+// close waits for what is being sent, after the context has ended.
+func (c *canary) close() {
+	c.tick.Stop()
+	c.flight.Wait()
+}
+
+// listenPostgres listens until the connection breaks or a canary does not come back in time, and
+// returns why.
+func (d *DB) listenPostgres(ctx context.Context, l Listener, c *canary) error {
 	events := make(chan error, 16)
 	tell := func(event pq.ListenerEventType, err error) {
 		switch event {
@@ -81,58 +196,101 @@ func (d *DB) listenPostgres(ctx context.Context, l Listener) error {
 	listener := pq.NewDialListener(dialer{}, d.dsn, minReconnect, maxReconnect, tell)
 	// Close waits for a connection that does not answer; nobody needs to wait with it.
 	defer func() { go listener.Close() }()
-	listening := make(chan error, 1)
-	go func() { listening <- listener.Listen(channel) }()
+	subscribed := make(chan error, 1)
+	go func() {
+		err := listener.Listen(channel)
+		if err == nil {
+			err = listener.Listen(c.channel)
+		}
+		subscribed <- err
+	}()
+	h := hearing{d: d, l: l, canary: c, deadline: time.NewTimer(trustFor + maxReconnect)}
+	defer h.deadline.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-events:
 			return err
-		case <-time.After(maxReconnect + pingLimit):
-			return fmt.Errorf("listen for changes: no answer within %s", maxReconnect+pingLimit)
-		case err := <-listening:
+		case err := <-subscribed:
 			if err != nil {
 				return fmt.Errorf("listen for changes: %w", err)
 			}
-			l.Listening()
-			return d.hear(ctx, l, listener, events)
+			h.subscribed(ctx)
+		case n := <-listener.Notify:
+			if n == nil {
+				return errors.New("listen for changes: the connection was made anew")
+			}
+			h.notified(n)
+		case s := <-c.sent:
+			h.sent(s)
+		case <-c.tick.C:
+			c.send(ctx)
+		case <-h.deadline.C:
+			return h.late()
 		}
 	}
 }
 
-func (d *DB) hear(ctx context.Context, l Listener, listener *pq.Listener, events <-chan error) error {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
-	var pong chan error
-	var late <-chan time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-events:
-			return err
-		case n := <-listener.Notify:
-			if n == nil {
-				return fmt.Errorf("listen for changes: the connection was made anew")
-			}
-			l.Changed(parseChange(n.Extra))
-		case <-tick.C:
-			if pong != nil {
-				continue
-			}
-			pong = make(chan error, 1)
-			late = time.After(pingLimit)
-			go func(pong chan<- error) { pong <- listener.Ping() }(pong)
-		case err := <-pong:
-			if err != nil {
-				return fmt.Errorf("listen for changes: %w", err)
-			}
-			pong, late = nil, nil
-		case <-late:
-			return fmt.Errorf("listen for changes: no answer within %s", pingLimit)
-		}
+// hearing is what is known about one listening connection.
+type hearing struct {
+	d      *DB
+	l      Listener
+	canary *canary
+	// first is the number of the first canary that was sent after LISTEN; 0 before it.
+	first int
+	// accepted is the newest canary that the database took; err is why it did not take one.
+	accepted  int
+	err       error
+	listening bool
+	// deadline ends the trust in this connection.
+	deadline *time.Timer
+}
+
+func (h *hearing) subscribed(ctx context.Context) {
+	h.canary.send(ctx)
+	h.first = h.canary.number
+	h.deadline.Reset(trustFor)
+}
+
+func (h *hearing) sent(s canarySent) {
+	h.err = s.err
+	if s.err == nil {
+		h.accepted = max(h.accepted, s.number)
 	}
+	h.l.Answers(s.err == nil)
+}
+
+func (h *hearing) notified(n *pq.Notification) {
+	if n.Channel != h.canary.channel {
+		h.l.Changed(parseChange(n.Extra))
+		return
+	}
+	number, sentAt, ok := h.canary.returned(n.Extra)
+	left := time.Until(sentAt.Add(trustFor))
+	if !ok || h.first == 0 || number < h.first || left <= 0 {
+		return
+	}
+	h.deadline.Reset(left)
+	if !h.listening {
+		h.listening = true
+		h.l.Listening()
+	}
+}
+
+// late returns why no canary came back in time.
+func (h *hearing) late() error {
+	switch {
+	case h.first == 0:
+		return fmt.Errorf("listen for changes: no answer within %s", trustFor+maxReconnect)
+	case h.err != nil:
+		return fmt.Errorf("listen for changes: no notification can be sent: %w", h.err)
+	case h.accepted < h.first:
+		return fmt.Errorf("listen for changes: no notification was accepted within %s", trustFor)
+	case len(h.canary.sentAt) == 0:
+		return fmt.Errorf("listen for changes: no notification was sent within %s", trustFor)
+	}
+	return fmt.Errorf("listen for changes: %w", ErrNotDelivered)
 }
 
 // parseChange reads "ID MICROSECONDS". What cannot be read concerns everybody.

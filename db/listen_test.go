@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,8 +43,9 @@ func TestMain(m *testing.M) {
 type ear struct {
 	t       *testing.T
 	heard   chan string
-	lastErr error
+	lastErr atomic.Pointer[error]
 	changes chan Change
+	answers atomic.Int64
 }
 
 func listen(t *testing.T, d *DB) *ear {
@@ -56,10 +59,19 @@ func listen(t *testing.T, d *DB) *ear {
 }
 
 func (e *ear) Listening()     { e.heard <- "listening" }
-func (e *ear) Deaf(err error) { e.lastErr = err; e.heard <- "deaf" }
+func (e *ear) Deaf(err error) { e.lastErr.Store(&err); e.heard <- "deaf" }
+func (e *ear) Answers(bool)   { e.answers.Add(1) }
 func (e *ear) Changed(c Change) {
 	e.changes <- c
 	e.heard <- "changed " + c.UserID
+}
+
+// why returns the last reason for being deaf.
+func (e *ear) why() error {
+	if err := e.lastErr.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // await returns when the given news has come; other news before it fail the test.
@@ -68,7 +80,7 @@ func (e *ear) await(want string) {
 	select {
 	case got := <-e.heard:
 		if got != want {
-			e.t.Fatalf("heard %q (%v), want %q", got, e.lastErr, want)
+			e.t.Fatalf("heard %q (%v), want %q", got, e.why(), want)
 		}
 	case <-time.After(10 * time.Second):
 		e.t.Fatalf("heard nothing within 10 s, want %q", want)
@@ -187,12 +199,93 @@ func TestListenLost(t *testing.T) {
 	e.await("changed " + u.ID)
 }
 
+// TestListen_TrustsOnlyWhatComesBack: a connection on which LISTEN succeeded, but where nothing
+// arrives that was sent through the pool, is not trusted; one where it arrives is.
+func TestListen_TrustsOnlyWhatComesBack(t *testing.T) {
+	direct := postgresURL(t)
+	pooled := testkit.PgBouncer(t, direct)
+	ok(t, open(t, direct).Migrate(t.Context()))
+	for name, d := range map[string]*DB{
+		"a pooler in transaction mode":            open(t, pooled+"&binary_parameters=yes"),
+		"another server than the one of the pool": open(t, direct, ListenURL(postgresURL(t))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := listen(t, d)
+			e.await("deaf")
+			if err := e.why(); !errors.Is(err, ErrNotDelivered) {
+				t.Errorf("deaf because of %v, want %v", err, ErrNotDelivered)
+			}
+			if err := d.CheckListening(t.Context()); !errors.Is(err, ErrNotDelivered) {
+				t.Errorf("the check says %v, want %v", err, ErrNotDelivered)
+			}
+		})
+	}
+	t.Run("a pooler with a direct connection beside it", func(t *testing.T) {
+		d := open(t, pooled, ListenURL(direct))
+		ok(t, d.CheckListening(t.Context()))
+		e := listen(t, d)
+		e.await("listening")
+		u := create(t, d, newUser("alice"))
+		_, err := d.RaiseEpoch(t.Context(), u.ID)
+		ok(t, err)
+		e.await("changed " + u.ID)
+	})
+}
+
+// TestListen_OthersCanariesAreNoNews: two listeners on one database hear nothing of each other.
+func TestListen_OthersCanariesAreNoNews(t *testing.T) {
+	url := postgresURL(t)
+	one, other := open(t, url), open(t, url)
+	ok(t, one.Migrate(t.Context()))
+	a, b := listen(t, one), listen(t, other)
+	a.await("listening")
+	b.await("listening")
+	u := create(t, one, newUser("alice"))
+	// More canaries than the trust in a connection lasts: both have sent and seen their own.
+	testkit.Eventually(t, 30*time.Second, "four canaries of each", func() bool {
+		return a.answers.Load() >= 4 && b.answers.Load() >= 4
+	})
+	_, err := one.RaiseEpoch(t.Context(), u.ID)
+	ok(t, err)
+	a.await("changed " + u.ID)
+	b.await("changed " + u.ID)
+}
+
+// TestUnpreparedThroughAPooler: with a listen URL the pool needs no statement to be prepared, so
+// that each transaction may get another connection of the pooler.
+func TestUnpreparedThroughAPooler(t *testing.T) {
+	direct := postgresURL(t)
+	d := open(t, testkit.PgBouncer(t, direct), ListenURL(direct))
+	ok(t, d.Migrate(t.Context())) // its lock belongs to a connection
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for j := range 10 {
+				u := newUser(fmt.Sprintf("user%d-%d", i, j))
+				if err := d.CreateUser(t.Context(), u); err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := d.SetActive(t.Context(), u.ID, false)
+				if err != nil || got.Active || got.Username != u.Username {
+					t.Errorf("got %+v, %v", got, err)
+				}
+				if got, err := d.UserByUsername(t.Context(), u.Username); err != nil || got.ID != u.ID || got.Active {
+					t.Errorf("got %+v, %v", got, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestListenUnreachable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	e := listen(t, d)
 	e.await("deaf")
-	if e.lastErr == nil || errors.Is(e.lastErr, context.Canceled) {
-		t.Errorf("deaf because of %v", e.lastErr)
+	if err := e.why(); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("deaf because of %v", err)
 	}
 }
 

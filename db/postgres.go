@@ -47,10 +47,20 @@ var postgres = dialect{
 	administratorTx: afterLock,
 }
 
-func openPostgres(rawURL string) (*DB, error) {
+// openPostgres opens the database that rawURL names. directURL names the same one without a pooler
+// in between, for LISTEN and migrations; "" if there is none in between.
+func openPostgres(rawURL, directURL string) (*DB, error) {
 	cfg, err := postgresConfig(rawURL)
 	if err != nil {
 		return nil, err
+	}
+	direct := cfg
+	if directURL == "" {
+		directURL = rawURL
+	} else if direct, err = postgresConfig(directURL); err != nil {
+		return nil, fmt.Errorf("listen URL: %w", err)
+	} else {
+		cfg.BinaryParameters = true
 	}
 	hasty, err := postgresPool(cfg, replyLimit)
 	if err != nil {
@@ -59,7 +69,7 @@ func openPostgres(rawURL string) (*DB, error) {
 	hasty.SetMaxOpenConns(postgresConns)
 	hasty.SetMaxIdleConns(postgresConns)
 	hasty.SetConnMaxIdleTime(idleLimit)
-	dsn, err := listenerDSN(rawURL)
+	dsn, err := listenerDSN(directURL)
 	if err != nil {
 		return nil, err
 	}
@@ -67,18 +77,17 @@ func openPostgres(rawURL string) (*DB, error) {
 		dialect: postgres,
 		pool:    sqlx.NewDb(hasty, "postgres"),
 		dsn:     dsn,
-		connect: func() (*sql.DB, error) { return postgresPool(cfg, 0) },
+		connect: func() (*sql.DB, error) { return postgresPool(direct, 0) },
 	}, nil
 }
 
 // postgresPool returns a pool whose connections wait for a reply as long as given; 0 for ever.
 func postgresPool(cfg pq.Config, reply time.Duration) (*sql.DB, error) {
-	connector, err := pq.NewConnectorConfig(cfg)
+	c, err := connector(cfg, dialer{reply: reply})
 	if err != nil {
 		return nil, fmt.Errorf("database URL: %w", err)
 	}
-	connector.Dialer(dialer{reply: reply})
-	return sql.OpenDB(connector), nil
+	return sql.OpenDB(c), nil
 }
 
 // postgresConfig reads the URL and adds what Gatehouse relies on.

@@ -29,6 +29,9 @@ const (
 	// A failed drop is retried after minRetry, then twice as long, up to maxRetry.
 	minRetry = 50 * time.Millisecond
 	maxRetry = 2 * time.Second
+	// dropPatience is how long a look-up waits at most for a drop that is under way. A drop takes
+	// a millisecond, and who is read past the cache does not get into it.
+	dropPatience = 50 * time.Millisecond
 	// maxPending bounds the users whose drop is pending: it is what one pipeline deletes within
 	// opTimeout. Beyond it all users are dropped instead.
 	maxPending = 1000
@@ -54,9 +57,11 @@ type Users struct {
 	undroppedAll uint64
 	drops        uint64
 	retrying     bool
-	closed       bool
-	done         chan struct{}
-	retries      sync.WaitGroup
+	// attempted is closed when the background work has failed once or is done.
+	attempted chan struct{}
+	closed    bool
+	done      chan struct{}
+	retries   sync.WaitGroup
 }
 
 var _ auth.UserCache = (*Users)(nil)
@@ -76,7 +81,7 @@ type userRecord struct {
 // NX changes nothing while there is a value, so that a hit does not write. An error that wraps
 // auth.ErrUnavailable sends the caller to SQL.
 func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) {
-	if u.isUndropped(id) {
+	if u.isUndropped(id) && !u.awaitDrop(ctx, id) {
 		return auth.User{}, "", auth.ErrNotFound
 	}
 	user, lease, err := u.find(ctx, id)
@@ -85,6 +90,22 @@ func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) 
 		return auth.User{}, "", auth.ErrNotFound
 	}
 	return user, lease, err
+}
+
+// awaitDrop waits for a drop that is under way, unless it hangs or has failed, and reports whether
+// the cache can be asked.
+func (u *Users) awaitDrop(ctx context.Context, id string) bool {
+	u.mu.Lock()
+	attempted := u.attempted
+	u.mu.Unlock()
+	limit := time.NewTimer(dropPatience)
+	defer limit.Stop()
+	select {
+	case <-attempted:
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	return !u.isUndropped(id)
 }
 
 func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) {
@@ -310,7 +331,10 @@ func (u *Users) startRetrying() {
 		return
 	}
 	u.retrying = true
-	u.retries.Go(u.retry)
+	done := make(chan struct{})
+	u.attempted = done
+	attempted := sync.OnceFunc(func() { close(done) })
+	u.retries.Go(func() { u.retry(attempted) })
 }
 
 // forget strikes out the invalidations that came before the drop of this number began.
@@ -347,7 +371,8 @@ func (u *Users) pending() []string {
 
 // retry drops what is pending until nothing is. What is invalidated meanwhile goes into the next
 // batch.
-func (u *Users) retry() {
+func (u *Users) retry(attempted func()) {
+	defer attempted()
 	var wait time.Duration
 	for !u.idle() {
 		err := u.retryAll()
@@ -355,6 +380,7 @@ func (u *Users) retry() {
 			wait = 0
 			continue
 		}
+		attempted()
 		if wait == 0 && u.Log != nil {
 			u.Log.Warn("changed users cannot be dropped from the cache; they are read from the database until they are", "error", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,4 +115,78 @@ func TestChanges_AFrozenCacheDelaysNone(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestListening_APoolerIsNotTrusted: through a pooler in transaction mode LISTEN succeeds and nothing
+// ever arrives. The server says so, asks the database instead, and doctor names the remedy; with a
+// direct connection for notifications everything is as without the pooler.
+func TestListening_APoolerIsNotTrusted(t *testing.T) {
+	s := newSite(t)
+	direct := s.database
+	db := openSQL(t, "postgres", direct)
+	s.database = testkit.PgBouncer(t, direct)
+	pooled := append(measured, "DATABASE_URL", s.database+"&binary_parameters=yes")
+	both := append(measured, "DATABASE_LISTEN_URL", direct)
+
+	run(t, s.env(both...), "", "migrate", "up").wantCode(t, 0)
+	blind, seeing := s.servePlain(pooled...), s.servePlain(both...)
+	disable := func(p *principal) {
+		if _, err := db.Exec(`UPDATE users SET active = false WHERE id = $1`, p.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	alice, bob := registerPrincipal(t, blind.URL(), "alice"), registerPrincipal(t, seeing.URL(), "bob")
+	bob.warm()
+	if n := scrape(t, seeing).sum("gatehouse_listening"); n != 1 {
+		t.Errorf("gatehouse_listening is %v with a direct connection, want 1", n)
+	}
+	disable(bob)
+	wantOut(t, bob)
+
+	testkit.Eventually(t, bound, "the database to be asked", func() bool {
+		_, sql := costOf(alice.want(bySession, "/api/me", http.StatusOK))
+		return sql == "1"
+	})
+	testkit.Eventually(t, bound, "the log to say why", func() bool { return strings.Contains(blind.Log(), "DATABASE_LISTEN_URL") })
+	if n := scrape(t, blind).sum("gatehouse_listening"); n != 0 {
+		t.Errorf("gatehouse_listening is %v through the pooler, want 0", n)
+	}
+	seeing.Stop() // which would drop the cached user
+	disable(alice)
+	wantOut(t, alice)
+
+	sick := run(t, s.env(pooled...), "", "doctor")
+	sick.wantCode(t, 1)
+	if !strings.Contains(sick.stdout, "FAULT  changes") || !strings.Contains(sick.stdout, "DATABASE_LISTEN_URL") {
+		t.Errorf("doctor says\n%s", sick.stdout)
+	}
+	well := run(t, s.env(both...), "", "doctor")
+	well.wantCode(t, 0)
+	if !strings.Contains(well.stdout, "ok     changes") {
+		t.Errorf("doctor says\n%s", well.stdout)
+	}
+}
+
+// TestListening_ASilentConnectionIsNotTrusted: a connection that is open and carries nothing any more
+// is found out, and trusted again once it does.
+func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
+	s := newSite(t)
+	slow, through := newSlowNews(t, s.database)
+	server := s.servePlain(append(measured, "DATABASE_LISTEN_URL", through)...)
+	db := openSQL(t, "postgres", s.database)
+	listening := func() float64 { return scrape(t, server).sum("gatehouse_listening") }
+	p := registerPrincipal(t, server.URL(), "alice")
+	p.warm()
+	slow.hold()
+	if _, err := db.Exec(`UPDATE users SET active = false WHERE id = $1`, p.id); err != nil {
+		t.Fatal(err)
+	}
+	wantOut(t, p)
+	testkit.Eventually(t, bound, "the metric to be 0", func() bool { return listening() == 0 })
+	slow.release()
+	testkit.Eventually(t, bound, "the metric to be 1", func() bool { return listening() == 1 })
+	wantOut(t, p)
+	other := registerPrincipal(t, server.URL(), "bob")
+	other.warm()
 }

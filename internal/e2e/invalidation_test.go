@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -594,9 +595,9 @@ func TestTheListenerIsCut(t *testing.T) {
 	t.Logf("in effect %v after the change at most, with the listener cut just before it", slowest)
 }
 
-// TestWhileNobodyListens: as long as a server cannot hear of changes it keeps nobody in memory,
-// which costs one round trip to Redis more, and a change through another server is in effect
-// at once all the same. What was changed by hand is in effect when it listens again.
+// TestWhileNobodyListens: as long as a server cannot hear of changes it keeps nobody in memory and
+// asks the database, which costs a round trip to Redis and a statement more. So a change by hand
+// takes effect all the same, and what was changed is in effect when it listens again.
 func TestWhileNobodyListens(t *testing.T) {
 	s := newSite(t)
 	a, b := s.servePlain(measured...), s.servePlain(measured...)
@@ -634,9 +635,16 @@ func TestWhileNobodyListens(t *testing.T) {
 	for _, server := range []*testkit.Server{a, b} {
 		testkit.Eventually(t, bound, "the server to notice", func() bool { return scrape(t, server).sum("gatehouse_listening") == 0 })
 	}
+	cost := func(p *principal) string {
+		trips, sql := costOf(p.want(bySession, "/dashboard", http.StatusOK))
+		return trips + " round trips, " + sql + " statements"
+	}
+	for _, p := range []*principal{alice, alice.at(a.URL())} {
+		testkit.Eventually(t, bound, "the database to be asked", func() bool { return cost(p) == "2 round trips, 1 statements" })
+	}
 	for range 5 {
-		if trips, sql := costOf(alice.want(bySession, "/dashboard", http.StatusOK)); trips != "2" || sql != "0" {
-			t.Errorf("a page costs %s round trips and %s statements while nobody listens, want 2 and 0", trips, sql)
+		if got := cost(alice); got != "2 round trips, 1 statements" {
+			t.Errorf("a page costs %s while nobody listens, want 2 and 1", got)
 		}
 	}
 	admin.want(admin.post("/admin/users/"+bob.id+"/active", "active", "false"), http.StatusSeeOther)
@@ -646,6 +654,15 @@ func TestWhileNobodyListens(t *testing.T) {
 	if _, err := prompt.ExecContext(t.Context(), `UPDATE users SET active = false WHERE id = $1`, alice.id); err != nil {
 		t.Fatal(err)
 	}
+	for _, way := range ways {
+		alice.want(way, "/api/me", http.StatusUnauthorized)
+		alice.at(a.URL()).want(way, "/api/me", http.StatusUnauthorized)
+	}
+	cached := dialRedis(t, s.redis+"/1")
+	testkit.Eventually(t, bound, "the cached user to be gone, whom other apps read", func() bool {
+		record, err := redis.String(cached.Do("GET", "user:"+alice.id))
+		return errors.Is(err, redis.ErrNil) || err == nil && !strings.Contains(record, `"active":true`)
+	})
 	allow(true)
 	for _, server := range []*testkit.Server{a, b} {
 		testkit.Eventually(t, bound, "the server to listen again", func() bool { return scrape(t, server).sum("gatehouse_listening") == 1 })

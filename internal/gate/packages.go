@@ -35,6 +35,7 @@ var requirements = []requirement{
 	{program("gcc"), []string{"gcc", "libc6-dev"}}, // the race detector links through cgo
 	{machine.hasHeaders, []string{"libc6-dev"}},
 	{machine.hasPostgres, []string{"postgresql"}},
+	{program("pgbouncer"), []string{"pgbouncer"}},
 	{program("redis-server"), []string{"redis-server"}},
 	{program("nginx"), []string{"nginx"}},
 	{program("openssl"), []string{"openssl"}},

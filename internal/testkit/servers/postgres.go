@@ -151,7 +151,7 @@ func (p *Postgres) Remove() error {
 // initialize creates the data directory, owned by whoever the server will run as. Trust
 // would do for tests, but a superuser may run programs, and others may share the machine.
 func (p *Postgres) initialize() error {
-	cred, err := postgresUser()
+	cred, err := PostgresUser()
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (p *Postgres) initialize() error {
 // launch starts the server. It skips fsync, which only a crash of the machine would miss;
 // what a client saw committed is still in the kernel's cache when the server is killed.
 func (p *Postgres) launch() (*process, error) {
-	cred, err := postgresUser()
+	cred, err := PostgresUser()
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +243,8 @@ func majorVersion(bin string) int {
 	return n
 }
 
-// postgresUser says whom to run Postgres as, since it refuses to run as root; nil means oneself.
-func postgresUser() (*syscall.Credential, error) {
+// PostgresUser says whom to run Postgres as, since it refuses to run as root; nil means oneself.
+func PostgresUser() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
 	}
