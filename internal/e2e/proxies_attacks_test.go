@@ -127,6 +127,19 @@ func (g *gated) pathCheckedIsServed(t *testing.T, session string) {
 			t.Errorf("%s: %d", target, a.StatusCode)
 		}
 	}
+	// The host that is checked is the host that is served.
+	for _, target := range []string{"http://" + appHost + "/", "http://other.example/"} {
+		for _, host := range []string{"other.example", "other." + appHost, appHost + ".other.example", ""} {
+			a := g.send(t, "GET "+target+" HTTP/1.1\r\nHost: "+host+"\r\nCookie: gatehouse="+session+"\r\nConnection: close\r\n\r\n")
+			if a.StatusCode != http.StatusOK || a.body == "" { // Caddy has no site of that name, and no answer
+				continue
+			}
+			if got := reached(t, a.body); !strings.HasPrefix(target, "http://"+got.Host+"/") {
+				t.Errorf("%s, with the host %q: the site was asked as %q", target, host, got.Host)
+			}
+			before++
+		}
+	}
 	if asked := g.backend.asked.Load() - before; asked != 0 {
 		t.Errorf("the site was asked %d times", asked)
 	}
@@ -305,25 +318,31 @@ func (g *gated) gatewaysReadNoOtherSpelling(t *testing.T, start func(testing.TB,
 			address := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 			testkit.StartProgram(t, command(t.TempDir(), address), address)
 			site := g.inFrontOf(t, start, address)
-			var valid []string
-			const separators = "_.!#$%&'*+^`|~"
-			for _, header := range []string{"Remote-User", "REMOTE-NAME", "remote-email", "Remote-Groups", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-User", "X-Real-Ip", "X-Original-Url"} {
-				for i := range len(separators) {
-					valid = append(valid, strings.ReplaceAll(header, "-", separators[i:i+1])+": mallory")
-				}
-				valid = append(valid, strings.Replace(header, "-", "._", 1)+": mallory", header+".: mallory", "."+header+": mallory", header+"_: mallory")
-			}
-			for some := range slices.Chunk(valid, 60) { // HAProxy takes 101 headers
-				site.wantVariables(t, site.raw(t, session, "/x.php", append(some, "Connection: close")...))
-			}
-			// What is not a name (RFC 9110, section 5.6.2) is dropped, or the request refused.
-			for _, name := range []string{"Remote User", " Remote-User", "Remote-User ", "Remote\tUser", "Remote\x00User", "Remote\xa0User", "Remote\u2010User", "Remote/User", "Remote(User", "Remote[User", "Remote\"User", "Remote@User", "Remote,User", "Remote;User", "Remote{User"} {
-				a := site.raw(t, session, "/x.php", "Host-Before: 1", name+": mallory", "Connection: close")
-				if a.StatusCode != http.StatusBadRequest {
-					site.wantVariables(t, a)
-				}
-			}
+			site.wantNoOtherSpelling(t, session)
 		})
+	}
+}
+
+// wantNoOtherSpelling checks that a site which prints its variables reads who it is from Gatehouse alone.
+func (g *gated) wantNoOtherSpelling(t *testing.T, session string) {
+	t.Helper()
+	var valid []string
+	const separators = "_.!#$%&'*+^`|~-"
+	for _, header := range []string{"Remote-User", "REMOTE-NAME", "remote-email", "Remote-Groups", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-User", "X-Real-Ip", "X-Original-Url"} {
+		for i := range len(separators) {
+			valid = append(valid, strings.ReplaceAll(header, "-", separators[i:i+1])+": mallory")
+		}
+		valid = append(valid, strings.Replace(header, "-", "._", 1)+": mallory", header+".: mallory", "."+header+": mallory", header+"_: mallory")
+	}
+	for some := range slices.Chunk(valid, 60) { // HAProxy takes 101 headers
+		g.wantVariables(t, g.raw(t, session, "/x.php", append(some, "Connection: close")...))
+	}
+	// What is not a name (RFC 9110, section 5.6.2) is dropped, or the request refused.
+	for _, name := range []string{"Remote User", " Remote-User", "Remote-User ", "Remote\tUser", "Remote\x00User", "Remote\xa0User", "Remote\u2010User", "Remote/User", "Remote(User", "Remote[User", "Remote\"User", "Remote@User", "Remote,User", "Remote;User", "Remote{User"} {
+		a := g.raw(t, session, "/x.php", "Host-Before: 1", name+": mallory", "Connection: close")
+		if a.StatusCode != http.StatusBadRequest {
+			g.wantVariables(t, a)
+		}
 	}
 }
 

@@ -141,8 +141,12 @@ func writeFile(t testing.TB, path, text string) string {
 var nginxExample = regexp.MustCompile(`(?m)^#   (.*)$`)
 
 // startNginx runs the example in the head of gatehouse.conf.
-func startNginx(t testing.TB, g *gated) *exec.Cmd {
+func startNginx(t testing.TB, g *gated) *exec.Cmd { return startNginxWith(t, g) }
+
+// startNginxWith is startNginx with pairs to replace in the example.
+func startNginxWith(t testing.TB, g *gated, pairs ...string) *exec.Cmd {
 	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "gatehouse-fastcgi.conf"), g.deployed(t, "nginx/gatehouse-fastcgi.conf"))
 	conf := g.deployed(t, "nginx/gatehouse.conf")
 	writeFile(t, filepath.Join(dir, "gatehouse.conf"), conf)
 	writeFile(t, filepath.Join(dir, "gatehouse-location.conf"), g.deployed(t, "nginx/gatehouse-location.conf"))
@@ -150,7 +154,8 @@ func startNginx(t testing.TB, g *gated) *exec.Cmd {
 	for _, line := range nginxExample.FindAllStringSubmatch(conf, -1) {
 		example = append(example, line[1])
 	}
-	servers := strings.NewReplacer("/etc/nginx/", dir+"/", "server_name app.example.org;", "server_name "+appHost+"; listen "+g.proxy+";").Replace(strings.Join(example, "\n"))
+	servers := strings.NewReplacer(pairs...).Replace(strings.Join(example, "\n"))
+	servers = strings.NewReplacer("/etc/nginx/", dir+"/", "server_name app.example.org;", "server_name "+appHost+"; listen "+g.proxy+";").Replace(servers)
 	main := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log stderr warn;\nevents {}\nhttp {\naccess_log off;\n"
 	for _, temp := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		main += temp + "_temp_path " + dir + "/" + temp + ";\n"
@@ -437,6 +442,23 @@ func readHead(conn net.Conn, header func(name, value string)) error {
 		header(name, strings.TrimSpace(value))
 	}
 	return nil
+}
+
+// TestNginx_FastCGIGetsTheSameHeaders: nginx does not apply proxy_set_header to FastCGI.
+func TestNginx_FastCGIGetsTheSameHeaders(t *testing.T) {
+	g := newGated(t, startNginx)
+	alice := g.browse(t, g.login)
+	alice.register("alice")
+	g.exec(`UPDATE users SET email = 'alice@example.org', email_verified = true WHERE username = 'alice'`)
+	dir := t.TempDir()
+	script := writeFile(t, filepath.Join(dir, "variables.php"), phpVariables)
+	address := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
+	testkit.StartProgram(t, exec.Command(testkit.Tool(t, "php-cgi"), "-b", address), address)
+	site := g.inFrontOf(t, func(t testing.TB, g *gated) *exec.Cmd {
+		return startNginxWith(t, g, "proxy_pass http://app;", "fastcgi_param REQUEST_METHOD $request_method; fastcgi_param REDIRECT_STATUS 200; fastcgi_param REMOTE_USER $remote_user; fastcgi_param SCRIPT_FILENAME "+script+";\n"+
+			"include /etc/nginx/gatehouse-fastcgi.conf; fastcgi_pass app;")
+	}, address)
+	site.wantNoOtherSpelling(t, alice.cookie("gatehouse"))
 }
 
 // TestProxiesFailClosed: while Redis does not answer nobody is let through, and nobody is told to

@@ -47,6 +47,7 @@ var requirements = []requirement{
 	{program("caddy"), []string{"caddy"}},
 	{program("haproxy"), []string{"haproxy"}},
 	{program("php"), []string{"php-cli"}},
+	{program("php-cgi"), []string{"php-cgi"}},
 	{machine.hasPHPRedis, []string{"php-redis"}},
 	{pythonModule("requests"), []string{"python3-requests"}},
 	{pythonModule("redis"), []string{"python3-redis"}},
