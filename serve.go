@@ -37,6 +37,9 @@ func (cmd serveCmd) Run(c *command) error {
 	defer s.Close()
 	// Changes made while no server ran went unnoticed. The cache is bypassed until it is empty.
 	s.accounts.AnyUserChanged()
+	if err := s.changes.Follow(c.ctx, s.accounts); err != nil {
+		return fmt.Errorf("REDIS_URL: %w", err)
+	}
 	metrics := newMetrics(s)
 	maintenance := web.NewMaintenance(s.maintenance, log)
 	server := newServer(c.config, s, log)

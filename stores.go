@@ -21,10 +21,12 @@ const patience = 5 * time.Second
 type stores struct {
 	database    *db.DB
 	redis       *kv.Redis // nil for a command on the embedded stores
+	embedded    bool      // redis is in this or another server's process
 	cache       *kv.Redis
 	sessions    *kv.Sessions
 	users       *kv.Users
 	credentials *kv.Credentials
+	changes     *kv.Changes
 	// maintenance is nil where redis is.
 	maintenance *kv.Maintenance
 	accounts    *auth.Accounts
@@ -58,7 +60,7 @@ func openDatabase(ctx context.Context, c Config) (*db.DB, error) {
 
 // openForServer opens everything that a server needs, Redis in this process included.
 func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger) (*stores, error) {
-	s := &stores{}
+	s := &stores{embedded: c.RedisURL == ""}
 	err := errors.Join(s.openSQL(ctx, c, migrate || c.embeddedSQL()))
 	if err == nil {
 		err = s.openRedis(ctx, c, log)
@@ -79,14 +81,14 @@ func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger
 // openForCommand opens what a command needs. The Redis inside of a running server is reached
 // by its socket in DATA_DIR; without a server there is nothing to reach.
 func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, error) {
-	if c.RedisURL == "" {
+	s := &stores{embedded: c.RedisURL == ""}
+	if s.embedded {
 		url, err := c.runningRedis(ctx)
 		if err != nil {
 			return nil, err
 		}
 		c.RedisURL = url
 	}
-	s := &stores{}
 	err := s.openSQL(ctx, c, c.embeddedSQL())
 	if err == nil && c.RedisURL != "" {
 		err = s.openRedis(ctx, c, log)
@@ -270,7 +272,9 @@ func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
 	users := kv.NewUsers(s.cache, c.UserCacheTTL)
 	users.Log = log
 	tokens := kv.NewTokens(s.redis, log)
-	s.closers = append(s.closers, users.Close, tokens.Close)
+	s.changes = kv.NewChanges(s.redis, s.embedded, log)
+	s.closers = append(s.closers, users.Close, tokens.Close, s.changes.Close)
+	s.accounts.Changes = s.changes
 	s.sessions = kv.NewSessions(s.redis)
 	s.maintenance = kv.NewMaintenance(s.redis)
 	s.users, s.credentials = users, kv.NewCredentials(s.cache, c.CredentialTTL)

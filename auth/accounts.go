@@ -23,6 +23,8 @@ type Accounts struct {
 	Throttle Throttle
 	// Memory is in front of Cache; nil for a command, which lives too briefly for one.
 	Memory *UserMemory
+	// Changes announces changes to all servers; nil for a command without a Redis.
+	Changes ChangeLog
 	// Credentials and Tokens are what programs sign in with.
 	Credentials CredentialCache
 	Tokens      TokenStore
@@ -636,8 +638,13 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 	}
 	u, err := run()
 	noteAttempt(ctx, err)
+	if err == nil {
+		id = u.ID // canonical
+	}
 	// Whatever the answer: a lost reply may be a change that was made.
-	if dropErr := a.drop(context.WithoutCancel(ctx), id); dropErr != nil {
+	a.UserChanged(id)
+	a.announce(ctx, id)
+	if dropErr := a.Cache.Drop(context.WithoutCancel(ctx), id); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached user could not be dropped after a change; trying again", "error", dropErr, "user_id", id)
 	}
 	if err != nil {
@@ -645,6 +652,19 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 	}
 	a.event(ctx, what, nil, "username", u.Username, "user_id", u.ID)
 	return u, nil
+}
+
+// announce tells all servers of a change, before it is answered and after its commit: a server that
+// invalidated the user before the commit could load the old row again. The cache is dropped after
+// the announcement, because users in memory that no announcement has invalidated may be put back
+// into it until then.
+func (a *Accounts) announce(ctx context.Context, id string) {
+	if a.Changes == nil {
+		return
+	}
+	if err := a.Changes.Append(context.WithoutCancel(ctx), id); err != nil {
+		a.Log.ErrorContext(ctx, "a change was not announced to other servers, which wait for the database's notification; trying again", "error", err, "user_id", id)
+	}
 }
 
 // drop is UserChanged and waits until the cache has dropped the user.
@@ -666,6 +686,13 @@ func (a *Accounts) UserChanged(id string) {
 // AnyUserChanged is UserChanged for all users, when nobody knows who was changed.
 func (a *Accounts) AnyUserChanged() {
 	a.Cache.InvalidateAll()
+	if a.Memory != nil {
+		a.Memory.ForgetAll()
+	}
+}
+
+// ForgetUsers empties local memory and leaves the cache alone.
+func (a *Accounts) ForgetUsers() {
 	if a.Memory != nil {
 		a.Memory.ForgetAll()
 	}

@@ -22,6 +22,10 @@ type Credential struct {
 	// MAC is HMAC-SHA-256, under a key derived from SECRET_KEY, of name, user id, epoch and
 	// password, each with its length before it.
 	MAC []byte `json:"mac"`
+
+	// User is filled by CredentialCache.Credential when it found the cached user in the same round
+	// trip; nil otherwise.
+	User *User `json:"-"`
 }
 
 func (k Keys) newCredential(name string, u User, password string) Credential {
@@ -70,7 +74,7 @@ func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visit
 	if err != nil || !a.Keys.proves(cached, name, password) {
 		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
 	}
-	u, err := a.UserOf(ctx, cached.UserID, cached.Epoch)
+	u, err := a.credentialUser(ctx, cached)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
@@ -78,6 +82,20 @@ func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visit
 		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
 	}
 	return u, nil
+}
+
+// credentialUser returns the user of a cached credential as current as a session's: from the cache,
+// which a change drops before it is answered, or else after asking for announced changes.
+func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, error) {
+	if c.User != nil {
+		return *c.User, nil
+	}
+	if a.Changes != nil {
+		if err := a.Changes.Sync(ctx); err != nil {
+			return a.Users.UserByID(ctx, c.UserID)
+		}
+	}
+	return a.UserOf(ctx, c.UserID, c.Epoch)
 }
 
 // basicCold verifies the password itself and remembers that it did.

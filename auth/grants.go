@@ -104,7 +104,9 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 	}
 	err := run()
 	noteAttempt(ctx, err)
-	if dropErr := a.dropAll(context.WithoutCancel(ctx)); dropErr != nil {
+	a.AnyUserChanged()
+	a.announce(ctx, AllUsers)
+	if dropErr := a.Cache.DropAll(context.WithoutCancel(ctx)); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached users could not be dropped after a change of a group", "error", dropErr, "group", group)
 	}
 	if err != nil {

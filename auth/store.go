@@ -58,6 +58,18 @@ type UserCache interface {
 	DropAll(ctx context.Context) error
 }
 
+// AllUsers stands in a ChangeLog for the id of every user.
+const AllUsers = "*"
+
+// ChangeLog announces changed users to all servers.
+type ChangeLog interface {
+	// Append announces a user, or AllUsers, once a change is committed. It is retried in the
+	// background when it fails.
+	Append(ctx context.Context, userID string) error
+	// Sync returns when this server has invalidated every user who was announced before the call.
+	Sync(ctx context.Context) error
+}
+
 // Limit says how attempts under one key are slowed down.
 type Limit struct {
 	// Free attempts pass without a wait.

@@ -25,6 +25,11 @@ type Credentials struct {
 	redis *Redis
 	ttl   time.Duration
 	read  *readings[auth.Credential]
+	// Users is the cache of users in the same Redis, which is read along with the credentials;
+	// nil for none.
+	Users    *Users
+	hints    *userHints
+	readUser *readings[auth.User]
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64
 }
@@ -33,7 +38,7 @@ var _ auth.CredentialCache = (*Credentials)(nil)
 
 // NewCredentials returns the cache in r, which keeps a credential for ttl.
 func NewCredentials(r *Redis, ttl time.Duration) *Credentials {
-	return &Credentials{redis: r, ttl: ttl, read: newReadings[auth.Credential]()}
+	return &Credentials{redis: r, ttl: ttl, read: newReadings[auth.Credential](), hints: newUserHints(), readUser: newReadings[auth.User]()}
 }
 
 // Credential implements auth.CredentialCache in one round trip.
@@ -43,9 +48,17 @@ func (c *Credentials) Credential(ctx context.Context, name string, throttleKeys 
 	for _, key := range throttleKeys {
 		cmds = append(cmds, cmd("PTTL", waitingPrefix+key))
 	}
+	userID := c.hints.user(name)
+	if userID != "" {
+		cmds = append(cmds, cmd("GET", userPrefix+userID))
+	}
 	replies, err := c.redis.readTogether(ctx, what, cmds...)
 	if err != nil {
 		return auth.Credential{}, err
+	}
+	var user any
+	if userID != "" {
+		replies, user = replies[:len(replies)-1], replies[len(replies)-1]
 	}
 	var longest int64
 	for _, reply := range replies[1:] {
@@ -68,6 +81,10 @@ func (c *Credentials) Credential(ctx context.Context, name string, throttleKeys 
 		return auth.Credential{}, auth.ErrNotFound
 	}
 	c.Hits.Add(1)
+	c.hints.store(name, found.UserID)
+	if found.UserID == userID {
+		found.User = c.cachedUser(user, userID)
+	}
 	return found, nil
 }
 

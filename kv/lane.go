@@ -37,7 +37,7 @@ func (r *Redis) readTogether(ctx context.Context, what string, cmds ...command) 
 	select {
 	case r.queue <- call:
 	default:
-		return r.exchange(ctx, repeatable(what), cmds...)
+		return r.readAlone(ctx, what, cmds)
 	}
 	err := r.await(ctx, call)
 	if err == nil || isTimeout(err) || ctx.Err() != nil {
@@ -50,7 +50,20 @@ func (r *Redis) readTogether(ctx context.Context, what string, cmds ...command) 
 		return nil, unavailable(what, err)
 	}
 	// The lane's connection broke: each asks again on its own.
-	return r.exchange(ctx, repeatable(what), cmds...)
+	return r.readAlone(ctx, what, cmds)
+}
+
+// readAlone is readTogether on a connection of its own.
+func (r *Redis) readAlone(ctx context.Context, what string, cmds []command) ([]any, error) {
+	if r.changes == nil {
+		return r.exchange(ctx, repeatable(what), cmds...)
+	}
+	stream, from := r.changes.read()
+	replies, err := r.exchange(ctx, repeatable(what), append(cmds[:len(cmds):len(cmds)], stream)...)
+	if err != nil {
+		return nil, err
+	}
+	return replies[:len(cmds)], r.changes.receive(from, replies[len(cmds)])
 }
 
 // await waits for a read, but no longer than for one of its own.
@@ -122,9 +135,18 @@ func (r *Redis) carryBatch(batch []*read) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
 	defer cancel()
 	done := 0
+	var refused error
 	_, err := r.onConnection(ctx, func(c redis.Conn) error {
 		for _, call := range batch {
 			if err := send(c, call.cmds); err != nil {
+				return err
+			}
+		}
+		var stream command
+		var from string
+		if r.changes != nil {
+			stream, from = r.changes.read()
+			if err := send(c, []command{stream}); err != nil {
 				return err
 			}
 		}
@@ -137,11 +159,25 @@ func (r *Redis) carryBatch(batch []*read) {
 				return err
 			}
 			call.replies = replies
-			call.finish(nil)
-			done++
+			if r.changes == nil {
+				call.finish(nil)
+				done++
+			}
 		}
+		if r.changes == nil {
+			return nil
+		}
+		// Nobody goes on before this process has heard of the changes.
+		reply, err := receive(ctx, c, 1)
+		if err != nil {
+			return err
+		}
+		refused = r.changes.receive(from, reply[0])
 		return nil
 	})
+	if err == nil {
+		err = refused
+	}
 	for _, call := range batch[done:] {
 		call.finish(err)
 	}

@@ -49,6 +49,8 @@ type Redis struct {
 	carriers  sync.WaitGroup
 	closed    chan struct{}
 	closeOnce sync.Once
+	// changes is read along with every read; nil in a Redis that has no stream of them.
+	changes *Changes
 }
 
 // Open returns a pool for redis://[user:pass@]host:port[/db], rediss:// (the same over

@@ -159,11 +159,17 @@ func (u *Users) discard(ctx context.Context, key string) error {
 // parseUser checks that the value is a whole record of this user: a mixed-up value must never
 // become somebody else.
 func parseUser(value []byte, id string) (auth.User, bool) {
+	u, ok := parseAnyUser(value)
+	return u, ok && u.ID == id
+}
+
+// parseAnyUser is parseUser before it is known whose record it should be.
+func parseAnyUser(value []byte) (auth.User, bool) {
 	rec := userRecord{User: auth.User{Epoch: -1}}
 	if !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
 		return auth.User{}, false
 	}
-	whole := rec.Version == userVersion && rec.ID == id && id != "" && rec.Username != "" && rec.Epoch >= 0
+	whole := rec.Version == userVersion && rec.ID != "" && rec.Username != "" && rec.Epoch >= 0
 	return rec.User, whole
 }
 

@@ -1,0 +1,328 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/auth"
+
+	"github.com/gomodule/redigo/redis"
+)
+
+const (
+	changesKey = "user-changes"
+	// changesField is the one field of an entry: a user's id, or auth.AllUsers.
+	changesField = "user"
+	// changesLength caps the stream; Redis may keep up to a hundred more. A server that was idle
+	// while more users changed invalidates all of them.
+	changesLength = 1000
+	// embeddedChangesLength caps the stream in the embedded Redis, which looks at each entry on
+	// every read.
+	embeddedChangesLength = 32
+	// changesBatch is how many entries one read returns at most.
+	changesBatch = 100
+)
+
+// ChangeReceiver is told which users changed. Its methods never wait for the network.
+type ChangeReceiver interface {
+	UserChanged(id string)
+	AnyUserChanged()
+	// ForgetUsers empties local memory only.
+	ForgetUsers()
+}
+
+// Changes is the auth.ChangeLog: the capped stream "user-changes" beside the sessions. A change is
+// appended after its commit and before it is answered. Every read of a session or a token brings
+// along the entries since the last one that this process saw, in the same round trip, and returns
+// only after the receiver has them: a change that was answered is in effect for every request that
+// begins afterwards.
+//
+// The read begins with the last entry seen, so that a gap shows: when that entry is missing, the
+// stream was trimmed, flushed or restored, and all users are invalidated. While there is no stream
+// at all, nothing could be announced, so local memory is emptied on every read.
+type Changes struct {
+	redis  *Redis
+	length int
+	log    *slog.Logger
+
+	// last is the id of the last entry that was handed to the receiver; "" when the stream was
+	// empty. It is stored under mu.
+	last     atomic.Pointer[string]
+	mu       sync.Mutex
+	receiver ChangeReceiver
+
+	// pending are the entries that could not be appended yet.
+	pendingMu sync.Mutex
+	pending   map[string]bool
+	retrying  bool
+	closed    bool
+	done      chan struct{}
+	retries   sync.WaitGroup
+}
+
+var _ auth.ChangeLog = (*Changes)(nil)
+
+// NewChanges returns the stream in r. embedded is set for the Redis in a server's own process.
+// Close it at the end.
+func NewChanges(r *Redis, embedded bool, log *slog.Logger) *Changes {
+	c := &Changes{redis: r, length: changesLength, log: log, pending: map[string]bool{}, done: make(chan struct{})}
+	if embedded {
+		c.length = embeddedChangesLength
+	}
+	c.last.Store(new(string))
+	return c
+}
+
+// Follow hands the changes to the receiver from now on, with every read in r. It is called once,
+// before r is used by several goroutines. What changed before is unknown to the receiver. The error
+// says that the stream cannot be read.
+func (c *Changes) Follow(ctx context.Context, receiver ChangeReceiver) error {
+	c.receiver = receiver
+	c.redis.changes = c
+	if err := c.Sync(ctx); err != nil || *c.last.Load() != "" {
+		return err
+	}
+	if err := c.Append(ctx, auth.AllUsers); err != nil {
+		c.log.WarnContext(ctx, "changes of users cannot be announced to other servers; users stay out of memory until they can", "error", err)
+	}
+	return c.Sync(ctx)
+}
+
+// Append implements auth.ChangeLog. A failed one is retried in the background.
+func (c *Changes) Append(ctx context.Context, userID string) error {
+	err := c.append(context.WithoutCancel(ctx), userID)
+	if err != nil {
+		c.retryLater(userID)
+	}
+	return err
+}
+
+func (c *Changes) append(ctx context.Context, userIDs ...string) error {
+	const what = "announce changed users"
+	cmds := make([]command, len(userIDs))
+	for i, id := range userIDs {
+		cmds[i] = cmd("XADD", changesKey, "MAXLEN", "~", c.length, "*", changesField, id)
+	}
+	replies, err := c.redis.exchange(ctx, repeatable(what), cmds...)
+	if err != nil {
+		return err
+	}
+	if hasCode(replies[0], "WRONGTYPE") {
+		replies, err = c.redis.exchange(ctx, repeatable(what), append([]command{cmd("DEL", changesKey)}, cmds...)...)
+		if err != nil {
+			return err
+		}
+	}
+	for _, reply := range replies {
+		if err := replyError(what, reply); err != nil {
+			if hasCode(reply, "OOM") {
+				// A full Redis still deletes. Without the stream every server empties its memory
+				// on every read, until something can be appended.
+				_, delErr := c.redis.do(ctx, repeatable(what), cmd("DEL", changesKey))
+				err = errors.Join(err, delErr)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Sync implements auth.ChangeLog in one round trip.
+func (c *Changes) Sync(ctx context.Context) error {
+	_, err := c.redis.readTogether(ctx, "read changed users")
+	return err
+}
+
+// read is the command that reads the entries from the last one seen on, and that entry's id.
+func (c *Changes) read() (command, string) {
+	last := *c.last.Load()
+	if last == "" {
+		return cmd("XREVRANGE", changesKey, "+", "-", "COUNT", 1), ""
+	}
+	return cmd("XRANGE", changesKey, last, "+", "COUNT", changesBatch), last
+}
+
+// receive hands the reply of read to the receiver. An error means that nothing is known.
+func (c *Changes) receive(from string, reply any) error {
+	const what = "read changed users"
+	if hasCode(reply, "WRONGTYPE") {
+		reply = []any{}
+	}
+	if err := replyError(what, reply); err != nil {
+		return unavailable(what, err)
+	}
+	entries, ok := reply.([]any)
+	if !ok {
+		return unavailable(what, redis.Error("unexpected reply"))
+	}
+	// What almost every reply is: the last entry seen, and nothing after it.
+	if id, _, ok := entry(entries, 0); ok && len(entries) == 1 && string(id) == from {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(entries) == 0 {
+		c.vanished(from)
+		return nil
+	}
+	first, _, ok := entry(entries, 0)
+	newest, _, okNewest := entry(entries, len(entries)-1)
+	switch {
+	case !ok || !okNewest:
+		return unavailable(what, redis.Error("unexpected entry"))
+	case from == "" || string(first) != from:
+		c.receiver.AnyUserChanged()
+		c.store(string(newest))
+		return nil
+	case len(entries) == changesBatch:
+		c.receiver.AnyUserChanged()
+		c.store("") // and the next read begins at the end
+		return nil
+	}
+	last := *c.last.Load()
+	for i := 1; i < len(entries); i++ {
+		id, user, ok := entry(entries, i)
+		switch {
+		case ok && last != "" && !laterEntry(string(id), last):
+			// Another read has handed it over already.
+		case !ok || string(user) == auth.AllUsers:
+			c.receiver.AnyUserChanged()
+		default:
+			c.receiver.UserChanged(string(user))
+		}
+	}
+	if last == "" || laterEntry(string(newest), last) {
+		c.store(string(newest))
+	}
+	return nil
+}
+
+// vanished: there is no stream, so that nothing can be learned from it. The caller holds the lock.
+func (c *Changes) vanished(from string) {
+	if from == "" {
+		c.receiver.ForgetUsers()
+	} else {
+		c.receiver.AnyUserChanged()
+		c.store("")
+	}
+	c.retryLater(auth.AllUsers)
+}
+
+func (c *Changes) store(last string) { c.last.Store(&last) }
+
+// entry returns the id of an entry and the user in it.
+func entry(entries []any, i int) (id, user []byte, ok bool) {
+	if i >= len(entries) {
+		return nil, nil, false
+	}
+	pair, ok := entries[i].([]any)
+	if !ok || len(pair) != 2 {
+		return nil, nil, false
+	}
+	id, ok = pair[0].([]byte)
+	fields, _ := pair[1].([]any)
+	for f := 0; f+1 < len(fields); f += 2 {
+		if name, _ := fields[f].([]byte); string(name) == changesField {
+			user, _ = fields[f+1].([]byte)
+		}
+	}
+	return id, user, ok && len(id) > 0 && len(user) > 0
+}
+
+// laterEntry compares two ids of entries, each "MILLISECONDS-SEQUENCE".
+func laterEntry(a, b string) bool {
+	aTime, aSeq := parseEntryID(a)
+	bTime, bSeq := parseEntryID(b)
+	return aTime > bTime || aTime == bTime && aSeq > bSeq
+}
+
+func parseEntryID(id string) (ms, seq uint64) {
+	head, tail, _ := strings.Cut(id, "-")
+	ms, _ = strconv.ParseUint(head, 10, 64)
+	seq, _ = strconv.ParseUint(tail, 10, 64)
+	return ms, seq
+}
+
+// retryLater notes an entry to append and starts the background work unless it is running.
+func (c *Changes) retryLater(userID string) {
+	c.pendingMu.Lock()
+	defer c.pendingMu.Unlock()
+	if len(c.pending) >= changesBatch {
+		clear(c.pending)
+		userID = auth.AllUsers
+	}
+	c.pending[userID] = true
+	if c.retrying || c.closed {
+		return
+	}
+	c.retrying = true
+	c.retries.Go(c.retry)
+}
+
+func (c *Changes) retry() {
+	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
+		select {
+		case <-c.done:
+			return
+		case <-time.After(wait):
+		}
+		if c.retryAll() == nil && c.idle() {
+			return
+		}
+	}
+}
+
+// retryAll appends what is pending.
+func (c *Changes) retryAll() error {
+	c.pendingMu.Lock()
+	ids := make([]string, 0, len(c.pending))
+	for id := range c.pending {
+		ids = append(ids, id)
+	}
+	clear(c.pending)
+	c.pendingMu.Unlock()
+	if len(ids) == 0 {
+		return nil
+	}
+	err := c.append(context.Background(), ids...)
+	if err != nil {
+		c.pendingMu.Lock()
+		for _, id := range ids {
+			c.pending[id] = true
+		}
+		c.pendingMu.Unlock()
+	}
+	return err
+}
+
+// idle reports whether nothing is pending, and then ends the background work.
+func (c *Changes) idle() bool {
+	c.pendingMu.Lock()
+	defer c.pendingMu.Unlock()
+	c.retrying = len(c.pending) > 0
+	return !c.retrying
+}
+
+// Close ends the background work and tries once more what is pending.
+func (c *Changes) Close() error {
+	c.pendingMu.Lock()
+	if c.closed {
+		c.pendingMu.Unlock()
+		return nil
+	}
+	c.closed = true
+	close(c.done)
+	c.pendingMu.Unlock()
+	c.retries.Wait()
+	if err := c.retryAll(); err != nil {
+		return fmt.Errorf("changed users were not announced: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package kv
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+
+	"gatehouse/auth"
+)
+
+// userHints remember which user a login name belonged to when its credential was last read, so that
+// the cached user can be read in the same round trip. A wrong hint costs that round trip's use, and
+// nothing else: the credential says whose it is.
+type userHints struct {
+	seed  maphash.Seed
+	slots [readingSlots]atomic.Pointer[userHint]
+}
+
+type userHint struct{ name, userID string }
+
+func newUserHints() *userHints { return &userHints{seed: maphash.MakeSeed()} }
+
+func (h *userHints) slot(name string) *atomic.Pointer[userHint] {
+	return &h.slots[maphash.String(h.seed, name)%readingSlots]
+}
+
+// user returns the id of the name's user, or "".
+func (h *userHints) user(name string) string {
+	if hint := h.slot(name).Load(); hint != nil && hint.name == name {
+		return hint.userID
+	}
+	return ""
+}
+
+func (h *userHints) store(name, userID string) {
+	if h.user(name) != userID {
+		h.slot(name).Store(&userHint{name, userID})
+	}
+}
+
+// cachedUser returns the user that was read along with a credential, or nil. It is as current as
+// any reader's: a change drops it from the cache before it is answered.
+func (c *Credentials) cachedUser(reply any, id string) *auth.User {
+	value, _ := reply.([]byte)
+	if len(value) == 0 || c.Users == nil || c.Users.isUndropped(id) {
+		return nil
+	}
+	u, ok := c.readUser.of(value, parseAnyUser)
+	if !ok || u.ID != id {
+		return nil
+	}
+	return &u
+}
