@@ -84,14 +84,15 @@ func NewChanges(r *Redis, embedded bool, log *slog.Logger) *Changes {
 // before r is used by several goroutines. What changed before is unknown to the receiver. The error
 // says that the stream cannot be read.
 func (c *Changes) Follow(ctx context.Context, receiver ChangeReceiver) error {
+	n, err := redis.Int64(c.redis.do(ctx, repeatable("look for changed users"), cmd("XLEN", changesKey)))
+	if err != nil || n == 0 {
+		// Something else under the key is replaced; what else is wrong, Sync tells.
+		if err := c.Append(ctx, auth.AllUsers); err != nil {
+			c.log.WarnContext(ctx, "changes of users cannot be announced to other servers; users stay out of memory until they can", "error", err)
+		}
+	}
 	c.receiver = receiver
 	c.redis.changes = c
-	if err := c.Sync(ctx); err != nil || *c.last.Load() != "" {
-		return err
-	}
-	if err := c.Append(ctx, auth.AllUsers); err != nil {
-		c.log.WarnContext(ctx, "changes of users cannot be announced to other servers; users stay out of memory until they can", "error", err)
-	}
 	return c.Sync(ctx)
 }
 
@@ -192,7 +193,7 @@ func (c *Changes) receive(from string, reply any) error {
 		switch {
 		case ok && last != "" && !laterEntry(string(id), last):
 			// Another read has handed it over already.
-		case !ok || string(user) == auth.AllUsers:
+		case !ok || len(user) == 0 || string(user) == auth.AllUsers:
 			c.receiver.AnyUserChanged()
 		default:
 			c.receiver.UserChanged(string(user))
@@ -217,7 +218,7 @@ func (c *Changes) vanished(from string) {
 
 func (c *Changes) store(last string) { c.last.Store(&last) }
 
-// entry returns the id of an entry and the user in it.
+// entry returns the id of an entry and the user in it, if it names one.
 func entry(entries []any, i int) (id, user []byte, ok bool) {
 	if i >= len(entries) {
 		return nil, nil, false
@@ -233,7 +234,7 @@ func entry(entries []any, i int) (id, user []byte, ok bool) {
 			user, _ = fields[f+1].([]byte)
 		}
 	}
-	return id, user, ok && len(id) > 0 && len(user) > 0
+	return id, user, ok && len(id) > 0
 }
 
 // laterEntry compares two ids of entries, each "MILLISECONDS-SEQUENCE".
