@@ -565,22 +565,6 @@ func (a *Accounts) setPassword(ctx context.Context, u User, password, keep strin
 	return changed, err
 }
 
-// SetProfile stores name, address and time zone. Invalid names the fields to correct.
-func (a *Accounts) SetProfile(ctx context.Context, id string, p Profile) (User, error) {
-	wrong := Invalid{}
-	p.Name = checked("name", p.Name, CanonicalName, wrong)
-	p.Email = checked("email", p.Email, CanonicalEmail, wrong)
-	if _, ok := Location(p.TimeZone); !ok {
-		wrong["time_zone"] = "Choose a time zone from the list."
-	}
-	if err := wrong.orNil(); err != nil {
-		return User{}, err
-	}
-	return a.change(ctx, "profile changed", id, func() (User, error) {
-		return a.Users.SetProfile(ctx, id, p)
-	})
-}
-
 // SetActive disables or enables a user; sessions of a disabled one end at once.
 func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User, error) {
 	what := "user disabled"

@@ -558,7 +558,7 @@ var changes = map[string]struct {
 		return w.ChangePassword(ctx, u.ID, secret, newSecret, visitor)
 	}},
 	"profile": {"users.SetProfile", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
-		return w.SetProfile(ctx, u.ID, auth.Profile{Name: "New", TimeZone: "UTC"})
+		return w.EditProfile(ctx, u.ID, auth.ProfileEdit{Name: &auth.Edit{To: "New"}})
 	}},
 	"disabling": {"users.SetActive", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
 		return w.SetActive(ctx, u.ID, false)
@@ -841,15 +841,15 @@ func TestSetPasswordOfAStaleRow(t *testing.T) {
 	}
 }
 
-func TestSetProfile(t *testing.T) {
+func TestEditProfile(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
-	got, err := w.SetProfile(t.Context(), u.ID, auth.Profile{Name: " Alice  L. ", Email: "New@Example.org", TimeZone: "Asia/Tokyo"})
+	got, err := w.EditProfile(t.Context(), u.ID, auth.ProfileEdit{Name: &auth.Edit{To: " Alice  L. "}, Email: &auth.Edit{To: "New@Example.org"}, TimeZone: &auth.Edit{To: "Asia/Tokyo"}})
 	if err != nil || got.Name != "Alice L." || got.Email != "new@example.org" || got.EmailVerified || got.TimeZone != "Asia/Tokyo" || got.Epoch != u.Epoch {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	w.Forget()
-	_, err = w.SetProfile(t.Context(), u.ID, auth.Profile{Name: "\x00", Email: "x", TimeZone: "Local"})
+	_, err = w.EditProfile(t.Context(), u.ID, auth.ProfileEdit{Name: &auth.Edit{To: "\x00"}, Email: &auth.Edit{To: "x"}, TimeZone: &auth.Edit{To: "Local"}})
 	wantInvalid(t, err, auth.Invalid{
 		"name":      "Some characters can't be used in a name; type it again.",
 		"email":     "Enter an address such as name@example.org.",

@@ -248,7 +248,7 @@ func TestThrottledAddressIsRefusedThoughWarm(t *testing.T) {
 func TestUnverifiedAddressLocksNobodyOut(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	mallory := w.add(t, "mallory")
-	if _, err := w.SetProfile(t.Context(), mallory.ID, auth.Profile{Email: "alice@example.org", TimeZone: "UTC"}); err != nil {
+	if _, err := w.EditProfile(t.Context(), mallory.ID, auth.ProfileEdit{Email: &auth.Edit{To: "alice@example.org"}}); err != nil {
 		t.Fatal(err)
 	}
 	w.warm(t, "alice@example.org", visitor)

@@ -27,6 +27,9 @@ type GrantStore interface {
 	RemoveGroup(ctx context.Context, name string) error
 	SetGroupPermission(ctx context.Context, group, permission string, on bool) error
 	SetMember(ctx context.Context, userID, group string, on bool) (User, error)
+	// ChangeGroups puts the user into all groups of join and takes them out of those of leave, or
+	// changes nothing. Groups to leave need not exist.
+	ChangeGroups(ctx context.Context, userID string, join, leave []string) (User, error)
 	SetPermission(ctx context.Context, userID, permission string, on bool) (User, error)
 	// SearchUsers returns at most limit users whose username, name or address contains the
 	// text, ordered by username, beginning after the given one.

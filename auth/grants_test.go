@@ -79,6 +79,10 @@ var grants = map[string]struct {
 	drop string // "" for all users
 	make func(w *world, ctx context.Context, id string) error
 }{
+	"groups": {"grants.ChangeGroups", "u", func(w *world, ctx context.Context, id string) error {
+		_, err := w.ChangeGroups(ctx, id, []string{"admin"}, nil)
+		return err
+	}},
 	"member": {"grants.SetMember", "u", func(w *world, ctx context.Context, id string) error {
 		_, err := w.SetMember(ctx, id, "admin", true)
 		return err

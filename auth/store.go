@@ -24,8 +24,9 @@ type UserStore interface {
 	// ReplaceHash swaps one hash of the same password for another (new parameters). The
 	// epoch stays. It does nothing when the stored hash is no longer the old one.
 	ReplaceHash(ctx context.Context, id, old, new string) error
-	// SetProfile stores name, email and time zone. A changed email is unverified.
-	SetProfile(ctx context.Context, id string, p Profile) (User, error)
+	// SetProfile stores name, email and time zone if they are still those of from, else
+	// ErrStale. A changed email is unverified.
+	SetProfile(ctx context.Context, id string, from, to Profile) (User, error)
 	// SetActive enables or disables; disabling sets a new epoch. No change, no new epoch.
 	// ErrLastAdministrator as GrantStore has it.
 	SetActive(ctx context.Context, id string, active bool) (User, error)

@@ -41,11 +41,6 @@ type User struct {
 // numbers exactly up to it.
 const MaxEpoch = 1<<53 - 1
 
-// Profile is what people change about themselves.
-type Profile struct {
-	Name, Email, TimeZone string
-}
-
 // DisplayName returns the name, or the user name for people who gave none.
 func (u User) DisplayName() string {
 	if u.Name != "" {

@@ -20,24 +20,22 @@ const hasAdministrator = `SELECT EXISTS (SELECT 1 FROM users WHERE active AND id
 	SELECT m.user_id FROM user_groups m JOIN group_permissions g ON g.group_name = m.group_name WHERE g.permission = '` + auth.ManageUsers + `'))`
 
 // keepAdministrator is write for a statement that may take auth.ManageUsers from the last active user who has
-// it: then it is rolled back with auth.ErrLastAdministrator, unless ctx allows it. The check is in the
-// statement's transaction, and such transactions run one after the other, so that two of them cannot
-// each rely on the administrator whom the other takes away.
+// it; see keepAdministratorAll.
 func (d *DB) keepAdministrator(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
+	return d.keepAdministratorAll(ctx, what, query, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
+		return run(ctx, tx.StmtxContext(ctx, s))
+	})
+}
+
+// keepAdministratorAll is transaction for statements that may take auth.ManageUsers from the last active user
+// who has it: then they are rolled back with auth.ErrLastAdministrator, unless ctx allows it. The check is in
+// their transaction, and such transactions run one after the other, so that two of them cannot
+// each rely on the administrator whom the other takes away.
+func (d *DB) keepAdministratorAll(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
 	if auth.MayLoseAdministrators(ctx) {
-		return d.write(ctx, what, query, run)
+		return d.transaction(ctx, what, query, nil, run)
 	}
-	return d.statement(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
-		done, err := d.startWriting(ctx)
-		if err != nil {
-			return err
-		}
-		defer done()
-		tx, err := d.pool.BeginTxx(ctx, d.dialect.administratorTx)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
+	return d.transaction(ctx, what, query, d.dialect.administratorTx, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
 		if err := d.dialect.lockAdministrators(ctx, tx); err != nil {
 			return err
 		}
@@ -45,7 +43,7 @@ func (d *DB) keepAdministrator(ctx context.Context, what, query string, run func
 		if err := tx.GetContext(ctx, &before, hasAdministrator); err != nil {
 			return err
 		}
-		if err := run(ctx, tx.StmtxContext(ctx, s)); err != nil {
+		if err := run(ctx, tx, s); err != nil {
 			return err
 		}
 		if err := tx.GetContext(ctx, &after, hasAdministrator); err != nil {
@@ -54,7 +52,7 @@ func (d *DB) keepAdministrator(ctx context.Context, what, query string, run func
 		if before && !after {
 			return auth.ErrLastAdministrator
 		}
-		return tx.Commit()
+		return nil
 	})
 }
 

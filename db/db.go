@@ -108,14 +108,14 @@ func (d *DB) read(ctx context.Context, what, query string, run func(context.Cont
 // lib/pq does even when the server may have executed it. In a transaction nothing is
 // repeated but BEGIN, which finds the connections that died while idle.
 func (d *DB) write(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
-	return d.transaction(ctx, what, query, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
+	return d.transaction(ctx, what, query, nil, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
 		return run(ctx, tx.StmtxContext(ctx, s))
 	})
 }
 
 // transaction runs statements that hold together; query is the first of them. Its error wraps
 // auth.ErrNotWritten as long as the database was not told to commit.
-func (d *DB) transaction(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
+func (d *DB) transaction(ctx context.Context, what, query string, options *sql.TxOptions, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
 	committing := false
 	err := d.statement(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
 		done, err := d.startWriting(ctx)
@@ -123,7 +123,7 @@ func (d *DB) transaction(ctx context.Context, what, query string, run func(conte
 			return err
 		}
 		defer done()
-		tx, err := d.pool.BeginTxx(ctx, nil)
+		tx, err := d.pool.BeginTxx(ctx, options)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -112,6 +113,40 @@ func (d *DB) SetMember(ctx context.Context, userID, group string, on bool) (auth
 	return d.grant(ctx, write, "set member of group", query, userID, group)
 }
 
+// ChangeGroups implements auth.GrantStore.
+func (d *DB) ChangeGroups(ctx context.Context, userID string, join, leave []string) (auth.User, error) {
+	const (
+		what       = "change groups of user"
+		joinQuery  = `INSERT INTO user_groups (user_id, group_name) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+		leaveQuery = `DELETE FROM user_groups WHERE user_id = $1 AND group_name = $2`
+	)
+	leave = slices.DeleteFunc(slices.Clone(leave), func(group string) bool { return !isText(group) })
+	if slices.ContainsFunc(join, func(group string) bool { return !isText(group) }) {
+		return auth.User{}, auth.ErrNoGroup
+	}
+	transaction := d.keepAdministratorAll
+	if len(leave) == 0 {
+		transaction = func(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
+			return d.transaction(ctx, what, query, nil, run)
+		}
+	}
+	return d.granted(ctx, what, userID, func(id string) error {
+		return transaction(ctx, what, joinQuery, func(ctx context.Context, tx *sqlx.Tx, joining *sqlx.Stmt) error {
+			for _, group := range leave {
+				if _, err := tx.ExecContext(ctx, leaveQuery, id, group); err != nil {
+					return err
+				}
+			}
+			for _, group := range join {
+				if _, err := tx.StmtxContext(ctx, joining).ExecContext(ctx, id, group); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
 // SetPermission implements auth.GrantStore.
 func (d *DB) SetPermission(ctx context.Context, userID, permission string, on bool) (auth.User, error) {
 	query, write := `DELETE FROM user_permissions WHERE user_id = $1 AND permission = $2`, d.keepAdministrator
@@ -124,11 +159,19 @@ func (d *DB) SetPermission(ctx context.Context, userID, permission string, on bo
 
 // grant runs the statement and returns the user as it is afterwards.
 func (d *DB) grant(ctx context.Context, write writer, what, query, userID, name string) (auth.User, error) {
+	return d.granted(ctx, what, userID, func(id string) error {
+		_, err := d.execBy(ctx, write, what, query, id, name)
+		return err
+	})
+}
+
+// granted runs a change of what the user belongs to or may, and returns the user as it is afterwards.
+func (d *DB) granted(ctx context.Context, what, userID string, change func(id string) error) (auth.User, error) {
 	u, err := d.UserByID(ctx, userID)
 	if err != nil {
-		return auth.User{}, err
+		return auth.User{}, fmt.Errorf("%w (%w)", err, auth.ErrNotWritten)
 	}
-	_, err = d.execBy(ctx, write, what, query, u.ID, name)
+	err = change(u.ID)
 	if foreignKeyViolation(err) {
 		// The user was there a moment ago: the group is missing, or the user is gone since.
 		if _, err := d.UserByID(ctx, userID); errors.Is(err, auth.ErrNotFound) {

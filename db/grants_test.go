@@ -290,6 +290,32 @@ func TestSearchUsers(t *testing.T) {
 	})
 }
 
+// TestChangeGroups_IsAllOrNothing: joining and leaving happen together, and what is not named stays.
+func TestChangeGroups_IsAllOrNothing(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		for _, group := range []string{"a", "b", "c"} {
+			ok(t, d.AddGroup(t.Context(), group))
+		}
+		alice := create(t, d, newUser("alice"))
+		change := func(join, leave string) (auth.User, error) {
+			return d.ChangeGroups(t.Context(), alice.ID, strings.Fields(join), strings.Fields(leave))
+		}
+		for _, c := range []struct{ join, leave, want string }{
+			{"a b admin", "", "a admin b"}, {"c a", "a nosuch", "a admin b c"}, {"", "c", "a admin b"}, {"", "", "a admin b"},
+		} {
+			got, err := change(c.join, c.leave)
+			ok(t, err)
+			equal(t, "groups", strings.Join(got.Groups, " "), c.want)
+			equal(t, "returned and stored", got, byID(t, d, alice.ID))
+		}
+		wantErr(t, second(change("c nosuch", "a")), auth.ErrNoGroup)
+		wantErr(t, second(change("c \x00", "a")), auth.ErrNoGroup)
+		wantErr(t, second(change("c", "a admin")), auth.ErrLastAdministrator)
+		equal(t, "groups after what was refused", strings.Join(byID(t, d, alice.ID).Groups, " "), "a admin b")
+		wantErr(t, second(d.ChangeGroups(t.Context(), uuid.NewString(), []string{"a"}, nil)), auth.ErrNotFound)
+	})
+}
+
 func TestGrantsUnavailable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	wantErr(t, second(d.Groups(t.Context())), auth.ErrUnavailable)
@@ -299,6 +325,7 @@ func TestGrantsUnavailable(t *testing.T) {
 	for _, on := range []bool{true, false} {
 		wantErr(t, d.SetGroupPermission(t.Context(), "a", "a.b", on), auth.ErrUnavailable)
 		wantErr(t, second(d.SetMember(t.Context(), uuid.NewString(), "a", on)), auth.ErrUnavailable)
+		wantErr(t, second(d.ChangeGroups(t.Context(), uuid.NewString(), nil, []string{"a"})), auth.ErrNotWritten)
 		wantErr(t, second(d.SetPermission(t.Context(), uuid.NewString(), "a.b", on)), auth.ErrUnavailable)
 	}
 	wantErr(t, second(d.SearchUsers(t.Context(), "", "", 1)), auth.ErrUnavailable)

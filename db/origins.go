@@ -69,5 +69,5 @@ func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID str
 
 // writeAll is write for several statements that hold together; query is the first of them.
 func (d *DB) writeAll(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx) error) error {
-	return d.transaction(ctx, what, query, func(ctx context.Context, tx *sqlx.Tx, _ *sqlx.Stmt) error { return run(ctx, tx) })
+	return d.transaction(ctx, what, query, nil, func(ctx context.Context, tx *sqlx.Tx, _ *sqlx.Stmt) error { return run(ctx, tx) })
 }

@@ -228,15 +228,24 @@ func (d *DB) ReplaceHash(ctx context.Context, id, old, new string) error {
 	return err
 }
 
-// SetProfile returns auth.Invalid for text that Postgres cannot hold.
-func (d *DB) SetProfile(ctx context.Context, id string, p auth.Profile) (auth.User, error) {
-	if err := invalidText(map[string]string{"name": p.Name, "email": p.Email, "time_zone": p.TimeZone}); err != nil {
+// SetProfile returns auth.Invalid for text that Postgres cannot hold, auth.ErrStale when the
+// profile is not from, and auth.ErrNotFound when there is no such user.
+func (d *DB) SetProfile(ctx context.Context, id string, from, to auth.Profile) (auth.User, error) {
+	if err := invalidText(map[string]string{"name": to.Name, "email": to.Email, "time_zone": to.TimeZone}); err != nil {
 		return auth.User{}, err
 	}
-	return d.change(ctx, "set profile", `UPDATE users
+	const what = "set profile"
+	u, err := d.change(ctx, what, `UPDATE users
 		SET name = $2, email = $3, email_verified = (email_verified AND email = $3), time_zone = $4, updated_at = $5
-		WHERE id = $1 RETURNING `+userSelect,
-		id, p.Name, p.Email, p.TimeZone, now())
+		WHERE id = $1 AND name = $6 AND email = $7 AND time_zone = $8 RETURNING `+userSelect,
+		id, to.Name, to.Email, to.TimeZone, now(), from.Name, from.Email, from.TimeZone)
+	if !errors.Is(err, auth.ErrNotFound) {
+		return u, err
+	}
+	if _, err := d.UserByID(ctx, id); err != nil {
+		return auth.User{}, err
+	}
+	return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrStale)
 }
 
 // SetActive enables or disables the user.

@@ -103,7 +103,7 @@ func TestNotFound(t *testing.T) {
 			"id in braces":     second(d.UserByID(ctx, "{"+u.ID+"}")),
 			"id without -":     second(d.UserByID(ctx, strings.ReplaceAll(u.ID, "-", ""))),
 			"set password":     second(d.SetPassword(ctx, nobody, 1, "h")),
-			"set profile":      second(d.SetProfile(ctx, nobody, auth.Profile{TimeZone: "UTC"})),
+			"set profile":      second(d.SetProfile(ctx, nobody, auth.Profile{}, auth.Profile{TimeZone: "UTC"})),
 			"set active":       second(d.SetActive(ctx, nobody, false)),
 			"raise epoch":      second(d.RaiseEpoch(ctx, "x")),
 			"record sign-in":   d.RecordSignIn(ctx, nobody, time.Now()),
@@ -125,7 +125,7 @@ func TestTextThatCannotBeStored(t *testing.T) {
 			if err := d.CreateUser(t.Context(), u); !errors.As(err, &invalid) || invalid["name"] == "" || len(invalid) != 1 {
 				t.Errorf("create: got %v", err)
 			}
-			_, err := d.SetProfile(t.Context(), stored.ID, auth.Profile{Email: bad, TimeZone: "UTC"})
+			_, err := d.SetProfile(t.Context(), stored.ID, auth.Profile{}, auth.Profile{Email: bad, TimeZone: "UTC"})
 			if !errors.As(err, &invalid) || invalid["email"] == "" {
 				t.Errorf("set profile: got %v", err)
 			}
@@ -308,7 +308,7 @@ func TestSetProfile(t *testing.T) {
 		u := newUser("alice")
 		u.Email, u.EmailVerified = "a@example.org", true
 		create(t, d, u)
-		got, err := d.SetProfile(t.Context(), u.ID, auth.Profile{Name: "Alice", Email: u.Email, TimeZone: "Asia/Tokyo"})
+		got, err := d.SetProfile(t.Context(), u.ID, profileOf(u), auth.Profile{Name: "Alice", Email: u.Email, TimeZone: "Asia/Tokyo"})
 		ok(t, err)
 		equal(t, "name", got.Name, "Alice")
 		equal(t, "zone", got.TimeZone, "Asia/Tokyo")
@@ -317,12 +317,22 @@ func TestSetProfile(t *testing.T) {
 		equal(t, "returned and stored", got, byID(t, d, u.ID))
 
 		for _, email := range []string{"b@example.org", u.Email, ""} {
-			got, err = d.SetProfile(t.Context(), u.ID, auth.Profile{Email: email, TimeZone: "UTC"})
+			got, err = d.SetProfile(t.Context(), u.ID, profileOf(got), auth.Profile{Email: email, TimeZone: "UTC"})
 			ok(t, err)
 			equal(t, "email", got.Email, email)
 			equal(t, "verified after a change", got.EmailVerified, false)
 		}
+
+		// What has changed since it was looked at is not overwritten, in whichever field.
+		for _, from := range []auth.Profile{{Name: "x", TimeZone: "UTC"}, {Email: u.Email, TimeZone: "UTC"}, {TimeZone: "Asia/Tokyo"}} {
+			wantErr(t, second(d.SetProfile(t.Context(), u.ID, from, auth.Profile{Name: "Lost", TimeZone: "UTC"})), auth.ErrStale)
+		}
+		equal(t, "name", byID(t, d, u.ID).Name, "")
 	})
+}
+
+func profileOf(u auth.User) auth.Profile {
+	return auth.Profile{Name: u.Name, Email: u.Email, TimeZone: u.TimeZone}
 }
 
 func TestSetActive(t *testing.T) {

@@ -2,7 +2,9 @@ package handlers
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -35,8 +37,9 @@ func (h *Handlers) accountPage(r *web.Request) (accountPage, error) {
 	rows := sessionRows(sessions, u, r.Session().ID, r.Now())
 	shown := rows[:min(len(rows), maxSessionRows)]
 	return accountPage{
-		Page:      r.Page("Account"),
-		Profile:   web.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone}},
+		Page: r.Page("Account"),
+		Profile: web.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone,
+			"shown_name": u.Name, "shown_email": u.Email, "shown_time_zone": u.TimeZone}},
 		Zones:     zoneGroups(u.TimeZone),
 		MinLength: h.Accounts.Policy.MinLength,
 		Now:       r.Now(),
@@ -51,24 +54,63 @@ func (h *Handlers) changeProfile(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	_, err = h.Accounts.SetProfile(r.Context(), r.User().ID, auth.Profile{
-		Name: form.Get("name"), Email: form.Get("email"), TimeZone: form.Get("time_zone"),
+	_, err = h.Accounts.EditProfile(r.Context(), r.User().ID, auth.ProfileEdit{
+		Name: edited(form, "name"), Email: edited(form, "email"), TimeZone: edited(form, "time_zone"),
 	})
-	var wrong auth.Invalid
-	if errors.As(err, &wrong) {
+	var (
+		wrong    auth.Invalid
+		conflict auth.ProfileConflict
+	)
+	switch {
+	case errors.As(err, &conflict):
+		now := conflict.Now
+		return h.profileAgain(r, form, conflict.Fields, entered{"shown_name": now.Name, "shown_email": now.Email, "shown_time_zone": now.TimeZone})
+	case errors.As(err, &wrong):
+		return h.profileAgain(r, form, wrong, nil)
+	case errors.Is(err, auth.ErrStale):
 		return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *accountPage) {
-			page.Profile = web.Form{
-				Values: values(form, "name", "email", "time_zone"),
-				Errors: wrong,
-				First:  firstWrong(wrong, "name", "email", "time_zone"),
-			}
-			page.Zones = zoneGroups(form.Get("time_zone"))
+			page.Profile = h.profileForm(page.Profile, form)
+			page.Profile.Message = "Your details are being changed somewhere else at the same time. Save again."
 		})
-	}
-	if err != nil {
+	case err != nil:
 		return web.Response{}, err
 	}
 	return web.SeeOther("/account?notice=profile"), nil
+}
+
+// edited returns what the author of a form changed in a field: nothing, where it is as the form
+// showed it, or not in the form. A form that does not say what it showed means what it says.
+func edited(form url.Values, field string) *auth.Edit {
+	if !form.Has(field) {
+		return nil
+	}
+	edit := &auth.Edit{To: form.Get(field)}
+	if shown := "shown_" + field; form.Has(shown) {
+		from := form.Get(shown)
+		if from == edit.To {
+			return nil
+		}
+		edit.From = &from
+	}
+	return edit
+}
+
+// profileAgain shows the form as it was left; shown replaces what it was shown with.
+func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.Invalid, shown entered) (web.Response, error) {
+	return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *accountPage) {
+		page.Profile = h.profileForm(page.Profile, form)
+		maps.Copy(page.Profile.Values, shown)
+		page.Profile.Errors, page.Profile.First = wrong, firstWrong(wrong, "name", "email", "time_zone")
+		page.Zones = zoneGroups(page.Profile.Value("time_zone"))
+	})
+}
+
+// profileForm returns the form with the fields that were sent.
+func (h *Handlers) profileForm(profile web.Form, form url.Values) web.Form {
+	sent := values(form, "name", "email", "time_zone", "shown_name", "shown_email", "shown_time_zone")
+	maps.DeleteFunc(sent, func(field, _ string) bool { return !form.Has(field) })
+	maps.Copy(profile.Values, sent)
+	return profile
 }
 
 func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {

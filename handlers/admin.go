@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -189,7 +190,8 @@ func (h *Handlers) signOutUser(r *web.Request) (web.Response, error) {
 	return h.backToUser(r, "user-signed-out")
 }
 
-// setUserGroups makes the user a member of exactly the groups that are checked.
+// setUserGroups puts the user into the groups that were checked since the form was shown, and takes
+// them out of those whose check was removed. What another administrator changed meanwhile stays.
 func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	form, err := r.Form()
 	if err != nil {
@@ -199,26 +201,54 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	wanted := form["groups"]
-	if page.Self && r.User().In(auth.AdminGroup) && !contains(wanted, auth.AdminGroup) {
-		page.Title, page.Message = "Error: "+page.Username, "You can't take yourself out of the group admin. Ask another administrator."
-		for i, g := range page.Memberships {
-			page.Memberships[i].Member = contains(wanted, g.Name)
-		}
-		return web.Show(http.StatusUnprocessableEntity, "user", page), nil
+	// A form that does not say what it showed means all the groups.
+	shown := page.Groups
+	if form.Has("shown") {
+		shown = strings.Fields(form.Get("shown"))
 	}
-	for _, g := range page.Memberships {
-		if on := contains(wanted, g.Name); on != g.Member {
-			_, err := h.Accounts.SetMember(r.Context(), page.ID, g.Name, on)
-			if errors.Is(err, auth.ErrLastAdministrator) {
-				return h.refuseLastAdministrator(r)
-			}
-			if err != nil && !errors.Is(err, auth.ErrNoGroup) {
-				return web.Response{}, err
-			}
-		}
+	join, leave := page.differences(shown, form["groups"])
+	if page.Self && r.User().In(auth.AdminGroup) && contains(leave, auth.AdminGroup) {
+		return groupsAgain(page, join, leave, "You can't take yourself out of the group admin. Ask another administrator."), nil
+	}
+	if len(join)+len(leave) == 0 {
+		return h.backToUser(r, "user-groups")
+	}
+	_, err = h.Accounts.ChangeGroups(r.Context(), page.ID, join, leave)
+	var wrong auth.Invalid
+	switch {
+	case errors.Is(err, auth.ErrLastAdministrator):
+		return groupsAgain(page, join, leave, lastAdministrator), nil
+	case errors.Is(err, auth.ErrNoGroup), errors.As(err, &wrong):
+		return groupsAgain(page, join, leave, "A group that you checked is not there any more, so nothing was saved. Look at the groups and save again."), nil
+	case err != nil:
+		return web.Response{}, err
 	}
 	return h.backToUser(r, "user-groups")
+}
+
+// differences returns the groups that somebody who was shown some checked others instead: those to
+// join, of which the user has none yet, and those to leave, of which the user has every one.
+func (p userPage) differences(shown, checked []string) (join, leave []string) {
+	for _, group := range checked {
+		if !contains(shown, group) && !contains(p.Groups, group) && !contains(join, group) {
+			join = append(join, group)
+		}
+	}
+	for _, group := range p.Groups {
+		if contains(shown, group) && !contains(checked, group) {
+			leave = append(leave, group)
+		}
+	}
+	return join, leave
+}
+
+// groupsAgain shows the form as it was left, on the groups as they are now.
+func groupsAgain(page userPage, join, leave []string, message string) web.Response {
+	page.Title, page.Message = "Error: "+page.Username, message
+	for i, g := range page.Memberships {
+		page.Memberships[i].Member = contains(join, g.Name) || g.Member && !contains(leave, g.Name)
+	}
+	return web.Show(http.StatusUnprocessableEntity, "user", page)
 }
 
 // groupsPage lists the groups: fields group, and permission for each.
@@ -292,12 +322,32 @@ func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {
 
 func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-removed", func(form url.Values) error {
+		if err := h.checkMembers(r, form); err != nil {
+			return err
+		}
 		err := h.Accounts.RemoveGroup(r.Context(), form.Get("group"))
 		if errors.Is(err, auth.ErrAdminGroup) {
 			return auth.Invalid{"group": "The group admin stays: without it nobody could administer this site."}
 		}
 		return err
 	})
+}
+
+// checkMembers refuses to remove a group that has other members, in number, than its form showed.
+func (h *Handlers) checkMembers(r *web.Request, form url.Values) error {
+	if !form.Has("shown_members") {
+		return nil
+	}
+	groups, err := h.Accounts.Grants.Groups(r.Context())
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if g.Name == form.Get("group") && strconv.Itoa(g.Members) != form.Get("shown_members") {
+			return auth.Invalid{"group": "Meanwhile the members of " + g.Name + " have changed: it has " + web.Count(g.Members, "member") + " now. Look at it again before you remove it."}
+		}
+	}
+	return nil
 }
 
 func (h *Handlers) grantGroup(r *web.Request) (web.Response, error) {

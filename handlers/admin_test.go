@@ -212,7 +212,7 @@ func TestAdminUser(t *testing.T) {
 		}
 	}
 
-	// Groups are what is checked, no more and no less.
+	// Groups are what is checked, no more and no less, for who does not say what was shown.
 	if err := s.Handlers.Accounts.AddGroup(t.Context(), "readers"); err != nil {
 		t.Fatal(err)
 	}
@@ -221,12 +221,19 @@ func TestAdminUser(t *testing.T) {
 		want    string
 	}{
 		{[]string{"groups", "readers", "groups", "admin"}, "[admin readers]"}, {[]string{"groups", "readers"}, "[readers]"},
-		{[]string{"groups", "nosuch"}, "[]"}, {nil, "[]"},
+		{nil, "[]"},
 	} {
 		wantRedirect(t, b.post(path+"/groups", form(c.checked...)), path+"?notice=user-groups")
 		if got := fmt.Sprint(s.row(alice).Groups); got != c.want {
 			t.Errorf("%q: alice is in %s, want %s", c.checked, got, c.want)
 		}
+	}
+
+	// Who checks a group that is gone reads so, and nothing is saved.
+	w := b.post(path+"/groups", form("groups", "nosuch", "groups", "readers", "shown", ""))
+	wantPage(t, w, http.StatusUnprocessableEntity, "is not there any more, so nothing was saved", `value="readers" checked`)
+	if got := s.row(alice).Groups; len(got) != 0 {
+		t.Errorf("alice is in %q", got)
 	}
 
 	// Administrators cannot shut themselves out.

@@ -23,6 +23,7 @@ func values(form url.Values, fields ...string) entered {
 // fieldSize is how many characters of a field are shown again. One that is not here shows none.
 var fieldSize = map[string]int{
 	"username": auth.MaxEmail, "email": auth.MaxEmail, "name": auth.MaxName, "time_zone": 64,
+	"shown_name": auth.MaxName, "shown_email": auth.MaxEmail, "shown_time_zone": 64,
 	"remember": 8, "days": 8, "group": auth.MaxGrantName, "permission": auth.MaxGrantName, "q": auth.MaxEmail,
 }
 

@@ -134,6 +134,31 @@ func (s *Grants) SetMember(ctx context.Context, userID, group string, on bool) (
 	return u, nil
 }
 
+// ChangeGroups implements auth.GrantStore.
+func (s *Grants) ChangeGroups(ctx context.Context, userID string, join, leave []string) (u auth.User, err error) {
+	err = s.keepAdministrator(ctx, func() error {
+		u, err = s.users.update(ctx, "grants.ChangeGroups", userID, func(u *auth.User) error {
+			own := s.ownOf(*u)
+			for _, group := range leave {
+				u.Groups = with(u.Groups, group, false)
+			}
+			for _, group := range join {
+				if _, ok := s.groups[group]; !ok {
+					return auth.ErrNoGroup
+				}
+				u.Groups = with(u.Groups, group, true)
+			}
+			u.Permissions = s.permissions(*u, own)
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return auth.User{}, err
+	}
+	return u, nil
+}
+
 // SetPermission implements auth.GrantStore.
 func (s *Grants) SetPermission(ctx context.Context, userID, permission string, on bool) (u auth.User, err error) {
 	err = s.keepAdministrator(ctx, func() error {

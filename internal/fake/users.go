@@ -169,8 +169,11 @@ func (s *Users) ReplaceHash(ctx context.Context, id, old, new string) error {
 }
 
 // SetProfile implements auth.UserStore.
-func (s *Users) SetProfile(ctx context.Context, id string, p auth.Profile) (auth.User, error) {
+func (s *Users) SetProfile(ctx context.Context, id string, from, p auth.Profile) (auth.User, error) {
 	return s.update(ctx, "users.SetProfile", id, func(u *auth.User) error {
+		if from != (auth.Profile{Name: u.Name, Email: u.Email, TimeZone: u.TimeZone}) {
+			return auth.ErrStale
+		}
 		u.EmailVerified = u.EmailVerified && u.Email == p.Email
 		u.Name, u.Email, u.TimeZone = p.Name, p.Email, p.TimeZone
 		return nil

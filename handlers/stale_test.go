@@ -1,0 +1,129 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"gatehouse/auth"
+)
+
+// TestStaleForms_GroupsOfAUser: a form changes only the groups that its author changed. What
+// another administrator took or gave meanwhile stays so.
+func TestStaleForms_GroupsOfAUser(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, meanwhile string
+		shown, checked    string
+		want              string
+	}{
+		"taken meanwhile, and left checked":  {"a b", "b", "a b", "a b c", "b c"},
+		"given meanwhile, and not on it":     {"a", "a b", "a", "a c", "a b c"},
+		"given meanwhile, unchecked another": {"a", "a b", "a", "", "b"},
+		"both took the same":                 {"a b", "b", "a b", "b", "b"},
+		"both gave the same":                 {"a", "a b", "a", "a b", "a b"},
+		"nothing changed by the author":      {"a", "b", "a", "a", "b"},
+		"nothing changed at all":             {"a", "a", "a", "a", "a"},
+		"a group that was made meanwhile":    {"a", "a d", "a", "a b", "a b d"},
+		"a group of the form is gone":        {"a x", "a", "a x", "a x b", "a b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.addAdmin(t, "boss")
+			alice := s.add(t, "alice")
+			b := s.signedIn(t, "boss")
+			set := func(groups string) {
+				t.Helper()
+				all := strings.Fields(groups)
+				for _, g := range all {
+					if err := s.Handlers.Accounts.AddGroup(t.Context(), g); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := s.Handlers.Accounts.ChangeGroups(t.Context(), alice.ID, all, s.row(alice).Groups); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set("b c")
+			set(c.before)
+			path := "/admin/users/" + alice.ID
+			wantPage(t, b.get(path), http.StatusOK, `name="shown" value="`+c.before+`"`)
+			set(c.meanwhile)
+			pairs := []string{"shown", c.shown}
+			for _, g := range strings.Fields(c.checked) {
+				pairs = append(pairs, "groups", g)
+			}
+			wantRedirect(t, b.post(path+"/groups", form(pairs...)), path+"?notice=user-groups")
+			if got := strings.Join(s.row(alice).Groups, " "); got != c.want {
+				t.Errorf("alice is in %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestStaleForms_Profile: a form changes only the fields that its author changed; one that somebody
+// else changed as well comes back with both values, and the second try decides.
+func TestStaleForms_Profile(t *testing.T) {
+	s := newSite(t)
+	alice := s.add(t, "alice")
+	b, other := s.signedIn(t, "alice"), s.signedIn(t, "alice")
+	shown := []string{"shown_name", "", "shown_email", "", "shown_time_zone", "UTC"}
+	sent := func(pairs ...string) []string { return append(pairs, shown...) }
+	wantPage(t, b.get("/account"), http.StatusOK, `name="shown_name" value=""`, `name="shown_email" value=""`, `name="shown_time_zone" value="UTC"`)
+
+	wantRedirect(t, other.post("/account/profile", form(sent("name", "Alice L.", "email", "", "time_zone", "UTC")...)), "/account?notice=profile")
+	wantRedirect(t, b.post("/account/profile", form(sent("name", "", "email", "", "time_zone", "Asia/Tokyo")...)), "/account?notice=profile")
+	wantProfile := func(want auth.Profile) {
+		t.Helper()
+		u := s.row(alice)
+		if got := (auth.Profile{Name: u.Name, Email: u.Email, TimeZone: u.TimeZone}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	wantProfile(auth.Profile{Name: "Alice L.", TimeZone: "Asia/Tokyo"})
+
+	// Both changed the name: nothing is saved, nothing that was typed is lost.
+	w := b.post("/account/profile", form(sent("name", "Alice M.", "email", "a@example.org", "time_zone", "UTC")...))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was changed to “Alice L.”. Save again to replace it.",
+		`name="name" type="text" value="Alice M."`, `value="a@example.org"`, `name="shown_name" value="Alice L."`, `name="shown_time_zone" value="Asia/Tokyo"`)
+	wantProfile(auth.Profile{Name: "Alice L.", TimeZone: "Asia/Tokyo"})
+	again := form("name", "Alice M.", "email", "a@example.org", "time_zone", "Asia/Tokyo", "shown_name", "Alice L.", "shown_email", "", "shown_time_zone", "Asia/Tokyo")
+	wantRedirect(t, b.post("/account/profile", again), "/account?notice=profile")
+	wantProfile(auth.Profile{Name: "Alice M.", Email: "a@example.org", TimeZone: "Asia/Tokyo"})
+
+	// Both changed it to the same: that is no conflict. What is wrong keeps what was shown.
+	wantRedirect(t, other.post("/account/profile", form("name", "Alice M.", "shown_name", "Alice L.")), "/account?notice=profile")
+	w = other.post("/account/profile", form("name", "New", "shown_name", "Alice M.", "email", "no address", "shown_email", "old@example.org"))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Enter an address", `name="shown_name" value="Alice M."`, `name="shown_email" value="old@example.org"`, `value="New"`)
+
+	// Without fields that say what was shown, a field means what it says, and one that is not there nothing.
+	wantRedirect(t, b.post("/account/profile", form("email", "")), "/account?notice=profile")
+	wantProfile(auth.Profile{Name: "Alice M.", TimeZone: "Asia/Tokyo"})
+
+	// Somebody removed it.
+	w = b.post("/account/profile", form("email", "b@example.org", "shown_email", "a@example.org"))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was removed. Save again to set it.")
+
+	s.Break("users.SetProfile", fmt.Errorf("set profile: %w", auth.ErrStale))
+	wantPage(t, b.post("/account/profile", form("name", "Third")), http.StatusUnprocessableEntity, "being changed somewhere else", `value="Third"`)
+}
+
+// TestStaleForms_RemovingAGroup: who removes a group that has got members since reads so.
+func TestStaleForms_RemovingAGroup(t *testing.T) {
+	s := newSite(t)
+	s.addAdmin(t, "boss")
+	alice := s.add(t, "alice")
+	b := s.signedIn(t, "boss")
+	if err := s.Handlers.Accounts.AddGroup(t.Context(), "staff"); err != nil {
+		t.Fatal(err)
+	}
+	wantPage(t, b.get("/admin/groups"), http.StatusOK, `name="shown_members" value="0"`)
+	if _, err := s.Handlers.Accounts.SetMember(t.Context(), alice.ID, "staff", true); err != nil {
+		t.Fatal(err)
+	}
+	wantPage(t, b.post("/admin/groups/remove", form("group", "staff", "shown_members", "0")), http.StatusUnprocessableEntity, "it has 1 member now")
+	if !s.row(alice).In("staff") {
+		t.Error("the group was removed")
+	}
+	wantRedirect(t, b.post("/admin/groups/remove", form("group", "staff", "shown_members", "1")), "/admin/groups?notice=group-removed")
+}
