@@ -153,15 +153,15 @@ var identity = []string{
 }
 
 // hopByHopTakesNothing: a header that the visitor names in Connection (RFC 9110, section 7.6.1) reaches the site as it
-// would otherwise, and no proxy behind this one takes it away.
-func (g *gated) hopByHopTakesNothing(t *testing.T, session string) {
-	check := func(what string, a answer) {
+// would otherwise, and no proxy behind this one takes it away. upgrades says whether the proxy passes on upgrades.
+func (g *gated) hopByHopTakesNothing(t *testing.T, session string, upgrades bool) {
+	check := func(what string, a answer) (got printed) {
 		t.Helper()
 		if a.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", what, a.StatusCode, a.body)
-			return
+			return got
 		}
-		got := reached(t, a.body)
+		got = reached(t, a.body)
 		for name, want := range map[string]string{"Remote-User": "alice", "Remote-Name": "Alice Exämple", "Remote-Email": "alice@example.org", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": strings.TrimPrefix(g.app, "http://"), "X-Forwarded-Proto": "http", "Cookie": "a=1"} {
 			if v := got.Header[name]; !slices.Equal(v, []string{want}) {
 				t.Errorf("%s: the site read %s: %q, want %q", what, name, v, want)
@@ -172,9 +172,13 @@ func (g *gated) hopByHopTakesNothing(t *testing.T, session string) {
 				t.Errorf("%s: the site read Connection: %q", what, got.Header["Connection"])
 			}
 		}
+		if upgrade := got.Header.Get("Upgrade") != ""; upgrade != strings.EqualFold(got.Header.Get("Connection"), "upgrade") {
+			t.Errorf("%s: the site read half an upgrade: %q", what, got.Header)
+		}
 		if got.Host != strings.TrimPrefix(g.app, "http://") {
 			t.Errorf("%s: the site read Host: %s", what, got.Host)
 		}
+		return got
 	}
 	const cookie = "Cookie: a=1"
 	for _, name := range identity {
@@ -188,7 +192,10 @@ func (g *gated) hopByHopTakesNothing(t *testing.T, session string) {
 	check("several headers, the name first", g.raw(t, session, "/", cookie, "Connection: "+all, "Connection: close"))
 	check("Proxy-Connection", g.raw(t, session, "/", cookie, "Connection: close", "Proxy-Connection: "+all, "Keep-Alive: "+all, "TE: trailers, "+all))
 	check("a session alone in Connection", g.raw(t, session, "/", cookie, "Connection: Cookie"))
-	check("an upgrade", g.raw(t, session, "/", cookie, "Connection: Upgrade, "+all, "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"))
+	got := check("an upgrade", g.raw(t, session, "/", cookie, "Connection: Upgrade, "+all, "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"))
+	if upgrade := got.Header.Get("Upgrade") == "websocket"; upgrade != upgrades {
+		t.Errorf("an upgrade: the site read %q", got.Header)
+	}
 	// A field in the trailer is not a header of the request, declared or not (RFC 9110, section 6.5.1).
 	head := "POST / HTTP/1.1\r\nHost: " + strings.TrimPrefix(g.app, "http://") + "\r\nCookie: gatehouse=" + session + "; a=1\r\nTransfer-Encoding: chunked\r\n"
 	for _, declared := range []string{"", "Trailer: Remote-User, Cookie\r\n", "Trailer: Remote-User\r\nConnection: close, Trailer\r\n"} {
