@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"modernc.org/sqlite"
 
 	"gatehouse/auth"
 	"gatehouse/internal/testkit"
@@ -170,6 +173,107 @@ func TestListenOtherProcess(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	e.await("changed " + u.ID)
+}
+
+// TestListen_AGapConcernsEverybody: the feed of a SQLite file keeps a thousand changes. Who did not
+// read them in time, as after one statement that changes more, hears that everybody may have changed.
+func TestListen_AGapConcernsEverybody(t *testing.T) {
+	d := open(t, sqliteURL(t))
+	ok(t, d.Migrate(t.Context()))
+	alice := create(t, d, newUser("alice"))
+	ok(t, byHand(t, d, `WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < 1500)
+		INSERT INTO users (id, username, password_hash) SELECT printf('00000000-0000-4000-8000-%012d', n), 'filler' || n, 'x' FROM series`))
+	e := listen(t, d)
+	e.await("listening")
+	ok(t, byHand(t, d, `UPDATE users SET active = 0`))
+	e.await("changed *")
+	_, err := d.SetActive(t.Context(), alice.ID, true)
+	ok(t, err)
+	e.await("changed " + alice.ID)
+	ok(t, byHand(t, d, `DELETE FROM user_changes`))
+	e.await("changed *")
+	_, err = d.SetActive(t.Context(), alice.ID, false)
+	ok(t, err)
+	e.await("changed *") // its number does not follow
+	_, err = d.SetActive(t.Context(), alice.ID, true)
+	ok(t, err)
+	e.await("changed " + alice.ID)
+}
+
+// restore puts a copy of the file back under whoever has it open, as ".restore" in the sqlite3 shell.
+func restore(t *testing.T, d *DB, backup string) {
+	t.Helper()
+	conn, err := d.pool.Conn(t.Context())
+	ok(t, err)
+	defer conn.Close()
+	ok(t, conn.Raw(func(c any) error {
+		b, err := c.(interface {
+			NewRestore(string) (*sqlite.Backup, error)
+		}).NewRestore(backup)
+		if err != nil {
+			return err
+		}
+		if _, err := b.Step(-1); err != nil {
+			return err
+		}
+		return b.Finish()
+	}))
+}
+
+// TestListen_ARestoredFileConcernsEverybody: whatever happened between the backup and its restoring.
+func TestListen_ARestoredFileConcernsEverybody(t *testing.T) {
+	for name, since := range map[string]func(t *testing.T, d *DB, alice auth.User){
+		"changes": func(t *testing.T, d *DB, alice auth.User) {
+			_, err := d.SetActive(t.Context(), alice.ID, false)
+			ok(t, err)
+		},
+		"a registration": func(t *testing.T, d *DB, _ auth.User) { create(t, d, newUser("bob")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, sqliteURL(t))
+			ok(t, d.Migrate(t.Context()))
+			alice := create(t, d, newUser("alice"))
+			_, err := d.RaiseEpoch(t.Context(), alice.ID)
+			ok(t, err)
+			backup := filepath.Join(t.TempDir(), "backup.db")
+			ok(t, byHand(t, d, `VACUUM INTO '`+backup+`'`))
+			since(t, d, alice)
+			e := listen(t, d)
+			e.await("listening")
+			restore(t, d, backup)
+			e.await("changed *")
+			_, err = d.RaiseEpoch(t.Context(), alice.ID)
+			ok(t, err)
+			e.await("changed " + alice.ID)
+		})
+	}
+}
+
+// A restored file in which as much was changed since as in the one before looks like it by its
+// numbers alone.
+func TestReadFeed_ARestoredFileOfTheSameLength(t *testing.T) {
+	d := open(t, sqliteURL(t))
+	ok(t, d.Migrate(t.Context()))
+	alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	ok(t, byHand(t, d, `VACUUM INTO '`+backup+`'`))
+	_, err := d.RaiseEpoch(t.Context(), alice.ID)
+	ok(t, err)
+	conn, done, err := d.ownConn(t.Context())
+	ok(t, err)
+	defer done()
+	before, err := readFeedMark(t.Context(), conn)
+	ok(t, err)
+	restore(t, d, backup)
+	for range 2 {
+		_, err = d.RaiseEpoch(t.Context(), bob.ID)
+		ok(t, err)
+	}
+	e := &ear{t: t, heard: make(chan string, 10), changes: make(chan Change, 10)}
+	after, err := tellChanges(t.Context(), conn, before, e)
+	ok(t, err)
+	e.await("changed *")
+	equal(t, "the number of the last change", after.seq, before.seq+1)
 }
 
 // TestListenLost kills, restarts and freezes Postgres: each time the listener is told that it

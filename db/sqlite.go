@@ -128,12 +128,13 @@ func (d *DB) watchSQLite(ctx context.Context, tick <-chan time.Time, l Listener)
 		return fmt.Errorf("watch the SQLite file: %w", err)
 	}
 	defer done()
-	var version, seen int64
+	var version int64
 	if err := conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil {
 		return fmt.Errorf("watch the SQLite file: %w", err)
 	}
-	if err := conn.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) FROM user_changes`).Scan(&seen); err != nil {
-		return fmt.Errorf("watch the SQLite file: %w", err)
+	seen, err := readFeedMark(ctx, conn)
+	if err != nil {
+		return err
 	}
 	l.Listening()
 	for {
@@ -155,23 +156,88 @@ func (d *DB) watchSQLite(ctx context.Context, tick <-chan time.Time, l Listener)
 	}
 }
 
-// tellChanges tells what was written down after seen, and returns how far it got.
-func tellChanges(ctx context.Context, conn *sql.Conn, seen int64, l Listener) (int64, error) {
-	rows, err := conn.QueryContext(ctx, `SELECT seq, user_id, changed_at FROM user_changes WHERE seq > $1 ORDER BY seq`, seen)
+// feedMark is how far the feed of changes was read.
+type feedMark struct {
+	// The last row of user_changes. Only a restored file has another one under this number.
+	seq    int64
+	userID string
+	at     timestamp
+	// lastUser is the largest rowid in users. It falls when a user is deleted, of which the feed
+	// tells, and when a file is restored from before a registration, of which it does not.
+	lastUser int64
+}
+
+func (m feedMark) sameRow(o feedMark) bool {
+	return m.seq == o.seq && m.userID == o.userID && time.Time(m.at).Equal(time.Time(o.at))
+}
+
+// readFeedMark returns the end of the feed.
+func readFeedMark(ctx context.Context, conn *sql.Conn) (feedMark, error) {
+	var m feedMark
+	err := conn.QueryRowContext(ctx, `SELECT seq, user_id, changed_at FROM user_changes ORDER BY seq DESC LIMIT 1`).Scan(&m.seq, &m.userID, &m.at)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return feedMark{}, fmt.Errorf("read the changes: %w", err)
+	}
+	m.lastUser, err = readLastUser(ctx, conn)
+	return m, err
+}
+
+func readLastUser(ctx context.Context, conn *sql.Conn) (rowid int64, err error) {
+	if err := conn.QueryRowContext(ctx, `SELECT coalesce(max(rowid), 0) FROM users`).Scan(&rowid); err != nil {
+		return 0, fmt.Errorf("read the last user: %w", err)
+	}
+	return rowid, nil
+}
+
+// tellChanges tells what came into the feed after seen, and returns how far it got. The feed keeps
+// about a thousand rows and goes back when a file is restored: a row that is missing concerns
+// everybody.
+func tellChanges(ctx context.Context, conn *sql.Conn, seen feedMark, l Listener) (feedMark, error) {
+	lastUser, err := readLastUser(ctx, conn)
 	if err != nil {
-		return seen, fmt.Errorf("read the changes: %w", err)
+		return seen, err
+	}
+	changes, whole, err := readFeed(ctx, conn, seen)
+	if err != nil {
+		return seen, err
+	}
+	if !whole || len(changes) == 0 && lastUser < seen.lastUser {
+		// The mark comes first: what is changed after it is told the next time.
+		if seen, err = readFeedMark(ctx, conn); err == nil {
+			l.Changed(Change{UserID: Everybody})
+		}
+		return seen, err
+	}
+	for _, c := range changes {
+		l.Changed(Change{UserID: c.userID, At: time.Time(c.at)})
+		seen = c
+	}
+	seen.lastUser = lastUser
+	return seen, nil
+}
+
+// readFeed returns the rows after the mark; whole says that none is missing in between.
+func readFeed(ctx context.Context, conn *sql.Conn, after feedMark) (changes []feedMark, whole bool, err error) {
+	rows, err := conn.QueryContext(ctx, `SELECT seq, user_id, changed_at FROM user_changes WHERE seq >= $1 ORDER BY seq`, after.seq)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the changes: %w", err)
 	}
 	defer rows.Close()
+	last, whole := int64(0), after.seq == 0
 	for rows.Next() {
-		var c Change
-		var at timestamp
-		if err := rows.Scan(&seen, &c.UserID, &at); err != nil {
-			return seen, fmt.Errorf("read the changes: %w", err)
+		var c feedMark
+		if err := rows.Scan(&c.seq, &c.userID, &c.at); err != nil {
+			return nil, false, fmt.Errorf("read the changes: %w", err)
 		}
-		c.At = time.Time(at)
-		l.Changed(c)
+		if last == 0 && after.seq > 0 {
+			whole = c.sameRow(after)
+		} else {
+			whole = whole && c.seq == last+1
+			changes = append(changes, c)
+		}
+		last = c.seq
 	}
-	return seen, rows.Err()
+	return changes, whole, rows.Err()
 }
 
 // ownConn returns a connection outside of the pool, and what closes it.

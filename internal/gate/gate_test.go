@@ -13,7 +13,7 @@ import (
 func TestMissingPackages(t *testing.T) {
 	dir := t.TempDir()
 	m := machine{path: dir, postgres: filepath.Join(dir, "postgresql", "*", "bin"), headers: dir, python: dir, php: filepath.Join(dir, "php-*")}
-	everything := []string{"gcc", "libc6-dev", "postgresql", "redis-server", "nginx", "openssl",
+	everything := []string{"gcc", "libc6-dev", "postgresql", "pgbouncer", "redis-server", "nginx", "openssl",
 		"chromium", "fonts-liberation", "default-jre-headless", "nodejs", "npm", "curl", "caddy", "haproxy", "php-cli", "php-cgi", "php-redis",
 		"python3-requests", "python3-redis", "python3-flask", "python3-django", "python3-django-redis-sessions", "gunicorn"}
 	if got := missingPackages(m, requirements); !slices.Equal(got, everything) {
@@ -25,7 +25,7 @@ func TestMissingPackages(t *testing.T) {
 		touch(t, filepath.Join(dir, name), 0o755)
 	}
 	touch(t, filepath.Join(dir, "nginx"), 0o644) // not a program
-	want := []string{"libc6-dev", "nginx", "openssl", "npm", "php-cgi", "php-redis", "python3-requests", "python3-flask", "python3-django-redis-sessions", "gunicorn"}
+	want := []string{"libc6-dev", "pgbouncer", "nginx", "openssl", "npm", "php-cgi", "php-redis", "python3-requests", "python3-flask", "python3-django-redis-sessions", "gunicorn"}
 	if got := missingPackages(m, requirements); !slices.Equal(got, want) {
 		t.Errorf("with some programs: %v, want %v", got, want)
 	}
@@ -33,7 +33,7 @@ func TestMissingPackages(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "flask")); err != nil { // a program of that name is no module
 		t.Fatal(err)
 	}
-	for _, name := range []string{"stdlib.h", "openssl", "npm", "php-cgi", "php-20220829/redis.so", "requests/__init__.py", "flask/__init__.py",
+	for _, name := range []string{"stdlib.h", "pgbouncer", "openssl", "npm", "php-cgi", "php-20220829/redis.so", "requests/__init__.py", "flask/__init__.py",
 		"redis_sessions/__init__.py", "gunicorn/__init__.py"} {
 		touch(t, filepath.Join(dir, name), 0o755)
 	}
