@@ -2,7 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +38,8 @@ type Accounts struct {
 	Log  *slog.Logger
 	// Now is the clock; time.Now unless a test says otherwise.
 	Now func() time.Time
+
+	mismatches mismatches
 }
 
 func (a *Accounts) now() time.Time {
@@ -53,7 +54,7 @@ func (a *Accounts) now() time.Time {
 // ErrWrongCredentials for every cause that lies with name, password or a disabled
 // account; Throttled, ErrBusy or ErrUnavailable otherwise.
 func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
-	user, err := a.checkThrottled(ctx, login, rawPassword, v)
+	user, err := a.checkThrottled(ctx, guess{visitor: v}, login, rawPassword)
 	if err != nil {
 		return User{}, err
 	}
@@ -64,38 +65,27 @@ func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visi
 	return user, nil
 }
 
-// checkThrottled returns the user whose name and password these are, and counts it if they are nobody's.
-func (a *Accounts) checkThrottled(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
+// checkThrottled returns the user whose name and password these are, and counts a failure.
+func (a *Accounts) checkThrottled(ctx context.Context, g guess, login, rawPassword string) (User, error) {
 	name, byEmail := canonicalLogin(login)
-	g := guess{accounts: a, visitor: v, login: name}
-	// An address and its user's name are one account, and count as one: which it is, only the
-	// look-up tells.
-	early := []Attempt{g.address()}
-	if !byEmail && name != "" {
-		early = append(early, g.account(name))
-	}
-	if err := g.take(ctx, early...); err != nil {
+	g.accounts, g.login = a, name
+	if err := g.begin(ctx); err != nil {
 		return User{}, err
 	}
 	user, err := a.lookUp(ctx, name, byEmail)
 	g.user = user
-	if err == nil && byEmail && name != "" {
-		err = g.take(ctx, g.account(cmp.Or(user.Username, name)))
-	}
 	if err == nil {
-		err = a.verify(ctx, user, rawPassword)
+		err = g.countAccount(ctx)
 	}
-	switch {
-	case errors.Is(err, ErrWrongCredentials):
-		g.failed(ctx)
-		// The known user's name, not what was typed: that might be a password in the wrong field.
-		a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", v.Address.String())
-		return User{}, ErrWrongCredentials
-	case err != nil:
+	if err != nil {
 		// Nothing was learned about the password, so nothing is counted.
 		return User{}, errors.Join(err, g.giveBack(ctx))
 	}
-	if err := g.succeeded(ctx); err != nil {
+	if err := g.check(ctx, login, rawPassword); err != nil {
+		if errors.Is(err, ErrWrongCredentials) {
+			// The known user's name, not what was typed: that might be a password in the wrong field.
+			a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", g.visitor.Address.String())
+		}
 		return User{}, err
 	}
 	a.remember(ctx, user.ID)
@@ -128,12 +118,9 @@ func (a *Accounts) remember(ctx context.Context, id string) {
 	}
 }
 
-// NewBrowser returns the cookie value that makes the browser known for the name somebody
-// has just signed in with.
-func (a *Accounts) NewBrowser(login string) string {
-	name, _ := canonicalLogin(login)
-	return a.Keys.NewBrowser(name)
-}
+// NewBrowser returns the cookie value that makes a browser known for a user who has just signed
+// in there, until the user's epoch changes.
+func (a *Accounts) NewBrowser(u User) string { return a.Keys.NewBrowser(u) }
 
 // canonicalLogin returns the form of a login name that is looked up and throttled, or ""
 // for what can be nobody's name.
@@ -489,33 +476,30 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	g := guess{accounts: a, visitor: v, login: u.Username, user: u}
-	if err := g.take(ctx, g.address(), g.account(u.Username)); err != nil {
+	g := guess{accounts: a, visitor: v, login: u.Username, user: u, counted: true}
+	if err := g.take(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
 		return User{}, err
 	}
 	if v.Epoch != 0 && u.Epoch != v.Epoch {
 		return User{}, a.changedMeanwhile(ctx, &g, next)
 	}
-	err = a.verify(ctx, u, current)
+	err = g.check(ctx, u.Username, current)
 	if errors.Is(err, ErrWrongCredentials) {
-		g.failed(ctx)
 		a.event(ctx, "password change failed", nil, "username", u.Username, "user_id", u.ID)
 		return User{}, Invalid{"current_password": "This is not your current password."}
 	}
 	if err != nil {
-		return User{}, errors.Join(err, g.giveBack(ctx))
-	}
-	if err := g.succeeded(ctx); err != nil {
 		return User{}, err
 	}
 	changed, err := a.setPassword(ctx, u, password, v.SessionID)
 	if !errors.Is(err, ErrStale) {
 		return changed, err
 	}
+	g = guess{accounts: a, visitor: v, login: u.Username, counted: true}
 	if g.user, err = a.Users.UserByID(ctx, id); err != nil {
 		return User{}, fmt.Errorf("look up a user whose password was changed meanwhile: %w", err)
 	}
-	if err := g.take(ctx, g.address(), g.account(u.Username)); err != nil {
+	if err := g.take(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
 		return User{}, err
 	}
 	return User{}, a.changedMeanwhile(ctx, &g, next)
@@ -524,15 +508,11 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 // changedMeanwhile returns ErrAlreadyChanged if next is the password of g.user now, and else ErrStale. That
 // is a guess like any other, which the caller has counted.
 func (a *Accounts) changedMeanwhile(ctx context.Context, g *guess, next string) error {
-	err := a.verify(ctx, g.user, next)
-	switch {
-	case errors.Is(err, ErrWrongCredentials):
-		g.failed(ctx)
+	err := g.check(ctx, g.user.Username, next)
+	if errors.Is(err, ErrWrongCredentials) {
 		return ErrStale
-	case err != nil:
-		return errors.Join(err, g.giveBack(ctx))
 	}
-	if err := g.succeeded(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	return ErrAlreadyChanged

@@ -123,8 +123,8 @@ func TestSignIn(t *testing.T) {
 	wantCalls(t, w.Calls(),
 		"throttle.Take address:192.0.2.7 "+account("alice"),
 		"users.UserByUsername alice",
-		"throttle.Reset "+account("alice"),
-		"throttle.Refund address:192.0.2.7",
+		"throttle.Repeated",
+		"throttle.Refund address:192.0.2.7 "+account("alice"),
 		"users.RecordSignIn "+u.ID)
 	if log := w.log.String(); strings.Contains(log, secret) || !strings.Contains(log, `msg="signed in" event=true username=alice`) {
 		t.Errorf("the log says %s", log)
@@ -153,7 +153,7 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		{"no password", "alice", "", account("alice")},
 		{"NUL", "alice", secret + "\x00", account("alice")},
 		{"too long", "alice", strings.Repeat("x", 1<<20), account("alice")},
-		{"wrong password with the address", "alice@example.org", "wrong", account("alice")},
+		{"wrong password with the address", "alice@example.org", "wrong", account("alice@example.org")},
 		{"unknown name", "nobody", secret, account("nobody")},
 		{"unknown address", "nobody@example.org", secret, account("nobody@example.org")},
 		{"unverified address", "dave@example.org", secret, account("dave@example.org")},
@@ -216,7 +216,7 @@ func TestSignInThrottled(t *testing.T) {
 	w.add(t, "alice")
 	var throttled auth.Throttled
 	tries := 0
-	for ; !errors.As(w.try(t, "alice", "wrong", visitor), &throttled); tries++ {
+	for ; !errors.As(w.try(t, "alice", fmt.Sprint("wrong", tries), visitor), &throttled); tries++ {
 		if tries > 100 {
 			t.Fatal("guessing is never slowed down")
 		}
@@ -229,7 +229,7 @@ func TestSignInThrottled(t *testing.T) {
 	if err := w.try(t, "Alice", secret, visitor); !errors.As(err, &throttled) {
 		t.Errorf("got %v, want a wait", err)
 	}
-	wantCalls(t, w.Calls(), "throttle.Take address:192.0.2.7 "+account("alice"), "credentials.MarkWaiting")
+	wantCalls(t, w.Calls(), "throttle.Take address:192.0.2.7 "+account("alice"))
 	wantCounts(t, w.counts(), map[string]int{account("alice"): 10, "address:192.0.2.7": 10})
 	// Others are not slowed down by it.
 	w.add(t, "bob")
@@ -244,47 +244,119 @@ func (w *world) try(t testing.TB, login, password string, v auth.Visitor) error 
 	return err
 }
 
-func TestSuccessForgivesTheAccountAndNotTheAddress(t *testing.T) {
+func TestSuccess_TakesBackItsOwnAttemptOnly(t *testing.T) {
 	w := newWorld(t)
-	w.add(t, "alice")
-	for range 5 {
-		wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+	alice := w.add(t, "alice")
+	for i := range 5 {
+		wantError(t, w.try(t, "alice", fmt.Sprint("wrong", i), visitor), auth.ErrWrongCredentials)
 	}
 	if err := w.try(t, "alice", secret, visitor); err != nil {
 		t.Fatal(err)
 	}
-	wantCounts(t, w.counts(), map[string]int{"address:192.0.2.7": 5})
+	if _, err := w.ChangePassword(t.Context(), alice.ID, secret, newSecret, visitor); err != nil {
+		t.Fatal(err)
+	}
+	wantCounts(t, w.counts(), map[string]int{"address:192.0.2.7": 5, account("alice"): 5})
 }
 
-func TestKnownBrowserHasItsOwnAllowance(t *testing.T) {
+// The same failure again tells nobody anything: it costs no hash and no attempt.
+func TestRepeatedFailure_CountsOnce(t *testing.T) {
 	w := newWorld(t)
-	w.add(t, "alice")
+	alice := w.add(t, "alice")
+	elsewhere := auth.Visitor{Address: netip.MustParseAddr("198.51.100.1")}
+	wants := func(what string, want map[string]int) {
+		t.Helper()
+		if got := w.counts(); !maps.Equal(got, want) {
+			t.Errorf("%s: got the counts %v, want %v", what, got, want)
+		}
+	}
+	for range 200 {
+		wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+		_, err := w.ChangePassword(t.Context(), alice.ID, "wrong", newSecret, visitor)
+		wantInvalid(t, err, auth.Invalid{"current_password": "This is not your current password."})
+	}
+	wants("one password", map[string]int{"address:192.0.2.7": 1, account("alice"): 1})
+	for range 2 {
+		wantError(t, w.try(t, "nobody", "wrong", visitor), auth.ErrWrongCredentials)
+		wantError(t, w.try(t, "no body", "wrong", visitor), auth.ErrWrongCredentials)
+	}
+	wants("others", map[string]int{"address:192.0.2.7": 3, account("alice"): 1, account("nobody"): 1})
+	wantError(t, w.try(t, "alice", "wrong", elsewhere), auth.ErrWrongCredentials)
+	wants("elsewhere", map[string]int{"address:192.0.2.7": 3, "address:198.51.100.1": 1, account("alice"): 2, account("nobody"): 1})
+	for _, mark := range w.Stores.Throttle.Marks() {
+		if strings.Contains(mark, "wrong") {
+			t.Errorf("the password is kept in %q", mark)
+		}
+	}
+	// Whatever changes about the account, the same guess is a new one.
+	for what, change := range map[string]func(*auth.User){
+		"epoch":    func(u *auth.User) { u.Epoch++ },
+		"disabled": func(u *auth.User) { u.Active = false },
+		"enabled":  func(u *auth.User) { u.Active = true },
+		"password": func(u *auth.User) { u.PasswordHash = w.rows().Row(w.add(t, "other").ID).PasswordHash },
+	} {
+		u := w.rows().Row(alice.ID)
+		change(&u)
+		w.rows().Put(u)
+		before := w.Stores.Throttle.Count("address:192.0.2.7")
+		_ = w.try(t, "alice", "wrong", visitor)
+		if got := w.Stores.Throttle.Count("address:192.0.2.7"); got != before+1 && what != "enabled" {
+			t.Errorf("%s: the guess was not counted again", what)
+		}
+	}
+	// Without the memory of failures nothing is free.
+	w.Break("throttle.KeepFailure", errDown)
+	before := w.Stores.Throttle.Count("address:192.0.2.7")
+	for range 2 {
+		wantError(t, w.try(t, "alice", "another", visitor), auth.ErrWrongCredentials)
+	}
+	if got := w.Stores.Throttle.Count("address:192.0.2.7"); got != before+2 {
+		t.Errorf("%d failures are counted, want %d", got, before+2)
+	}
+}
+
+func TestKnownBrowsers_HaveOneAllowance(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "alice")
 	w.add(t, "bob")
-	for range 11 {
-		_ = w.try(t, "alice", "wrong", auth.Visitor{Address: netip.MustParseAddr("198.51.100.1")})
+	for i := range 11 {
+		_ = w.try(t, "alice", fmt.Sprint("wrong", i), auth.Visitor{Address: netip.MustParseAddr("198.51.100.1")})
 	}
-	known := auth.Visitor{Address: visitor.Address, BrowserCookie: w.NewBrowser("Alice")}
-	if err := w.try(t, "ALICE", secret, known); err != nil {
-		t.Errorf("the owner is locked out of a browser that is known: %v", err)
+	known := auth.Visitor{Address: visitor.Address, BrowserCookies: []string{w.NewBrowser(alice)}}
+	for _, login := range []string{"ALICE", "alice@example.org"} {
+		if err := w.try(t, login, secret, known); err != nil {
+			t.Errorf("%s: the owner is locked out of a browser that is known: %v", login, err)
+		}
 	}
-	var throttled auth.Throttled
-	if err := w.try(t, "alice", secret, visitor); !errors.As(err, &throttled) {
-		t.Errorf("somebody else: got %v, want a wait", err)
-	}
+	wantThrottled(t, w.try(t, "alice", secret, visitor))
 	// The success did not wipe out the count of the guesses.
 	if got := w.Stores.Throttle.Count(account("alice")); got != 10 {
 		t.Errorf("the account's count is %d, want 10", got)
 	}
-	// Known for alice is not known for bob.
-	_ = w.try(t, "bob", "wrong", known)
-	if got := w.Stores.Throttle.Count(account("bob")); got != 1 {
-		t.Errorf("bob's count is %d, want 1", got)
+	// Known for alice is not known for bob, and not for somebody who does not exist.
+	for _, name := range []string{"bob", "nobody"} {
+		_ = w.try(t, name, "wrong", known)
+		if got := w.Stores.Throttle.Count(account(name)); got != 1 {
+			t.Errorf("%s's count is %d, want 1", name, got)
+		}
 	}
-	for range 10 {
-		_ = w.try(t, "alice", "wrong", known)
+	for i := range 10 {
+		known.BrowserCookies = []string{"no cookie", w.NewBrowser(alice)}
+		_ = w.try(t, "alice", fmt.Sprint("wrong", i), known)
 	}
-	if err := w.try(t, "alice", secret, known); !errors.As(err, &throttled) {
-		t.Errorf("a known browser may guess for ever: %v", err)
+	wantThrottled(t, w.try(t, "alice", secret, known))
+	// Of an older epoch it is as unknown as any.
+	alice, err := w.SignOutEverywhere(t.Context(), alice.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantThrottled(t, w.try(t, "alice", secret, known))
+	w.Stores.Throttle.Reset(t.Context(), account("alice"))
+	if err := w.try(t, "alice", secret, known); err != nil {
+		t.Errorf("as a stranger: %v", err)
+	}
+	if got := w.Stores.Throttle.Count("browsers:" + alice.ID); got != 10 {
+		t.Errorf("the browsers' count is %d, want 10", got)
 	}
 }
 
@@ -311,8 +383,8 @@ func TestSignInWithoutServers(t *testing.T) {
 	}{
 		{"throttle.Take", map[string]int{}},
 		{"users.UserByUsername", map[string]int{}},
-		{"throttle.Reset", map[string]int{account("alice"): 1}},
-		{"throttle.Refund", map[string]int{"address:192.0.2.7": 1}},
+		{"throttle.Repeated", map[string]int{}},
+		{"throttle.Refund", map[string]int{"address:192.0.2.7": 1, account("alice"): 1}},
 		{"users.RecordSignIn", map[string]int{}},
 	} {
 		w := newWorld(t)
@@ -755,8 +827,8 @@ func TestChangePasswordRefuses(t *testing.T) {
 	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 1})
 	wantInvalid(t, change("wrong", newSecret), auth.Invalid{"current_password": "This is not your current password."})
 	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 2, account("alice"): 1, "address:192.0.2.7": 1})
-	for range 9 {
-		_ = change("wrong", newSecret)
+	for i := range 9 {
+		_ = change(fmt.Sprint("wrong", i), newSecret)
 	}
 	var throttled auth.Throttled
 	if err := change(secret, newSecret); !errors.As(err, &throttled) {
@@ -773,8 +845,8 @@ func TestChangePasswordWithoutServers(t *testing.T) {
 	for broken, counts := range map[string]map[string]int{
 		"users.UserByID":    {},
 		"throttle.Take":     {},
-		"throttle.Reset":    {account("alice"): 1},
-		"throttle.Refund":   {"address:192.0.2.7": 1},
+		"throttle.Repeated": {},
+		"throttle.Refund":   {"address:192.0.2.7": 1, account("alice"): 1},
 		"users.SetPassword": {},
 	} {
 		w := newWorld(t)
@@ -870,7 +942,7 @@ func TestSetActive(t *testing.T) {
 	if err != nil || !on.Active || on.Accepts(u.Epoch) {
 		t.Errorf("got %+v, %v; want the old sessions still dead", on, err)
 	}
-	_ = w.Stores.Throttle.Reset(t.Context(), account("alice"))
+	w.Stores.Throttle.Reset(t.Context(), account("alice"))
 	if err := w.try(t, "alice", secret, visitor); err != nil {
 		t.Error(err)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,14 +64,16 @@ func TestBasic(t *testing.T) {
 	if err != nil || cold.ID != u.ID {
 		t.Fatalf("got %+v, %v", cold, err)
 	}
-	ask := "credentials.Credential alice address:192.0.2.7 " + account("alice")
+	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 program:alice:192.0.2.7"
 	wantCalls(t, w.Calls(), ask,
+		"throttle.KnownNetwork alice 192.0.2.7",
 		"throttle.Take address:192.0.2.7 "+account("alice"),
 		"users.UserByUsername alice",
-		"throttle.Reset "+account("alice"),
-		"throttle.Refund address:192.0.2.7",
+		"throttle.Repeated",
+		"throttle.Refund address:192.0.2.7 "+account("alice"),
 		"cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID, // the next request need not read the row
-		"credentials.Fill alice")
+		"throttle.KeepKnownNetwork alice 192.0.2.7",
+		"credentials.Fill alice 192.0.2.7")
 	w.Forget()
 	// The user comes from memory: one round trip.
 	for range 3 {
@@ -135,81 +139,154 @@ func TestBasicFailsInOneWay(t *testing.T) {
 			t.Errorf("%q: %d guesses are counted for the address, want %d", c, got, i+1)
 		}
 	}
-	if got := w.Stores.Throttle.Count(account("alice")); got != 7 {
-		t.Errorf("%d guesses are counted for the account, want 7", got)
+	if got := w.Stores.Throttle.Count(account("alice")); got != 6 {
+		t.Errorf("%d guesses are counted for the name, want 6", got)
 	}
 	if err := w.basic(t, "alice", secret, visitor); err != nil {
 		t.Errorf("the owner: %v", err)
 	}
 	// A warm success is no reason to forget the guesses.
-	if got := w.Stores.Throttle.Count(account("alice")); got != 7 {
-		t.Errorf("%d guesses are left, want 7", got)
+	if got := w.Stores.Throttle.Count(account("alice")); got != 6 {
+		t.Errorf("%d guesses are left, want 6", got)
 	}
 }
 
-func TestThrottledProgramIsRefusedThoughWarm(t *testing.T) {
-	const elsewhere = "198.51.100.1"
-	for what, guessed := range map[string]string{"by name": "alice", "by address": "alice@example.org", "by another spelling": " ＡLICE "} {
-		for _, used := range []string{"alice", "alice@example.org"} {
-			t.Run(what+", used as "+used, func(t *testing.T) {
-				w, _ := newBasicWorld(t)
-				w.warm(t, used, visitor)
-				for range 10 {
-					wantError(t, w.basic(t, guessed, "wrong", visitorFrom(elsewhere)), auth.ErrWrongCredentials)
-				}
-				w.Forget()
-				wantThrottled(t, w.basic(t, used, secret, visitor))
-				if calls := w.Calls(); len(calls) != 1 {
-					t.Errorf("it took %v, want one round trip", calls)
-				}
-				// Cold as well, and through the form.
-				w.Stores.Credentials.Flush()
-				wantThrottled(t, w.basic(t, used, secret, visitor))
-				wantThrottled(t, w.try(t, used, secret, visitor))
-				// Who knows the browser is not locked out by strangers.
-				known := auth.Visitor{Address: visitor.Address, BrowserCookie: w.NewBrowser(used)}
-				if err := w.basic(t, used, secret, known); err != nil {
-					t.Errorf("in a known browser: %v", err)
-				}
-			})
-		}
+// guessed is the error of the given number of different guesses, the last one.
+func (w *world) guessed(t testing.TB, n int, login string, v auth.Visitor) (err error) {
+	t.Helper()
+	for i := range n {
+		err = w.basic(t, login, fmt.Sprintf("wrong %s %d", v.Address, i), v)
 	}
+	return err
 }
 
-// The cache may lose whom it was told of and keep the credential: the next guess tells it again.
-func TestWaitingIsMarkedAgain(t *testing.T) {
+// A cached credential is good from the network that verified it; anywhere else the throttle comes
+// first.
+func TestWarmBasic_IsBoundToItsNetwork(t *testing.T) {
 	for _, used := range []string{"alice", "alice@example.org"} {
-		w, _ := newBasicWorld(t)
-		for range 10 {
-			_ = w.basic(t, "alice", "wrong", visitor)
+		w, u := newBasicWorld(t)
+		w.warm(t, used, visitor)
+		stranger, other := visitorFrom("198.51.100.1"), visitorFrom("198.51.100.2")
+		wantError(t, w.guessed(t, 10, used, stranger), auth.ErrWrongCredentials)
+		for _, v := range []auth.Visitor{stranger, other} {
+			wantThrottled(t, w.basic(t, used, secret, v))
+			wantThrottled(t, w.try(t, used, secret, v))
 		}
-		w.Stores.Credentials.Flush()
-		w.warm(t, used, auth.Visitor{Address: visitor.Address, BrowserCookie: w.NewBrowser(used)})
-		wantThrottled(t, w.basic(t, used, "wrong", visitor))
 		w.Forget()
-		wantThrottled(t, w.basic(t, used, secret, visitor))
-		if calls := w.Calls(); len(calls) != 1 {
-			t.Errorf("%s: the right guess took %v, want one round trip", used, calls)
+		if err := w.basic(t, used, secret, visitor); err != nil || len(w.Calls()) != 1 {
+			t.Errorf("%s: the program: %v after %v", used, err, w.Calls())
+		}
+		// It goes on without its cached credential, because its network is known, and without
+		// using up what strangers have.
+		w.Stores.Credentials.Flush()
+		w.Forget()
+		if err := w.basic(t, used, secret, visitor); err != nil {
+			t.Errorf("%s: the program with a flushed cache: %v", used, err)
+		}
+		wantCalls(t, w.Calls("throttle."), "throttle.KnownNetwork "+used+" 192.0.2.7", "throttle.Take address:192.0.2.7",
+			"throttle.Take networks:"+u.ID, "throttle.Repeated", "throttle.Refund address:192.0.2.7 networks:"+u.ID,
+			"throttle.KeepKnownNetwork "+used+" 192.0.2.7")
+		if got := w.Stores.Throttle.Count(account(used)); got != 10 {
+			t.Errorf("%s: strangers have %d failures counted, want 10", used, got)
+		}
+		// Who knows the browser is not locked out by strangers either.
+		known := auth.Visitor{Address: stranger.Address, BrowserCookies: []string{w.NewBrowser(u)}}
+		w.Stores.Credentials.Flush()
+		if err := w.basic(t, used, secret, known); err != nil {
+			t.Errorf("%s in a known browser: %v", used, err)
 		}
 	}
 }
 
-// Guesses through the form keep programs out too: they share the throttle.
-func TestFormAndBasicShareTheThrottle(t *testing.T) {
+// A network is known for the user and epoch that used it.
+func TestKnownNetwork_EndsWithTheEpoch(t *testing.T) {
+	w, u := newBasicWorld(t)
+	w.warm(t, "alice", visitor)
+	if _, err := w.SignOutEverywhere(t.Context(), u.ID); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, w.basic(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+	wantCounts(t, w.counts(), map[string]int{"address:192.0.2.7": 1, account("alice"): 1})
+}
+
+// Guesses from the program's own network are bounded too, and then its cached credential rests.
+func TestWarmBasic_GuessesFromItsOwnNetwork(t *testing.T) {
+	w, u := newBasicWorld(t)
+	second := visitorFrom("192.0.2.8")
+	w.warm(t, "alice", visitor)
+	w.warm(t, "alice", second)
+	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrWrongCredentials)
+	wantCounts(t, w.counts(), map[string]int{"address:192.0.2.7": 10, "networks:" + u.ID: 10})
+	w.Forget()
+	wantThrottled(t, w.basic(t, "alice", secret, visitor))
+	if calls := w.Calls(); len(calls) != 1 {
+		t.Errorf("it took %v, want one round trip", calls)
+	}
+	// The program's other network is not told to wait, but has no guesses of its own.
+	if err := w.basic(t, "alice", secret, second); err != nil {
+		t.Errorf("from the other network: %v", err)
+	}
+	wantThrottled(t, w.basic(t, "alice", "wrong", second))
+}
+
+// Of many guesses at once, before any of them is counted, only the first few meet the cached
+// credential.
+func TestWarmBasic_ComparesAFewGuessesOnly(t *testing.T) {
+	w, _ := newBasicWorld(t)
+	now := noon
+	w.Accounts.Now = func() time.Time { return now }
+	w.warm(t, "alice", visitor)
+	wantWarm := func(what string, want bool) {
+		t.Helper()
+		w.Forget()
+		err := w.basic(t, "alice", secret, visitor)
+		if warm := err == nil && len(w.Calls()) == 1; warm != want {
+			t.Errorf("%s: %v after %v", what, err, w.Calls())
+		}
+	}
+	// Redis is not there to count.
+	w.Break("throttle.", errDown)
+	for range 100 {
+		wantError(t, w.basic(t, "alice", "the same", visitor), auth.ErrUnavailable)
+	}
+	wantError(t, w.guessed(t, 8, "alice", visitor), auth.ErrUnavailable)
+	wantWarm("after nine", true)
+	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrUnavailable)
+	wantWarm("after ten", false)
+	now = now.Add(2 * time.Minute)
+	wantWarm("later", true)
+}
+
+// A repeated wrong password begins no wait.
+func TestWarmBasic_OldPasswordInTheSameNetwork(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	w.warm(t, "alice", visitor)
-	for range 5 {
-		wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
-		wantError(t, w.basic(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
+	for range 200 {
+		wantError(t, w.basic(t, "alice", "old", visitor), auth.ErrWrongCredentials)
+	}
+	w.Forget()
+	if err := w.basic(t, "alice", secret, visitor); err != nil || len(w.Calls()) != 1 {
+		t.Errorf("the program: %v after %v", err, w.Calls())
+	}
+	if err := w.try(t, "alice", secret, visitor); err != nil {
+		t.Errorf("the form: %v", err)
+	}
+}
+
+// Form and Basic share the throttle of strangers.
+func TestFormAndBasicShareTheThrottle(t *testing.T) {
+	w, _ := newBasicWorld(t)
+	for i := range 5 {
+		wantError(t, w.try(t, "alice", fmt.Sprint("wrong", i), visitor), auth.ErrWrongCredentials)
+		wantError(t, w.basic(t, "alice", fmt.Sprint("wrong too", i), visitor), auth.ErrWrongCredentials)
 	}
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
 	wantThrottled(t, w.try(t, "alice", secret, visitor))
 
 	// So does guessing at the current password of an account.
 	w, u := newBasicWorld(t)
-	w.warm(t, "alice", visitor)
-	for range 10 {
-		_, _ = w.ChangePassword(t.Context(), u.ID, "wrong", newSecret, visitor)
+	for i := range 10 {
+		_, _ = w.ChangePassword(t.Context(), u.ID, fmt.Sprint("wrong", i), newSecret, visitor)
 	}
 	wantThrottled(t, w.basic(t, "alice", secret, visitorFrom("198.51.100.1")))
 }
@@ -251,10 +328,7 @@ func TestUnverifiedAddressLocksNobodyOut(t *testing.T) {
 	if _, err := w.EditProfile(t.Context(), mallory.ID, auth.ProfileEdit{Email: &auth.Edit{To: "alice@example.org"}}); err != nil {
 		t.Fatal(err)
 	}
-	w.warm(t, "alice@example.org", visitor)
-	for range 12 {
-		_ = w.basic(t, "mallory", "wrong", visitorFrom("198.51.100.1"))
-	}
+	_ = w.guessed(t, 12, "mallory", visitorFrom("198.51.100.1"))
 	wantThrottled(t, w.basic(t, "mallory", secret, visitor))
 	if err := w.basic(t, "alice@example.org", secret, visitor); err != nil {
 		t.Errorf("alice: %v", err)
@@ -362,8 +436,8 @@ func TestForgedCredentials(t *testing.T) {
 	bob := w.add(t, "bob")
 	w.warm(t, "bob", visitor)
 	w.warm(t, "alice", visitor)
-	bobs, _ := w.Stores.Credentials.Record("bob")
-	alices, _ := w.Stores.Credentials.Record("alice")
+	bobs, _ := w.Stores.Credentials.Record("bob", "192.0.2.7")
+	alices, _ := w.Stores.Credentials.Record("alice", "192.0.2.7")
 	renamed, promoted := bobs, bobs
 	renamed.Name = "alice"
 	promoted.UserID = alice.ID
@@ -377,8 +451,8 @@ func TestForgedCredentials(t *testing.T) {
 		"nothing":                    {"alice", auth.Credential{}},
 		"empty MAC":                  {"alice", auth.Credential{Version: 1, Name: "alice", UserID: alice.ID, Epoch: alice.Epoch, MAC: []byte{}}},
 	} {
-		w.Stores.Credentials.Put("alice", alices)
-		w.Stores.Credentials.Put(c.login, c.rec)
+		w.Stores.Credentials.Put("alice", "192.0.2.7", alices)
+		w.Stores.Credentials.Put(c.login, "192.0.2.7", c.rec)
 		w.Forget()
 		got, err := w.Basic(t.Context(), c.login, secret, visitor) // both have the same password
 		want := alice.ID
@@ -397,15 +471,13 @@ func TestBasicWithoutServers(t *testing.T) {
 	if got, err := w.Basic(t.Context(), "alice", secret, visitor); err != nil || got.ID != u.ID {
 		t.Errorf("without the credential cache: got %+v, %v", got, err)
 	}
-	for range 10 {
-		wantError(t, w.basic(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
-	}
+	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrWrongCredentials)
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
 	if log := w.log.String(); !strings.Contains(log, "the credential cache was not filled") || !strings.Contains(log, "was not told who has to wait") {
 		t.Errorf("the log says %s", log)
 	}
 	w.Break("credentials.", nil)
-	_ = w.Stores.Throttle.Reset(t.Context(), account("alice"))
+	w.Stores.Throttle.Reset(t.Context(), slices.Collect(maps.Keys(w.counts()))...)
 	w.Stores.Credentials.Flush() // whom the last try has marked
 	w.warm(t, "alice", visitor)
 	// Warm programs go on without database and throttle; others get no answer.

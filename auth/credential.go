@@ -10,17 +10,19 @@ import (
 // CredentialVersion is the "v" of the credential record that this program writes and reads.
 const CredentialVersion = 1
 
-// Credential is the proof that a name and password were verified a moment ago. It is kept
-// under "credential:" + Name in the cache, for a short time, and is useless without
-// SECRET_KEY: the MAC is the only thing in it that depends on the password.
+// Credential is the proof that a name and password were verified a moment ago, from one network.
+// It is kept under "credential:" + Name + ":" + Network in the cache, for a short time, and is
+// useless without SECRET_KEY: the MAC is the only thing in it that depends on the password.
 type Credential struct {
 	Version int `json:"v"`
-	// Name is the canonical login name: the record's own key.
-	Name   string `json:"name"`
-	UserID string `json:"user_id"`
-	Epoch  int64  `json:"epoch"`
-	// MAC is HMAC-SHA-256, under a key derived from SECRET_KEY, of name, user id, epoch and
-	// password, each with its length before it.
+	// Name is the canonical login name and Network the IPv4 address or IPv6 /64 that the password
+	// came from: the record's own key.
+	Name    string `json:"name"`
+	Network string `json:"network"`
+	UserID  string `json:"user_id"`
+	Epoch   int64  `json:"epoch"`
+	// MAC is HMAC-SHA-256, under a key derived from SECRET_KEY, of name, network, user id, epoch
+	// and password, each with its length before it.
 	MAC []byte `json:"mac"`
 
 	// User is filled by CredentialCache.Credential when it found the cached user in the same round
@@ -28,58 +30,83 @@ type Credential struct {
 	User *User `json:"-"`
 }
 
-func (k Keys) newCredential(name string, u User, password string) Credential {
-	c := Credential{Version: CredentialVersion, Name: name, UserID: u.ID, Epoch: u.Epoch}
+func (k Keys) newCredential(name, network string, u User, password string) Credential {
+	c := Credential{Version: CredentialVersion, Name: name, Network: network, UserID: u.ID, Epoch: u.Epoch}
 	c.MAC = k.sign(credentialPurpose, c.fields(password)...)
 	return c
 }
 
 func (c Credential) fields(password string) []string {
-	return []string{c.Name, c.UserID, strconv.FormatInt(c.Epoch, 10), password}
+	return []string{c.Name, c.Network, c.UserID, strconv.FormatInt(c.Epoch, 10), password}
 }
 
-// proves reports whether the record was made for this name and password.
-func (k Keys) proves(c Credential, name, password string) bool {
-	return c.Version == CredentialVersion && c.Name == name && c.UserID != "" &&
+// proves reports whether the record was made for this name, network and password.
+func (k Keys) proves(c Credential, name, network, password string) bool {
+	return c.Version == CredentialVersion && c.Name == name && c.Network == network && c.UserID != "" &&
 		k.verify(c.MAC, credentialPurpose, c.fields(password)...)
 }
 
 // CredentialCache keeps credentials in a Redis that may be flushed at any moment.
 type CredentialCache interface {
-	// Credential returns the record of a canonical name and, in the same round trip, whether
-	// any of the throttle's keys is marked as waiting. ErrNotFound when there is no record;
+	// Credential returns the record of a canonical name and a network and, in the same round
+	// trip, whether any of the keys is marked as waiting. ErrNotFound when there is no record;
 	// Throttled when a key waits, record or not.
-	Credential(ctx context.Context, name string, throttleKeys ...string) (Credential, error)
+	Credential(ctx context.Context, name, network string, waitKeys ...string) (Credential, error)
 	// FillCredential stores a record for the cache's lifetime.
 	FillCredential(ctx context.Context, c Credential) error
 	// MarkWaiting makes Credential refuse the keys for as long as the throttle does.
 	MarkWaiting(ctx context.Context, waits map[string]time.Duration) error
 }
 
+// credentialWaitKey is what MarkWaiting marks when a program's guesses at a name have to wait.
+func credentialWaitKey(name, network string) string { return "program:" + name + ":" + network }
+
+// KnownNetwork records that a program used the account from the network, so that strangers who
+// guess elsewhere cannot lock it out there. It is kept for KnownNetworkLifetime after the last
+// time that a password was verified, and is worth nothing after a change of the epoch.
+type KnownNetwork struct {
+	Version int `json:"v"`
+	// Name is the canonical login name and Network as in Credential: the record's own key.
+	Name    string `json:"name"`
+	Network string `json:"network"`
+	UserID  string `json:"user_id"`
+	Epoch   int64  `json:"epoch"`
+}
+
+const (
+	// KnownNetworkVersion is the "v" of the record that this program writes and reads.
+	KnownNetworkVersion = 1
+	// KnownNetworkLifetime lets a program pause for a month.
+	KnownNetworkLifetime = 30 * 24 * time.Hour
+)
+
 // Basic returns the user whose name and password these are, for a program that sends them
-// with every request (RFC 7617). The first time costs what SignIn costs; for some minutes
-// afterwards one round trip to Redis and an HMAC. The errors are those of SignIn.
+// with every request (RFC 7617). The first time from a network costs what SignIn costs; for some
+// minutes afterwards one round trip to Redis and an HMAC, whatever strangers guess elsewhere. The
+// errors are those of SignIn.
 func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
 	name, byEmail := canonicalLogin(login)
 	password, ok := NormalPassword(rawPassword)
 	if name == "" || !ok {
-		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
+		return a.basicCold(ctx, login, name, rawPassword, v)
 	}
-	cached, err := a.Credentials.Credential(ctx, name, addressAttempt(v).Key, a.accountAttempt(name, name, v).Key)
+	network := v.network()
+	waitKey := credentialWaitKey(name, network)
+	cached, err := a.Credentials.Credential(ctx, name, network, addressAttempt(v).Key, waitKey)
 	var throttled Throttled
 	if errors.As(err, &throttled) {
 		return User{}, err
 	}
 	// A cache that is down costs a hash, and lets nobody in or out.
-	if err != nil || !a.Keys.proves(cached, name, password) {
-		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
+	if err != nil || !a.matches(cached, name, network, password, waitKey) {
+		return a.basicCold(ctx, login, name, rawPassword, v)
 	}
 	u, err := a.credentialUser(ctx, cached)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
 	if err != nil || !u.Accepts(cached.Epoch) || !u.signsInAs(name, byEmail) {
-		return a.basicCold(ctx, login, name, byEmail, rawPassword, v)
+		return a.basicCold(ctx, login, name, rawPassword, v)
 	}
 	return u, nil
 }
@@ -98,15 +125,29 @@ func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, erro
 	return a.UserOf(ctx, c.UserID, c.Epoch)
 }
 
+// matches compares the password with a cached credential, unless too many others were just now.
+func (a *Accounts) matches(c Credential, name, network, password, waitKey string) bool {
+	if a.Keys.proves(c, name, network, password) {
+		return !a.mismatches.exceeded(waitKey, a.now())
+	}
+	a.mismatches.add(waitKey, a.Keys.failures(name, network, password)[0].Mark, a.now())
+	return false
+}
+
 // basicCold verifies the password itself and remembers that it did.
-func (a *Accounts) basicCold(ctx context.Context, login, name string, byEmail bool, rawPassword string, v Visitor) (User, error) {
-	u, err := a.checkThrottled(ctx, login, rawPassword, v)
+func (a *Accounts) basicCold(ctx context.Context, login, name, rawPassword string, v Visitor) (User, error) {
+	u, err := a.checkThrottled(ctx, guess{visitor: v, program: true}, login, rawPassword)
 	if err != nil {
 		return User{}, err
 	}
 	a.event(ctx, "verified", nil, "username", u.Username, "user_id", u.ID, "address", v.Address.String(), "method", "basic")
+	network := v.network()
+	known := KnownNetwork{Version: KnownNetworkVersion, Name: name, Network: network, UserID: u.ID, Epoch: u.Epoch}
+	if err := a.Throttle.KeepKnownNetwork(ctx, known); err != nil {
+		a.Log.WarnContext(ctx, "the network of a program was not kept", "error", err, "user_id", u.ID)
+	}
 	password, _ := NormalPassword(rawPassword)
-	if err := a.Credentials.FillCredential(ctx, a.Keys.newCredential(name, u, password)); err != nil {
+	if err := a.Credentials.FillCredential(ctx, a.Keys.newCredential(name, network, u, password)); err != nil {
 		a.Log.WarnContext(ctx, "the credential cache was not filled", "error", err, "user_id", u.ID)
 	}
 	return u, nil

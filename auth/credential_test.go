@@ -16,26 +16,32 @@ var (
 )
 
 func TestCredentialProves(t *testing.T) {
-	good := credentialKeys.newCredential("alice", alice, "secret")
+	good := credentialKeys.newCredential("alice", "192.0.2.7", alice, "secret")
 	if good.Version != 1 || good.Name != "alice" || good.UserID != "u1" || good.Epoch != 3 || len(good.MAC) != 32 {
 		t.Errorf("got %+v", good)
 	}
-	bobs := credentialKeys.newCredential("bob", User{ID: "u2", Epoch: 3}, "secret")
+	bobs := credentialKeys.newCredential("bob", "192.0.2.7", User{ID: "u2", Epoch: 3}, "secret")
 	for what, c := range map[string]struct {
 		change         func(*Credential)
 		name, password string
 		want           bool
 	}{
-		"right":              {func(*Credential) {}, "alice", "secret", true},
-		"wrong password":     {func(*Credential) {}, "alice", "Secret", false},
-		"no password":        {func(*Credential) {}, "alice", "", false},
-		"longer password":    {func(*Credential) {}, "alice", "secret\x00", false},
-		"other name asked":   {func(*Credential) {}, "bob", "secret", false},
-		"other name's":       {func(c *Credential) { *c = bobs }, "alice", "secret", false},
-		"other's, renamed":   {func(c *Credential) { *c = bobs; c.Name = "alice" }, "alice", "secret", false},
-		"other's MAC":        {func(c *Credential) { c.MAC = bobs.MAC }, "alice", "secret", false},
+		"right":            {func(*Credential) {}, "alice", "secret", true},
+		"wrong password":   {func(*Credential) {}, "alice", "Secret", false},
+		"no password":      {func(*Credential) {}, "alice", "", false},
+		"longer password":  {func(*Credential) {}, "alice", "secret\x00", false},
+		"other name asked": {func(*Credential) {}, "bob", "secret", false},
+		"other name's":     {func(c *Credential) { *c = bobs }, "alice", "secret", false},
+		"other's, renamed": {func(c *Credential) { *c = bobs; c.Name = "alice" }, "alice", "secret", false},
+		"other's MAC":      {func(c *Credential) { c.MAC = bobs.MAC }, "alice", "secret", false},
+		"other network":    {func(c *Credential) { *c = credentialKeys.newCredential("alice", "192.0.2.8", alice, "secret") }, "alice", "secret", false},
+		"renamed network": {func(c *Credential) {
+			*c = credentialKeys.newCredential("alice", "192.0.2.8", alice, "secret")
+			c.Network = "192.0.2.7"
+		}, "alice", "secret", false},
+		"no network":         {func(c *Credential) { c.Network = "" }, "alice", "secret", false},
 		"other user":         {func(c *Credential) { c.UserID = "u2" }, "alice", "secret", false},
-		"no user":            {func(c *Credential) { *c = credentialKeys.newCredential("alice", User{Epoch: 3}, "secret") }, "alice", "secret", false},
+		"no user":            {func(c *Credential) { *c = credentialKeys.newCredential("alice", "192.0.2.7", User{Epoch: 3}, "secret") }, "alice", "secret", false},
 		"later epoch":        {func(c *Credential) { c.Epoch = 4 }, "alice", "secret", false},
 		"no epoch":           {func(c *Credential) { c.Epoch = 0 }, "alice", "secret", false},
 		"other version":      {func(c *Credential) { c.Version = 2 }, "alice", "secret", false},
@@ -43,14 +49,14 @@ func TestCredentialProves(t *testing.T) {
 		"no MAC":             {func(c *Credential) { c.MAC = nil }, "alice", "secret", false},
 		"half a MAC":         {func(c *Credential) { c.MAC = c.MAC[:16] }, "alice", "secret", false},
 		"longer MAC":         {func(c *Credential) { c.MAC = append(c.MAC, 0) }, "alice", "secret", false},
-		"other key":          {func(c *Credential) { *c = otherKeys.newCredential("alice", alice, "secret") }, "alice", "secret", false},
+		"other key":          {func(c *Credential) { *c = otherKeys.newCredential("alice", "192.0.2.7", alice, "secret") }, "alice", "secret", false},
 		"other purpose":      {func(c *Credential) { c.MAC = credentialKeys.sign(browserPurpose, c.fields("secret")...) }, "alice", "secret", false},
 		"MAC of the browser": {func(c *Credential) { c.MAC = credentialKeys.sign(browserPurpose, "x", "alice") }, "alice", "secret", false},
 	} {
 		rec := good
 		rec.MAC = slices.Clone(good.MAC)
 		c.change(&rec)
-		if got := credentialKeys.proves(rec, c.name, c.password); got != c.want {
+		if got := credentialKeys.proves(rec, c.name, "192.0.2.7", c.password); got != c.want {
 			t.Errorf("%s: got %v", what, got)
 		}
 	}
@@ -59,7 +65,7 @@ func TestCredentialProves(t *testing.T) {
 			rec := good
 			rec.MAC = slices.Clone(good.MAC)
 			rec.MAC[i] ^= 1 << bit
-			if credentialKeys.proves(rec, "alice", "secret") {
+			if credentialKeys.proves(rec, "alice", "192.0.2.7", "secret") {
 				t.Errorf("bit %d of octet %d is not looked at", bit, i)
 			}
 		}
@@ -96,22 +102,22 @@ func TestCredentialFieldsHaveTheirLength(t *testing.T) {
 func TestCredentialRotation(t *testing.T) {
 	oldKey, newKey := credentialKeys.secrets[0], otherKeys.secrets[0]
 	both, only := newKeys(newKey, oldKey), newKeys(newKey)
-	before := credentialKeys.newCredential("alice", alice, "secret")
-	if !both.proves(before, "alice", "secret") {
+	before := credentialKeys.newCredential("alice", "192.0.2.7", alice, "secret")
+	if !both.proves(before, "alice", "192.0.2.7", "secret") {
 		t.Error("the old key's credential does not count while the key is named")
 	}
-	if only.proves(before, "alice", "secret") {
+	if only.proves(before, "alice", "192.0.2.7", "secret") {
 		t.Error("the old key's credential counts after the key is gone")
 	}
-	during := both.newCredential("alice", alice, "secret")
-	if !only.proves(during, "alice", "secret") || credentialKeys.proves(during, "alice", "secret") {
+	during := both.newCredential("alice", "192.0.2.7", alice, "secret")
+	if !only.proves(during, "alice", "192.0.2.7", "secret") || credentialKeys.proves(during, "alice", "192.0.2.7", "secret") {
 		t.Error("the first key does not sign")
 	}
 }
 
 // The record is useless without the key, and tells nothing but who.
 func TestCredentialRecord(t *testing.T) {
-	rec := credentialKeys.newCredential("alice", alice, "hunter2 hunter2")
+	rec := credentialKeys.newCredential("alice", "192.0.2.7", alice, "hunter2 hunter2")
 	b, err := json.Marshal(rec)
 	if err != nil {
 		t.Fatal(err)
@@ -120,14 +126,14 @@ func TestCredentialRecord(t *testing.T) {
 		t.Errorf("the record is %s", b)
 	}
 	var fields map[string]any
-	if err := json.Unmarshal(b, &fields); err != nil || len(fields) != 5 || fields["v"] != 1.0 || fields["name"] != "alice" || fields["user_id"] != "u1" || fields["epoch"] != 3.0 {
+	if err := json.Unmarshal(b, &fields); err != nil || len(fields) != 6 || fields["network"] != "192.0.2.7" || fields["v"] != 1.0 || fields["name"] != "alice" || fields["user_id"] != "u1" || fields["epoch"] != 3.0 {
 		t.Errorf("got %s, %v", b, err)
 	}
 	var again Credential
-	if err := json.Unmarshal(b, &again); err != nil || !reflect.DeepEqual(again, rec) || !credentialKeys.proves(again, "alice", "hunter2 hunter2") {
+	if err := json.Unmarshal(b, &again); err != nil || !reflect.DeepEqual(again, rec) || !credentialKeys.proves(again, "alice", "192.0.2.7", "hunter2 hunter2") {
 		t.Errorf("got %+v, %v", again, err)
 	}
-	if bytes.Equal(rec.MAC, credentialKeys.newCredential("alice", alice, "hunter3 hunter3").MAC) {
+	if bytes.Equal(rec.MAC, credentialKeys.newCredential("alice", "192.0.2.7", alice, "hunter3 hunter3").MAC) {
 		t.Error("the MAC does not depend on the password")
 	}
 }

@@ -1,23 +1,29 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"net/netip"
-	"slices"
+	"strconv"
 	"time"
 )
 
-// The limits of guessing. All servers count together.
+// Rate limits. All servers share the counts.
 //
-// An account: ten free, then waits that double up to a quarter of an hour; after 100
-// failures in a row (NIST SP 800-63B, 3.2.2) none for a day. A known browser has an allowance of its
-// own, so that those who guess lock out themselves and not the owner (ASVS 6.1.1). An
-// address has a wider one, because many people may share it.
+// An account has at most 100 consecutive failures (ASVS 6.3.1; NIST SP 800-63B, 3.2.2), the sum
+// of four separate limits: 30 from strangers who type its user name, 30 from strangers who type
+// its verified address, 20 from all known browsers together and 20 from all networks together
+// in which programs have used it. Each has ten free attempts, then waits that double up to 15
+// minutes, and after its last failure none for a day. No counter is shared between a name and
+// its address, so that the answers for one never show what was tried on the other. Strangers
+// use up their own limits only, not the owner's (ASVS 6.1.1).
+//
+// A success takes back its own attempt and nothing else. A network has a wider limit over all
+// accounts, because many people may share it.
 var (
-	accountLimit  = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 100, Forget: 24 * time.Hour}
-	browserLimit  = accountLimit
+	accountLimit  = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 30, Forget: 24 * time.Hour}
+	trustedLimit  = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 20, Forget: 24 * time.Hour}
 	addressLimit  = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: 15 * time.Minute}
 	registerLimit = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: time.Hour}
 	// An estimate may cost as much as a hash. This is faster than anyone types. The meter counts for the
@@ -28,8 +34,9 @@ var (
 // Visitor is who asks, as far as one can know without a sign-in.
 type Visitor struct {
 	Address netip.Addr
-	// BrowserCookie is the value of the cookie that a sign-in left, if any.
-	BrowserCookie string
+	// BrowserCookies are the values that have the shape of the cookie that a sign-in left: see
+	// BrowserShaped.
+	BrowserCookies []string
 	// SessionID is the id of the session that the visitor is signed in by, if any.
 	SessionID string
 	// Epoch is that of the session; 0 without one.
@@ -47,99 +54,157 @@ func (v Visitor) network() string {
 	return a.String()
 }
 
-// guess is one try at a password, and what the throttle was told of it.
+// guess is one try at a password, and what the throttle counted for it.
 type guess struct {
 	accounts *Accounts
 	visitor  Visitor
-	// login is the canonical name that was typed: known browsers are known under it.
+	// login is the canonical name that was typed, "" for one that nobody can have.
 	login string
+	// program is set for a password that came with a request (HTTP Basic). Only programs have
+	// known networks: people have known browsers.
+	program bool
+	// network is the visitor's network as KnownNetwork, zero unless programs used it before.
+	network KnownNetwork
 	// user is whose account it is, as soon as that is known.
 	user User
-	// counted are the keys that were counted; own the one that a success resets.
-	counted []string
-	own     string
-	waits   map[string]time.Duration
-}
-
-// address is the attempt of the visitor's network.
-func (g *guess) address() Attempt { return addressAttempt(g.visitor) }
-
-// account is the attempt at the account of a username: of the browser in which it is known, or
-// of all strangers together.
-func (g *guess) account(username string) Attempt {
-	a := g.accounts.accountAttempt(g.login, username, g.visitor)
-	g.own = a.Key
-	return a
+	// counted is set once the attempt at the account is counted.
+	counted bool
+	taken   []Taken
 }
 
 func addressAttempt(v Visitor) Attempt {
 	return Attempt{Key: "address:" + v.network(), Limit: addressLimit}
 }
 
-func (a *Accounts) accountAttempt(login, username string, v Visitor) Attempt {
-	if b, ok := a.Keys.Known(v.BrowserCookie, login); ok {
-		return Attempt{Key: "browser:" + b.id, Limit: browserLimit}
+// strangerAttempt counts under what was typed. Nothing about it depends on whether there is such
+// a user (ASVS 6.3.8).
+func (g *guess) strangerAttempt() Attempt {
+	keys := g.accounts.Keys.accountKeys(g.login)
+	return Attempt{Key: keys[0], Previous: keys[1:], Limit: accountLimit}
+}
+
+// accountAttempt returns the attempt at the user's account.
+func (g *guess) accountAttempt() Attempt {
+	switch {
+	case g.user.ID == "":
+		return g.strangerAttempt()
+	case g.accounts.Keys.KnowsAny(g.visitor.BrowserCookies, g.user):
+		return Attempt{Key: "browsers:" + g.user.ID, Limit: trustedLimit}
+	case g.network.UserID == g.user.ID && g.network.Epoch == g.user.Epoch:
+		return Attempt{Key: "networks:" + g.user.ID, Limit: trustedLimit}
 	}
-	return Attempt{Key: a.Keys.AccountKey(username), Limit: accountLimit}
+	return g.strangerAttempt()
+}
+
+// begin counts what can be counted before the look-up. A stranger's attempt is refused without
+// one; which limit the others have only the look-up tells.
+func (g *guess) begin(ctx context.Context) error {
+	if g.program && g.login != "" {
+		var err error
+		g.network, err = g.accounts.Throttle.KnownNetwork(ctx, g.login, g.visitor.network())
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	attempts := []Attempt{addressAttempt(g.visitor)}
+	if g.login != "" && g.network.UserID == "" && len(g.visitor.BrowserCookies) == 0 {
+		attempts = append(attempts, g.strangerAttempt())
+		g.counted = true
+	}
+	return g.take(ctx, attempts...)
+}
+
+// countAccount counts the attempt at the account, unless begin did.
+func (g *guess) countAccount(ctx context.Context) error {
+	if g.login == "" || g.counted {
+		return nil
+	}
+	g.counted = true
+	return g.take(ctx, g.accountAttempt())
 }
 
 // take counts the attempts. Throttled when one of them has to wait.
 func (g *guess) take(ctx context.Context, attempts ...Attempt) error {
-	waits, err := g.accounts.Throttle.Take(ctx, attempts...)
-	if g.waits == nil {
-		g.waits = map[string]time.Duration{}
-	}
-	maps.Copy(g.waits, waits)
+	taken, err := g.accounts.Throttle.Take(ctx, attempts...)
 	if err != nil {
-		g.markWaiting(ctx)
+		g.markWaiting(ctx, taken)
 		// The known user's name only, as with a failure: what was typed may be a password.
 		g.accounts.event(ctx, "sign-in throttled", err, "username", g.user.Username, "user_id", g.user.ID, "address", g.visitor.Address.String())
 		return err
 	}
-	for _, a := range attempts {
-		g.counted = append(g.counted, a.Key)
-	}
+	g.taken = append(g.taken, taken...)
 	return nil
 }
 
-// failed keeps what was counted, and tells the credential cache who has to wait from now on.
-func (g *guess) failed(ctx context.Context) { g.markWaiting(ctx) }
+// check verifies the password and settles what was counted: a failure stays counted the first
+// time; a success, and what tells nothing about the password, is taken back.
+//
+// The same failure from the same network again tells nothing: it is answered without a hash, so
+// that it needs no limit, and without a count, so that a program that goes on with an old
+// password does not lock its owner out.
+func (g *guess) check(ctx context.Context, rawLogin, rawPassword string) error {
+	throttle := g.accounts.Throttle
+	failures := g.failures(rawLogin, rawPassword)
+	repeated, err := throttle.Repeated(ctx, failures...)
+	if err != nil {
+		return errors.Join(err, g.giveBack(ctx))
+	}
+	if !repeated {
+		err = g.accounts.verify(ctx, g.user, rawPassword)
+		if !errors.Is(err, ErrWrongCredentials) {
+			return errors.Join(err, g.giveBack(ctx))
+		}
+	}
+	isNew, err := throttle.KeepFailure(context.WithoutCancel(ctx), failures...)
+	switch {
+	case err != nil:
+		g.accounts.Log.WarnContext(ctx, "a failed sign-in was not kept; its repetition will count again", "error", err)
+		fallthrough
+	case isNew && !repeated:
+		g.markWaiting(ctx, g.taken)
+	default:
+		if err := g.giveBack(ctx); err != nil {
+			g.accounts.Log.WarnContext(ctx, "a repeated failure was counted again", "error", err)
+		}
+	}
+	return ErrWrongCredentials
+}
 
-// giveBack takes the count back: nothing was learned about the password.
+// failures returns the guess as a failure under each secret of SECRET_KEY. Whatever decides about
+// a password is part of the mark, so that a change of the account makes the same guess a new one.
+func (g *guess) failures(rawLogin, rawPassword string) []Failure {
+	return g.accounts.Keys.failures(cmp.Or(g.login, rawLogin), g.visitor.network(),
+		g.user.ID, strconv.FormatInt(g.user.Epoch, 10), strconv.FormatBool(g.user.Active), g.user.PasswordHash, rawPassword)
+}
+
+// giveBack takes back what was counted, also for a client that has gone.
 func (g *guess) giveBack(ctx context.Context) error {
-	if len(g.counted) == 0 {
+	if len(g.taken) == 0 {
 		return nil
 	}
-	return g.accounts.Throttle.Refund(context.WithoutCancel(ctx), g.counted...)
+	return g.accounts.Throttle.Refund(context.WithoutCancel(ctx), g.taken...)
 }
 
-// succeeded forgets the account's failures. The address keeps its own (ASVS 6.3.4): only this
-// try is taken back.
-func (g *guess) succeeded(ctx context.Context) error {
-	var err error
-	if g.own != "" {
-		err = g.accounts.Throttle.Reset(ctx, g.own)
-	}
-	rest := slices.DeleteFunc(g.counted, func(key string) bool { return key == g.own })
-	return errors.Join(err, g.accounts.Throttle.Refund(ctx, rest...))
-}
-
-// markWaiting tells the credential cache, which answers without asking the throttle, whom the
-// throttle refuses. An account has to wait under its address as well as under its name; one
-// that is not verified may be somebody else's, whom nobody must lock out by claiming it.
-func (g *guess) markWaiting(ctx context.Context) {
-	if g.accounts.Credentials == nil || len(g.waits) == 0 {
+// markWaiting tells the credential cache, which answers without asking the throttle, which
+// networks have to wait: for every account, or after a program's guesses for this one. What
+// strangers guess elsewhere does not concern the network of a cached credential.
+func (g *guess) markWaiting(ctx context.Context, taken []Taken) {
+	if g.accounts.Credentials == nil {
 		return
 	}
-	waits, u := maps.Clone(g.waits), g.user
-	names := []string{g.login, u.Username}
-	if u.EmailVerified {
-		names = append(names, u.Email)
-	}
-	for _, name := range names {
-		if wait, ok := g.waits[g.own]; ok && name != "" && g.own == g.accounts.Keys.AccountKey(u.Username) {
-			waits[g.accounts.Keys.AccountKey(name)] = wait
+	waits := map[string]time.Duration{}
+	for _, t := range taken {
+		switch {
+		case t.Wait <= 0:
+		case t.Key == addressAttempt(g.visitor).Key:
+			waits[t.Key] = t.Wait
+		case g.program:
+			key := credentialWaitKey(g.login, g.visitor.network())
+			waits[key] = max(waits[key], t.Wait)
 		}
+	}
+	if len(waits) == 0 {
+		return
 	}
 	if err := g.accounts.Credentials.MarkWaiting(context.WithoutCancel(ctx), waits); err != nil {
 		g.accounts.Log.WarnContext(ctx, "the credential cache was not told who has to wait", "error", err)

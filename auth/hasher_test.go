@@ -376,4 +376,4 @@ func TestEstimates_TakeAPlaceForHashing(t *testing.T) {
 // unlimited is a Throttle that refuses nobody.
 type unlimited struct{ Throttle }
 
-func (unlimited) Take(context.Context, ...Attempt) (map[string]time.Duration, error) { return nil, nil }
+func (unlimited) Take(context.Context, ...Attempt) ([]Taken, error) { return nil, nil }

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -30,8 +32,11 @@ type Keys struct {
 const (
 	browserPurpose    = "known browser"
 	accountPurpose    = "throttled account"
+	failurePurpose    = "failed sign-in"
 	credentialPurpose = "credential cache"
 )
+
+var purposes = []string{browserPurpose, accountPurpose, failurePurpose, credentialPurpose}
 
 // ParseKeys reads SECRET_KEY: base64 (standard or URL alphabet, padded or not),
 // several separated by commas. Its errors never hold the value.
@@ -52,7 +57,7 @@ func ParseKeys(setting string) (Keys, error) {
 
 func newKeys(secrets ...[]byte) Keys {
 	k := Keys{secrets: secrets, derived: make(map[string][]*macKey)}
-	for _, purpose := range []string{browserPurpose, accountPurpose, credentialPurpose} {
+	for _, purpose := range purposes {
 		for _, secret := range secrets {
 			k.derived[purpose] = append(k.derived[purpose], newMacKey(derive(secret, purpose)))
 		}
@@ -141,33 +146,74 @@ func (k *macKey) mac(fields []string) []byte {
 
 // AccountKey returns what failed sign-ins under a canonical name are counted under. The name is
 // not in it: what was typed there may be a password in the wrong field, and must not be kept.
-func (k Keys) AccountKey(name string) string {
-	return "account:" + base64.RawURLEncoding.EncodeToString(k.sign(accountPurpose, name))
-}
+func (k Keys) AccountKey(name string) string { return k.accountKeys(name)[0] }
 
-// Browser is a browser in which a user signed in before. It has its own allowance of
-// sign-in attempts, so that strangers who guess at an account cannot lock its owner out
-// (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
-type Browser struct {
-	id string
-}
-
-// Known reports whether the cookie value was issued by us for this user name.
-func (k Keys) Known(cookie, username string) (Browser, bool) {
-	id, signature, err := splitBrowser(cookie)
-	if err != nil || !k.verify(signature, browserPurpose, id, username) {
-		return Browser{}, false
+// accountKeys returns the AccountKey under each secret, the signing one first. Attempts count
+// under all of them, so that a count survives both steps of a rotation and servers that disagree
+// about the secrets while it is rolled out.
+func (k Keys) accountKeys(name string) []string {
+	macs := k.signAll(accountPurpose, name)
+	keys := make([]string, len(macs))
+	for i, mac := range macs {
+		keys[i] = "account:" + base64.RawURLEncoding.EncodeToString(mac)
 	}
-	return Browser{id: id}, true
+	return keys
 }
 
-// NewBrowser returns a cookie value that makes the browser known for this user name. It is
-// no sign-in: it only says that there was one.
-func (k Keys) NewBrowser(username string) string {
-	b := make([]byte, 16)
+// failures returns the failure of a sign-in under each secret, for the same reason.
+func (k Keys) failures(login, network string, tried ...string) []Failure {
+	keys := k.signAll(failurePurpose, "key", login, network)
+	marks := k.signAll(failurePurpose, append([]string{"mark", login, network}, tried...)...)
+	failures := make([]Failure, len(keys))
+	for i := range keys {
+		failures[i] = Failure{
+			Key:  "failures:" + base64.RawURLEncoding.EncodeToString(keys[i]),
+			Mark: base64.RawURLEncoding.EncodeToString(marks[i]),
+		}
+	}
+	return failures
+}
+
+// signAll returns the signatures of the fields under each secret, the signing one first.
+func (k Keys) signAll(purpose string, fields ...string) [][]byte {
+	keys := k.forPurpose(purpose)
+	macs := make([][]byte, len(keys))
+	for i, key := range keys {
+		macs[i] = key.mac(fields)
+	}
+	return macs
+}
+
+// Known reports whether the cookie value says that the user signed in in this browser before,
+// under the user's present epoch: a new password, a deactivation and "sign out everywhere" make
+// every browser unknown. All known browsers of a user share one allowance of sign-in attempts, so
+// that strangers who guess at an account cannot lock its owner out (OWASP, "Slow Down Online
+// Guessing Attacks with Device Cookies").
+func (k Keys) Known(cookie string, u User) bool {
+	id, signature, err := splitBrowser(cookie)
+	return err == nil && k.verify(signature, browserPurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10))
+}
+
+// KnowsAny reports whether one of the cookie values makes the browser known for the user.
+func (k Keys) KnowsAny(cookies []string, u User) bool {
+	return slices.ContainsFunc(cookies, func(cookie string) bool { return k.Known(cookie, u) })
+}
+
+// NewBrowser returns a cookie value that makes a browser known for the user. It is no sign-in:
+// it only says that there was one.
+func (k Keys) NewBrowser(u User) string {
+	b := make([]byte, browserIDBytes)
 	_, _ = rand.Read(b)
 	id := base64.RawURLEncoding.EncodeToString(b)
-	return id + "." + base64.RawURLEncoding.EncodeToString(k.sign(browserPurpose, id, username))
+	return id + "." + base64.RawURLEncoding.EncodeToString(k.sign(browserPurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10)))
+}
+
+const browserIDBytes = 16
+
+// BrowserShaped reports whether the value looks like one of NewBrowser.
+func BrowserShaped(cookie string) bool {
+	_, _, err := splitBrowser(cookie)
+	return err == nil
 }
 
 func splitBrowser(cookie string) (id string, signature []byte, err error) {

@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -108,19 +109,19 @@ func TestSignatures(t *testing.T) {
 
 func TestKnownBrowser(t *testing.T) {
 	k := parseKeys(t, secretOf(1, 32))
-	cookie := k.NewBrowser("alice")
-	b, ok := k.Known(cookie, "alice")
-	if !ok || len(b.id) != 22 || strings.Contains(cookie, "alice") {
-		t.Fatalf("Known(%q) = %+v, %v", cookie, b, ok)
+	alice := User{ID: "u1", Username: "alice", Epoch: 3}
+	cookie := k.NewBrowser(alice)
+	if !k.Known(cookie, alice) || !BrowserShaped(cookie) || strings.Contains(cookie, "alice") || strings.Contains(cookie, "u1") {
+		t.Fatalf("Known(%q) is false", cookie)
 	}
-	if k.NewBrowser("alice") == cookie {
+	if k.NewBrowser(alice) == cookie {
 		t.Error("two browsers are the same")
 	}
-	if _, ok := parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)).Known(cookie, "alice"); !ok {
+	if !parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)).Known(cookie, alice) {
 		t.Error("a rotation forgets the browser")
 	}
 	id, signature, _ := strings.Cut(cookie, ".")
-	otherID, _, _ := strings.Cut(k.NewBrowser("alice"), ".")
+	otherID, _, _ := strings.Cut(k.NewBrowser(alice), ".")
 	for name, forged := range map[string]string{
 		"empty":             "",
 		"no signature":      id + ".",
@@ -133,12 +134,50 @@ func TestKnownBrowser(t *testing.T) {
 		"not base64":        id + "." + strings.Repeat("!", 43),
 		"longer":            cookie + "A",
 		"huge":              strings.Repeat(cookie, 10000),
-		"another key":       parseKeys(t, secretOf(2, 32)).NewBrowser("alice"),
-		"another user":      k.NewBrowser("bob"),
-		"no user":           k.NewBrowser(""),
+		"another key":       parseKeys(t, secretOf(2, 32)).NewBrowser(alice),
+		"another user":      k.NewBrowser(User{ID: "u2", Epoch: 3}),
+		"another epoch":     k.NewBrowser(User{ID: "u1", Epoch: 4}),
+		"no user":           k.NewBrowser(User{}),
 	} {
-		if _, ok := k.Known(forged, "alice"); ok {
+		if k.Known(forged, alice) {
 			t.Errorf("%s: %.80q is known", name, forged)
 		}
+	}
+}
+
+// A count is found again under each secret that is still named.
+func TestThrottleKeys_SurviveARotation(t *testing.T) {
+	before, during, after := parseKeys(t, secretOf(1, 32)), parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)), parseKeys(t, secretOf(2, 32))
+	if got, want := during.accountKeys("alice"), []string{after.AccountKey("alice"), before.AccountKey("alice")}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	of := func(k Keys) []Failure { return k.failures("alice", "192.0.2.7", "u1", "password") }
+	if got, want := of(during), append(of(after), of(before)...); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// What Redis holds of a failure is of no use without the key, and is another one for each password,
+// name and network.
+func TestFailures_AreKeyed(t *testing.T) {
+	k := parseKeys(t, secretOf(1, 32))
+	one := k.failures("alice", "192.0.2.7", "u1", "password")[0]
+	if again := k.failures("alice", "192.0.2.7", "u1", "password")[0]; again != one {
+		t.Errorf("the same failure is %+v and %+v", one, again)
+	}
+	if text := one.Key + one.Mark; strings.Contains(text, "alice") || strings.Contains(text, "password") || strings.Contains(text, "192") {
+		t.Errorf("the failure is %+v", one)
+	}
+	for what, other := range map[string]Failure{
+		"another key":     parseKeys(t, secretOf(2, 32)).failures("alice", "192.0.2.7", "u1", "password")[0],
+		"another name":    k.failures("bob", "192.0.2.7", "u1", "password")[0],
+		"another network": k.failures("alice", "192.0.2.8", "u1", "password")[0],
+	} {
+		if other.Key == one.Key || other.Mark == one.Mark {
+			t.Errorf("%s: %+v and %+v", what, one, other)
+		}
+	}
+	if other := k.failures("alice", "192.0.2.7", "u1", "Password")[0]; other.Key != one.Key || other.Mark == one.Mark {
+		t.Errorf("another password: %+v and %+v", one, other)
 	}
 }

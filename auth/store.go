@@ -90,17 +90,52 @@ type Throttle interface {
 	// a key that has to wait is not counted (waiting is never made longer by asking), and
 	// attempts counted under the other keys of a refused call are given back.
 	//
-	// waits tells how long each key has to wait from now on: the wait that refused the call, or
-	// the one that the counted attempt begins unless it is refunded.
-	Take(ctx context.Context, attempts ...Attempt) (waits map[string]time.Duration, err error)
-	// Refund takes back one counted attempt of each key (a success is no failure).
-	Refund(ctx context.Context, keys ...string) error
-	// Reset forgets the keys.
-	Reset(ctx context.Context, keys ...string) error
+	// The result has an entry for each key that counted the attempt or, with Throttled, that
+	// refused it.
+	Take(ctx context.Context, attempts ...Attempt) ([]Taken, error)
+	// Refund takes back what Take counted, and nothing else: the attempts that others were
+	// counted for meanwhile, and the waits that those began, stay.
+	Refund(ctx context.Context, taken ...Taken) error
+
+	// Repeated reports whether any of the failures is still kept.
+	Repeated(ctx context.Context, failures ...Failure) (bool, error)
+	// KeepFailure keeps the failure, given once for each key of a rotation, among the last few
+	// under its key. It reports whether it was new, atomically for concurrent requests.
+	KeepFailure(ctx context.Context, failures ...Failure) (isNew bool, err error)
+
+	// KnownNetwork returns the record that KeepKnownNetwork stored for the name and network;
+	// ErrNotFound when there is none.
+	KnownNetwork(ctx context.Context, name, network string) (KnownNetwork, error)
+	KeepKnownNetwork(ctx context.Context, n KnownNetwork) error
 }
 
 // Attempt is one key to count under, without the "throttle:" prefix, and its limit.
 type Attempt struct {
-	Key   string
-	Limit Limit
+	Key string
+	// Previous are the keys of the same attempt under older secrets of SECRET_KEY. The attempt
+	// counts under them too, and Key takes over a higher count, so that a rotation loses none.
+	Previous []string
+	Limit    Limit
+}
+
+// Taken says what Take did to one key.
+type Taken struct {
+	Key string
+	// Wait is how long the key has to wait from now on: the wait that refused the attempt, or
+	// the one that the counted attempt begins unless it is refunded. Zero for none.
+	Wait time.Duration
+	// Count is the number of counted attempts, this one included.
+	Count int64
+	// Until (Unix ms, Redis' clock) and Expires (ms, as PTTL) are the key's state before the
+	// attempt, which Refund restores.
+	Until, Expires int64
+}
+
+// Failure is a failed sign-in as it is kept to recognize the same one again. Both parts are
+// keyed hashes: neither shows what was typed, or allows a guess to be tested.
+type Failure struct {
+	// Key stands for the login name and the network.
+	Key string
+	// Mark stands for the password and the state of the account that it failed on.
+	Mark string
 }

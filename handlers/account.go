@@ -140,7 +140,7 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	if r.Foreign() {
 		// Whoever else has the foreign session must not be carried on; the password was given, so
 		// that a session of ours may begin.
-		return web.SeeOther("/account?notice=password#password"), r.SignIn(user, user.Username, false)
+		return web.SeeOther("/account?notice=password#password"), r.SignIn(user, false)
 	}
 	return h.carryOn(r, user, "/account?notice=password#password")
 }

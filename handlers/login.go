@@ -43,7 +43,7 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	case err != nil:
 		return web.Response{}, err
 	}
-	if err := r.SignIn(user, form.Get("username"), form.Get("remember") != ""); err != nil {
+	if err := r.SignIn(user, form.Get("remember") != ""); err != nil {
 		return web.Response{}, err
 	}
 	return web.SeeOther(orHome(r.Next(form.Get("next")))), nil

@@ -46,7 +46,7 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 	case err != nil:
 		return web.Response{}, err
 	}
-	if err := r.SignIn(user, user.Username, false); err != nil {
+	if err := r.SignIn(user, false); err != nil {
 		return web.Response{}, err
 	}
 	return web.SeeOther(orHome(r.Next(form.Get("next")))), nil

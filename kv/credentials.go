@@ -18,9 +18,9 @@ const (
 	maxCredential = 2 << 10
 )
 
-// Credentials is the auth.CredentialCache: key "credential:" + login name. It may be flushed
-// at any moment. Beside the credentials stand, under "waiting:" + throttle key and for as
-// long as they have to wait, those whom the throttle refuses: so one round trip tells both.
+// Credentials is the auth.CredentialCache: key "credential:" + login name + ":" + network. It may
+// be flushed at any moment. Under "waiting:" + key it marks, for as long as they have to wait,
+// the networks that the throttle refuses: so one round trip tells both.
 type Credentials struct {
 	redis *Redis
 	ttl   time.Duration
@@ -42,10 +42,10 @@ func NewCredentials(r *Redis, ttl time.Duration) *Credentials {
 }
 
 // Credential implements auth.CredentialCache in one round trip.
-func (c *Credentials) Credential(ctx context.Context, name string, throttleKeys ...string) (auth.Credential, error) {
+func (c *Credentials) Credential(ctx context.Context, name, network string, waitKeys ...string) (auth.Credential, error) {
 	const what = "find credential"
-	cmds := []command{cmd("GET", credentialPrefix+name)}
-	for _, key := range throttleKeys {
+	cmds := []command{cmd("GET", credentialKey(name, network))}
+	for _, key := range waitKeys {
 		cmds = append(cmds, cmd("PTTL", waitingPrefix+key))
 	}
 	userID := c.hints.user(name)
@@ -76,7 +76,7 @@ func (c *Credentials) Credential(ctx context.Context, name string, throttleKeys 
 	}
 	value, _ := replies[0].([]byte)
 	found, ok := c.read.of(value, parseCredential)
-	if !ok || found.Name != name {
+	if !ok || found.Name != name || found.Network != network {
 		c.Misses.Add(1)
 		return auth.Credential{}, auth.ErrNotFound
 	}
@@ -95,7 +95,7 @@ func parseCredential(value []byte) (auth.Credential, bool) {
 	if len(value) > maxCredential || !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
 		return auth.Credential{}, false
 	}
-	return rec, rec.Version == auth.CredentialVersion && rec.Name != "" && rec.UserID != "" && rec.Epoch >= 0 && len(rec.MAC) == 32
+	return rec, rec.Version == auth.CredentialVersion && rec.Name != "" && rec.Network != "" && rec.UserID != "" && rec.Epoch >= 0 && len(rec.MAC) == 32
 }
 
 // FillCredential implements auth.CredentialCache.
@@ -104,9 +104,11 @@ func (c *Credentials) FillCredential(ctx context.Context, rec auth.Credential) e
 	if err != nil {
 		return fmt.Errorf("encode credential: %w", err)
 	}
-	_, err = c.redis.do(ctx, repeatable("fill credential cache"), cmd("SET", credentialPrefix+rec.Name, b, "PX", millis(c.ttl)))
+	_, err = c.redis.do(ctx, repeatable("fill credential cache"), cmd("SET", credentialKey(rec.Name, rec.Network), b, "PX", millis(c.ttl)))
 	return err
 }
+
+func credentialKey(name, network string) string { return credentialPrefix + name + ":" + network }
 
 // MarkWaiting implements auth.CredentialCache.
 func (c *Credentials) MarkWaiting(ctx context.Context, waits map[string]time.Duration) error {

@@ -21,7 +21,7 @@ func onEachCredentials(t *testing.T, test func(t *testing.T, r *Redis, c *Creden
 }
 
 func someCredential(name string) auth.Credential {
-	return auth.Credential{Version: 1, Name: name, UserID: "u1", Epoch: 2, MAC: bytes.Repeat([]byte{0xfe}, 32)}
+	return auth.Credential{Version: 1, Name: name, Network: "192.0.2.7", UserID: "u1", Epoch: 2, MAC: bytes.Repeat([]byte{0xfe}, 32)}
 }
 
 func remember(t testing.TB, c *Credentials, rec auth.Credential) {
@@ -34,7 +34,7 @@ func remember(t testing.TB, c *Credentials, rec auth.Credential) {
 // recalled returns the credential of a name if there is one and nobody has to wait.
 func recalled(t testing.TB, c *Credentials, name string, keys ...string) (auth.Credential, bool) {
 	t.Helper()
-	rec, err := c.Credential(t.Context(), name, keys...)
+	rec, err := c.Credential(t.Context(), name, "192.0.2.7", keys...)
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestCredentialIsOneRoundTrip(t *testing.T) {
 			t.Errorf("filling took %d round trips, want 1", trips)
 		}
 		trips := cost(t, func(ctx context.Context) {
-			got, err := c.Credential(ctx, "alice", "address:x", "account:alice")
+			got, err := c.Credential(ctx, "alice", "192.0.2.7", "address:x", "account:alice")
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, %v", got, err)
 			}
@@ -66,15 +66,15 @@ func TestCredentialIsOneRoundTrip(t *testing.T) {
 		if trips != 1 {
 			t.Errorf("finding took %d round trips, want 1", trips)
 		}
-		if ttl := run(t, r, "PTTL", "credential:alice").(int64); ttl <= 290_000 || ttl > 300_000 {
+		if ttl := run(t, r, "PTTL", "credential:alice:192.0.2.7").(int64); ttl <= 290_000 || ttl > 300_000 {
 			t.Errorf("it lives for %d ms, want 5 min", ttl)
 		}
 		if c.Hits.Load() != 1 || c.Misses.Load() != 1 {
 			t.Errorf("%d hits and %d misses", c.Hits.Load(), c.Misses.Load())
 		}
-		raw, _ := redis.String(run(t, r, "GET", "credential:alice"), nil)
+		raw, _ := redis.String(run(t, r, "GET", "credential:alice:192.0.2.7"), nil)
 		var fields map[string]any
-		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["name"] != "alice" || len(fields) != 5 {
+		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["name"] != "alice" || fields["network"] != "192.0.2.7" || len(fields) != 6 {
 			t.Errorf("got %s", raw)
 		}
 		if _, ok := recalled(t, c, "bob"); ok {
@@ -110,7 +110,7 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 			"without a record": {"bob", []string{"address:x"}, time.Hour},
 		} {
 			trips := cost(t, func(ctx context.Context) {
-				_, err := c.Credential(ctx, c2.name, c2.keys...)
+				_, err := c.Credential(ctx, c2.name, "192.0.2.7", c2.keys...)
 				var throttled auth.Throttled
 				if !errors.As(err, &throttled) || !near(throttled.RetryAfter, c2.want) {
 					t.Errorf("%s: got %v, want a wait of %s", what, err, c2.want)
@@ -149,8 +149,8 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 func TestGarbageIsNoCredential(t *testing.T) {
 	onEachCredentials(t, func(t *testing.T, r *Redis, c *Credentials) {
 		mac := `"` + strings.Repeat("A", 43) + `="`
-		good := `{"v":1,"name":"alice","user_id":"u1","epoch":2,"mac":` + mac + `}`
-		run(t, r, "SET", "credential:alice", good)
+		good := `{"v":1,"name":"alice","network":"192.0.2.7","user_id":"u1","epoch":2,"mac":` + mac + `}`
+		run(t, r, "SET", "credential:alice:192.0.2.7", good)
 		if _, ok := recalled(t, c, "alice"); !ok {
 			t.Fatal("the good one is not found")
 		}
@@ -158,18 +158,19 @@ func TestGarbageIsNoCredential(t *testing.T) {
 			"empty": "", "text": "x", "null": "null", "array": "[]", "object": "{}", "trailing": good + "}",
 			"version": strings.Replace(good, `"v":1`, `"v":2`, 1), "no version": strings.Replace(good, `"v":1,`, ``, 1),
 			"another's": strings.Replace(good, "alice", "bob", 1), "no name": strings.Replace(good, `"name":"alice",`, "", 1),
+			"another network's": strings.Replace(good, "192.0.2.7", "192.0.2.8", 1), "no network": strings.Replace(good, `"network":"192.0.2.7",`, "", 1),
 			"no user": strings.Replace(good, "u1", "", 1), "no epoch": strings.Replace(good, `"epoch":2,`, "", 1), "negative epoch": strings.Replace(good, `:2,`, `:-2,`, 1),
 			"no MAC": strings.Replace(good, mac, "null", 1), "short MAC": strings.Replace(good, mac, `"AAAA"`, 1), "long MAC": strings.Replace(good, mac, `"`+strings.Repeat("A", 44)+`"`, 1),
 			"not base64": strings.Replace(good, mac, `"!"`, 1), "not UTF-8": strings.Replace(good, `"v"`, "\"\xff\":1,\"v\"", 1),
 			"too large": strings.Replace(good, `"v"`, `"x":"`+strings.Repeat("x", maxCredential)+`","v"`, 1),
 		} {
-			run(t, r, "SET", "credential:alice", value)
+			run(t, r, "SET", "credential:alice:192.0.2.7", value)
 			if got, ok := recalled(t, c, "alice"); ok {
 				t.Errorf("%s: got %+v", what, got)
 			}
 		}
-		run(t, r, "DEL", "credential:alice")
-		run(t, r, "RPUSH", "credential:alice", "x")
+		run(t, r, "DEL", "credential:alice:192.0.2.7")
+		run(t, r, "RPUSH", "credential:alice:192.0.2.7", "x")
 		if _, ok := recalled(t, c, "alice", "address:x"); ok {
 			t.Error("a list is a credential")
 		}
@@ -190,7 +191,7 @@ func TestCredentialCacheUnreachable(t *testing.T) {
 	c := NewCredentials(open(t, e.URL()), time.Minute)
 	remember(t, c, someCredential("alice"))
 	e.server.SetError(broken)
-	_, err := c.Credential(t.Context(), "alice", "address:x")
+	_, err := c.Credential(t.Context(), "alice", "192.0.2.7", "address:x")
 	wantUnavailable(t, err)
 	if errors.Is(err, auth.ErrNotFound) {
 		t.Error("it is not known whether there is none")
@@ -198,7 +199,7 @@ func TestCredentialCacheUnreachable(t *testing.T) {
 	wantUnavailable(t, c.FillCredential(t.Context(), someCredential("alice")))
 	wantUnavailable(t, c.MarkWaiting(t.Context(), map[string]time.Duration{"a": time.Second}))
 	c = NewCredentials(open(t, "redis://127.0.0.1:1"), time.Minute)
-	_, err = c.Credential(t.Context(), "alice")
+	_, err = c.Credential(t.Context(), "alice", "192.0.2.7")
 	wantUnavailable(t, err)
 }
 

@@ -35,9 +35,9 @@ local n = number(fields[1], 1e9)
 local function whole(v) return string.format('%.0f', v) end
 `
 
-// takeScript: ARGV = free, base, max, total, forget (times in ms). It returns the wait in ms
-// and, for an attempt that was counted (wait 0), what giveBackScript needs: the count with it, and
-// until and PTTL before it; and last the wait that the attempt begins.
+// takeScript: ARGV = free, base, max, total, forget (times in ms). It returns the wait in ms (0
+// for an attempt that was counted), the wait that the attempt begins, and the state of the key
+// (n, until, PTTL) before the attempt and after it.
 var takeScript = newScript(readThrottle + `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -51,18 +51,20 @@ if total > 0 and n >= total then
     left = forget
     redis.call('PEXPIRE', KEYS[1], whole(math.max(forget, 1)))
   end
-  return {math.max(left, ready - now, 1), 0, 0, 0, 0}
+  return {math.max(left, ready - now, 1), 0, n, ready, left, n, ready, left}
 end
-if ready > now then return {ready - now, 0, 0, 0, 0} end
+if ready > now then return {ready - now, 0, n, ready, left, n, ready, left} end
 local mine, wait, first = n + 1, 0, math.max(free, 1)
 if mine >= first then wait = math.min(longest, base * 2 ^ math.min(mine - first, 40)) end
+local expires = math.max(forget, wait, 1)
 redis.call('HSET', KEYS[1], 'n', whole(mine), 'until', whole(now + wait))
-redis.call('PEXPIRE', KEYS[1], whole(math.max(forget, wait, 1)))
-return {0, mine, ready, left, total > 0 and mine >= total and math.max(forget, wait) or wait}`)
+redis.call('PEXPIRE', KEYS[1], whole(expires))
+local begins = total > 0 and mine >= total and math.max(forget, wait) or wait
+return {0, begins, n, ready, left, mine, now + wait, expires}`)
 
-// giveBackScript undoes one Take: ARGV = the count with it, until and PTTL before it. When
+// refundScript undoes one Take: ARGV = the count with it, until and PTTL before it. When
 // others were counted since, their until stays.
-var giveBackScript = newScript(readThrottle + `
+var refundScript = newScript(readThrottle + `
 if kind ~= 'hash' then return 0 end
 if n <= 1 then return redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], 'n', whole(n - 1))
@@ -71,67 +73,126 @@ redis.call('HSET', KEYS[1], 'until', ARGV[2])
 if tonumber(ARGV[3]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return 1`)
 
-// refundScript takes back one attempt and the wait that it began.
-var refundScript = newScript(readThrottle + `
-if kind ~= 'hash' then return 0 end
-if n <= 1 then return redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'n', whole(n - 1), 'until', '0')
-return 1`)
+// raiseScript brings a key to at least the state of another one: ARGV = n, until, PTTL.
+var raiseScript = newScript(readThrottle + `
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+local left = redis.call('PTTL', KEYS[1])
+local count, ready, expires = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], 'n', whole(math.max(n, count)), 'until', whole(math.max(number(fields[2], 1e15), ready)))
+return redis.call('PEXPIRE', KEYS[1], whole(math.max(left, expires, 1)))`)
+
+// throttleState is what a key holds: attempts counted, Unix ms before which the next one has to
+// wait, and ms until the key expires.
+type throttleState struct{ count, until, expires int64 }
+
+// takeReply is what takeScript did to a key.
+type takeReply struct {
+	key           string // without its prefix
+	refused       time.Duration
+	begins        time.Duration
+	before, after throttleState
+}
+
+func (r takeReply) taken() auth.Taken {
+	return auth.Taken{Key: r.key, Wait: r.begins, Count: r.after.count, Until: r.before.until, Expires: r.before.expires}
+}
 
 // Take counts one attempt under each key, in one round trip; see auth.Throttle. It is never
-// repeated on a broken connection, which would count twice.
-func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) (map[string]time.Duration, error) {
+// repeated on a broken connection, which would count twice. More round trips are needed to refuse,
+// and once for a key that takes over a count after a rotation.
+func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.Taken, error) {
 	if len(attempts) == 0 {
 		return nil, nil
 	}
 	const what = "take from throttle"
-	calls := make([]call, len(attempts))
-	for i, a := range attempts {
-		calls[i] = call{throttlePrefix + a.Key, limitArgs(a.Limit)}
+	var keys []string
+	var calls []call
+	for _, a := range attempts {
+		for _, key := range append([]string{a.Key}, a.Previous...) {
+			keys = append(keys, key)
+			calls = append(calls, call{throttlePrefix + key, limitArgs(a.Limit)})
+		}
 	}
 	replies, err := t.redis.run(ctx, what, takeScript, calls...)
 	if err != nil {
 		return nil, err
 	}
-	var wait int64
-	var counted []call
-	refusing, beginning := map[string]time.Duration{}, map[string]time.Duration{}
+	var wait time.Duration
+	var counted, refused []auth.Taken
+	took := make([]takeReply, len(keys))
 	for i, reply := range replies {
-		if replyErr := replyError(what, reply); replyErr != nil {
+		one, replyErr := readTake(what, keys[i], reply)
+		switch {
+		case replyErr != nil:
 			err = replyErr
-			continue
+		case one.refused > 0:
+			refused = append(refused, auth.Taken{Key: one.key, Wait: one.refused})
+			wait = max(wait, one.refused)
+		default:
+			counted = append(counted, one.taken())
 		}
-		answer, parseErr := redis.Int64s(reply, nil)
-		if parseErr != nil || len(answer) != 5 {
-			err = unavailable(what, redis.Error("unexpected reply"))
-			continue
-		}
-		wait = max(wait, answer[0])
-		if answer[0] > 0 {
-			refusing[attempts[i].Key] = time.Duration(answer[0]) * time.Millisecond
-			continue
-		}
-		if answer[4] > 0 {
-			beginning[attempts[i].Key] = time.Duration(answer[4]) * time.Millisecond
-		}
-		counted = append(counted, call{calls[i].key, []any{answer[1], answer[2], answer[3]}})
+		took[i] = one
 	}
 	if err == nil && wait == 0 {
-		return beginning, nil
+		return counted, t.takeOver(ctx, attempts, took, counted)
 	}
-	return refusing, t.refuse(ctx, wait, err, counted)
+	// Also for a client that has gone.
+	ctx = context.WithoutCancel(ctx)
+	if giveBackErr := t.Refund(ctx, counted...); err == nil {
+		err = giveBackErr
+	}
+	if err == nil {
+		err = t.takeOver(ctx, attempts, took, nil)
+	}
+	if err == nil {
+		err = auth.Throttled{RetryAfter: wait}
+	}
+	return refused, err
 }
 
-// refuse gives back what a refused Take counted, also for a client who has gone.
-func (t *Throttle) refuse(ctx context.Context, wait int64, cause error, counted []call) error {
-	giveBackErr := t.run(context.WithoutCancel(ctx), "give back to throttle", giveBackScript, counted)
-	if cause != nil {
-		return cause
+func readTake(what, key string, reply any) (takeReply, error) {
+	if err := replyError(what, reply); err != nil {
+		return takeReply{key: key}, err
 	}
-	if giveBackErr != nil {
-		return giveBackErr
+	n, err := redis.Int64s(reply, nil)
+	if err != nil || len(n) != 8 {
+		return takeReply{key: key}, unavailable(what, redis.Error("unexpected reply"))
 	}
-	return auth.Throttled{RetryAfter: time.Duration(wait) * time.Millisecond}
+	return takeReply{
+		key:     key,
+		refused: time.Duration(n[0]) * time.Millisecond,
+		begins:  time.Duration(n[1]) * time.Millisecond,
+		before:  throttleState{n[2], n[3], n[4]},
+		after:   throttleState{n[5], n[6], n[7]},
+	}, nil
+}
+
+// takeOver raises each attempt's key to the highest count of its previous ones: to the state with
+// the attempt where it was counted, else to the one without. A refund then undoes the raised
+// attempt.
+func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Attempt, took []takeReply, counted []auth.Taken) error {
+	var raises []call
+	for _, a := range attempts {
+		current, previous := took[0], took[1:1+len(a.Previous)]
+		took = took[1+len(a.Previous):]
+		for _, p := range previous {
+			state := p.before
+			if counted != nil {
+				state = p.after
+			}
+			if p.before.count <= current.before.count {
+				continue
+			}
+			raises = append(raises, call{throttlePrefix + a.Key, []any{state.count, state.until, state.expires}})
+			for i := range counted {
+				if counted[i].Key == a.Key && counted[i].Count < p.after.count {
+					counted[i] = p.taken()
+					counted[i].Key = a.Key
+				}
+			}
+		}
+	}
+	return t.run(ctx, "take over throttle", raiseScript, raises)
 }
 
 // limitArgs never lets the longest wait be shorter than the first.
@@ -140,11 +201,11 @@ func limitArgs(l auth.Limit) []any {
 	return []any{l.Free, base, max(millis(l.Max), base), l.Total, max(millis(l.Forget), 0)}
 }
 
-// Refund takes back one counted attempt of each key, and the wait after the last one.
-func (t *Throttle) Refund(ctx context.Context, keys ...string) error {
-	calls := make([]call, len(keys))
-	for i, key := range keys {
-		calls[i] = call{key: throttlePrefix + key}
+// Refund takes back what Take counted.
+func (t *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
+	calls := make([]call, len(taken))
+	for i, one := range taken {
+		calls[i] = call{throttlePrefix + one.Key, []any{one.Count, one.Until, one.Expires}}
 	}
 	return t.run(ctx, "refund throttle", refundScript, calls)
 }
@@ -163,17 +224,4 @@ func (t *Throttle) run(ctx context.Context, what string, s script, calls []call)
 		}
 	}
 	return nil
-}
-
-// Reset forgets the keys.
-func (t *Throttle) Reset(ctx context.Context, keys ...string) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	dels := make([]command, len(keys))
-	for i, key := range keys {
-		dels[i] = cmd("DEL", throttlePrefix+key)
-	}
-	_, err := t.redis.pipeline(ctx, repeatable("reset throttle"), dels...)
-	return err
 }

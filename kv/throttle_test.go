@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,7 +40,7 @@ func take(t testing.TB, th *Throttle, attempts ...auth.Attempt) time.Duration {
 }
 
 // taken is the error of a Take.
-func taken(_ map[string]time.Duration, err error) error { return err }
+func taken(_ []auth.Taken, err error) error { return err }
 
 func attempt(key string, limit auth.Limit) auth.Attempt { return auth.Attempt{Key: key, Limit: limit} }
 
@@ -219,50 +220,236 @@ func TestRefusedTakeGivesBack(t *testing.T) {
 	})
 }
 
-// An attempt that others were counted after gives back its count, not their wait.
-func TestGiveBackKeepsLaterWait(t *testing.T) {
+// reserve is Take for an attempt that must pass.
+func reserve(t testing.TB, th *Throttle, attempts ...auth.Attempt) []auth.Taken {
+	t.Helper()
+	taken, err := th.Take(t.Context(), attempts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return taken
+}
+
+// A refund undoes its own attempt: the count and the wait of others stay.
+func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		a := attempt("a", slow)
-		for range 3 {
-			take(t, th, a)
+		a, b := attempt("a", slow), attempt("b", slow)
+		reserve(t, th, a, b)
+		mine := reserve(t, th, a)
+		if err := th.Refund(t.Context(), mine...); err != nil || count(t, r, "a") != 1 || count(t, r, "b") != 1 {
+			t.Fatalf("a counts %d, b %d after %v, want 1 and 1", count(t, r, "a"), count(t, r, "b"), err)
 		}
-		if err := th.run(t.Context(), "test", giveBackScript, []call{{"throttle:a", []any{2, 0, 1000}}}); err != nil {
+		// The wait that the attempt began ends with it.
+		reserve(t, th, a)
+		run(t, r, "PEXPIRE", "throttle:a", 60_000)
+		mine = reserve(t, th, a)
+		if err := th.Refund(t.Context(), mine...); err != nil {
+			t.Fatal(err)
+		}
+		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl > 60_000 {
+			t.Errorf("a refunded attempt prolonged the key to %d ms", ttl)
+		}
+		if wait := take(t, th, a); wait != 0 {
+			t.Errorf("waits %s for an attempt that was refunded", wait)
+		}
+		// The wait that somebody else's later attempt began does not.
+		run(t, r, "DEL", "throttle:a")
+		mine = reserve(t, th, a)
+		reserve(t, th, a)
+		reserve(t, th, a)
+		if err := th.Refund(t.Context(), mine...); err != nil {
 			t.Fatal(err)
 		}
 		if wait := take(t, th, a); !near(wait, 10*time.Minute) || count(t, r, "a") != 2 {
 			t.Errorf("waits %s and counts %d, want 10 min and 2", wait, count(t, r, "a"))
 		}
-	})
-}
-
-func TestRefundAndReset(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		a, b := attempt("a", slow), attempt("b", slow)
 		for range 3 {
-			take(t, th, a, b)
-		}
-		if err := th.Refund(t.Context(), "a", "none"); err != nil {
-			t.Fatal(err)
-		}
-		if count(t, r, "a") != 2 || count(t, r, "b") != 3 || exists(t, r, "throttle:none") {
-			t.Errorf("a counts %d, b %d, want 2 and 3, and no new key", count(t, r, "a"), count(t, r, "b"))
-		}
-		if wait := take(t, th, a); wait != 0 {
-			t.Errorf("waits %s after a refund", wait)
-		}
-		for range 4 {
-			if err := th.Refund(t.Context(), "a"); err != nil {
+			if err := th.Refund(t.Context(), mine...); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if exists(t, r, "throttle:a") {
 			t.Error("nothing is counted, but the key is there")
 		}
-		if err := th.Reset(t.Context(), "b", "none"); err != nil || exists(t, r, "throttle:b") {
-			t.Errorf("Reset: %v", err)
+		if err := errors.Join(th.Refund(t.Context()), th.Refund(t.Context(), auth.Taken{Key: "none", Count: 1})); err != nil || exists(t, r, "throttle:none") {
+			t.Errorf("nothing to refund: %v", err)
 		}
-		if err := errors.Join(th.Reset(t.Context()), th.Refund(t.Context())); err != nil {
-			t.Errorf("no keys: %v", err)
+	})
+}
+
+// A count goes on under the new key of a rotation, also where the old one refuses.
+func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		limit := auth.Limit{Free: 3, Base: 10 * time.Minute, Max: time.Hour, Total: 5, Forget: 2 * time.Hour}
+		old, both, fresh := attempt("old", limit), auth.Attempt{Key: "new", Previous: []string{"old"}, Limit: limit}, attempt("new", limit)
+		wantCount := func(what string, oldCount, newCount int) {
+			t.Helper()
+			if o, n := count(t, r, "old"), count(t, r, "new"); o != oldCount || n != newCount {
+				t.Errorf("%s: the keys count %d and %d, want %d and %d", what, o, n, oldCount, newCount)
+			}
+		}
+		reserve(t, th, old)
+		if err := th.Refund(t.Context(), reserve(t, th, both)...); err != nil { // Redis knows the scripts now
+			t.Fatal(err)
+		}
+		reserve(t, th, both)
+		wantCount("taken over", 2, 2)
+		if trips := cost(t, func(ctx context.Context) {
+			mine, err := th.Take(ctx, both)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantCount("the third", 3, 3)
+			if err := th.Refund(ctx, mine...); err != nil {
+				t.Fatal(err)
+			}
+		}); trips != 2 {
+			t.Errorf("taking and refunding took %d round trips, want 2", trips)
+		}
+		wantCount("refunded", 2, 2)
+		// One that is taken over and refunded at once is back where it was.
+		run(t, r, "DEL", "throttle:new")
+		if err := th.Refund(t.Context(), reserve(t, th, both)...); err != nil {
+			t.Fatal(err)
+		}
+		wantCount("taken over and refunded", 2, 2)
+		run(t, r, "DEL", "throttle:new")
+		reserve(t, th, old)
+		for range 2 {
+			if wait := take(t, th, both); !near(wait, 10*time.Minute) {
+				t.Errorf("waits %s, want what the old key waits", wait)
+			}
+		}
+		wantCount("refused", 3, 3)
+		if wait := take(t, th, fresh); !near(wait, 10*time.Minute) {
+			t.Errorf("after the rotation it waits %s", wait)
+		}
+		run(t, r, "DEL", "throttle:new")
+		run(t, r, "HSET", "throttle:old", "n", 5, "until", 0)
+		if wait := take(t, th, both); !near(wait, 2*time.Hour) {
+			t.Errorf("waits %s, want 2 h", wait)
+		}
+		if wait := take(t, th, fresh); !near(wait, 2*time.Hour) {
+			t.Errorf("after the rotation it waits %s, want 2 h", wait)
+		}
+		// A count under the new key alone, by a server that knows no other, is not lost either.
+		run(t, r, "DEL", "throttle:old", "throttle:new")
+		reserve(t, th, fresh)
+		reserve(t, th, fresh)
+		reserve(t, th, both)
+		wantCount("ahead", 1, 3)
+		if wait := take(t, th, both); !near(wait, 10*time.Minute) {
+			t.Errorf("waits %s", wait)
+		}
+		wantCount("ahead and refused", 1, 3)
+	})
+}
+
+func TestFailures_AreKept(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		of := func(n int) []auth.Failure {
+			return []auth.Failure{{Key: "failures:a", Mark: fmt.Sprint("mark", n)}, {Key: "failures:b", Mark: fmt.Sprint("other", n)}}
+		}
+		keep := func(f ...auth.Failure) bool {
+			t.Helper()
+			isNew, err := th.KeepFailure(t.Context(), f...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return isNew
+		}
+		repeated := func(f ...auth.Failure) bool {
+			t.Helper()
+			found, err := th.Repeated(t.Context(), f...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return found
+		}
+		if repeated(of(1)...) || !keep(of(1)...) || !repeated(of(1)...) || keep(of(1)...) || repeated(of(2)...) {
+			t.Error("the first failure is not kept, or another one is")
+		}
+		// One that is known under the old key only is repeated, and kept under the new one.
+		if !keep(of(2)[1]) || !repeated(of(2)...) || keep(of(2)...) || !repeated(of(2)[0]) {
+			t.Error("a rotation loses a failure")
+		}
+		for n := range keptFailures {
+			keep(of(10 + n)...)
+		}
+		if repeated(of(1)...) || !repeated(of(10)...) || run(t, r, "LLEN", "throttle:failures:a") != int64(keptFailures) {
+			t.Error("the list has no end")
+		}
+		if ttl := run(t, r, "PTTL", "throttle:failures:a").(int64); !near(time.Duration(ttl)*time.Millisecond, 24*time.Hour) {
+			t.Errorf("it is kept for %d ms, want a day", ttl)
+		}
+		run(t, r, "SET", "throttle:failures:a", "x")
+		if repeated(of(10)[0]) || !keep(of(10)[0]) || !repeated(of(10)[0]) {
+			t.Error("something else under the key stays in the way")
+		}
+		if trips := cost(t, func(ctx context.Context) {
+			_, _ = th.Repeated(ctx, of(1)...)
+			_, _ = th.KeepFailure(ctx, of(1)...)
+		}); trips != 2 {
+			t.Errorf("%d round trips, want one each", trips)
+		}
+		// Of many at once one is new.
+		r.timeout = time.Minute
+		var isNew atomic.Int64
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				if ok, err := th.KeepFailure(t.Context(), of(99)[0]); err != nil {
+					t.Error(err)
+				} else if ok {
+					isNew.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if isNew.Load() != 1 {
+			t.Errorf("%d of 32 were new", isNew.Load())
+		}
+	})
+}
+
+func TestKnownNetworks(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		want := auth.KnownNetwork{Version: 1, Name: "alice", Network: "192.0.2.7", UserID: "u1", Epoch: 3}
+		find := func(name, network string) auth.KnownNetwork {
+			t.Helper()
+			n, err := th.KnownNetwork(t.Context(), name, network)
+			if err != nil && (!errors.Is(err, auth.ErrNotFound) || n != auth.KnownNetwork{}) {
+				t.Errorf("got %+v, %v", n, err)
+			}
+			return n
+		}
+		if find("alice", "192.0.2.7") != (auth.KnownNetwork{}) {
+			t.Error("known before")
+		}
+		if err := th.KeepKnownNetwork(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		const key = "throttle:known-network:alice:192.0.2.7"
+		if got := find("alice", "192.0.2.7"); got != want || find("bob", "192.0.2.7") != (auth.KnownNetwork{}) || find("alice", "192.0.2.8") != (auth.KnownNetwork{}) {
+			t.Errorf("got %+v", got)
+		}
+		if ttl := run(t, r, "PTTL", key).(int64); !near(time.Duration(ttl)*time.Millisecond, 30*24*time.Hour) {
+			t.Errorf("it is known for %d ms", ttl)
+		}
+		good, _ := redis.String(run(t, r, "GET", key), nil)
+		for what, value := range map[string]string{
+			"text": "x", "empty": "", "null": "null", "another name": strings.Replace(good, "alice", "bob", 1), "another network": strings.Replace(good, ".7", ".8", 1),
+			"no user": strings.Replace(good, "u1", "", 1), "version": strings.Replace(good, `"v":1`, `"v":2`, 1),
+		} {
+			run(t, r, "SET", key, value)
+			if got := find("alice", "192.0.2.7"); got != (auth.KnownNetwork{}) {
+				t.Errorf("%s: got %+v", what, got)
+			}
+		}
+		run(t, r, "DEL", key)
+		run(t, r, "RPUSH", key, "x")
+		if find("alice", "192.0.2.7") != (auth.KnownNetwork{}) {
+			t.Error("a list is a known network")
 		}
 	})
 }
@@ -279,7 +466,7 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 		} {
 			run(t, r, "DEL", "throttle:a")
 			run(t, r, set[0].(string), set[1:]...)
-			if err := th.Refund(t.Context(), "a"); err != nil {
+			if err := th.Refund(t.Context(), auth.Taken{Key: "a", Count: 2}); err != nil {
 				t.Errorf("%s: refund: %v", name, err)
 			}
 			run(t, r, "DEL", "throttle:a")
@@ -297,8 +484,14 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 func TestThrottleUnavailable(t *testing.T) {
 	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
 	wantUnavailable(t, taken(th.Take(t.Context(), attempt("a", slow))))
-	wantUnavailable(t, th.Refund(t.Context(), "a"))
-	wantUnavailable(t, th.Reset(t.Context(), "a"))
+	wantUnavailable(t, th.Refund(t.Context(), auth.Taken{Key: "a", Count: 1}))
+	_, err := th.Repeated(t.Context(), auth.Failure{Key: "a", Mark: "b"})
+	wantUnavailable(t, err)
+	_, err = th.KeepFailure(t.Context(), auth.Failure{Key: "a", Mark: "b"})
+	wantUnavailable(t, err)
+	_, err = th.KnownNetwork(t.Context(), "alice", "192.0.2.7")
+	wantUnavailable(t, err)
+	wantUnavailable(t, th.KeepKnownNetwork(t.Context(), auth.KnownNetwork{Name: "alice"}))
 }
 
 func TestZeroLimits(t *testing.T) {
@@ -337,7 +530,13 @@ func TestTakeTellsTheWaits(t *testing.T) {
 		a, b := attempt("a", slow), attempt("b", auth.Limit{Free: 1000, Base: time.Hour, Max: time.Hour, Forget: time.Hour})
 		wants := func(what string, refused bool, want map[string]time.Duration, attempts ...auth.Attempt) {
 			t.Helper()
-			waits, err := th.Take(t.Context(), attempts...)
+			took, err := th.Take(t.Context(), attempts...)
+			waits := map[string]time.Duration{}
+			for _, one := range took {
+				if one.Wait > 0 {
+					waits[one.Key] = one.Wait
+				}
+			}
 			var throttled auth.Throttled
 			if errors.As(err, &throttled) != refused || err != nil && !refused {
 				t.Errorf("%s: got %v", what, err)

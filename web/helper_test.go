@@ -96,7 +96,7 @@ var signIn = Post("/sign-in", Open, func(r *Request) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	if err := r.SignIn(u, u.Username, r.Query("remember") != ""); err != nil {
+	if err := r.SignIn(u, r.Query("remember") != ""); err != nil {
 		return Response{}, err
 	}
 	return SeeOther("/"), nil

@@ -143,12 +143,13 @@ func (r *Request) Form() (url.Values, error) {
 	return req.PostForm, nil
 }
 
+// maxBrowserCookies bounds how many cookies that make a browser known are tried.
+const maxBrowserCookies = 4
+
 // Visitor returns where the request comes from.
 func (r *Request) Visitor() auth.Visitor {
 	v := auth.Visitor{Address: r.address()}
-	if c, err := r.echo.Cookie(r.server.Cookies.browser()); err == nil {
-		v.BrowserCookie = c.Value
-	}
+	v.BrowserCookies = appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.browser(), auth.BrowserShaped, maxBrowserCookies)
 	if r.session.record != nil {
 		v.SessionID, v.Epoch = r.session.record.ID, r.session.record.Epoch
 	}
@@ -163,9 +164,9 @@ func (r *Request) address() netip.Addr {
 	return a.Unmap()
 }
 
-// SignIn starts a session for the user under a new token and makes the browser known
-// for the name that was typed. It is written when the response is.
-func (r *Request) SignIn(u auth.User, login string, remember bool) error {
+// SignIn starts a session for the user under a new token and makes the browser known. It is
+// written when the response is.
+func (r *Request) SignIn(u auth.User, remember bool) error {
 	if r.session.record != nil {
 		r.cost.AttemptChange() // it ends the session that the browser had
 	}
@@ -175,8 +176,13 @@ func (r *Request) SignIn(u auth.User, login string, remember bool) error {
 		return fmt.Errorf("start a session: %w", err)
 	}
 	r.session, r.user = s, &u
-	r.cookies = append(r.cookies, r.server.Cookies.browserCookie(r.server.Accounts.NewBrowser(login)))
+	r.makeKnown(u)
 	return nil
+}
+
+// makeKnown makes the browser known for the user, until the epoch changes.
+func (r *Request) makeKnown(u auth.User) {
+	r.cookies = append(r.cookies, r.server.Cookies.browserCookie(r.server.Accounts.NewBrowser(u)))
 }
 
 // RenewSession gives the session a new token after its own change of the user, as the store
@@ -188,6 +194,9 @@ func (r *Request) RenewSession(u auth.User) error {
 	s, err := r.server.Sessions.renew(r.ctx, r.session, u, r.Now())
 	if err != nil {
 		return fmt.Errorf("renew a session: %w", err)
+	}
+	if r.server.Accounts.Keys.KnowsAny(r.Visitor().BrowserCookies, *r.user) {
+		r.makeKnown(u)
 	}
 	r.session, r.user = s, &u
 	return nil

@@ -190,7 +190,7 @@ func TestOneResponse(t *testing.T) {
 			if err != nil {
 				return Response{}, err
 			}
-			if err := r.SignIn(u, "u1", true); err != nil {
+			if err := r.SignIn(u, true); err != nil {
 				return Response{}, err
 			}
 			return answer(r)

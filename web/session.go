@@ -223,8 +223,9 @@ const (
 // that somebody else planted.
 func (k Cookies) Session() string { return k.prefix() + sessionCookieName }
 
-// browser returns the name of the cookie that makes a browser known.
-func (k Cookies) browser() string { return k.prefix() + browserCookieName }
+// browser returns the name of the cookie that makes a browser known. It is for this host alone,
+// also where the session is shared.
+func (k Cookies) browser() string { return Cookies{Secure: k.Secure}.prefix() + browserCookieName }
 
 func (k Cookies) prefix() string {
 	switch {
@@ -271,7 +272,7 @@ func (k Cookies) endedCookie() *http.Cookie {
 const browserLifetime = 365 * 24 * time.Hour
 
 func (k Cookies) browserCookie(value string) *http.Cookie {
-	c := k.cookie(k.browser(), value)
+	c := Cookies{Secure: k.Secure}.cookie(k.browser(), value)
 	c.MaxAge = int(browserLifetime / time.Second)
 	return c
 }

@@ -275,7 +275,7 @@ func TestSignOut(t *testing.T) {
 	}
 	// Out is out, also right after in.
 	s = newSite(t, []Route{Post("/", Open, func(r *Request) (Response, error) {
-		return SeeOther("/"), errors.Join(r.SignIn(s.add("u1"), "u1", false), r.SignOut())
+		return SeeOther("/"), errors.Join(r.SignIn(s.add("u1"), false), r.SignOut())
 	})})
 	if w := s.do("POST", "/"); cookies(w)["gatehouse"].Value != "" || s.Stores.Sessions.Len() != 0 {
 		t.Errorf("got %q and %d sessions", w.Header()["Set-Cookie"], s.Stores.Sessions.Len())

@@ -17,12 +17,12 @@ type Credentials struct {
 
 var _ auth.CredentialCache = (*Credentials)(nil)
 
-// Put stores a record under a name, whatever it says.
-func (s *Credentials) Put(name string, c auth.Credential) { s.records[name] = c }
+// Put stores a record under a name and network, whatever it says.
+func (s *Credentials) Put(name, network string, c auth.Credential) { s.records[name+" "+network] = c }
 
-// Record returns what is stored under a name.
-func (s *Credentials) Record(name string) (auth.Credential, bool) {
-	c, ok := s.records[name]
+// Record returns what is stored under a name and network.
+func (s *Credentials) Record(name, network string) (auth.Credential, bool) {
+	c, ok := s.records[name+" "+network]
 	return c, ok
 }
 
@@ -36,16 +36,16 @@ func (s *Credentials) Flush() {
 }
 
 // Credential implements auth.CredentialCache.
-func (s *Credentials) Credential(ctx context.Context, name string, throttleKeys ...string) (auth.Credential, error) {
-	if err := s.note(ctx, "credentials.Credential", append([]string{name}, throttleKeys...)...); err != nil {
+func (s *Credentials) Credential(ctx context.Context, name, network string, waitKeys ...string) (auth.Credential, error) {
+	if err := s.note(ctx, "credentials.Credential", append([]string{name, network}, waitKeys...)...); err != nil {
 		return auth.Credential{}, err
 	}
-	for _, key := range throttleKeys {
+	for _, key := range waitKeys {
 		if s.waits[key] > 0 {
 			return auth.Credential{}, auth.Throttled{RetryAfter: s.waits[key]}
 		}
 	}
-	c, ok := s.records[name]
+	c, ok := s.Record(name, network)
 	if !ok {
 		return auth.Credential{}, auth.ErrNotFound
 	}
@@ -54,10 +54,10 @@ func (s *Credentials) Credential(ctx context.Context, name string, throttleKeys 
 
 // FillCredential implements auth.CredentialCache.
 func (s *Credentials) FillCredential(ctx context.Context, c auth.Credential) error {
-	if err := s.note(ctx, "credentials.Fill", c.Name); err != nil {
+	if err := s.note(ctx, "credentials.Fill", c.Name, c.Network); err != nil {
 		return err
 	}
-	s.records[c.Name] = c
+	s.Put(c.Name, c.Network, c)
 	return nil
 }
 

@@ -41,7 +41,7 @@ func New() *Stores {
 		Journal:     j,
 		Users:       users,
 		Cache:       &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}, bypassed: map[string]bool{}},
-		Throttle:    &Throttle{Journal: j, counts: map[string]int{}},
+		Throttle:    newThrottle(j),
 		Sessions:    &Sessions{Journal: j, records: map[string][]byte{}},
 		Tokens:      &Tokens{Journal: j, records: map[string]auth.Token{}},
 		Credentials: &Credentials{Journal: j, records: map[string]auth.Credential{}, waits: map[string]time.Duration{}},

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"gatehouse/auth"
@@ -11,10 +12,16 @@ import (
 // limit's Base, for ever.
 type Throttle struct {
 	*Journal
-	counts map[string]int
+	counts   map[string]int
+	failures map[string][]string
+	networks map[string]auth.KnownNetwork
 }
 
 var _ auth.Throttle = (*Throttle)(nil)
+
+func newThrottle(j *Journal) *Throttle {
+	return &Throttle{Journal: j, counts: map[string]int{}, failures: map[string][]string{}, networks: map[string]auth.KnownNetwork{}}
+}
 
 // Count returns the counted attempts under a key.
 func (s *Throttle) Count(key string) int { return s.counts[key] }
@@ -30,30 +37,48 @@ func (s *Throttle) Counts() map[string]int {
 	return all
 }
 
+// Reset ends the waits of the keys, and forgets which failures would repeat one.
+func (s *Throttle) Reset(_ context.Context, keys ...string) {
+	for _, key := range keys {
+		delete(s.counts, key)
+	}
+	clear(s.failures)
+}
+
+// Marks returns the marks of all failures that are kept.
+func (s *Throttle) Marks() []string {
+	var all []string
+	for _, marks := range s.failures {
+		all = append(all, marks...)
+	}
+	return all
+}
+
 // Take implements auth.Throttle.
-func (s *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) (map[string]time.Duration, error) {
+func (s *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.Taken, error) {
 	if err := s.note(ctx, "throttle.Take", keys(attempts)...); err != nil {
 		return nil, err
 	}
-	refusing := map[string]time.Duration{}
+	var refused, counted []auth.Taken
 	var longest time.Duration
 	for _, a := range attempts {
 		if s.counts[a.Key] >= a.Limit.Free {
-			refusing[a.Key] = a.Limit.Base
+			refused = append(refused, auth.Taken{Key: a.Key, Wait: a.Limit.Base})
 			longest = max(longest, a.Limit.Base)
 		}
 	}
 	if longest > 0 {
-		return refusing, auth.Throttled{RetryAfter: longest}
+		return refused, auth.Throttled{RetryAfter: longest}
 	}
-	beginning := map[string]time.Duration{}
 	for _, a := range attempts {
 		s.counts[a.Key]++
+		t := auth.Taken{Key: a.Key, Count: int64(s.counts[a.Key])}
 		if s.counts[a.Key] >= a.Limit.Free {
-			beginning[a.Key] = a.Limit.Base
+			t.Wait = a.Limit.Base
 		}
+		counted = append(counted, t)
 	}
-	return beginning, nil
+	return counted, nil
 }
 
 func keys(attempts []auth.Attempt) []string {
@@ -65,7 +90,11 @@ func keys(attempts []auth.Attempt) []string {
 }
 
 // Refund implements auth.Throttle.
-func (s *Throttle) Refund(ctx context.Context, keys ...string) error {
+func (s *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
+	var keys []string
+	for _, t := range taken {
+		keys = append(keys, t.Key)
+	}
 	if err := s.note(ctx, "throttle.Refund", keys...); err != nil {
 		return err
 	}
@@ -75,13 +104,47 @@ func (s *Throttle) Refund(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-// Reset implements auth.Throttle.
-func (s *Throttle) Reset(ctx context.Context, keys ...string) error {
-	if err := s.note(ctx, "throttle.Reset", keys...); err != nil {
+// Repeated implements auth.Throttle.
+func (s *Throttle) Repeated(ctx context.Context, failures ...auth.Failure) (bool, error) {
+	if err := s.note(ctx, "throttle.Repeated"); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(failures, func(f auth.Failure) bool { return slices.Contains(s.failures[f.Key], f.Mark) }), nil
+}
+
+// KeepFailure implements auth.Throttle.
+func (s *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (isNew bool, err error) {
+	if err := s.note(ctx, "throttle.KeepFailure"); err != nil {
+		return false, err
+	}
+	isNew = true
+	for _, f := range failures {
+		if slices.Contains(s.failures[f.Key], f.Mark) {
+			isNew = false
+			continue
+		}
+		s.failures[f.Key] = append(s.failures[f.Key], f.Mark)
+	}
+	return isNew, nil
+}
+
+// KnownNetwork implements auth.Throttle.
+func (s *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth.KnownNetwork, error) {
+	if err := s.note(ctx, "throttle.KnownNetwork", name, network); err != nil {
+		return auth.KnownNetwork{}, err
+	}
+	n, ok := s.networks[name+" "+network]
+	if !ok {
+		return auth.KnownNetwork{}, auth.ErrNotFound
+	}
+	return n, nil
+}
+
+// KeepKnownNetwork implements auth.Throttle.
+func (s *Throttle) KeepKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
+	if err := s.note(ctx, "throttle.KeepKnownNetwork", n.Name, n.Network); err != nil {
 		return err
 	}
-	for _, key := range keys {
-		delete(s.counts, key)
-	}
+	s.networks[n.Name+" "+n.Network] = n
 	return nil
 }
