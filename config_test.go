@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"gatehouse/auth"
 	"gatehouse/kv"
 	"gatehouse/web"
 )

@@ -202,7 +202,7 @@ func TestWarmBasic_IsBoundToItsNetwork(t *testing.T) {
 func TestKnownNetwork_EndsWithTheEpoch(t *testing.T) {
 	w, u := newBasicWorld(t)
 	w.warm(t, "alice", visitor)
-	if _, err := w.SignOutEverywhere(t.Context(), u.ID); err != nil {
+	if _, err := w.SignOutEverywhere(t.Context(), u.ID, ""); err != nil {
 		t.Fatal(err)
 	}
 	wantError(t, w.basic(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)

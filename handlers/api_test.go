@@ -247,8 +247,8 @@ func TestAPITokenByBody(t *testing.T) {
 	if got := s.Stores.Throttle.Count(fake.AccountKey("alice")); got != 1 {
 		t.Errorf("%d guesses are counted", got)
 	}
-	for range 9 {
-		nobody.do("POST", "/api/tokens", `{"username":"alice","password":"wrong"}`)
+	for i := range 9 {
+		nobody.do("POST", "/api/tokens", fmt.Sprintf(`{"username":"alice","password":"wrong-%d"}`, i))
 	}
 	w := nobody.do("POST", "/api/tokens", `{"username":"alice","password":"`+secret+`"}`)
 	wantCode(t, w, http.StatusTooManyRequests, "throttled")

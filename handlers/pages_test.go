@@ -80,8 +80,8 @@ func TestLoginFails(t *testing.T) {
 			t.Errorf("the answers differ: %s\nand %s", pages[0], pages[i])
 		}
 	}
-	for range 10 {
-		w = s.browser().post("/login", form("username", "alice", "password", once))
+	for i := range 10 {
+		w = s.browser().post("/login", form("username", "alice", "password", fmt.Sprint(once, i)))
 	}
 	wantPage(t, w, http.StatusTooManyRequests, "Too many tries. Wait 1 second, then try again.")
 	if w.Header().Get("Retry-After") != "1" {

@@ -41,12 +41,20 @@ func TestCookies(t *testing.T) {
 			"session":    {c.cookies.sessionCookie("tok", record, noon).String(), c.prefix + "gatehouse=tok" + attributes("")},
 			"remembered": {c.cookies.sessionCookie("tok", remembered, noon).String(), c.prefix + "gatehouse=tok" + attributes("; Expires=Wed, 01 Jul 2026 12:00:00 GMT; Max-Age=2592000")},
 			"ended":      {c.cookies.endedCookie().String(), c.prefix + "gatehouse=" + attributes("; Expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0")},
-			"browser":    {c.cookies.browserCookie("b").String(), c.prefix + "gatehouse_browser=b" + attributes("; Max-Age=31536000")},
 		} {
 			// net/http writes Path=/%s with the domain in between.
 			if strings.ReplaceAll(pair[0], " ", "") != strings.ReplaceAll(pair[1], " ", "") {
 				t.Errorf("%s, %s:\n got %s\nwant %s", c.name, what, pair[0], pair[1])
 			}
+		}
+	}
+	// A known browser is known to this host alone.
+	for _, domain := range []string{"", "example.org"} {
+		if got := (Cookies{Domain: domain}).browserCookie("b").String(); got != "gatehouse_browser=b; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax" {
+			t.Errorf("http, domain %q: got %s", domain, got)
+		}
+		if got := (Cookies{Secure: true, Domain: domain}).browserCookie("b").String(); got != "__Host-gatehouse_browser=b; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=Lax" {
+			t.Errorf("https, domain %q: got %s", domain, got)
 		}
 	}
 	late := Cookies{}.sessionCookie("tok", remembered, noon.Add(1000*time.Hour))

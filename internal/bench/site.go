@@ -216,6 +216,6 @@ func (s *site) forgetCredential() error {
 		return err
 	}
 	defer conn.Close()
-	_, err = conn.Do("DEL", "credential:"+reader)
+	_, err = conn.Do("DEL", "credential:"+reader+":127.0.0.1")
 	return err
 }

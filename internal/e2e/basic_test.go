@@ -110,12 +110,12 @@ func TestBasicNamesAreOneEntry(t *testing.T) {
 		x.wantVouched(x.basicly(name, secret), composed, "redis")
 		x.wantVouched(x.basicly(name, secretNFD), composed, "redis")
 	}
-	if keys := x.cacheKeys("credential:*"); !slices.Equal(keys, []string{"credential:alice", "credential:" + composed}) {
+	if keys := x.cacheKeys("credential:*"); !slices.Equal(keys, []string{"credential:alice:127.0.0.1", "credential:" + composed + ":127.0.0.1"}) {
 		t.Errorf("the credentials are %q", keys)
 	}
 	for i, name := range []string{"alice", "ALICE", "ａｌｉｃｅ"} {
-		x.wantProblemCode(x.basicly(name, otherPassword), http.StatusUnauthorized, "wrong_credentials")
-		if n := x.attempts(accountKey("alice")); n != int64(i+1) {
+		x.wantProblemCode(x.basicly(name, wrongPassword()), http.StatusUnauthorized, "wrong_credentials")
+		if n := x.attempts("networks:" + x.userID("alice")); n != int64(i+1) {
 			t.Errorf("%d failures are counted after %d, the last as %q", n, i+1, name)
 		}
 	}
@@ -129,11 +129,11 @@ func TestBasicNamesAreOneEntry(t *testing.T) {
 	}
 }
 
-// TestASVS_6_3_4_BasicSharesTheThrottle: what a form guesses slows Basic down, and the other way
-// round; a warm entry is no way around it, nor is another spelling, the address or a flushed cache.
-// Sessions, tokens and browsers that are known go on.
+// TestASVS_6_3_4_BasicSharesTheThrottle: what a stranger guesses by a form slows Basic down, and the
+// other way round; another spelling or a flushed cache is no way around it. Sessions, tokens,
+// browsers that are known and programs in their own network go on.
 func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
-	x := newTarget(t)
+	x := newProxiedTarget(t)
 	p := newPrincipal(x, "alice")
 	x.addCarol()
 	known := x.visitor()
@@ -141,20 +141,21 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 	warm := func() {
 		t.Helper()
 		x.forgetWaits()
+		x.flushCache()
 		for _, login := range []string{"alice", "carol", "carol@example.org"} {
-			x.basicly(login, password)
-			x.wantVouched(x.basicly(login, password), strings.TrimSuffix(login, "@example.org"), "redis")
+			x.basicFrom(homeNetwork, login, password)
+			x.wantVouched(x.basicFrom(homeNetwork, login, password), strings.TrimSuffix(login, "@example.org"), "redis")
 		}
 	}
 	guessForm := func(login string) {
 		t.Helper()
-		if a := x.guess(login, otherPassword); a.StatusCode != http.StatusUnauthorized {
+		if a := x.guessFrom(strangerNetwork, login, wrongPassword()); a.StatusCode != http.StatusUnauthorized {
 			t.Fatalf("a guess at %s: %s", login, a.Status)
 		}
 	}
 	guessBasic := func(login string) {
 		t.Helper()
-		x.wantProblemCode(x.basicly(login, otherPassword), http.StatusUnauthorized, "wrong_credentials")
+		x.wantProblemCode(x.basicFrom(strangerNetwork, login, wrongPassword()), http.StatusUnauthorized, "wrong_credentials")
 	}
 
 	t.Run("ten guesses", func(t *testing.T) {
@@ -167,7 +168,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 				t.Errorf("%s: %d failures are counted, want 10", name, n)
 			}
 			// A second from now on, which a slow machine may miss.
-			if a := x.basicly("alice", password); a.StatusCode == http.StatusOK {
+			if a := x.basicFrom(strangerNetwork, "alice", password); a.StatusCode == http.StatusOK {
 				if left := x.int("HGET", throttleKey("alice"), "until") - x.redisMillis(); left > 0 {
 					t.Errorf("%s: served with %d ms to wait", name, left)
 				}
@@ -181,66 +182,74 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		others   []string
 		throttle string
 	}{
-		"form by name":                   {guessForm, "alice", []string{"alice", "ALICE", "ａｌｉｃｅ"}, []string{"carol"}, accountKey("alice")},
-		"basic by name":                  {guessBasic, "alice", []string{"alice", "ALICE"}, []string{"carol"}, accountKey("alice")},
-		"form by the address":            {guessForm, "carol@example.org", []string{"carol", "carol@example.org", "Carol"}, []string{"alice"}, accountKey("carol")},
-		"basic by the address":           {guessBasic, "Carol@Example.ORG", []string{"carol", "carol@example.org"}, []string{"alice"}, accountKey("carol")},
-		"form by name, basic by address": {guessForm, "carol", []string{"carol@example.org", "carol"}, []string{"alice"}, accountKey("carol")},
+		"form by name":         {guessForm, "alice", []string{"alice", "ALICE", "ａｌｉｃｅ"}, []string{"carol"}, accountKey("alice")},
+		"basic by name":        {guessBasic, "alice", []string{"alice", "ALICE"}, []string{"carol"}, accountKey("alice")},
+		"form by the address":  {guessForm, "carol@example.org", []string{"carol@example.org", "Carol@Example.ORG"}, []string{"alice", "carol"}, accountKey("carol@example.org")},
+		"basic by the address": {guessBasic, "Carol@Example.ORG", []string{"carol@example.org"}, []string{"alice", "carol"}, accountKey("carol@example.org")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			warm()
-			x.do("HSET", "throttle:"+test.throttle, "n", "30", "until", "0")
+			x.do("HSET", "throttle:"+test.throttle, "n", "25", "until", "0")
 			test.guess(test.at)
-			for _, login := range test.refused {
-				x.wantWait(x.basicly(login, password), 14*time.Minute, 15*time.Minute)
-				x.wantThrottled(x.guess(login, password), 14*time.Minute, 15*time.Minute)
+			refused := func() {
+				t.Helper()
+				for _, login := range test.refused {
+					x.wantWait(x.basicFrom(strangerNetwork, login, password), 14*time.Minute, 15*time.Minute)
+					x.wantThrottled(x.guessFrom(strangerNetwork, login, password), 14*time.Minute, 15*time.Minute)
+					x.wantThrottled(x.guessFrom(homeNetwork, login, password), 14*time.Minute, 15*time.Minute)
+				}
 			}
+			refused()
 			x.wantWait(x.visitor().do(x.visitor().request(http.MethodPost, "/api/tokens",
-				fmt.Sprintf(`{"username":%q,"password":%q}`, test.refused[0], password), "Content-Type", "application/json")), 14*time.Minute, 15*time.Minute)
-			if n := x.attempts(test.throttle); n != 31 {
-				t.Errorf("%d failures are counted, want 31", n)
+				fmt.Sprintf(`{"username":%q,"password":%q}`, test.refused[0], password), "Content-Type", "application/json", "X-Forwarded-For", strangerNetwork)), 14*time.Minute, 15*time.Minute)
+			if n := x.attempts(test.throttle); n != 26 {
+				t.Errorf("%d failures are counted, want 26", n)
 			}
-			for _, login := range test.others {
-				x.wantVouched(x.basicly(login, password), login, "redis")
+			for _, login := range slices.Concat(test.refused, test.others) {
+				if a := x.basicFrom(homeNetwork, login, password); a.StatusCode != http.StatusOK {
+					t.Errorf("the program of %s: %s", login, a.Status)
+				}
 			}
 			p.want(bySession, "/api/me", http.StatusOK)
 			p.want(byToken, "/api/me", http.StatusOK)
 			known.copy(known.base).want(known.post("/login", "username", "alice", "password", password), http.StatusSeeOther)
 			x.flushCache()
-			x.wantWait(x.basicly(test.refused[0], password), 14*time.Minute, 15*time.Minute)
+			refused()
 		})
 	}
 	t.Run("by the caller's address", func(t *testing.T) {
 		warm()
-		x.do("HSET", "throttle:address:127.0.0.1", "n", "150", "until", "0")
-		guessBasic("nobody")
-		x.wantWait(x.basicly("alice", password), 50*time.Second, time.Minute)
-		x.wantThrottled(x.guess("carol", password), 50*time.Second, time.Minute)
+		x.do("HSET", "throttle:address:"+homeNetwork, "n", "150", "until", "0")
+		x.wantProblemCode(x.basicFrom(homeNetwork, "nobody", wrongPassword()), http.StatusUnauthorized, "wrong_credentials")
+		x.wantWait(x.basicFrom(homeNetwork, "alice", password), 50*time.Second, time.Minute)
+		x.wantThrottled(x.guessFrom(homeNetwork, "carol", password), 50*time.Second, time.Minute)
 		p.want(byToken, "/api/me", http.StatusOK)
 		x.flushCache()
-		x.wantWait(x.basicly("alice", password), 50*time.Second, time.Minute)
+		x.wantWait(x.basicFrom(homeNetwork, "alice", password), 50*time.Second, time.Minute)
 	})
+	networks := "networks:" + x.userID("alice")
 	t.Run("a guess against a warm entry", func(t *testing.T) {
 		warm()
 		for i := range 3 {
-			guessBasic("alice")
-			if n := x.attempts(accountKey("alice")); n != int64(i+1) {
+			x.wantProblemCode(x.basicFrom(homeNetwork, "alice", wrongPassword()), http.StatusUnauthorized, "wrong_credentials")
+			if n := x.attempts(networks); n != int64(i+1) {
 				t.Errorf("%d failures are counted after %d", n, i+1)
 			}
-			x.wantVouched(x.basicly("alice", password), "alice", "redis")
+			x.wantVouched(x.basicFrom(homeNetwork, "alice", password), "alice", "redis")
 		}
-		if n := x.attempts("address:127.0.0.1"); n != 3 {
+		if n := x.attempts("address:" + homeNetwork); n != 3 {
 			t.Errorf("the address has %d failures, want 3", n)
 		}
 	})
 	t.Run("in the end it ends", func(t *testing.T) {
 		warm()
-		x.do("HSET", throttleKey("alice"), "n", "30", "until", "0")
-		guessBasic("alice")
-		x.do("DEL", throttleKey("alice"))
-		x.cacheDo("PEXPIRE", "waiting:"+accountKey("alice"), 0)
-		x.wantVouched(x.basicly("alice", password), "alice", "redis")
-		if keys := x.cacheKeys("waiting:*"); len(keys) > 1 {
+		x.do("HSET", "throttle:"+networks, "n", "18", "until", "0")
+		x.wantProblemCode(x.basicFrom(homeNetwork, "alice", wrongPassword()), http.StatusUnauthorized, "wrong_credentials")
+		x.wantWait(x.basicFrom(homeNetwork, "alice", password), 8*time.Minute, 9*time.Minute)
+		x.do("DEL", "throttle:"+networks)
+		x.cacheDo("PEXPIRE", "waiting:program:alice:"+homeNetwork, 0)
+		x.wantVouched(x.basicFrom(homeNetwork, "alice", password), "alice", "redis")
+		if keys := x.cacheKeys("waiting:*"); len(keys) > 0 {
 			t.Errorf("there still wait %q", keys)
 		}
 	})
@@ -253,8 +262,8 @@ func TestASVS_15_3_4_ProgramsCannotRotateTheirAddress(t *testing.T) {
 	x.visitor().register("alice")
 	sent := int64(0)
 	for i, header := range forwardingHeaders {
-		x.basicly(fmt.Sprint("victim", i), password, header, fmt.Sprintf("203.0.113.%d", i))
-		x.basicly(fmt.Sprint("victim", i), password, header, fmt.Sprintf("for=203.0.113.%d", i))
+		x.basicly(fmt.Sprint("victim", i), wrongPassword(), header, fmt.Sprintf("203.0.113.%d", i))
+		x.basicly(fmt.Sprint("victim", i), wrongPassword(), header, fmt.Sprintf("for=203.0.113.%d", i))
 		sent += 2
 		x.me("Authorization", "Bearer gatehouse_no", header, fmt.Sprintf("203.0.113.%d", i))
 	}
@@ -285,7 +294,7 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 	mallory.warm()
 	record := func(name string) string {
 		t.Helper()
-		s, err := redis.String(x.cacheDo("GET", "credential:"+name), nil)
+		s, err := redis.String(x.cacheDo("GET", "credential:"+name+":127.0.0.1"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,9 +334,9 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 		"a number where an object should stand": "1",
 	} {
 		x.forgetWaits()
-		x.cacheDo("SET", "credential:alice", value)
+		x.cacheDo("SET", "credential:alice:127.0.0.1", value)
 		x.wantProblemCode(x.basicly("alice", otherPassword), http.StatusUnauthorized, "wrong_credentials")
-		x.cacheDo("SET", "credential:alice", value)
+		x.cacheDo("SET", "credential:alice:127.0.0.1", value)
 		a := x.basicly("alice", password)
 		if a.StatusCode != http.StatusOK || !strings.Contains(a.body, `"authorized_by":"postgres"`) || !strings.Contains(a.body, alice.id) {
 			t.Errorf("with %s under her name alice is answered %s\n%s", what, a.Status, a.body)
@@ -340,14 +349,14 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 	} {
 		for _, secret := range []string{password, otherPassword} {
 			x.forgetWaits()
-			x.cacheDo("SET", "credential:mallory", value)
+			x.cacheDo("SET", "credential:mallory:127.0.0.1", value)
 			if a := x.basicly("mallory", secret); strings.Contains(a.body, alice.id) || a.StatusCode == http.StatusOK && secret == password {
 				t.Errorf("with %s mallory is answered %s\n%s", what, a.Status, a.body)
 			}
 		}
 	}
-	x.cacheDo("DEL", "credential:alice")
-	x.cacheDo("LPUSH", "credential:alice", ofAlice)
+	x.cacheDo("DEL", "credential:alice:127.0.0.1")
+	x.cacheDo("LPUSH", "credential:alice:127.0.0.1", ofAlice)
 	x.wantVouched(x.basicly("alice", password), "alice", "postgres")
 
 	// A token's record under another token's key.

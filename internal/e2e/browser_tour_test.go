@@ -83,7 +83,7 @@ func newPlaces(t *testing.T) places {
 	newClient(t, all.throttled).register("guessed")
 	c := newClient(t, all.throttled)
 	for range 10 {
-		c.post("/login", "username", "guessed", "password", "wrong")
+		c.post("/login", "username", "guessed", "password", wrongPassword())
 	}
 	for range 200 {
 		c.post("/register", "username", "guessed", "password", password)
@@ -151,7 +151,7 @@ func (o *tour) run() {
 func (p *person) tryInVain(action string) {
 	p.t.Helper()
 	for range 10 {
-		p.fill("username", "guessed", "password", password+"?")
+		p.fill("username", "guessed", "password", wrongPassword())
 		if p.loadAny(chromedp.Click(chromedp.CSS(submitButton(action)))) == http.StatusTooManyRequests {
 			return
 		}

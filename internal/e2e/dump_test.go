@@ -342,7 +342,7 @@ func TestCredentialsNeedTheSecretKey(t *testing.T) {
 	cache := dialRedis(t, s.redis+"/1")
 	record := func() map[string]any {
 		t.Helper()
-		b, err := redis.Bytes(cache.Do("GET", "credential:alice"))
+		b, err := redis.Bytes(cache.Do("GET", "credential:alice:127.0.0.1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -393,7 +393,7 @@ func TestCredentialsNeedTheSecretKey(t *testing.T) {
 	if !slices.Equal(names, []string{"epoch", "mac", "name", "user_id", "v"}) {
 		t.Errorf("the record has %q", names)
 	}
-	if ttl, err := redis.Int64(cache.Do("PTTL", "credential:alice")); err != nil || ttl <= 0 || ttl > 5*60*1000 {
+	if ttl, err := redis.Int64(cache.Do("PTTL", "credential:alice:127.0.0.1")); err != nil || ttl <= 0 || ttl > 5*60*1000 {
 		t.Errorf("the record lives for %d ms (%v)", ttl, err)
 	}
 }

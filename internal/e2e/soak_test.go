@@ -382,10 +382,10 @@ func (w *soak) changeOnce(u *soaked) error {
 
 // forgive takes back what Basic has counted against the user while it was disabled.
 func (w *soak) forgive(u *soaked) {
-	for database, key := range map[string]string{"": throttleKey(u.name), "/1": "waiting:" + accountKey(u.name)} {
+	for database, keys := range map[string][]any{"": {throttleKey(u.name), "throttle:networks:" + u.id}, "/1": {"waiting:program:" + u.name + ":127.0.0.1"}} {
 		conn, err := redis.DialURL(w.redis + database)
 		if err == nil {
-			_, err = conn.Do("DEL", key)
+			_, err = conn.Do("DEL", keys...)
 			conn.Close()
 		}
 		if err != nil {
