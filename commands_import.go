@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,9 @@ type userImportCmd struct {
 	File            string   `arg:"" help:"The export; - for standard input."`
 	From            string   `default:"auto" enum:"auto,django,flask,laravel,htpasswd" help:"Where the users come from: django, flask, laravel or htpasswd."`
 	Format          string   `default:"auto" enum:"auto,csv,json,htpasswd" help:"csv, json or htpasswd."`
-	Username        string   `placeholder:"COLUMN" help:"The column of the user name. Without one the part of the address before the @ is taken."`
+	Source          string   `placeholder:"NAME" help:"What to call the system that the users come from, if there are several of a kind. Users are known by this name and their id there."`
+	Username        string   `placeholder:"COLUMN" help:"The column of the user name. Without one the part of the address before the @ is taken, or all of the address where that part is reserved, taken or not unique."`
+	AllowReserved   bool     `help:"Take reserved names such as admin and support, too."`
 	Group           []string `placeholder:"NAME" help:"Put all of them into this group; may be given several times."`
 	EmailVerified   bool     `help:"You vouch for all addresses, so they sign in too."`
 	WithoutPassword bool     `help:"Take users whose password hash cannot be kept, too; nobody can sign in as them until they get a password."`
@@ -31,6 +34,11 @@ func (a userImportCmd) Run(c *command) error {
 	for _, group := range a.Group {
 		if err := auth.CheckGroup(group); err != nil {
 			return fmt.Errorf("--group: %q: %w", group, err)
+		}
+	}
+	if a.Source != "" {
+		if err := auth.CheckSource(a.Source); err != nil {
+			return fmt.Errorf("--source: %q: %w", a.Source, err)
 		}
 	}
 	file, name := c.io.in, "standard input"
@@ -48,7 +56,7 @@ func (a userImportCmd) Run(c *command) error {
 			return errors.New("this database keeps no origins of users")
 		}
 		if a.DryRun {
-			origins = &dryRun{Origins: origins, users: accounts.Users, taken: map[string]bool{}}
+			origins = &dryRun{Origins: origins, users: accounts.Users, taken: map[string]bool{}, imported: map[[2]string]auth.User{}}
 		}
 		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, made: map[string]bool{}}
 		return i.run(c.ctx, interruptible(c.ctx, file))
@@ -65,6 +73,10 @@ type importing struct {
 
 	file                                       importer.File
 	imported, there, refused, locked, powerful int
+	// fromAddresses are the rows whose name was made of an address: who else has it is known at the end.
+	fromAddresses []importer.Row
+	// inFull counts those that are called by their whole address.
+	inFull int
 	// groups are those that were here before, by name.
 	groups map[string]auth.Group
 	// renamed are groups that got another name, or were left out ("").
@@ -85,8 +97,15 @@ func (i *importing) run(ctx context.Context, file io.Reader) error {
 	}
 	err := importer.Read(file, options, func(f importer.File, row importer.Row) error {
 		i.file = f
+		if row.Address != "" && row.Fault == "" {
+			i.fromAddresses = append(i.fromAddresses, row)
+			return nil
+		}
 		return i.one(ctx, row)
 	})
+	if err == nil {
+		err = i.restFromAddresses(ctx)
+	}
 	i.report()
 	if err != nil {
 		return fmt.Errorf("%s: %w", i.name, err)
@@ -109,8 +128,64 @@ func (i *importing) readGroups(ctx context.Context) error {
 	return nil
 }
 
-// one brings in one user. The error is one that ends the run: of the row it is told and counted.
+// restFromAddresses brings in those whose name is made of their address. The part before the @ is the name of one
+// who alone has it, here and in the export; nobody gets a name that is another's, or that is reserved,
+// because of the order of the rows.
+func (i *importing) restFromAddresses(ctx context.Context) error {
+	short := make([]string, len(i.fromAddresses))
+	rows := map[string]int{}
+	for n, row := range i.fromAddresses {
+		// What is no name is refused with the reason further down.
+		short[n], _ = auth.CanonicalUsername(row.Username)
+		rows[short[n]]++
+	}
+	for n, row := range i.fromAddresses {
+		free := rows[short[n]] == 1 && !auth.ReservedUsername(short[n])
+		if free && short[n] != "" {
+			var err error
+			if free, err = i.isFree(ctx, short[n]); err != nil {
+				return fmt.Errorf("line %d: look whether a user name is free: %w", row.Line, err)
+			}
+		}
+		if err := i.oneFromAddress(ctx, row, short[n], free); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *importing) isFree(ctx context.Context, name string) (bool, error) {
+	if dry, ok := i.origins.(*dryRun); ok && dry.taken["name "+name] {
+		return false, nil
+	}
+	_, err := i.accounts.Users.UserByUsername(ctx, name)
+	if errors.Is(err, auth.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+func (i *importing) oneFromAddress(ctx context.Context, row importer.Row, short string, free bool) error {
+	if free || short == "" {
+		return i.one(ctx, row)
+	}
+	full, err := auth.UsernameFromAddress(row.Address)
+	if err != nil {
+		i.refuse(row, "The part of the address before the @ is reserved, taken or not unique, and the whole address makes no user name: "+err.Error())
+		return nil
+	}
+	before := i.imported
+	err = i.oneNamed(ctx, row, full)
+	i.inFull += i.imported - before
+	return err
+}
+
 func (i *importing) one(ctx context.Context, row importer.Row) error {
+	return i.oneNamed(ctx, row, row.Username)
+}
+
+// oneNamed brings in one user under the name, which is not printed: it may be made of an address. The error is one that ends the run: of the row it is told and counted.
+func (i *importing) oneNamed(ctx context.Context, row importer.Row, name string) error {
 	if row.Fault != "" {
 		i.refuse(row, row.Fault)
 		return nil
@@ -121,20 +196,20 @@ func (i *importing) one(ctx context.Context, row importer.Row) error {
 		return nil
 	}
 	in := auth.Import{
-		Source: i.file.Source, ExternalID: row.ID, Username: row.Username, Name: row.Name, Email: row.Email,
+		Source: i.source(), ExternalID: row.ID, Username: name, Name: row.Name, Email: row.Email,
 		EmailVerified: row.Verified || i.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash,
-		Groups: append(groups, i.Group...),
+		Groups: append(groups, i.Group...), AllowReserved: i.AllowReserved,
 	}
 	if i.WithoutPassword && auth.CheckLegacyHash(in.Hash) != nil {
 		in.Hash = ""
 	} else if in.Hash == "" {
 		in.Hash = "!" // which is refused, with a sentence that says what to do
 	}
-	_, err := i.accounts.ImportUser(ctx, i.origins, in)
+	u, err := i.accounts.ImportUser(ctx, i.origins, in)
 	var wrong auth.Invalid
 	switch {
 	case errors.Is(err, auth.ErrImported):
-		i.there++
+		i.skip(row, u)
 	case errors.As(err, &wrong):
 		i.refuse(row, sentences(wrong))
 	case err != nil:
@@ -156,17 +231,35 @@ func (i *importing) one(ctx context.Context, row importer.Row) error {
 	return nil
 }
 
+// source is the name of the system that the users are known by.
+func (i *importing) source() string { return cmp.Or(i.Source, i.file.Source) }
+
+// skip notes a row whose id is known: of the same user, or of another system's.
+func (i *importing) skip(row importer.Row, here auth.User) {
+	name, _ := auth.CanonicalUsername(row.Username)
+	// Who has a name that is made of an address may have got either: others come and go.
+	full, err := auth.UsernameFromAddress(row.Address)
+	if here.Username != name && (err != nil || here.Username != full) {
+		i.refuse(row, fmt.Sprintf("Its id is the one of %s here (source %s). If the export is of another system, name that: --source NAME.", printable(here.Username), i.source()))
+		return
+	}
+	i.there++
+	fmt.Fprintf(i.out, "%s:%d: %s is there already.\n", i.name, row.Line, printable(row.Username))
+}
+
 // dryRun stores nothing, and answers as if it had.
 type dryRun struct {
 	auth.Origins
 	users auth.UserStore
 	// taken are the names, verified addresses and origins of this run, each after what it is.
 	taken map[string]bool
+	// imported are the users of this run by source and id.
+	imported map[[2]string]auth.User
 }
 
 func (d *dryRun) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
-	if d.taken["origin "+source+" "+externalID] {
-		return auth.User{}, nil
+	if u, ok := d.imported[[2]string{source, externalID}]; ok {
+		return u, nil
 	}
 	return d.Origins.UserByOrigin(ctx, source, externalID)
 }
@@ -185,7 +278,8 @@ func (d *dryRun) ImportUser(ctx context.Context, u auth.User, source, externalID
 		}
 		d.taken["address "+u.Email] = true
 	}
-	d.taken["name "+u.Username], d.taken["origin "+source+" "+externalID] = true, true
+	d.taken["name "+u.Username] = true
+	d.imported[[2]string{source, externalID}] = u
 	return nil
 }
 
@@ -271,6 +365,9 @@ func (i *importing) report() {
 	fmt.Fprintf(i.out, "%s %d; there already: %d; refused: %d.\n", did, i.imported, i.there, i.refused)
 	if i.From == "auto" && i.file.Source != "" {
 		fmt.Fprintf(i.out, "The file was taken for an export of %s (%s).\n", i.file.Source, i.file.Format)
+	}
+	if i.inFull > 0 {
+		fmt.Fprintf(i.out, "%d of them are named after their whole address, since the part before the @ is reserved, taken or not unique: gatehouse user list.\n", i.inFull)
 	}
 	if i.locked > 0 {
 		fmt.Fprintf(i.out, "%d of them have no password and cannot sign in: gatehouse user passwd NAME.\n", i.locked)

@@ -53,6 +53,7 @@ type Settings struct {
 	DjangoSessionPrefix string        `placeholder:"PREFIX" help:"The prefix in Django's SESSION_REDIS, without a colon."`
 	DjangoSessionCookie string        `default:"sessionid" placeholder:"NAME" help:"Django's SESSION_COOKIE_NAME."`
 	DjangoSessionAge    time.Duration `default:"336h" help:"Django's SESSION_COOKIE_AGE."`
+	DjangoSource        string        `default:"django" placeholder:"NAME" help:"The --source that the users of this Django were imported with."`
 }
 
 // notYet are settings of parts that this version does not have. Accepting them
@@ -102,6 +103,9 @@ func (s Settings) check() (Config, error) {
 
 // checkDjango returns the keys of Django's sessions, if there is a bridge to them.
 func (s Settings) checkDjango(ours web.Cookies) (auth.DjangoKeys, error) {
+	if err := auth.CheckSource(s.DjangoSource); err != nil {
+		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SOURCE %q: %w", s.DjangoSource, err)
+	}
 	switch {
 	case s.DjangoSessionsURL == "":
 		return auth.DjangoKeys{}, nil

@@ -51,7 +51,7 @@ func TestDefaults(t *testing.T) {
 		ListenAddr: "localhost:8080", BaseURL: "http://localhost:8080", DataDir: "./data",
 		SessionLifetime: 24 * time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 720 * time.Hour, RememberIdle: 336 * time.Hour,
 		TokenLifetime: 72 * time.Hour, CredentialTTL: 5 * time.Minute, UserCacheTTL: time.Hour, PasswordMin: 8, Registration: "open", LogFormat: "auto", LogLevel: slog.LevelInfo,
-		DjangoSessionCookie: "sessionid", DjangoSessionAge: 336 * time.Hour,
+		DjangoSessionCookie: "sessionid", DjangoSessionAge: 336 * time.Hour, DjangoSource: "django",
 	}
 	for name, got := range map[string]Settings{
 		"nothing set":     parse(t, nil),
@@ -77,7 +77,7 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 		"SECRET_KEY": testSecret + "," + testSecret, "DATA_DIR": "d", "COOKIE_DOMAIN": "example.org", "TRUSTED_PROXIES": "10.0.0.0/8,::1",
 		"SESSION_LIFETIME": "1h", "SESSION_IDLE": "2h", "REMEMBER_LIFETIME": "3h", "REMEMBER_IDLE": "4h", "USER_CACHE_TTL": "5h",
 		"TOKEN_LIFETIME": "6h", "CREDENTIAL_CACHE_TTL": "7m", "METRICS_ADDR": ":3",
-		"DJANGO_SESSIONS_URL": "redis://h/2", "DJANGO_SECRET_KEY": " a,b ", "DJANGO_SESSION_PREFIX": "p", "DJANGO_SESSION_COOKIE": "c", "DJANGO_SESSION_AGE": "8h",
+		"DJANGO_SESSIONS_URL": "redis://h/2", "DJANGO_SECRET_KEY": " a,b ", "DJANGO_SESSION_PREFIX": "p", "DJANGO_SESSION_COOKIE": "c", "DJANGO_SESSION_AGE": "8h", "DJANGO_SOURCE": "shop",
 		"PASSWORD_MIN_LENGTH": "9", "REGISTRATION": "closed", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "MIGRATE": "true",
 	}
 	want := Settings{
@@ -85,7 +85,7 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 		SecretKey: testSecret + "," + testSecret, DataDir: "d", CookieDomain: "example.org", TrustedProxies: []string{"10.0.0.0/8", "::1"},
 		SessionLifetime: time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 3 * time.Hour, RememberIdle: 4 * time.Hour, UserCacheTTL: 5 * time.Hour,
 		TokenLifetime: 6 * time.Hour, CredentialTTL: 7 * time.Minute, MetricsAddr: ":3",
-		DjangoSessionsURL: "redis://h/2", DjangoSecretKey: " a,b ", DjangoSessionPrefix: "p", DjangoSessionCookie: "c", DjangoSessionAge: 8 * time.Hour,
+		DjangoSessionsURL: "redis://h/2", DjangoSecretKey: " a,b ", DjangoSessionPrefix: "p", DjangoSessionCookie: "c", DjangoSessionAge: 8 * time.Hour, DjangoSource: "shop",
 		PasswordMin: 9, Registration: "closed", LogFormat: "json", LogLevel: slog.LevelDebug,
 	}
 	if got := parse(t, env); !reflect.DeepEqual(got, want) {
@@ -143,6 +143,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 		{"TOKEN_LIFETIME", "-72h", "TOKEN_LIFETIME"},
 		{"CREDENTIAL_CACHE_TTL", "0s", "CREDENTIAL_CACHE_TTL is 0s; it must be at least 1s"},
 		{"CREDENTIAL_CACHE_TTL", "87601h", "CREDENTIAL_CACHE_TTL"},
+		{"DJANGO_SOURCE", "A Shop", `DJANGO_SOURCE "A Shop": The name of a system is one lower-case word, such as shop.`},
 		{"DJANGO_SESSION_AGE", "0s", "DJANGO_SESSION_AGE is 0s; it must be at least 1s"},
 		{"MAIL_FROM", "a@b.c", "MAIL_FROM is set"},
 		{"DATABASE_URL", "mysql://u:hunter2@h/d", "DATABASE_URL"},

@@ -228,7 +228,7 @@ func (s *stores) openBridge(ctx context.Context, c Config, log *slog.Logger) (*w
 		log.WarnContext(ctx, "DJANGO_SESSIONS_URL: people who are signed in at Django are not signed in here until it answers", "error", err)
 	}
 	return &web.Bridge{
-		Django: &auth.DjangoBridge{Keys: c.django, Age: c.DjangoSessionAge, Store: sessions, Users: s.database, Log: log},
+		Django: &auth.DjangoBridge{Keys: c.django, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log},
 		Cookie: c.DjangoSessionCookie,
 	}, nil
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 const DjangoNoteVersion = 1
 
 // DjangoOrigin is the source under which the users that came from Django are known by their
-// primary keys there.
+// primary keys there, unless the operator gave it another name.
 const DjangoOrigin = "django"
 
 // DjangoNoteTTL is how long a note is kept after the Django session was last shown to us. A session
@@ -86,6 +87,8 @@ type DjangoBridge struct {
 	// Age is Django's SESSION_COOKIE_AGE.
 	Age   time.Duration
 	Store DjangoStore
+	// Source is the name of this Django among the Origins; "" for DjangoOrigin.
+	Source string
 	// Users are the Origins that the users of Django were imported with.
 	Users interface {
 		UserByOrigin(ctx context.Context, source, externalID string) (User, error)
@@ -147,7 +150,7 @@ func (b *DjangoBridge) read(ctx context.Context, key string, now time.Time) (Dja
 
 // meet binds a session that was never seen to the user's epoch as it is now.
 func (b *DjangoBridge) meet(ctx context.Context, id string, django DjangoSession, now time.Time) (DjangoNote, error) {
-	u, err := b.Users.UserByOrigin(ctx, DjangoOrigin, django.UserID)
+	u, err := b.Users.UserByOrigin(ctx, cmp.Or(b.Source, DjangoOrigin), django.UserID)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		b.refuse(ctx, "its user was not imported")

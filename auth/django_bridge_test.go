@@ -47,6 +47,16 @@ func (b *bridged) wantNobody(t *testing.T, why string) {
 	}
 }
 
+// TestDjangoBridge_KnowsItsOwnSource: the user 42 of another Django is somebody else.
+func TestDjangoBridge_KnowsItsOwnSource(t *testing.T) {
+	b := newBridged(t)
+	b.bridge.Source = "shop"
+	b.wantNobody(t, "imported from django")
+	if calls := b.Calls("origins."); len(calls) != 1 || calls[0] != "origins.Find shop 42" {
+		t.Errorf("asked %q", calls)
+	}
+}
+
 func TestDjangoSignsIn(t *testing.T) {
 	b := newBridged(t)
 	want := auth.Session{

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
 // Import is a user of another system.
 type Import struct {
-	// Source is the system ("django"), ExternalID what the user is called there by it.
+	// Source is the system ("django", or a name of the operator's), ExternalID what the user is called there by it.
 	Source, ExternalID string
 
 	Username, Name, Email string
@@ -21,6 +22,8 @@ type Import struct {
 	Groups        []string
 	// Hash is the password's, in one of the forms of CheckLegacyHash; "" for nobody's password.
 	Hash string
+	// AllowReserved takes reserved names as well.
+	AllowReserved bool
 }
 
 // ErrImported: the user was imported before, and is left as it is.
@@ -43,6 +46,9 @@ const unusableHash = "!imported without a password"
 func (a *Accounts) CheckImport(in Import) (User, error) {
 	wrong := Invalid{}
 	u := a.newUser(Registration{Username: in.Username, Email: in.Email, Name: in.Name}, CanonicalUsername, wrong)
+	if wrong["username"] == "" && !in.AllowReserved && ReservedUsername(u.Username) {
+		wrong["username"] = "This name is reserved; --allow-reserved takes it nevertheless."
+	}
 	u.EmailVerified = in.EmailVerified && u.Email != ""
 	u.Active = in.Active
 	if !in.CreatedAt.IsZero() {
@@ -66,20 +72,55 @@ func (a *Accounts) CheckImport(in Import) (User, error) {
 	return u, wrong.orNil()
 }
 
-// ImportUser brings in a user of another system, with the hash as it is. ErrImported for one who is
-// there already; Invalid says what is wrong.
+// ReservedUsername reports whether a canonical name is one that only operators give.
+func ReservedUsername(name string) bool { return isReserved(name) }
+
+// CheckSource returns a sentence about a name that can be no system's.
+func CheckSource(name string) error {
+	if CheckGroup(name) != nil {
+		return sentence("The name of a system is one lower-case word, such as shop.")
+	}
+	return nil
+}
+
+// UsernameFromAddress returns the user name that is made of a whole address. No two addresses have the same:
+// a domain has no underscore, so that the last one stands for the @.
+func UsernameFromAddress(address string) (string, error) {
+	email, err := CanonicalEmail(address)
+	if err != nil {
+		return "", err
+	}
+	at := strings.LastIndexByte(email, '@')
+	if at < 0 {
+		return "", sentence("Enter an address such as name@example.org.")
+	}
+	name, err := CanonicalUsername(email[:at] + "_" + email[at+1:])
+	if err == nil && isReserved(name) {
+		return "", sentence("This name is reserved.")
+	}
+	return name, err
+}
+
+// ImportUser brings in a user of another system, with the hash as it is. ErrImported, with the user as they are
+// here, for one who is there already; Invalid says what is wrong.
 func (a *Accounts) ImportUser(ctx context.Context, origins Origins, in Import) (User, error) {
 	u, err := a.CheckImport(in)
 	if err != nil {
 		return User{}, err
 	}
-	if _, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID); err == nil {
-		return User{}, ErrImported
+	if here, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID); err == nil {
+		return here, ErrImported
 	} else if !errors.Is(err, ErrNotFound) {
 		return User{}, fmt.Errorf("look for an imported user: %w", err)
 	}
 	err = origins.ImportUser(ctx, u, in.Source, in.ExternalID)
 	switch {
+	case errors.Is(err, ErrImported): // by another run, a moment ago
+		here, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID)
+		if err != nil {
+			return User{}, fmt.Errorf("look for an imported user: %w", err)
+		}
+		return here, ErrImported
 	case errors.Is(err, ErrUsernameTaken):
 		return User{}, Invalid{"username": "Another account here has this name."}
 	case errors.Is(err, ErrEmailTaken):

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ const (
 	maxScryptP    = 16
 	maxLegacyText = 1024 // octets of the stored text
 	maxLegacyKey  = 128  // octets of the digest
+
+	maxImportMemory = 256 << 10 // KiB of argon2
+	maxImportPasses = 10        // of argon2
 )
 
 // legacyHash compares a password with a hash of another system.
@@ -36,11 +40,43 @@ type legacyHash func(password string) bool
 
 // CheckLegacyHash returns a sentence about a hash that nobody could sign in with here.
 func CheckLegacyHash(hash string) error {
+	if err := checkArgon2Import(hash); err != nil {
+		return err
+	}
 	if checkable(hash) {
 		return nil
 	}
 	_, err := parseLegacyHash(hash)
 	return err
+}
+
+// checkArgon2Import returns a sentence about an argon2 hash that would cost more than an imported one may. Hashes
+// that are here already have wider bounds.
+func checkArgon2Import(hash string) error {
+	part := strings.Split(strings.TrimPrefix(hash, "argon2"), "$") // Django writes argon2$argon2id$…
+	if len(part) != 6 || !strings.HasPrefix(part[1], "argon2") {
+		return nil
+	}
+	cost := argon2Parameters(part[3])
+	if cost["m"] <= maxImportMemory && cost["t"] <= maxImportPasses {
+		return nil
+	}
+	passes := "1 pass"
+	if cost["t"] != 1 {
+		passes = fmt.Sprintf("%d passes", cost["t"])
+	}
+	return sentence(fmt.Sprintf("The password hash is argon2 with %d MiB and %s; at most %d MiB and %d passes are spent on an imported one.",
+		(cost["m"]+1023)/1024, passes, maxImportMemory/1024, maxImportPasses) + askForPassword)
+}
+
+// argon2Parameters reads m=…,t=…,p=…; -1 for what is no number.
+func argon2Parameters(s string) map[string]int {
+	value := map[string]int{}
+	for p := range strings.SplitSeq(s, ",") {
+		name, v, _ := strings.Cut(p, "=")
+		value[name] = number(v)
+	}
+	return value
 }
 
 // parseLegacyHash reads the forms of Django, Werkzeug, PHP (Laravel) and htpasswd.
@@ -256,11 +292,7 @@ func argon2Cost(version, parameters string) (memory, passes uint32, lanes uint8,
 	if version != "v=19" {
 		return 0, 0, 0, sentence("The password hash is of an old version of argon2.")
 	}
-	value := map[string]int{}
-	for p := range strings.SplitSeq(parameters, ",") {
-		name, v, _ := strings.Cut(p, "=")
-		value[name] = number(v)
-	}
+	value := argon2Parameters(parameters)
 	m, t, p := value["m"], value["t"], value["p"]
 	if err := boundedHash(m >= 8 && m <= maxHashMemory && t >= 1 && t <= maxHashPasses && p >= 1 && p <= 255); err != nil {
 		return 0, 0, 0, err

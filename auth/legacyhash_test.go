@@ -94,7 +94,7 @@ func TestLegacyHashesAreBounded(t *testing.T) {
 		"scrypt:2147483647:2147483647:1$salt$" + strings.Repeat("00", 64):                                    "more work",
 		"$argon2d$v=19$m=64,t=1,p=1$bTdhRTQ0$dNppP98Nfp6dsyYL3vtBadsTAy9d":                                   "argon2d",
 		"$argon2id$v=16$m=64,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9":                     "old version",
-		"$argon2i$v=19$m=4194304,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk": "more work",
+		"$argon2i$v=19$m=4194304,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk": "4096 MiB and 1 pass; at most 256 MiB and 10 passes",
 		"$argon2i$v=19$m=64,t=0,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk":      "more work",
 		"$argon2i$v=19$m=64,t=1,p=0$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk":      "more work",
 		"$argon2i$v=19$m=64,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNpp":                                             "damaged",

@@ -35,6 +35,8 @@ type Row struct {
 	// ID is what the other system calls the user by; the user name where it has no ids.
 	ID                    string
 	Username, Name, Email string
+	// Address is the whole address that Username is the beginning of; "" where it is a name of its own.
+	Address string
 	// Verified: the other system has verified the address.
 	Verified bool
 	Active   bool

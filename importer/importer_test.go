@@ -74,6 +74,14 @@ func TestOtherTables(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
+	for text, want := range map[string]string{
+		"email,password\nBob@a.example,x\n": "Bob Bob@a.example Bob@a.example", "id,email,password\n1,bob@a.example,x\n": "bob bob@a.example 1", "username,password\nbob,x\n": "bob  bob",
+	} {
+		_, rows, err := read(t, text, Options{})
+		if err != nil || len(rows) != 1 || rows[0].Username+" "+rows[0].Address+" "+rows[0].ID != want {
+			t.Errorf("%q: %v %+v, want %q", text, err, rows, want)
+		}
+	}
 	_, rows, err := read(t, "\n\nann:$apr1$x\nbob\njoe:{SHA}x:y\n", Options{Source: Htpasswd})
 	if err != nil || len(rows) != 3 || rows[0].Line != 3 || rows[0].Hash != "$apr1$x" || rows[1].Fault == "" || rows[2].Hash != "{SHA}x:y" {
 		t.Errorf("htpasswd: %v %+v", err, rows)

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -57,9 +58,9 @@ func (r record) row(line int, username string) Row {
 	if row.Name == "" {
 		row.Name = strings.TrimSpace(r.get("first") + " " + r.get("last"))
 	}
-	row.Username = r.username(row.Email, username)
+	row.Username, row.Address = r.username(row.Email, username)
 	if row.ID == "" {
-		row.ID = row.Username
+		row.ID = cmp.Or(row.Address, row.Username)
 	}
 	var faults []string
 	row.Verified = r.truth("verified", false, &faults)
@@ -80,19 +81,23 @@ func (r record) row(line int, username string) Row {
 }
 
 // username returns the user name. A column of addresses gives what stands before the @, if the
-// operator named it or, as in Laravel's own table, there is no column of user names.
-func (r record) username(email, column string) string {
-	name := r.get("username")
+// operator named it or, as in Laravel's own table, there is no column of user names; then it returns the
+// address as well.
+func (r record) username(email, column string) (name, address string) {
+	name = r.get("username")
 	switch {
 	case column != "":
 		name = r.text[strings.ToLower(column)]
 	case r.knows("username"):
-		return name
+		return name, ""
 	default:
 		name = email
 	}
-	name, _, _ = strings.Cut(name, "@")
-	return name
+	local, _, isAddress := strings.Cut(name, "@")
+	if !isAddress {
+		return name, ""
+	}
+	return local, name
 }
 
 func (r record) groups() []string {

@@ -212,7 +212,7 @@ func TestABadRowIsRefusedWhole(t *testing.T) {
 		{"10,\"two\nlines\",,,new-group," + good, "Use letters"},
 		{"11,huge,,,new-group,pbkdf2_sha256$99999999$s$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=", "more work"},
 		{"12,ĀDMIN\u202e,,,new-group," + good, "Use letters"},
-		{"1,again,,,new-group," + good, ""},
+		{"1,again,,,new-group," + good, "again: Its id is the one of fine here"},
 		{"13,last,,,x," + good, ""},
 	}
 	file := "id,username,name,email,groups,password\n"
@@ -242,7 +242,7 @@ func TestABadRowIsRefusedWhole(t *testing.T) {
 		}
 		i++
 	}
-	if want := fmt.Sprintf("Imported 2; there already: 1; refused: %d.", refused); !strings.Contains(o.stdout, want) {
+	if want := fmt.Sprintf("Imported 2; there already: 0; refused: %d.", refused); !strings.Contains(o.stdout, want) {
 		t.Errorf("got %q, want %q", o.stdout, want)
 	}
 	for query, want := range map[string]int{
@@ -361,7 +361,7 @@ func TestDryRunSaysWhatWouldBe(t *testing.T) {
 	if dry.code != o.code || dry.stderr != o.stderr || strings.ReplaceAll(dry.stdout, "Nothing is changed. To be imported:", "Imported") != o.stdout {
 		t.Errorf("the dry run said\n%s%sand then it was\n%s%s", dry.stdout, dry.stderr, o.stdout, o.stderr)
 	}
-	if !strings.HasPrefix(o.stdout, "Imported 2; there already: 1; refused: 5.\n") || strings.Count(o.stderr, "\n") != 5 {
+	if !strings.HasPrefix(o.stdout, "Imported 2; there already: 0; refused: 6.\n") || strings.Count(o.stderr, "\n") != 6 {
 		t.Errorf("got %s%s", o.stdout, o.stderr)
 	}
 }
