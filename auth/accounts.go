@@ -340,14 +340,15 @@ func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, 
 }
 
 // SessionUser returns the user of a session; ErrNotFound when it signs nobody in any more. A
-// session that the user's row says is stale is ended, so that no later epoch can match it.
+// session that the user's row says is stale is ended, so that no later epoch can match it; but not while the
+// request that made it stale is about to renew it: the second request of a double click presents it then.
 func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
 	u, verified, err := a.userOf(ctx, s.UserID, s.Epoch)
 	if err != nil || u.Accepts(s.Epoch) {
 		return u, err
 	}
 	if verified && !s.Foreign {
-		if err := a.Sessions.End(ctx, s.UserID, s.ID); err != nil && !errors.Is(err, ErrNotFound) {
+		if err := a.Sessions.EndRefused(ctx, s.UserID, s.ID); err != nil && !errors.Is(err, ErrNotFound) {
 			a.Log.WarnContext(ctx, "a stale session is still stored; it is refused by its epoch", "error", err, "user_id", s.UserID)
 		}
 	}
@@ -491,6 +492,9 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if err != nil {
 		return User{}, err
 	}
+	if err := a.holdForRenewal(ctx, v.SessionID); err != nil {
+		return User{}, err
+	}
 	changed, err := a.setPassword(ctx, u, password, v.SessionID)
 	if !errors.Is(err, ErrStale) {
 		return changed, err
@@ -576,6 +580,9 @@ func (a *Accounts) SignOutEverywhere(ctx context.Context, id, keep string) (User
 // token the caller renews. ErrStale when another change has ended that session meanwhile: of several
 // sessions that end all others at once, one goes on.
 func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch int64) (User, error) {
+	if err := a.holdForRenewal(ctx, keep); err != nil {
+		return User{}, err
+	}
 	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
 		return a.Users.RaiseEpochFrom(ctx, id, epoch)
 	})
@@ -591,6 +598,18 @@ func noteAttempt(ctx context.Context, err error) {
 	if err == nil || errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrNotWritten) {
 		CostFrom(ctx).AttemptChange()
 	}
+}
+
+// holdForRenewal announces that the session is renewed after the change that follows. Where it cannot be
+// announced it could not be renewed either, and the change is not made.
+func (a *Accounts) holdForRenewal(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	if err := a.Sessions.HoldForRenewal(ctx, id); err != nil {
+		return fmt.Errorf("announce the renewal of a session (nothing was changed): %w", err)
+	}
+	return nil
 }
 
 // change drops the cached user, runs the change, and drops it again. Dropping before tells

@@ -93,6 +93,11 @@ type SessionStore interface {
 	List(ctx context.Context, userID string) ([]Session, error)
 	// End ends one session if it belongs to the user; ErrNotFound otherwise.
 	End(ctx context.Context, userID, id string) error
+	// HoldForRenewal keeps EndRefused away from the session while its own request sets a new epoch and then
+	// renews it; for at most some seconds, in case the request fails in between.
+	HoldForRenewal(ctx context.Context, id string) error
+	// EndRefused is End for a session that the user's epoch refuses, unless it is held.
+	EndRefused(ctx context.Context, userID, id string) error
 	// EndStale ends the user's sessions of any epoch but the current one, except the one with
 	// the id keep. It calls current after reading the sessions, so that one that began under a
 	// newer epoch meanwhile is kept; ErrNotFound from current ends all of them.

@@ -180,12 +180,19 @@ func (h *Handlers) backToUser(r *web.Request, notice string) (web.Response, erro
 }
 
 func (h *Handlers) signOutUser(r *web.Request) (web.Response, error) {
-	u, err := h.Accounts.SignOutEverywhere(r.Context(), r.Param("id"), currentSession(r))
-	if err != nil {
-		return web.Response{}, err
+	if s := r.Session(); s != nil && r.Param("id") == s.UserID {
+		page := "/admin/users/" + s.UserID
+		u, err := h.Accounts.EndOtherSessions(r.Context(), s.UserID, s.ID, s.Epoch)
+		switch {
+		case errors.Is(err, auth.ErrStale):
+			return web.SeeOther(page), nil // as in endOthers
+		case err != nil:
+			return web.Response{}, err
+		}
+		return h.carryOn(r, u, page+"?notice=user-signed-out")
 	}
-	if u.ID == r.User().ID {
-		return h.carryOn(r, u, "/admin/users/"+u.ID+"?notice=user-signed-out")
+	if _, err := h.Accounts.SignOutEverywhere(r.Context(), r.Param("id"), ""); err != nil {
+		return web.Response{}, err
 	}
 	return h.backToUser(r, "user-signed-out")
 }

@@ -366,6 +366,27 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	return err
 }
 
+const (
+	renewingPrefix = "renewing:"
+	// renewalTime is more than a request takes between the announcement and the renewal.
+	renewalTime = 10 * time.Second
+)
+
+// HoldForRenewal implements auth.SessionStore: key "renewing:" + id.
+func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
+	_, err := s.redis.do(ctx, repeatable("hold session"), cmd("SET", renewingPrefix+id, 1, "PX", millis(renewalTime)))
+	return err
+}
+
+// EndRefused implements auth.SessionStore.
+func (s *Sessions) EndRefused(ctx context.Context, userID, id string) error {
+	held, err := redis.Int64(s.redis.do(ctx, repeatable("end refused session"), cmd("EXISTS", renewingPrefix+id)))
+	if err != nil || held > 0 {
+		return err
+	}
+	return s.End(ctx, userID, id)
+}
+
 // EndStale implements auth.SessionStore.
 func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current func(context.Context) (int64, error)) error {
 	ids, err := s.index.all(ctx, userID)

@@ -602,3 +602,36 @@ func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
 		}
 	})
 }
+
+// TestEndRefused_SparesWhatIsRenewed: the request that made the session stale is about to renew it.
+func TestEndRefused_SparesWhatIsRenewed(t *testing.T) {
+	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+		held, other := newSession(1, "u1"), newSession(2, "u1")
+		commit(t, s, held)
+		commit(t, s, other)
+		if err := s.HoldForRenewal(t.Context(), held.ID); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{held.ID, other.ID} {
+			if err := s.EndRefused(t.Context(), "u1", id); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, ok := find(t, s, held.ID); !ok {
+			t.Error("the session that is renewed has ended")
+		}
+		if _, ok := find(t, s, other.ID); ok {
+			t.Error("a refused session goes on")
+		}
+		if ttl := run(t, r, "PTTL", "renewing:"+held.ID).(int64); ttl <= 0 || ttl > renewalTime.Milliseconds() {
+			t.Errorf("it is held for %d ms", ttl)
+		}
+		run(t, r, "DEL", "renewing:"+held.ID)
+		if err := s.EndRefused(t.Context(), "u1", held.ID); err != nil {
+			t.Error(err)
+		}
+		if _, ok := find(t, s, held.ID); ok {
+			t.Error("a refused session goes on when nothing renews it any more")
+		}
+	})
+}

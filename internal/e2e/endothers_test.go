@@ -23,7 +23,7 @@ func onBothDatabases(t *testing.T, test func(t *testing.T, a, b string)) {
 			if database != "" {
 				s.database = database
 			}
-			test(t, s.serve().URL(), s.serve().URL())
+			test(t, s.servePlain().URL(), s.servePlain().URL())
 		})
 	}
 }

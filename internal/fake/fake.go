@@ -42,7 +42,7 @@ func New() *Stores {
 		Users:       users,
 		Cache:       &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}, bypassed: map[string]bool{}},
 		Throttle:    newThrottle(j),
-		Sessions:    &Sessions{Journal: j, records: map[string][]byte{}},
+		Sessions:    &Sessions{Journal: j, records: map[string][]byte{}, held: map[string]bool{}},
 		Tokens:      &Tokens{Journal: j, records: map[string]auth.Token{}},
 		Credentials: &Credentials{Journal: j, records: map[string]auth.Credential{}, waits: map[string]time.Duration{}},
 		Grants:      newGrants(j, users),

@@ -15,6 +15,7 @@ import (
 type Sessions struct {
 	*Journal
 	records map[string][]byte
+	held    map[string]bool
 	// TTL is what every key is said to have left; zero for the whole idle time.
 	TTL time.Duration
 }
@@ -146,6 +147,23 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	}
 	delete(s.records, id)
 	return nil
+}
+
+// HoldForRenewal implements auth.SessionStore. The hold never ends.
+func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
+	if err := s.note(ctx, "sessions.Hold", id); err != nil {
+		return err
+	}
+	s.held[id] = true
+	return nil
+}
+
+// EndRefused implements auth.SessionStore.
+func (s *Sessions) EndRefused(ctx context.Context, userID, id string) error {
+	if s.held[id] {
+		return nil
+	}
+	return s.End(ctx, userID, id)
 }
 
 // EndStale implements auth.SessionStore.
