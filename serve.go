@@ -181,7 +181,7 @@ func newLogger(s Settings, w io.Writer) *slog.Logger {
 	if s.LogFormat == "text" || s.LogFormat == "auto" && isTerminal(w) {
 		h = slog.NewTextHandler(w, options)
 	}
-	return slog.New(web.LogHandler{Handler: h})
+	return slog.New(web.LogHandler{Handler: web.LimitOutages(h)})
 }
 
 func isTerminal(w io.Writer) bool {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -189,4 +190,45 @@ func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
 	wantOut(t, p)
 	other := registerPrincipal(t, server.URL(), "bob")
 	other.warm()
+}
+
+// TestLog_AnOutageIsOneLinePerSecond: with Postgres down the log does not grow with the requests that
+// fail because of it.
+func TestLog_AnOutageIsOneLinePerSecond(t *testing.T) {
+	pg := testkit.StartPostgres(t)
+	s := &site{t: t, database: pg.URL(), redis: testkit.RedisURL(t)}
+	server := s.servePlain("LOG_LEVEL", "info")
+	pg.Kill()
+	begun := time.Now()
+	about := func() (times []time.Time) {
+		for line := range strings.Lines(server.Log()) {
+			var r struct {
+				Time       time.Time
+				Msg, Error string
+			}
+			if json.Unmarshal([]byte(line), &r) == nil && r.Msg != "request" && r.Error != "" && r.Time.After(begun) {
+				times = append(times, r.Time)
+			}
+		}
+		return times
+	}
+	const users = 20
+	asked := 0
+	// Until there are some lines, but for no fewer requests than show that not each has its own.
+	for len(about()) < 4 || asked < 10*users {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("%d lines in a minute of requests: this test shows nothing", len(about()))
+		}
+		atOnce(t, users, func(i int) (answer, error) {
+			c := newClient(t, server.URL())
+			return c.attempt(c.request(http.MethodGet, "/readyz", ""))
+		})
+		asked += users
+	}
+	// One line says that changes are not heard of, once; the others keep their distance.
+	times := about()
+	if most := int(time.Since(begun)/time.Second) + 2; len(times) > most {
+		t.Errorf("%d lines for %d requests in %v, want at most %d", len(times), asked, time.Since(begun), most)
+	}
+	t.Logf("%d lines for %d requests in %v", len(times), asked, time.Since(begun).Round(time.Millisecond))
 }
