@@ -87,9 +87,9 @@ func (t *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (i
 	return isNew, nil
 }
 
-const knownNetworkPrefix = throttlePrefix + "known-network:"
+const knownNetworkPrefix = "known-network:"
 
-// KnownNetwork implements auth.Throttle: "throttle:known-network:" + name + ":" + network. What
+// KnownNetwork implements auth.Throttle: "known-network:" + name + ":" + network. What
 // cannot be read, or belongs under another key, is no record.
 func (t *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth.KnownNetwork, error) {
 	const what = "look for a known network"

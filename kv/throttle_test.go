@@ -429,7 +429,7 @@ func TestKnownNetworks(t *testing.T) {
 		if err := th.KeepKnownNetwork(t.Context(), want); err != nil {
 			t.Fatal(err)
 		}
-		const key = "throttle:known-network:alice:192.0.2.7"
+		const key = "known-network:alice:192.0.2.7"
 		if got := find("alice", "192.0.2.7"); got != want || find("bob", "192.0.2.7") != (auth.KnownNetwork{}) || find("alice", "192.0.2.8") != (auth.KnownNetwork{}) {
 			t.Errorf("got %+v", got)
 		}
