@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/alicebob/miniredis/v2"
+	redisserver "github.com/alicebob/miniredis/v2/server"
 	"github.com/gofrs/flock"
 )
 
@@ -59,6 +60,7 @@ func StartEmbedded(dir string) (*Embedded, error) {
 	if first, err := e.server.Dial(); err == nil {
 		_ = first.Close()
 	}
+	e.server.Server().SetPreHook(refuseUnsafe)
 	e.accepts.Go(e.accept)
 	return e, nil
 }
@@ -108,6 +110,18 @@ func listenPrivately(path string) (net.Listener, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
+}
+
+// unsafeCommands are those of miniredis that panic at arguments out of range, which ends the process. Nothing here
+// uses them.
+var unsafeCommands = map[string]bool{"SETRANGE": true, "HRANDFIELD": true, "SSCAN": true, "ZSCAN": true}
+
+// refuseUnsafe answers unsafeCommands, those of scripts included, in miniredis' place.
+func refuseUnsafe(client *redisserver.Peer, name string, _ ...string) bool {
+	if unsafeCommands[name] {
+		client.WriteError("ERR the embedded Redis does not support " + name)
+	}
+	return unsafeCommands[name]
 }
 
 func (e *Embedded) accept() {

@@ -155,6 +155,20 @@ func exchangeRaw(t *testing.T, e *Embedded, text string) string {
 	return string(got)
 }
 
+// TestEmbedded_RefusesCommandsThatPanic: with arguments that miniredis panics at.
+func TestEmbedded_RefusesCommandsThatPanic(t *testing.T) {
+	r := openEmbedded(t)
+	for _, c := range []command{
+		cmd("SETRANGE", "k", "9223372036854775807", "a"), cmd("hrandfield", "k", "-9223372036854775808"), cmd("SSCAN", "k", -1), cmd("ZSCAN", "k", "-9223372036854775808"),
+		cmd("EVAL", "return redis.call('SSCAN', 'k', '-1')", 0),
+	} {
+		if _, err := r.do(t.Context(), once("test"), c); err == nil || !strings.Contains(err.Error(), "does not support") {
+			t.Errorf("%s: got %v", c.name, err)
+		}
+	}
+	run(t, r, "PING")
+}
+
 func TestEmbeddedKeysEnd(t *testing.T) {
 	r := openEmbedded(t)
 	run(t, r, "SET", "a", 1, "PX", 100)
