@@ -289,8 +289,10 @@ type noCache struct{}
 func (noCache) User(context.Context, string) (auth.User, string, error) {
 	return auth.User{}, "", auth.ErrNotFound
 }
-func (noCache) Fill(context.Context, auth.User, string) error { return nil }
-func (noCache) Invalidate(string)                             {}
-func (noCache) InvalidateAll()                                {}
-func (noCache) Drop(context.Context, string) error            { return nil }
-func (noCache) DropAll(context.Context) error                 { return nil }
+func (noCache) Fill(context.Context, auth.User, string) error       { return nil }
+func (noCache) SharedLease(context.Context, string) (string, error) { return "", nil }
+func (noCache) FillDeleted(context.Context, string, string) error   { return nil }
+func (noCache) Invalidate(string)                                   {}
+func (noCache) InvalidateAll()                                      {}
+func (noCache) Drop(context.Context, string) error                  { return nil }
+func (noCache) DropAll(context.Context) error                       { return nil }

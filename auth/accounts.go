@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -391,8 +392,8 @@ func (a *Accounts) SessionUsed(ctx context.Context, id string) error {
 	if !s.Valid(id, now) {
 		return nil
 	}
-	// Not from memory: the cache may have lost what memory still has.
-	u, err := a.loadUser(ctx, s.UserID)
+	// Not from memory alone: the cache may have lost what memory still has.
+	u, err := a.cacheUser(ctx, s.UserID)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -408,9 +409,25 @@ func (a *Accounts) SessionUsed(ctx context.Context, id string) error {
 	return nil
 }
 
+// loadUser returns the user from the cache, or from the database, and then fills the cache.
 func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
+	return a.load(ctx, id, false)
+}
+
+// cacheUser is loadUser, except that memory comes before the database: it makes sure that the user
+// is in the cache even while the database is down.
+func (a *Accounts) cacheUser(ctx context.Context, id string) (User, error) {
+	return a.load(ctx, id, true)
+}
+
+func (a *Accounts) load(ctx context.Context, id string, memory bool) (User, error) {
 	cached, lease, err := a.Cache.User(ctx, id)
 	isCached := err == nil
+	if memory && errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDeleted) {
+		if u, ok := a.fillFromMemory(ctx, id, lease); ok {
+			return u, nil
+		}
+	}
 	if isCached && (a.Memory == nil || !a.Memory.askDatabase.Load()) {
 		return cached, nil
 	}
@@ -419,16 +436,76 @@ func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 	if isCached {
 		return a.checkCached(cached, u, err)
 	}
+	if errors.Is(err, ErrNotFound) && lease != "" {
+		if err := a.Cache.FillDeleted(ctx, id, lease); err != nil {
+			a.Log.WarnContext(ctx, "the user cache was not told of a deleted user", "error", err, "user_id", id)
+		}
+	}
 	if err != nil {
 		return User{}, fmt.Errorf("look up a user: %w", err)
 	}
-	if lease == "" {
-		return u, nil
-	}
-	if err := a.Cache.Fill(ctx, u, lease); err != nil {
-		a.Log.WarnContext(ctx, "the user cache was not filled", "error", err, "user_id", id)
+	if lease != "" {
+		a.fill(ctx, u, lease)
 	}
 	return u, nil
+}
+
+func (a *Accounts) fill(ctx context.Context, u User, lease string) {
+	if err := a.Cache.Fill(ctx, u, lease); err != nil {
+		a.Log.WarnContext(ctx, "the user cache was not filled", "error", err, "user_id", u.ID)
+	}
+}
+
+// fillFromMemory fills the cache with a user who is in memory, if memory is trusted and has every
+// announced change, and returns the user. A change is announced before it takes the lease away: once
+// there is a lease and memory is up to date, the change is known here or the lease is gone.
+func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, bool) {
+	if a.Memory == nil || a.Changes == nil {
+		return User{}, false
+	}
+	if lease == "" {
+		lease, _ = a.Cache.SharedLease(ctx, id) // of somebody who may be waiting for the database
+	}
+	if lease == "" || a.Changes.Sync(ctx) != nil {
+		return User{}, false
+	}
+	u, ok, _ := a.Memory.recall(id, a.now())
+	if ok {
+		a.fill(ctx, u, lease)
+	}
+	return u, ok
+}
+
+// RefillCache puts the users that are in memory, and still trusted, back into a cache that was
+// flushed: while nobody asks for them there, they would be missing when the database goes down.
+func (a *Accounts) RefillCache(ctx context.Context) {
+	ids := make(chan string)
+	var workers sync.WaitGroup
+	for range refillWorkers {
+		workers.Go(func() {
+			for id := range ids {
+				a.refill(ctx, id)
+			}
+		})
+	}
+	for _, id := range a.Memory.ids() {
+		ids <- id
+	}
+	close(ids)
+	workers.Wait()
+}
+
+// refillWorkers bound what a refill asks of Redis at once.
+const refillWorkers = 8
+
+func (a *Accounts) refill(ctx context.Context, id string) {
+	if ctx.Err() != nil {
+		return
+	}
+	_, lease, err := a.Cache.User(ctx, id)
+	if errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDeleted) {
+		a.fillFromMemory(ctx, id, lease)
+	}
 }
 
 // checkCached returns the user that the database has, and invalidates a cached one that differs:

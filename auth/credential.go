@@ -112,17 +112,12 @@ func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visit
 }
 
 // credentialUser returns the user of a cached credential as current as a session's: from the cache,
-// which a change drops before it is answered, or else after asking for announced changes.
+// which a change drops before it is answered, and which is filled if it has lost the user.
 func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, error) {
 	if c.User != nil {
 		return *c.User, nil
 	}
-	if a.Changes != nil {
-		if err := a.Changes.Sync(ctx); err != nil {
-			return a.Users.UserByID(ctx, c.UserID)
-		}
-	}
-	return a.UserOf(ctx, c.UserID, c.Epoch)
+	return a.cacheUser(ctx, c.UserID)
 }
 
 // matches compares the password with a cached credential, unless too many others were just now.

@@ -72,3 +72,6 @@ func (f Invalid) orNil() error {
 	}
 	return f
 }
+
+// ErrDeleted: the cache has a tombstone for the user. It wraps ErrNotFound.
+var ErrDeleted = fmt.Errorf("deleted user: %w", ErrNotFound)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -104,6 +106,18 @@ func (m *UserMemory) recall(id string, now time.Time) (u User, ok bool, news uin
 		return User{}, false, s.news
 	}
 	return r.user, true, s.news
+}
+
+// ids returns the ids of all users in memory.
+func (m *UserMemory) ids() []string {
+	var ids []string
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.RLock()
+		ids = slices.AppendSeq(ids, maps.Keys(s.users))
+		s.mu.RUnlock()
+	}
+	return ids
 }
 
 func (m *UserMemory) store(u User, news uint64, now time.Time) {

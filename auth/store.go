@@ -45,10 +45,16 @@ type UserStore interface {
 // removes user and lease, so that a row read before a change can never be stored after it
 // (the lease of "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
 type UserCache interface {
-	// User returns the cached user. Otherwise ErrNotFound and a lease; the lease is "" when
-	// another request is filling already, and then Fill does nothing.
+	// User returns the cached user. Otherwise ErrNotFound, or ErrDeleted for a tombstone, and a
+	// lease; the lease is "" when another request is filling already, and then Fill does nothing.
 	User(ctx context.Context, id string) (u User, lease string, err error)
+	// SharedLease returns the lease of the request that is filling already, or "". What was known
+	// to be current after the call may be filled with it: a drop takes the lease from both.
+	SharedLease(ctx context.Context, id string) (lease string, err error)
 	Fill(ctx context.Context, u User, lease string) error
+	// FillDeleted stores a tombstone if the lease is still there: for a minute, other programs
+	// take the user's sessions for signed out without asking.
+	FillDeleted(ctx context.Context, id, lease string) error
 	// Invalidate makes User a miss without a lease in this process, at once and without asking
 	// Redis, until the user was dropped, which it does in the background until it succeeds.
 	Invalidate(id string)

@@ -24,7 +24,7 @@ func TestSessionUsed(t *testing.T) {
 		"another key's":    {func(s *auth.Session, _ *auth.User) { s.ID = "x" }, time.Hour, []string{"sessions.Find"}},
 		"an older epoch":   {func(s *auth.Session, _ *auth.User) { s.Epoch = 0 }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.Fill"}},
 		"disabled":         {func(_ *auth.Session, u *auth.User) { u.Active = false }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.Fill"}},
-		"nobody's":         {func(s *auth.Session, _ *auth.User) { s.UserID = "nobody" }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID"}},
+		"nobody's":         {func(s *auth.Session, _ *auth.User) { s.UserID = "nobody" }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.FillDeleted"}},
 	} {
 		w := newWorld(t)
 		// The user is in memory, and the cache has lost it.

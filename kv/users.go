@@ -133,11 +133,30 @@ func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) 
 		return auth.User{}, "", auth.ErrNotFound
 	}
 	user, ok := parseUser(value, id)
+	if !ok && isTombstone(value, id) {
+		return auth.User{}, string(value), auth.ErrDeleted
+	}
 	if !ok {
 		return auth.User{}, "", u.discard(ctx, key)
 	}
 	u.Hits.Add(1)
 	return user, "", nil
+}
+
+// SharedLease implements auth.UserCache in one round trip.
+func (u *Users) SharedLease(ctx context.Context, id string) (string, error) {
+	if u.isUndropped(id) {
+		return "", nil
+	}
+	const what = "find a lease"
+	replies, err := u.redis.exchange(ctx, repeatable(what), cmd("GET", userPrefix+id))
+	if err != nil {
+		return "", err
+	}
+	if value, _ := replies[0].([]byte); bytes.HasPrefix(value, []byte(leasePrefix)) {
+		return string(value), nil
+	}
+	return "", nil
 }
 
 // missed is the answer when there was nothing to read and no lease to be had.
@@ -195,6 +214,73 @@ func (u *Users) Fill(ctx context.Context, user auth.User, lease string) error {
 		return err
 	}
 	return replyError(what, replies[0])
+}
+
+// tombstoneTTL is short because inserting a user again, as from a backup, takes no tombstone away;
+// signing in does.
+const tombstoneTTL = time.Minute
+
+// tombstone stands in the place of a deleted user. To other programs it is a user who is not active.
+type tombstone struct {
+	Version  int    `json:"v"`
+	ID       string `json:"id"`
+	Username string `json:"username"`
+	Epoch    int64  `json:"epoch"`
+	Active   bool   `json:"active"`
+	Deleted  bool   `json:"deleted"`
+	// Lease makes the value unique, so that it is a lease for whoever finds it.
+	Lease string `json:"lease"`
+}
+
+func isTombstone(value []byte, id string) bool {
+	var t tombstone
+	return json.Unmarshal(value, &t) == nil && t.Version == userVersion && t.ID == id && t.Deleted && !t.Active && t.Lease != ""
+}
+
+// FillDeleted implements auth.UserCache.
+func (u *Users) FillDeleted(ctx context.Context, id, lease string) error {
+	if lease == "" || u.isUndropped(id) {
+		return nil
+	}
+	record, err := json.Marshal(tombstone{Version: userVersion, ID: id, Deleted: true, Lease: rand.Text()})
+	if err != nil {
+		return fmt.Errorf("encode a deleted user for the cache: %w", err)
+	}
+	const what = "fill user cache"
+	replies, err := u.redis.run(ctx, what, fillScript, call{userPrefix + id, []any{lease, record, millis(tombstoneTTL)}})
+	if err != nil {
+		return err
+	}
+	return replyError(what, replies[0])
+}
+
+const (
+	// cacheIDKey holds a random text that is made anew when the cache was flushed.
+	cacheIDKey = "cache-id"
+	// flushInterval is how often the cache is looked at for a flush.
+	flushInterval = 250 * time.Millisecond
+)
+
+// WatchFlush calls refill after each flush of the cache, until ctx ends.
+func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
+	const what = "look whether the cache was flushed"
+	tick := time.NewTicker(flushInterval)
+	defer tick.Stop()
+	for known := ""; ; {
+		replies, err := u.redis.pipeline(ctx, repeatable(what), cmd("SET", cacheIDKey, rand.Text(), "NX"), cmd("GET", cacheIDKey))
+		if err == nil {
+			id, _ := replies[1].([]byte)
+			if known != "" && string(id) != known {
+				refill(ctx)
+			}
+			known = string(id)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // Invalidate implements auth.UserCache: from now on this process treats the user as a miss, until

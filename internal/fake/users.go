@@ -262,6 +262,25 @@ func (c *Cache) Fill(ctx context.Context, u auth.User, lease string) error {
 	return nil
 }
 
+// SharedLease implements auth.UserCache.
+func (c *Cache) SharedLease(ctx context.Context, id string) (string, error) {
+	if err := c.note(ctx, "cache.SharedLease", id); err != nil {
+		return "", err
+	}
+	return c.leases[id], nil
+}
+
+// FillDeleted implements auth.UserCache. It leaves nothing that User finds.
+func (c *Cache) FillDeleted(ctx context.Context, id, lease string) error {
+	if err := c.note(ctx, "cache.FillDeleted", id); err != nil {
+		return err
+	}
+	if lease != "" && c.leases[id] == lease {
+		delete(c.leases, id)
+	}
+	return nil
+}
+
 // Invalidate implements auth.UserCache. It is not in the journal. What is dropped in the background
 // is dropped at once, or with the next Drop where that fails.
 func (c *Cache) Invalidate(id string) {
