@@ -11,6 +11,8 @@ import (
 // Credentials is an auth.CredentialCache without a clock: whoever has to wait waits for ever.
 type Credentials struct {
 	*Journal
+	// cache is what the cached user comes from, who is read along.
+	cache   *Cache
 	records map[string]auth.Credential
 	waits   map[string]time.Duration
 }
@@ -48,6 +50,9 @@ func (s *Credentials) Credential(ctx context.Context, name, network string, wait
 	c, ok := s.Record(name, network)
 	if !ok {
 		return auth.Credential{}, auth.ErrNotFound
+	}
+	if u, ok := s.cache.users[c.UserID]; ok && !s.cache.fails("cache.User") && !s.cache.bypassed[c.UserID] && !s.cache.bypassed[""] {
+		c.User = &u
 	}
 	return c, nil
 }

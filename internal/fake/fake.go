@@ -37,14 +37,15 @@ type Stores struct {
 func New() *Stores {
 	j := &Journal{broken: map[string]error{}}
 	users := &Users{Journal: j, rows: map[string]auth.User{}}
+	cache := &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}, bypassed: map[string]bool{}}
 	return &Stores{
 		Journal:     j,
 		Users:       users,
-		Cache:       &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}, bypassed: map[string]bool{}},
+		Cache:       cache,
 		Throttle:    newThrottle(j),
 		Sessions:    &Sessions{Journal: j, records: map[string][]byte{}, held: map[string]bool{}},
 		Tokens:      &Tokens{Journal: j, records: map[string]auth.Token{}},
-		Credentials: &Credentials{Journal: j, records: map[string]auth.Credential{}, waits: map[string]time.Duration{}},
+		Credentials: &Credentials{Journal: j, cache: cache, records: map[string]auth.Credential{}, waits: map[string]time.Duration{}},
 		Grants:      newGrants(j, users),
 		Maintenance: &Maintenance{Journal: j},
 	}
