@@ -268,12 +268,11 @@ func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
 	defer tick.Stop()
 	for known := ""; ; {
 		replies, err := u.redis.pipeline(ctx, repeatable(what), cmd("SET", cacheIDKey, rand.Text(), "NX"), cmd("GET", cacheIDKey))
-		if err == nil {
-			id, _ := replies[1].([]byte)
-			if known != "" && string(id) != known {
+		if id, ok := idIn(replies); err == nil && ok {
+			if known != "" && id != known {
 				refill(ctx)
 			}
-			known = string(id)
+			known = id
 		}
 		select {
 		case <-ctx.Done():
@@ -281,6 +280,15 @@ func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
 		case <-tick.C:
 		}
 	}
+}
+
+// idIn returns the cache's id; false when the flush came between the two commands.
+func idIn(replies []any) (string, bool) {
+	if len(replies) < 2 {
+		return "", false
+	}
+	id, ok := replies[1].([]byte)
+	return string(id), ok
 }
 
 // Invalidate implements auth.UserCache: from now on this process treats the user as a miss, until

@@ -580,3 +580,72 @@ func BenchmarkUserHit(b *testing.B) {
 		})
 	}
 }
+
+// TestTombstone_IsALeaseForTheServer: readers find a user who is not active; the server asks the database
+// again, and puts what it finds in its place unless the user was dropped meanwhile.
+func TestTombstone_IsALeaseForTheServer(t *testing.T) {
+	onEach(t, func(t *testing.T, r *Redis) {
+		u := NewUsers(r, time.Hour)
+		t.Cleanup(func() { _ = u.Close() })
+		_, lease, _ := u.User(t.Context(), "u1")
+		if err := u.FillDeleted(t.Context(), "u1", lease); err != nil {
+			t.Fatal(err)
+		}
+		var record map[string]any
+		if err := json.Unmarshal(run(t, r, "GET", "user:u1").([]byte), &record); err != nil || record["v"] != 1.0 || record["id"] != "u1" || record["active"] != false {
+			t.Fatalf("readers find %v, %v", record, err)
+		}
+		if ttl := run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > tombstoneTTL.Milliseconds() {
+			t.Errorf("it lives for %d ms", ttl)
+		}
+		_, first, err := u.User(t.Context(), "u1")
+		if !errors.Is(err, auth.ErrDeleted) || !errors.Is(err, auth.ErrNotFound) || first == "" {
+			t.Fatalf("got the lease %q, %v", first, err)
+		}
+		if err := u.Drop(t.Context(), "u1"); err != nil {
+			t.Fatal(err)
+		}
+		_, lease, _ = u.User(t.Context(), "u1")
+		_ = u.FillDeleted(t.Context(), "u1", lease)
+		_, second, _ := u.User(t.Context(), "u1")
+		back := auth.User{ID: "u1", Username: "alice", Epoch: 3, Active: true}
+		if err := u.Fill(t.Context(), back, first); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := u.User(t.Context(), "u1"); !errors.Is(err, auth.ErrDeleted) {
+			t.Errorf("a lease from before a drop was good: %v", err)
+		}
+		if err := u.Fill(t.Context(), back, second); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := u.User(t.Context(), "u1"); err != nil || got.Epoch != 3 {
+			t.Errorf("after the user came back: %+v, %v", got, err)
+		}
+	})
+}
+
+// TestWatchFlush_SeesEachFlush: the cache is refilled once after each flush.
+func TestWatchFlush_SeesEachFlush(t *testing.T) {
+	onEach(t, func(t *testing.T, r *Redis) {
+		u := NewUsers(r, time.Hour)
+		t.Cleanup(func() { _ = u.Close() })
+		ctx, cancel := context.WithCancel(t.Context())
+		refills := make(chan bool, 10)
+		var watch sync.WaitGroup
+		watch.Go(func() { u.WatchFlush(ctx, func(context.Context) { refills <- true }) })
+		defer watch.Wait()
+		defer cancel()
+		for range 2 {
+			eventually(t, "the cache has an id", func() bool { return exists(t, r, cacheIDKey) })
+			flush(t, r)
+			select {
+			case <-refills:
+			case <-time.After(10 * time.Second):
+				t.Fatal("a flush was not seen")
+			}
+		}
+		if len(refills) != 0 {
+			t.Errorf("%d refills too many", len(refills))
+		}
+	})
+}

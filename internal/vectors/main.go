@@ -224,6 +224,8 @@ func (v *vectors) gone() {
 	v.add("expired: long ago", signedOut, object(session, field{"deadline", `"0001-01-01T00:00:00Z"`}), u)
 	v.add("the user is not in the cache", notKnown, s, "")
 	v.add("the user is about to be filled", notKnown, s, "lease:ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	v.add("the user was deleted", signedOut, s,
+		`{"v":1,"id":"01a1fb2c-1ab5-744f-bc47-f808a5349af0","username":"","epoch":0,"active":false,"deleted":true,"lease":"ABCDEFGHIJKLMNOPQRSTUVWXYZ"}`)
 	v.add("expired, and the user is not in the cache", signedOut, object(session, field{"deadline", `"2026-11-20T11:59:59Z"`}), "")
 	v.add("damaged, and the user is not in the cache", signedOut, object(session, field{"epoch", ""}), "")
 }

@@ -1,0 +1,45 @@
+package auth_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// changeLog is an auth.ChangeLog whose Sync does what another server's change does meanwhile.
+type changeLog struct{ sync func() error }
+
+func (changeLog) Append(context.Context, string) error { return nil }
+func (c changeLog) Sync(context.Context) error         { return c.sync() }
+
+// TestRefillCache_NeverPutsStaleUsersBack: the cache is filled from memory only with what is current
+// after the lease was taken.
+func TestRefillCache_NeverPutsStaleUsersBack(t *testing.T) {
+	for what, c := range map[string]struct {
+		sync func(w *world, id string) error
+		want bool
+	}{
+		"nothing changed":     {func(*world, string) error { return nil }, true},
+		"announced meanwhile": {func(w *world, id string) error { w.UserChanged(id); return nil }, false},
+		"dropped meanwhile":   {func(w *world, id string) error { return w.Stores.Cache.Drop(t.Context(), id) }, false},
+		"nothing is known":    {func(*world, string) error { return errDown }, false},
+		"memory is off":       {func(w *world, id string) error { w.Memory.Trust(false); return nil }, false},
+	} {
+		w := newWorld(t)
+		w.Memory = auth.NewUserMemory(time.Hour)
+		w.Memory.Trust(true)
+		u := w.add(t, "alice")
+		if _, err := w.User(t.Context(), u.ID); err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Stores.Cache.Drop(t.Context(), u.ID) // what a flush does
+		w.Break("users.", errDown)
+		w.Changes = changeLog{func() error { return c.sync(w, u.ID) }}
+		w.RefillCache(t.Context())
+		if got := w.Stores.Cache.Has(u.ID); got != c.want {
+			t.Errorf("%s: cached is %v", what, got)
+		}
+	}
+}
