@@ -199,12 +199,12 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Visitor) (Use
 		return User{}, wrong
 	}
 	// The database decides who has the name; asking first saves a hash.
-	if _, err := a.Users.UserByUsername(ctx, u.Username); err == nil {
-		return User{}, usernameTaken()
-	} else if !errors.Is(err, ErrNotFound) {
+	if taken, err := a.Users.UsernameTaken(ctx, u.Username); err != nil {
 		return User{}, fmt.Errorf("look whether a user name is free: %w", err)
+	} else if taken {
+		return User{}, usernameTaken()
 	}
-	u, err = a.create(ctx, u, password)
+	u, err = a.create(ctx, u, password, a.Users.RegisterUser)
 	if err != nil {
 		return User{}, err
 	}
@@ -224,7 +224,7 @@ func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	u, err = a.create(ctx, u, password)
+	u, err = a.create(ctx, u, password, a.Users.CreateUser)
 	if err != nil {
 		return User{}, err
 	}
@@ -280,13 +280,14 @@ func (a *Accounts) takeEstimate(ctx context.Context, who string) error {
 	return err
 }
 
-func (a *Accounts) create(ctx context.Context, u User, password string) (User, error) {
+// create hashes the password and stores the user.
+func (a *Accounts) create(ctx context.Context, u User, password string, store func(context.Context, User) error) (User, error) {
 	hash, err := a.Hasher.Hash(ctx, password)
 	if err != nil {
 		return User{}, err
 	}
 	u.PasswordHash = hash
-	err = a.Users.CreateUser(ctx, u)
+	err = store(ctx, u)
 	noteAttempt(ctx, err)
 	if errors.Is(err, ErrUsernameTaken) {
 		return User{}, usernameTaken()

@@ -532,7 +532,7 @@ func TestRegisterLosesTheRace(t *testing.T) {
 }
 
 func TestRegisterWithoutServers(t *testing.T) {
-	for _, broken := range []string{"throttle.", "users.UserByUsername", "users.CreateUser"} {
+	for _, broken := range []string{"throttle.", "users.UsernameTaken", "users.CreateUser"} {
 		w := newWorld(t)
 		w.Break(broken, errDown)
 		u, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)

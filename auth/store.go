@@ -11,6 +11,11 @@ type UserStore interface {
 	// CreateUser inserts the row as given (ID, times and epoch included).
 	// ErrUsernameTaken or ErrEmailTaken when the name or verified address exists.
 	CreateUser(ctx context.Context, u User) error
+	// RegisterUser is CreateUser for a name that people choose for themselves: ErrUsernameTaken
+	// also when another user's name can be mistaken for it (see Lookalikes).
+	RegisterUser(ctx context.Context, u User) error
+	// UsernameTaken reports whether RegisterUser would refuse the canonical name.
+	UsernameTaken(ctx context.Context, username string) (bool, error)
 	// UserByID, UserByUsername (canonical) and UserByEmail (canonical and verified)
 	// return ErrNotFound when there is no such row.
 	UserByID(ctx context.Context, id string) (User, error)

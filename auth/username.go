@@ -3,7 +3,9 @@ package auth
 import (
 	"fmt"
 	"net/mail"
+	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -91,13 +93,30 @@ func NewUsername(raw string) (string, error) {
 	return name, nil
 }
 
+// isReserved reports whether a name is, or looks like, one of the reserved names.
 func isReserved(name string) bool {
 	plain := strings.Map(withoutSeparators, latinLookalike(name))
 	if strings.Contains(plain, "1") {
 		plain = strings.Map(asOne, plain)
 	}
-	return reserved[plain]
+	return reserved[plain] || slices.ContainsFunc(Lookalikes(strings.Map(withoutSeparators, name)), func(s string) bool {
+		return reservedLooks()[look(s)]
+	})
 }
+
+// look returns what reserved names are compared by: the skeleton, with the digits that stand for letters.
+func look(skeleton string) string { return Skeleton(latinLookalike(skeleton)) }
+
+var reservedLooks = sync.OnceValue(func() map[string]bool {
+	looks := make(map[string]bool)
+	for name := range reserved {
+		if strings.Contains(name, "1") {
+			continue // "mall" is a name, although it looks like "ma1l"
+		}
+		looks[look(Skeleton(name))] = true
+	}
+	return looks
+})
 
 // asOne replaces the two letters that a one stands for.
 func asOne(r rune) rune {

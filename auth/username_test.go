@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -254,6 +255,59 @@ func TestEmail_AcceptedAddressesAreAcceptedAgain(t *testing.T) {
 		}
 		if again, err := CanonicalEmail(email); err != nil || again != email {
 			t.Errorf("%+q became %+q, and that %+q, %v", raw, email, again, err)
+		}
+	}
+}
+
+// TestNames_LookAlikesOfReservedOnesAreRefused, by the table of confusables of Unicode Technical Standard 39.
+func TestNames_LookAlikesOfReservedOnesAreRefused(t *testing.T) {
+	for _, name := range []string{
+		"ᴀdmin", "ᴀᴅᴍɪɴ", "adᴍin", "ʀoot", "rᴏᴏt", "ꓮꓓꓟꓲꓠ", "ꓣꓳꓳꓔ", "ꓢꓴꓑꓑꓳꓣꓔ", "аdmin", "ѕystem", "ａｄｍｉｎ", "adm1n", "4dmin", "r00t", "root.", "a-d-m-i-n", "adrnin", "ᴀ_dmin", "supp0rt", "ⲣοⲟt", "gɑtehouse", "sуstem",
+		"hеlp",
+	} {
+		canonical, err := CanonicalUsername(name)
+		if err != nil {
+			continue // it is no name at all
+		}
+		if _, err := NewUsername(name); err == nil {
+			t.Errorf("%s (%+q) is accepted", name, canonical)
+		}
+	}
+	for _, name := range []string{"alice", "maria", "jürgen", "борис", "ελενη", "ꓞꓟꓡ", "דוד", "佐藤", "amir", "hal", "ruth", "adrian", "rooted", "info2u", "ꮳꮃꭹ", "neal", "modern"} {
+		if _, err := NewUsername(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSkeleton_IsTheSameForNamesThatLookAlike(t *testing.T) {
+	for _, pair := range [][2]string{
+		{"alice", "аlice"}, {"alice", "ᴀlice"}, {"alice", "al\u0131ce"}, {"bob", "b0b"}, {"paypal", "раураl"}, {"modern", "modem"}, {"alice", "ali\u0307ce"}, {"al1ce", "allce"},
+		{"jose\u0301", "josé"}, {"scope", "ѕсоре"}, {"mark", "ᴍark"}, {"neo", "ꓠꓰꓳ"}, {"max", "ᴍᴀx"},
+	} {
+		a, err1 := CanonicalUsername(pair[0])
+		b, err2 := CanonicalUsername(pair[1])
+		if err1 != nil || err2 != nil {
+			t.Errorf("%q: %v, %v", pair, err1, err2)
+		}
+		if !slices.Contains(Lookalikes(b), Skeleton(a)) {
+			t.Errorf("%s has %q, %s has %q", a, Skeleton(a), b, Lookalikes(b))
+		}
+	}
+	// A name of another script reads as capitals, in which i and l are one.
+	for _, name := range []string{"ꓮꓡꓲꓚꓰ"} {
+		if got := Lookalikes(name); len(got) != 2 || got[1] != Skeleton("alice") {
+			t.Errorf("%s: %q, want %q among them", name, got, Skeleton("alice"))
+		}
+	}
+	for _, pair := range [][2]string{{"mail", "mali"}, {"jose", "josé"}, {"anna", "ana"}, {"al-ice", "alice"}, {"mia", "mla"}, {"user2", "user3"}} {
+		if Skeleton(pair[0]) == Skeleton(pair[1]) {
+			t.Errorf("%q count as one", pair)
+		}
+	}
+	for _, name := range []string{"alice", "ꓮꓡꓲꓚꓰ", "jürgen", "佐藤", "m0dem", "ꭺꭰꮇ", "ᴌ"} {
+		if s := Skeleton(name); Skeleton(s) != s {
+			t.Errorf("%s: the skeleton of %q is %q", name, s, Skeleton(s))
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (d *DB) Migrate(ctx context.Context) error {
 	if err := d.migrate(ctx); err != nil {
 		return d.failure(ctx, ctx, "migrate", err)
 	}
-	return nil
+	return d.fillSkeletons(ctx)
 }
 
 func (d *DB) migrate(ctx context.Context) error {

@@ -39,11 +39,11 @@ func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID str
 	}); err != nil {
 		return err
 	}
-	const insertUser = `INSERT INTO users (` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 	err := d.writeAll(ctx, what, insertUser, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, insertUser,
-			u.ID, u.Username, u.Name, u.Email, u.EmailVerified, u.TimeZone, u.PasswordHash,
-			u.Epoch, u.Active, timestamp(u.CreatedAt), timestamp(u.UpdatedAt), timestamp(u.LastSignInAt)); err != nil {
+		if _, err := tx.ExecContext(ctx, insertUser, insertArgs(u)...); err != nil {
+			return err
+		}
+		if err := setSkeleton(ctx, tx, u.ID, u.Username); err != nil {
 			return err
 		}
 		for _, group := range u.Groups {

@@ -77,24 +77,57 @@ func (r userRow) user() auth.User {
 	}
 }
 
+const insertUser = `INSERT INTO users (` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+
+// insertArgs are the parameters of insertUser.
+func insertArgs(u auth.User) []any {
+	return []any{u.ID, u.Username, u.Name, u.Email, u.EmailVerified, u.TimeZone, u.PasswordHash,
+		u.Epoch, u.Active, timestamp(u.CreatedAt), timestamp(u.UpdatedAt), timestamp(u.LastSignInAt)}
+}
+
 // CreateUser inserts the row as given; times are cut to microseconds. It returns
 // auth.ErrUsernameTaken, or auth.ErrEmailTaken when u.Email is verified and another
 // user has verified it; auth.Invalid for text that Postgres cannot hold.
 func (d *DB) CreateUser(ctx context.Context, u auth.User) error {
+	return d.createUser(ctx, u, false)
+}
+
+// RegisterUser is CreateUser for a name that people choose for themselves: auth.ErrUsernameTaken also when
+// another user's name looks like it, however many register at once.
+func (d *DB) RegisterUser(ctx context.Context, u auth.User) error {
+	if isText(u.Username) {
+		if err := d.fillSkeletons(ctx); err != nil {
+			return err
+		}
+	}
+	return d.createUser(ctx, u, true)
+}
+
+// createUser inserts a user; distinct refuses a name that looks like another one. The skeleton of a name
+// that an operator gave is computed by the next registration.
+func (d *DB) createUser(ctx context.Context, u auth.User, distinct bool) error {
 	const what = "create user"
 	id, err := uuid.Parse(u.ID)
 	if err != nil {
 		return fmt.Errorf("%s: id: %w", what, err)
 	}
+	u.ID = id.String()
 	if err := invalidText(map[string]string{
 		"username": u.Username, "name": u.Name, "email": u.Email, "time_zone": u.TimeZone, "password": u.PasswordHash,
 	}); err != nil {
 		return err
 	}
-	_, err = d.exec(ctx, what, `INSERT INTO users (`+userColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		id.String(), u.Username, u.Name, u.Email, u.EmailVerified, u.TimeZone, u.PasswordHash,
-		u.Epoch, u.Active, timestamp(u.CreatedAt), timestamp(u.UpdatedAt), timestamp(u.LastSignInAt))
+	err = d.writeAll(ctx, what, insertUser, func(ctx context.Context, tx *sqlx.Tx) error {
+		if distinct {
+			if err := d.refuseLookalike(ctx, tx, u.Username); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, insertUser, insertArgs(u)...); err != nil || !distinct {
+			return err
+		}
+		return setSkeleton(ctx, tx, u.ID, u.Username)
+	})
 	return d.taken(ctx, u, err)
 }
 

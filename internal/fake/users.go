@@ -48,6 +48,31 @@ func (s *Users) CreateUser(ctx context.Context, u auth.User) error {
 	return nil
 }
 
+// RegisterUser implements auth.UserStore.
+func (s *Users) RegisterUser(ctx context.Context, u auth.User) error {
+	if s.looksLike(u.Username) {
+		return auth.ErrUsernameTaken
+	}
+	return s.CreateUser(ctx, u)
+}
+
+// UsernameTaken implements auth.UserStore.
+func (s *Users) UsernameTaken(ctx context.Context, name string) (bool, error) {
+	if err := s.note(ctx, "users.UsernameTaken", name); err != nil {
+		return false, err
+	}
+	return s.looksLike(name), nil
+}
+
+func (s *Users) looksLike(name string) bool {
+	for _, u := range s.rows {
+		if slices.Contains(auth.Lookalikes(name), auth.Skeleton(u.Username)) {
+			return true
+		}
+	}
+	return false
+}
+
 // UserByOrigin implements auth.Origins.
 func (s *Users) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
 	if err := s.note(ctx, "users.UserByOrigin", source+" "+externalID); err != nil {

@@ -1,0 +1,124 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"gatehouse/auth"
+)
+
+// missingSkeletons counts the rows whose skeleton is not computed.
+func missingSkeletons(t *testing.T, d *DB) int {
+	t.Helper()
+	var n int
+	ok(t, d.pool.GetContext(t.Context(), &n, `SELECT count(*) FROM users u LEFT JOIN user_skeletons s ON s.user_id = u.id AND s.username = u.username WHERE s.skeleton IS NULL`))
+	return n
+}
+
+func wantTaken(t *testing.T, d *DB, name string, want bool) {
+	t.Helper()
+	taken, err := d.UsernameTaken(t.Context(), name)
+	ok(t, err)
+	if taken != want {
+		t.Errorf("%s is taken: %t, want %t", name, taken, want)
+	}
+	if want {
+		wantErr(t, d.RegisterUser(t.Context(), newUser(name)), auth.ErrUsernameTaken)
+	}
+}
+
+// TestLookalike_OfAnExistingNameIsRefused, whoever made the other user and however.
+func TestLookalike_OfAnExistingNameIsRefused(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		ok(t, d.RegisterUser(t.Context(), newUser("alice")))
+		create(t, d, newUser("bob"))
+		imported := newUser("carol")
+		ok(t, d.ImportUser(t.Context(), imported, "django", "7"))
+		equal(t, "missing", missingSkeletons(t, d), 1) // what the operator added
+		for _, name := range []string{"alice", "ᴀlice", "аlice", "ꓮꓡꓲꓚꓰ", "b0b", "cаrol", "сarol"} {
+			wantTaken(t, d, name, true)
+		}
+		for _, name := range []string{"al-ice", "alicia", "bobby", "carola", "\xff"} {
+			wantTaken(t, d, name, false)
+		}
+		// By hand: a new row, and one that is renamed, count at once.
+		byHandUser := newUser("dave")
+		ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, 'dave', 'x')`, byHandUser.ID))
+		wantTaken(t, d, "dаve", true)
+		ok(t, byHand(t, d, `UPDATE users SET username = 'erin' WHERE username = 'dave'`))
+		wantTaken(t, d, "dаve", false)
+		wantTaken(t, d, "еrin", true)
+		ok(t, byHand(t, d, `DELETE FROM users WHERE username = 'erin'`))
+		wantTaken(t, d, "еrin", false)
+		// Operators and imports may give any name, also one that looks like another.
+		create(t, d, newUser("аlice"))
+		lookalike := newUser("b0b")
+		ok(t, d.ImportUser(t.Context(), lookalike, "django", "8"))
+		wantTaken(t, d, "alice", true)
+		equal(t, "missing", missingSkeletons(t, d), 0)
+		// A row that is put back from a copy counts as before.
+		ok(t, byHand(t, d, `CREATE TABLE saved AS SELECT * FROM users`))
+		ok(t, byHand(t, d, `DELETE FROM users`))
+		wantTaken(t, d, "cаrol", false)
+		ok(t, byHand(t, d, `INSERT INTO users SELECT * FROM saved`))
+		wantTaken(t, d, "cаrol", true)
+	})
+}
+
+// TestLookalike_OneOfManyAtOnceWins: of names that look alike, registered at the same moment, one is stored.
+func TestLookalike_OneOfManyAtOnceWins(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		names := []string{"mallory", "mаllory", "mallоry", "ma1lory", "ᴍallory", "mallοry"}
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		won := 0
+		for i := range 100 {
+			wg.Go(func() {
+				err := d.RegisterUser(t.Context(), newUser(names[i%len(names)]))
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					won++
+				case !errors.Is(err, auth.ErrUsernameTaken) && !errors.Is(err, auth.ErrUnavailable): // too much at once
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		var rows int
+		ok(t, d.pool.GetContext(t.Context(), &rows, `SELECT count(*) FROM users`))
+		if won != 1 || rows != 1 {
+			t.Errorf("%d were told that they are registered, %d are", won, rows)
+		}
+	})
+}
+
+// TestLookalike_ExistingUsersAreFilledIn: a migration computes what is missing, and names that look alike
+// already stay.
+func TestLookalike_ExistingUsersAreFilledIn(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		for i := range 450 {
+			ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, $2, 'x')`, newUser("x").ID, fmt.Sprintf("user-%d", i)))
+		}
+		for _, name := range []string{"alice", "аlice", "alicе"} {
+			ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, $2, 'x')`, newUser("x").ID, name))
+		}
+		equal(t, "missing before", missingSkeletons(t, d), 453)
+		ok(t, d.Migrate(t.Context()))
+		equal(t, "missing after", missingSkeletons(t, d), 0)
+		wantTaken(t, d, "ᴀlice", true)
+		for _, name := range []string{"alice", "аlice", "alicе"} {
+			_, err := d.UserByUsername(t.Context(), name)
+			ok(t, err)
+		}
+		ctx, cost := auth.WithCost(t.Context())
+		ok(t, d.RegisterUser(context.WithoutCancel(ctx), newUser("zoe")))
+		if cost.SQL() != 2 {
+			t.Errorf("registering took %d statements, want 2", cost.SQL())
+		}
+	})
+}
