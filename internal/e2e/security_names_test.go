@@ -152,3 +152,38 @@ func TestASVS_15_3_3_ExtraFieldsDoNothing(t *testing.T) {
 		t.Errorf("somebody else's epoch is %s", got)
 	}
 }
+
+// TestRegistration_RefusesLookalikesOfExistingNames, also of those that a command or SQL by hand made, and of
+// several at once all but one.
+func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
+	x := newTarget(t)
+	x.visitor().register("alice")
+	x.exec(`INSERT INTO users (id, username, password_hash) VALUES ('00000000-0000-7000-8000-000000000001', 'norman', 'x')`)
+	for _, name := range []string{"ᴀlice", "ꓮꓡꓲꓚꓰ", "al\u0131ce", "ɑlice", "ali\u0307ce", "norrnan", "nοrman", "ɴorman"} {
+		c := x.visitor()
+		a := c.post("/register", "username", name, "password", password)
+		c.want(a, http.StatusUnprocessableEntity)
+		if fieldError(a, "username") == "" {
+			t.Errorf("%q was refused without a reason at the name", name)
+		}
+	}
+	for _, name := range []string{"ᴀlice", "norrnan"} {
+		c := x.visitor()
+		c.wantRefused(c.post("/register", "username", name, "password", password), "username", "This name is taken")
+	}
+	names := []string{"mallory", "ᴍallory", "mal1ory", "rnallory"}
+	done := make(chan int)
+	for i := range 12 {
+		c := x.visitor()
+		go func() { done <- c.post("/register", "username", names[i%len(names)], "password", password).StatusCode }()
+	}
+	made := 0
+	for range 12 {
+		if <-done == http.StatusSeeOther {
+			made++
+		}
+	}
+	if n := x.value(`SELECT count(*) FROM users`); made != 1 || n != "3" {
+		t.Errorf("%d were registered, and there are %s users: %s", made, n, x.value(`SELECT string_agg(username, ' ') FROM users`))
+	}
+}
