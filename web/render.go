@@ -36,7 +36,7 @@ func parsePages(asset func(string) (string, error)) (*pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the pages: %w", err)
 	}
-	p := &pages{byName: make(map[string]*template.Template), slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
+	p := &pages{byName: make(map[string]*template.Template), slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	for _, file := range files {
 		page, err := template.Must(base.Clone()).ParseFS(templates.FS, file)
 		if err != nil {

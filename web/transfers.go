@@ -10,10 +10,10 @@ import (
 const (
 	// maxTransfers bounds what all requests that are being received and all responses that are
 	// being sent hold together.
-	maxTransfers = 32 << 20
+	maxTransfers = 16 << 20
 	// transferOverhead is counted for each of them besides its buffer, so that their number is
 	// bounded as well: at most 2,048.
-	transferOverhead = 16 << 10
+	transferOverhead = 8 << 10
 )
 
 // transfers bounds the memory that clients hold by sending a body slowly or by not reading a
