@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,6 +40,10 @@ type Accounts struct {
 	Log  *slog.Logger
 	// Now is the clock; time.Now unless a test says otherwise.
 	Now func() time.Time
+
+	// renewAfter is when RenewIdleTime tries again after a failure (unix ms); warnedOfRenewal when it last
+	// said so (unix s).
+	renewAfter, warnedOfRenewal atomic.Int64
 
 	mismatches mismatches
 }
@@ -404,10 +409,29 @@ func (a *Accounts) SessionUsed(ctx context.Context, id string) error {
 	if !u.Accepts(s.Epoch) || !s.NeedsRenewal(now) {
 		return nil
 	}
-	if err := a.Sessions.Renew(ctx, s); err != nil {
-		return fmt.Errorf("renew the idle time of a session that was used: %w", err)
-	}
+	a.RenewIdleTime(ctx, s, now)
 	return nil
+}
+
+// renewalPause is how long renewing rests after it failed: a Redis that takes no writes is not asked for
+// one more on every request.
+const renewalPause = time.Second
+
+// RenewIdleTime renews the idle time of a session that is used now, as far as possible: a session that can be
+// read counts although Redis is full or a replica. If Redis takes no writes for longer, sessions end at
+// their idle time.
+func (a *Accounts) RenewIdleTime(ctx context.Context, s Session, now time.Time) {
+	if now.UnixMilli() < a.renewAfter.Load() {
+		return
+	}
+	err := a.Sessions.Renew(ctx, s)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	a.renewAfter.Store(now.Add(renewalPause).UnixMilli())
+	if last := a.warnedOfRenewal.Load(); now.Unix()-last >= 60 && a.warnedOfRenewal.CompareAndSwap(last, now.Unix()) {
+		a.Log.WarnContext(ctx, "the idle time of sessions is not renewed: Redis takes no writes; signed-in people go on until it has passed", "error", err)
+	}
 }
 
 // loadUser returns the user from the cache, or from the database, and then fills the cache.

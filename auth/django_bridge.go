@@ -114,8 +114,9 @@ func (b *DjangoBridge) Session(ctx context.Context, key string, now time.Time) (
 		return Session{}, err
 	}
 	if note.TTL < DjangoNoteTTL/2 {
+		// As far as possible: the note counts although it cannot be renewed now.
 		if err := b.Store.KeepNote(ctx, id); err != nil {
-			return Session{}, err
+			b.Log.DebugContext(ctx, "the note of a session of Django was not renewed", "error", err)
 		}
 	}
 	// Django gives another key to another user; where it does not, nobody vouched for this one.

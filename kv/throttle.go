@@ -144,7 +144,8 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 	if err == nil {
 		err = t.takeOver(ctx, attempts, took, nil)
 	}
-	if err == nil {
+	// A wait that was read refuses, whatever could not be written of the other keys.
+	if wait > 0 {
 		err = auth.Throttled{RetryAfter: wait}
 	}
 	return refused, err

@@ -249,9 +249,7 @@ func (s *Server) identifyOwn(r *Request) error {
 			continue
 		}
 		if session.record.NeedsRenewal(now) {
-			if err := s.Sessions.store.Renew(r.ctx, *session.record); err != nil {
-				return fmt.Errorf("renew a session's idle time: %w", err)
-			}
+			s.Accounts.RenewIdleTime(r.ctx, *session.record, now)
 		}
 		r.session = session
 		r.signedIn(user, BySession, user.Permissions)
