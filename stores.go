@@ -278,6 +278,7 @@ func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
 	s.sessions = kv.NewSessions(s.redis)
 	s.maintenance = kv.NewMaintenance(s.redis)
 	s.users, s.credentials = users, kv.NewCredentials(s.cache, c.CredentialTTL)
+	s.credentials.Users = users
 	s.accounts.Cache, s.accounts.Credentials = s.users, s.credentials
 	s.accounts.Sessions, s.accounts.Throttle, s.accounts.Tokens = s.sessions, kv.NewThrottle(s.redis), tokens
 	return nil
