@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -362,9 +363,9 @@ func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 	// The old key has counted 8 when the new one takes them over.
 	guess(both, 1)
 	wantStatus(t, "an old password at last", after.guessFrom(strangerNetwork, "alice", "old-password"), http.StatusUnauthorized)
-	guess(after, 1)
+	// The tenth failure begins a wait of a second, which a slow machine may miss.
 	begun := x.redisMillis()
-	// The tenth failure begins a wait.
+	guess(after, 1)
 	a := after.guessFrom(strangerNetwork, "alice", wrongPassword())
 	if a.StatusCode != http.StatusTooManyRequests && x.redisMillis()-begun < 1000 {
 		t.Errorf("the eleventh guess is %s", a.Status)
@@ -424,6 +425,9 @@ func TestSuccess_TakesBackOnlyItsOwnAttempt(t *testing.T) {
 	})
 }
 
+// tenMinutes is a wait of ten minutes, in seconds, or a little less.
+var tenMinutes = regexp.MustCompile(`\b(5\d\d|600)\b`)
+
 // TestThrottle_DoesNotLinkNameAndAddress: after failures for a name, its verified address is
 // answered exactly as one that nobody has, and the other way round.
 func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
@@ -456,7 +460,8 @@ func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 						}
 						a := guess(name, wrongPassword())
 						text := strings.ReplaceAll(outside(a, name), a.Header.Get("X-Request-Id"), "ID")
-						seen = append(seen, text)
+						// A slow machine asks some seconds after the wait began.
+						seen = append(seen, tenMinutes.ReplaceAllString(text, "600"))
 						if a.StatusCode != want {
 							t.Errorf("guess %d at %s: %s", i+1, name, a.Status)
 						}
