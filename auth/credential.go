@@ -114,7 +114,7 @@ func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visit
 // credentialUser returns the user of a cached credential as current as a session's: from the cache,
 // which a change drops before it is answered, and which is filled if it has lost the user.
 func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, error) {
-	if c.User != nil {
+	if c.User != nil && (a.Memory == nil || !a.Memory.askDatabase.Load()) {
 		return *c.User, nil
 	}
 	return a.cacheUser(ctx, c.UserID)
