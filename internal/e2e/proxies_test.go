@@ -312,9 +312,9 @@ func (g *gated) permissions(t *testing.T, c *client) {
 		t.Errorf("without the permission: %s %s", a.Status, a.body)
 	}
 	g.run("", "user", "grant", "alice", "reports.view").wantCode(t, 0)
-	testkit.Eventually(t, time.Second, "the permission", func() bool { return c.get("/reports/2026").StatusCode == http.StatusOK })
+	testkit.Eventually(t, generous, "the permission", func() bool { return c.get("/reports/2026").StatusCode == http.StatusOK })
 	g.run("", "user", "ungrant", "alice", "reports.view").wantCode(t, 0)
-	testkit.Eventually(t, time.Second, "the permission to go", func() bool { return c.get("/reports/2026").StatusCode == http.StatusForbidden })
+	testkit.Eventually(t, generous, "the permission to go", func() bool { return c.get("/reports/2026").StatusCode == http.StatusForbidden })
 	// The visitor's own query demands nothing and frees of nothing.
 	for _, path := range []string{"/reports/?permission=users.view", "/reports/?group=x"} {
 		if a := c.get(path); a.StatusCode != http.StatusForbidden {
@@ -325,9 +325,9 @@ func (g *gated) permissions(t *testing.T, c *client) {
 		t.Errorf("a query of the site's own: %s", a.Status)
 	}
 	g.exec(`UPDATE users SET active = false WHERE username = 'alice'`)
-	testkit.Eventually(t, time.Second, "the disabled user to be refused", func() bool { return c.get("/").StatusCode == http.StatusUnauthorized })
+	testkit.Eventually(t, generous, "the disabled user to be refused", func() bool { return c.get("/").StatusCode == http.StatusUnauthorized })
 	g.exec(`UPDATE users SET active = true WHERE username = 'alice'`)
-	testkit.Eventually(t, time.Second, "a new sign-in", func() bool {
+	testkit.Eventually(t, generous, "a new sign-in", func() bool {
 		return c.at(g.login).post("/login", "username", "alice", "password", password).StatusCode == http.StatusSeeOther
 	})
 }
