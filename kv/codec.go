@@ -58,6 +58,8 @@ func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	return rec.Deadline, map[string]any{SessionKey: rec}, nil
 }
 
+var sessionFields = namesOf(auth.Session{})
+
 // parseSession reads a record and says whether it is whole. A field that the rules stand on
 // has no value that means "missing", or one that is refused: the epoch begins at -1 because a
 // record without it must not pass for one of epoch 0.
@@ -66,7 +68,8 @@ func parseSession(b []byte) (auth.Session, bool) {
 		return auth.Session{}, false
 	}
 	rec := auth.Session{Epoch: -1}
-	if json.Unmarshal(b, &rec) != nil {
+	fields, ok := sessionFields.decode(b, &rec)
+	if !ok || !isUTC(fields["deadline"]) {
 		return auth.Session{}, false
 	}
 	whole := rec.Version == auth.SessionVersion && len(rec.ID) == idLength && rec.UserID != "" && rec.Epoch >= 0 &&

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/sync/singleflight"
 
@@ -150,9 +149,14 @@ func (t *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
 	return rec, nil
 }
 
+var tokenFields = namesOf(auth.Token{})
+
 func parseToken(value []byte) (auth.Token, bool) {
 	rec := auth.Token{Epoch: -1}
-	if len(value) > maxRecord || !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
+	if len(value) > maxRecord {
+		return auth.Token{}, false
+	}
+	if fields, ok := tokenFields.decode(value, &rec); !ok || !isUTC(fields["expires_at"]) {
 		return auth.Token{}, false
 	}
 	return rec, rec.Version == auth.TokenVersion && len(rec.ID) == idLength && rec.TokenID != "" && rec.UserID != "" &&

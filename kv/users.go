@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"gatehouse/auth"
 
@@ -175,6 +174,8 @@ func (u *Users) discard(ctx context.Context, key string) error {
 	return auth.ErrNotFound
 }
 
+var userFields = namesOf(userRecord{})
+
 // parseUser checks that the value is a whole record of this user: a mixed-up value must never
 // become somebody else.
 func parseUser(value []byte, id string) (auth.User, bool) {
@@ -185,7 +186,7 @@ func parseUser(value []byte, id string) (auth.User, bool) {
 // parseAnyUser is parseUser before it is known whose record it should be.
 func parseAnyUser(value []byte) (auth.User, bool) {
 	rec := userRecord{User: auth.User{Epoch: -1}}
-	if !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
+	if _, ok := userFields.decode(value, &rec); !ok {
 		return auth.User{}, false
 	}
 	whole := rec.Version == userVersion && rec.ID != "" && rec.Username != "" && rec.Epoch >= 0
