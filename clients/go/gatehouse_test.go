@@ -365,12 +365,15 @@ func TestTheCookiesName(t *testing.T) {
 	}
 }
 
-func TestTheFirstCookieOfTheRightShapeCounts(t *testing.T) {
+func TestCookies_TheFirstLiveOneCounts(t *testing.T) {
 	s := newSite(t)
 	s.signIn(2 * time.Hour)
 	other := strings.Repeat("A", 43)
 	want(t, s.get("/", "Cookie: gatehouse=; gatehouse=x%20y; gatehouse=\""+other+"\"; a=b; gatehouse="+cookie+"; gatehouse="+other), 200, "")
-	want(t, s.get("/", "Cookie: gatehouse="+other+"; gatehouse="+cookie), 303, "")
+	dead := "gatehouse=" + other + "; "
+	want(t, s.get("/", "Cookie: "+dead+"gatehouse="+cookie), 200, "")
+	want(t, s.get("/", "Cookie: "+strings.Repeat(dead, 3)+"gatehouse="+cookie), 200, "")
+	want(t, s.get("/", "Cookie: "+strings.Repeat(dead, 4)+"gatehouse="+cookie), 303, "")
 }
 
 func TestSignedOutAtTheNextRequest(t *testing.T) {
