@@ -63,6 +63,8 @@ func isUnavailableSQLState(code pqerror.Code) bool {
 	switch {
 	case code == pqerror.QueryCanceled: // statement_timeout, or an operator
 		return true
+	case code == pqerror.ObjectNotInPrerequisiteState: // a database that takes no connections
+		return true
 	case code == pqerror.ReadOnlySQLTransaction: // a standby, after a failover
 		return true
 	case strings.HasPrefix(string(code), "57P"): // shutting down, starting up
