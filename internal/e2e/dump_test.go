@@ -388,9 +388,9 @@ func TestCredentialsNeedTheSecretKey(t *testing.T) {
 			t.Errorf("the MAC is the %s", what)
 		}
 	}
-	// Name, user and epoch are no secrets; nothing else is there.
+	// Name, network, user and epoch are no secrets; nothing else is there.
 	names := slices.Sorted(maps.Keys(made))
-	if !slices.Equal(names, []string{"epoch", "mac", "name", "user_id", "v"}) {
+	if !slices.Equal(names, []string{"epoch", "mac", "name", "network", "user_id", "v"}) {
 		t.Errorf("the record has %q", names)
 	}
 	if ttl, err := redis.Int64(cache.Do("PTTL", "credential:alice:127.0.0.1")); err != nil || ttl <= 0 || ttl > 5*60*1000 {

@@ -70,6 +70,8 @@ func TestEveryAPIRouteIsDescribed(t *testing.T) {
 // answer has to be as described, and each that is described has to be seen.
 func TestTheProgramAnswersAsDescribed(t *testing.T) {
 	a := newAPITest(t)
+	// Its body never comes: the server answers once its time for reading a request is over, which passes meanwhile.
+	pending := a.halfSent(http.MethodPost, "/api/tokens", "Authorization: "+basic("john_doe", password), "application/json", `{"name":"late"}`)
 	t.Run("description", a.describesItself)
 	t.Run("refused", func(t *testing.T) {
 		for _, key := range a.operations() {
@@ -84,6 +86,17 @@ func TestTheProgramAnswersAsDescribed(t *testing.T) {
 	t.Run("maintenance", a.maintenance)
 	t.Run("outages", a.outages)
 	t.Run("elsewhere", a.elsewhere)
+	t.Run("a body that never comes", func(t *testing.T) {
+		if err := pending.conn.SetDeadline(time.Now().Add(generous + 20*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readAnswer(pending.r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Request = a.admin.request(http.MethodPost, "/api/tokens", "")
+		a.wantDescribed(t, createToken, http.StatusRequestTimeout, got)
+	})
 
 	if unseen := a.unseen(); !t.Failed() && len(unseen) > 0 {
 		t.Errorf("described, and never seen:\n%s", strings.Join(unseen, "\n"))

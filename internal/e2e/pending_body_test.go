@@ -64,7 +64,7 @@ func TestPendingBody_AuthorizesOnlyOnceItIsComplete(t *testing.T) {
 		t.Errorf("the route table has only %d changing routes", len(all))
 	}
 
-	x.run("", "user", "disable", "boss").wantCode(t, 0)
+	x.run("", "user", "disable", "boss", "--force").wantCode(t, 0)
 	testkit.Eventually(t, 5*time.Second, "the administrator to be out", func() bool { return admin.get("/dashboard").StatusCode == http.StatusSeeOther })
 	before := x.lastingState()
 	for _, p := range all {

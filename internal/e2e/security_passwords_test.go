@@ -71,7 +71,7 @@ func TestAMegabyteOfPasswordIsAFastRefusal(t *testing.T) {
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
-	huge, over := strings.Repeat("w", 1_000_000), strings.Repeat("w", 1<<20)
+	huge := strings.Repeat("w", 60_000) // within what a form may have
 	for _, test := range []struct {
 		path, field string
 		others      []string
@@ -86,9 +86,12 @@ func TestAMegabyteOfPasswordIsAFastRefusal(t *testing.T) {
 		within(t, time.Second, test.path, func() {
 			c.want(c.post(test.path, append([]string{test.field, huge}, test.others...)...), test.status)
 		})
-		within(t, time.Second, test.path, func() {
-			c.want(c.post(test.path, append([]string{test.field, over}, test.others...)...), http.StatusRequestEntityTooLarge)
-		})
+		for _, over := range []int{64 << 10, 1_000_000, 1 << 20} {
+			within(t, time.Second, test.path, func() {
+				fields := append([]string{test.field, strings.Repeat("w", over)}, test.others...)
+				c.want(c.post(test.path, fields...), http.StatusRequestEntityTooLarge)
+			})
+		}
 	}
 }
 
