@@ -362,15 +362,20 @@ func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
 	return User{}, fmt.Errorf("user of a stale session: %w", ErrNotFound)
 }
 
+// currentEpoch returns a function that reads the epoch in the user's row.
+func (a *Accounts) currentEpoch(id string) func(context.Context) (int64, error) {
+	return func(ctx context.Context) (int64, error) {
+		u, err := a.Users.UserByID(ctx, id)
+		return u.Epoch, err
+	}
+}
+
 // endStale ends the stored sessions and API tokens that the user's epoch refuses already, so
 // that they stay ended if the row is restored from a backup. keep is a session whose token is about
 // to be renewed, or "". That it fails is no error: the epoch holds.
 func (a *Accounts) endStale(ctx context.Context, id, keep string) {
 	ctx = context.WithoutCancel(ctx)
-	current := func(ctx context.Context) (int64, error) {
-		u, err := a.Users.UserByID(ctx, id)
-		return u.Epoch, err
-	}
+	current := a.currentEpoch(id)
 	var err error
 	if a.Sessions != nil {
 		err = a.Sessions.EndStale(ctx, id, keep, current)

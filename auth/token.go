@@ -130,8 +130,8 @@ func (t *Token) Limit(owner User) User {
 // TokenStore keeps API tokens in Redis.
 type TokenStore interface {
 	// Create stores a new token and adds it to the user's index. ErrTooMany when the user has
-	// MaxTokens already.
-	Create(ctx context.Context, t Token) error
+	// MaxTokens already that are of the current epoch, which it asks for only when all places are taken.
+	Create(ctx context.Context, t Token, current func(context.Context) (epoch int64, err error)) error
 	// Find returns the record under the id in one round trip; ErrNotFound when there is none
 	// or it is not whole.
 	Find(ctx context.Context, id string) (Token, error)
@@ -207,7 +207,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 		Version: TokenVersion, ID: id, TokenID: uuid.Must(uuid.NewV7()).String(), UserID: owner.ID, Epoch: owner.Epoch,
 		Name: name, CreatedAt: now, ExpiresAt: now.Add(r.Lifetime), Permissions: slices.Compact(permissions),
 	}
-	err = a.Tokens.Create(ctx, t)
+	err = a.Tokens.Create(ctx, t, a.currentEpoch(owner.ID))
 	noteAttempt(ctx, err)
 	if err != nil {
 		return "", Token{}, fmt.Errorf("create an API token: %w", err)

@@ -57,7 +57,7 @@ func NewTokens(r *Redis, log *slog.Logger) *Tokens {
 // Create implements auth.TokenStore. The record comes first and its place in the index, which is what
 // counts, second: a list takes out of the index what has no record. Without a place the record is
 // removed again; its secret was not handed out.
-func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
+func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(context.Context) (int64, error)) error {
 	rec.Version = auth.TokenVersion
 	b, err := json.Marshal(rec)
 	if err != nil {
@@ -77,7 +77,7 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
 	if err != nil {
 		return err
 	}
-	added, err := t.claim(ctx, rec, lifetime)
+	added, err := t.claim(ctx, rec, lifetime, current)
 	if err == nil && !added {
 		err = auth.ErrTooMany
 	}
@@ -89,7 +89,7 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token) error {
 
 // claim takes one of the user's places. When all are taken it frees those of tokens that have ended and
 // tries once more.
-func (t *Tokens) claim(ctx context.Context, rec auth.Token, lifetime time.Duration) (bool, error) {
+func (t *Tokens) claim(ctx context.Context, rec auth.Token, lifetime time.Duration, current func(context.Context) (int64, error)) (bool, error) {
 	add := func() (bool, error) {
 		return t.index.addBelow(ctx, auth.MaxTokens, rec.UserID, rec.ID, time.UnixMilli(neverUsed), lifetime)
 	}
@@ -98,8 +98,8 @@ func (t *Tokens) claim(ctx context.Context, rec auth.Token, lifetime time.Durati
 		return added, err
 	}
 	// Concurrent requests of one user share the work.
-	pruned := t.pruning.DoChan(fmt.Sprint(rec.UserID, " ", rec.Epoch), func() (any, error) {
-		return nil, t.prune(context.WithoutCancel(ctx), rec.UserID, rec.Epoch)
+	pruned := t.pruning.DoChan(rec.UserID, func() (any, error) {
+		return nil, t.prune(context.WithoutCancel(ctx), rec.UserID, current)
 	})
 	select {
 	case result := <-pruned:
@@ -112,10 +112,15 @@ func (t *Tokens) claim(ctx context.Context, rec auth.Token, lifetime time.Durati
 	return add()
 }
 
-// prune takes out what has ended: tokens without a record, and those of another epoch, which are dead
-// for good.
-func (t *Tokens) prune(ctx context.Context, userID string, epoch int64) error {
+// prune removes what has ended: tokens without a record, and those of another epoch than the user's current
+// one. The epoch of the new token does not tell: a request that waited across a change of the password still
+// has the old one, and the owner's tokens since then would look dead.
+func (t *Tokens) prune(ctx context.Context, userID string, current func(context.Context) (int64, error)) error {
 	live, err := t.List(ctx, userID)
+	if err != nil {
+		return err
+	}
+	epoch, err := current(ctx)
 	if err != nil {
 		return err
 	}

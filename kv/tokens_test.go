@@ -39,9 +39,14 @@ func newToken(number int, userID string) auth.Token {
 	}
 }
 
+// epochOf stands for the row of a user whose epoch is this.
+func epochOf(epoch int64) func(context.Context) (int64, error) {
+	return func(context.Context) (int64, error) { return epoch, nil }
+}
+
 func createToken(t testing.TB, s *Tokens, rec auth.Token) {
 	t.Helper()
-	if err := s.Create(t.Context(), rec); err != nil {
+	if err := s.Create(t.Context(), rec, epochOf(rec.Epoch)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -122,7 +127,7 @@ func TestTokensThatCannotBeCreated(t *testing.T) {
 			huge.Permissions = append(huge.Permissions, fmt.Sprintf("app.permission%d", i))
 		}
 		for what, rec := range map[string]auth.Token{"expired": expired, "huge": huge} {
-			if err := s.Create(t.Context(), rec); err == nil || exists(t, r, "token:"+rec.ID) {
+			if err := s.Create(t.Context(), rec, epochOf(2)); err == nil || exists(t, r, "token:"+rec.ID) {
 				t.Errorf("%s: created, %v", what, err)
 			}
 		}
@@ -255,13 +260,42 @@ func TestRevokeToken(t *testing.T) {
 	})
 }
 
+// TestTokenLimit_StaleRequestSparesLiveTokens: a request that was authenticated before the epoch changed, and waited,
+// neither takes a place nor makes room among the tokens that the owner has made since.
+func TestTokenLimit_StaleRequestSparesLiveTokens(t *testing.T) {
+	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+		var live []auth.Token
+		for i := range auth.MaxTokens {
+			rec := newToken(i, "u1")
+			rec.Epoch = 3
+			createToken(t, s, rec)
+			live = append(live, rec)
+		}
+		stale := newToken(auth.MaxTokens, "u1")
+		if err := s.Create(t.Context(), stale, epochOf(3)); !errors.Is(err, auth.ErrTooMany) {
+			t.Errorf("got %v, want ErrTooMany", err)
+		}
+		for _, rec := range live {
+			if !hasToken(t, s, rec.ID) {
+				t.Fatalf("the live token %s is gone", rec.TokenID)
+			}
+		}
+		fresh := newToken(auth.MaxTokens+1, "u1")
+		fresh.Epoch = 4
+		createToken(t, s, fresh)
+		if hasToken(t, s, live[0].ID) || !hasToken(t, s, fresh.ID) {
+			t.Error("tokens of the old epoch keep their places")
+		}
+	})
+}
+
 func TestTooManyTokens(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
 		for i := range auth.MaxTokens {
 			createToken(t, s, newToken(i, "u1"))
 		}
 		more := newToken(auth.MaxTokens, "u1")
-		if err := s.Create(t.Context(), more); !errors.Is(err, auth.ErrTooMany) || exists(t, r, "token:"+more.ID) {
+		if err := s.Create(t.Context(), more, epochOf(2)); !errors.Is(err, auth.ErrTooMany) || exists(t, r, "token:"+more.ID) {
 			t.Errorf("got %v, want ErrTooMany and nothing stored", err)
 		}
 		createToken(t, s, newToken(999, "u2")) // others may
@@ -299,7 +333,7 @@ func TestTokenLimit_HoldsForParallelRequests(t *testing.T) {
 		for w := range workers {
 			wg.Go(func() {
 				for i := w; i < parallel; i += workers {
-					errs <- s.Create(t.Context(), newToken(1000+i, "u1"))
+					errs <- s.Create(t.Context(), newToken(1000+i, "u1"), epochOf(2))
 				}
 			})
 		}
@@ -403,7 +437,7 @@ func TestTokensUnreachable(t *testing.T) {
 	}
 	_, err = s.List(t.Context(), "u1")
 	wantUnavailable(t, err)
-	wantUnavailable(t, s.Create(t.Context(), newToken(2, "u1")))
+	wantUnavailable(t, s.Create(t.Context(), newToken(2, "u1"), epochOf(2)))
 	wantUnavailable(t, s.Revoke(t.Context(), "u1", rec.TokenID))
 	wantUnavailable(t, s.RevokeAll(t.Context(), "u1"))
 	s.Used(rec, time.Now())

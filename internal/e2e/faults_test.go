@@ -537,7 +537,9 @@ func TestStormOfSignIns(t *testing.T) {
 	slices.Sort(pages)
 	t.Logf("%d sign-ins in %v: %v; peak memory %d MB, before %d MB; %d pages, median %v, slowest %v",
 		signIns, took.Round(time.Millisecond), count, peak>>20, calm>>20, len(pages), pages[len(pages)/2], pages[len(pages)-1])
-	if peak > 150<<20 {
+	// The peak is 130 to 155 MB, by where the garbage collector stands when the storm begins; make bench measures it.
+	// Without a bound, 50 hashes alone take 1 GB.
+	if peak > 200<<20 {
 		t.Errorf("the server took %d MB at its peak", peak>>20)
 	}
 	if pages[len(pages)-1] > promptly {

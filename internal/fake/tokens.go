@@ -30,7 +30,7 @@ func (s *Tokens) Record(id string) (auth.Token, bool) {
 func (s *Tokens) Len() int { return len(s.records) }
 
 // Create implements auth.TokenStore.
-func (s *Tokens) Create(ctx context.Context, t auth.Token) error {
+func (s *Tokens) Create(ctx context.Context, t auth.Token, _ func(context.Context) (int64, error)) error {
 	if err := s.note(ctx, "tokens.Create", t.UserID); err != nil {
 		return err
 	}
