@@ -10,6 +10,7 @@ import (
 
 // TestLastAdministrator_StaysOnTheCommandLine: no command takes the last administrator away, unless it is forced to.
 func TestLastAdministrator_StaysOnTheCommandLine(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
 	command := func(line string) outcome {
 		t.Helper()
@@ -62,6 +63,7 @@ func TestLastAdministrator_StaysOnTheCommandLine(t *testing.T) {
 
 // TestUserJoin_ThatFailsSaysSo: and a user who was to be put into a group that is not there is not added.
 func TestUserJoin_ThatFailsSaysSo(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
 	run(t, env, password+"\n", "user", "add", "alice", "--password-stdin").wantCode(t, 0)
 	for _, line := range []string{"user join alice nosuch", "user leave alice nosuch", "group remove nosuch", "group grant nosuch a.b", "user add bob --password-stdin --group nosuch"} {

@@ -24,6 +24,7 @@ const apiPassword = `wéary:otter €+%41 $x"`
 // TestTheExamplesOfTheManualWork runs every block of docs/api.md as it stands: by curl, Python,
 // Node and in a browser. Each does the same task, as the server's log tells.
 func TestTheExamplesOfTheManualWork(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	x := &target{site: s, server: listening(t, s.env("LOG_FORMAT", "json")), sql: openSQL(t, "postgres", s.database)}
 	x.sessions = dialRedis(t, s.redis)

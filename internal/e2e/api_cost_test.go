@@ -14,6 +14,7 @@ import (
 // TestRepeatedBasicIsAnsweredByRedis: of the same request four times the database sees the first
 // only, and after the cache was emptied once more. Nobody gets a session by it.
 func TestRepeatedBasicIsAnsweredByRedis(t *testing.T) {
+	t.Parallel()
 	onBothStores(t, func(t *testing.T, x *target, database string) {
 		var loop example
 		for _, b := range manual(t) {

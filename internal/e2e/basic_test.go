@@ -94,6 +94,7 @@ func (x *target) addCarol() {
 // TestBasicNamesAreOneEntry: all spellings of a name are one entry in the cache, one throttle and
 // one user; the password has one form as well.
 func TestBasicNamesAreOneEntry(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	const composed, decomposed = "zo\u00eb", "zoe\u0308"
@@ -133,6 +134,7 @@ func TestBasicNamesAreOneEntry(t *testing.T) {
 // other way round; another spelling or a flushed cache is no way around it. Sessions, tokens,
 // browsers that are known and programs in their own network go on.
 func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	p := newPrincipal(x, "alice")
 	x.addCarol()
@@ -258,6 +260,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 // TestASVS_15_3_4_ProgramsCannotRotateTheirAddress: no header makes a program come from elsewhere,
 // or be somebody.
 func TestASVS_15_3_4_ProgramsCannotRotateTheirAddress(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	sent := int64(0)
@@ -285,6 +288,7 @@ func TestASVS_15_3_4_ProgramsCannotRotateTheirAddress(t *testing.T) {
 // TestCopiedRecordsSignNobodyIn: whoever can write to Redis, or meets a reply that belongs to
 // somebody else, is not somebody else by it.
 func TestCopiedRecordsSignNobodyIn(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	alice, mallory := newPrincipal(x, "alice"), newPrincipal(x, "mallory")
 	mallory.client.want(mallory.client.changePassword(password, otherPassword), http.StatusSeeOther)
@@ -404,6 +408,7 @@ func field(t *testing.T, object, name string) []byte {
 // TestADisabledUsersPrograms: who holds a token may know why it is refused. Basic says nothing:
 // a disabled account, a wrong password and an unknown name are one answer.
 func TestADisabledUsersPrograms(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	p := newPrincipal(x, "alice")
 	p.warm()
@@ -439,6 +444,7 @@ func TestADisabledUsersPrograms(t *testing.T) {
 // TestProgramsLeaveNothingBehind: Basic and tokens make no session and no cookie, cost one round
 // trip when warm, and are all that counts when they are sent.
 func TestProgramsLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	p := newPrincipal(x, "alice")
 	p.warm()
@@ -490,6 +496,7 @@ func TestProgramsLeaveNothingBehind(t *testing.T) {
 
 // TestAuthorizationIsForTheAPIOnly: pages do not look at the header, whatever it says.
 func TestAuthorizationIsForTheAPIOnly(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	p := newPrincipal(x, "alice")
 	x.exec(`INSERT INTO user_groups (user_id, group_name) SELECT id, 'admin' FROM users`)

@@ -20,6 +20,7 @@ func silence(x *target) {
 // TestChange_ImmediateOnOtherServers: without any notification, a change made through one server is in
 // effect for the very next request at another: 1,000 changes, and no stale answer.
 func TestChange_ImmediateOnOtherServers(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	p := newPrincipal(x, "alice")
 	there := p.at(x.serve().URL())
@@ -83,6 +84,7 @@ func flushWaits(x *target) {
 
 // TestChange_ImmediateAfterCommands: so it is for changes by command, with Postgres as with the embedded stores.
 func TestChange_ImmediateAfterCommands(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	silence(x)
 	both := []*testkit.Server{x.server, x.serve()}
@@ -128,6 +130,7 @@ func TestChange_ImmediateAfterCommands(t *testing.T) {
 // TestChangeStream_LossInvalidatesEverything: when the stream is gone, went back or does not reach back far
 // enough, nothing in local memory is used any more.
 func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	silence(x)
 	p := newPrincipal(x, "alice")

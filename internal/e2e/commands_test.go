@@ -22,6 +22,7 @@ const secret = "hunter2-never-printed"
 
 // TestBadSettingsStopTheStart: one line that says what to do, and exit code 1.
 func TestBadSettingsStopTheStart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run("", "migrate", "up").wantCode(t, 0)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -111,6 +112,7 @@ func wantNoSecret(t *testing.T, o outcome) {
 }
 
 func TestHelpAndVersion(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"serve", "--help"}, {"user", "add", "--help"}} {
 		o := run(t, map[string]string{"SECRET_KEY": secretKey}, "", args...)
 		o.wantCode(t, 0)
@@ -139,6 +141,7 @@ func TestHelpAndVersion(t *testing.T) {
 }
 
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	status := func(state string) {
 		t.Helper()
@@ -176,6 +179,7 @@ func TestMigrate(t *testing.T) {
 }
 
 func TestMigrateEmbedded(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	for _, o := range bothAtOnce(func() outcome { return run(t, env, "", "migrate", "up") }) {
 		if o.code != 0 || o.stderr != "" {
@@ -256,6 +260,7 @@ func TestUserCommands(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	lines := func(t *testing.T, o outcome) map[string]string {
 		t.Helper()

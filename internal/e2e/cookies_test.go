@@ -9,6 +9,7 @@ import (
 // TestSeveralSessionCookies_LiveOneCountsAndSignOutEndsAll: a sibling site, or a cookie for a longer
 // path, can put a dead session cookie in front of the live one.
 func TestSeveralSessionCookies_LiveOneCountsAndSignOutEndsAll(t *testing.T) {
+	t.Parallel()
 	onBothStores(t, func(t *testing.T, x *target, _ string) {
 		browser := x.visitor()
 		browser.want(browser.post("/login", "username", "john_doe", "password", apiPassword), http.StatusSeeOther)
@@ -49,6 +50,7 @@ func TestSeveralSessionCookies_LiveOneCountsAndSignOutEndsAll(t *testing.T) {
 
 // TestSeveralSessionCookies_InABrowser: a browser sends the cookie of the longer path first.
 func TestSeveralSessionCookies_InABrowser(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	p := newPerson(t, x.server.URL())
 	p.register("alice")

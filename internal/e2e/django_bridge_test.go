@@ -126,6 +126,7 @@ func (d *djangoSite) wantNobody(t *testing.T, c *client, why string) {
 }
 
 func TestDjangoBridge(t *testing.T) {
+	t.Parallel()
 	d := newDjangoSite(t)
 	t.Run("in and out", func(t *testing.T) {
 		c := d.person(t, "alice")

@@ -142,6 +142,7 @@ func hashes(secret string, about ...string) map[string]string {
 // TestNothingSecretInAnyStore uses everything that there is, with secrets that stand nowhere
 // else, and then reads both Redis databases, the whole of Postgres and the logs.
 func TestNothingSecretInAnyStore(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.serve(measured...), s.serve(measured...)
 	db := openSQL(t, "postgres", s.database)
@@ -296,6 +297,7 @@ func TestNothingSecretInAnyStore(t *testing.T) {
 
 // TestTheSearchFindsWhatIsThere: the test above would notice each of the forms.
 func TestTheSearchFindsWhatIsThere(t *testing.T) {
+	t.Parallel()
 	const secret = "marker-wrong-basic-9"
 	sum := sha256.Sum256([]byte(secret))
 	for what, text := range map[string]string{
@@ -325,6 +327,7 @@ func TestTheSearchFindsWhatIsThere(t *testing.T) {
 // server with another key does not accept it, makes another one, and nothing in it can be
 // computed from name and password by who has not got the key.
 func TestCredentialsNeedTheSecretKey(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	const otherKey = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
 	one, other := s.servePlain(), s.servePlain("SECRET_KEY", otherKey)

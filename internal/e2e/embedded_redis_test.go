@@ -20,6 +20,7 @@ import (
 // TestEmbeddedRedis_NoLocalUserReachesIt: the process listens on no port but the one of its pages, the socket
 // belongs to its owner alone, and a malformed command, whoever sends it, does not end the process.
 func TestEmbeddedRedis_NoLocalUserReachesIt(t *testing.T) {
+	t.Parallel()
 	// An open directory: what protects the socket is its own mode.
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o777); err != nil {
@@ -111,6 +112,7 @@ func listeningPorts(t *testing.T, pid int) []int {
 // TestEmbeddedRedis_CommandsReachIt: in a directory whose path is longer than a socket's may be, too; after
 // the server was killed, the next one takes its place.
 func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
+	t.Parallel()
 	for name, dir := range map[string]string{
 		"short": filepath.Join(t.TempDir(), "data"),
 		"long":  filepath.Join(t.TempDir(), strings.Repeat("deep/", 30), strings.Repeat("d", 60)),
@@ -149,6 +151,7 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 // TestEmbeddedRedis_BelongsToOneServer: a second server on the same DATA_DIR would keep sessions of its own, so it
 // does not start, and the first one goes on.
 func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "LISTEN_ADDR": "127.0.0.1:0", "GORACE": "atexit_sleep_ms=0"}
 	server := testkit.StartServer(t, plainBinary(t), env)
 	c := newClient(t, server.URL())

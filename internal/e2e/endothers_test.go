@@ -90,6 +90,7 @@ func TestEndOthers_AtOnceKeepsExactlyOne(t *testing.T) {
 // TestDoubleClick_TheBrowserSurvives: of two identical requests of one browser, to one server or to two, one
 // is made, and whichever answer arrives last the browser is signed in.
 func TestDoubleClick_TheBrowserSurvives(t *testing.T) {
+	t.Parallel()
 	onBothDatabases(t, func(t *testing.T, a, b string) {
 		c := newClient(t, a)
 		c.register("alice")

@@ -26,6 +26,7 @@ var endings = map[string]func(p *principal, byHand func(statement string)){
 // TestEpoch_RestoredBackupRevivesNothing: sessions and API tokens that ended after a backup stay
 // ended when the backup is restored, and so do those that began after it when a later epoch is set.
 func TestEpoch_RestoredBackupRevivesNothing(t *testing.T) {
+	t.Parallel()
 	for name, end := range endings {
 		t.Run("Postgres/"+name, func(t *testing.T) {
 			s := newSite(t)

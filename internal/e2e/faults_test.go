@@ -36,6 +36,7 @@ var openPages = []string{"/", "/login", "/register", "/healthz"}
 // TestRedisKilled: open pages work on, private ones say that they cannot, nobody is signed
 // out by it, and nothing needs a restart.
 func TestRedisKilled(t *testing.T) {
+	t.Parallel()
 	r := testkit.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := &site{t: t, database: testkit.PostgresURL(t), redis: r.URL()}
 	c := newClient(t, s.serve().URL())
@@ -117,6 +118,7 @@ func TestRedisFrozen(t *testing.T) {
 
 // TestCacheKilled: without the user cache the database vouches, and nobody notices.
 func TestCacheKilled(t *testing.T) {
+	t.Parallel()
 	cache := testkit.StartRedis(t)
 	s := newSite(t)
 	c := newClient(t, s.serve("CACHE_URL", cache.URL()).URL())
@@ -303,6 +305,7 @@ func TestPostgresKilledWhileRegistering(t *testing.T) {
 // TestSIGTERMFinishesRequests: those in flight get their answers, no new ones are taken, and
 // the process ends by itself.
 func TestSIGTERMFinishesRequests(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	server := s.serve()
 	c := newClient(t, server.URL())
@@ -427,6 +430,7 @@ func drip(conn net.Conn, begin string, left chan<- time.Duration) {
 
 // TestTooMuch: what is too large is refused early, and the server works on.
 func TestTooMuch(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	c := newClient(t, s.serve().URL())
 	const form = "Content-Type: application/x-www-form-urlencoded\r\n"

@@ -122,6 +122,7 @@ func TestChanges_AFrozenCacheDelaysNone(t *testing.T) {
 // ever arrives. The server says so, asks the database instead, and doctor names the remedy; with a
 // direct connection for notifications everything is as without the pooler.
 func TestListening_APoolerIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	direct := s.database
 	db := openSQL(t, "postgres", direct)
@@ -172,6 +173,7 @@ func TestListening_APoolerIsNotTrusted(t *testing.T) {
 // TestListening_ASilentConnectionIsNotTrusted: a connection that is open and carries nothing any more
 // is found out, and trusted again once it does.
 func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	slow, through := newSlowNews(t, s.database)
 	server := s.servePlain(append(measured, "DATABASE_LISTEN_URL", through)...)

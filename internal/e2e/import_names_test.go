@@ -50,6 +50,7 @@ func (i *importer) wantUsers(want string) {
 
 // TestImport_ReservedNamesAreRefused: unless the operator allows them.
 func TestImport_ReservedNamesAreRefused(t *testing.T) {
+	t.Parallel()
 	i := newImporter(t)
 	rows := []string{"1,admin", "2,R00t", "3,ann"}
 	o := i.run("id,username", rows)
@@ -65,6 +66,7 @@ func TestImport_ReservedNamesAreRefused(t *testing.T) {
 // TestImport_NamesFromAddressesAreNobodyElses: the part before the @ only where it is free, not reserved and
 // of one address alone; otherwise the whole address, with _ for @.
 func TestImport_NamesFromAddressesAreNobodyElses(t *testing.T) {
+	t.Parallel()
 	i := newImporter(t)
 	run(t, i.env, password+"\n", "user", "add", "dora", "--password-stdin").wantCode(t, 0)
 	rows := []string{
@@ -104,6 +106,7 @@ func TestImport_NamesFromAddressesAreNobodyElses(t *testing.T) {
 
 // TestImport_TwoSystemsSideBySide: each has a user with the key 1.
 func TestImport_TwoSystemsSideBySide(t *testing.T) {
+	t.Parallel()
 	i := newImporter(t)
 	first := []string{"1,ann,f", "2,bob,f"}
 	second := []string{"1,carl,f", "2,bob,f", "3,dora,f"}
@@ -142,6 +145,7 @@ func TestImport_TwoSystemsSideBySide(t *testing.T) {
 
 // TestImport_ExpensiveArgon2IsRefused: with a line that says what it asks for and what is allowed.
 func TestImport_ExpensiveArgon2IsRefused(t *testing.T) {
+	t.Parallel()
 	i := newImporter(t)
 	const rest = "$c2FsdHNhbHRzYWx0c2FsdA$K9PUBQVkyKcZ2qJ4gJ6y3Q0hJ3vJ0k4dDq8bS0Xy0xQ\n"
 	text := "username,password\n" +

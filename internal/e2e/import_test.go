@@ -80,6 +80,7 @@ print("dj_scrypt,scrypt$16384$saltysalt$8$1$" + base64.b64encode(h(16384)).decod
 // TestImportedUsersSignIn: users of real exports sign in with the passwords that they had, and have
 // argon2id afterwards.
 func TestImportedUsersSignIn(t *testing.T) {
+	t.Parallel()
 	python, php := testkit.Python(t, "django"), testkit.Tool(t, "php")
 	testkit.Python(t, "flask")
 	exports := map[string]string{
@@ -195,6 +196,7 @@ func importEverything(t *testing.T, s *site, exports map[string]string) {
 // TestABadRowIsRefusedWhole: it is named by its line, and nothing of it is there: no user, no origin,
 // no group.
 func TestABadRowIsRefusedWhole(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run("", "migrate", "up").wantCode(t, 0)
 	s.run(password+"\n", "user", "add", "taken", "--password-stdin", "--email", "taken@example.org").wantCode(t, 0)
@@ -257,6 +259,7 @@ func TestABadRowIsRefusedWhole(t *testing.T) {
 
 // TestImportAnswersForTheWholeFile: what cannot be read at all is said in a sentence.
 func TestImportAnswersForTheWholeFile(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run("", "migrate", "up").wantCode(t, 0)
 	for text, says := range map[string]string{"": "the file is empty", "a,b\n": "no column for the password hash", "\xff\n": "not UTF-8", "[{": "ends in the middle"} {
@@ -275,6 +278,7 @@ func TestImportAnswersForTheWholeFile(t *testing.T) {
 
 // TestImportPrintsNoAddressAndNoHash: not where the operator takes one column for another, either.
 func TestImportPrintsNoAddressAndNoHash(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run("", "migrate", "up").wantCode(t, 0)
 	const address, hash = "ann@wonderland.test", "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
@@ -305,6 +309,7 @@ func TestImportPrintsNoAddressAndNoHash(t *testing.T) {
 // TestImportedGroups: groups are made where they are not there, which is told; none of those that
 // administer users here is given away.
 func TestImportedGroups(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run("", "migrate", "up").wantCode(t, 0)
 	for _, command := range []string{"group add readers", "group add helpers", "group grant helpers users.manage", "group add lookers", "group grant lookers users.view"} {
@@ -340,6 +345,7 @@ func TestImportedGroups(t *testing.T) {
 
 // TestDryRunSaysWhatWouldBe: of rows that only get into each other's way, too.
 func TestDryRunSaysWhatWouldBe(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run("", "migrate", "up").wantCode(t, 0)
 	s.run(password+"\n", "user", "add", "taken", "--password-stdin", "--email", "taken@example.org").wantCode(t, 0)

@@ -113,6 +113,7 @@ func awaitExit(t *testing.T, ended <-chan struct{}) {
 
 // TestPrompt_EndsAtASignal: Ctrl-C and SIGTERM end it wherever it stands, and the terminal echoes again.
 func TestPrompt_EndsAtASignal(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		end  func(p *terminal)
 		code int
@@ -142,6 +143,7 @@ func TestPrompt_EndsAtASignal(t *testing.T) {
 }
 
 func TestPrompt_ReadsAPassword(t *testing.T) {
+	t.Parallel()
 	p := onTerminal(t, "user", "add", "alice")
 	p.await("Password: ")
 	// Echoed if it comes before the echo is off: a person waits for the prompt, and types later.
@@ -160,6 +162,7 @@ func TestPrompt_ReadsAPassword(t *testing.T) {
 
 // TestReading_EndsAtASignal: of standard input, or a named pipe, that never ends.
 func TestReading_EndsAtASignal(t *testing.T) {
+	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)

@@ -230,6 +230,7 @@ func (r revocation) measure(p *principal, change func(*principal)) map[string]ti
 // TestChangesAreInEffectOnEveryServer: whoever changes what, in whatever way, a server that has
 // the user in its memory heeds it at once, for sessions, Basic and tokens alike.
 func TestChangesAreInEffectOnEveryServer(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.servePlain(measured...), s.servePlain(measured...)
 	db := openSQL(t, "postgres", s.database)
@@ -474,6 +475,7 @@ func TestChangesAreInEffectOnTheEmbeddedStores(t *testing.T) {
 // TestChangesMadeWhileNoServerRan: what Redis still holds of users at a start may be old, and
 // the first request already does not believe it.
 func TestChangesMadeWhileNoServerRan(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	db := openSQL(t, "postgres", s.database)
 	for _, test := range []struct{ name, change string }{
@@ -555,6 +557,7 @@ func handConn(t testing.TB, db *sql.DB) *sql.Conn {
 // cut, and in the same moment somebody is disabled. The server hears of it nevertheless, when it
 // listens again: it trusts nothing that it knew before.
 func TestTheListenerIsCut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	b := s.servePlain(measured...)
 	db := openSQL(t, "postgres", s.database)
@@ -599,6 +602,7 @@ func TestTheListenerIsCut(t *testing.T) {
 // asks the database, which costs a round trip to Redis and a statement more. So a change by hand
 // takes effect all the same, and what was changed is in effect when it listens again.
 func TestWhileNobodyListens(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.servePlain(measured...), s.servePlain(measured...)
 	db, prompt := openSQL(t, "postgres", s.database), handConn(t, openSQL(t, "postgres", s.database))
@@ -685,6 +689,7 @@ func TestWhileNobodyListens(t *testing.T) {
 // TestPostgresRestartsUnderTheListener: a Postgres that was killed and is back has told nobody
 // what was changed meanwhile.
 func TestPostgresRestartsUnderTheListener(t *testing.T) {
+	t.Parallel()
 	pg := testkit.StartPostgres(t)
 	s := &site{t: t, database: pg.URL(), redis: testkit.RedisURL(t)}
 	b := s.servePlain(measured...)
@@ -824,6 +829,7 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 // their way finishes a sign-in whose row it has read before the change. It must not put the old
 // user where another server, which has heard the news already, finds and keeps it.
 func TestAServerThatHearsLateMisleadsNobody(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	news, through := newSlowNews(t, s.database)
 	b := s.servePlain(measured...)

@@ -36,6 +36,7 @@ func closedFault(a answer, name string) string {
 // TestMaintenance closes two servers by a command and stops Postgres under them: people are told
 // so by name, on every server, and when it is over nobody has to sign in again.
 func TestMaintenance(t *testing.T) {
+	t.Parallel()
 	pg := testkit.StartPostgres(t)
 	s := &site{t: t, database: pg.URL(), redis: testkit.RedisURL(t)}
 	a, b := s.servePlain(), s.servePlain()
@@ -131,6 +132,7 @@ func TestMaintenance(t *testing.T) {
 
 // TestMaintenanceBeforeTheStart: a server that starts while the site is closed is closed.
 func TestMaintenanceBeforeTheStart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run("", "maintenance", "on", "--message", "back at nine").wantCode(t, 0)
 	c := newClient(t, s.servePlain().URL())
@@ -144,6 +146,7 @@ func TestMaintenanceBeforeTheStart(t *testing.T) {
 
 // TestMaintenanceOnTheEmbeddedStores: the command finds the Redis inside of the server by DATA_DIR.
 func TestMaintenanceOnTheEmbeddedStores(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	if out := run(t, env, "", "maintenance", "on"); out.code != 1 || strings.Count(out.stderr, "\n") != 1 || !strings.Contains(out.stderr, "DATA_DIR") {
 		t.Errorf("without a server: exit code %d, %q", out.code, out.stderr)
@@ -165,6 +168,7 @@ func TestMaintenanceOnTheEmbeddedStores(t *testing.T) {
 // TestMaintenanceInABrowser: the person sees their own name and the message, with Postgres
 // stopped, and the page opens by itself or by its button when it is over.
 func TestMaintenanceInABrowser(t *testing.T) {
+	t.Parallel()
 	pg := testkit.StartPostgres(t)
 	s := &site{t: t, database: pg.URL(), redis: testkit.RedisURL(t)}
 	server := s.servePlain()

@@ -130,6 +130,7 @@ func wantHigher(t *testing.T, before, after samples, by float64, name string, la
 
 // TestMetricsTellWhatHappened: each thing that a server does moves the number that stands for it.
 func TestMetricsTellWhatHappened(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t, measured...)
 	p := newPrincipal(x, "alice")
 	p.warm()
@@ -237,6 +238,7 @@ func TestTheHashQueueIsCounted(t *testing.T) {
 // TestMetricsAreBounded: what strangers make up becomes no series, and no secret or name of
 // anybody is in any.
 func TestMetricsAreBounded(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t, measured...)
 	p := newPrincipal(x, "alice")
 	p.warm()
@@ -302,6 +304,7 @@ func seriesOf(t *testing.T, text string) []string {
 // TestMetricsAreElsewhere: the address of the site answers nothing of them, to nobody, and the
 // other address nothing else.
 func TestMetricsAreElsewhere(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t, measured...)
 	p := newPrincipal(x, "alice")
 	x.exec(`INSERT INTO user_groups (user_id, group_name) SELECT id, 'admin' FROM users`)

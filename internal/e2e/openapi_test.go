@@ -29,6 +29,7 @@ import (
 // TestEveryAPIRouteIsDescribed: the description has the routes of the program, with how one
 // signs in, and no others.
 func TestEveryAPIRouteIsDescribed(t *testing.T) {
+	t.Parallel()
 	d := newDescription(t)
 	var served []string
 	for _, r := range (&handlers.Handlers{}).Routes() {
@@ -69,6 +70,7 @@ func TestEveryAPIRouteIsDescribed(t *testing.T) {
 // TestTheProgramAnswersAsDescribed calls every operation in all its good and bad cases. Each
 // answer has to be as described, and each that is described has to be seen.
 func TestTheProgramAnswersAsDescribed(t *testing.T) {
+	t.Parallel()
 	a := newAPITest(t)
 	// Its body never comes: the server answers once its time for reading a request is over, which passes meanwhile.
 	pending := a.halfSent(http.MethodPost, "/api/tokens", "Authorization: "+basic("john_doe", password), "application/json", `{"name":"late"}`)
@@ -108,6 +110,7 @@ func TestTheProgramAnswersAsDescribed(t *testing.T) {
 
 // TestTheDescriptionNoticesFaults: what passes for as described would not if it were otherwise.
 func TestTheDescriptionNoticesFaults(t *testing.T) {
+	t.Parallel()
 	d := newDescription(t)
 	good := func(kind, body string, status int, header ...string) answer {
 		h := http.Header{"Content-Type": {kind}, "X-Request-Id": {"x"}}

@@ -13,6 +13,7 @@ import (
 // silent: the new password is saved, the page cannot renew the session, and does not say that
 // nothing was saved. Before and beside it, what it says is so as well.
 func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
+	t.Parallel()
 	store := testkit.StartRedis(t)
 	x := newTarget(t, "REDIS_URL", store.URL())
 	c := x.visitor()

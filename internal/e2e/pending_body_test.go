@@ -18,6 +18,7 @@ import (
 // something, as an administrator; the administrator is disabled, and only then do the bodies
 // arrive whole. None of them may take effect, whatever the request is authenticated by.
 func TestPendingBody_AuthorizesOnlyOnceItIsComplete(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	victim, admin := x.visitor(), x.visitor()
 	victim.register("victim")

@@ -211,6 +211,7 @@ const asPage = "text/html,application/xhtml+xml"
 
 // TestProxies puts each proxy in front of a plain site.
 func TestProxies(t *testing.T) {
+	t.Parallel()
 	for name, start := range proxies {
 		t.Run(name, func(t *testing.T) {
 			g := newGated(t, start)
@@ -446,6 +447,7 @@ func readHead(conn net.Conn, header func(name, value string)) error {
 
 // TestNginx_FastCGIGetsTheSameHeaders: nginx does not apply proxy_set_header to FastCGI.
 func TestNginx_FastCGIGetsTheSameHeaders(t *testing.T) {
+	t.Parallel()
 	g := newGated(t, startNginx)
 	alice := g.browse(t, g.login)
 	alice.register("alice")
@@ -464,6 +466,7 @@ func TestNginx_FastCGIGetsTheSameHeaders(t *testing.T) {
 // TestProxiesFailClosed: while Redis does not answer nobody is let through, and nobody is told to
 // sign in again.
 func TestProxiesFailClosed(t *testing.T) {
+	t.Parallel()
 	for name, start := range proxies {
 		t.Run(name, func(t *testing.T) {
 			g := newGated(t, start)

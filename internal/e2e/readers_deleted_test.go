@@ -11,6 +11,7 @@ import (
 // TestDeletedUser_SignedOutForEveryReader: when a user is deleted, by hand in SQL as well, every app says
 // "signed out" as long as the session's key lives, and never "try again"; after the cache was flushed too.
 func TestDeletedUser_SignedOutForEveryReader(t *testing.T) {
+	t.Parallel()
 	n := newNeighbours(t, 1)
 	var apps []neighbour
 	for _, app := range readerApps {

@@ -20,6 +20,7 @@ import (
 // TestEveryAppWhenServersFail: an app that cannot tell who is asking says so, signs nobody out, and is
 // right again when what was broken is back. It is never restarted.
 func TestEveryAppWhenServersFail(t *testing.T) {
+	t.Parallel()
 	n := newNeighbours(t, 3)
 	replies := n.delayReplies(t)
 	var apps []neighbour

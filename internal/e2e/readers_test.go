@@ -275,6 +275,7 @@ func (c *client) soonNobody(after string) {
 // TestEveryAppKnowsWhoIsSignedIn: who has signed in at Gatehouse is known to the apps beside it, and
 // what changes there holds at their next request.
 func TestEveryAppKnowsWhoIsSignedIn(t *testing.T) {
+	t.Parallel()
 	n := newNeighbours(t, 1)
 	pages := t.TempDir()
 	for _, example := range readerApps {

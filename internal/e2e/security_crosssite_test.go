@@ -13,6 +13,7 @@ import (
 // domain, posts any form here, with or without the person's cookies, nor with planted ones.
 // Signing in is no exception.
 func TestASVS_3_5_1_OtherSitesChangeNothing(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c, other := x.visitor(), x.visitor()
 	c.register("alice")
@@ -59,6 +60,7 @@ func TestASVS_3_5_1_OtherSitesChangeNothing(t *testing.T) {
 // TestASVS_3_5_1_OurOwnPagesMay: the same forms work from our own pages, in browsers new and old,
 // and for programs that are no browser; behind a proxy that changes Host too.
 func TestASVS_3_5_1_OurOwnPagesMay(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t, "BASE_URL", "http://login.example.org")
 	x.visitor().register("alice")
 	for _, origin := range [][]string{
@@ -81,6 +83,7 @@ func TestASVS_3_5_1_OurOwnPagesMay(t *testing.T) {
 // TestFormsAreReadInOneFormatOnly: formats that another site can send without asking, or that a
 // parser further on might read otherwise, are refused.
 func TestFormsAreReadInOneFormatOnly(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	body := form("username", "alice", "password", password)
@@ -114,6 +117,7 @@ var leaving = []string{
 // TestASVS_3_7_2_NextStaysHere: after a sign-in, a registration, and for people who are signed in
 // already, `next` leads to a page of this site or to the dashboard; and so do the links on pages.
 func TestASVS_3_7_2_NextStaysHere(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -152,6 +156,7 @@ func TestASVS_3_7_2_NextStaysHere(t *testing.T) {
 // TestASVS_3_7_2_TheWayToTheSignInStaysHere: what stood in the address of a private page, the host
 // included, does not lead away by the sign-in that it is sent to.
 func TestASVS_3_7_2_TheWayToTheSignInStaysHere(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	for _, target := range []string{

@@ -85,6 +85,7 @@ func (x *target) redisMillis() int64 {
 // all ways to guess have together, is the last one for a day, also for the right password in an
 // unknown browser (SP 800-63B, 3.2.2). The day ends by itself, and asking does not make it longer.
 func TestNISTAtMostAHundredFailures(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	key := throttleKey("alice")
@@ -110,6 +111,7 @@ func TestNISTAtMostAHundredFailures(t *testing.T) {
 
 // TestNoThrottleLastsForEver: a key without an end, as after a PERSIST or a restored dump, gets one.
 func TestNoThrottleLastsForEver(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	for _, fields := range [][]any{{"n", "100", "until", "0"}, {"n", "999999999", "until", "99999999999999"}, {"n", "11", "until", "99999999999999"}} {
@@ -125,6 +127,7 @@ func TestNoThrottleLastsForEver(t *testing.T) {
 // TestThrottleKeysThatCannotBeRead: what somebody else wrote under a throttle's key is no
 // reason for an error, and none to let everybody guess.
 func TestThrottleKeysThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	for _, write := range [][]any{
@@ -152,6 +155,7 @@ func TestThrottleKeysThatCannotBeRead(t *testing.T) {
 // owner's session lives on, a browser she signed in with before still signs in and changes
 // the password, and the others are let in when the day is over.
 func TestASVS_6_1_1_NoLockoutByMalice(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	known, live := x.visitor(), x.visitor()
 	known.register("alice")
@@ -175,6 +179,7 @@ func TestASVS_6_1_1_NoLockoutByMalice(t *testing.T) {
 // TestAKnownBrowserIsKnownForOneNameOnly: the cookie that gives a browser its own allowance
 // gives it for the account that signed in with it, must be whole, and is no endless allowance.
 func TestAKnownBrowserIsKnownForOneNameOnly(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	mallory, alice := x.visitor(), x.visitor()
 	mallory.register("mallory")
@@ -236,6 +241,7 @@ func TestASVS_15_4_ABurstIsCountedWhole(t *testing.T) {
 // and names that nobody can have are one answer: status, headers, words, the work done for it, and
 // what happens after ten of them.
 func TestASVS_6_3_8_NobodyIsToldWhoExists(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	x.visitor().register("carol")
@@ -332,6 +338,7 @@ func TestASVS_6_3_8_NorByTheClock(t *testing.T) {
 // TestASVS_6_3_4_EveryFormSharesTheThrottle: the current password at the change form is guessed
 // with the same allowance as at the sign-in.
 func TestASVS_6_3_4_EveryFormSharesTheThrottle(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -357,6 +364,7 @@ func TestASVS_6_3_4_EveryFormSharesTheThrottle(t *testing.T) {
 // TestASVS_6_3_4_TheDisabledStateHoldsEverywhere: a disabled account's right password is a wrong
 // one, and its session and its known browser open nothing.
 func TestASVS_6_3_4_TheDisabledStateHoldsEverywhere(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -372,6 +380,7 @@ func TestASVS_6_3_4_TheDisabledStateHoldsEverywhere(t *testing.T) {
 // TestASVS_6_3_4_ASuccessDoesNotResetTheAddress: who has an account of his own cannot clear, by
 // signing in to it, what his address has failed at others'.
 func TestASVS_6_3_4_ASuccessDoesNotResetTheAddress(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("mallory")
 	const key = "address:127.0.0.1"
@@ -403,6 +412,7 @@ var forwardingHeaders = []string{
 // TestASVS_15_3_4_ARotatingHeaderEvadesNothing: who is no trusted proxy says nothing about
 // addresses; whatever the header is called, failures count for the address of the socket.
 func TestASVS_15_3_4_ARotatingHeaderEvadesNothing(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	sent := int64(0)
 	for i, header := range forwardingHeaders {
@@ -425,6 +435,7 @@ func TestASVS_15_3_4_ARotatingHeaderEvadesNothing(t *testing.T) {
 // TestASVS_4_1_3_ATrustedProxyIsBelievedAsFarAsItGoes: behind a proxy the address is the last one
 // that no trusted proxy has; what a client put before it is noise. IPv6 counts by /64.
 func TestASVS_4_1_3_ATrustedProxyIsBelievedAsFarAsItGoes(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t, "TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")
 	for i, test := range []struct{ header, key string }{
 		{"203.0.113.7", "203.0.113.7"},
@@ -459,6 +470,7 @@ func TestASVS_4_1_3_ATrustedProxyIsBelievedAsFarAsItGoes(t *testing.T) {
 
 // TestRegistrationIsThrottledByAddress: an address makes so many accounts an hour and then waits.
 func TestRegistrationIsThrottledByAddress(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	const key = "throttle:register:127.0.0.1"
 	x.visitor().register("alice")
@@ -478,6 +490,7 @@ func TestRegistrationIsThrottledByAddress(t *testing.T) {
 // TestASVS_6_3_2_NoDefaultAccounts: a new database has no user, and the usual names and
 // passwords open nothing.
 func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	if n := x.value(`SELECT count(*) FROM users`); n != "0" {
 		t.Errorf("a new database has %s users", n)
@@ -495,6 +508,7 @@ func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
 // TestRetryAfterIsNeverZero: a wait of a few milliseconds is said as one second, so that nobody
 // comes back too early.
 func TestRetryAfterIsNeverZero(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for _, wait := range []int64{300, 999, 1000, 1001, 59_001} {
 		x.do("HSET", throttleKey("nobody"), "n", "20", "until", x.redisMillis()+wait)
@@ -510,6 +524,7 @@ func TestRetryAfterIsNeverZero(t *testing.T) {
 // TestAPasswordInTheWrongField: whoever types a password where the name belongs finds it
 // neither in the log nor in a key of Redis afterwards.
 func TestAPasswordInTheWrongField(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	const slip = "slipped-otter-lamp-77"
 	for range 12 { // until it is throttled as well
@@ -528,6 +543,7 @@ func TestAPasswordInTheWrongField(t *testing.T) {
 // TestRegistration_IsThrottledBeforeThePasswordIsEstimated: tries that are refused count as well, because
 // estimating a password costs as much as hashing it.
 func TestRegistration_IsThrottledBeforeThePasswordIsEstimated(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	for i := range 100 {

@@ -11,6 +11,7 @@ import (
 // TestASVS_3_3_1_CookieAttributes: the cookies' names and attributes keep other sites, scripts,
 // plain connections and other paths away from them, as far as the address that people type allows.
 func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		settings []string
@@ -86,6 +87,7 @@ func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
 // TestVisitorsGetNoCookie: whoever comes without a cookie gets none on any page and leaves nothing
 // in Redis; only a sign-in does.
 func TestVisitorsGetNoCookie(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	paths := append(routesOf(http.MethodGet), "/static/robots.txt", "/nothing", "/login?next=/account&notice=profile")
@@ -117,6 +119,7 @@ func TestVisitorsGetNoCookie(t *testing.T) {
 // TestASVS_14_3_2_PersonalPagesAreNotStored: nothing that names a person, no form and no redirect may
 // be kept by a cache; the files with fingerprints may.
 func TestASVS_14_3_2_PersonalPagesAreNotStored(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -169,6 +172,7 @@ func (x *target) answersOfEveryKind() map[string]answer {
 // TestASVS_3_4_SecurityHeaders: every answer, errors too, tells the browser to load and to send
 // nothing beyond this site, to guess no types, and not to be framed or opened by others.
 func TestASVS_3_4_SecurityHeaders(t *testing.T) {
+	t.Parallel()
 	for base, transport := range map[string]string{"http://localhost:8080": "", "https://login.example.org": "max-age=31536000"} {
 		x := newTarget(t, "BASE_URL", base)
 		for what, a := range x.answersOfEveryKind() {
@@ -220,6 +224,7 @@ func directives(policy string) map[string]string {
 
 // TestASVS_4_1_1_EveryAnswerSaysWhatItIs: a body has a type, with its character set.
 func TestASVS_4_1_1_EveryAnswerSaysWhatItIs(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for what, a := range x.answersOfEveryKind() {
 		kind := a.Header.Get("Content-Type")
@@ -232,6 +237,7 @@ func TestASVS_4_1_1_EveryAnswerSaysWhatItIs(t *testing.T) {
 // TestASVS_4_1_4_OtherMethods: a method that a page does not have is refused with those that it
 // has, changes nothing, and is not taken from a header, a field or the address.
 func TestASVS_4_1_4_OtherMethods(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -280,6 +286,7 @@ func TestASVS_4_1_4_OtherMethods(t *testing.T) {
 // TestASVS_3_5_3_ReadingChangesNothing: GET and HEAD leave Postgres and Redis as they are, whoever
 // asks and whatever the address says.
 func TestASVS_3_5_3_ReadingChangesNothing(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c, other := x.visitor(), x.visitor()
 	c.register("alice")
@@ -304,6 +311,7 @@ func TestASVS_3_5_3_ReadingChangesNothing(t *testing.T) {
 
 // TestHeadIsGetWithoutTheBody: the same status and the same headers, length included.
 func TestHeadIsGetWithoutTheBody(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	for _, path := range append(routesOf(http.MethodGet), "/nothing", "/static/nothing") {
@@ -321,6 +329,7 @@ func TestHeadIsGetWithoutTheBody(t *testing.T) {
 // TestASVS_13_4_NothingElseIsServed: no repository, no debugging pages, no source, no listing, and
 // no way out of the folder of files.
 func TestASVS_13_4_NothingElseIsServed(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")

@@ -30,6 +30,7 @@ var naughty = []string{
 // the program answers soon, knows that the fault is not its own, echoes nothing unescaped and
 // logs one line that is still a line.
 func TestASVS_1_2_4_NaughtyFormFields(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -74,6 +75,7 @@ func TestASVS_1_2_4_NaughtyFormFields(t *testing.T) {
 
 // TestASVS_1_2_4_NaughtyAddressesHeadersAndCookies: the same for what is not a form.
 func TestASVS_1_2_4_NaughtyAddressesHeadersAndCookies(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -198,6 +200,7 @@ func (x *target) wantOneLineEach() {
 // TestStoredTextIsEscaped: what the rules let into the database is shown as text wherever it
 // is shown.
 func TestStoredTextIsEscaped(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -216,6 +219,7 @@ func TestStoredTextIsEscaped(t *testing.T) {
 // TestNothingIsWrittenByNaughtySignIns: impossible names are never asked for in SQL as they are,
 // and no key in Redis is made of them.
 func TestNothingIsWrittenByNaughtySignIns(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for i, value := range naughty {
 		if i%3 == 0 && len(value) < 100_000 && value != "" {
@@ -238,6 +242,7 @@ func TestNothingIsWrittenByNaughtySignIns(t *testing.T) {
 // TestDuplicateAndManyParameters: of a field that comes twice the first counts, the address does not
 // count at all, and a form with more fields than any page has is refused or read, but soon.
 func TestDuplicateAndManyParameters(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	x.visitor().register("bob")
@@ -297,6 +302,7 @@ func (x *target) requestUser(a answer) string {
 // TestBodiesThatAreTooLarge: 64 KiB is the most, whether the length is said before or not,
 // and the connection does not carry on behind it.
 func TestBodiesThatAreTooLarge(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for what, request := range map[string]string{
 		"a length of 1 TiB": "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1099511627776\r\n\r\nusername=a",
@@ -320,6 +326,7 @@ func TestBodiesThatAreTooLarge(t *testing.T) {
 // TestASVS_16_3_1_Events: each sign-in, failure, throttling and change is one line with who, from
 // where and when; a name cannot write lines of its own.
 func TestASVS_16_3_1_Events(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c, other := x.visitor(), x.visitor()
 	c.register("alice")
@@ -367,6 +374,7 @@ func TestASVS_16_3_1_Events(t *testing.T) {
 // TestASVS_16_2_5_NoSecretsInTheLog: at the most talkative level, after every kind of request,
 // right, wrong and broken, the log has no password, cookie, hash or key.
 func TestASVS_16_2_5_NoSecretsInTheLog(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -404,6 +412,7 @@ func TestASVS_16_2_5_NoSecretsInTheLog(t *testing.T) {
 // TestASVS_16_5_ErrorsAreGenericAndClosed: when a store is gone people read that the site will be
 // back, private pages stay shut, and nothing is told of what runs behind.
 func TestASVS_16_5_ErrorsAreGenericAndClosed(t *testing.T) {
+	t.Parallel()
 	store := testkit.StartRedis(t)
 	x := newTarget(t, "REDIS_URL", store.URL())
 	c := x.visitor()

@@ -13,6 +13,7 @@ import (
 // TestNamesAreCanonicalBeforeEveryLookUp: all spellings of a name are one name: for the row,
 // for the sign-in and for the throttle.
 func TestNamesAreCanonicalBeforeEveryLookUp(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for _, test := range []struct {
 		stored    string
@@ -44,6 +45,7 @@ func TestNamesAreCanonicalBeforeEveryLookUp(t *testing.T) {
 // TestNamesThatImitateAreRefused: invisible characters, letters of two alphabets, and whatever
 // is no name at all.
 func TestNamesThatImitateAreRefused(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	for _, name := range []string{
@@ -67,6 +69,7 @@ func TestNamesThatImitateAreRefused(t *testing.T) {
 // TestReservedNamesAreRefused: nobody registers as the operator or a machine, in no spelling;
 // the operator may.
 func TestReservedNamesAreRefused(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for _, name := range []string{
 		"admin", "Admin", "ADMIN", "ａｄｍｉｎ", "a.d.m.i.n", "ad-min", "admin_", "administrator", "root", "r00t", "adm1n", "4dmin", "admın", "аdmin", "гооt",
@@ -118,6 +121,7 @@ func TestASVS_15_4_2_OneNameAtOnce(t *testing.T) {
 // TestASVS_15_3_3_ExtraFieldsDoNothing: a form sets what it shows, and nothing else of the row
 // or the session, whatever is sent with it.
 func TestASVS_15_3_3_ExtraFieldsDoNothing(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("victim")
 	extra := []string{
@@ -156,6 +160,7 @@ func TestASVS_15_3_3_ExtraFieldsDoNothing(t *testing.T) {
 // TestRegistration_RefusesLookalikesOfExistingNames, also of those that a command or SQL by hand made, and of
 // several at once all but one.
 func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	x.exec(`INSERT INTO users (id, username, password_hash) VALUES ('00000000-0000-7000-8000-000000000001', 'norman', 'x')`)

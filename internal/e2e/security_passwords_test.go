@@ -15,6 +15,7 @@ import (
 // TestASVS_6_2_1_MinimumLength: eight characters are the least, and a character is a code
 // point, however many octets it takes; where a password is changed as well.
 func TestASVS_6_2_1_MinimumLength(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for i, short := range []string{
 		"zk9!wqp",        // seven
@@ -41,6 +42,7 @@ func TestASVS_6_2_1_MinimumLength(t *testing.T) {
 // TestASVS_6_2_9_LongPasswords: everything up to 128 characters is taken, whatever it is made
 // of, and opens the account; one more is refused.
 func TestASVS_6_2_9_LongPasswords(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for i, long := range []string{
 		strings.Repeat("weary otter ", 6)[:64],
@@ -68,6 +70,7 @@ func repeatTo(s string, n int) string {
 // TestAMegabyteOfPasswordIsAFastRefusal: the length is looked at before any work is done, at
 // every form that takes a password.
 func TestAMegabyteOfPasswordIsAFastRefusal(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -113,6 +116,7 @@ func within(t *testing.T, limit time.Duration, what string, do func()) {
 // TestASVS_6_2_8_NoTruncationNoFolding: the password opens the account as it was typed and in
 // no other way: no beginning of it, no other case, nothing trimmed.
 func TestASVS_6_2_8_NoTruncationNoFolding(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	whole := repeatTo(" Weary otter Lamp, brisk Walnut tram; ", 80)
 	c := x.visitor()
@@ -143,6 +147,7 @@ func TestASVS_6_2_8_NoTruncationNoFolding(t *testing.T) {
 // TestNISTUnicodeFormsOfAPassword: composed and decomposed letters are the same password, for
 // keyboards differ in that; letters that merely look alike are not (SP 800-63B, 3.1.1.2).
 func TestNISTUnicodeFormsOfAPassword(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	const typed = "Ångström-ﬁsh-Ǖber"
 	c := x.visitor()
@@ -159,6 +164,7 @@ func TestNISTUnicodeFormsOfAPassword(t *testing.T) {
 
 // TestASVS_6_2_5_AnyComposition: no kind of character is asked for and none is refused.
 func TestASVS_6_2_5_AnyComposition(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for i, p := range []string{
 		"brisk walnut tram", "83915720461839", "  two spaces at both ends  ", "пароль-выдра-лампа", "カワウソのランプです",
@@ -175,6 +181,7 @@ func TestASVS_6_2_5_AnyComposition(t *testing.T) {
 // TestPasswordsThatNoKeyboardTypes: NUL and octets that are no text are refused where a password is
 // set, instead of being cut off or replaced without a word.
 func TestPasswordsThatNoKeyboardTypes(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for _, p := range []string{password + "\x00", "\x00" + password, "weary\x00otter-lamp", password + "\xff", "weary\xc3otter-lamp"} {
 		c := x.visitor()
@@ -185,6 +192,7 @@ func TestPasswordsThatNoKeyboardTypes(t *testing.T) {
 // TestASVS_6_2_6_PasswordFields: every password field hides what is typed, lets it be pasted
 // and says to password managers what it is.
 func TestASVS_6_2_6_PasswordFields(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	pages := map[string]string{"/login": c.get("/login").body, "/register": c.get("/register").body}
@@ -222,6 +230,7 @@ func TestASVS_6_2_6_PasswordFields(t *testing.T) {
 // TestASVS_6_2_4_CommonPasswordsAreRefused: of the most common passwords those that are long
 // enough are refused, and the page says why.
 func TestASVS_6_2_4_CommonPasswordsAreRefused(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -244,6 +253,7 @@ func TestASVS_6_2_4_CommonPasswordsAreRefused(t *testing.T) {
 // TestASVS_6_2_11_WordsOfTheContextAreRefused: a password is not the user's name or address
 // nor this program's name, nor one of them with a little around it; however the name is typed.
 func TestASVS_6_2_11_WordsOfTheContextAreRefused(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	about := []string{"username", "xq7zkvw9", "name", "Thelonious Bramblewick", "email", "quillfeather@example.org"}
@@ -264,6 +274,7 @@ func TestASVS_6_2_11_WordsOfTheContextAreRefused(t *testing.T) {
 
 // TestASVS_6_2_2_AChangeNeedsTheCurrentPassword: the session alone changes no password.
 func TestASVS_6_2_2_AChangeNeedsTheCurrentPassword(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -285,6 +296,7 @@ func TestASVS_6_2_2_AChangeNeedsTheCurrentPassword(t *testing.T) {
 // TestASVS_7_4_3_AChangeEndsTheOtherSessions: a new password ends every session but the one it
 // was set in, which gets a new cookie; the old password is worth nothing.
 func TestASVS_7_4_3_AChangeEndsTheOtherSessions(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c, other, remembered := x.visitor(), x.visitor(), x.visitor()
 	c.register("alice")
@@ -307,6 +319,7 @@ func TestASVS_7_4_3_AChangeEndsTheOtherSessions(t *testing.T) {
 // TestASVS_11_4_2_Argon2idAtRest: what is stored is argon2id with 19 MiB, two passes and one
 // lane at the least, salted: one password of two people is two hashes.
 func TestASVS_11_4_2_Argon2idAtRest(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	hashes := map[string]bool{}
 	for _, name := range []string{"alice", "bob"} {
@@ -329,6 +342,7 @@ func TestASVS_11_4_2_Argon2idAtRest(t *testing.T) {
 // TestASVS_11_4_2_OlderHashesAreUpgraded: a hash of older, cheaper parameters is replaced when
 // its owner signs in, and only then; that ends no session.
 func TestASVS_11_4_2_OlderHashesAreUpgraded(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -359,6 +373,7 @@ func TestASVS_11_4_2_OlderHashesAreUpgraded(t *testing.T) {
 // TestAHashThatNobodyCanMatchIsAWrongPassword: rows that were written by hand, with a hash of
 // another kind or none, let nobody in and break nothing.
 func TestAHashThatNobodyCanMatchIsAWrongPassword(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("alice")
 	for _, hash := range []string{

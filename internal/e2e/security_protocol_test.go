@@ -19,6 +19,7 @@ func readFirst(conn net.Conn) (answer, error) { return readAnswer(bufio.NewReade
 // TestASVS_4_1_3_ForgedHeadersAreNotBelieved: who a visitor is, where from and over what, is never
 // taken from headers that only a proxy of ours may set.
 func TestASVS_4_1_3_ForgedHeadersAreNotBelieved(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -50,6 +51,7 @@ func TestASVS_4_1_3_ForgedHeadersAreNotBelieved(t *testing.T) {
 
 // TestASVS_4_1_3_RequestIDsOfATrustedProxy: a proxy of ours may name a request, if the name is one.
 func TestASVS_4_1_3_RequestIDsOfATrustedProxy(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t, "TRUSTED_PROXIES", "127.0.0.1")
 	c := x.visitor()
 	for id, kept := range map[string]bool{
@@ -64,6 +66,7 @@ func TestASVS_4_1_3_RequestIDsOfATrustedProxy(t *testing.T) {
 // TestASVS_4_1_3_HostsThatAreNone: a missing, doubled or damaged host is a 400; and no page, link or
 // redirect is made from a host, whatever it says.
 func TestASVS_4_1_3_HostsThatAreNone(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for what, head := range map[string]string{
 		"none":      "",
@@ -95,6 +98,7 @@ func TestASVS_4_1_3_HostsThatAreNone(t *testing.T) {
 // TestRequestSmuggling: where a request ends is never in doubt: what two readers could
 // understand differently is refused, or ends the connection.
 func TestRequestSmuggling(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -156,6 +160,7 @@ func TestRequestSmuggling(t *testing.T) {
 // TestAmbiguousFraming_ClosesTheConnection: where a proxy in front could take other bytes for the body than
 // the server does, nothing that follows is taken for a request (RFC 9112, sections 6.1 and 6.3).
 func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	const (
 		both = "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"
@@ -190,6 +195,7 @@ func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
 // TestAbsoluteTargetsAreThisSite: a target with a host is the path on this site, for this host's
 // visitors; cookies and rules are the same.
 func TestAbsoluteTargetsAreThisSite(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -212,6 +218,7 @@ func TestAbsoluteTargetsAreThisSite(t *testing.T) {
 // TestCookieTossing: of several cookies of one name only the first is looked at, none is
 // written into the answer, and a sign-in with planted ones is one's own.
 func TestCookieTossing(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c, mallory := x.visitor(), x.visitor()
 	c.register("alice")
@@ -242,6 +249,7 @@ func TestCookieTossing(t *testing.T) {
 // TestRangesAndConditionsOfPrivatePages: no header makes the program send a part of a page, or say
 // that nothing has changed.
 func TestRangesAndConditionsOfPrivatePages(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -261,6 +269,7 @@ func TestRangesAndConditionsOfPrivatePages(t *testing.T) {
 // TestPipelinedRequestsDoNotMix: requests that are sent together on one connection, of two people and
 // of none, are answered each with its own page.
 func TestPipelinedRequestsDoNotMix(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	alice, bob := x.visitor(), x.visitor()
 	alice.register("alice")
@@ -285,6 +294,7 @@ func TestPipelinedRequestsDoNotMix(t *testing.T) {
 
 // TestConcurrentVisitorsDoNotMix: the same over many connections at once, with every form of theirs.
 func TestConcurrentVisitorsDoNotMix(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	names := []string{"alice", "bob", "carol", "dave"}
 	clients := make([]*client, len(names))
@@ -318,6 +328,7 @@ func TestConcurrentVisitorsDoNotMix(t *testing.T) {
 // TestPathsHaveOneSpelling: a private page opens under its own address only, so that a rule of a
 // proxy about it cannot be walked around.
 func TestPathsHaveOneSpelling(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -335,6 +346,7 @@ func TestPathsHaveOneSpelling(t *testing.T) {
 // TestACancelledRequestIsNoSuccess: a client that shuts its sending half counts as gone, and what
 // was under way for it is dropped; as it may read on, that must not look like a page.
 func TestACancelledRequestIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")

@@ -44,6 +44,7 @@ func (x *target) edit(key string, change map[string]any) {
 // TestASVS_7_2_4_NewCookieAtSignIn: every sign-in makes a new session and ends the one that the
 // browser had, somebody else's too.
 func TestASVS_7_2_4_NewCookieAtSignIn(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("bob")
 	c := x.visitor()
@@ -65,6 +66,7 @@ func TestASVS_7_2_4_NewCookieAtSignIn(t *testing.T) {
 // TestASVS_7_2_4_NothingPlantedIsAdopted: whoever knows the cookie that a browser had before
 // the sign-in or the registration knows nothing afterwards.
 func TestASVS_7_2_4_NothingPlantedIsAdopted(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for i, path := range []string{"/register", "/login"} {
 		planted := strings.Repeat(string(rune('A'+i)), 43)
@@ -83,6 +85,7 @@ func TestASVS_7_2_4_NothingPlantedIsAdopted(t *testing.T) {
 // TestASVS_7_2_3_SessionsAreRandom: the value is 32 octets; over some hundred of them no
 // bit stands still, and none comes twice.
 func TestASVS_7_2_3_SessionsAreRandom(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -114,6 +117,7 @@ func TestASVS_7_2_3_SessionsAreRandom(t *testing.T) {
 // TestASVS_7_2_3_UnknownCookiesAreNothing: a value that we did not issue is an anonymous visitor:
 // no page opens, no key is made, no cookie is sent for it.
 func TestASVS_7_2_3_UnknownCookiesAreNothing(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -143,6 +147,7 @@ func TestASVS_7_2_3_UnknownCookiesAreNothing(t *testing.T) {
 // TestNothingSecretAtRest: what a thief of Redis or Postgres finds opens nothing: neither
 // cookie values nor passwords are stored.
 func TestNothingSecretAtRest(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -185,6 +190,7 @@ return table.concat(out, '\n')`, 0))
 // TestASVS_7_4_1_AReplayedCookieIsRefused: after the sign-out neither the session's cookie nor
 // one of an earlier renewal opens anything, on any page, and Redis has no key.
 func TestASVS_7_4_1_AReplayedCookieIsRefused(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -222,6 +228,7 @@ func TestASVS_7_4_1_AReplayedCookieIsRefused(t *testing.T) {
 // its session is ended in each way there is. Neither the cookie that the browser had nor one
 // that the late answer sets opens anything afterwards.
 func TestASVS_7_4_1_NothingInFlightBringsASessionBack(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	forms := [][]string{
 		{"/account/password", "current_password", password, "new_password", otherPassword + "-2"},
@@ -293,6 +300,7 @@ func (x *target) flushCache() {
 // TestASVS_7_4_1_ASignOutThatCannotBeMadeSaysSo: while Redis is silent, or the user cannot be
 // looked up, nobody is told to be signed out whose session is still there.
 func TestASVS_7_4_1_ASignOutThatCannotBeMadeSaysSo(t *testing.T) {
+	t.Parallel()
 	store := testkit.StartRedis(t)
 	x := newTarget(t, "REDIS_URL", store.URL())
 	c := x.visitor()
@@ -315,6 +323,7 @@ func TestASVS_7_4_1_ASignOutThatCannotBeMadeSaysSo(t *testing.T) {
 // TestASVS_7_3_2_TheDeadlineHolds: past its deadline a session is dead, also when its key has no
 // end or a far one; and no use of it moves the deadline.
 func TestASVS_7_3_2_TheDeadlineHolds(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -368,6 +377,7 @@ func (x *target) deadline(key string) time.Time {
 // TestASVS_7_3_1_TheIdleTimeRenews: use keeps a session alive, with one small command and only
 // once a tenth of the time has passed; without use it ends. What it says is not rewritten.
 func TestASVS_7_3_1_TheIdleTimeRenews(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for _, test := range []struct {
 		remember []string
@@ -404,6 +414,7 @@ func TestASVS_7_3_1_TheIdleTimeRenews(t *testing.T) {
 // TestASVS_7_4_2_DisabledAndDeletedUsers: a user who is disabled, by the command, or whose row is
 // gone, is refused at the next request on every page, whatever was cached a moment ago.
 func TestASVS_7_4_2_DisabledAndDeletedUsers(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	for name, end := range map[string]func(){
 		"alice": func() { x.run("", "user", "disable", "alice").wantCode(t, 0) },
@@ -429,6 +440,7 @@ func TestASVS_7_4_2_DisabledAndDeletedUsers(t *testing.T) {
 // TestASVS_7_4_2_CachedInTheMiddleOfAChange: what a request reads of a user while a change waits for
 // the database is not what counts once the change is made.
 func TestASVS_7_4_2_CachedInTheMiddleOfAChange(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c, other := x.visitor(), x.visitor()
 	c.register("alice")
@@ -466,6 +478,7 @@ func TestASVS_7_4_2_CachedInTheMiddleOfAChange(t *testing.T) {
 // TestASVS_7_4_4_SignOutOnEveryPage: every page that a signed-in person sees, errors apart, has the
 // button.
 func TestASVS_7_4_4_SignOutOnEveryPage(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")
@@ -494,6 +507,7 @@ func TestASVS_7_4_4_SignOutOnEveryPage(t *testing.T) {
 // TestASVS_7_5_2_OwnSessions: people see their sessions and end them, one or all others; nobody
 // sees or ends somebody else's, and the log does not say so.
 func TestASVS_7_5_2_OwnSessions(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	alice, phone, tablet, mallory := x.visitor(), x.visitor(), x.visitor(), x.visitor()
 	alice.register("alice")
@@ -536,6 +550,7 @@ func TestASVS_7_5_2_OwnSessions(t *testing.T) {
 // visitor who can sign in again with that cookie in the browser; never an error, and never
 // somebody else.
 func TestUnreadableSessionsAreAnonymous(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	x.visitor().register("victim")
 	victim := x.userID("victim")
@@ -599,6 +614,7 @@ func (x *target) wantUnreadable(c *client, what, victim string) {
 // TestUnreadableCacheAndIndex: what is cached of a user, and the list of sessions, may be damaged
 // or mixed up without anybody noticing, least of all as somebody else.
 func TestUnreadableCacheAndIndex(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	victim, c := x.visitor(), x.visitor()
 	victim.register("victim")
@@ -645,6 +661,7 @@ func TestUnreadableCacheAndIndex(t *testing.T) {
 // TestConcurrentPasswordChanges: of many changes at once with one session a single one is made:
 // one new password, one session.
 func TestConcurrentPasswordChanges(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	c := x.visitor()
 	c.register("alice")

@@ -88,6 +88,7 @@ func wantStatus(t testing.TB, what string, a answer, status int) {
 // TestWarmBasic_ElsewhereTheThrottleComesFirst: a cached credential answers the network that it
 // was verified from. From any other network the right password is counted before it is compared.
 func TestWarmBasic_ElsewhereTheThrottleComesFirst(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	x.visitor().register("alice")
 	for name, networks := range map[string][2]string{"IPv4": {homeNetwork, strangerNetwork}, "IPv6": {"2001:db8:1:1::1", "2001:db8:1:2::1"}} {
@@ -153,6 +154,7 @@ func TestWarmBasic_BurstOfGuesses(t *testing.T) {
 // TestWarmBasic_StrangersDoNotLockOutTheProgram: strangers use up every guess at the account; the
 // program goes on from its network, also when its credential is no longer cached.
 func TestWarmBasic_StrangersDoNotLockOutTheProgram(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	x.addCarol()
 	for _, login := range []string{"carol", "carol@example.org"} {
@@ -181,6 +183,7 @@ func TestWarmBasic_StrangersDoNotLockOutTheProgram(t *testing.T) {
 // TestWarmBasic_GuessesFromItsOwnNetworkAreLimited: a guess from the program's own network is
 // counted, and what all such networks may try is bounded; then the cached credential rests too.
 func TestWarmBasic_GuessesFromItsOwnNetworkAreLimited(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	x.visitor().register("alice")
 	for _, network := range []string{homeNetwork, otherNetwork} {
@@ -204,6 +207,7 @@ func TestWarmBasic_GuessesFromItsOwnNetworkAreLimited(t *testing.T) {
 // TestSameWrongPassword_CountsOnce: a program that polls with an old password uses up one attempt,
 // by every way in, and nobody is locked out by it. Elsewhere, and of another password, it counts.
 func TestSameWrongPassword_CountsOnce(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	x.addCarol()
 	for _, login := range []string{"carol", "carol@example.org", "nobody", "nobody@example.org"} {
@@ -280,6 +284,7 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 // TestKnownBrowsers_ShareOneAllowance: however many browsers know an account, they have one
 // allowance, and it ends with the epoch.
 func TestKnownBrowsers_ShareOneAllowance(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t)
 	owner := x.visitor()
 	owner.register("alice")
@@ -322,6 +327,7 @@ func TestKnownBrowsers_ShareOneAllowance(t *testing.T) {
 
 // TestKnownBrowsers_CookieStaysWithTheHost: the sites that share the session do not get the cookie.
 func TestKnownBrowsers_CookieStaysWithTheHost(t *testing.T) {
+	t.Parallel()
 	x := newTarget(t, "BASE_URL", "https://login.example.com", "COOKIE_DOMAIN", "example.com")
 	c := x.visitor()
 	a := c.post("/register", "username", "alice", "password", password)
@@ -336,6 +342,7 @@ func TestKnownBrowsers_CookieStaysWithTheHost(t *testing.T) {
 // TestRateLimit_SurvivesAKeyRotation: a count goes on through both steps of a rotation, and while
 // servers with different keys run side by side.
 func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
+	t.Parallel()
 	old, next := secretKey, auth.NewSecret()
 	x := newProxiedTarget(t)
 	x.visitor().register("alice")
@@ -389,6 +396,7 @@ func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 // TestSuccess_TakesBackOnlyItsOwnAttempt: neither the owner's sign-ins nor a program's Basic give
 // strangers one more guess than they have, and neither ends a wait that a stranger's guess began.
 func TestSuccess_TakesBackOnlyItsOwnAttempt(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	x.visitor().register("alice")
 	for name, success := range map[string]func() answer{
@@ -431,6 +439,7 @@ var tenMinutes = regexp.MustCompile(`\b(5\d\d|600)\b`)
 // TestThrottle_DoesNotLinkNameAndAddress: after failures for a name, its verified address is
 // answered exactly as one that nobody has, and the other way round.
 func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	x.addCarol()
 	x.run(password, "user", "add", "dave", "--email", "david@example.org", "--password-stdin").wantCode(t, 0)
@@ -477,6 +486,7 @@ func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 
 // TestThrottle_AtMostAHundredFailures: all ways to guess at one account together.
 func TestThrottle_AtMostAHundredFailures(t *testing.T) {
+	t.Parallel()
 	x := newProxiedTarget(t)
 	x.addCarol()
 	known := x.visitor()

@@ -38,6 +38,7 @@ const (
 
 // TestOneNameIsTakenOnce: whoever registers a name, on whatever server, only one gets it.
 func TestOneNameIsTakenOnce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	// With the race detector a hash takes so long that hardly any registration gets to the table.
 	both := []*testkit.Server{s.servePlain(), s.servePlain()}
@@ -73,6 +74,7 @@ func TestOneNameIsTakenOnce(t *testing.T) {
 
 // TestEndingSessionsReachesEveryServer: what one server ends, the others refuse at once.
 func TestEndingSessionsReachesEveryServer(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.serve().URL(), s.serve().URL()
 
@@ -137,6 +139,7 @@ func TestEndingSessionsReachesEveryServer(t *testing.T) {
 
 // TestCommandsReachEveryServer: what an operator does holds at the next request, wherever it goes.
 func TestCommandsReachEveryServer(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.serve().URL(), s.serve().URL()
 	signedIn := func(t *testing.T, name string) (onA, onB *client) {
@@ -180,6 +183,7 @@ func TestCommandsReachEveryServer(t *testing.T) {
 // way there is on the other, and then sends the rest: nothing of the session comes back. What
 // is held after it was authenticated is TestEndingOthersAcrossASignOut's.
 func TestEndedIsFinal(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.serve().URL(), s.serve().URL()
 	for _, test := range []struct {
@@ -246,6 +250,7 @@ func TestEndedIsFinal(t *testing.T) {
 // TestSignOutLeavesNoKey is the strictest form: one session, ended while a request that would
 // renew it is under way. Redis holds nothing of it afterwards.
 func TestSignOutLeavesNoKey(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.serve().URL(), s.serve().URL()
 	c := newClient(t, a)
@@ -266,6 +271,7 @@ func TestSignOutLeavesNoKey(t *testing.T) {
 // and a new password) by a lock on the user's row, after the session was authenticated, and
 // meanwhile ends the session itself.
 func TestEndingOthersAcrossASignOut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	a, b := s.serve().URL(), s.serve().URL()
 	type ending struct {
@@ -390,6 +396,7 @@ func TestIdleRenewalNeverBringsBack(t *testing.T) {
 // TestOneRenewalCarriesOn: of many requests that would give one session a new token, on two
 // servers, a single one does.
 func TestOneRenewalCarriesOn(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	both := []string{s.serve().URL(), s.serve().URL()}
 	c := newClient(t, both[0])

@@ -43,6 +43,7 @@ func formOf(t testing.TB, a answer, action string) url.Values {
 // TestStaleForms_TwoAdministratorsInParallel: two administrators, each on a server of their own, open the
 // same user and save their changes at the same moment. Both changes hold, each time.
 func TestStaleForms_TwoAdministratorsInParallel(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	servers := []string{s.serve().URL(), s.serve().URL()}
 	admins := make([]*client, len(servers))

@@ -18,6 +18,7 @@ import (
 // TestRedisThatTakesNoWrites_AnswersWhatItCanRead: full, a replica, or unable to save. Everybody who is
 // signed in goes on, although idle times cannot be renewed; what has to be written says that it was not.
 func TestRedisThatTakesNoWrites_AnswersWhatItCanRead(t *testing.T) {
+	t.Parallel()
 	r := testkit.StartRedis(t, "--save", "3600 1", "--dbfilename", "occupied")
 	s := &site{t: t, database: testkit.PostgresURL(t), redis: r.URL()}
 	x := &target{site: s, server: s.serve(), sessions: dialRedis(t, s.redis)}
