@@ -2,11 +2,13 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,6 +48,7 @@ type Accounts struct {
 	renewAfter, warnedOfRenewal atomic.Int64
 
 	mismatches mismatches
+	flights    flights
 }
 
 func (a *Accounts) now() time.Time {
@@ -75,27 +78,75 @@ func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visi
 func (a *Accounts) checkThrottled(ctx context.Context, g guess, login, rawPassword string) (User, error) {
 	name, byEmail := canonicalLogin(login)
 	g.accounts, g.login = a, name
-	if err := g.begin(ctx); err != nil {
-		return User{}, err
+	if g.compared {
+		ctx = context.WithoutCancel(ctx)
 	}
-	user, err := a.lookUp(ctx, name, byEmail)
-	g.user = user
-	if err == nil {
-		err = g.countAccount(ctx)
-	}
-	if err != nil {
-		// Nothing was learned about the password, so nothing is counted.
-		return User{}, errors.Join(err, g.giveBack(ctx))
-	}
-	if err := g.check(ctx, login, rawPassword); err != nil {
+	key := g.flightKey(login, rawPassword)
+	for {
+		user, shared, err := a.flights.do(ctx, key, func(ctx context.Context) (User, error) {
+			err := a.verifyThrottled(ctx, &g, login, rawPassword)
+			return g.user, err
+		})
+		if shared && (err == nil || errors.Is(err, ErrWrongCredentials)) {
+			// A change may lie between the verdict and this request's beginning. The look-up is made
+			// for names that nobody has, too.
+			row, lookUpErr := a.lookUp(ctx, name, byEmail)
+			if lookUpErr != nil {
+				return User{}, lookUpErr
+			}
+			if row.ID != user.ID || row.Epoch != user.Epoch || row.Active != user.Active || row.PasswordHash != user.PasswordHash {
+				continue
+			}
+		}
 		if errors.Is(err, ErrWrongCredentials) {
 			// The known user's name, not what was typed: that might be a password in the wrong field.
 			a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", g.visitor.Address.String())
 		}
-		return User{}, err
+		if err != nil {
+			return User{}, err
+		}
+		return user, nil
+	}
+}
+
+// flightKey is the same for attempts that cannot differ in their outcome or in what they count.
+func (g *guess) flightKey(rawLogin, rawPassword string) string {
+	fields := []string{cmp.Or(g.login, rawLogin), g.visitor.network(), rawPassword, strconv.FormatBool(g.program), strconv.FormatBool(g.compared)}
+	return string(g.accounts.Keys.sign(flightPurpose, append(fields, g.visitor.BrowserCookies...)...))
+}
+
+// verifyThrottled sets g.user and verifies the password, if the throttle lets it.
+func (a *Accounts) verifyThrottled(ctx context.Context, g *guess, login, rawPassword string) error {
+	if g.compared {
+		if err := g.look(ctx, login, rawPassword); err != nil {
+			return err
+		}
+	}
+	if err := g.begin(ctx); err != nil {
+		return err
+	}
+	_, byEmail := canonicalLogin(login)
+	user, err := a.lookUp(ctx, g.login, byEmail)
+	g.user = user
+	if err != nil && g.compared {
+		// The cached credential is that of a program here.
+		g.user = User{ID: g.network.UserID, Epoch: g.network.Epoch}
+		err = errors.Join(err, g.countAccount(ctx))
+	} else if err == nil {
+		err = g.countAccount(ctx)
+	}
+	if err != nil {
+		// Nothing was learned about the password here.
+		return errors.Join(err, g.end(ctx))
+	}
+	if err := g.check(ctx, login, rawPassword); err != nil {
+		return err
 	}
 	a.remember(ctx, user.ID)
-	return user, nil
+	if g.program {
+		a.rememberProgram(ctx, *g, rawPassword)
+	}
+	return nil
 }
 
 // lookUp returns the user of a canonical name or address; the zero User when there is none.
@@ -190,7 +241,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Visitor) (Use
 		return User{}, ErrRegistrationClosed
 	}
 	// Every try counts, also one that is refused below: estimating a password costs as much as hashing it.
-	if _, err := a.Throttle.Take(ctx, Attempt{Key: "register:" + v.network(), Limit: registerLimit}); err != nil {
+	if _, err := a.Throttle.Take(ctx, Attempt{Key: "register:" + v.network(), Limit: registerLimit, Counted: true}); err != nil {
 		a.event(ctx, "registration throttled", err, "address", v.Address.String())
 		return User{}, err
 	}
@@ -281,7 +332,7 @@ func (a *Accounts) Strength(ctx context.Context, v Visitor, password string, abo
 
 // takeEstimate counts an estimate for a network, or for the id of a user who is signed in.
 func (a *Accounts) takeEstimate(ctx context.Context, who string) error {
-	_, err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + who, Limit: strengthLimit})
+	_, err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + who, Limit: strengthLimit, Counted: true})
 	return err
 }
 

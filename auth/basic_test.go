@@ -64,7 +64,7 @@ func TestBasic(t *testing.T) {
 	if err != nil || cold.ID != u.ID {
 		t.Fatalf("got %+v, %v", cold, err)
 	}
-	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 program:alice:192.0.2.7"
+	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + fake.ProgramKey("alice", "192.0.2.7")
 	wantCalls(t, w.Calls(), ask,
 		"throttle.KnownNetwork alice 192.0.2.7",
 		"throttle.Take address:192.0.2.7 "+account("alice"),

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"strconv"
 	"time"
@@ -58,8 +59,11 @@ type CredentialCache interface {
 	MarkWaiting(ctx context.Context, waits map[string]time.Duration) error
 }
 
-// credentialWaitKey is what MarkWaiting marks when a program's guesses at a name have to wait.
-func credentialWaitKey(name, network string) string { return "program:" + name + ":" + network }
+// ProgramKey is what MarkWaiting marks when a program's guesses at a name have to wait. The name
+// is not in it: what was typed there may be a password in the wrong field.
+func (k Keys) ProgramKey(name, network string) string {
+	return "program:" + base64.RawURLEncoding.EncodeToString(k.sign(waitPurpose, name, network))
+}
 
 // KnownNetwork records that a program used the account from the network, so that strangers who
 // guess elsewhere cannot lock it out there. It is kept for KnownNetworkLifetime after the last
@@ -88,25 +92,28 @@ func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visit
 	name, byEmail := canonicalLogin(login)
 	password, ok := NormalPassword(rawPassword)
 	if name == "" || !ok {
-		return a.basicCold(ctx, login, name, rawPassword, v)
+		return a.basicCold(ctx, login, rawPassword, v, false)
 	}
 	network := v.network()
-	waitKey := credentialWaitKey(name, network)
+	waitKey := a.Keys.ProgramKey(name, network)
 	cached, err := a.Credentials.Credential(ctx, name, network, addressAttempt(v).Key, waitKey)
 	var throttled Throttled
 	if errors.As(err, &throttled) {
 		return User{}, err
 	}
 	// A cache that is down costs a hash, and lets nobody in or out.
-	if err != nil || !a.matches(cached, name, network, password, waitKey) {
-		return a.basicCold(ctx, login, name, rawPassword, v)
+	if err != nil {
+		return a.basicCold(ctx, login, rawPassword, v, false)
+	}
+	if matches, compared := a.matches(cached, name, network, password, waitKey); !matches {
+		return a.basicCold(ctx, login, rawPassword, v, compared)
 	}
 	u, err := a.credentialUser(ctx, cached)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
 	if err != nil || !u.Accepts(cached.Epoch) || !u.signsInAs(name, byEmail) {
-		return a.basicCold(ctx, login, name, rawPassword, v)
+		return a.basicCold(ctx, login, rawPassword, v, false)
 	}
 	return u, nil
 }
@@ -121,29 +128,33 @@ func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, erro
 }
 
 // matches compares the password with a cached credential, unless too many others were just now.
-func (a *Accounts) matches(c Credential, name, network, password, waitKey string) bool {
+// compared reports that the outcome tells something about a wrong password.
+func (a *Accounts) matches(c Credential, name, network, password, waitKey string) (matches, compared bool) {
 	if a.Keys.proves(c, name, network, password) {
-		return !a.mismatches.exceeded(waitKey, a.now())
+		return !a.mismatches.exceeded(waitKey, a.now()), false
 	}
-	a.mismatches.add(waitKey, a.Keys.failures(name, network, password)[0].Mark, a.now())
-	return false
+	return false, a.mismatches.add(waitKey, a.Keys.failures(name, network, password)[0].Mark, a.now())
 }
 
 // basicCold verifies the password itself and remembers that it did.
-func (a *Accounts) basicCold(ctx context.Context, login, name, rawPassword string, v Visitor) (User, error) {
-	u, err := a.checkThrottled(ctx, guess{visitor: v, program: true}, login, rawPassword)
+func (a *Accounts) basicCold(ctx context.Context, login, rawPassword string, v Visitor, compared bool) (User, error) {
+	u, err := a.checkThrottled(ctx, guess{visitor: v, program: true, compared: compared}, login, rawPassword)
 	if err != nil {
 		return User{}, err
 	}
 	a.event(ctx, "verified", nil, "username", u.Username, "user_id", u.ID, "address", v.Address.String(), "method", "basic")
-	network := v.network()
-	known := KnownNetwork{Version: KnownNetworkVersion, Name: name, Network: network, UserID: u.ID, Epoch: u.Epoch}
+	return u, nil
+}
+
+// rememberProgram keeps the network that a program's password came from, and its credential.
+func (a *Accounts) rememberProgram(ctx context.Context, g guess, rawPassword string) {
+	u, network := g.user, g.visitor.network()
+	known := KnownNetwork{Version: KnownNetworkVersion, Name: g.login, Network: network, UserID: u.ID, Epoch: u.Epoch}
 	if err := a.Throttle.KeepKnownNetwork(ctx, known); err != nil {
 		a.Log.WarnContext(ctx, "the network of a program was not kept", "error", err, "user_id", u.ID)
 	}
 	password, _ := NormalPassword(rawPassword)
-	if err := a.Credentials.FillCredential(ctx, a.Keys.newCredential(name, network, u, password)); err != nil {
+	if err := a.Credentials.FillCredential(ctx, a.Keys.newCredential(g.login, network, u, password)); err != nil {
 		a.Log.WarnContext(ctx, "the credential cache was not filled", "error", err, "user_id", u.ID)
 	}
-	return u, nil
 }

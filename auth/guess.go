@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"strconv"
 	"time"
 )
 
@@ -22,8 +21,10 @@ import (
 // A success takes back its own attempt and nothing else. A network has a wider limit over all
 // accounts, because many people may share it.
 var (
-	accountLimit  = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 30, Forget: 24 * time.Hour}
-	trustedLimit  = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 20, Forget: 24 * time.Hour}
+	accountLimit = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 30, Forget: 24 * time.Hour}
+	trustedLimit = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 20, Forget: 24 * time.Hour}
+	// repeatLimit is for failures that were counted before, which cost a hash all the same.
+	repeatLimit   = Limit{Free: 300, Base: time.Second, Max: 10 * time.Second, Forget: time.Minute}
 	addressLimit  = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: 15 * time.Minute}
 	registerLimit = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: time.Hour}
 	// An estimate may cost as much as a hash. This is faster than anyone types. The meter counts for the
@@ -63,13 +64,20 @@ type guess struct {
 	// program is set for a password that came with a request (HTTP Basic). Only programs have
 	// known networks: people have known browsers.
 	program bool
+	// compared is set when a cached credential told that the password is not the one that it was made
+	// for: this counts, also for a client that has gone and a server that is busy.
+	compared bool
 	// network is the visitor's network as KnownNetwork, zero unless programs used it before.
 	network KnownNetwork
 	// user is whose account it is, as soon as that is known.
 	user User
-	// counted is set once the attempt at the account is counted.
+	// counted is set once the attempt at the account is taken.
 	counted bool
 	taken   []Taken
+	// failures is the guess as a failure under each secret of SECRET_KEY; repeated reports that it was
+	// counted within a day.
+	failures []Failure
+	repeated bool
 }
 
 func addressAttempt(v Visitor) Attempt {
@@ -96,7 +104,14 @@ func (g *guess) accountAttempt() Attempt {
 	return g.strangerAttempt()
 }
 
-// begin counts what can be counted before the look-up. A stranger's attempt is refused without
+// look finds out whether the same guess failed before.
+func (g *guess) look(ctx context.Context, rawLogin, rawPassword string) (err error) {
+	g.failures = g.accounts.Keys.failures(cmp.Or(g.login, rawLogin), g.visitor.network(), rawPassword)
+	g.repeated, err = g.accounts.Throttle.Repeated(ctx, g.failures...)
+	return err
+}
+
+// begin takes what can be taken before the look-up. A stranger's attempt is refused without
 // one; which limit the others have only the look-up tells.
 func (g *guess) begin(ctx context.Context) error {
 	if g.program && g.login != "" {
@@ -114,7 +129,7 @@ func (g *guess) begin(ctx context.Context) error {
 	return g.take(ctx, attempts...)
 }
 
-// countAccount counts the attempt at the account, unless begin did.
+// countAccount takes the attempt at the account, unless begin did.
 func (g *guess) countAccount(ctx context.Context) error {
 	if g.login == "" || g.counted {
 		return nil
@@ -123,66 +138,101 @@ func (g *guess) countAccount(ctx context.Context) error {
 	return g.take(ctx, g.accountAttempt())
 }
 
-// take counts the attempts. Throttled when one of them has to wait.
+// take reserves the attempts. Throttled when one of them has to wait.
 func (g *guess) take(ctx context.Context, attempts ...Attempt) error {
+	for i := range attempts {
+		attempts[i].Compared = g.tellsMore()
+	}
 	taken, err := g.accounts.Throttle.Take(ctx, attempts...)
 	if err != nil {
 		g.markWaiting(ctx, taken)
+		if len(g.taken) == 0 && g.tellsMore() {
+			g.keep(ctx) // it counts where it was refused
+		}
 		// The known user's name only, as with a failure: what was typed may be a password.
 		g.accounts.event(ctx, "sign-in throttled", err, "username", g.user.Username, "user_id", g.user.ID, "address", g.visitor.Address.String())
-		return err
+		return errors.Join(err, g.end(ctx))
 	}
 	g.taken = append(g.taken, taken...)
 	return nil
 }
 
-// check verifies the password and settles what was counted: a failure stays counted the first
-// time; a success, and what tells nothing about the password, is taken back.
+// tellsMore reports whether the comparison with a cached credential told what no failure that is
+// counted already did.
+func (g *guess) tellsMore() bool { return g.compared && !g.repeated }
+
+// check verifies the password and settles what was taken: a failure counts the first time; a
+// success, and what tells nothing about the password, does not.
 //
-// The same failure from the same network again tells nothing: it is answered without a hash, so
-// that it needs no limit, and without a count, so that a program that goes on with an old
-// password does not lock its owner out.
+// The same failure from the same network again tells nothing, so it does not count, and a program
+// that goes on with an old password does not lock its owner out. It is verified like any other, so
+// that no answer and no time depends on whether there is such an account: the password may be the right one
+// by now. How many such hashes a network may ask for is limited.
 func (g *guess) check(ctx context.Context, rawLogin, rawPassword string) error {
-	throttle := g.accounts.Throttle
-	failures := g.failures(rawLogin, rawPassword)
-	repeated, err := throttle.Repeated(ctx, failures...)
-	if err != nil {
-		return errors.Join(err, g.giveBack(ctx))
-	}
-	if !repeated {
-		err = g.accounts.verify(ctx, g.user, rawPassword)
-		if !errors.Is(err, ErrWrongCredentials) {
-			return errors.Join(err, g.giveBack(ctx))
+	if g.failures == nil {
+		if err := g.look(ctx, rawLogin, rawPassword); err != nil {
+			return errors.Join(err, g.end(ctx))
 		}
 	}
-	isNew, err := throttle.KeepFailure(context.WithoutCancel(ctx), failures...)
+	if g.repeated {
+		if err := g.take(ctx, Attempt{Key: "repeats:" + g.visitor.network(), Limit: repeatLimit, Counted: true}); err != nil {
+			return err
+		}
+	}
+	err := g.accounts.verify(ctx, g.user, rawPassword)
 	switch {
-	case err != nil:
-		g.accounts.Log.WarnContext(ctx, "a failed sign-in was not kept; its repetition will count again", "error", err)
-		fallthrough
-	case isNew && !repeated:
-		g.markWaiting(ctx, g.taken)
-	default:
-		if err := g.giveBack(ctx); err != nil {
-			g.accounts.Log.WarnContext(ctx, "a repeated failure was counted again", "error", err)
-		}
+	case err == nil:
+		return g.giveBack(ctx)
+	case !errors.Is(err, ErrWrongCredentials):
+		return errors.Join(err, g.end(ctx))
+	}
+	// Without the count there is no verdict.
+	if err := g.fail(ctx); err != nil {
+		return err
 	}
 	return ErrWrongCredentials
 }
 
-// failures returns the guess as a failure under each secret of SECRET_KEY. Whatever decides about
-// a password is part of the mark, so that a change of the account makes the same guess a new one.
-func (g *guess) failures(rawLogin, rawPassword string) []Failure {
-	return g.accounts.Keys.failures(cmp.Or(g.login, rawLogin), g.visitor.network(),
-		g.user.ID, strconv.FormatInt(g.user.Epoch, 10), strconv.FormatBool(g.user.Active), g.user.PasswordHash, rawPassword)
+// keep keeps the failure. One that could not be kept is new.
+func (g *guess) keep(ctx context.Context) Recurrence {
+	recurrence, err := g.accounts.Throttle.KeepFailure(context.WithoutCancel(ctx), g.failures...)
+	if err != nil {
+		g.accounts.Log.WarnContext(ctx, "a failed sign-in was not kept; its repetition will count again", "error", err)
+		return FailureNew
+	}
+	return recurrence
 }
 
-// giveBack takes back what was counted, also for a client that has gone.
+// fail counts what was taken, unless the same failure was counted before.
+func (g *guess) fail(ctx context.Context) error {
+	recurrence := g.keep(ctx)
+	if recurrence == FailureRepeated || g.repeated {
+		return g.giveBack(ctx)
+	}
+	taken := g.taken
+	g.taken = nil
+	failed, err := g.accounts.Throttle.Fail(context.WithoutCancel(ctx), recurrence == FailureOld, taken...)
+	g.markWaiting(ctx, failed)
+	return err
+}
+
+// end settles what was taken by a guess that got no verdict: it counts only if a cached credential
+// told something.
+func (g *guess) end(ctx context.Context) error {
+	if len(g.taken) > 0 && g.tellsMore() {
+		return g.fail(ctx)
+	}
+	return g.giveBack(ctx)
+}
+
+// giveBack ends what was taken without a failure, also for a client that has gone.
 func (g *guess) giveBack(ctx context.Context) error {
-	if len(g.taken) == 0 {
+	taken := g.taken
+	g.taken = nil
+	if len(taken) == 0 {
 		return nil
 	}
-	return g.accounts.Throttle.Refund(context.WithoutCancel(ctx), g.taken...)
+	return g.accounts.Throttle.Refund(context.WithoutCancel(ctx), taken...)
 }
 
 // markWaiting tells the credential cache, which answers without asking the throttle, which
@@ -197,9 +247,9 @@ func (g *guess) markWaiting(ctx context.Context, taken []Taken) {
 		switch {
 		case t.Wait <= 0:
 		case t.Key == addressAttempt(g.visitor).Key:
-			waits[t.Key] = t.Wait
-		case g.program:
-			key := credentialWaitKey(g.login, g.visitor.network())
+			waits[t.Key] = max(waits[t.Key], t.Wait)
+		case g.program && !t.Attempt.Counted:
+			key := g.accounts.Keys.ProgramKey(g.login, g.visitor.network())
 			waits[key] = max(waits[key], t.Wait)
 		}
 	}

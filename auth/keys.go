@@ -34,9 +34,11 @@ const (
 	accountPurpose    = "throttled account"
 	failurePurpose    = "failed sign-in"
 	credentialPurpose = "credential cache"
+	waitPurpose       = "waiting program"
+	flightPurpose     = "attempt under way"
 )
 
-var purposes = []string{browserPurpose, accountPurpose, failurePurpose, credentialPurpose}
+var purposes = []string{browserPurpose, accountPurpose, failurePurpose, credentialPurpose, waitPurpose, flightPurpose}
 
 // ParseKeys reads SECRET_KEY: base64 (standard or URL alphabet, padded or not),
 // several separated by commas. Its errors never hold the value.

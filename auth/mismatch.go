@@ -31,8 +31,10 @@ type mismatch struct {
 	until time.Time
 }
 
-// add notes a wrong password for the credential of the key; mark is a keyed hash of it.
-func (m *mismatches) add(key, mark string, now time.Time) {
+// add notes a wrong password for the credential of the key; mark is a keyed hash of it. It reports
+// whether the right one would have been accepted at this moment: only then the comparison has told
+// something.
+func (m *mismatches) add(key, mark string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := m.of[key]
@@ -41,11 +43,13 @@ func (m *mismatches) add(key, mark string, now time.Time) {
 		seen = &mismatch{}
 		m.of[key] = seen
 	}
-	if len(seen.marks) < maxMismatches && !slices.Contains(seen.marks, mark) {
+	exceeded := len(seen.marks) >= maxMismatches
+	if !exceeded && !slices.Contains(seen.marks, mark) {
 		seen.marks = append(seen.marks, mark)
 		seen.until = now.Add(mismatchWindow)
 	}
 	m.size.Store(int64(len(m.of)))
+	return !exceeded
 }
 
 // exceeded reports whether as many wrong passwords met the credential as may.

@@ -96,23 +96,27 @@ type Limit struct {
 
 // Throttle counts attempts in Redis, so that all servers share the count.
 type Throttle interface {
-	// Take counts one attempt under each key, all in one round trip, each key atomically by
-	// Redis' own clock. It returns Throttled with the longest wait if any key has to wait;
-	// a key that has to wait is not counted (waiting is never made longer by asking), and
-	// attempts counted under the other keys of a refused call are given back.
+	// Take reserves one attempt under each key, all in one round trip, each key atomically by
+	// Redis' own clock. Failures and attempts under way together never exceed what is free, so
+	// that attempts at once gain nothing. It returns Throttled with the longest wait if any key
+	// has to wait; waiting is never made longer by asking, and attempts reserved under the other
+	// keys of a refused call are given back.
 	//
-	// The result has an entry for each key that counted the attempt or, with Throttled, that
-	// refused it.
+	// The result has an entry for each key that passed or, with Throttled, that refused. Each
+	// attempt that passed and is not Counted ends with Fail or Refund; one whose server dies
+	// ends by itself after a minute.
 	Take(ctx context.Context, attempts ...Attempt) ([]Taken, error)
-	// Refund takes back what Take counted, and nothing else: the attempts that others were
-	// counted for meanwhile, and the waits that those began, stay.
+	// Fail counts the attempts as failures, which may begin waits: the result has them. again is
+	// set for FailureOld: it counts only where nothing is counted any more.
+	Fail(ctx context.Context, again bool, taken ...Taken) ([]Taken, error)
+	// Refund ends the attempts without counting them. Nothing else changes.
 	Refund(ctx context.Context, taken ...Taken) error
 
-	// Repeated reports whether any of the failures is still kept.
+	// Repeated reports whether any of the failures was counted within a day.
 	Repeated(ctx context.Context, failures ...Failure) (bool, error)
 	// KeepFailure keeps the failure, given once for each key of a rotation, among the last few
-	// under its key. It reports whether it was new, atomically for concurrent requests.
-	KeepFailure(ctx context.Context, failures ...Failure) (isNew bool, err error)
+	// under its key. It reports whether it is new, atomically for concurrent requests.
+	KeepFailure(ctx context.Context, failures ...Failure) (Recurrence, error)
 
 	// KnownNetwork returns the record that KeepKnownNetwork stored for the name and network;
 	// ErrNotFound when there is none.
@@ -127,19 +131,23 @@ type Attempt struct {
 	// counts under them too, and Key takes over a higher count, so that a rotation loses none.
 	Previous []string
 	Limit    Limit
+	// Counted is set for what needs no verdict: it counts at once if it passes.
+	Counted bool
+	// Compared is set for a guess whose comparison has told something already: it counts where it
+	// is refused too, up to the limit's total.
+	Compared bool
 }
 
-// Taken says what Take did to one key.
+// Taken says what Take or Fail did to one key.
 type Taken struct {
 	Key string
-	// Wait is how long the key has to wait from now on: the wait that refused the attempt, or
-	// the one that the counted attempt begins unless it is refunded. Zero for none.
+	// ID is that of the reservation.
+	ID string
+	// Attempt is what was taken.
+	Attempt Attempt
+	// Wait is how long the key has to wait from now on, because of failures; zero for none, and
+	// where only attempts under way refused the attempt.
 	Wait time.Duration
-	// Count is the number of counted attempts, this one included.
-	Count int64
-	// Until (Unix ms, Redis' clock) and Expires (ms, as PTTL) are the key's state before the
-	// attempt, which Refund restores.
-	Until, Expires int64
 }
 
 // Failure is a failed sign-in as it is kept to recognize the same one again. Both parts are
@@ -147,6 +155,19 @@ type Taken struct {
 type Failure struct {
 	// Key stands for the login name and the network.
 	Key string
-	// Mark stands for the password and the state of the account that it failed on.
+	// Mark stands for the password. It does not depend on the account, so that nothing about the
+	// answers tells whether there is one, or that it was changed.
 	Mark string
 }
+
+// Recurrence says whether a failure was counted before.
+type Recurrence int
+
+const (
+	FailureNew Recurrence = iota
+	// FailureRepeated was counted within a day.
+	FailureRepeated
+	// FailureOld was counted more than a day ago. It is part of the count already unless that was
+	// dropped since.
+	FailureOld
+)

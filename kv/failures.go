@@ -8,83 +8,72 @@ import (
 	"time"
 
 	"gatehouse/auth"
-
-	"github.com/gomodule/redigo/redis"
 )
 
 const (
 	// keptFailures is how many different failures are kept of one login name and network.
 	keptFailures = 8
-	// failureTTL is how long they are kept after the last new one: as long as the throttle
-	// remembers an account.
+	// failureTTL is for how long after it was counted a failure is the same one again: as long as the
+	// throttle remembers an account. For as long again it is kept, so that it does not count twice
+	// in a count that other failures have kept alive.
 	failureTTL = 24 * time.Hour
 )
 
-// keepFailureScript: ARGV = mark, number of marks, TTL in ms. It returns 1 when the mark is new.
-var keepFailureScript = newScript(`
+// failureClock begins the scripts: ARGV = mark, failureTTL in ms. It sets the ms since the mark was
+// counted as age, or nil. The key is a sorted set of marks by the Unix ms at which they were counted.
+const failureClock = `
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local ttl = tonumber(ARGV[2])
 local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'list' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-for _, mark in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-  if mark == ARGV[1] then return 0 end
-end
-redis.call('LPUSH', KEYS[1], ARGV[1])
-redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[2]) - 1)
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 1`)
+local counted = kind == 'zset' and redis.call('ZSCORE', KEYS[1], ARGV[1])
+local age = counted and now - tonumber(counted)
+if age and (age < 0 or age >= 2 * ttl) then age = nil end
+`
 
-// Repeated implements auth.Throttle in one round trip: "throttle:" + the failure's key is a list
-// of marks. Something else under such a key is an empty list.
+// repeatedScript returns 1 for a failure that was counted less than failureTTL ago.
+var repeatedScript = newScript(failureClock + `
+return age and age < ttl and 1 or 0`)
+
+// keepFailureScript: ARGV[3] = number of marks. It returns an auth.Recurrence.
+var keepFailureScript = newScript(failureClock + `
+if age and age < ttl then return 1 end
+if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - 2 * ttl))
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', 2 * ttl))
+return age and 2 or 0`)
+
+// Repeated implements auth.Throttle in one round trip. Something else under a failure's key is no
+// failure.
 func (t *Throttle) Repeated(ctx context.Context, failures ...auth.Failure) (bool, error) {
-	const what = "look for a repeated failure"
-	if len(failures) == 0 {
-		return false, nil
-	}
-	cmds := make([]command, len(failures))
-	for i, f := range failures {
-		cmds[i] = cmd("LRANGE", throttlePrefix+f.Key, 0, keptFailures-1)
-	}
-	replies, err := t.redis.exchange(ctx, repeatable(what), cmds...)
-	if err != nil {
-		return false, err
-	}
-	for i, reply := range replies {
-		if hasCode(reply, "WRONGTYPE") {
-			continue
-		}
-		if err := replyError(what, reply); err != nil {
-			return false, err
-		}
-		marks, err := redis.Strings(reply, nil)
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", what, err)
-		}
-		if slices.Contains(marks, failures[i].Mark) {
-			return true, nil
-		}
-	}
-	return false, nil
+	replies, err := t.run(ctx, "look for a repeated failure", repeatedScript, failureCalls(failures))
+	return slices.Contains(replies, any(int64(1))), err
 }
 
 // KeepFailure implements auth.Throttle in one round trip. The failure is new if it is under
 // each of its keys.
-func (t *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (isNew bool, err error) {
-	const what = "keep a failure"
+func (t *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (auth.Recurrence, error) {
+	replies, err := t.run(ctx, "keep a failure", keepFailureScript, failureCalls(failures, keptFailures))
+	found := func(r auth.Recurrence) bool { return slices.Contains(replies, any(int64(r))) }
+	switch {
+	case err != nil:
+		return 0, err
+	case found(auth.FailureRepeated):
+		return auth.FailureRepeated, nil
+	case found(auth.FailureOld):
+		return auth.FailureOld, nil
+	}
+	return auth.FailureNew, nil
+}
+
+func failureCalls(failures []auth.Failure, more ...any) []call {
 	calls := make([]call, len(failures))
 	for i, f := range failures {
-		calls[i] = call{throttlePrefix + f.Key, []any{f.Mark, keptFailures, millis(failureTTL)}}
+		calls[i] = call{throttlePrefix + f.Key, append([]any{f.Mark, millis(failureTTL)}, more...)}
 	}
-	replies, err := t.redis.run(ctx, what, keepFailureScript, calls...)
-	if err != nil {
-		return false, err
-	}
-	isNew = true
-	for _, reply := range replies {
-		if err := replyError(what, reply); err != nil {
-			return false, err
-		}
-		isNew = isNew && reply == int64(1)
-	}
-	return isNew, nil
+	return calls
 }
 
 const knownNetworkPrefix = "known-network:"

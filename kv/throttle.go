@@ -2,6 +2,8 @@ package kv
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"time"
 
 	"gatehouse/auth"
@@ -11,9 +13,14 @@ import (
 
 const throttlePrefix = "throttle:"
 
-// Throttle is the auth.Throttle: key "throttle:" + name, a hash of n (attempts counted) and
-// until (unix ms by Redis' clock before which the next one has to wait). Something else under
-// such a key, or in such a hash, counts as absent.
+// reservationTTL is how long an attempt whose server died stays reserved, in the way of others: longer
+// than any sign-in takes.
+const reservationTTL = time.Minute
+
+// Throttle is the auth.Throttle: key "throttle:" + name, a hash of n (failures counted), until (unix
+// ms by Redis' clock before which the next attempt has to wait) and, for each attempt under way,
+// "r:" + its id (unix ms at which its reservation ends). Something else under such a key, or in such
+// a hash, counts as absent.
 type Throttle struct{ redis *Redis }
 
 var _ auth.Throttle = (*Throttle)(nil)
@@ -21,83 +28,107 @@ var _ auth.Throttle = (*Throttle)(nil)
 // NewThrottle returns the throttle in r.
 func NewThrottle(r *Redis) *Throttle { return &Throttle{r} }
 
-// readThrottle begins each script: it sets n and, when given the longest wait in ms, ready.
+// readThrottle begins each script. It sets the clock (now, in Unix ms), the key's state (n, ready, its
+// PTTL as left) and how many attempts are under way, and removes what is no throttle, and
+// reservations that have ended.
 const readThrottle = `
 local function number(s, most)
   local v = tonumber(s or '')
   if not v or v ~= v or v < 0 or v > most then return 0 end
   return math.floor(v)
 end
-local kind = redis.call('TYPE', KEYS[1]).ok
-local fields = {}
-if kind == 'hash' then fields = redis.call('HMGET', KEYS[1], 'n', 'until') end
-local n = number(fields[1], 1e9)
 local function whole(v) return string.format('%.0f', v) end
-`
-
-// takeScript: ARGV = free, base, max, total, forget (times in ms). It returns the wait in ms (0
-// for an attempt that was counted), the wait that the attempt begins, and the state of the key
-// (n, until, PTTL) before the attempt and after it.
-var takeScript = newScript(readThrottle + `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local free, base, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local total, forget = tonumber(ARGV[4]), tonumber(ARGV[5])
-if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-local ready = number(fields[2], now + longest)
+local kind = redis.call('TYPE', KEYS[1]).ok
+local n, ready, reserved = 0, 0, 0
+if kind == 'hash' then
+  local fields = redis.call('HGETALL', KEYS[1])
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    if name == 'n' then n = number(value, 1e9)
+    elseif name == 'until' then ready = number(value, 1e15)
+    elseif string.sub(name, 1, 2) == 'r:' then
+      if number(value, now + 3600000) > now then reserved = reserved + 1
+      else redis.call('HDEL', KEYS[1], name) end
+    end
+  end
+elseif kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 local left = redis.call('PTTL', KEYS[1])
+`
+
+// limitThrottle follows readThrottle where ARGV begins with free, base, max, total, forget (times in
+// ms). fail counts a failure, unless the total is reached, and returns the wait that it begins.
+const limitThrottle = readThrottle + `
+local first, base, longest = math.max(tonumber(ARGV[1]), 1), tonumber(ARGV[2]), tonumber(ARGV[3])
+local total, forget = tonumber(ARGV[4]), tonumber(ARGV[5])
+if ready > now + longest then ready = 0 end
+local function fail()
+  if total > 0 and n >= total then return math.max(left, 0) end
+  n = n + 1
+  local wait = 0
+  if n >= first then wait = math.min(longest, base * 2 ^ math.min(n - first, 40)) end
+  ready = math.max(ready, now + wait)
+  left = math.max(forget, ready - now, 1)
+  redis.call('HSET', KEYS[1], 'n', whole(n), 'until', whole(ready))
+  redis.call('PEXPIRE', KEYS[1], whole(left))
+  if total > 0 and n >= total then return left end
+  return ready - now
+end
+`
+
+// takeScript: ARGV[6] = mode, [7] = id of the attempt, [8] = ms that its reservation lasts. It returns
+// the wait in ms (0 for an attempt that passed), whether a failure began it (and not attempts under way),
+// the wait that an attempt which counts at once begins, and the state of the key before the attempt (n)
+// and after it (n, until, PTTL).
+var takeScript = newScript(limitThrottle + `
+local mode, before = ARGV[6], n
+local refused, waits, begins = 0, 0, 0
 if total > 0 and n >= total then
   if left < 0 then
-    left = forget
-    redis.call('PEXPIRE', KEYS[1], whole(math.max(forget, 1)))
+    left = math.max(forget, 1)
+    redis.call('PEXPIRE', KEYS[1], whole(left))
   end
-  return {math.max(left, ready - now, 1), 0, n, ready, left, n, ready, left}
+  refused, waits = math.max(left, ready - now, 1), 1
+elseif ready > now then
+  refused, waits = ready - now, 1
+elseif reserved >= math.max(first - n, 1) or total > 0 and n + reserved >= total then
+  refused = 1000
 end
-if ready > now then return {ready - now, 0, n, ready, left, n, ready, left} end
-local mine, wait, first = n + 1, 0, math.max(free, 1)
-if mine >= first then wait = math.min(longest, base * 2 ^ math.min(mine - first, 40)) end
-local expires = math.max(forget, wait, 1)
-redis.call('HSET', KEYS[1], 'n', whole(mine), 'until', whole(now + wait))
-redis.call('PEXPIRE', KEYS[1], whole(expires))
-local begins = total > 0 and mine >= total and math.max(forget, wait) or wait
-return {0, begins, n, ready, left, mine, now + wait, expires}`)
+if mode == 'count' and refused == 0 or mode == 'compared' and refused > 0 then
+  begins = fail()
+elseif refused == 0 then
+  redis.call('HSET', KEYS[1], 'r:' .. ARGV[7], whole(now + tonumber(ARGV[8])))
+  if n == 0 then redis.call('PEXPIRE', KEYS[1], whole(math.max(left, tonumber(ARGV[8]))))
+  elseif left < 0 then redis.call('PEXPIRE', KEYS[1], whole(math.max(forget, 1))) end
+end
+return {refused, waits, begins, before, n, ready, left}`)
 
-// refundScript undoes one Take: ARGV = the count with it, until and PTTL before it. When
-// others were counted since, their until stays.
-var refundScript = newScript(readThrottle + `
-if kind ~= 'hash' then return 0 end
-if n <= 1 then return redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'n', whole(n - 1))
-if n ~= tonumber(ARGV[1]) then return 1 end
-redis.call('HSET', KEYS[1], 'until', ARGV[2])
-if tonumber(ARGV[3]) > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
-return 1`)
+// failScript: ARGV[6] = 1 for a failure that was counted before, [7] = id of the attempt. It turns the
+// attempt's reservation into a failure and returns the wait that this begins.
+var failScript = newScript(limitThrottle + `
+redis.call('HDEL', KEYS[1], 'r:' .. ARGV[7])
+if ARGV[6] == '1' and n > 0 then return 0 end
+return fail()`)
 
 // raiseScript brings a key to at least the state of another one: ARGV = n, until, PTTL.
 var raiseScript = newScript(readThrottle + `
-if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-local left = redis.call('PTTL', KEYS[1])
-local count, ready, expires = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-redis.call('HSET', KEYS[1], 'n', whole(math.max(n, count)), 'until', whole(math.max(number(fields[2], 1e15), ready)))
+local count, wait, expires = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], 'n', whole(math.max(n, count)), 'until', whole(math.max(ready, wait)))
 return redis.call('PEXPIRE', KEYS[1], whole(math.max(left, expires, 1)))`)
 
-// throttleState is what a key holds: attempts counted, Unix ms before which the next one has to
-// wait, and ms until the key expires.
-type throttleState struct{ count, until, expires int64 }
-
-// takeReply is what takeScript did to a key.
+// takeReply is what takeScript did to a key, and the state that it left.
 type takeReply struct {
-	key           string // without its prefix
-	refused       time.Duration
-	begins        time.Duration
-	before, after throttleState
+	key     string // without its prefix
+	refused time.Duration
+	waits   bool
+	begins  time.Duration
+	before  int64
+	// count, until (Unix ms) and expires (ms, as PTTL) are n, until and the TTL afterwards.
+	count, until, expires int64
 }
 
-func (r takeReply) taken() auth.Taken {
-	return auth.Taken{Key: r.key, Wait: r.begins, Count: r.after.count, Until: r.before.until, Expires: r.before.expires}
-}
-
-// Take counts one attempt under each key, in one round trip; see auth.Throttle. It is never
+// Take reserves one attempt under each key, in one round trip; see auth.Throttle. It is never
 // repeated on a broken connection, which would count twice. More round trips are needed to refuse,
 // and once for a key that takes over a count after a rotation.
 func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.Taken, error) {
@@ -105,12 +136,13 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 		return nil, nil
 	}
 	const what = "take from throttle"
-	var keys []string
+	id := rand.Text()
+	var all []auth.Taken
 	var calls []call
 	for _, a := range attempts {
 		for _, key := range append([]string{a.Key}, a.Previous...) {
-			keys = append(keys, key)
-			calls = append(calls, call{throttlePrefix + key, limitArgs(a.Limit)})
+			all = append(all, auth.Taken{Key: key, ID: id, Attempt: a})
+			calls = append(calls, call{throttlePrefix + key, append(limitArgs(a.Limit), takeMode(a), id, millis(reservationTTL))})
 		}
 	}
 	replies, err := t.redis.run(ctx, what, takeScript, calls...)
@@ -118,31 +150,35 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 		return nil, err
 	}
 	var wait time.Duration
-	var counted, refused []auth.Taken
-	took := make([]takeReply, len(keys))
+	var passed, refused []auth.Taken
+	took := make([]takeReply, len(all))
 	for i, reply := range replies {
-		one, replyErr := readTake(what, keys[i], reply)
+		one, replyErr := readTake(what, all[i].Key, reply)
+		took[i] = one
 		switch {
 		case replyErr != nil:
 			err = replyErr
 		case one.refused > 0:
-			refused = append(refused, auth.Taken{Key: one.key, Wait: one.refused})
 			wait = max(wait, one.refused)
+			if one.waits {
+				all[i].Wait = max(one.refused, one.begins)
+			}
+			refused = append(refused, all[i])
 		default:
-			counted = append(counted, one.taken())
+			all[i].Wait = one.begins
+			passed = append(passed, all[i])
 		}
-		took[i] = one
 	}
 	if err == nil && wait == 0 {
-		return counted, t.takeOver(ctx, attempts, took, counted)
+		return passed, t.takeOver(ctx, attempts, took)
 	}
 	// Also for a client that has gone.
 	ctx = context.WithoutCancel(ctx)
-	if giveBackErr := t.Refund(ctx, counted...); err == nil {
+	if giveBackErr := t.settleRefused(ctx, passed); err == nil {
 		err = giveBackErr
 	}
 	if err == nil {
-		err = t.takeOver(ctx, attempts, took, nil)
+		err = t.takeOver(ctx, attempts, took)
 	}
 	// A wait that was read refuses, whatever could not be written of the other keys.
 	if wait > 0 {
@@ -151,49 +187,62 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 	return refused, err
 }
 
+// settleRefused gives back what passed of a call that was refused, and counts what was compared.
+func (t *Throttle) settleRefused(ctx context.Context, passed []auth.Taken) error {
+	var compared, others []auth.Taken
+	for _, one := range passed {
+		if one.Attempt.Compared {
+			compared = append(compared, one)
+		} else {
+			others = append(others, one)
+		}
+	}
+	_, err := t.Fail(ctx, false, compared...)
+	return errors.Join(err, t.Refund(ctx, others...))
+}
+
+func takeMode(a auth.Attempt) string {
+	switch {
+	case a.Counted:
+		return "count"
+	case a.Compared:
+		return "compared"
+	}
+	return "reserve"
+}
+
 func readTake(what, key string, reply any) (takeReply, error) {
 	if err := replyError(what, reply); err != nil {
 		return takeReply{key: key}, err
 	}
 	n, err := redis.Int64s(reply, nil)
-	if err != nil || len(n) != 8 {
+	if err != nil || len(n) != 7 {
 		return takeReply{key: key}, unavailable(what, redis.Error("unexpected reply"))
 	}
 	return takeReply{
 		key:     key,
 		refused: time.Duration(n[0]) * time.Millisecond,
-		begins:  time.Duration(n[1]) * time.Millisecond,
-		before:  throttleState{n[2], n[3], n[4]},
-		after:   throttleState{n[5], n[6], n[7]},
+		waits:   n[1] == 1,
+		begins:  time.Duration(n[2]) * time.Millisecond,
+		before:  n[3],
+		count:   n[4], until: n[5], expires: n[6],
 	}, nil
 }
 
-// takeOver raises each attempt's key to the highest count of its previous ones: to the state with
-// the attempt where it was counted, else to the one without. A refund then undoes the raised
-// attempt.
-func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Attempt, took []takeReply, counted []auth.Taken) error {
+// takeOver raises each attempt's key to the highest count of its previous ones.
+func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Attempt, took []takeReply) error {
 	var raises []call
 	for _, a := range attempts {
 		current, previous := took[0], took[1:1+len(a.Previous)]
 		took = took[1+len(a.Previous):]
 		for _, p := range previous {
-			state := p.before
-			if counted != nil {
-				state = p.after
-			}
-			if p.before.count <= current.before.count {
-				continue
-			}
-			raises = append(raises, call{throttlePrefix + a.Key, []any{state.count, state.until, state.expires}})
-			for i := range counted {
-				if counted[i].Key == a.Key && counted[i].Count < p.after.count {
-					counted[i] = p.taken()
-					counted[i].Key = a.Key
-				}
+			if p.before > current.before {
+				raises = append(raises, call{throttlePrefix + a.Key, []any{p.count, p.until, p.expires}})
 			}
 		}
 	}
-	return t.run(ctx, "take over throttle", raiseScript, raises)
+	_, err := t.run(ctx, "take over throttle", raiseScript, raises)
+	return err
 }
 
 // limitArgs never lets the longest wait be shorter than the first.
@@ -202,27 +251,68 @@ func limitArgs(l auth.Limit) []any {
 	return []any{l.Free, base, max(millis(l.Max), base), l.Total, max(millis(l.Forget), 0)}
 }
 
-// Refund takes back what Take counted.
-func (t *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
-	calls := make([]call, len(taken))
-	for i, one := range taken {
-		calls[i] = call{throttlePrefix + one.Key, []any{one.Count, one.Until, one.Expires}}
+// Fail implements auth.Throttle in one round trip.
+func (t *Throttle) Fail(ctx context.Context, again bool, taken ...auth.Taken) ([]auth.Taken, error) {
+	calls := make([]call, 0, len(taken))
+	failed := make([]auth.Taken, 0, len(taken))
+	for _, one := range taken {
+		if !one.Attempt.Counted {
+			calls = append(calls, call{throttlePrefix + one.Key, append(limitArgs(one.Attempt.Limit), flag(again), one.ID)})
+			failed = append(failed, one)
+		}
 	}
-	return t.run(ctx, "refund throttle", refundScript, calls)
+	replies, err := t.run(ctx, "count a failure", failScript, calls)
+	if err != nil {
+		return nil, err
+	}
+	for i, reply := range replies {
+		wait, _ := reply.(int64)
+		failed[i].Wait = time.Duration(wait) * time.Millisecond
+	}
+	return failed, nil
 }
 
-func (t *Throttle) run(ctx context.Context, what string, s script, calls []call) error {
-	if len(calls) == 0 {
+func flag(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// Refund implements auth.Throttle in one round trip.
+func (t *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
+	const what = "refund throttle"
+	cmds := make([]command, 0, len(taken))
+	for _, one := range taken {
+		cmds = append(cmds, cmd("HDEL", throttlePrefix+one.Key, "r:"+one.ID))
+	}
+	if len(cmds) == 0 {
 		return nil
 	}
-	replies, err := t.redis.run(ctx, what, s, calls...)
+	replies, err := t.redis.exchange(ctx, repeatable(what), cmds...)
 	if err != nil {
 		return err
 	}
 	for _, reply := range replies {
-		if err := replyError(what, reply); err != nil {
+		if err := replyError(what, reply); err != nil && !hasCode(reply, "WRONGTYPE") {
 			return err
 		}
 	}
 	return nil
+}
+
+func (t *Throttle) run(ctx context.Context, what string, s script, calls []call) ([]any, error) {
+	if len(calls) == 0 {
+		return nil, nil
+	}
+	replies, err := t.redis.run(ctx, what, s, calls...)
+	if err != nil {
+		return nil, err
+	}
+	for _, reply := range replies {
+		if err := replyError(what, reply); err != nil {
+			return nil, err
+		}
+	}
+	return replies, nil
 }

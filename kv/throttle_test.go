@@ -22,10 +22,13 @@ func onEachThrottle(t *testing.T, test func(t *testing.T, r *Redis, th *Throttle
 	onEach(t, func(t *testing.T, r *Redis) { test(t, r, NewThrottle(r)) })
 }
 
-// take counts one attempt; it returns the wait, 0 when the attempt passed.
+// take makes one attempt that fails if it passes; it returns the wait, 0 when it passed.
 func take(t testing.TB, th *Throttle, attempts ...auth.Attempt) time.Duration {
 	t.Helper()
-	err := taken(th.Take(t.Context(), attempts...))
+	got, err := th.Take(t.Context(), attempts...)
+	if err == nil {
+		_, err = th.Fail(t.Context(), false, got...)
+	}
 	var throttled auth.Throttled
 	if errors.As(err, &throttled) {
 		if throttled.RetryAfter <= 0 {
@@ -182,8 +185,8 @@ func TestThrottleRoundTrips(t *testing.T) {
 			if err := taken(th.Take(ctx, a, b, c)); err != nil {
 				t.Error(err)
 			}
-		}); trips != 2 || count(t, r, "b") != 2 || count(t, r, "a") != 3 {
-			t.Errorf("after a SCRIPT FLUSH: %d round trips, counts %d and %d", trips, count(t, r, "a"), count(t, r, "b"))
+		}); trips != 2 || underWay(t, r, "b") != 2 || underWay(t, r, "a") != 2 {
+			t.Errorf("after a SCRIPT FLUSH: %d round trips, under way %d and %d", trips, underWay(t, r, "a"), underWay(t, r, "b"))
 		}
 		if err := taken(th.Take(t.Context())); err != nil {
 			t.Errorf("no keys: %v", err)
@@ -220,6 +223,22 @@ func TestRefusedTakeGivesBack(t *testing.T) {
 	})
 }
 
+// underWay returns how many attempts are reserved.
+func underWay(t testing.TB, r *Redis, key string) int {
+	t.Helper()
+	fields, err := redis.Strings(run(t, r, "HKEYS", "throttle:"+key), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, name := range fields {
+		if strings.HasPrefix(name, "r:") {
+			n++
+		}
+	}
+	return n
+}
+
 // reserve is Take for an attempt that must pass.
 func reserve(t testing.TB, th *Throttle, attempts ...auth.Attempt) []auth.Taken {
 	t.Helper()
@@ -230,49 +249,172 @@ func reserve(t testing.TB, th *Throttle, attempts ...auth.Attempt) []auth.Taken 
 	return taken
 }
 
-// A refund undoes its own attempt: the count and the wait of others stay.
+// fail counts an attempt that must pass as a failure.
+func fail(t testing.TB, th *Throttle, attempts ...auth.Attempt) {
+	t.Helper()
+	if wait := take(t, th, attempts...); wait != 0 {
+		t.Fatalf("refused for %s", wait)
+	}
+}
+
+func refund(t testing.TB, th *Throttle, taken ...auth.Taken) {
+	t.Helper()
+	if err := th.Refund(t.Context(), taken...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A refund ends its own attempt: the count, the waits and the TTL are what they would be without it.
 func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
 		a, b := attempt("a", slow), attempt("b", slow)
-		reserve(t, th, a, b)
+		fail(t, th, a, b)
 		mine := reserve(t, th, a)
-		if err := th.Refund(t.Context(), mine...); err != nil || count(t, r, "a") != 1 || count(t, r, "b") != 1 {
-			t.Fatalf("a counts %d, b %d after %v, want 1 and 1", count(t, r, "a"), count(t, r, "b"), err)
+		refund(t, th, mine...)
+		if count(t, r, "a") != 1 || count(t, r, "b") != 1 || underWay(t, r, "a") != 0 {
+			t.Fatalf("a counts %d, b %d, under way %d", count(t, r, "a"), count(t, r, "b"), underWay(t, r, "a"))
 		}
-		// The wait that the attempt began ends with it.
-		reserve(t, th, a)
+		// Overlapping attempts that are taken back prolong nothing and leave no wait.
 		run(t, r, "PEXPIRE", "throttle:a", 60_000)
+		first, second := reserve(t, th, a), reserve(t, th, a)
+		refund(t, th, first...)
+		refund(t, th, second...)
+		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl > 60_000 || run(t, r, "HGET", "throttle:a", "until") == nil {
+			t.Errorf("refunded attempts prolonged the key to %d ms", ttl)
+		}
+		fail(t, th, a)
 		mine = reserve(t, th, a)
-		if err := th.Refund(t.Context(), mine...); err != nil {
-			t.Fatal(err)
-		}
-		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl > 60_000 {
-			t.Errorf("a refunded attempt prolonged the key to %d ms", ttl)
-		}
+		refund(t, th, mine...)
 		if wait := take(t, th, a); wait != 0 {
 			t.Errorf("waits %s for an attempt that was refunded", wait)
 		}
-		// The wait that somebody else's later attempt began does not.
-		run(t, r, "DEL", "throttle:a")
-		mine = reserve(t, th, a)
-		reserve(t, th, a)
-		reserve(t, th, a)
-		if err := th.Refund(t.Context(), mine...); err != nil {
-			t.Fatal(err)
-		}
-		if wait := take(t, th, a); !near(wait, 10*time.Minute) || count(t, r, "a") != 2 {
-			t.Errorf("waits %s and counts %d, want 10 min and 2", wait, count(t, r, "a"))
-		}
+		// The wait that somebody else's failure began stays, however late the refund is.
 		for range 3 {
-			if err := th.Refund(t.Context(), mine...); err != nil {
-				t.Fatal(err)
-			}
+			refund(t, th, mine...)
 		}
+		if wait := take(t, th, a); !near(wait, 10*time.Minute) || count(t, r, "a") != 3 {
+			t.Errorf("waits %s and counts %d, want 10 min and 3", wait, count(t, r, "a"))
+		}
+		run(t, r, "DEL", "throttle:a")
+		refund(t, th, reserve(t, th, a)...)
 		if exists(t, r, "throttle:a") {
 			t.Error("nothing is counted, but the key is there")
 		}
-		if err := errors.Join(th.Refund(t.Context()), th.Refund(t.Context(), auth.Taken{Key: "none", Count: 1})); err != nil || exists(t, r, "throttle:none") {
-			t.Errorf("nothing to refund: %v", err)
+		refund(t, th)
+		refund(t, th, auth.Taken{Key: "none", ID: "x"})
+	})
+}
+
+// What is under way leaves no wait and no failure behind, whatever overlaps.
+func TestReservation_BeginsNoWait(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a := attempt("a", slow)
+		var all []auth.Taken
+		for range 3 {
+			all = append(all, reserve(t, th, a)...)
+		}
+		// The allowance is under way: refused for a moment, and nobody is told to wait.
+		refused, err := th.Take(t.Context(), a)
+		var throttled auth.Throttled
+		if !errors.As(err, &throttled) || throttled.RetryAfter != time.Second || len(refused) != 1 || refused[0].Wait != 0 {
+			t.Errorf("got %+v, %v", refused, err)
+		}
+		refund(t, th, all[1:]...)
+		if wait := take(t, th, a); wait != 0 {
+			t.Errorf("waits %s after a refund", wait)
+		}
+		// After the free ones, one at a time.
+		fail(t, th, a)
+		failed, err := th.Fail(t.Context(), false, all[0])
+		if err != nil || len(failed) != 1 || !near(failed[0].Wait, 10*time.Minute) || count(t, r, "a") != 3 {
+			t.Errorf("the third failure: %+v, %v, count %d", failed, err, count(t, r, "a"))
+		}
+		pass(t, r, "a")
+		mine := reserve(t, th, a)
+		if wait := take(t, th, a); wait != time.Second {
+			t.Errorf("a second one at once waits %s", wait)
+		}
+		refund(t, th, mine...)
+		fail(t, th, a)
+		// A server that died leaves nothing for long.
+		run(t, r, "DEL", "throttle:a")
+		for range 3 {
+			reserve(t, th, a)
+		}
+		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl <= 0 || ttl > time.Minute.Milliseconds() {
+			t.Errorf("reservations are kept for %d ms", ttl)
+		}
+		fields, _ := redis.Strings(run(t, r, "HKEYS", "throttle:a"), nil)
+		for _, name := range fields {
+			run(t, r, "HSET", "throttle:a", name, 1)
+		}
+		if wait := take(t, th, a); wait != 0 || underWay(t, r, "a") != 0 || count(t, r, "a") != 1 {
+			t.Errorf("waits %s, %d under way, count %d", wait, underWay(t, r, "a"), count(t, r, "a"))
+		}
+	})
+}
+
+// Failures and attempts under way never exceed the total together.
+func TestReservations_KeepTheTotal(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		r.timeout = time.Minute
+		a := attempt("a", auth.Limit{Free: 10, Base: time.Hour, Max: time.Hour, Total: 5, Forget: time.Hour})
+		var passed, failures atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() {
+				got, err := th.Take(t.Context(), a)
+				if err != nil {
+					return
+				}
+				if passed.Add(1); i%2 == 0 {
+					err = th.Refund(t.Context(), got...)
+				} else {
+					failures.Add(1)
+					_, err = th.Fail(t.Context(), false, got...)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := count(t, r, "a"); n > 5 || int64(n) != failures.Load() || passed.Load() == 0 {
+			t.Errorf("%d failures, %d are counted, want at most 5", failures.Load(), n)
+		}
+	})
+}
+
+// What was compared counts where it is refused too, and the total is its bound.
+func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a := attempt("a", auth.Limit{Free: 2, Base: time.Hour, Max: time.Hour, Total: 5, Forget: 2 * time.Hour})
+		other, compared := attempt("other", slow), a
+		compared.Compared = true
+		otherCompared := other
+		otherCompared.Compared = true
+		fail(t, th, a)
+		fail(t, th, a)
+		for i := range 5 {
+			if wait := take(t, th, compared, otherCompared); wait <= 0 {
+				t.Fatalf("compared guess %d passed", i)
+			}
+			if n := count(t, r, "a"); n != min(3+i, 5) {
+				t.Errorf("%d are counted after %d", n, i+1)
+			}
+		}
+		if n := count(t, r, "other"); n != 5 || underWay(t, r, "other") != 0 {
+			t.Errorf("the other key counts %d, %d under way", n, underWay(t, r, "other"))
+		}
+		if wait := take(t, th, a); !near(wait, 2*time.Hour) {
+			t.Errorf("after the total it waits %s", wait)
+		}
+		// Nor is it lost where others are under way.
+		run(t, r, "DEL", "throttle:a")
+		reserve(t, th, a)
+		reserve(t, th, a)
+		if wait := take(t, th, compared); wait <= 0 || count(t, r, "a") != 1 {
+			t.Errorf("waits %s, counted %d", wait, count(t, r, "a"))
 		}
 	})
 }
@@ -288,18 +430,15 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 				t.Errorf("%s: the keys count %d and %d, want %d and %d", what, o, n, oldCount, newCount)
 			}
 		}
-		reserve(t, th, old)
-		if err := th.Refund(t.Context(), reserve(t, th, both)...); err != nil { // Redis knows the scripts now
-			t.Fatal(err)
-		}
-		reserve(t, th, both)
+		fail(t, th, old)
+		refund(t, th, reserve(t, th, both)...) // Redis knows the scripts now
+		fail(t, th, both)
 		wantCount("taken over", 2, 2)
 		if trips := cost(t, func(ctx context.Context) {
 			mine, err := th.Take(ctx, both)
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantCount("the third", 3, 3)
 			if err := th.Refund(ctx, mine...); err != nil {
 				t.Fatal(err)
 			}
@@ -309,12 +448,13 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 		wantCount("refunded", 2, 2)
 		// One that is taken over and refunded at once is back where it was.
 		run(t, r, "DEL", "throttle:new")
-		if err := th.Refund(t.Context(), reserve(t, th, both)...); err != nil {
-			t.Fatal(err)
-		}
+		refund(t, th, reserve(t, th, both)...)
 		wantCount("taken over and refunded", 2, 2)
+		if underWay(t, r, "old") != 0 || underWay(t, r, "new") != 0 {
+			t.Error("something is still under way")
+		}
 		run(t, r, "DEL", "throttle:new")
-		reserve(t, th, old)
+		fail(t, th, old)
 		for range 2 {
 			if wait := take(t, th, both); !near(wait, 10*time.Minute) {
 				t.Errorf("waits %s, want what the old key waits", wait)
@@ -334,9 +474,9 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 		}
 		// A count under the new key alone, by a server that knows no other, is not lost either.
 		run(t, r, "DEL", "throttle:old", "throttle:new")
-		reserve(t, th, fresh)
-		reserve(t, th, fresh)
-		reserve(t, th, both)
+		fail(t, th, fresh)
+		fail(t, th, fresh)
+		fail(t, th, both)
 		wantCount("ahead", 1, 3)
 		if wait := take(t, th, both); !near(wait, 10*time.Minute) {
 			t.Errorf("waits %s", wait)
@@ -350,42 +490,54 @@ func TestFailures_AreKept(t *testing.T) {
 		of := func(n int) []auth.Failure {
 			return []auth.Failure{{Key: "failures:a", Mark: fmt.Sprint("mark", n)}, {Key: "failures:b", Mark: fmt.Sprint("other", n)}}
 		}
-		keep := func(f ...auth.Failure) bool {
-			t.Helper()
-			isNew, err := th.KeepFailure(t.Context(), f...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return isNew
-		}
-		repeated := func(f ...auth.Failure) bool {
+		wants := func(what string, want auth.Recurrence, f ...auth.Failure) {
 			t.Helper()
 			found, err := th.Repeated(t.Context(), f...)
+			if err != nil || found != (want == auth.FailureRepeated) {
+				t.Errorf("%s: repeated %t, %v", what, found, err)
+			}
+			if got, err := th.KeepFailure(t.Context(), f...); err != nil || got != want {
+				t.Errorf("%s: got %d, %v, want %d", what, got, err, want)
+			}
+		}
+		wants("the first", auth.FailureNew, of(1)...)
+		wants("again", auth.FailureRepeated, of(1)...)
+		wants("another", auth.FailureNew, of(2)[1])
+		// One that is known under the old key only is repeated, and kept under the new one.
+		wants("after a rotation", auth.FailureRepeated, of(2)...)
+		wants("after a rotation, new key", auth.FailureRepeated, of(2)[0])
+		for n := range keptFailures {
+			wants("one more", auth.FailureNew, of(10+n)...)
+		}
+		if n := run(t, r, "ZCARD", "throttle:failures:a"); n != int64(keptFailures) {
+			t.Errorf("%v are kept", n)
+		}
+		wants("the eighth last", auth.FailureRepeated, of(10)...)
+		wants("one more than is kept", auth.FailureNew, of(1)...)
+		if ttl := run(t, r, "PTTL", "throttle:failures:a").(int64); !near(time.Duration(ttl)*time.Millisecond, 48*time.Hour) {
+			t.Errorf("they are kept for %d ms, want two days", ttl)
+		}
+		// Each is the same one for a day after it counted, however many others or repetitions came since.
+		day := 24 * time.Hour.Milliseconds()
+		counted := func(mark string, ago int64) {
+			now, err := redis.Int64s(run(t, r, "TIME"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return found
+			run(t, r, "ZADD", "throttle:failures:a", now[0]*1000-ago, mark)
 		}
-		if repeated(of(1)...) || !keep(of(1)...) || !repeated(of(1)...) || keep(of(1)...) || repeated(of(2)...) {
-			t.Error("the first failure is not kept, or another one is")
-		}
-		// One that is known under the old key only is repeated, and kept under the new one.
-		if !keep(of(2)[1]) || !repeated(of(2)...) || keep(of(2)...) || !repeated(of(2)[0]) {
-			t.Error("a rotation loses a failure")
-		}
-		for n := range keptFailures {
-			keep(of(10 + n)...)
-		}
-		if repeated(of(1)...) || !repeated(of(10)...) || run(t, r, "LLEN", "throttle:failures:a") != int64(keptFailures) {
-			t.Error("the list has no end")
-		}
-		if ttl := run(t, r, "PTTL", "throttle:failures:a").(int64); !near(time.Duration(ttl)*time.Millisecond, 24*time.Hour) {
-			t.Errorf("it is kept for %d ms, want a day", ttl)
-		}
+		counted("mark17", day-60_000)
+		wants("before the day is over", auth.FailureRepeated, of(17)[0])
+		wants("before the day is over, again", auth.FailureRepeated, of(17)[0])
+		counted("mark17", day+60_000)
+		wants("after the day", auth.FailureOld, of(17)[0])
+		wants("after that", auth.FailureRepeated, of(17)[0])
+		counted("mark16", 2*day+60_000)
+		wants("after two days", auth.FailureNew, of(16)[0])
+		run(t, r, "DEL", "throttle:failures:a")
 		run(t, r, "SET", "throttle:failures:a", "x")
-		if repeated(of(10)[0]) || !keep(of(10)[0]) || !repeated(of(10)[0]) {
-			t.Error("something else under the key stays in the way")
-		}
+		wants("in the way", auth.FailureNew, of(10)[0])
+		wants("in the way, again", auth.FailureRepeated, of(10)[0])
 		if trips := cost(t, func(ctx context.Context) {
 			_, _ = th.Repeated(ctx, of(1)...)
 			_, _ = th.KeepFailure(ctx, of(1)...)
@@ -398,9 +550,9 @@ func TestFailures_AreKept(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 32 {
 			wg.Go(func() {
-				if ok, err := th.KeepFailure(t.Context(), of(99)[0]); err != nil {
+				if found, err := th.KeepFailure(t.Context(), of(99)[0]); err != nil {
 					t.Error(err)
-				} else if ok {
+				} else if found == auth.FailureNew {
 					isNew.Add(1)
 				}
 			})
@@ -408,6 +560,31 @@ func TestFailures_AreKept(t *testing.T) {
 		wg.Wait()
 		if isNew.Load() != 1 {
 			t.Errorf("%d of 32 were new", isNew.Load())
+		}
+	})
+}
+
+// An old failure does not count twice in a count that others keep alive, and does not prolong it.
+func TestOldFailure_CountsOnceInACount(t *testing.T) {
+	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+		a := attempt("a", slow)
+		again := func() {
+			t.Helper()
+			if _, err := th.Fail(t.Context(), true, reserve(t, th, a)...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again()
+		if n := count(t, r, "a"); n != 1 {
+			t.Errorf("where nothing is counted any more it counts %d, want 1", n)
+		}
+		fail(t, th, a)
+		run(t, r, "PEXPIRE", "throttle:a", 60_000)
+		for range 5 {
+			again()
+		}
+		if n, ttl := count(t, r, "a"), run(t, r, "PTTL", "throttle:a").(int64); n != 2 || ttl > 60_000 || underWay(t, r, "a") != 0 {
+			t.Errorf("it counts %d for %d ms", n, ttl)
 		}
 	})
 }
@@ -466,7 +643,7 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 		} {
 			run(t, r, "DEL", "throttle:a")
 			run(t, r, set[0].(string), set[1:]...)
-			if err := th.Refund(t.Context(), auth.Taken{Key: "a", Count: 2}); err != nil {
+			if err := th.Refund(t.Context(), auth.Taken{Key: "a", ID: "x"}); err != nil {
 				t.Errorf("%s: refund: %v", name, err)
 			}
 			run(t, r, "DEL", "throttle:a")
@@ -484,7 +661,7 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 func TestThrottleUnavailable(t *testing.T) {
 	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
 	wantUnavailable(t, taken(th.Take(t.Context(), attempt("a", slow))))
-	wantUnavailable(t, th.Refund(t.Context(), auth.Taken{Key: "a", Count: 1}))
+	wantUnavailable(t, th.Refund(t.Context(), auth.Taken{Key: "a", ID: "x"}))
 	_, err := th.Repeated(t.Context(), auth.Failure{Key: "a", Mark: "b"})
 	wantUnavailable(t, err)
 	_, err = th.KeepFailure(t.Context(), auth.Failure{Key: "a", Mark: "b"})
@@ -531,6 +708,9 @@ func TestTakeTellsTheWaits(t *testing.T) {
 		wants := func(what string, refused bool, want map[string]time.Duration, attempts ...auth.Attempt) {
 			t.Helper()
 			took, err := th.Take(t.Context(), attempts...)
+			if err == nil {
+				took, err = th.Fail(t.Context(), false, took...)
+			}
 			waits := map[string]time.Duration{}
 			for _, one := range took {
 				if one.Wait > 0 {

@@ -249,7 +249,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		x.wantProblemCode(x.basicFrom(homeNetwork, "alice", wrongPassword()), http.StatusUnauthorized, "wrong_credentials")
 		x.wantWait(x.basicFrom(homeNetwork, "alice", password), 8*time.Minute, 9*time.Minute)
 		x.do("DEL", "throttle:"+networks)
-		x.cacheDo("PEXPIRE", "waiting:program:alice:"+homeNetwork, 0)
+		x.cacheDo("PEXPIRE", waitingKey("alice", homeNetwork), 0)
 		x.wantVouched(x.basicFrom(homeNetwork, "alice", password), "alice", "redis")
 		if keys := x.cacheKeys("waiting:*"); len(keys) > 0 {
 			t.Errorf("there still wait %q", keys)

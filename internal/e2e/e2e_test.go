@@ -223,12 +223,19 @@ func (c *client) setCookie(name, value string) {
 }
 
 // accountKey is what the throttle counts the failures of a name under.
-func accountKey(name string) string {
+func accountKey(name string) string { return parsedKeys().AccountKey(name) }
+
+// waitingKey is the Redis key that makes a program wait.
+func waitingKey(name, network string) string {
+	return "waiting:" + parsedKeys().ProgramKey(name, network)
+}
+
+func parsedKeys() auth.Keys {
 	keys, err := auth.ParseKeys(secretKey)
 	if err != nil {
 		panic(err)
 	}
-	return keys.AccountKey(name)
+	return keys
 }
 
 // throttleKey is the Redis key of it.

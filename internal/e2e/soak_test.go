@@ -382,7 +382,7 @@ func (w *soak) changeOnce(u *soaked) error {
 
 // forgive takes back what Basic has counted against the user while it was disabled.
 func (w *soak) forgive(u *soaked) {
-	for database, keys := range map[string][]any{"": {throttleKey(u.name), "throttle:networks:" + u.id}, "/1": {"waiting:program:" + u.name + ":127.0.0.1"}} {
+	for database, keys := range map[string][]any{"": {throttleKey(u.name), "throttle:networks:" + u.id}, "/1": {waitingKey(u.name, "127.0.0.1")}} {
 		conn, err := redis.DialURL(w.redis + database)
 		if err == nil {
 			_, err = conn.Do("DEL", keys...)

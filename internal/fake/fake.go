@@ -150,10 +150,15 @@ func (j *Journal) fault(call string) error {
 }
 
 // AccountKey is what the throttle counts a name's failures under, with Secret.
-func AccountKey(name string) string {
+func AccountKey(name string) string { return parsedKeys().AccountKey(name) }
+
+// ProgramKey is what marks a waiting program, with Secret.
+func ProgramKey(name, network string) string { return parsedKeys().ProgramKey(name, network) }
+
+func parsedKeys() auth.Keys {
 	keys, err := auth.ParseKeys(Secret)
 	if err != nil {
 		panic(err)
 	}
-	return keys.AccountKey(name)
+	return keys
 }

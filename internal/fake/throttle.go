@@ -13,6 +13,7 @@ import (
 type Throttle struct {
 	*Journal
 	counts   map[string]int
+	reserved map[string]int
 	failures map[string][]string
 	networks map[string]auth.KnownNetwork
 }
@@ -20,7 +21,7 @@ type Throttle struct {
 var _ auth.Throttle = (*Throttle)(nil)
 
 func newThrottle(j *Journal) *Throttle {
-	return &Throttle{Journal: j, counts: map[string]int{}, failures: map[string][]string{}, networks: map[string]auth.KnownNetwork{}}
+	return &Throttle{Journal: j, counts: map[string]int{}, reserved: map[string]int{}, failures: map[string][]string{}, networks: map[string]auth.KnownNetwork{}}
 }
 
 // Count returns the counted attempts under a key.
@@ -62,23 +63,63 @@ func (s *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 	var refused, counted []auth.Taken
 	var longest time.Duration
 	for _, a := range attempts {
-		if s.counts[a.Key] >= a.Limit.Free {
-			refused = append(refused, auth.Taken{Key: a.Key, Wait: a.Limit.Base})
+		switch {
+		case s.counts[a.Key] >= a.Limit.Free:
+			refused = append(refused, auth.Taken{Key: a.Key, Attempt: a, Wait: a.Limit.Base})
 			longest = max(longest, a.Limit.Base)
+		case s.counts[a.Key]+s.reserved[a.Key] >= a.Limit.Free:
+			refused = append(refused, auth.Taken{Key: a.Key, Attempt: a})
+			longest = max(longest, time.Second)
 		}
 	}
 	if longest > 0 {
+		for _, a := range attempts {
+			if a.Compared {
+				s.counts[a.Key]++
+			}
+		}
 		return refused, auth.Throttled{RetryAfter: longest}
 	}
 	for _, a := range attempts {
-		s.counts[a.Key]++
-		t := auth.Taken{Key: a.Key, Count: int64(s.counts[a.Key])}
-		if s.counts[a.Key] >= a.Limit.Free {
-			t.Wait = a.Limit.Base
+		if a.Counted {
+			s.counts[a.Key]++
+		} else {
+			s.reserved[a.Key]++
 		}
-		counted = append(counted, t)
+		counted = append(counted, auth.Taken{Key: a.Key, Attempt: a})
 	}
 	return counted, nil
+}
+
+// Reserved returns how many attempts are under way.
+func (s *Throttle) Reserved() int {
+	sum := 0
+	for _, n := range s.reserved {
+		sum += n
+	}
+	return sum
+}
+
+// Fail implements auth.Throttle.
+func (s *Throttle) Fail(ctx context.Context, again bool, taken ...auth.Taken) ([]auth.Taken, error) {
+	var keys []string
+	for _, t := range taken {
+		keys = append(keys, t.Key)
+	}
+	if err := s.note(ctx, "throttle.Fail", keys...); err != nil {
+		return nil, err
+	}
+	failed := slices.Clone(taken)
+	for i, t := range failed {
+		s.reserved[t.Key]--
+		if !again || s.counts[t.Key] == 0 {
+			s.counts[t.Key]++
+		}
+		if s.counts[t.Key] >= t.Attempt.Limit.Free {
+			failed[i].Wait = t.Attempt.Limit.Base
+		}
+	}
+	return failed, nil
 }
 
 func keys(attempts []auth.Attempt) []string {
@@ -99,7 +140,7 @@ func (s *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
 		return err
 	}
 	for _, key := range keys {
-		s.counts[key]--
+		s.reserved[key]--
 	}
 	return nil
 }
@@ -113,19 +154,19 @@ func (s *Throttle) Repeated(ctx context.Context, failures ...auth.Failure) (bool
 }
 
 // KeepFailure implements auth.Throttle.
-func (s *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (isNew bool, err error) {
+func (s *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (auth.Recurrence, error) {
 	if err := s.note(ctx, "throttle.KeepFailure"); err != nil {
-		return false, err
+		return 0, err
 	}
-	isNew = true
+	found := auth.FailureNew
 	for _, f := range failures {
 		if slices.Contains(s.failures[f.Key], f.Mark) {
-			isNew = false
+			found = auth.FailureRepeated
 			continue
 		}
 		s.failures[f.Key] = append(s.failures[f.Key], f.Mark)
 	}
-	return isNew, nil
+	return found, nil
 }
 
 // KnownNetwork implements auth.Throttle.
