@@ -63,7 +63,18 @@ func (a *Accounts) now() time.Time {
 // ErrWrongCredentials for every cause that lies with name, password or a disabled
 // account; Throttled, ErrBusy or ErrUnavailable otherwise.
 func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
-	user, err := a.checkThrottled(ctx, guess{visitor: v}, login, rawPassword)
+	return a.signIn(ctx, guess{visitor: v}, login, rawPassword)
+}
+
+// SignInProgram is SignIn for a program that sends the password with its request: strangers who guess
+// elsewhere do not keep it out where it was used before.
+func (a *Accounts) SignInProgram(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
+	return a.signIn(ctx, guess{visitor: v, program: true}, login, rawPassword)
+}
+
+func (a *Accounts) signIn(ctx context.Context, g guess, login, rawPassword string) (User, error) {
+	v := g.visitor
+	user, err := a.checkThrottled(ctx, g, login, rawPassword)
 	if err != nil {
 		return User{}, err
 	}

@@ -132,7 +132,7 @@ func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.Use
 	if body.Username == "" || body.Password == "" {
 		return auth.User{}, web.Unauthorized("credentials_needed", "Send HTTP Basic, or username and password in the body.")
 	}
-	u, err := h.Accounts.SignIn(r.Context(), body.Username, body.Password, r.Visitor())
+	u, err := h.Accounts.SignInProgram(r.Context(), body.Username, body.Password, r.Visitor())
 	r.CountSignIn(err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
 		return auth.User{}, web.Unauthorized("wrong_credentials", "User name or password is wrong, or the account is disabled.")

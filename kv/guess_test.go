@@ -382,6 +382,24 @@ func TestWaitingProgram_KeepsNoName(t *testing.T) {
 	}
 }
 
+// TestSignInProgram_KnowsTheNetwork: a program that sends its password in a body goes on where it was
+// used before, whatever strangers guess elsewhere.
+func TestSignInProgram_KnowsTheNetwork(t *testing.T) {
+	g := newGuessing(t)
+	signIn := func(secret string, v auth.Visitor) string {
+		_, err := g.SignInProgram(t.Context(), "alice", secret, v)
+		return verdict(err)
+	}
+	g.want("the first time", signIn(alicesPassword, programsNetwork), "right")
+	stranger := visitorAt("198.51.100.1")
+	for i := range 10 {
+		g.want("a stranger", signIn(fmt.Sprint("wrong", i), stranger), "wrong")
+	}
+	g.want("the right one of a stranger", signIn(alicesPassword, stranger), "wait")
+	g.want("the program", signIn(alicesPassword, programsNetwork), "right")
+	g.want("a person there", g.signIn("alice", alicesPassword, programsNetwork), "wait")
+}
+
 func keys(t testing.TB, r *Redis, pattern string) []string {
 	t.Helper()
 	found, err := redis.Strings(run(t, r, "KEYS", pattern), nil)
