@@ -506,8 +506,9 @@ func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 	return a.load(ctx, id, false)
 }
 
-// cacheUser is loadUser, except that memory comes before the database: it makes sure that the user
-// is in the cache even while the database is down.
+// cacheUser is loadUser, except that memory stands in for a database that is down: it makes sure that the
+// user is in the cache even then. While the database answers, memory is not asked: it may not have been
+// notified yet of a change by hand, and what it puts into the cache reaches servers that were.
 func (a *Accounts) cacheUser(ctx context.Context, id string) (User, error) {
 	return a.load(ctx, id, true)
 }
@@ -515,11 +516,7 @@ func (a *Accounts) cacheUser(ctx context.Context, id string) (User, error) {
 func (a *Accounts) load(ctx context.Context, id string, memory bool) (User, error) {
 	cached, lease, err := a.Cache.User(ctx, id)
 	isCached := err == nil
-	if memory && errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDeleted) {
-		if u, ok := a.fillFromMemory(ctx, id, lease); ok {
-			return u, nil
-		}
-	}
+	missed := errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDeleted)
 	if isCached && (a.Memory == nil || !a.Memory.askDatabase.Load()) {
 		return cached, nil
 	}
@@ -527,6 +524,11 @@ func (a *Accounts) load(ctx context.Context, id string, memory bool) (User, erro
 	u, err := a.Users.UserByID(ctx, id)
 	if isCached {
 		return a.checkCached(cached, u, err)
+	}
+	if memory && missed && errors.Is(err, ErrUnavailable) {
+		if u, ok := a.fillFromMemory(ctx, id, lease); ok {
+			return u, nil
+		}
 	}
 	if errors.Is(err, ErrNotFound) && lease != "" {
 		if err := a.Cache.FillDeleted(ctx, id, lease); err != nil {
@@ -568,8 +570,8 @@ func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, 
 	return u, ok
 }
 
-// RefillCache puts the users that are in memory, and still trusted, back into a cache that was
-// flushed: while nobody asks for them there, they would be missing when the database goes down.
+// RefillCache puts the users who are in memory back into a cache that was flushed, from the database, or from
+// memory that is still trusted while the database is down: while nobody asks for them there, they would be missing when the database goes down.
 func (a *Accounts) RefillCache(ctx context.Context) {
 	ids := make(chan string)
 	var workers sync.WaitGroup
@@ -594,10 +596,7 @@ func (a *Accounts) refill(ctx context.Context, id string) {
 	if ctx.Err() != nil {
 		return
 	}
-	_, lease, err := a.Cache.User(ctx, id)
-	if errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDeleted) {
-		a.fillFromMemory(ctx, id, lease)
-	}
+	_, _ = a.cacheUser(ctx, id) // one that is not filled now is filled when it is asked for
 }
 
 // checkCached returns the user that the database has, and invalidates a cached one that differs:

@@ -14,8 +14,42 @@ type changeLog struct{ sync func() error }
 func (changeLog) Append(context.Context, string) error { return nil }
 func (c changeLog) Sync(context.Context) error         { return c.sync() }
 
+// TestRefillCache_ChangedByHand: the cache is flushed while one server has been notified of a change by hand and
+// another has not. The late one must not mislead the other through the cache.
+func TestRefillCache_ChangedByHand(t *testing.T) {
+	late := newWorld(t)
+	u := late.add(t, "alice")
+	late.Memory = auth.NewUserMemory(time.Hour)
+	late.Memory.Trust(true)
+	late.Changes = changeLog{func() error { return nil }} // it was not announced
+	other := *late.Accounts
+	other.Memory = auth.NewUserMemory(time.Hour)
+	other.Memory.Trust(true)
+	servers := []*auth.Accounts{late.Accounts, &other}
+	for _, a := range servers {
+		if _, err := a.User(t.Context(), u.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := late.rows().SetActive(t.Context(), u.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	other.UserChanged(u.ID)
+	late.RefillCache(t.Context())
+	if got, err := other.User(t.Context(), u.ID); err != nil || got.Active {
+		t.Errorf("the server that was notified has %+v, %v", got, err)
+	}
+	late.UserChanged(u.ID)
+	for i, a := range servers {
+		a.RefillCache(t.Context())
+		if got, err := a.User(t.Context(), u.ID); err != nil || got.Active {
+			t.Errorf("after the last notification server %d has %+v, %v", i, got, err)
+		}
+	}
+}
+
 // TestRefillCache_NeverPutsStaleUsersBack: the cache is filled from memory only with what is current
-// after the lease was taken.
+// after the lease was taken, while the database is down.
 func TestRefillCache_NeverPutsStaleUsersBack(t *testing.T) {
 	for what, c := range map[string]struct {
 		sync func(w *world, id string) error
