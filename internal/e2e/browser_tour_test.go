@@ -373,7 +373,7 @@ func (o *tour) look(name string) {
 }
 
 // layoutShift is what moved since the page was begun, also where browsers excuse it because
-// somebody has just typed. A parser that pauses within a word may move some thousandth.
+// somebody has just typed. A parser that pauses within a word, on a busy machine, moves what is beside it by a thousandth or two.
 type layoutShift struct {
 	Sum     float64
 	Sources []string
