@@ -22,10 +22,9 @@ func TestRefillCache_ChangedByHand(t *testing.T) {
 	late.Memory = auth.NewUserMemory(time.Hour)
 	late.Memory.Trust(true)
 	late.Changes = changeLog{func() error { return nil }} // it was not announced
-	other := *late.Accounts
-	other.Memory = auth.NewUserMemory(time.Hour)
+	other := &auth.Accounts{Users: late.Accounts.Users, Cache: late.Accounts.Cache, Changes: late.Changes, Log: late.Log, Memory: auth.NewUserMemory(time.Hour)}
 	other.Memory.Trust(true)
-	servers := []*auth.Accounts{late.Accounts, &other}
+	servers := []*auth.Accounts{late.Accounts, other}
 	for _, a := range servers {
 		if _, err := a.User(t.Context(), u.ID); err != nil {
 			t.Fatal(err)

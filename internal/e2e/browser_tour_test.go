@@ -349,7 +349,7 @@ func (o *tour) look(name string) {
 		o.p.do(scripts(true))
 		defer o.p.do(scripts(false))
 	}
-	if shift := eval[layoutShift](o.p, layoutShifts); shift.Sum >= 0.001 {
+	if shift := eval[layoutShift](o.p, layoutShifts); shift.Sum >= 0.005 {
 		o.t.Errorf("%s: the layout shifts by %v: %q", name, shift.Sum, shift.Sources)
 	}
 	if wide := eval[[]string](o.p, overflowing); len(wide) > 0 {
