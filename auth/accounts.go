@@ -348,13 +348,13 @@ func (a *Accounts) takeEstimate(ctx context.Context, who string) error {
 }
 
 // create hashes the password and stores the user.
-func (a *Accounts) create(ctx context.Context, u User, password string, store func(context.Context, User) error) (User, error) {
+func (a *Accounts) create(ctx context.Context, u User, password string, store func(context.Context, User) (User, error)) (User, error) {
 	hash, err := a.Hasher.Hash(ctx, password)
 	if err != nil {
 		return User{}, err
 	}
 	u.PasswordHash = hash
-	err = store(ctx, u)
+	stored, err := store(ctx, u)
 	noteAttempt(ctx, err)
 	if errors.Is(err, ErrUsernameTaken) {
 		return User{}, usernameTaken()
@@ -365,7 +365,7 @@ func (a *Accounts) create(ctx context.Context, u User, password string, store fu
 	if err != nil {
 		return User{}, fmt.Errorf("create a user: %w", err)
 	}
-	return u, nil
+	return stored, nil
 }
 
 func usernameTaken() error {

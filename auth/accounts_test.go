@@ -482,6 +482,20 @@ func TestRegister(t *testing.T) {
 	}
 }
 
+// TestRegister_ReturnsTheStoredEpoch: the session that follows must not be refused at once when the database
+// has set another epoch.
+func TestRegister_ReturnsTheStoredEpoch(t *testing.T) {
+	w := newWorld(t)
+	w.rows().RestoredBefore = noon.Add(time.Hour)
+	u, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stored := w.rows().Row(u.ID); stored.Epoch == 1 || u.Epoch != stored.Epoch {
+		t.Errorf("Register returned epoch %d, %d is stored", u.Epoch, stored.Epoch)
+	}
+}
+
 func TestRegisterRefuses(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")

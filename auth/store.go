@@ -8,12 +8,14 @@ import (
 // UserStore keeps users in SQL. Every method may return an error that wraps
 // ErrUnavailable when the database does not answer.
 type UserStore interface {
-	// CreateUser inserts the row as given (ID, times and epoch included).
+	// CreateUser inserts the row as given (ID, times and epoch included) and returns it as it is
+	// stored: the database sets another epoch when the row looks like one from a backup, as it does
+	// when this server's clock is behind.
 	// ErrUsernameTaken or ErrEmailTaken when the name or verified address exists.
-	CreateUser(ctx context.Context, u User) error
+	CreateUser(ctx context.Context, u User) (User, error)
 	// RegisterUser is CreateUser for a name that people choose for themselves: ErrUsernameTaken
 	// also when another user's name can be mistaken for it (see Lookalikes).
-	RegisterUser(ctx context.Context, u User) error
+	RegisterUser(ctx context.Context, u User) (User, error)
 	// UsernameTaken reports whether RegisterUser would refuse the canonical name.
 	UsernameTaken(ctx context.Context, username string) (bool, error)
 	// UserByID, UserByUsername (canonical) and UserByEmail (canonical and verified)

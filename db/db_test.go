@@ -60,7 +60,7 @@ func newUser(username string) auth.User {
 
 func create(t *testing.T, d *DB, u auth.User) auth.User {
 	t.Helper()
-	ok(t, d.CreateUser(t.Context(), u))
+	ok(t, second(d.CreateUser(t.Context(), u)))
 	return u
 }
 
@@ -186,7 +186,7 @@ func TestCostCountsStatements(t *testing.T) {
 				t.Fatal("no time was counted")
 			}
 		}
-		count(1, func(ctx context.Context) { ok(t, d.CreateUser(ctx, u)) })
+		count(1, func(ctx context.Context) { ok(t, second(d.CreateUser(ctx, u))) })
 		count(1, func(ctx context.Context) { _, _ = d.UserByID(ctx, u.ID) })
 		count(1, func(ctx context.Context) { _, _ = d.UserByUsername(ctx, "nobody") })
 		count(1, func(ctx context.Context) { _, _ = d.Users(ctx, "", 10) })
@@ -204,7 +204,7 @@ func TestCancelledCallerSeesCanceled(t *testing.T) {
 		cancel()
 		for what, err := range map[string]error{
 			"read":  second(d.UserByUsername(ctx, "x")),
-			"write": d.CreateUser(ctx, newUser("x")),
+			"write": second(d.CreateUser(ctx, newUser("x"))),
 		} {
 			wantErr(t, err, context.Canceled)
 			if errors.Is(err, auth.ErrUnavailable) {
@@ -219,7 +219,7 @@ func TestDeadlineIsUnavailable(t *testing.T) {
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 		defer cancel()
 		wantErr(t, second(d.UserByUsername(ctx, "x")), auth.ErrUnavailable)
-		wantErr(t, d.CreateUser(ctx, newUser("x")), auth.ErrUnavailable)
+		wantErr(t, second(d.CreateUser(ctx, newUser("x"))), auth.ErrUnavailable)
 	})
 }
 
@@ -238,7 +238,7 @@ func TestSQLiteLockedByAnother(t *testing.T) {
 	var group sync.WaitGroup
 	for range 3 { // two of them wait for the first
 		group.Go(func() {
-			if err := d.CreateUser(t.Context(), newUser("x")); !errors.Is(err, auth.ErrUnavailable) {
+			if _, err := d.CreateUser(t.Context(), newUser("x")); !errors.Is(err, auth.ErrUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		})

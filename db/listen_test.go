@@ -367,7 +367,7 @@ func TestUnpreparedThroughAPooler(t *testing.T) {
 		all.Go(func() {
 			for j := range 10 {
 				u := newUser(fmt.Sprintf("user%d-%d", i, j))
-				if err := d.CreateUser(t.Context(), u); err != nil {
+				if _, err := d.CreateUser(t.Context(), u); err != nil {
 					t.Error(err)
 					return
 				}

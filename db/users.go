@@ -85,19 +85,19 @@ func insertArgs(u auth.User) []any {
 		u.Epoch, u.Active, timestamp(u.CreatedAt), timestamp(u.UpdatedAt), timestamp(u.LastSignInAt)}
 }
 
-// CreateUser inserts the row as given; times are cut to microseconds. It returns
-// auth.ErrUsernameTaken, or auth.ErrEmailTaken when u.Email is verified and another
+// CreateUser inserts the row as given and returns it with the epoch that is stored; times are cut to
+// microseconds. It returns auth.ErrUsernameTaken, or auth.ErrEmailTaken when u.Email is verified and another
 // user has verified it; auth.Invalid for text that Postgres cannot hold.
-func (d *DB) CreateUser(ctx context.Context, u auth.User) error {
+func (d *DB) CreateUser(ctx context.Context, u auth.User) (auth.User, error) {
 	return d.createUser(ctx, u, false)
 }
 
 // RegisterUser is CreateUser for a name that people choose for themselves: auth.ErrUsernameTaken also when
 // another user's name looks like it, however many register at once.
-func (d *DB) RegisterUser(ctx context.Context, u auth.User) error {
+func (d *DB) RegisterUser(ctx context.Context, u auth.User) (auth.User, error) {
 	if isText(u.Username) {
 		if err := d.fillSkeletons(ctx); err != nil {
-			return err
+			return auth.User{}, err
 		}
 	}
 	return d.createUser(ctx, u, true)
@@ -105,30 +105,41 @@ func (d *DB) RegisterUser(ctx context.Context, u auth.User) error {
 
 // createUser inserts a user; distinct refuses a name that looks like another one. The skeleton of a name
 // that an operator gave is computed by the next registration.
-func (d *DB) createUser(ctx context.Context, u auth.User, distinct bool) error {
+func (d *DB) createUser(ctx context.Context, u auth.User, distinct bool) (auth.User, error) {
 	const what = "create user"
 	id, err := uuid.Parse(u.ID)
 	if err != nil {
-		return fmt.Errorf("%s: id: %w", what, err)
+		return auth.User{}, fmt.Errorf("%s: id: %w", what, err)
 	}
 	u.ID = id.String()
 	if err := invalidText(map[string]string{
 		"username": u.Username, "name": u.Name, "email": u.Email, "time_zone": u.TimeZone, "password": u.PasswordHash,
 	}); err != nil {
-		return err
+		return auth.User{}, err
 	}
+	var stored userRow
 	err = d.writeAll(ctx, what, insertUser, func(ctx context.Context, tx *sqlx.Tx) error {
 		if distinct {
 			if err := d.refuseLookalike(ctx, tx, u.Username); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.ExecContext(ctx, insertUser, insertArgs(u)...); err != nil || !distinct {
+		if _, err := tx.ExecContext(ctx, insertUser, insertArgs(u)...); err != nil {
 			return err
 		}
-		return setSkeleton(ctx, tx, u.ID, u.Username)
+		if distinct {
+			if err := setSkeleton(ctx, tx, u.ID, u.Username); err != nil {
+				return err
+			}
+		}
+		// RETURNING would not do: in SQLite it does not see what triggers change.
+		return tx.GetContext(ctx, &stored, `SELECT epoch, updated_at FROM users WHERE id = $1`, u.ID)
 	})
-	return d.taken(ctx, u, err)
+	if err != nil {
+		return auth.User{}, d.taken(ctx, u, err)
+	}
+	u.Epoch, u.UpdatedAt = stored.Epoch, time.Time(stored.UpdatedAt)
+	return u, nil
 }
 
 // taken tells the unique violations of an insert apart.

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -122,7 +123,7 @@ func TestTextThatCannotBeStored(t *testing.T) {
 			u := newUser("bob")
 			u.Name = bad
 			var invalid auth.Invalid
-			if err := d.CreateUser(t.Context(), u); !errors.As(err, &invalid) || invalid["name"] == "" || len(invalid) != 1 {
+			if _, err := d.CreateUser(t.Context(), u); !errors.As(err, &invalid) || invalid["name"] == "" || len(invalid) != 1 {
 				t.Errorf("create: got %v", err)
 			}
 			_, err := d.SetProfile(t.Context(), stored.ID, auth.Profile{}, auth.Profile{Email: bad, TimeZone: "UTC"})
@@ -143,19 +144,19 @@ func TestTaken(t *testing.T) {
 		create(t, d, first)
 
 		name := newUser("alice")
-		wantErr(t, d.CreateUser(t.Context(), name), auth.ErrUsernameTaken)
+		wantErr(t, second(d.CreateUser(t.Context(), name)), auth.ErrUsernameTaken)
 		email := newUser("bob")
 		email.Email, email.EmailVerified = first.Email, true
-		wantErr(t, d.CreateUser(t.Context(), email), auth.ErrEmailTaken)
+		wantErr(t, second(d.CreateUser(t.Context(), email)), auth.ErrEmailTaken)
 		both := email
 		both.Username = "alice"
-		wantErr(t, d.CreateUser(t.Context(), both), auth.ErrUsernameTaken)
+		wantErr(t, second(d.CreateUser(t.Context(), both)), auth.ErrUsernameTaken)
 		email.EmailVerified = false
 		create(t, d, email)
 
 		sameID := newUser("carol")
 		sameID.ID = first.ID
-		err := d.CreateUser(t.Context(), sameID)
+		_, err := d.CreateUser(t.Context(), sameID)
 		if err == nil || errors.Is(err, auth.ErrUsernameTaken) || errors.Is(err, auth.ErrEmailTaken) {
 			t.Fatalf("same id: got %v", err)
 		}
@@ -171,7 +172,7 @@ func TestHundredAtOnce(t *testing.T) {
 		var group sync.WaitGroup
 		for range 100 {
 			group.Go(func() {
-				switch err := d.CreateUser(t.Context(), newUser("alice")); {
+				switch _, err := d.CreateUser(t.Context(), newUser("alice")); {
 				case err == nil:
 					created.Add(1)
 				case errors.Is(err, auth.ErrUsernameTaken):
@@ -495,6 +496,26 @@ func TestInsertByHand(t *testing.T) {
 		u := byID(t, d, id)
 		if !u.Active || u.Epoch != 1 || u.TimeZone != "UTC" || time.Since(u.CreatedAt).Abs() > time.Minute || u.CreatedAt.Location() != time.UTC {
 			t.Fatalf("got %+v", u)
+		}
+	})
+}
+
+// TestCreateUser_ReturnsTheStoredEpoch: a trigger takes a row whose updated_at is over an hour old for one
+// from a backup, as it is when the clock of a server is behind that of Postgres.
+func TestCreateUser_ReturnsTheStoredEpoch(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		for name, store := range map[string]func(context.Context, auth.User) (auth.User, error){
+			"created": d.CreateUser, "registered": d.RegisterUser,
+		} {
+			for _, behind := range []time.Duration{0, 61 * time.Minute} {
+				u := newUser(name + strconv.Itoa(int(behind.Minutes())))
+				u.UpdatedAt = u.UpdatedAt.Add(-behind)
+				returned, err := store(t.Context(), u)
+				ok(t, err)
+				stored := byID(t, d, u.ID)
+				equal(t, u.Username+": the first epoch", stored.Epoch == 1, behind == 0)
+				equal(t, u.Username, returned, stored)
+			}
 		}
 	})
 }

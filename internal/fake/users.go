@@ -15,6 +15,9 @@ type Users struct {
 	rows map[string]auth.User
 	// origins are ids of rows by source and id there.
 	origins map[[2]string]string
+	// RestoredBefore makes CreateUser take a user who was updated before it for a row from a backup, as
+	// the triggers of the databases do.
+	RestoredBefore time.Time
 }
 
 var (
@@ -32,26 +35,30 @@ func (s *Users) Len() int { return len(s.rows) }
 func (s *Users) Row(id string) auth.User { return s.rows[id] }
 
 // CreateUser implements auth.UserStore.
-func (s *Users) CreateUser(ctx context.Context, u auth.User) error {
+func (s *Users) CreateUser(ctx context.Context, u auth.User) (auth.User, error) {
 	if err := s.note(ctx, "users.CreateUser", u.Username); err != nil {
-		return err
+		return auth.User{}, err
 	}
 	for _, other := range s.rows {
 		if other.Username == u.Username {
-			return auth.ErrUsernameTaken
+			return auth.User{}, auth.ErrUsernameTaken
 		}
 		if u.EmailVerified && other.EmailVerified && other.Email == u.Email {
-			return auth.ErrEmailTaken
+			return auth.User{}, auth.ErrEmailTaken
 		}
 	}
+	if u.UpdatedAt.Before(s.RestoredBefore) {
+		nextEpoch(&u)
+		u.EpochBefore = 0
+	}
 	s.rows[u.ID] = u
-	return nil
+	return u, nil
 }
 
 // RegisterUser implements auth.UserStore.
-func (s *Users) RegisterUser(ctx context.Context, u auth.User) error {
+func (s *Users) RegisterUser(ctx context.Context, u auth.User) (auth.User, error) {
 	if s.looksLike(u.Username) {
-		return auth.ErrUsernameTaken
+		return auth.User{}, auth.ErrUsernameTaken
 	}
 	return s.CreateUser(ctx, u)
 }
@@ -88,7 +95,7 @@ func (s *Users) ImportUser(ctx context.Context, u auth.User, source, externalID 
 	if _, known := s.origins[origin]; known {
 		return auth.ErrImported
 	}
-	if err := s.CreateUser(ctx, u); err != nil {
+	if _, err := s.CreateUser(ctx, u); err != nil {
 		return err
 	}
 	if s.origins == nil {
