@@ -49,6 +49,7 @@ type ear struct {
 	lastErr atomic.Pointer[error]
 	changes chan Change
 	answers atomic.Int64
+	answer  atomic.Bool
 }
 
 func listen(t *testing.T, d *DB) *ear {
@@ -63,7 +64,10 @@ func listen(t *testing.T, d *DB) *ear {
 
 func (e *ear) Listening()     { e.heard <- "listening" }
 func (e *ear) Deaf(err error) { e.lastErr.Store(&err); e.heard <- "deaf" }
-func (e *ear) Answers(bool)   { e.answers.Add(1) }
+func (e *ear) Answers(yes bool) {
+	e.answer.Store(yes)
+	e.answers.Add(1)
+}
 func (e *ear) Changed(c Change) {
 	e.changes <- c
 	e.heard <- "changed " + c.UserID
@@ -301,6 +305,31 @@ func TestListenLost(t *testing.T) {
 	_, err = d.RaiseEpoch(t.Context(), u.ID)
 	ok(t, err)
 	e.await("changed " + u.ID)
+}
+
+// TestListenSQLite_TellsWhetherUsersCanBeReadWhileDeaf, at most once a second. Otherwise the cache would count
+// without limit although it may be old.
+func TestListenSQLite_TellsWhetherUsersCanBeReadWhileDeaf(t *testing.T) {
+	d := open(t, sqliteURL(t))
+	ok(t, d.Migrate(t.Context()))
+	create(t, d, newUser("alice"))
+	e := listen(t, d)
+	e.await("listening")
+	equal(t, "answers while listening", e.answers.Load(), 0)
+
+	deaf := time.Now()
+	ok(t, byHand(t, d, `ALTER TABLE user_changes RENAME TO away`))
+	e.skipTo("deaf")
+	testkit.Eventually(t, 10*time.Second, "the database is said to answer", e.answer.Load)
+	ok(t, byHand(t, d, `ALTER TABLE users RENAME TO users_away`))
+	testkit.Eventually(t, 10*time.Second, "the database is said not to answer", func() bool { return !e.answer.Load() })
+	ok(t, byHand(t, d, `ALTER TABLE users_away RENAME TO users`))
+	testkit.Eventually(t, 10*time.Second, "the database is said to answer again", e.answer.Load)
+	if n, most := e.answers.Load(), int64(time.Since(deaf)/time.Second)+1; n > most {
+		t.Errorf("told %d times, want at most %d", n, most)
+	}
+	ok(t, byHand(t, d, `ALTER TABLE away RENAME TO user_changes`))
+	e.skipTo("listening")
 }
 
 // TestListen_TrustsOnlyWhatComesBack: a connection on which LISTEN succeeded, but where nothing

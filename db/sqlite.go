@@ -26,6 +26,9 @@ const (
 	busyTimeout = 200 * time.Millisecond
 	// watchInterval is how often the file is looked at for changes.
 	watchInterval = 25 * time.Millisecond
+	// answersInterval is how often a Listener is told at most whether the file can be read while it
+	// cannot be watched.
+	answersInterval = time.Second
 )
 
 var sqliteDialect = dialect{
@@ -106,17 +109,32 @@ func sqliteDSN(path string) string {
 func (d *DB) listenSQLite(ctx context.Context, l Listener) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	var asked time.Time
 	for ctx.Err() == nil {
 		err := d.watchSQLite(ctx, tick.C, l)
 		if ctx.Err() != nil {
 			return
 		}
 		l.Deaf(err)
+		// Whether the file can be read is worth knowing although it cannot be watched.
+		if time.Since(asked) >= answersInterval {
+			asked = time.Now()
+			l.Answers(d.usersReadable(ctx))
+		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
 		}
 	}
+}
+
+// usersReadable reports whether users can be read. It says more than Ping, which SQLite answers without
+// looking at the file.
+func (d *DB) usersReadable(ctx context.Context) bool {
+	var found bool
+	return d.read(ctx, "look whether users can be read", `SELECT EXISTS (SELECT 1 FROM users)`, func(ctx context.Context, s *sqlx.Stmt) error {
+		return s.GetContext(ctx, &found)
+	}) == nil
 }
 
 // watchSQLite watches on one connection. data_version only ever compares within a
