@@ -162,7 +162,21 @@ func parseBaseURL(raw string) (*url.URL, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || !isPort(u.Port()) || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(raw, "?#") {
 		return nil, fmt.Errorf("BASE_URL %q is not an address such as https://login.example.org", raw)
 	}
+	u.Host = originHost(u)
 	return u, nil
+}
+
+// originHost returns the host and port as browsers write them in an Origin header (RFC 6454, section 6.1): in lower
+// case, without the default port of the scheme.
+func originHost(u *url.URL) string {
+	host, port := strings.ToLower(u.Hostname()), u.Port()
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port == "" || u.Scheme == "http" && port == "80" || u.Scheme == "https" && port == "443" {
+		return host
+	}
+	return host + ":" + port
 }
 
 // isPort reports whether there is no port, or one that an address can have.

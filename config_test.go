@@ -410,3 +410,21 @@ func TestPasswordFromStandardInput(t *testing.T) {
 		t.Errorf("without a terminal: got %v", err)
 	}
 }
+
+// TestBaseURL_IsTheOriginThatBrowsersSend: Origin headers are compared with it.
+func TestBaseURL_IsTheOriginThatBrowsersSend(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://Login.Example.ORG": "https://login.example.org", "https://login.example.org:443/": "https://login.example.org",
+		"http://localhost:80": "http://localhost", "http://localhost:443": "http://localhost:443", "https://[2001:DB8::1]:8443": "https://[2001:db8::1]:8443",
+		"HTTP://[::1]": "http://[::1]",
+	} {
+		u, err := parseBaseURL(raw)
+		if err != nil {
+			t.Errorf("%s: %v", raw, err)
+			continue
+		}
+		if got := u.Scheme + "://" + u.Host; got != want {
+			t.Errorf("%s is %s, want %s", raw, got, want)
+		}
+	}
+}

@@ -63,8 +63,7 @@ func (h *Handlers) changeProfile(r *web.Request) (web.Response, error) {
 	)
 	switch {
 	case errors.As(err, &conflict):
-		now := conflict.Now
-		return h.profileAgain(r, form, conflict.Fields, entered{"shown_name": now.Name, "shown_email": now.Email, "shown_time_zone": now.TimeZone})
+		return h.profileAgain(r, form, conflict.Fields, shownNow(form, conflict.Now))
 	case errors.As(err, &wrong):
 		return h.profileAgain(r, form, wrong, nil)
 	case errors.Is(err, auth.ErrStale):
@@ -93,6 +92,19 @@ func edited(form url.Values, field string) *auth.Edit {
 		edit.From = &from
 	}
 	return edit
+}
+
+// shownNow is what the form shows after a conflict: the present values, also in the fields that its author did not
+// change. Otherwise saving again would change those back.
+func shownNow(form url.Values, now auth.Profile) entered {
+	shown := entered{}
+	for field, value := range map[string]string{"name": now.Name, "email": now.Email, "time_zone": now.TimeZone} {
+		shown["shown_"+field] = value
+		if edited(form, field) == nil {
+			shown[field] = value
+		}
+	}
+	return shown
 }
 
 // profileAgain shows the form as it was left; shown replaces what it was shown with.

@@ -164,7 +164,7 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 }
 
 // lastAdministrator is the message about a change that the store refused with auth.ErrLastAdministrator.
-const lastAdministrator = "Nobody could administer users after this. Make somebody else an administrator first."
+const lastAdministrator = "At least one active user needs the permission users.manage. Give it to another user first."
 
 func (h *Handlers) refuseLastAdministrator(r *web.Request) (web.Response, error) {
 	page, err := h.userPage(r)
@@ -226,7 +226,7 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	case errors.Is(err, auth.ErrLastAdministrator):
 		return groupsAgain(page, join, leave, lastAdministrator), nil
 	case errors.Is(err, auth.ErrNoGroup), errors.As(err, &wrong):
-		return groupsAgain(page, join, leave, "A group that you checked is not there any more, so nothing was saved. Look at the groups and save again."), nil
+		return groupsAgain(page, join, leave, "A group that you checked no longer exists, so nothing was saved. Check the groups and save again."), nil
 	case err != nil:
 		return web.Response{}, err
 	}

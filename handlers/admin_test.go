@@ -231,7 +231,7 @@ func TestAdminUser(t *testing.T) {
 
 	// Who checks a group that is gone reads so, and nothing is saved.
 	w := b.post(path+"/groups", form("groups", "nosuch", "groups", "readers", "shown", ""))
-	wantPage(t, w, http.StatusUnprocessableEntity, "is not there any more, so nothing was saved", `value="readers" checked`)
+	wantPage(t, w, http.StatusUnprocessableEntity, "no longer exists, so nothing was saved", `value="readers" checked`)
 	if got := s.row(alice).Groups; len(got) != 0 {
 		t.Errorf("alice is in %q", got)
 	}

@@ -91,6 +91,13 @@ func TestStaleForms_Profile(t *testing.T) {
 	wantRedirect(t, b.post("/account/profile", again), "/account?notice=profile")
 	wantProfile(auth.Profile{Name: "Alice M.", Email: "a@example.org", TimeZone: "Asia/Tokyo"})
 
+	// What the author did not change comes back as it is now, so that saving again does not undo what others did.
+	wantRedirect(t, other.post("/account/profile", form("name", "Alice N.", "email", "n@example.org")), "/account?notice=profile")
+	w = b.post("/account/profile", form("name", "Alice M.", "shown_name", "Alice M.", "email", "mine@example.org", "shown_email", "a@example.org", "time_zone", "Asia/Tokyo", "shown_time_zone", "Asia/Tokyo"))
+	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was changed", `name="name" type="text" value="Alice N."`, `name="shown_name" value="Alice N."`, `value="mine@example.org"`)
+	wantProfile(auth.Profile{Name: "Alice N.", Email: "n@example.org", TimeZone: "Asia/Tokyo"})
+	wantRedirect(t, b.post("/account/profile", form("name", "Alice M.", "email", "a@example.org")), "/account?notice=profile")
+
 	// Both changed it to the same: that is no conflict. What is wrong keeps what was shown.
 	wantRedirect(t, other.post("/account/profile", form("name", "Alice M.", "shown_name", "Alice L.")), "/account?notice=profile")
 	w = other.post("/account/profile", form("name", "New", "shown_name", "Alice M.", "email", "no address", "shown_email", "old@example.org"))

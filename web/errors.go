@@ -267,7 +267,7 @@ var errorWords = map[int]words{
 	http.StatusTooManyRequests: {
 		"Too many tries",
 		"There were too many tries from here or for this account, so it is slowed down for a while.",
-		"Nothing was changed, and whoever is signed in stays signed in.",
+		"Nothing was changed. Sessions that are signed in stay signed in.",
 		"Wait for a moment, then try again.",
 	},
 	http.StatusInternalServerError: {

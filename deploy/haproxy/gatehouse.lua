@@ -58,7 +58,7 @@ core.register_action("gatehouse", { "http-req" }, function(txn, demand)
 	local answer = core.httpclient():get({ url = address .. query, headers = headers, timeout = 2000 })
 	if answer == nil or answer.status == nil or answer.status < 200 then
 		refuse(txn, 503, { ["retry-after"] = { "5" }, ["cache-control"] = { "no-store" }, ["content-type"] = { "text/plain" } },
-			"Who is signed in cannot be looked up right now. Nobody was signed out; try again in a moment.\n")
+			"This site is not available right now. You are not signed out. Try again in a moment.\n")
 		return
 	end
 	if answer.status ~= 200 then
