@@ -58,7 +58,7 @@ func (a userImportCmd) Run(c *command) error {
 		if a.DryRun {
 			origins = &dryRun{Origins: origins, users: accounts.Users, taken: map[string]bool{}, imported: map[[2]string]auth.User{}}
 		}
-		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, made: map[string]bool{}}
+		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, made: map[string]bool{}, short: claims{}, full: claims{}}
 		return i.run(c.ctx, interruptible(c.ctx, file))
 	})
 }
@@ -73,8 +73,11 @@ type importing struct {
 
 	file                                       importer.File
 	imported, there, refused, locked, powerful int
-	// fromAddresses are the rows whose name was made of an address: who else has it is known at the end.
+	// fromAddresses are the rows whose name is made from an address. They are imported at the end, when the names that
+	// all of them ask for are known.
 	fromAddresses []importer.Row
+	// short and full are the names that such rows ask for: of the part before the @, and of the whole address.
+	short, full claims
 	// inFull counts those that are called by their whole address.
 	inFull int
 	// groups are those that were here before, by name.
@@ -97,6 +100,9 @@ func (i *importing) run(ctx context.Context, file io.Reader) error {
 	}
 	err := importer.Read(file, options, func(f importer.File, row importer.Row) error {
 		i.file = f
+		if row.Address != "" {
+			i.claimNames(row)
+		}
 		if row.Address != "" && row.Fault == "" {
 			i.fromAddresses = append(i.fromAddresses, row)
 			return nil
@@ -128,30 +134,78 @@ func (i *importing) readGroups(ctx context.Context) error {
 	return nil
 }
 
-// restFromAddresses brings in those whose name is made of their address. The part before the @ is the name of one
-// who alone has it, here and in the export; nobody gets a name that is another's, or that is reserved,
-// because of the order of the rows.
-func (i *importing) restFromAddresses(ctx context.Context) error {
-	short := make([]string, len(i.fromAddresses))
-	rows := map[string]int{}
-	for n, row := range i.fromAddresses {
-		// What is no name is refused with the reason further down.
-		short[n], _ = auth.CanonicalUsername(row.Username)
-		rows[short[n]]++
+// claims are the rows that ask for a name, by the name: the id of the row, and whether other rows ask for it too.
+type claims map[string]struct {
+	id     string
+	shared bool
+}
+
+// add notes that the row with the id asks for the name. Rows with one id are one user.
+func (c claims) add(name, id string) {
+	claim, known := c[name]
+	if !known {
+		claim.id = id
 	}
-	for n, row := range i.fromAddresses {
-		free := rows[short[n]] == 1 && !auth.ReservedUsername(short[n])
-		if free && short[n] != "" {
-			var err error
-			if free, err = i.isFree(ctx, short[n]); err != nil {
-				return fmt.Errorf("line %d: look whether a user name is free: %w", row.Line, err)
+	claim.shared = claim.shared || claim.id != id
+	c[name] = claim
+}
+
+// claimNames notes the names that a row asks for whose name is made from an address. A row that is refused counts too:
+// it asks again once it is corrected.
+func (i *importing) claimNames(row importer.Row) {
+	if short, err := auth.CanonicalUsername(row.Username); err == nil {
+		i.short.add(short, row.ID)
+	}
+	if full, err := auth.UsernameFromAddress(row.Address); err == nil {
+		i.full.add(full, row.ID)
+	}
+}
+
+// restFromAddresses imports the rows whose name is made from an address.
+func (i *importing) restFromAddresses(ctx context.Context) error {
+	for _, row := range i.fromAddresses {
+		long := false
+		err := i.oneNamed(ctx, row, func(ctx context.Context) (name string, err error) {
+			name, long, err = i.nameFromAddress(ctx, row)
+			return name, err
+		}, func() {
+			if long {
+				i.inFull++
 			}
-		}
-		if err := i.oneFromAddress(ctx, row, short[n], free); err != nil {
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// nameFromAddress returns the user name of a row that has none of its own: the part of the address before the @ if it
+// is free, else (long) a name made from the whole address. It depends on which rows there are and not on their order,
+// so that no row gets a name made from the address of another one. auth.Invalid if there is no such name.
+func (i *importing) nameFromAddress(ctx context.Context, row importer.Row) (name string, long bool, err error) {
+	short, err := auth.CanonicalUsername(row.Username)
+	if err != nil {
+		return row.Username, false, nil // the import refuses it and says why
+	}
+	_, another := i.full[short]
+	if !another && !i.short[short].shared && !auth.ReservedUsername(short) {
+		free, err := i.isFree(ctx, short)
+		if err != nil {
+			return "", false, fmt.Errorf("look whether a user name is free: %w", err)
+		}
+		if free {
+			return short, false, nil
+		}
+	}
+	full, err := auth.UsernameFromAddress(row.Address)
+	if err != nil {
+		return "", false, auth.Invalid{"username": "The part of the address before the @ is reserved, taken or not unique, and the whole address makes no user name: " + err.Error()}
+	}
+	if i.full[full].shared {
+		return "", false, auth.Invalid{"username": "Another row has the same address, or one that makes the same user name. Keep one of them."}
+	}
+	return full, true, nil
 }
 
 func (i *importing) isFree(ctx context.Context, name string) (bool, error) {
@@ -165,47 +219,39 @@ func (i *importing) isFree(ctx context.Context, name string) (bool, error) {
 	return false, err
 }
 
-func (i *importing) oneFromAddress(ctx context.Context, row importer.Row, short string, free bool) error {
-	if free || short == "" {
-		return i.one(ctx, row)
-	}
-	full, err := auth.UsernameFromAddress(row.Address)
-	if err != nil {
-		i.refuse(row, "The part of the address before the @ is reserved, taken or not unique, and the whole address makes no user name: "+err.Error())
-		return nil
-	}
-	before := i.imported
-	err = i.oneNamed(ctx, row, full)
-	i.inFull += i.imported - before
-	return err
-}
-
+// one imports a row under the user name that it has.
 func (i *importing) one(ctx context.Context, row importer.Row) error {
-	return i.oneNamed(ctx, row, row.Username)
+	return i.oneNamed(ctx, row, func(context.Context) (string, error) { return row.Username, nil }, func() {})
 }
 
-// oneNamed brings in one user under the name, which is not printed: it may be made of an address. The error is one that ends the run: of the row it is told and counted.
-func (i *importing) oneNamed(ctx context.Context, row importer.Row, name string) error {
+// oneNamed imports a row under the name that choose returns, and calls done if it was imported. choose is called only if the
+// user is not here yet; the name is not printed, since it may be made from an address. The error is one that ends the
+// run: a row that is refused is reported and counted.
+func (i *importing) oneNamed(ctx context.Context, row importer.Row, choose func(context.Context) (string, error), done func()) error {
 	if row.Fault != "" {
 		i.refuse(row, row.Fault)
 		return nil
 	}
-	groups, fault := i.groupsHere(row.Groups)
-	if fault != "" {
-		i.refuse(row, fault)
-		return nil
-	}
 	in := auth.Import{
-		Source: i.source(), ExternalID: row.ID, Username: name, Name: row.Name, Email: row.Email,
-		EmailVerified: row.Verified || i.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash,
-		Groups: append(groups, i.Group...), AllowReserved: i.AllowReserved,
+		Source: i.source(), ExternalID: row.ID, Name: row.Name, Email: row.Email,
+		EmailVerified: row.Verified || i.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash, AllowReserved: i.AllowReserved,
 	}
 	if i.WithoutPassword && auth.CheckLegacyHash(in.Hash) != nil {
 		in.Hash = ""
 	} else if in.Hash == "" {
 		in.Hash = "!" // which is refused, with a sentence that says what to do
 	}
-	u, err := i.accounts.ImportUser(ctx, i.origins, in)
+	var groups []string
+	u, err := i.accounts.ImportUser(ctx, i.origins, in, func(ctx context.Context, in *auth.Import) (err error) {
+		var fault string
+		if groups, fault = i.groupsHere(row.Groups); fault != "" {
+			return auth.Invalid{"group": fault}
+		}
+		groups = append(groups, i.Group...)
+		in.Groups = groups
+		in.Username, err = choose(ctx)
+		return err
+	})
 	var wrong auth.Invalid
 	switch {
 	case errors.Is(err, auth.ErrImported):
@@ -216,7 +262,8 @@ func (i *importing) oneNamed(ctx context.Context, row importer.Row, name string)
 		return fmt.Errorf("line %d: %w; what stands before it is done, and running this again goes on from there", row.Line, err)
 	default:
 		i.imported++
-		for _, group := range in.Groups {
+		done()
+		for _, group := range groups {
 			if _, known := i.groups[group]; !known {
 				i.made[group] = true
 			}
@@ -240,11 +287,27 @@ func (i *importing) skip(row importer.Row, here auth.User) {
 	// Who has a name that is made of an address may have got either: others come and go.
 	full, err := auth.UsernameFromAddress(row.Address)
 	if here.Username != name && (err != nil || here.Username != full) {
-		i.refuse(row, fmt.Sprintf("Its id is the one of %s here (source %s). If the export is of another system, name that: --source NAME.", printable(here.Username), i.source()))
+		who := cmp.Or(nameWithoutAddress(here.Username), "another user")
+		i.refuse(row, fmt.Sprintf("Its id is the one of %s here (source %s). If the export is of another system, name that: --source NAME.", who, i.source()))
 		return
 	}
 	i.there++
-	fmt.Fprintf(i.out, "%s:%d: %s is there already.\n", i.name, row.Line, printable(row.Username))
+	who := nameWithoutAddress(here.Username)
+	if id := printable(row.ID); who == "" && id != "" && nameWithoutAddress(row.ID) != "" {
+		who = "The user with the id " + id
+	}
+	fmt.Fprintf(i.out, "%s:%d: %s is there already.\n", i.name, row.Line, cmp.Or(who, "This user"))
+}
+
+// nameWithoutAddress returns the name of a user here as it may be printed: "" for one that has the form of
+// auth.UsernameFromAddress, since it gives the address away.
+func nameWithoutAddress(name string) string {
+	if at := strings.LastIndexByte(name, '_'); at > 0 {
+		if address, err := auth.CanonicalEmail(name[:at] + "@" + name[at+1:]); err == nil && address != "" {
+			return ""
+		}
+	}
+	return printable(name)
 }
 
 // dryRun stores nothing, and answers as if it had.

@@ -83,8 +83,8 @@ func CheckSource(name string) error {
 	return nil
 }
 
-// UsernameFromAddress returns the user name that is made of a whole address. No two addresses have the same:
-// a domain has no underscore, so that the last one stands for the @.
+// UsernameFromAddress returns the user name that is made from a whole address. A domain has no underscore, so the last
+// underscore stands for the @. Two addresses make the same name only if their parts before the @ are the same user name.
 func UsernameFromAddress(address string) (string, error) {
 	email, err := CanonicalEmail(address)
 	if err != nil {
@@ -101,17 +101,23 @@ func UsernameFromAddress(address string) (string, error) {
 	return name, err
 }
 
-// ImportUser brings in a user of another system, with the hash as it is. ErrImported, with the user as they are
-// here, for one who is there already; Invalid says what is wrong.
-func (a *Accounts) ImportUser(ctx context.Context, origins Origins, in Import) (User, error) {
-	u, err := a.CheckImport(in)
-	if err != nil {
-		return User{}, err
-	}
+// ImportUser imports a user of another system, with the hash as it is. It returns ErrImported, with the user as they are
+// here, for one who is here already, whatever else in says: it is checked for new users only. For those it calls
+// complete first, unless that is nil, which may choose the name and the groups. Invalid says what is wrong.
+func (a *Accounts) ImportUser(ctx context.Context, origins Origins, in Import, complete func(context.Context, *Import) error) (User, error) {
 	if here, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID); err == nil {
 		return here, ErrImported
 	} else if !errors.Is(err, ErrNotFound) {
 		return User{}, fmt.Errorf("look for an imported user: %w", err)
+	}
+	if complete != nil {
+		if err := complete(ctx, &in); err != nil {
+			return User{}, err
+		}
+	}
+	u, err := a.CheckImport(in)
+	if err != nil {
+		return User{}, err
 	}
 	err = origins.ImportUser(ctx, u, in.Source, in.ExternalID)
 	switch {

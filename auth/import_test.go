@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"strings"
@@ -25,7 +26,7 @@ func TestImportUser(t *testing.T) {
 		Source: "django", ExternalID: "7", Username: " Alice ", Name: "Alice  Example", Email: "Alice@Example.org", EmailVerified: true, Active: true,
 		CreatedAt: noon.Add(-time.Hour), Groups: []string{"readers", "editors", "readers"}, Hash: composedHash,
 	}
-	u, err := w.ImportUser(t.Context(), w.rows(), in)
+	u, err := w.ImportUser(t.Context(), w.rows(), in, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,16 +43,16 @@ func TestImportUser(t *testing.T) {
 
 	changed := in
 	changed.Username, changed.Name = "somebody-else", "Changed"
-	if _, err := w.ImportUser(t.Context(), w.rows(), changed); !errors.Is(err, auth.ErrImported) || w.rows().Len() != 1 {
+	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); !errors.Is(err, auth.ErrImported) || w.rows().Len() != 1 {
 		t.Errorf("again: %v, and there are %d users", err, w.rows().Len())
 	}
 	// What another source calls 7 is somebody else.
 	changed.Source = "laravel"
-	if _, err := w.ImportUser(t.Context(), w.rows(), changed); !wrongIn(err, "email") {
+	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); !wrongIn(err, "email") {
 		t.Errorf("with an address that somebody has verified: %v", err)
 	}
 	changed.EmailVerified = false
-	if _, err := w.ImportUser(t.Context(), w.rows(), changed); err != nil || w.rows().Len() != 2 {
+	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); err != nil || w.rows().Len() != 2 {
 		t.Errorf("with an address that nobody vouches for: %v, and there are %d users", err, w.rows().Len())
 	}
 }
@@ -61,7 +62,8 @@ func wrongIn(err error, field string) bool {
 	return errors.As(err, &wrong) && len(wrong) == 1 && wrong[field] != ""
 }
 
-// TestImportRefuses: nothing is asked of the database for a row that cannot be.
+// TestImportRefuses: a row that cannot be imported is looked up, since the user may be here already, and nothing else is
+// asked of the database.
 func TestImportRefuses(t *testing.T) {
 	for field, spoil := range map[string]func(*auth.Import){
 		"username": func(in *auth.Import) { in.Username = "ali ce" },
@@ -74,17 +76,56 @@ func TestImportRefuses(t *testing.T) {
 		w := newWorld(t)
 		in := auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: composedHash}
 		spoil(&in)
-		if _, err := w.ImportUser(t.Context(), w.rows(), in); !wrongIn(err, field) {
+		if _, err := w.ImportUser(t.Context(), w.rows(), in, nil); !wrongIn(err, field) {
 			t.Errorf("%s: got %v", field, err)
 		}
-		if calls := w.Calls(); len(calls) != 0 {
+		if calls := w.Calls(); len(calls) != 1 || !strings.HasPrefix(calls[0], "users.UserByOrigin django") {
 			t.Errorf("%s: asked %v", field, calls)
 		}
 	}
 	w := newWorld(t)
 	w.Break("users.UserByOrigin", errDown)
-	_, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Hash: composedHash})
+	_, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Hash: composedHash}, nil)
 	wantError(t, err, auth.ErrUnavailable)
+}
+
+// TestImportUser_ChecksNewUsersOnly: nothing about a user who is here already is a reason to refuse them, and nothing is
+// chosen for them.
+func TestImportUser_ChecksNewUsersOnly(t *testing.T) {
+	w := newWorld(t)
+	in := auth.Import{Source: "django", ExternalID: "7", Active: true, Hash: composedHash, AllowReserved: true}
+	complete := func(_ context.Context, in *auth.Import) error {
+		in.Username, in.Groups = "admin", []string{"editors"}
+		return nil
+	}
+	u, err := w.ImportUser(t.Context(), w.rows(), in, complete)
+	if err != nil || u.Username != "admin" || !u.In("editors") {
+		t.Fatalf("got %+v, %v", u, err)
+	}
+	for name, spoil := range map[string]func(*auth.Import){
+		"reserved": func(in *auth.Import) { in.Username, in.AllowReserved = "admin", false },
+		"no name":  func(in *auth.Import) { in.Username = "ali ce" },
+		"email":    func(in *auth.Import) { in.Email = "nowhere" },
+		"group":    func(in *auth.Import) { in.Groups = []string{"Bad"} },
+		"password": func(in *auth.Import) { in.Hash = "!" },
+	} {
+		again := in
+		spoil(&again)
+		here, err := w.ImportUser(t.Context(), w.rows(), again, func(context.Context, *auth.Import) error {
+			t.Errorf("%s: complete was called", name)
+			return nil
+		})
+		if !errors.Is(err, auth.ErrImported) || here.ID != u.ID {
+			t.Errorf("%s: got %+v, %v", name, here, err)
+		}
+	}
+	// What complete refuses is not stored.
+	other := in
+	other.ExternalID = "8"
+	_, err = w.ImportUser(t.Context(), w.rows(), other, func(context.Context, *auth.Import) error { return auth.Invalid{"username": "No."} })
+	if !wrongIn(err, "username") || w.rows().Len() != 1 {
+		t.Errorf("got %v, and there are %d users", err, w.rows().Len())
+	}
 }
 
 // TestImportedPasswordIsCheckedAsItWasTyped: the other system hashed what it was sent, in whatever
@@ -99,7 +140,7 @@ func TestImportedPasswordIsCheckedAsItWasTyped(t *testing.T) {
 	} {
 		for typed, opens := range c.opens {
 			w := newWorld(t)
-			u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: c.hash})
+			u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: c.hash}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +171,7 @@ func TestImportedPasswordIsCheckedAsItWasTyped(t *testing.T) {
 // TestImportedWithoutPassword: no password is right, not even none or the marker itself.
 func TestImportedWithoutPassword(t *testing.T) {
 	w := newWorld(t)
-	u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true})
+	u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

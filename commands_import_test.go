@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const importedHash = "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
+
+// importSite runs imports into an embedded database of its own.
+type importSite struct {
+	t   *testing.T
+	env map[string]string
+}
+
+func newImportSite(t *testing.T) *importSite {
+	t.Helper()
+	return &importSite{t, map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}}
+}
+
+// run imports the rows, each with the same password hash appended. The returned error is the command's.
+func (s *importSite) run(head string, rows []string, args ...string) (stdout, stderr string, err error) {
+	s.t.Helper()
+	text := head + ",password\n"
+	for _, row := range rows {
+		text += row + "," + importedHash + "\n"
+	}
+	var out, errs bytes.Buffer
+	err = run(s.t.Context(), append([]string{"user", "import", "-"}, args...), s.env, stdio{strings.NewReader(text), &out, &errs})
+	return out.String(), errs.String(), err
+}
+
+// users returns the name and address of every user, one per line.
+func (s *importSite) users() string {
+	s.t.Helper()
+	stdout, stderr, err := runIn(s.t, s.env, "user", "list")
+	if err != nil {
+		s.t.Fatalf("user list: %v %s", err, stderr)
+	}
+	return stdout
+}
+
+func (s *importSite) wantUsers(want ...string) {
+	s.t.Helper()
+	var got []string
+	for line := range strings.Lines(s.users()) {
+		got = append(got, strings.Fields(line)[0])
+	}
+	if strings.Join(got[1:], " ") != strings.Join(want, " ") {
+		s.t.Errorf("the users are %q, want %q", got[1:], want)
+	}
+}
+
+func reversed(rows []string) []string {
+	all := make([]string, len(rows))
+	for i, row := range rows {
+		all[len(rows)-1-i] = row
+	}
+	return all
+}
+
+// TestImport_ShortNameIsNoOtherRowsFullName: a name made from the part before the @ must not equal the name made
+// from another row's whole address, in any order of the rows.
+func TestImport_ShortNameIsNoOtherRowsFullName(t *testing.T) {
+	rows := []string{"1,support_acme.example@gmail.example", "2,support@acme.example"}
+	for name, rows := range map[string][]string{"stranger first": rows, "stranger last": reversed(rows)} {
+		t.Run(name, func(t *testing.T) {
+			s := newImportSite(t)
+			stdout, stderr, err := s.run("id,email", rows)
+			if err != nil || !strings.Contains(stdout, "Imported 2; there already: 0; refused: 0.") || !strings.Contains(stdout, "2 of them are named after their whole address") {
+				t.Errorf("%v\n%s%s", err, stdout, stderr)
+			}
+			s.wantUsers("support_acme.example", "support_acme.example_gmail.example")
+			for line := range strings.Lines(s.users()) {
+				if strings.HasPrefix(line, "support_acme.example ") && !strings.Contains(line, "support@acme.example") {
+					t.Errorf("a stranger has the name: %s", line)
+				}
+			}
+		})
+	}
+}
+
+// TestImport_RefusedRowsKeepTheirNames: a row that cannot be read still keeps others from the name that it will get
+// once it is corrected.
+func TestImport_RefusedRowsKeepTheirNames(t *testing.T) {
+	s := newImportSite(t)
+	stdout, _, err := s.run("id,email,is_active", []string{"1,support_acme.example@gmail.example,1", "2,support@acme.example,perhaps", "3,ann@a.example,perhaps", "4,ann@b.example,1"})
+	if err == nil || !strings.Contains(stdout, "Imported 2; there already: 0; refused: 2.") {
+		t.Errorf("%v\n%s", err, stdout)
+	}
+	s.wantUsers("ann_b.example", "support_acme.example_gmail.example")
+	stdout, stderr, err := s.run("id,email,is_active", []string{"2,support@acme.example,1", "3,ann@a.example,1"})
+	if err != nil {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+	s.wantUsers("ann", "ann_b.example", "support_acme.example", "support_acme.example_gmail.example")
+}
+
+// TestImport_OneNameForTwoAddresses: rows whose whole addresses make the same name are all refused, so that the order
+// of rows does not decide who gets it.
+func TestImport_OneNameForTwoAddresses(t *testing.T) {
+	for name, rows := range map[string][]string{
+		"the same address":                   {"1,ann@a.example", "2,ANN@a.example"},
+		"addresses that make the same name":  {"1,ann@a.example", "2,ａｎｎ@a.example"},
+		"the same address, with a third row": {"1,ann@a.example", "2,ann@a.example", "3,bob@a.example"},
+	} {
+		for _, rows := range [][]string{rows, reversed(rows)} {
+			s := newImportSite(t)
+			stdout, stderr, err := s.run("id,email", rows)
+			if err == nil || strings.Count(stderr, "Another row has the same address") != 2 || strings.Count(stderr, "\n") != 2 {
+				t.Errorf("%s: %v\n%s%s", name, err, stdout, stderr)
+			}
+			if strings.Contains(s.users(), "ann") {
+				t.Errorf("%s: one of them was imported:\n%s", name, s.users())
+			}
+		}
+	}
+	// Without ids, the two rows are one user.
+	s := newImportSite(t)
+	if stdout, stderr, err := s.run("email", []string{"ann@a.example", "ann@a.example"}); err != nil || !strings.Contains(stdout, "Imported 1; there already: 1; refused: 0.") {
+		t.Errorf("%v\n%s%s", err, stdout, stderr)
+	}
+}
+
+// TestImport_AgainSkipsWhoIsThere: a second import checks nothing about users that the first one imported, whatever
+// it is called with, and no name that they could not get now is a reason to refuse them.
+func TestImport_AgainSkipsWhoIsThere(t *testing.T) {
+	long := strings.Repeat("d", 60) + ".long.example"
+	for name, c := range map[string]struct {
+		head  string
+		rows  []string
+		first []string
+		want  []string
+	}{
+		"a whole address that makes no name": {"id,email", []string{"1,jane@" + long}, nil, []string{"jane"}},
+		"reserved names":                     {"id,username", []string{"1,admin", "2,ann"}, []string{"--allow-reserved"}, []string{"admin", "ann"}},
+		"no password":                        {"id,username,is_active", []string{"1,ann,1"}, nil, []string{"ann"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newImportSite(t)
+			if stdout, stderr, err := s.run(c.head, c.rows, c.first...); err != nil {
+				t.Fatalf("%v\n%s%s", err, stdout, stderr)
+			}
+			s.wantUsers(c.want...)
+			for _, args := range [][]string{{"--dry-run"}, nil} {
+				stdout, stderr, err := s.run(c.head, c.rows, args...)
+				if err != nil || !strings.Contains(stdout, " 0; there already: ") || !strings.Contains(stdout, "; refused: 0.") || stderr != "" {
+					t.Errorf("%v: %v\n%s%s", args, err, stdout, stderr)
+				}
+			}
+			s.wantUsers(c.want...)
+		})
+	}
+}
+
+// TestImport_NamesUsersAsTheyAreCalledHere: a user who is here already is named by the name here, or, where that is
+// made from an address, by the id of the other system. No output contains an address, or a name that gives one away.
+func TestImport_NamesUsersAsTheyAreCalledHere(t *testing.T) {
+	s := newImportSite(t)
+	rows := []string{"1,admin@evil.example", "2,Bob@a.example", "k@b.example,ann@a.example", "4,ann@b.example"}
+	if stdout, stderr, err := s.run("id,email", rows); err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout, stderr)
+	}
+	s.wantUsers("admin_evil.example", "ann_a.example", "ann_b.example", "bob")
+	stdout, stderr, err := s.run("id,email", rows)
+	if err != nil || stderr != "" {
+		t.Errorf("%v\n%s", err, stderr)
+	}
+	for _, line := range []string{":2: The user with the id 1 is there already.\n", ":3: bob is there already.\n", ":4: This user is there already.\n", ":5: The user with the id 4 is there already.\n"} {
+		if !strings.Contains(stdout, "standard input"+line) {
+			t.Errorf("it does not say %q:\n%s", line, stdout)
+		}
+	}
+	// Of another system: the ids are those of other users.
+	other, refused, err := s.run("id,email", []string{"1,carl@c.example", "2,dora@c.example"})
+	if err == nil || !strings.Contains(refused, "carl: Its id is the one of another user here (source flask).") || !strings.Contains(refused, "dora: Its id is the one of bob here (source flask).") {
+		t.Errorf("%v\n%s", err, refused)
+	}
+	for _, address := range []string{"evil.example", "a.example", "b.example", "c.example", "@"} {
+		if strings.Contains(stdout+stderr+other+refused, address) {
+			t.Errorf("the command prints %q:\n%s%s%s%s", address, stdout, stderr, other, refused)
+		}
+	}
+}
