@@ -2,8 +2,12 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Group is a set of users with permissions in common.
@@ -11,6 +15,25 @@ type Group struct {
 	Name        string   `json:"name"`
 	Permissions []string `json:"permissions"`
 	Members     int      `json:"members"`
+}
+
+// MaxNamedMembers is how many members MembersChanged names.
+const MaxNamedMembers = 10
+
+// MembersChanged: the group has other members than the caller was shown. It stays as it is.
+type MembersChanged struct {
+	// Members is how many there are now, Names the first MaxNamedMembers of them in the order of their names.
+	Members int
+	Names   []string
+}
+
+func (MembersChanged) Error() string { return "the members of the group changed" }
+
+// MembersVersion returns a text that is the same for the same set of user ids, in any order, and another one for any other
+// set: the SHA-256 of the sorted ids, in hex.
+func MembersVersion(ids []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(ids)), "\n")))
+	return hex.EncodeToString(sum[:])
 }
 
 // ErrNoGroup: there is no group of this name.
@@ -25,6 +48,12 @@ type GrantStore interface {
 	Groups(ctx context.Context) ([]Group, error)
 	AddGroup(ctx context.Context, name string) error
 	RemoveGroup(ctx context.Context, name string) error
+	// MembersVersions returns the MembersVersion of every group that has members, by name.
+	MembersVersions(ctx context.Context) (map[string]string, error)
+	// RemoveGroupWithMembers removes the group if the MembersVersion of its members is the given one, and returns
+	// MembersChanged if it is another one. It checks that in the transaction that removes the group, which no user can
+	// join in between.
+	RemoveGroupWithMembers(ctx context.Context, name, version string) error
 	SetGroupPermission(ctx context.Context, group, permission string, on bool) error
 	SetMember(ctx context.Context, userID, group string, on bool) (User, error)
 	// ChangeGroups puts the user into all groups of join and takes them out of those of leave, or
@@ -84,6 +113,15 @@ func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
 		return ErrAdminGroup
 	}
 	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroup(ctx, name) })
+}
+
+// RemoveGroupWithMembers is RemoveGroup for a caller who was shown the members with the MembersVersion. It returns
+// MembersChanged if the group has others by now.
+func (a *Accounts) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
+	if name == AdminGroup && !MayLoseAdministrators(ctx) {
+		return ErrAdminGroup
+	}
+	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroupWithMembers(ctx, name, version) })
 }
 
 // SetGroupPermission gives a permission to all members of a group, or takes it back. ErrAdminGroup for

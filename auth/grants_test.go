@@ -98,6 +98,24 @@ var grants = map[string]struct {
 	"no group": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
 		return w.RemoveGroup(auth.AllowLosingAdministrators(ctx), "admin")
 	}},
+	"no group without members": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
+		return w.RemoveGroupWithMembers(auth.AllowLosingAdministrators(ctx), "admin", auth.MembersVersion(nil))
+	}},
+}
+
+func TestMembersVersion_IsThatOfASet(t *testing.T) {
+	seen := map[string]string{}
+	for name, ids := range map[string][]string{"none": nil, "a": {"a"}, "b": {"b"}, "a and b": {"a", "b"}, "ab": {"ab"}} {
+		v := auth.MembersVersion(ids)
+		if other, twice := seen[v]; twice {
+			t.Errorf("%s has the version of %s", name, other)
+		}
+		seen[v] = name
+	}
+	ids := []string{"b", "a"}
+	if auth.MembersVersion(ids) != auth.MembersVersion([]string{"a", "b"}) || ids[0] != "b" {
+		t.Errorf("the order counts, or is changed: %q", ids)
+	}
 }
 
 func TestGrantsDropTheCacheBeforeAndAfter(t *testing.T) {
@@ -173,7 +191,7 @@ func TestGrants(t *testing.T) {
 	if _, err := w.SetMember(t.Context(), u.ID, "admin", false); !errors.Is(err, auth.ErrLastAdministrator) {
 		t.Errorf("the last administrator: %v", err)
 	}
-	for _, err := range []error{w.RemoveGroup(t.Context(), "admin"), w.SetGroupPermission(t.Context(), "admin", "users.manage", false)} {
+	for _, err := range []error{w.RemoveGroup(t.Context(), "admin"), w.RemoveGroupWithMembers(t.Context(), "admin", ""), w.SetGroupPermission(t.Context(), "admin", "users.manage", false)} {
 		if !errors.Is(err, auth.ErrAdminGroup) {
 			t.Errorf("the group admin: %v", err)
 		}

@@ -51,16 +51,80 @@ func (d *DB) AddGroup(ctx context.Context, name string) error {
 	return err
 }
 
+const deleteGroup = `DELETE FROM groups WHERE name = $1`
+
 // RemoveGroup implements auth.GrantStore.
 func (d *DB) RemoveGroup(ctx context.Context, name string) error {
 	if !isText(name) {
 		return auth.ErrNoGroup
 	}
-	n, err := d.execBy(ctx, d.keepAdministrator, "remove group", `DELETE FROM groups WHERE name = $1`, name)
+	n, err := d.execBy(ctx, d.keepAdministrator, "remove group", deleteGroup, name)
 	if err == nil && n == 0 {
 		return auth.ErrNoGroup
 	}
 	return err
+}
+
+// MembersVersions implements auth.GrantStore.
+func (d *DB) MembersVersions(ctx context.Context) (map[string]string, error) {
+	var rows []struct {
+		Group  string `db:"group_name"`
+		UserID string `db:"user_id"`
+	}
+	err := d.read(ctx, "members of groups", `SELECT group_name, user_id FROM user_groups`, func(ctx context.Context, s *sqlx.Stmt) error {
+		rows = nil
+		return s.SelectContext(ctx, &rows)
+	})
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string][]string{}
+	for _, r := range rows {
+		ids[r.Group] = append(ids[r.Group], r.UserID)
+	}
+	versions := make(map[string]string, len(ids))
+	for group, members := range ids {
+		versions[group] = auth.MembersVersion(members)
+	}
+	return versions, nil
+}
+
+// RemoveGroupWithMembers implements auth.GrantStore.
+func (d *DB) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
+	if !isText(name) {
+		return auth.ErrNoGroup
+	}
+	return d.keepAdministratorAll(ctx, "remove group", deleteGroup, func(ctx context.Context, tx *sqlx.Tx, removing *sqlx.Stmt) error {
+		var found []string
+		if err := tx.SelectContext(ctx, &found, d.dialect.lockGroup, name); err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return auth.ErrNoGroup
+		}
+		var members []struct {
+			ID       string `db:"id"`
+			Username string `db:"username"`
+		}
+		err := tx.SelectContext(ctx, &members, `SELECT u.id, u.username FROM user_groups m JOIN users u ON u.id = m.user_id
+			WHERE m.group_name = $1 ORDER BY u.username`, name)
+		if err != nil {
+			return err
+		}
+		ids := make([]string, len(members))
+		changed := auth.MembersChanged{Members: len(members)}
+		for i, m := range members {
+			ids[i] = m.ID
+			if i < auth.MaxNamedMembers {
+				changed.Names = append(changed.Names, m.Username)
+			}
+		}
+		if auth.MembersVersion(ids) != version {
+			return changed
+		}
+		_, err = tx.StmtxContext(ctx, removing).ExecContext(ctx, name)
+		return err
+	})
 }
 
 // SetGroupPermission implements auth.GrantStore.

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/auth"
+	"gatehouse/internal/testkit"
 )
 
 func search(t *testing.T, d *DB, text, after string, limit int) []string {
@@ -85,6 +87,86 @@ func TestGroups(t *testing.T) {
 		// A new group of the same name begins without anything.
 		ok(t, d.AddGroup(t.Context(), "readers"))
 		equal(t, "the new group", groups(t, d)[1], auth.Group{Name: "readers", Permissions: []string{}})
+	})
+}
+
+func TestRemoveGroupWithMembers(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		ctx := t.Context()
+		ok(t, d.AddGroup(ctx, "staff"))
+		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
+		setMember(t, d, alice, "admin", true)
+		version := func() string {
+			t.Helper()
+			versions, err := d.MembersVersions(ctx)
+			ok(t, err)
+			equal(t, "of the group admin", versions["admin"], auth.MembersVersion([]string{alice.ID}))
+			return versions["staff"]
+		}
+		wantChanged := func(version string, names ...string) {
+			t.Helper()
+			err := d.RemoveGroupWithMembers(ctx, "staff", version)
+			changed, is := errors.AsType[auth.MembersChanged](err)
+			if !is || changed.Members != len(names) || strings.Join(changed.Names, " ") != strings.Join(names, " ") {
+				t.Errorf("got %v %+v, want the members %q", err, changed, names)
+			}
+			equal(t, "groups", len(groups(t, d)), 2)
+		}
+		equal(t, "of no members", version(), "")
+		setMember(t, d, alice, "staff", true)
+		ofAlice := version()
+		wantChanged(auth.MembersVersion(nil), "alice")
+		setMember(t, d, alice, "staff", false)
+		wantChanged(ofAlice)
+		setMember(t, d, bob, "staff", true) // as many as before
+		wantChanged(ofAlice, "bob")
+		wantChanged("", "bob")
+		setMember(t, d, alice, "staff", true)
+		both := version()
+		equal(t, "of both", both, auth.MembersVersion([]string{bob.ID, alice.ID}))
+		setMember(t, d, bob, "staff", false)
+		setMember(t, d, bob, "staff", true)
+		ok(t, d.RemoveGroupWithMembers(ctx, "staff", both))
+		equal(t, "groups", len(groups(t, d)), 1)
+		wantErr(t, d.RemoveGroupWithMembers(ctx, "staff", both), auth.ErrNoGroup)
+		wantErr(t, d.RemoveGroupWithMembers(ctx, "a\x00b", both), auth.ErrNoGroup)
+		wantErr(t, d.RemoveGroupWithMembers(ctx, "admin", adminVersion(t, d)), auth.ErrLastAdministrator)
+		ok(t, d.AddGroup(ctx, "staff"))
+		ok(t, d.RemoveGroupWithMembers(ctx, "staff", auth.MembersVersion(nil)))
+	})
+}
+
+func adminVersion(t *testing.T, d *DB) string {
+	t.Helper()
+	versions, err := d.MembersVersions(t.Context())
+	ok(t, err)
+	return versions["admin"]
+}
+
+// TestRemoveGroupWithMembers_WaitsForAJoin: a user whose joining is not yet committed counts as a member.
+func TestRemoveGroupWithMembers_WaitsForAJoin(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		ok(t, d.AddGroup(t.Context(), "staff"))
+		alice := create(t, d, newUser("alice"))
+		ok(t, second(d.prepared(t.Context(), deleteGroup))) // which does not wait, neither with SQLite
+		tx, err := d.pool.BeginTxx(t.Context(), nil)
+		ok(t, err)
+		defer tx.Rollback()
+		_, err = tx.ExecContext(t.Context(), `INSERT INTO user_groups (user_id, group_name) VALUES ($1, 'staff')`, alice.ID)
+		ok(t, err)
+		removed := make(chan error, 1)
+		go func() { removed <- d.RemoveGroupWithMembers(t.Context(), "staff", auth.MembersVersion(nil)) }()
+		if d.path == "" {
+			testkit.Eventually(t, 10*time.Second, "the removal to wait for the join", func() bool {
+				return count(t, d, `SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())`) > 0
+			})
+		}
+		ok(t, tx.Commit())
+		err = <-removed
+		if changed, is := errors.AsType[auth.MembersChanged](err); !is || len(changed.Names) != 1 || changed.Names[0] != "alice" {
+			t.Errorf("got %v, want a conflict that names alice", err)
+		}
+		equal(t, "alice is in", byID(t, d, alice.ID).Groups, []string{"staff"})
 	})
 }
 
@@ -322,6 +404,8 @@ func TestGrantsUnavailable(t *testing.T) {
 	wantErr(t, d.AddGroup(t.Context(), "a"), auth.ErrUnavailable)
 	wantErr(t, d.AddGroup(t.Context(), "a"), auth.ErrNotWritten)
 	wantErr(t, d.RemoveGroup(t.Context(), "a"), auth.ErrUnavailable)
+	wantErr(t, d.RemoveGroupWithMembers(t.Context(), "a", ""), auth.ErrUnavailable)
+	wantErr(t, second(d.MembersVersions(t.Context())), auth.ErrUnavailable)
 	for _, on := range []bool{true, false} {
 		wantErr(t, d.SetGroupPermission(t.Context(), "a", "a.b", on), auth.ErrUnavailable)
 		wantErr(t, second(d.SetMember(t.Context(), uuid.NewString(), "a", on)), auth.ErrUnavailable)

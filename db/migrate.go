@@ -37,6 +37,9 @@ type dialect struct {
 	hasTable string
 	// administratorTx are the options of keepAdministrator's transactions; nil where writers wait for each other anyway.
 	administratorTx *sql.TxOptions
+	// lockGroup selects the group $1 and keeps it until the end of the transaction: no user joins it before that, and a
+	// transaction in which a user has joined it is waited for.
+	lockGroup string
 	// search returns the users after $1 whose name, display name or address contains the text $2, at most $3; $2 is a
 	// pattern for LIKE in Postgres. searchFirst looks at the first few users only, and searchShort uses no
 	// index of trigrams; both are empty for SQLite.

@@ -45,6 +45,8 @@ var postgres = dialect{
 		WHERE search LIKE (SELECT lower($2)) ORDER BY username LIMIT $3`),
 
 	administratorTx: afterLock,
+	// A new member's foreign key takes the group FOR KEY SHARE, which only this lock conflicts with.
+	lockGroup: `SELECT name FROM groups WHERE name = $1 FOR UPDATE`,
 }
 
 // openPostgres opens the database that rawURL names. directURL names the same one without a pooler

@@ -40,6 +40,7 @@ var sqliteDialect = dialect{
 	// has to be that of the index.
 	search: searchQuery(`SELECT id FROM users INDEXED BY users_search_idx
 		WHERE username > $1 AND instr(lower(username || char(10) || name || char(10) || email), (SELECT lower($2))) > 0 ORDER BY username LIMIT $3`),
+	lockGroup: `SELECT name FROM groups WHERE name = $1`, // its transaction is the only one that writes
 }
 
 func openSQLite(ctx context.Context, path string) (*DB, error) {

@@ -264,6 +264,15 @@ type groupsPage struct {
 	web.Form
 	Groups    []auth.Group
 	MayManage bool
+	versions  map[string]string
+}
+
+// MembersVersion returns what the form that removes the group sends back: which members the page showed.
+func (p groupsPage) MembersVersion(group string) string {
+	if version, ok := p.versions[group]; ok {
+		return version
+	}
+	return auth.MembersVersion(nil)
 }
 
 const groupGone = "There is no group of this name any more."
@@ -313,12 +322,20 @@ func (h *Handlers) groups(r *web.Request) (web.Response, error) {
 }
 
 func (h *Handlers) groupsPage(r *web.Request, form url.Values) (groupsPage, error) {
+	// The versions come first: members who change before the groups are read make them stale, and the removal a conflict.
+	var versions map[string]string
+	if r.May(auth.ManageUsers) {
+		var err error
+		if versions, err = h.Accounts.Grants.MembersVersions(r.Context()); err != nil {
+			return groupsPage{}, err
+		}
+	}
 	groups, err := h.Accounts.Grants.Groups(r.Context())
 	if err != nil {
 		return groupsPage{}, err
 	}
 	return groupsPage{Page: r.Page("Groups"), Form: web.Form{Values: values(form, "group", "permission")},
-		Groups: groups, MayManage: r.May(auth.ManageUsers)}, nil
+		Groups: groups, MayManage: r.May(auth.ManageUsers), versions: versions}, nil
 }
 
 func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {
@@ -329,10 +346,17 @@ func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {
 
 func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-removed", func(form url.Values) error {
-		if err := h.checkMembers(r, form); err != nil {
-			return err
+		group := form.Get("group")
+		var err error
+		if form.Has("shown_members") {
+			err = h.Accounts.RemoveGroupWithMembers(r.Context(), group, form.Get("shown_members"))
+		} else {
+			err = h.Accounts.RemoveGroup(r.Context(), group)
 		}
-		err := h.Accounts.RemoveGroup(r.Context(), form.Get("group"))
+		var changed auth.MembersChanged
+		if errors.As(err, &changed) {
+			return auth.Invalid{"group": membersChanged(group, changed)}
+		}
 		if errors.Is(err, auth.ErrAdminGroup) {
 			return auth.Invalid{"group": "The group admin stays: without it nobody could administer this site."}
 		}
@@ -340,21 +364,20 @@ func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 	})
 }
 
-// checkMembers refuses to remove a group that has other members, in number, than its form showed.
-func (h *Handlers) checkMembers(r *web.Request, form url.Values) error {
-	if !form.Has("shown_members") {
-		return nil
-	}
-	groups, err := h.Accounts.Grants.Groups(r.Context())
-	if err != nil {
-		return err
-	}
-	for _, g := range groups {
-		if g.Name == form.Get("group") && strconv.Itoa(g.Members) != form.Get("shown_members") {
-			return auth.Invalid{"group": "Meanwhile the members of " + g.Name + " have changed: it has " + web.Count(g.Members, "member") + " now. Look at it again before you remove it."}
+// membersChanged says who the members of a group are now.
+func membersChanged(group string, changed auth.MembersChanged) string {
+	now := "It has no members now."
+	switch rest := changed.Members - len(changed.Names); {
+	case changed.Members == 1:
+		now = "The only member now is " + changed.Names[0] + "."
+	case changed.Members > 1:
+		now = "The members now are " + strings.Join(changed.Names, ", ")
+		if rest > 0 {
+			now += " and " + strconv.Itoa(rest) + " more"
 		}
+		now += "."
 	}
-	return nil
+	return "The members of " + group + " changed after you opened this page. " + now + " Nothing was removed."
 }
 
 func (h *Handlers) grantGroup(r *web.Request) (web.Response, error) {

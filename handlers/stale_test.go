@@ -3,6 +3,8 @@ package handlers
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -115,22 +117,70 @@ func TestStaleForms_Profile(t *testing.T) {
 	wantPage(t, b.post("/account/profile", form("name", "Third")), http.StatusUnprocessableEntity, "being changed somewhere else", `value="Third"`)
 }
 
-// TestStaleForms_RemovingAGroup: who removes a group that has got members since reads so.
+// TestStaleForms_RemovingAGroup: a group whose members changed since its form was shown stays, even if their number is
+// the same, and the page says who they are now.
 func TestStaleForms_RemovingAGroup(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "boss")
-	alice := s.add(t, "alice")
+	alice, bob := s.add(t, "alice"), s.add(t, "bob")
 	b := s.signedIn(t, "boss")
 	if err := s.Handlers.Accounts.AddGroup(t.Context(), "staff"); err != nil {
 		t.Fatal(err)
 	}
-	wantPage(t, b.get("/admin/groups"), http.StatusOK, `name="shown_members" value="0"`)
-	if _, err := s.Handlers.Accounts.SetMember(t.Context(), alice.ID, "staff", true); err != nil {
+	set := func(u auth.User, on bool) {
+		t.Helper()
+		if _, err := s.Handlers.Accounts.SetMember(t.Context(), u.ID, "staff", on); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removeForm := regexp.MustCompile(`name="group" value="staff"><input type="hidden" name="shown_members" value="([^"]+)"><button class="danger"`)
+	shown := func() string {
+		t.Helper()
+		m := removeForm.FindStringSubmatch(b.get("/admin/groups").Body.String())
+		if m == nil {
+			t.Fatal("the page has no form that removes staff and says which members it showed")
+		}
+		return m[1]
+	}
+	remove := func(members string) *httptest.ResponseRecorder {
+		return b.post("/admin/groups/remove", form("group", "staff", "shown_members", members))
+	}
+	wantRefused := func(members, says string) {
+		t.Helper()
+		wantPage(t, remove(members), http.StatusUnprocessableEntity, "The members of staff changed after you opened this page. "+says+" Nothing was removed.")
+		if !strings.Contains(b.get("/admin/groups").Body.String(), "Remove staff") {
+			t.Fatal("the group was removed")
+		}
+	}
+	empty := shown()
+	set(alice, true)
+	wantRefused(empty, "The only member now is alice.")
+	ofAlice := shown()
+	set(alice, false)
+	set(bob, true)
+	wantRefused(ofAlice, "The only member now is bob.")
+	set(alice, true)
+	wantRefused(ofAlice, "The members now are alice, bob.")
+	wantRefused("2", "The members now are alice, bob.") // a form of an earlier version
+	wantRefused("", "The members now are alice, bob.")
+	for i := range 12 {
+		set(s.add(t, fmt.Sprintf("member%02d", i)), true)
+	}
+	wantRefused(ofAlice, "The members now are alice, bob, member00, member01, member02, member03, member04, member05, member06, member07 and 4 more.")
+	ofAll := shown()
+	for _, u := range []auth.User{alice, bob} { // out and in again: the same members
+		set(u, false)
+		set(u, true)
+	}
+	wantRedirect(t, remove(ofAll), "/admin/groups?notice=group-removed")
+	wantPage(t, remove(ofAll), http.StatusUnprocessableEntity, groupGone)
+
+	if err := s.Handlers.Accounts.AddGroup(t.Context(), "staff"); err != nil {
 		t.Fatal(err)
 	}
-	wantPage(t, b.post("/admin/groups/remove", form("group", "staff", "shown_members", "0")), http.StatusUnprocessableEntity, "it has 1 member now")
-	if !s.row(alice).In("staff") {
-		t.Error("the group was removed")
-	}
-	wantRedirect(t, b.post("/admin/groups/remove", form("group", "staff", "shown_members", "1")), "/admin/groups?notice=group-removed")
+	set(alice, true)
+	ofAlice = shown()
+	set(alice, false)
+	wantRefused(ofAlice, "It has no members now.")
+	wantRedirect(t, remove(shown()), "/admin/groups?notice=group-removed")
 }

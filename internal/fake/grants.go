@@ -96,6 +96,40 @@ func (s *Grants) RemoveGroup(ctx context.Context, name string) error {
 	})
 }
 
+// members returns the users who are in the group, by name.
+func (s *Grants) members(name string) (ids, usernames []string) {
+	for _, u := range slices.SortedFunc(maps.Values(s.users.rows), func(a, b auth.User) int { return strings.Compare(a.Username, b.Username) }) {
+		if slices.Contains(u.Groups, name) {
+			ids, usernames = append(ids, u.ID), append(usernames, u.Username)
+		}
+	}
+	return ids, usernames
+}
+
+// MembersVersions implements auth.GrantStore.
+func (s *Grants) MembersVersions(ctx context.Context) (map[string]string, error) {
+	if err := s.note(ctx, "grants.MembersVersions"); err != nil {
+		return nil, err
+	}
+	versions := map[string]string{}
+	for name := range s.groups {
+		if ids, _ := s.members(name); len(ids) > 0 {
+			versions[name] = auth.MembersVersion(ids)
+		}
+	}
+	return versions, nil
+}
+
+// RemoveGroupWithMembers implements auth.GrantStore.
+func (s *Grants) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
+	if _, ok := s.groups[name]; ok {
+		if ids, names := s.members(name); auth.MembersVersion(ids) != version {
+			return auth.MembersChanged{Members: len(ids), Names: names[:min(len(names), auth.MaxNamedMembers)]}
+		}
+	}
+	return s.RemoveGroup(ctx, name)
+}
+
 // SetGroupPermission implements auth.GrantStore.
 func (s *Grants) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
 	if err := s.note(ctx, "grants.SetGroupPermission", group, permission); err != nil {
