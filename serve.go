@@ -68,7 +68,7 @@ func (cmd serveCmd) Run(c *command) error {
 	group.Go(func() { s.sessions.Used(background, log, used(s.accounts, log)) })
 	greet(c, listener.Addr())
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.config.BaseURL, "database", s.database.Name(), "version", programVersion())
-	return serve(c.ctx, server.HTTPServer(), listener, log)
+	return serve(c.ctx, server.HTTPServer(), server.Bound(listener), log)
 }
 
 // used is what is done about a session that another program used.

@@ -31,6 +31,9 @@ func (s *Server) readBody(c echo.Context) error {
 	case err != nil:
 		return echo.NewHTTPError(http.StatusBadRequest).SetInternal(err)
 	}
+	endBody(c.Response(), req)
+	// No route reads trailers, and net/http bounds them by its buffer alone.
+	req.Trailer = nil
 	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return nil
 }
@@ -40,7 +43,7 @@ func (s *Server) receive(w http.ResponseWriter, req *http.Request) ([]byte, erro
 	// One more than what was announced, so that its end needs no larger buffer.
 	body := make([]byte, 0, min(max(req.ContentLength+1, 512), 4<<10))
 	var one transfer
-	s.transfers.begin(&one, cap(body), w)
+	s.transfers.beginBody(&one, cap(body), w)
 	defer s.transfers.end(&one)
 	for {
 		n, err := req.Body.Read(body[len(body):cap(body)])

@@ -133,6 +133,7 @@ func (s *Server) Routes() []string {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	endHead(w, req)
 	if mayBeMisframed(req) {
 		w.Header().Set("Connection", "close")
 	}
@@ -153,7 +154,7 @@ func mayBeMisframed(req *http.Request) bool {
 	return len(req.TransferEncoding) > 0 || req.ProtoMajor == 1 && req.ProtoMinor == 0
 }
 
-// HTTPServer returns a net/http server with every limit set (Echo sets none).
+// HTTPServer returns a net/http server with every limit set (Echo sets none); Bound returns the listener for it.
 func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s,
@@ -162,7 +163,8 @@ func (s *Server) HTTPServer() *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         s.connections.track,
+		ConnState:         s.trackConn,
+		ConnContext:       withClientConn,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 }
@@ -315,7 +317,7 @@ func (s *Server) send(r *Request, resp Response) error {
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds(resp.retryAfter)))
 	}
-	s.transfers.begin(&body.transfer, body.Cap(), r.echo.Response())
+	s.transfers.beginResponse(&body.transfer, body.Cap(), r.echo.Response())
 	defer s.transfers.end(&body.transfer)
 	return write(r.echo, resp.status, kind, body.Bytes())
 }

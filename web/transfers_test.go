@@ -30,7 +30,7 @@ func TestTransfers_CutThoseThatWaitLongest(t *testing.T) {
 	all := transfers{max: 4 * (each + transferOverhead)}
 	clients := make([]stalled, 8)
 	waiting := make([]transfer, len(clients))
-	begin := func(i, size int) { all.begin(&waiting[i], size, &clients[i]) }
+	begin := func(i, size int) { all.beginResponse(&waiting[i], size, &clients[i]) }
 	wantCut := func(want ...int) {
 		t.Helper()
 		for i := range clients {

@@ -71,6 +71,44 @@ func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
 	admin.want(admin.get("/dashboard"), http.StatusOK)
 }
 
+// TestSlowHeads_StayWithinTheirMemory sends request heads that cost the server most, never whole or
+// with a body that does not arrive, over as many connections as it holds. Its memory stays within
+// the same bound, and everybody else is served meanwhile.
+func TestSlowHeads_StayWithinTheirMemory(t *testing.T) {
+	x := &target{site: newSite(t)}
+	x.server = x.servePlain("LOG_LEVEL", "info")
+	calm := peakMemory(t, x.server)
+	heads := &slowReaders{t: t, addr: strings.TrimPrefix(x.server.URL(), "http://")}
+	t.Cleanup(heads.close)
+	const start = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 65000\r\n"
+	fields := func(n, octets int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "a%04d:%s\r\n", i, strings.Repeat("x", octets))
+		}
+		return b.String()
+	}
+	many, long := fields(7300, 0), fields(1, 58<<10)
+	for _, wave := range []struct {
+		name, head string
+		n          int
+	}{
+		{"many fields, a pending body", start + many + "\r\n", 250},
+		{"many fields, never whole", start + many, 250},
+		{"one long field, a pending body", start + long + "\r\n", 250},
+		{"one long field, never whole", start + long, 250},
+		{"as much as is not counted", start + fields(120, 24), 3100},
+	} {
+		heads.send(wave.head, wave.n)
+		visitor := x.visitor()
+		visitor.want(visitor.get("/login"), http.StatusOK)
+		t.Logf("with %d heads of %s: peak memory %d MB (before %d MB)", wave.n, wave.name, peakMemory(t, x.server)>>20, calm>>20)
+	}
+	if peak := peakMemory(t, x.server); peak > slowReaderMemory {
+		t.Errorf("the server took %d MB at its peak", peak>>20)
+	}
+}
+
 // maxConnections is how many connections a server holds at most, as docs/security.md says.
 const maxConnections = 3072
 
