@@ -63,6 +63,7 @@ func (cmd serveCmd) Run(c *command) error {
 		return errors.Join(err, listener.Close())
 	}
 	group.Go(func() { s.database.Listen(background, newNews(background, s.accounts, metrics, log)) })
+	group.Go(func() { s.database.FillSkeletons(background, log) })
 	group.Go(func() { s.users.WatchFlush(background, s.accounts.RefillCache) })
 	group.Go(func() { maintenance.Watch(background) })
 	group.Go(func() { s.sessions.Used(background, log, used(s.accounts, log)) })

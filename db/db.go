@@ -30,7 +30,8 @@ type DB struct {
 	stmts sync.Map
 	// writing holds a token for the one writer that SQLite admits; nil for Postgres.
 	// Waiting here is fair and ends with the context; SQLite's own waiting is neither.
-	writing chan struct{}
+	writing   chan struct{}
+	skeletons skeletonFill
 	// path is the SQLite file; "" for Postgres.
 	path string
 	// dsn is the URL as lib/pq's listener reads it; "" for SQLite. It may hold a password.

@@ -40,6 +40,9 @@ type dialect struct {
 	// lockGroup selects the group $1 and keeps it until the end of the transaction: no user joins it before that, and a
 	// transaction in which a user has joined it is waited for.
 	lockGroup string
+	// lockRows ends a SELECT that locks its rows until the transaction ends, and skipLocked one that leaves
+	// out those that others have locked; both are empty for SQLite, where a transaction is the only one that writes.
+	lockRows, skipLocked string
 	// search returns the users after $1 whose name, display name or address contains the text $2, at most $3; $2 is a
 	// pattern for LIKE in Postgres. searchFirst looks at the first few users only, and searchShort uses no
 	// index of trigrams; both are empty for SQLite.
@@ -74,7 +77,7 @@ func (d *DB) Migrate(ctx context.Context) error {
 	if err := d.migrate(ctx); err != nil {
 		return d.failure(ctx, ctx, "migrate", err)
 	}
-	return d.fillSkeletons(ctx)
+	return d.fillSkeletons(ctx, d.dialect.lockRows)
 }
 
 func (d *DB) migrate(ctx context.Context) error {

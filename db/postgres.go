@@ -46,7 +46,9 @@ var postgres = dialect{
 
 	administratorTx: afterLock,
 	// A new member's foreign key takes the group FOR KEY SHARE, which only this lock conflicts with.
-	lockGroup: `SELECT name FROM groups WHERE name = $1 FOR UPDATE`,
+	lockGroup:  `SELECT name FROM groups WHERE name = $1 FOR UPDATE`,
+	lockRows:   ` FOR UPDATE`,
+	skipLocked: ` FOR UPDATE SKIP LOCKED`,
 }
 
 // openPostgres opens the database that rawURL names. directURL names the same one without a pooler
@@ -76,10 +78,11 @@ func openPostgres(rawURL, directURL string) (*DB, error) {
 		return nil, err
 	}
 	return &DB{
-		dialect: postgres,
-		pool:    sqlx.NewDb(hasty, "postgres"),
-		dsn:     dsn,
-		connect: func() (*sql.DB, error) { return postgresPool(direct, 0) },
+		dialect:   postgres,
+		pool:      sqlx.NewDb(hasty, "postgres"),
+		dsn:       dsn,
+		connect:   func() (*sql.DB, error) { return postgresPool(direct, 0) },
+		skeletons: newSkeletonFill(),
 	}, nil
 }
 

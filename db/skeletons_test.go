@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gatehouse/auth"
+	"gatehouse/internal/testkit"
 )
 
 // missingSkeletons counts the rows whose skeleton is not computed.
@@ -95,6 +99,74 @@ func TestLookalike_OneOfManyAtOnceWins(t *testing.T) {
 			t.Errorf("%d were told that they are registered, %d are", won, rows)
 		}
 	})
+}
+
+// insertByHand inserts users named user-0, user-1 and so on in one statement.
+func insertByHand(t *testing.T, d *DB, n int) {
+	t.Helper()
+	rows := make([]string, n)
+	for i := range rows {
+		rows[i] = fmt.Sprintf("('%s', 'user-%d', 'x')", newUser("x").ID, i)
+	}
+	ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES `+strings.Join(rows, ", ")))
+}
+
+// fillInBackground runs FillSkeletons until the test ends.
+func fillInBackground(t *testing.T, d *DB) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { d.FillSkeletons(ctx, slog.New(slog.DiscardHandler)) })
+	t.Cleanup(func() { cancel(); group.Wait() })
+}
+
+// TestLookalike_ARegistrationComputesAtMostOneBatch: after a bulk insert by hand it is refused until the server
+// has computed the rest in the background.
+func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		const inserted = 3*skeletonBatch + 1
+		insertByHand(t, d, inserted)
+		_, err := d.UsernameTaken(t.Context(), "zoe")
+		wantErr(t, err, auth.ErrUnavailable)
+		err = second(d.RegisterUser(t.Context(), newUser("zoe")))
+		wantErr(t, err, auth.ErrUnavailable)
+		wantErr(t, err, auth.ErrNotWritten)
+		if n := missingSkeletons(t, d); n < inserted-2*skeletonBatch {
+			t.Errorf("two registrations have computed %d skeletons, want at most %d", inserted-n, 2*skeletonBatch)
+		}
+
+		fillInBackground(t, d)
+		testkit.Eventually(t, 20*time.Second, "all skeletons", func() bool { return missingSkeletons(t, d) == 0 })
+		wantTaken(t, d, fmt.Sprintf("usеr-%d", inserted-1), true)
+		ok(t, second(d.RegisterUser(t.Context(), newUser("zoe"))))
+
+		// A registration that finds many wakes the background work, without waiting for its next look.
+		ok(t, byHand(t, d, `UPDATE user_skeletons SET skeleton = NULL`))
+		testkit.Eventually(t, 20*time.Second, "a registration after the second change", func() bool {
+			_, err := d.UsernameTaken(t.Context(), "zoe")
+			if err != nil {
+				wantErr(t, err, auth.ErrUnavailable)
+			}
+			return err == nil
+		})
+		equal(t, "missing", missingSkeletons(t, d), 0)
+	})
+}
+
+// TestLookalike_RowsLockedByHandKeepNoOthersBack: somebody at a prompt who has not committed yet.
+func TestLookalike_RowsLockedByHandKeepNoOthersBack(t *testing.T) {
+	d := open(t, postgresURL(t))
+	ok(t, d.Migrate(t.Context()))
+	insertByHand(t, d, 2*skeletonBatch)
+	tx, err := d.pool.BeginTxx(t.Context(), nil)
+	ok(t, err)
+	defer tx.Rollback()
+	_, err = tx.ExecContext(t.Context(), `UPDATE users SET username = 'renamed' WHERE username = 'user-3'`)
+	ok(t, err)
+	fillInBackground(t, d)
+	testkit.Eventually(t, 20*time.Second, "all skeletons but the one", func() bool { return missingSkeletons(t, d) == 1 })
+	ok(t, tx.Commit())
+	wantTaken(t, d, "rеnamed", true)
+	equal(t, "missing", missingSkeletons(t, d), 0)
 }
 
 // TestLookalike_ExistingUsersAreFilledIn: a migration computes what is missing, and names that look alike

@@ -64,11 +64,12 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	pool.SetMaxIdleConns(sqliteConns)
 	pool.SetConnMaxIdleTime(idleLimit)
 	d := &DB{
-		dialect: sqliteDialect,
-		pool:    sqlx.NewDb(pool, "sqlite"),
-		writing: make(chan struct{}, 1),
-		path:    path,
-		connect: connect,
+		dialect:   sqliteDialect,
+		pool:      sqlx.NewDb(pool, "sqlite"),
+		writing:   make(chan struct{}, 1),
+		path:      path,
+		connect:   connect,
+		skeletons: newSkeletonFill(),
 	}
 	if err := d.Ping(ctx); err != nil {
 		_ = d.Close()

@@ -93,11 +93,12 @@ func (d *DB) CreateUser(ctx context.Context, u auth.User) (auth.User, error) {
 }
 
 // RegisterUser is CreateUser for a name that people choose for themselves: auth.ErrUsernameTaken also when
-// another user's name looks like it, however many register at once.
+// another user's name looks like it, however many register at once; auth.ErrUnavailable while FillSkeletons has
+// more to do than a registration waits for.
 func (d *DB) RegisterUser(ctx context.Context, u auth.User) (auth.User, error) {
 	if isText(u.Username) {
-		if err := d.fillSkeletons(ctx); err != nil {
-			return auth.User{}, err
+		if err := d.fillFewSkeletons(ctx); err != nil {
+			return auth.User{}, fmt.Errorf("%w (%w)", err, auth.ErrNotWritten)
 		}
 	}
 	return d.createUser(ctx, u, true)

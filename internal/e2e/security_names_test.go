@@ -6,8 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/text/unicode/norm"
+
+	"gatehouse/internal/testkit"
 )
 
 // TestNamesAreCanonicalBeforeEveryLookUp: all spellings of a name are one name: for the row,
@@ -191,4 +194,15 @@ func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
 	if n := x.value(`SELECT count(*) FROM users`); made != 1 || n != "3" {
 		t.Errorf("%d were registered, and there are %s users: %s", made, n, x.value(`SELECT string_agg(username, ' ') FROM users`))
 	}
+	// After a bulk insert by hand the server catches up in the background.
+	x.exec(`INSERT INTO users (id, username, password_hash) SELECT gen_random_uuid(), 'bulk' || i, 'x' FROM generate_series(1, 1000) i`)
+	c := x.visitor()
+	if status := c.post("/register", "username", "zoe", "password", password).StatusCode; status != http.StatusServiceUnavailable && status != http.StatusSeeOther {
+		t.Errorf("registering after a bulk insert answered %d, want 503 or 303", status)
+	}
+	testkit.Eventually(t, 20*time.Second, "all skeletons", func() bool {
+		return x.value(`SELECT count(*) FROM user_skeletons WHERE skeleton IS NULL`) == "0"
+	})
+	c = x.visitor()
+	c.wantRefused(c.post("/register", "username", "bu1k1000", "password", password), "username", "This name is taken")
 }
