@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	redisserver "github.com/alicebob/miniredis/v2/server"
@@ -28,6 +30,20 @@ const (
 
 // ErrDirectoryInUse: another process serves its embedded Redis from the directory.
 var ErrDirectoryInUse = errors.New("another gatehouse serves from it")
+
+// ErrNotListening: a process has locked the directory and does not listen on its socket.
+var ErrNotListening = errors.New("the server does not listen")
+
+const (
+	// embeddedWait is how long EmbeddedURL waits for a server that has the directory and does not listen. It listens right
+	// after it has locked the directory.
+	embeddedWait = 3 * time.Second
+	embeddedPoll = 20 * time.Millisecond
+	// lockWait is how long a server tries to lock the directory: a command that looks whether there is a server has the
+	// lock for microseconds.
+	lockWait  = 250 * time.Millisecond
+	lockRetry = 5 * time.Millisecond
+)
 
 // Embedded is a Redis inside this process, for a machine without one. It keeps nothing when
 // the process ends. It listens on a Unix socket that only its owner can open, and on no port.
@@ -69,16 +85,14 @@ func StartEmbedded(dir string) (*Embedded, error) {
 // process ends, however it ends, so a socket in a directory that can be locked is stale.
 func lockEmbedded(path string) (*flock.Flock, error) {
 	lock := flock.New(path, flock.SetPermissions(0o600))
-	locked, err := lock.TryLock()
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
+	defer cancel()
+	locked, err := lock.TryLockContext(ctx, lockRetry)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("lock the directory of the embedded Redis: %w", err)
 	}
 	if !locked {
-		owner, _ := os.ReadFile(path)
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(owner))); err == nil {
-			return nil, fmt.Errorf("%w (process %d)", ErrDirectoryInUse, pid)
-		}
-		return nil, ErrDirectoryInUse
+		return nil, fmt.Errorf("%w (%s)", ErrDirectoryInUse, lockOwner(path))
 	}
 	// For the error above; where a locked file cannot be written, it does without.
 	_ = os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
@@ -152,27 +166,80 @@ func (e *Embedded) Close() {
 }
 
 // EmbeddedURL returns the URL of the embedded Redis that another process serves from the directory, or ""
-// if none does. The error says that this cannot be known.
+// if none does. A process that has the directory but does not listen is about to, or about to end: EmbeddedURL waits up to
+// embeddedWait for either, and returns ErrNotListening after that. Any error means that this cannot be known.
 func EmbeddedURL(ctx context.Context, dir string) (string, error) {
+	return embeddedURL(ctx, dir, embeddedWait)
+}
+
+func embeddedURL(ctx context.Context, dir string, wait time.Duration) (string, error) {
 	path, err := filepath.Abs(filepath.Join(dir, embeddedSocket))
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	}
 	lock := filepath.Join(dir, embeddedLock)
+	for deadline := time.Now().Add(wait); ; {
+		if listens, err := listensAt(ctx, path); err != nil {
+			return "", err
+		} else if listens {
+			return unixURL(path), nil
+		}
+		locked, err := isEmbeddedLocked(lock)
+		if err != nil || !locked {
+			return "", err
+		}
+		if time.Now().After(deadline) {
+			return "", fmt.Errorf("%w: %s has locked %s; run this again when the server has started", ErrNotListening, lockOwner(lock), lock)
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(embeddedPoll):
+		}
+	}
+}
+
+// listensAt reports whether a process listens on the socket. The error says that this cannot be known.
+func listensAt(ctx context.Context, path string) (bool, error) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
 	c, err := dialUnix(ctx, net.Dialer{Timeout: dialTimeout}, path)
 	switch {
 	case err == nil:
 		_ = c.Close()
-		return unixURL(path), nil
+		return true, nil
+	case errors.Is(err, syscall.EAGAIN): // more connections are waiting than the socket's queue holds
+		return true, nil
 	case isTimeout(err), errors.Is(err, os.ErrPermission):
-		return "", err
+		return false, err
 	}
-	// Nobody listens. The owner may be about to, or to end: the socket comes before the lock goes.
-	_ = lock
-	return "", nil
+	return false, nil
+}
+
+// isEmbeddedLocked reports whether a process has the lock of lockEmbedded, which tries again when this function has the lock
+// for a moment.
+func isEmbeddedLocked(path string) (bool, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrPermission) {
+		return false, err
+	} else if err != nil {
+		return false, nil // no server has been here
+	}
+	lock := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	free, err := lock.TryRLock()
+	if err != nil {
+		return false, fmt.Errorf("look whether a server has the directory: %w", err)
+	}
+	return !free, lock.Close()
+}
+
+// lockOwner names the process that has locked the file, as far as is known.
+func lockOwner(path string) string {
+	text, _ := os.ReadFile(path)
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+		return fmt.Sprintf("process %d", pid)
+	}
+	return "another process"
 }
 
 func unixURL(path string) string {

@@ -1,13 +1,16 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -88,6 +91,128 @@ func TestEmbedded_DirectoryBelongsToOne(t *testing.T) {
 	defer second.Close()
 	first.Close() // must not take the second one's socket away
 	run(t, open(t, second.URL()), "PING")
+}
+
+// TestEmbeddedURL_WaitsForAServerThatStarts: a server has the directory before it listens. A command that runs in
+// between must not take it for none.
+func TestEmbeddedURL_WaitsForAServerThatStarts(t *testing.T) {
+	for name, stale := range map[string]bool{"no socket yet": false, "the socket of a killed server": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, embeddedSocket)
+			if stale {
+				old, err := listenPrivately(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = old.Close()
+			}
+			lock, err := lockEmbedded(filepath.Join(dir, embeddedLock))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+			// The first look finds nobody who listens; the server listens from then on.
+			ctx := &askedContext{Context: t.Context(), asked: make(chan struct{})}
+			listening := make(chan net.Listener, 1)
+			go func() {
+				<-ctx.asked
+				l, err := listenPrivately(path)
+				if err != nil {
+					t.Error(err)
+				}
+				listening <- l
+			}()
+			url, err := embeddedURL(ctx, dir, time.Minute)
+			if url != unixURL(path) || err != nil {
+				t.Errorf("got %q, %v", url, err)
+			}
+			ctx.ask() // lets the server go if nobody waited for it
+			if l := <-listening; l != nil {
+				_ = l.Close()
+			}
+		})
+	}
+}
+
+// askedContext closes asked when something waits for its end.
+type askedContext struct {
+	context.Context
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (c *askedContext) ask() { c.once.Do(func() { close(c.asked) }) }
+
+func (c *askedContext) Done() <-chan struct{} {
+	c.ask()
+	return c.Context.Done()
+}
+
+// TestEmbeddedURL_NamesAProcessThatDoesNotListen: it has the lock, so there is a server; that it cannot be reached is an error.
+func TestEmbeddedURL_NamesAProcessThatDoesNotListen(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := lockEmbedded(filepath.Join(dir, embeddedLock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	url, err := embeddedURL(t.Context(), dir, 50*time.Millisecond)
+	if url != "" || !errors.Is(err, ErrNotListening) || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
+		t.Errorf("got %q, %v", url, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if url, err := EmbeddedURL(ended, dir); url != "" || !errors.Is(err, context.Canceled) {
+		t.Errorf("a command that was ended: got %q, %v", url, err)
+	}
+	// A process that ended leaves the file with its id, and no lock.
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if url, err := EmbeddedURL(t.Context(), dir); url != "" || err != nil {
+		t.Errorf("after its end: %q, %v", url, err)
+	}
+	for name, dir := range map[string]string{"an empty directory": t.TempDir(), "none": filepath.Join(dir, "none"), "a file": filepath.Join(dir, embeddedLock)} {
+		if url, err := EmbeddedURL(t.Context(), dir); url != "" || err != nil {
+			t.Errorf("%s: %q, %v", name, url, err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, embeddedLock)); err == nil {
+			t.Errorf("%s: looking made a lock file", name)
+		}
+	}
+}
+
+// TestEmbeddedURL_KeepsNoServerFromStarting: it looks at the lock while servers start and end.
+func TestEmbeddedURL_KeepsNoServerFromStarting(t *testing.T) {
+	dir := t.TempDir()
+	stop := make(chan struct{})
+	var looking sync.WaitGroup
+	for range 4 {
+		looking.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := EmbeddedURL(t.Context(), dir); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 50 {
+		e, err := StartEmbedded(dir)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		e.Close()
+	}
+	close(stop)
+	looking.Wait()
 }
 
 func TestEmbedded_LongPath(t *testing.T) {

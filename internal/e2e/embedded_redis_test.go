@@ -10,9 +10,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gofrs/flock"
 
 	"gatehouse/internal/testkit"
 )
@@ -162,6 +165,43 @@ func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
 	}
 	wantSignedIn(t, c)
 	run(t, env, "", "maintenance", "status").wantOut(t, "The site is open.\n")
+}
+
+// TestEmbeddedRedis_AServerThatDoesNotListenIsNotTakenForNone: a command reports a process that has the directory and does not
+// listen, instead of saying that no server runs, or changing users past its caches.
+func TestEmbeddedRedis_AServerThatDoesNotListenIsNotTakenForNone(t *testing.T) {
+	t.Parallel() // it waits for the socket, most of the time
+	dir := filepath.Join(t.TempDir(), "data")
+	env := map[string]string{"DATA_DIR": dir, "GORACE": "atexit_sleep_ms=0"}
+	run(t, env, password+"\n", "user", "add", "alice", "--password-stdin").wantCode(t, 0)
+	path := filepath.Join(dir, "redis.lock")
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lock := flock.New(path)
+	if locked, err := lock.TryLock(); err != nil || !locked {
+		t.Fatal(locked, err)
+	}
+	commands := [][]string{{"maintenance", "on"}, {"user", "disable", "alice"}}
+	outcomes := make([]outcome, len(commands))
+	var all sync.WaitGroup
+	for i, args := range commands {
+		all.Go(func() { outcomes[i] = run(t, env, "", args...) })
+	}
+	all.Wait()
+	for i, o := range outcomes {
+		o.wantCode(t, 1)
+		if !strings.Contains(o.stderr, "process "+strconv.Itoa(os.Getpid())) || strings.Contains(o.stderr, "no server runs") {
+			t.Errorf("%q: %s", commands[i], o.stderr)
+		}
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := run(t, env, "", "maintenance", "on")
+	o.wantCode(t, 1)
+	wantOneLine(t, o, "no server runs")
+	run(t, env, "", "user", "disable", "alice").wantCode(t, 0)
 }
 
 // TestEmbeddedRedis_AStoppedServerIsNotTakenForNone: a command whose change could not reach the server's caches
