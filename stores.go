@@ -227,10 +227,9 @@ func (s *stores) openBridge(ctx context.Context, c Config, log *slog.Logger) (*w
 	if err := sessions.Readable(ctx); err != nil {
 		log.WarnContext(ctx, "DJANGO_SESSIONS_URL: people who are signed in at Django are not signed in here until it answers", "error", err)
 	}
-	return &web.Bridge{
-		Django: &auth.DjangoBridge{Keys: c.django, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log},
-		Cookie: c.DjangoSessionCookie,
-	}, nil
+	django := &auth.DjangoBridge{Keys: c.django, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log}
+	s.accounts.EndForeign = django.EndRefused
+	return &web.Bridge{Django: django, Cookie: c.DjangoSessionCookie}, nil
 }
 
 // evictionFault says what is wrong with the sessions' Redis, or "".

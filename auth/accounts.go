@@ -23,7 +23,9 @@ type Accounts struct {
 	Users    UserStore
 	Cache    UserCache
 	Sessions SessionStore
-	Throttle Throttle
+	// EndForeign ends the session of another program here; nil without such a program.
+	EndForeign func(context.Context, Session) error
+	Throttle   Throttle
 	// Memory is in front of Cache; nil for a command, which lives too briefly for one.
 	Memory *UserMemory
 	// Changes announces changes to all servers; nil for a command without a Redis.
@@ -47,6 +49,10 @@ type Accounts struct {
 	// said so (unix s).
 	renewAfter, warnedOfRenewal atomic.Int64
 
+	// endAfter is when ending a dead credential is tried again after a failure (unix ms).
+	endAfter atomic.Int64
+
+	refusals   refusals
 	mismatches mismatches
 	flights    flights
 }
@@ -399,11 +405,11 @@ func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, 
 	if errors.Is(err, ErrUnavailable) {
 		return u, false, nil
 	}
+	if errors.Is(err, ErrNotFound) || err == nil && row.Epoch != u.Epoch {
+		a.UserChanged(id)
+	}
 	if err != nil {
 		return User{}, false, fmt.Errorf("look up a user: %w", err)
-	}
-	if row.Epoch != u.Epoch {
-		a.UserChanged(id)
 	}
 	return row, true, nil
 }
@@ -411,17 +417,49 @@ func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, 
 // SessionUser returns the user of a session; ErrNotFound when it signs nobody in any more. A
 // session that the user's row says is stale is ended, so that no later epoch can match it; but not while the
 // request that made it stale is about to renew it: the second request of a double click presents it then.
+//
+// A session of a user without a row stays stored: a table may be empty for a moment while it is restored.
 func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
+	now := a.now()
+	changes, err := a.refusals.find(s.ID, now)
+	if err != nil {
+		return User{}, err
+	}
 	u, verified, err := a.userOf(ctx, s.UserID, s.Epoch)
+	if errors.Is(err, ErrNotFound) {
+		a.refusals.note(s.ID, err, changes, now)
+	}
 	if err != nil || u.Accepts(s.Epoch) {
 		return u, err
 	}
-	if verified && !s.Foreign {
-		if err := a.Sessions.EndRefused(ctx, s.UserID, s.ID); err != nil && !errors.Is(err, ErrNotFound) {
-			a.Log.WarnContext(ctx, "a stale session is still stored; it is refused by its epoch", "error", err, "user_id", s.UserID)
-		}
+	err = fmt.Errorf("user of a stale session: %w", ErrNotFound)
+	if verified {
+		a.refusals.note(s.ID, err, changes, now)
+		a.endRefused(ctx, s, now)
 	}
-	return User{}, fmt.Errorf("user of a stale session: %w", ErrNotFound)
+	return User{}, err
+}
+
+// endPause is how long ending dead credentials rests after it failed: a Redis that takes no writes is not asked
+// for one more on every request.
+const endPause = time.Second
+
+// endRefused ends a session that the user's epoch refuses. That it fails is no error: the epoch holds.
+func (a *Accounts) endRefused(ctx context.Context, s Session, now time.Time) {
+	if now.UnixMilli() < a.endAfter.Load() {
+		return
+	}
+	var err error
+	if !s.Foreign {
+		err = a.Sessions.EndRefused(ctx, s.UserID, s.ID)
+	} else if a.EndForeign != nil {
+		err = a.EndForeign(ctx, s)
+	}
+	if err == nil || errors.Is(err, ErrNotFound) || ctx.Err() != nil {
+		return
+	}
+	a.endAfter.Store(now.Add(endPause).UnixMilli())
+	a.Log.WarnContext(ctx, "a stale session is still stored; it is refused by its epoch", "error", err, "user_id", s.UserID)
 }
 
 // currentEpoch returns a function that reads the epoch in the user's row.
@@ -435,7 +473,7 @@ func (a *Accounts) currentEpoch(id string) func(context.Context) (int64, error) 
 // endStale ends the stored sessions and API tokens that the user's epoch refuses already, so
 // that they stay ended if the row is restored from a backup. keep is a session whose token is about
 // to be renewed, or "". That it fails is no error: the epoch holds.
-func (a *Accounts) endStale(ctx context.Context, id, keep string) {
+func (a *Accounts) endStale(ctx context.Context, id, keep string) (ended bool) {
 	ctx = context.WithoutCancel(ctx)
 	current := a.currentEpoch(id)
 	var err error
@@ -448,6 +486,7 @@ func (a *Accounts) endStale(ctx context.Context, id, keep string) {
 	if err != nil {
 		a.Log.WarnContext(ctx, "stale sessions and tokens are still stored; they are refused by their epoch", "error", err, "user_id", id)
 	}
+	return err == nil
 }
 
 // SessionUsed does for a session that another program used what a request here would do: its idle
@@ -832,6 +871,7 @@ func (a *Accounts) UserChanged(id string) {
 	if a.Memory != nil {
 		a.Memory.Forget(id)
 	}
+	a.refusals.forget()
 }
 
 // AnyUserChanged is UserChanged for all users, when nobody knows who was changed.
@@ -840,6 +880,7 @@ func (a *Accounts) AnyUserChanged() {
 	if a.Memory != nil {
 		a.Memory.ForgetAll()
 	}
+	a.refusals.forget()
 }
 
 // ForgetUsers empties local memory and leaves the cache alone.

@@ -187,6 +187,12 @@ func (b *DjangoBridge) refuse(ctx context.Context, reason string) {
 	b.Log.DebugContext(ctx, "a session of Django is refused: "+reason)
 }
 
+// EndRefused ends a session here, for good, that its user's epoch refuses.
+func (b *DjangoBridge) EndRefused(ctx context.Context, s Session) error {
+	_, err := b.Store.EndNote(ctx, DjangoNote{Version: DjangoNoteVersion, ID: s.ID, FirstSeen: s.CreatedAt, Ended: true}, false)
+	return err
+}
+
 // End ends a session of Django here, for good, and leaves it alone at Django; it reports whether
 // the person is still signed in there. trusted says that the request is somebody's for certain:
 // then it is noted although Django's Redis does not answer. Of a key that nobody is signed in by, no

@@ -230,22 +230,41 @@ func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, erro
 	if err != nil {
 		return User{}, Token{}, err
 	}
-	u, verified, err := a.userOf(ctx, t.UserID, t.Epoch)
-	if err == nil && verified && !u.Accepts(t.Epoch) {
-		a.endStale(ctx, t.UserID, "")
-	}
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return User{}, Token{}, ErrTokenUnknown
-	case err != nil:
+	now := a.now()
+	changes, err := a.refusals.find(t.ID, now)
+	if err != nil {
 		return User{}, Token{}, err
-	case !u.Active:
-		return User{}, Token{}, ErrUserDisabled
-	case !u.Accepts(t.Epoch):
-		return User{}, Token{}, ErrTokenDead
 	}
-	a.Tokens.Used(t, a.now())
-	return t.Limit(u), t, nil
+	u, verified, err := a.userOf(ctx, t.UserID, t.Epoch)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return User{}, Token{}, err
+	}
+	refused := refusedToken(u, t, err)
+	if refused == nil {
+		a.Tokens.Used(t, now)
+		return t.Limit(u), t, nil
+	}
+	stale := err == nil && verified && !u.Accepts(t.Epoch)
+	if err != nil || stale {
+		a.refusals.note(t.ID, refused, changes, now)
+	}
+	if stale && now.UnixMilli() >= a.endAfter.Load() && !a.endStale(ctx, t.UserID, "") {
+		a.endAfter.Store(now.Add(endPause).UnixMilli())
+	}
+	return User{}, Token{}, refused
+}
+
+// refusedToken returns why the token does not act for the user, or nil. err is that of looking the user up.
+func refusedToken(u User, t Token, err error) error {
+	switch {
+	case err != nil:
+		return ErrTokenUnknown
+	case !u.Active:
+		return ErrUserDisabled
+	case !u.Accepts(t.Epoch):
+		return ErrTokenDead
+	}
+	return nil
 }
 
 // RevokeToken ends one token of the user by its TokenID; ErrNotFound when there is none.

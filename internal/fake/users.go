@@ -28,6 +28,9 @@ var (
 // Put stores a row as it is.
 func (s *Users) Put(u auth.User) { s.rows[u.ID] = u }
 
+// Delete deletes a row.
+func (s *Users) Delete(id string) { delete(s.rows, id) }
+
 // Len returns how many users there are.
 func (s *Users) Len() int { return len(s.rows) }
 

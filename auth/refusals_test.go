@@ -1,0 +1,161 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// wantCalls runs five requests and compares how often the stores were called for them.
+func (w *world) wantCalls(t *testing.T, what, prefix string, want int, request func()) {
+	t.Helper()
+	w.Forget()
+	for range 5 {
+		request()
+	}
+	if calls := w.Calls(prefix); len(calls) != want {
+		t.Errorf("%s: got %d calls of %s…, want %d: %v", what, len(calls), prefix, want, calls)
+	}
+}
+
+// TestDeadCredential_OfADeletedUserCostsOneLookUpASecond, and stays stored: a table may be empty for a moment
+// while it is restored.
+func TestDeadCredential_OfADeletedUserCostsOneLookUpASecond(t *testing.T) {
+	w := newWorld(t)
+	now := noon
+	w.Now = func() time.Time { return now }
+	w.Memory = auth.NewUserMemory(time.Hour)
+	w.Memory.Trust(true)
+	u := w.add(t, "alice")
+	secret, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "n", Lifetime: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := auth.Session{Version: 1, ID: "s1", UserID: u.ID, Epoch: u.Epoch}
+	presented := map[string]struct {
+		want    error
+		present func() error
+	}{
+		"session": {auth.ErrNotFound, func() error { _, err := w.SessionUser(t.Context(), session); return err }},
+		"token":   {auth.ErrTokenUnknown, func() error { _, _, err := w.Bearer(t.Context(), secret); return err }},
+	}
+	for what, p := range presented {
+		w.rows().Put(u)
+		w.UserChanged(u.ID)
+		if err := p.present(); err != nil {
+			t.Fatal(err)
+		}
+		w.rows().Delete(u.ID)
+		w.UserChanged(u.ID)
+		refused := func() {
+			t.Helper()
+			if err := p.present(); !errors.Is(err, p.want) {
+				t.Errorf("%s: got %v, want %v", what, err, p.want)
+			}
+		}
+		w.wantCalls(t, what, "users.", 1, refused)
+		now = now.Add(time.Second)
+		w.wantCalls(t, what+", a second later", "users.", 1, refused)
+		w.wantCalls(t, what+", then", "cache.", 0, refused)
+		w.wantCalls(t, what+", then", "sessions.End", 0, refused)
+		w.wantCalls(t, what+", then", "tokens.EndStale", 0, refused)
+
+		// The user is inserted again: a new session counts at once, and the old credential within a second or
+		// with the next change that is announced.
+		w.rows().Put(u)
+		fresh := session
+		fresh.ID = "new " + what
+		if _, err := w.SessionUser(t.Context(), fresh); err != nil {
+			t.Errorf("%s: a new session of the user who is back: %v", what, err)
+		}
+		w.UserChanged(u.ID)
+		if err := p.present(); err != nil {
+			t.Errorf("%s, after the user is back: %v", what, err)
+		}
+		now = now.Add(time.Second)
+	}
+}
+
+// TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites: what cannot be ended is not tried to end on every request.
+func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
+	w := newWorld(t)
+	now := noon
+	w.Now = func() time.Time { return now }
+	w.Memory = auth.NewUserMemory(time.Hour)
+	w.Memory.Trust(true)
+	u := w.add(t, "alice")
+	var secrets []string
+	for range 5 {
+		secret, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "n", Lifetime: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, secret)
+	}
+	session := auth.Session{Version: 1, ID: "s1", UserID: u.ID, Epoch: u.Epoch}
+	u.Epoch = 7
+	w.rows().Put(u)
+	w.UserChanged(u.ID)
+	if _, err := w.User(t.Context(), u.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.Break("sessions.End", errDown)
+	w.Break("tokens.EndStale", errDown)
+	stale := func() {
+		if _, err := w.SessionUser(t.Context(), session); !errors.Is(err, auth.ErrNotFound) {
+			t.Errorf("the stale session: %v", err)
+		}
+	}
+	w.wantCalls(t, "stale session", "users.", 1, stale)
+	now = now.Add(time.Second)
+	w.wantCalls(t, "stale session, a second later", "sessions.End", 1, stale)
+	now = now.Add(time.Second)
+	token := func() {
+		if _, _, err := w.Bearer(t.Context(), secrets[0]); !errors.Is(err, auth.ErrTokenDead) {
+			t.Errorf("the stale token: %v", err)
+		}
+	}
+	w.wantCalls(t, "stale token", "users.UserByID", 1, token)
+	now = now.Add(time.Second)
+	i := 0
+	w.wantCalls(t, "five stale tokens", "tokens.EndStale", 1, func() {
+		if _, _, err := w.Bearer(t.Context(), secrets[i]); !errors.Is(err, auth.ErrTokenDead) {
+			t.Errorf("stale token %d: %v", i, err)
+		}
+		i++
+	})
+}
+
+// TestSessionUser_EndsAStaleSessionOfDjangoHere, once, and for good.
+func TestSessionUser_EndsAStaleSessionOfDjangoHere(t *testing.T) {
+	b := newBridged(t)
+	accounts := b.Accounts(t)
+	accounts.Now = func() time.Time { return noon }
+	accounts.Memory = auth.NewUserMemory(time.Hour)
+	accounts.Memory.Trust(true)
+	accounts.EndForeign = func(ctx context.Context, s auth.Session) error { return b.bridge.EndRefused(ctx, s) }
+	s, err := b.at(t, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := accounts.SessionUser(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 9, Active: true, UpdatedAt: noon})
+	accounts.UserChanged("u1")
+	if _, err := accounts.User(t.Context(), "u1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := accounts.SessionUser(t.Context(), s); !errors.Is(err, auth.ErrNotFound) {
+		t.Errorf("the stale session: %v", err)
+	}
+	if note, ok := b.django.NoteOf(djangoCookie); !ok || !note.Ended {
+		t.Errorf("got the note %+v, %v; want it ended", note, ok)
+	}
+	// Not even the old epoch brings it back.
+	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, UpdatedAt: noon})
+	b.wantNobody(t, "an ended session")
+}
