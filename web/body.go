@@ -34,9 +34,17 @@ func (s *Server) readBody(c echo.Context) error {
 	endBody(c.Response(), req)
 	// No route reads trailers, and net/http bounds them by its buffer alone.
 	req.Trailer = nil
-	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	req.Body, req.ContentLength = receivedBody{bytes.NewReader(body), body}, int64(len(body))
 	return nil
 }
+
+// receivedBody is a body that has arrived whole.
+type receivedBody struct {
+	*bytes.Reader
+	all []byte
+}
+
+func (receivedBody) Close() error { return nil }
 
 // receive reads the body. What has arrived counts, not what was announced.
 func (s *Server) receive(w http.ResponseWriter, req *http.Request) ([]byte, error) {

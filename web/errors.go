@@ -248,7 +248,7 @@ var errorWords = map[int]words{
 	},
 	http.StatusRequestEntityTooLarge: {
 		"Too much at once",
-		"What was sent is larger than 64 KiB, the most that this site accepts.",
+		"What was sent is larger than 64 KiB, or has more than 1,024 fields, the most that this site accepts.",
 		"Nothing was saved.",
 		"Go back, shorten it and send it again.",
 	},

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -126,12 +127,19 @@ func (r *Request) Page(title string) Page {
 	return Page{Title: title, Path: r.Path(), User: r.user}
 }
 
+// maxFormFields is how many fields a form may have. The largest of ours has one for each group of a
+// user. 64 KiB of short names, which net/http takes, would become 2 MB in its maps.
+const maxFormFields = 1024
+
 // Form parses the body of a form that was posted.
 func (r *Request) Form() (url.Values, error) {
 	req := r.echo.Request()
 	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" {
 		return nil, echo.NewHTTPError(http.StatusUnsupportedMediaType)
+	}
+	if body, ok := req.Body.(receivedBody); ok && bytes.Count(body.all, []byte("&")) > maxFormFields {
+		return nil, echo.NewHTTPError(http.StatusRequestEntityTooLarge)
 	}
 	if err := req.ParseForm(); err != nil {
 		var tooLarge *http.MaxBytesError

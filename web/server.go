@@ -317,6 +317,7 @@ func (s *Server) send(r *Request, resp Response) error {
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds(resp.retryAfter)))
 	}
+	resp.data, resp.json = nil, nil // they may hold the form
 	s.transfers.beginResponse(&body.transfer, body.Cap(), r.echo.Response())
 	defer s.transfers.end(&body.transfer)
 	return write(r.echo, resp.status, kind, body.Bytes())
@@ -352,8 +353,11 @@ func (s *Server) commit(r *Request) error {
 	return nil
 }
 
-// write sends a whole response with its length.
+// write sends a whole response with its length. The request's body is not kept for as long as the
+// client takes to read.
 func write(c echo.Context, status int, kind string, body []byte) error {
+	req := c.Request()
+	req.Body, req.Form, req.PostForm = http.NoBody, nil, nil
 	h := c.Response().Header()
 	if kind != "" {
 		h.Set("Content-Type", kind)

@@ -89,6 +89,7 @@ func TestErrorPages(t *testing.T) {
 		"wrong method":       {405, asking("GET", "/form")},
 		"TRACE":              {405, asking("TRACE", "/fail")},
 		"declared too large": {413, asking("POST", "/form", body(form, "a="+strings.Repeat("x", maxBody)))},
+		"too many fields":    {413, asking("POST", "/form", body(form, formFields(maxFormFields+2)))},
 		"too slow a body": {408, asking("POST", "/form", body(form, ""), func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded)), -1
 		})},

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -222,5 +223,49 @@ func TestSignInAddress_IsShort(t *testing.T) {
 	}
 	if got := s.do("GET", "/private?a=b").Header().Get("Location"); got != "/login?next=%2Fprivate%3Fa%3Db" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// formFields is a form of n fields of different names.
+func formFields(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%x=&", i)
+	}
+	return b.String()
+}
+
+// sending calls a function when a response is sent.
+type sending struct {
+	http.ResponseWriter
+	begin func()
+}
+
+func (s sending) Write(p []byte) (int, error) { s.begin(); return s.ResponseWriter.Write(p) }
+
+// TestForms_AreNotKeptWhileTheResponseIsSent: a client that does not read holds its response alone.
+func TestForms_AreNotKeptWhileTheResponseIsSent(t *testing.T) {
+	var req *http.Request
+	s := newSite(t, []Route{
+		Post("/form", Open, func(r *Request) (Response, error) {
+			req = r.echo.Request()
+			form, err := r.Form()
+			return Text(http.StatusOK, fmt.Sprint(len(form))), err
+		}),
+	})
+	for n, status := range map[int]int{maxFormFields: http.StatusOK, maxFormFields + 2: http.StatusRequestEntityTooLarge} {
+		post := httptest.NewRequest("POST", "/form", strings.NewReader(formFields(n)))
+		post.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		post.Header.Set("Origin", "https://login.example.org")
+		w, sent := httptest.NewRecorder(), false
+		s.ServeHTTP(sending{w, func() {
+			sent = true
+			if req.Form != nil || req.PostForm != nil || req.Body != http.NoBody {
+				t.Errorf("%d fields are kept", len(req.Form))
+			}
+		}}, post)
+		if w.Code != status || !sent {
+			t.Errorf("%d fields: got %d, %s", n, w.Code, w.Body)
+		}
 	}
 }

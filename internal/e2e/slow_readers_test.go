@@ -47,6 +47,11 @@ func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
 
 	quotes := "username=" + strings.Repeat(`"`, 60<<10)
 	post := "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(quotes), quotes)
+	var names strings.Builder
+	for i := range 9_990 { // net/http takes 10,000
+		fmt.Fprintf(&names, "%x&", i)
+	}
+	fields := "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", names.Len(), names.String())
 	list := "GET /admin/groups HTTP/1.1\r\nHost: localhost\r\nCookie: " + admin.session() + "\r\n\r\n"
 	page := "GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	readers := &slowReaders{t: t, addr: strings.TrimPrefix(x.server.URL(), "http://")}
@@ -56,7 +61,7 @@ func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
 	for _, wave := range []struct {
 		name, request string
 		n             int
-	}{{"quotes", post, 300}, {"large pages", list, 250}, {"pages", page, 3300}} {
+	}{{"quotes", post, 300}, {"many fields", fields, 300}, {"large pages", list, 250}, {"pages", page, 3300}} {
 		readers.ask(wave.request, wave.n)
 		admin.want(admin.get("/dashboard"), http.StatusOK)
 		x.visitor().want(x.visitor().get("/login"), http.StatusOK)
