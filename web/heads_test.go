@@ -194,17 +194,22 @@ func TestHeads_CountAgainstTheMemory(t *testing.T) {
 				defer s.transfers.mu.Unlock()
 				return s.transfers.used
 			}
+			newest := func() *transfer {
+				s.transfers.mu.Lock()
+				defer s.transfers.mu.Unlock()
+				return s.transfers.newest
+			}
 			var clients []*rawClient
 			for i := range 8 {
-				before := used()
+				before := newest()
 				c := dial(t)
 				c.send(start)
 				clients = append(clients, c)
-				if i < 2 {
-					testkit.Eventually(t, 10*time.Second, "the head to be counted", func() bool {
-						return used() >= before+(size-freeHead)*headCost
-					})
-				} else if i >= 5 {
+				testkit.Eventually(t, 10*time.Second, "the head to be counted", func() bool {
+					now := newest()
+					return now != nil && now != before && now.body == (name == "a pending body")
+				})
+				if i >= 5 {
 					clients[i-5].wantClosed()
 				}
 			}
