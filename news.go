@@ -36,6 +36,9 @@ func (n *news) Listening() {
 	n.accounts.AnyUserChanged()
 	n.accounts.Memory.Trust(true)
 	n.accounts.Memory.AskDatabase(false)
+	if !n.listening {
+		n.log.Debug("receiving changes of users from the database")
+	}
 	n.listening = true
 	n.metrics.Listening(true)
 }

@@ -159,7 +159,7 @@ func (a *Accounts) verifyThrottled(ctx context.Context, g *guess, login, rawPass
 	if err := g.check(ctx, login, rawPassword); err != nil {
 		return err
 	}
-	a.remember(ctx, user.ID)
+	a.remember(ctx, user.ID, g.program)
 	if g.program {
 		a.rememberProgram(ctx, *g, rawPassword)
 	}
@@ -182,12 +182,17 @@ func (a *Accounts) lookUp(ctx context.Context, name string, byEmail bool) (User,
 // remember brings a user who was verified into the caches, so that the next request need not
 // read them. The row is read once more for it: the one that was verified is older than any lease,
 // and another server may have heard of a change in between already, and would keep the old user
-// when it finds it.
-func (a *Accounts) remember(ctx context.Context, id string) {
+// when it finds it. A program's warm requests read the cached user along with the credential: a flush loses both, so
+// that memory alone is not enough for it.
+func (a *Accounts) remember(ctx context.Context, id string, program bool) {
 	if a.Memory == nil {
 		return
 	}
-	if _, err := a.User(ctx, id); err != nil {
+	find := a.User
+	if program {
+		find = a.cacheUser
+	}
+	if _, err := find(ctx, id); err != nil {
 		a.Log.WarnContext(ctx, "a verified user was not cached", "error", err, "user_id", id)
 	}
 }

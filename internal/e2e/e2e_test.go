@@ -66,7 +66,21 @@ func pairsOf(pairs []string) map[string]string {
 // serve starts a server on the site.
 func (s *site) serve(pairs ...string) *testkit.Server {
 	s.t.Helper()
-	return testkit.StartServer(s.t, testkit.BuildBinary(s.t), s.env(pairs...), "--migrate")
+	return s.serveBinary(testkit.BuildBinary(s.t), pairs...)
+}
+
+// serveBinary starts a server and waits until it receives changes from the database: before that it keeps no user in
+// memory, and once it does, it empties the cache.
+func (s *site) serveBinary(binary string, pairs ...string) *testkit.Server {
+	s.t.Helper()
+	env := s.env(pairs...)
+	server := testkit.StartServer(s.t, binary, env, "--migrate")
+	if env["DATABASE_URL"] == s.database && env["LOG_LEVEL"] == "debug" {
+		testkit.Eventually(s.t, generous, "the server to receive changes", func() bool {
+			return strings.Contains(server.Log(), "receiving changes of users from the database")
+		})
+	}
+	return server
 }
 
 // client is a person's browser as far as HTTP goes: it keeps cookies and follows no redirects.

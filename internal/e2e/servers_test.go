@@ -811,7 +811,7 @@ var buildPlain = sync.OnceValues(func() (string, error) {
 // servePlain is serve without the race detector.
 func (s *site) servePlain(pairs ...string) *testkit.Server {
 	s.t.Helper()
-	return testkit.StartServer(s.t, plainBinary(s.t), s.env(pairs...), "--migrate")
+	return s.serveBinary(plainBinary(s.t), pairs...)
 }
 
 func (o outcome) wantCode(t testing.TB, code int) {
