@@ -19,12 +19,13 @@ const (
 	failureTTL = 24 * time.Hour
 )
 
-// failureClock begins the scripts: ARGV = mark, failureTTL in ms. It sets the ms since the mark was
-// counted as age, or nil. The key is a sorted set of marks by the Unix ms at which they were counted.
+// failureClock begins the scripts: ARGV = mark, failureTTL in ms. It sets the time since the mark was
+// counted as age, or nil. The key is a sorted set of marks by the Unix microseconds at which they were counted: several
+// can count within a millisecond, and the oldest has to go first.
 const failureClock = `
 local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local ttl = tonumber(ARGV[2])
+local now = t[1] * 1000000 + t[2]
+local ttl = tonumber(ARGV[2]) * 1000
 local kind = redis.call('TYPE', KEYS[1]).ok
 local counted = kind == 'zset' and redis.call('ZSCORE', KEYS[1], ARGV[1])
 local age = counted and now - tonumber(counted)
@@ -42,7 +43,7 @@ if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - 2 * ttl))
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', 2 * ttl))
+redis.call('PEXPIRE', KEYS[1], 2 * ARGV[2])
 return age and 2 or 0`)
 
 // Repeated implements auth.Throttle in one round trip. Something else under a failure's key is no

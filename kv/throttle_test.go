@@ -524,7 +524,7 @@ func TestFailures_AreKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			run(t, r, "ZADD", "throttle:failures:a", now[0]*1000-ago, mark)
+			run(t, r, "ZADD", "throttle:failures:a", (now[0]*1000-ago)*1000, mark)
 		}
 		counted("mark17", day-60_000)
 		wants("before the day is over", auth.FailureRepeated, of(17)[0])
