@@ -54,6 +54,18 @@ func (s *feedSite) exec(statement string, args ...any) {
 	}
 }
 
+// fill inserts n more users by hand, and waits until people can register again beside them.
+func (s *feedSite) fill(n int) {
+	s.t.Helper()
+	s.exec(s.fillers, n)
+	newClient(s.t, s.server.URL()).post("/register", "username", "first"+unique(), "password", password) // asks for the rest
+	testkit.Eventually(s.t, generous, "what the names look like to be known", func() bool {
+		var missing int
+		err := s.db.QueryRow(`SELECT count(*) FROM user_skeletons WHERE skeleton IS NULL`).Scan(&missing)
+		return err == nil && missing == 0
+	})
+}
+
 // wantOut asks by session and by token until both are refused, and then for some more time: who is
 // out stays out.
 func wantOut(t *testing.T, p *principal) {
@@ -76,7 +88,7 @@ func wantOut(t *testing.T, p *principal) {
 // change takes effect as if it did not.
 func TestChanges_AFrozenCacheDelaysNone(t *testing.T) {
 	onBothFeeds(t, func(t *testing.T, s *feedSite, cache *testkit.Redis) {
-		s.exec(s.fillers, 1500)
+		s.fill(1500)
 		for _, test := range []struct {
 			name       string
 			otherStays bool
