@@ -105,8 +105,8 @@ func (a *Accounts) checkThrottled(ctx context.Context, g guess, login, rawPasswo
 			return g.user, err
 		})
 		if shared && (err == nil || errors.Is(err, ErrWrongCredentials)) {
-			// A change may lie between the verdict and this request's beginning. The look-up is made
-			// for names that nobody has, too.
+			// The user may have changed between the shared verdict and the start of this request. Unknown
+			// names are looked up too, so that they cost the same.
 			row, lookUpErr := a.lookUp(ctx, name, byEmail)
 			if lookUpErr != nil {
 				return User{}, lookUpErr
@@ -399,7 +399,7 @@ func (a *Accounts) UserOf(ctx context.Context, id string, epoch int64) (User, er
 
 // userOf returns the user of a session, token or credential of this epoch. Epochs have no order:
 // one that differs from the cached user's is either stale, or newer than what is cached here.
-// Only the row tells which; verified reports that it was read. While the database does not
+// Only the row shows which; verified reports whether it was read. While the database does not
 // answer, the cached user decides.
 func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, verified bool, err error) {
 	u, err = a.User(ctx, id)
@@ -419,7 +419,7 @@ func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, 
 	return row, true, nil
 }
 
-// SessionUser returns the user of a session; ErrNotFound when it signs nobody in any more. A
+// SessionUser returns the user of a session; ErrNotFound when the session is no longer valid. A
 // session that the user's row says is stale is ended, so that no later epoch can match it; but not while the
 // request that made it stale is about to renew it: the second request of a double click presents it then.
 //
@@ -576,7 +576,7 @@ func (a *Accounts) load(ctx context.Context, id string, memory bool) (User, erro
 	}
 	if errors.Is(err, ErrNotFound) && lease != "" {
 		if err := a.Cache.FillDeleted(ctx, id, lease); err != nil {
-			a.Log.WarnContext(ctx, "the user cache was not told of a deleted user", "error", err, "user_id", id)
+			a.Log.WarnContext(ctx, "could not mark a deleted user in the user cache", "error", err, "user_id", id)
 		}
 	}
 	if err != nil {
@@ -614,8 +614,9 @@ func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, 
 	return u, ok
 }
 
-// RefillCache puts the users who are in memory back into a cache that was flushed, from the database, or from
-// memory that is still trusted while the database is down: while nobody asks for them there, they would be missing when the database goes down.
+// RefillCache puts the users who are in memory back into a cache that was flushed, so that they are not missing there
+// if the database goes down later. It reads them from the database, or from memory that is still trusted while the
+// database is down.
 func (a *Accounts) RefillCache(ctx context.Context) {
 	ids := make(chan string)
 	var workers sync.WaitGroup
@@ -849,7 +850,7 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 	return u, nil
 }
 
-// announce tells all servers of a change, before it is answered and after its commit: a server that
+// announce publishes a change to all servers after its commit and before it is answered: a server that
 // invalidated the user before the commit could load the old row again. The cache is dropped after
 // the announcement, because users in memory that no announcement has invalidated may be put back
 // into it until then.
