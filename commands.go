@@ -145,7 +145,7 @@ func (migrateUpCmd) Run(c *command) error {
 	if err := d.Migrate(c.ctx); err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	current, _, err := d.Behind(c.ctx)
+	current, _, err := d.SchemaVersions(c.ctx)
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}

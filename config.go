@@ -282,7 +282,7 @@ func (c Config) cacheURL(redisURL string) (string, error) {
 		}
 		return next, nil
 	}
-	if kv.Same(redisURL, c.CacheURL) {
+	if kv.SameDatabase(redisURL, c.CacheURL) {
 		return "", errors.New("CACHE_URL is the same database as REDIS_URL: flushing the cache would sign everybody out; give it a database of its own")
 	}
 	return c.CacheURL, nil

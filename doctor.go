@@ -81,7 +81,7 @@ func (d *doctor) checkDatabase() {
 		return
 	}
 	defer database.Close()
-	current, want, err := database.Behind(d.ctx)
+	current, want, err := database.SchemaVersions(d.ctx)
 	switch {
 	case err != nil:
 	case current < want && d.config.embeddedSQL():

@@ -32,7 +32,7 @@ func newNews(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics,
 
 // Listening implements db.Listener. What changed before is unknown, so everything that is cached
 // is invalidated; memory is filled from the database until the cache is empty.
-func (n *news) Listening() {
+func (n *news) Connected() {
 	n.accounts.AnyUserChanged()
 	n.accounts.Memory.Trust(true)
 	n.accounts.Memory.AskDatabase(false)
@@ -44,7 +44,7 @@ func (n *news) Listening() {
 }
 
 // Deaf implements db.Listener.
-func (n *news) Deaf(err error) {
+func (n *news) Disconnected(err error) {
 	n.accounts.Memory.Trust(false)
 	n.metrics.Listening(false)
 	if n.listening {
@@ -60,7 +60,7 @@ func (n *news) Deaf(err error) {
 
 // Answers implements db.Listener. What the cache has of users may be old while nobody hears of
 // changes, so the database is asked as long as it answers.
-func (n *news) Answers(yes bool) {
+func (n *news) Reachable(yes bool) {
 	if !n.listening {
 		n.accounts.Memory.AskDatabase(yes)
 	}
@@ -68,7 +68,7 @@ func (n *news) Answers(yes bool) {
 
 // Changed implements db.Listener.
 func (n *news) Changed(c db.Change) {
-	if c.UserID == db.Everybody {
+	if c.UserID == auth.AllUsers {
 		n.accounts.AnyUserChanged()
 	} else {
 		n.accounts.UserChanged(c.UserID)

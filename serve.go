@@ -66,7 +66,7 @@ func (cmd serveCmd) Run(c *command) error {
 	group.Go(func() { s.database.FillSkeletons(background, log) })
 	group.Go(func() { s.users.WatchFlush(background, s.accounts.RefillCache) })
 	group.Go(func() { maintenance.Watch(background) })
-	group.Go(func() { s.sessions.Used(background, log, used(s.accounts, log)) })
+	group.Go(func() { s.sessions.WatchActivity(background, log, used(s.accounts, log)) })
 	greet(c, listener.Addr())
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.config.BaseURL, "database", s.database.Name(), "version", programVersion())
 	return serve(c.ctx, server.HTTPServer(), server.Bound(listener), log)

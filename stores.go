@@ -133,7 +133,7 @@ func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
 		}
 		return nil
 	}
-	current, want, err := d.Behind(ctx)
+	current, want, err := d.SchemaVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}

@@ -443,11 +443,11 @@ func TestListenGroups(t *testing.T) {
 			}
 		}
 		ok(t, byHand(t, d, `UPDATE groups SET name = 'writers' WHERE name = 'readers'`))
-		if who := told(); !who[alice.ID] && !who[Everybody] {
+		if who := told(); !who[alice.ID] && !who[auth.AllUsers] {
 			t.Errorf("the group is renamed: told of %v", who)
 		}
 		ok(t, d.RemoveGroup(t.Context(), "writers"))
-		if who := told(); !who[alice.ID] && !who[Everybody] {
+		if who := told(); !who[alice.ID] && !who[auth.AllUsers] {
 			t.Errorf("the group is removed: told of %v", who)
 		}
 		setMember(t, d, alice, "admin", false)

@@ -13,30 +13,29 @@ import (
 	"time"
 
 	"github.com/lib/pq"
-)
 
-// Everybody is the user id of a Change of which it is not known whom it concerns.
-const Everybody = "*"
+	"gatehouse/auth"
+)
 
 // Change says that a user's row, groups or permissions were changed and committed.
 type Change struct {
-	// UserID, or Everybody.
+	// UserID is a user's id, or auth.AllUsers.
 	UserID string
 	// At is when the change was made, shortly before its commit; zero if unknown.
 	At time.Time
 }
 
-// Listener is told of changes, by whomever they were made. Its methods are called one after
-// the other, and have to return at once.
+// Listener receives changes, whoever made them. Its methods are called one after
+// the other and must not block.
 type Listener interface {
-	// Listening: from now on no change is missed. What came before is unknown.
-	Listening()
+	// Connected is called when changes are received from now on. Earlier ones may have been missed.
+	Connected()
 	// Changed is called soon after each commit.
 	Changed(Change)
-	// Deaf: changes may be missed until Listening is called again.
-	Deaf(err error)
-	// Answers tells, about once a second, whether the database answers.
-	Answers(bool)
+	// Disconnected is called when changes may be missed until the next call of Connected.
+	Disconnected(err error)
+	// Reachable reports, about once a second, whether the database answers.
+	Reachable(bool)
 }
 
 // ErrNotDelivered says that notifications which the database accepted do not arrive.
@@ -72,9 +71,9 @@ func (d *DB) Listen(ctx context.Context, l Listener) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.Deaf(err)
+		l.Disconnected(err)
 		if errors.Is(err, ErrNotDelivered) {
-			l.Answers(true)
+			l.Reachable(true)
 		}
 		select {
 		case <-ctx.Done():
@@ -116,10 +115,10 @@ func (c listenCheck) tell(err error) {
 	}
 }
 
-func (c listenCheck) Listening()     { c.tell(nil) }
-func (c listenCheck) Deaf(err error) { c.tell(err) }
-func (c listenCheck) Changed(Change) {}
-func (c listenCheck) Answers(bool)   {}
+func (c listenCheck) Connected()             { c.tell(nil) }
+func (c listenCheck) Disconnected(err error) { c.tell(err) }
+func (c listenCheck) Changed(Change)         {}
+func (c listenCheck) Reachable(bool)         {}
 
 // canary sends numbered notifications through the ordinary pool, on a channel that only this
 // process listens to.
@@ -130,7 +129,7 @@ type canary struct {
 	// sentAt holds when those that have not come back were sent.
 	sentAt map[int]time.Time
 	sent   chan canarySent
-	// tick goes on over reconnects, so that Answers is told however often these fail.
+	// tick goes on over reconnects, so that Reachable is called however often these fail.
 	tick   *time.Ticker
 	flight sync.WaitGroup
 }
@@ -264,7 +263,7 @@ func (h *hearing) sent(s canarySent) {
 	if s.err == nil {
 		h.accepted = max(h.accepted, s.number)
 	}
-	h.l.Answers(s.err == nil)
+	h.l.Reachable(s.err == nil)
 }
 
 func (h *hearing) notified(n *pq.Notification) {
@@ -280,7 +279,7 @@ func (h *hearing) notified(n *pq.Notification) {
 	h.deadline.Reset(left)
 	if !h.listening {
 		h.listening = true
-		h.l.Listening()
+		h.l.Connected()
 	}
 }
 
@@ -304,7 +303,7 @@ func parseChange(payload string) Change {
 	id, at, _ := strings.Cut(payload, " ")
 	micros, err := strconv.ParseInt(at, 10, 64)
 	if id == "" || err != nil {
-		return Change{UserID: Everybody}
+		return Change{UserID: auth.AllUsers}
 	}
 	return Change{UserID: id, At: time.UnixMicro(micros)}
 }

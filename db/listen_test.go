@@ -62,9 +62,9 @@ func listen(t *testing.T, d *DB) *ear {
 	return e
 }
 
-func (e *ear) Listening()     { e.heard <- "listening" }
-func (e *ear) Deaf(err error) { e.lastErr.Store(&err); e.heard <- "deaf" }
-func (e *ear) Answers(yes bool) {
+func (e *ear) Connected()             { e.heard <- "listening" }
+func (e *ear) Disconnected(err error) { e.lastErr.Store(&err); e.heard <- "deaf" }
+func (e *ear) Reachable(yes bool) {
 	e.answer.Store(yes)
 	e.answers.Add(1)
 }
@@ -125,8 +125,8 @@ func TestListen(t *testing.T) {
 			{`UPDATE users SET name = 'Bob' WHERE username = 'bob'`, bob.ID},
 			{`INSERT INTO groups (name) VALUES ('readers')`, ""},
 			{`INSERT INTO user_groups (user_id, group_name) VALUES ('` + bob.ID + `', 'readers')`, bob.ID},
-			{`INSERT INTO group_permissions (group_name, permission) VALUES ('readers', 'books.read')`, Everybody},
-			{`DELETE FROM group_permissions WHERE group_name = 'readers'`, Everybody},
+			{`INSERT INTO group_permissions (group_name, permission) VALUES ('readers', 'books.read')`, auth.AllUsers},
+			{`DELETE FROM group_permissions WHERE group_name = 'readers'`, auth.AllUsers},
 			{`DELETE FROM user_groups WHERE group_name = 'readers'`, bob.ID},
 			{`INSERT INTO user_permissions (user_id, permission) VALUES ('` + bob.ID + `', 'books.read')`, bob.ID},
 			{`DELETE FROM user_permissions WHERE permission = 'books.read'`, bob.ID},
@@ -156,7 +156,7 @@ func (e *ear) skipToChange(sql, who string, before time.Time) {
 				}
 				return
 			}
-			if c.UserID == Everybody {
+			if c.UserID == auth.AllUsers {
 				e.t.Errorf("%s: told of everybody, want %s", sql, who)
 			}
 		case <-time.After(10 * time.Second):
@@ -427,9 +427,9 @@ func TestParseChange(t *testing.T) {
 	for payload, want := range map[string]Change{
 		fmt.Sprintf("a-b %d", at.UnixMicro()): {"a-b", at},
 		fmt.Sprintf("* %d", at.UnixMicro()):   {"*", at},
-		"":                                    {UserID: Everybody},
-		"a-b":                                 {UserID: Everybody},
-		"a-b yesterday":                       {UserID: Everybody},
+		"":                                    {UserID: auth.AllUsers},
+		"a-b":                                 {UserID: auth.AllUsers},
+		"a-b yesterday":                       {UserID: auth.AllUsers},
 	} {
 		got := parseChange(payload)
 		if got.UserID != want.UserID || !got.At.Equal(want.At) {

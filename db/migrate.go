@@ -71,7 +71,7 @@ func (s MigrationStatus) Pending() bool { return s.AppliedAt.IsZero() }
 // one works, the others wait up to five minutes. The context is its only other limit. It
 // returns ErrSchemaNewer, and changes nothing, when the database is ahead of this program.
 func (d *DB) Migrate(ctx context.Context) error {
-	if _, _, err := d.Behind(ctx); err != nil {
+	if _, _, err := d.SchemaVersions(ctx); err != nil {
 		return err
 	}
 	if err := d.migrate(ctx); err != nil {
@@ -120,10 +120,10 @@ func (d *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	return goose.NewProvider(d.dialect.goose, pool, files, options...)
 }
 
-// Behind returns the schema's version in the database (0 when it is empty) and the one
+// SchemaVersions returns the schema's version in the database (0 when it is empty) and the one
 // that this program wants. The schema is stale when current < want; when current > want
 // the error wraps ErrSchemaNewer. It changes nothing.
-func (d *DB) Behind(ctx context.Context) (current, want int64, err error) {
+func (d *DB) SchemaVersions(ctx context.Context) (current, want int64, err error) {
 	all, err := d.Status(ctx)
 	if err != nil {
 		return 0, 0, err

@@ -11,17 +11,17 @@ import (
 
 func TestMigrateFromEmpty(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
-		current, want, err := d.Behind(t.Context())
+		current, want, err := d.SchemaVersions(t.Context())
 		ok(t, err)
 		if current != 0 || want < 1 {
 			t.Fatalf("an empty database is at %d of %d", current, want)
 		}
 		if exists := tableExists(t, d); exists {
-			t.Fatal("Behind created goose's table")
+			t.Fatal("SchemaVersions created goose's table")
 		}
 		ok(t, d.Migrate(t.Context()))
 		ok(t, d.Migrate(t.Context())) // again: nothing to do
-		current, _, err = d.Behind(t.Context())
+		current, _, err = d.SchemaVersions(t.Context())
 		ok(t, err)
 		equal(t, "version", current, want)
 		all, err := d.Status(t.Context())
@@ -41,7 +41,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 		pool, err := d.connect()
 		ok(t, err)
 		defer pool.Close()
-		_, want, err := d.Behind(t.Context())
+		_, want, err := d.SchemaVersions(t.Context())
 		ok(t, err)
 		for version := range want {
 			p, err := d.provider(pool)
@@ -54,7 +54,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 			create(t, d, newUser("alice"))
 			_, err = p.DownTo(t.Context(), 0)
 			ok(t, err)
-			current, _, err := d.Behind(t.Context())
+			current, _, err := d.SchemaVersions(t.Context())
 			ok(t, err)
 			equal(t, "version after down", current, 0)
 			if err := second(d.Users(t.Context(), "", 1)); err == nil {
@@ -71,7 +71,7 @@ func TestMigrateWithUsers(t *testing.T) {
 		pool, err := d.connect()
 		ok(t, err)
 		defer pool.Close()
-		_, want, err := d.Behind(t.Context())
+		_, want, err := d.SchemaVersions(t.Context())
 		ok(t, err)
 		for version := int64(1); version <= want; version++ {
 			p, err := d.provider(pool)
@@ -153,7 +153,7 @@ func TestMigrateAtOnce(t *testing.T) {
 func TestNewerSchema(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ok(t, byHand(t, d, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, (1 = 1))`))
-		current, want, err := d.Behind(t.Context())
+		current, want, err := d.SchemaVersions(t.Context())
 		wantErr(t, err, ErrSchemaNewer)
 		if current != 9999 || want >= current {
 			t.Fatalf("got %d, %d", current, want)

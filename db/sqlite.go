@@ -14,6 +14,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
+
+	"gatehouse/auth"
 )
 
 const (
@@ -117,11 +119,11 @@ func (d *DB) listenSQLite(ctx context.Context, l Listener) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.Deaf(err)
+		l.Disconnected(err)
 		// Whether the file can be read is worth knowing although it cannot be watched.
 		if time.Since(asked) >= answersInterval {
 			asked = time.Now()
-			l.Answers(d.usersReadable(ctx))
+			l.Reachable(d.usersReadable(ctx))
 		}
 		select {
 		case <-ctx.Done():
@@ -156,7 +158,7 @@ func (d *DB) watchSQLite(ctx context.Context, tick <-chan time.Time, l Listener)
 	if err != nil {
 		return err
 	}
-	l.Listening()
+	l.Connected()
 	for {
 		select {
 		case <-ctx.Done():
@@ -224,7 +226,7 @@ func tellChanges(ctx context.Context, conn *sql.Conn, seen feedMark, l Listener)
 	if !whole || len(changes) == 0 && lastUser < seen.lastUser {
 		// The mark comes first: what is changed after it is told the next time.
 		if seen, err = readFeedMark(ctx, conn); err == nil {
-			l.Changed(Change{UserID: Everybody})
+			l.Changed(Change{UserID: auth.AllUsers})
 		}
 		return seen, err
 	}

@@ -570,7 +570,7 @@ func TestNextDatabase(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", u, got, err, want)
 		}
-		if Same(u, got) {
+		if SameDatabase(u, got) {
 			t.Errorf("%s is the same as %s", u, got)
 		}
 	}
@@ -586,7 +586,7 @@ func TestSame(t *testing.T) {
 		{"redis://[::1]:7", "redis://localhost:7"},
 		{"unix:///a.sock", "unix://:p@//a.sock?db=0"},
 	} {
-		if !Same(pair[0], pair[1]) || !Same(pair[1], pair[0]) {
+		if !SameDatabase(pair[0], pair[1]) || !SameDatabase(pair[1], pair[0]) {
 			t.Errorf("%s and %s are not the same", pair[0], pair[1])
 		}
 	}
@@ -594,7 +594,7 @@ func TestSame(t *testing.T) {
 		{"redis://h", "redis://h/1"}, {"redis://h", "redis://i"}, {"redis://h:1", "redis://h:2"},
 		{"unix:///a", "unix:///b"}, {"unix:///a", "unix:///a?db=1"}, {"bad", "bad"},
 	} {
-		if Same(pair[0], pair[1]) {
+		if SameDatabase(pair[0], pair[1]) {
 			t.Errorf("%s and %s are the same", pair[0], pair[1])
 		}
 	}

@@ -43,10 +43,10 @@ func withDatabase(rawURL string, database int) (string, error) {
 	return u.String(), nil
 }
 
-// Same reports whether two URLs name the same database, whatever the user, the password and
+// SameDatabase reports whether two URLs name the same database, whatever the user, the password and
 // the spelling of a loopback host. A URL that cannot be read is the same as none. It
 // cannot know that a socket and a port belong to one server.
-func Same(a, b string) bool {
+func SameDatabase(a, b string) bool {
 	x, errX := parseTarget(a)
 	y, errY := parseTarget(b)
 	if errX != nil || errY != nil {

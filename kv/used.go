@@ -25,9 +25,9 @@ const (
 	usedRetry = 250 * time.Millisecond
 )
 
-// Used hears which sessions other programs have used and calls handle for each, until ctx ends. It
+// WatchActivity hears which sessions other programs have used and calls handle for each, until ctx ends. It
 // subscribes again when the connection breaks; what was told meanwhile is not heard.
-func (s *Sessions) Used(ctx context.Context, log *slog.Logger, handle func(ctx context.Context, id string)) {
+func (s *Sessions) WatchActivity(ctx context.Context, log *slog.Logger, handle func(ctx context.Context, id string)) {
 	ids := make(chan string, usedQueue)
 	var workers sync.WaitGroup
 	defer workers.Wait()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// heard collects what Used hears, from its start to the end of the test.
+// heard collects what WatchActivity hears, from its start to the end of the test.
 type heard struct {
 	mu  sync.Mutex
 	ids []string
@@ -27,7 +27,7 @@ func hear(t *testing.T, s *Sessions) *heard {
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() {
-		s.Used(ctx, slog.New(slog.DiscardHandler), func(_ context.Context, id string) {
+		s.WatchActivity(ctx, slog.New(slog.DiscardHandler), func(_ context.Context, id string) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.ids = append(h.ids, id)
@@ -79,7 +79,7 @@ func TestUsedEnds(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			NewSessions(r).Used(ctx, slog.New(slog.DiscardHandler), func(context.Context, string) {})
+			NewSessions(r).WatchActivity(ctx, slog.New(slog.DiscardHandler), func(context.Context, string) {})
 		}()
 		if name == "quiet" {
 			eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
