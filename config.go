@@ -113,7 +113,7 @@ func (s Settings) checkDjango(ours web.Cookies) (auth.DjangoKeys, error) {
 		return auth.DjangoKeys{}, errors.New("DJANGO_SECRET_KEY is needed with DJANGO_SESSIONS_URL: give it Django's SECRET_KEY")
 	case (&http.Cookie{Name: s.DjangoSessionCookie}).Valid() != nil:
 		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SESSION_COOKIE %q is not the name of a cookie", s.DjangoSessionCookie)
-	case s.DjangoSessionCookie == ours.Session():
+	case s.DjangoSessionCookie == ours.SessionName():
 		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SESSION_COOKIE is %q, which is the name of Gatehouse's own cookie: change SESSION_COOKIE_NAME in Django", s.DjangoSessionCookie)
 	}
 	keys, err := auth.ParseDjangoKeys(s.DjangoSecretKey)

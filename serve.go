@@ -48,7 +48,7 @@ func (cmd serveCmd) Run(c *command) error {
 		return err
 	}
 	routes := (&handlers.Handlers{Accounts: s.accounts, Sessions: s.sessions, Ready: s.ready, OpenAPI: openAPI}).Routes()
-	if err := server.Start(routes); err != nil {
+	if err := server.Init(routes); err != nil {
 		return err
 	}
 	listener, err := web.Listen(c.ctx, c.config.ListenAddr)

@@ -293,11 +293,11 @@ func ago(d time.Duration) string {
 	case d < time.Minute:
 		return "just now"
 	case d < time.Hour:
-		return web.Count(int(d/time.Minute), "minute") + " ago"
+		return web.FormatCount(int(d/time.Minute), "minute") + " ago"
 	case d < 24*time.Hour:
-		return web.Count(int(d/time.Hour), "hour") + " ago"
+		return web.FormatCount(int(d/time.Hour), "hour") + " ago"
 	}
-	return web.Count(int(d/(24*time.Hour)), "day") + " ago"
+	return web.FormatCount(int(d/(24*time.Hour)), "day") + " ago"
 }
 
 // zoneGroups returns the time zones by continent, with the given one selected; it is added if

@@ -116,7 +116,7 @@ func (h *Handlers) userPage(r *web.Request) (userPage, error) {
 	shown := rows[:min(len(rows), maxSessionRows)]
 	page := userPage{
 		Page: r.Page(u.Username), UserRow: newUserRow(u, r.Now()), CreatedAt: u.CreatedAt, Permissions: u.Permissions,
-		MayManage: r.May(auth.ManageUsers), Self: u.ID == r.User().ID, Now: r.Now(),
+		MayManage: r.HasPermission(auth.ManageUsers), Self: u.ID == r.User().ID, Now: r.Now(),
 		Sessions: shown, Hidden: len(rows) - len(shown),
 	}
 	for _, g := range groups {
@@ -324,7 +324,7 @@ func (h *Handlers) groups(r *web.Request) (web.Response, error) {
 func (h *Handlers) groupsPage(r *web.Request, form url.Values) (groupsPage, error) {
 	// The versions come first: members who change before the groups are read make them stale, and the removal a conflict.
 	var versions map[string]string
-	if r.May(auth.ManageUsers) {
+	if r.HasPermission(auth.ManageUsers) {
 		var err error
 		if versions, err = h.Accounts.Grants.MembersVersions(r.Context()); err != nil {
 			return groupsPage{}, err
@@ -335,7 +335,7 @@ func (h *Handlers) groupsPage(r *web.Request, form url.Values) (groupsPage, erro
 		return groupsPage{}, err
 	}
 	return groupsPage{Page: r.Page("Groups"), Form: web.Form{Values: values(form, "group", "permission")},
-		Groups: groups, MayManage: r.May(auth.ManageUsers), versions: versions}, nil
+		Groups: groups, MayManage: r.HasPermission(auth.ManageUsers), versions: versions}, nil
 }
 
 func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {

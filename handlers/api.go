@@ -50,7 +50,7 @@ func (h *Handlers) apiMe(r *web.Request) (web.Response, error) {
 		User:         newAPIUser(r.User()),
 		Groups:       orEmpty(r.User().Groups),
 		Permissions:  orEmpty(r.Permissions()),
-		Method:       r.Method(),
+		Method:       r.AuthMethod(),
 		AuthorizedBy: strings.ToLower(authorizedBy(r)),
 	}), nil
 }
@@ -93,7 +93,7 @@ type createTokenRequest struct {
 
 func (h *Handlers) apiCreateToken(r *web.Request) (web.Response, error) {
 	var body createTokenRequest
-	if err := r.JSON(&body); err != nil {
+	if err := r.DecodeJSON(&body); err != nil {
 		return web.Response{}, err
 	}
 	owner, err := h.tokenOwner(r, body)
@@ -121,12 +121,12 @@ func (h *Handlers) apiCreateToken(r *web.Request) (web.Response, error) {
 // tokenOwner returns who asks for a token. One token must not make another: what leaks once
 // would live for ever.
 func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.User, error) {
-	if r.Method() == web.ByToken {
+	if r.AuthMethod() == web.ByToken {
 		return auth.User{}, web.BadRequest("token_from_token", "A token can't make tokens; use HTTP Basic, or username and password in the body.")
 	}
 	// Who names a user in the body means that one, whoever is signed in in this browser.
 	inBody := body.Username != "" || body.Password != ""
-	if r.User() != nil && (r.Method() == web.ByBasic || !inBody) {
+	if r.User() != nil && (r.AuthMethod() == web.ByBasic || !inBody) {
 		return *r.User(), nil
 	}
 	if body.Username == "" || body.Password == "" {
@@ -226,7 +226,7 @@ func (h *Handlers) openAPI(*web.Request) (web.Response, error) {
 func authorizedBy(r *web.Request) string {
 	// Any statement at all, and it was the database that vouched.
 	if r.Cost().SQL() > 0 {
-		return r.Database()
+		return r.DatabaseName()
 	}
 	return "Redis"
 }

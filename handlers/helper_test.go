@@ -42,7 +42,7 @@ func newSite(t testing.TB) *site {
 		BaseOrigin: "https://example.com",
 		Log:        slog.New(slog.NewTextHandler(&s.log, nil)),
 	}
-	if err := s.server.Start(s.Routes()); err != nil {
+	if err := s.server.Init(s.Routes()); err != nil {
 		t.Fatal(err)
 	}
 	return s

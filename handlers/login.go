@@ -14,7 +14,7 @@ import (
 const home = "/dashboard"
 
 func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
-	next := r.Next(r.Query("next"))
+	next := r.SafeRedirect(r.Query("next"))
 	// Sites that read our sessions do not know a foreign one, and would send the person back here.
 	if r.User() != nil && !(r.Foreign() && web.HostOf(next) != "") {
 		return web.SeeOther(orHome(next)), nil
@@ -46,7 +46,7 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	if err := r.SignIn(user, form.Get("remember") != ""); err != nil {
 		return web.Response{}, err
 	}
-	return web.SeeOther(orHome(r.Next(form.Get("next")))), nil
+	return web.SeeOther(orHome(r.SafeRedirect(form.Get("next")))), nil
 }
 
 func missingCredentials(form url.Values) auth.Invalid {
@@ -61,7 +61,7 @@ func missingCredentials(form url.Values) auth.Invalid {
 }
 
 func (h *Handlers) loginPage(r *web.Request, form url.Values) loginPage {
-	next := r.Next(form.Get("next"))
+	next := r.SafeRedirect(form.Get("next"))
 	return loginPage{
 		Page: r.Page("Sign in"),
 		Form: web.Form{
@@ -86,13 +86,13 @@ func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong
 }
 
 func tooManyTries(t auth.Throttled) string {
-	return "Too many tries. Wait " + web.InWords(t.RetryAfter) + ", then try again."
+	return "Too many tries. Wait " + web.FormatDuration(t.RetryAfter) + ", then try again."
 }
 
 // showSignOut is where other sites that share the sign-in send people to sign out: a link cannot
 // do it, since it would change something by a GET.
 func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
-	next := r.Next(r.Query("next"))
+	next := r.SafeRedirect(r.Query("next"))
 	if r.User() == nil {
 		return web.SeeOther(orSignedOut(next)), nil
 	}
@@ -103,7 +103,7 @@ func (h *Handlers) logout(r *web.Request) (web.Response, error) {
 	// Whatever was sent along, nobody is kept from signing out.
 	next := ""
 	if form, err := r.Form(); err == nil {
-		next = r.Next(form.Get("next"))
+		next = r.SafeRedirect(form.Get("next"))
 	}
 	user := r.User()
 	if err := r.SignOut(); err != nil {

@@ -11,7 +11,7 @@ import (
 
 func (h *Handlers) showRegister(r *web.Request) (web.Response, error) {
 	if r.User() != nil {
-		return web.SeeOther(orHome(r.Next(r.Query("next")))), nil
+		return web.SeeOther(orHome(r.SafeRedirect(r.Query("next")))), nil
 	}
 	if !h.Accounts.Open {
 		return registrationClosed(r), nil
@@ -49,7 +49,7 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 	if err := r.SignIn(user, false); err != nil {
 		return web.Response{}, err
 	}
-	return web.SeeOther(orHome(r.Next(form.Get("next")))), nil
+	return web.SeeOther(orHome(r.SafeRedirect(form.Get("next")))), nil
 }
 
 func (h *Handlers) registerPage(r *web.Request, form url.Values) registerPage {
@@ -60,7 +60,7 @@ func (h *Handlers) registerPage(r *web.Request, form url.Values) registerPage {
 	return registerPage{
 		Page: r.Page("Create account"),
 		Form: web.Form{
-			Values: values(form, "username", "email", "name", "time_zone").with("next", r.Next(next)),
+			Values: values(form, "username", "email", "name", "time_zone").with("next", r.SafeRedirect(next)),
 			First:  "username",
 		},
 		MinLength: h.Accounts.Policy.MinLength,

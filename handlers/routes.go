@@ -19,8 +19,8 @@ type Handlers struct {
 }
 
 var (
-	mayView   = web.SignedIn.With(auth.ViewUsers)
-	mayManage = web.SignedIn.With(auth.ManageUsers)
+	mayView   = web.SignedIn.WithPermission(auth.ViewUsers)
+	mayManage = web.SignedIn.WithPermission(auth.ManageUsers)
 )
 
 // Routes returns every route of the site, with who may use it.
@@ -62,18 +62,18 @@ func (h *Handlers) Routes() []web.Route {
 		web.Post(grantGroupPath, mayManage, h.grantGroup),
 		web.Post("/admin/groups/ungrant", mayManage, h.ungrantGroup),
 
-		web.Get("/api/time", web.Program, h.apiTime),
-		web.Get("/api/me", web.Program, h.apiMe),
-		web.Get("/api/tokens", web.Program, h.apiTokens),
-		web.Post("/api/tokens", web.ProgramOrNobody, h.apiCreateToken),
-		web.Delete("/api/tokens/current", web.Program, h.apiRevokeCurrentToken),
-		web.Delete("/api/tokens/:id", web.Program, h.apiRevokeToken),
-		web.Get("/api/users", web.Program.With(auth.ViewUsers), h.apiUsers),
-		web.Get("/api/openapi.json", web.Machine, h.openAPI),
+		web.Get("/api/time", web.API, h.apiTime),
+		web.Get("/api/me", web.API, h.apiMe),
+		web.Get("/api/tokens", web.API, h.apiTokens),
+		web.Post("/api/tokens", web.OptionalAPI, h.apiCreateToken),
+		web.Delete("/api/tokens/current", web.API, h.apiRevokeCurrentToken),
+		web.Delete("/api/tokens/:id", web.API, h.apiRevokeToken),
+		web.Get("/api/users", web.API.WithPermission(auth.ViewUsers), h.apiUsers),
+		web.Get("/api/openapi.json", web.Unauthenticated, h.openAPI),
 
 		web.Verify("/auth/verify"),
 
-		web.Get("/healthz", web.Machine, h.healthz),
-		web.Get("/readyz", web.Machine, h.readyz),
+		web.Get("/healthz", web.Unauthenticated, h.healthz),
+		web.Get("/readyz", web.Unauthenticated, h.readyz),
 	}
 }

@@ -40,7 +40,7 @@ func routeFaults(table []web.Route, served []string) []string {
 			inTable["HEAD "+r.Path] = true
 		}
 		who, permission := rule(r)
-		private := who == web.SignedIn.String() || who == web.Program.String() || r.Access == web.ForwardAuth
+		private := who == web.SignedIn.String() || who == web.API.String() || r.Access == web.ForwardAuth
 		switch {
 		case who == web.Access{}.String():
 			all = append(all, name+" has no access rule")
@@ -49,10 +49,10 @@ func routeFaults(table []web.Route, served []string) []string {
 		case private && slices.Contains(open, name):
 			all = append(all, name+" is private and on the list of what is open")
 		}
-		if r.Access == web.Machine && !slices.Contains(reading, r.Method) {
+		if r.Access == web.Unauthenticated && !slices.Contains(reading, r.Method) {
 			all = append(all, name+" changes something for nobody")
 		}
-		if api := strings.HasPrefix(r.Path, "/api/"); r.Access != web.Machine && r.Access != web.ForwardAuth && api != (who == web.Program.String() || who == web.ProgramOrNobody.String()) {
+		if api := strings.HasPrefix(r.Path, "/api/"); r.Access != web.Unauthenticated && r.Access != web.ForwardAuth && api != (who == web.API.String() || who == web.OptionalAPI.String()) {
 			all = append(all, name+" is for programs and not below /api/, or the other way round")
 		}
 		if strings.HasPrefix(r.Path, "/admin") || strings.HasPrefix(r.Path, "/api/users") {
@@ -101,16 +101,16 @@ func TestRouteFaultsAreFound(t *testing.T) {
 		want   string
 	}{
 		"no rule":                   {[]web.Route{web.Get("/x", web.Access{}, h)}, []string{"GET /x"}, "GET /x has no access rule"},
-		"no rule, but a permission": {[]web.Route{web.Get("/x", web.Access{}.With("a.b"), h)}, []string{"GET /x"}, "GET /x has no access rule"},
+		"no rule, but a permission": {[]web.Route{web.Get("/x", web.Access{}.WithPermission("a.b"), h)}, []string{"GET /x"}, "GET /x has no access rule"},
 		"open":                      {[]web.Route{web.Get("/x", web.Open, h)}, []string{"GET /x"}, "GET /x is open and not on the list"},
-		"program or nobody":         {[]web.Route{web.Get("/api/x", web.ProgramOrNobody, h)}, []string{"GET /api/x"}, "GET /api/x is open and not on the list"},
+		"optional API":              {[]web.Route{web.Get("/api/x", web.OptionalAPI, h)}, []string{"GET /api/x"}, "GET /api/x is open and not on the list"},
 		"not open":                  {[]web.Route{web.Get("/login", web.SignedIn, h)}, []string{"GET /login"}, "GET /login is private and on the list of what is open"},
-		"page as program":           {[]web.Route{web.Get("/x", web.Program, h)}, []string{"GET /x"}, "GET /x is for programs and not below /api/, or the other way round"},
+		"page as program":           {[]web.Route{web.Get("/x", web.API, h)}, []string{"GET /x"}, "GET /x is for programs and not below /api/, or the other way round"},
 		"program as page":           {[]web.Route{web.Get("/api/x", web.SignedIn, h)}, []string{"GET /api/x"}, "GET /api/x is for programs and not below /api/, or the other way round"},
 		"admin for all":             {[]web.Route{web.Get("/admin/x", web.SignedIn, h)}, []string{"GET /admin/x"}, "GET /admin/x does not need users.view"},
-		"changed by lookers":        {[]web.Route{web.Post("/admin/x", web.SignedIn.With(auth.ViewUsers), h)}, []string{"POST /admin/x"}, "POST /admin/x does not need users.manage"},
-		"users for all":             {[]web.Route{web.Get("/api/users", web.Program, h)}, []string{"GET /api/users"}, "GET /api/users does not need users.view"},
-		"machine writes":            {[]web.Route{web.Post("/healthz", web.Machine, h)}, []string{"POST /healthz"}, "POST /healthz changes something for nobody"},
+		"changed by lookers":        {[]web.Route{web.Post("/admin/x", web.SignedIn.WithPermission(auth.ViewUsers), h)}, []string{"POST /admin/x"}, "POST /admin/x does not need users.manage"},
+		"users for all":             {[]web.Route{web.Get("/api/users", web.API, h)}, []string{"GET /api/users"}, "GET /api/users does not need users.view"},
+		"machine writes":            {[]web.Route{web.Post("/healthz", web.Unauthenticated, h)}, []string{"POST /healthz"}, "POST /healthz changes something for nobody"},
 		"not served":                {[]web.Route{web.Get("/x", web.SignedIn, h)}, nil, "GET /x is not served"},
 		"smuggled":                  {nil, []string{"POST /x"}, "POST /x is served and not in the table"},
 		"other method":              {[]web.Route{web.Get("/x", web.SignedIn, h)}, []string{"GET /x", "POST /x"}, "POST /x is served and not in the table"},
@@ -123,8 +123,8 @@ func TestRouteFaultsAreFound(t *testing.T) {
 		}
 	}
 	good := []web.Route{
-		web.Get("/x", web.SignedIn, h), web.Post("/x", web.SignedIn, h), web.Delete("/api/x", web.Program, h),
-		web.Get("/admin", web.SignedIn.With(auth.ViewUsers), h), web.Post("/admin", web.SignedIn.With(auth.ManageUsers), h),
+		web.Get("/x", web.SignedIn, h), web.Post("/x", web.SignedIn, h), web.Delete("/api/x", web.API, h),
+		web.Get("/admin", web.SignedIn.WithPermission(auth.ViewUsers), h), web.Post("/admin", web.SignedIn.WithPermission(auth.ManageUsers), h),
 	}
 	if got := routeFaults(good, []string{"GET /x", "HEAD /x", "POST /x", "DELETE /api/x", "GET /admin", "POST /admin", "GET /static/*"}); len(got) != 0 {
 		t.Errorf("found %q in a good table", got)
@@ -186,7 +186,7 @@ func TestPrivateRoutesNeedSomebody(t *testing.T) {
 			if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
 				t.Errorf("%s %s: got %d to %q", r.Method, r.Path, w.Code, w.Header().Get("Location"))
 			}
-		case web.Program.String(), web.ForwardAuth.String():
+		case web.API.String(), web.ForwardAuth.String():
 			if w.Code != http.StatusUnauthorized || len(w.Header()["Www-Authenticate"]) != 2 || w.Header().Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%s %s: got %d %v", r.Method, r.Path, w.Code, w.Header())
 			}

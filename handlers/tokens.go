@@ -74,7 +74,7 @@ func (h *Handlers) tokensPage(r *web.Request, form url.Values) (tokensPage, erro
 		Form:        web.Form{Values: values(form, "name", "days")},
 		DefaultDays: min(max(1, int(h.Accounts.TokenLifetime/(24*time.Hour))), maxTokenDays),
 		Now:         r.Now(),
-		Example:     r.Address("/api/me"),
+		Example:     r.AbsoluteURL("/api/me"),
 	}
 	if form == nil {
 		page.Values["days"] = strconv.Itoa(page.DefaultDays)

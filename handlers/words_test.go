@@ -96,7 +96,7 @@ func TestInWords(t *testing.T) {
 		90*time.Second + 1: "2 minutes", 2 * time.Minute: "2 minutes", 2*time.Minute + 1: "3 minutes", 15 * time.Minute: "15 minutes",
 		90 * time.Minute: "90 minutes", 90*time.Minute + 1: "2 hours", 2 * time.Hour: "2 hours", 24 * time.Hour: "24 hours",
 	} {
-		if got := web.InWords(d); got != want {
+		if got := web.FormatDuration(d); got != want {
 			t.Errorf("web.InWords(%s) = %q, want %q", d, got, want)
 		}
 	}

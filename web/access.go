@@ -13,47 +13,47 @@ type who int
 
 const (
 	_ who = iota
-	anybody
+	open
 	signedIn
-	program
-	programOrNobody
-	machine
+	api
+	optionalAPI
+	unauthenticated
 	forwardAuth
 )
 
 var (
 	// Open routes need nobody; they know who is signed in if somebody is, and work on
 	// without knowing when Redis does not answer.
-	Open = Access{who: anybody}
+	Open = Access{who: open}
 	// SignedIn routes are pages: they send everybody else to the sign-in page.
 	SignedIn = Access{who: signedIn}
-	// Program routes take a session, HTTP Basic or an API token; everybody else gets a 401
+	// API routes take a session, HTTP Basic or an API token; everybody else gets a 401
 	// with a challenge.
-	Program = Access{who: program}
-	// ProgramOrNobody routes know who asks, and let nobody in particular in as well: the
+	API = Access{who: api}
+	// OptionalAPI routes also accept anonymous callers: the
 	// credentials may be in the body. Wrong ones in the header are refused.
-	ProgramOrNobody = Access{who: programOrNobody}
-	// Machine routes (health, documents) look at nobody at all.
-	Machine = Access{who: machine}
+	OptionalAPI = Access{who: optionalAPI}
+	// Unauthenticated routes (health, documents) read no credentials at all.
+	Unauthenticated = Access{who: unauthenticated}
 	// ForwardAuth is the route by which a reverse proxy asks who sent a request: a session, HTTP
 	// Basic or an API token, and what they may.
 	ForwardAuth = Access{who: forwardAuth}
 )
 
 // With returns the access with a permission that is needed as well.
-func (a Access) With(permission string) Access {
+func (a Access) WithPermission(permission string) Access {
 	a.permission = permission
 	return a
 }
 
-// known reports whether the access is a rule that can be held.
-func (a Access) known() bool {
-	return a.who != 0 && (a.permission == "" || a.who == signedIn || a.who == program)
+// valid reports whether the access is a rule that can be held.
+func (a Access) valid() bool {
+	return a.who != 0 && (a.permission == "" || a.who == signedIn || a.who == api)
 }
 
 // String names the rule, for tables and tests.
 func (a Access) String() string {
-	name := [...]string{"none", "open", "signed in", "program", "program or nobody", "machine", "forward-auth"}[a.who]
+	name := [...]string{"none", "open", "signed in", "API", "optional API", "unauthenticated", "forward-auth"}[a.who]
 	if a.permission != "" {
 		name += " with " + a.permission
 	}

@@ -40,7 +40,7 @@ func (b *Bridge) identify(r *Request) error {
 	if err != nil || !ok {
 		return err
 	}
-	r.session = current{record: &record}
+	r.session = requestSession{record: &record}
 	r.signedIn(user, BySession, user.Permissions)
 	return nil
 }

@@ -22,7 +22,7 @@ type bridgedSite struct {
 func newBridgedSite(t testing.TB) *bridgedSite {
 	t.Helper()
 	b := &bridgedSite{}
-	b.site = newSite(t, append([]Route{signOut, Get("/program", Program, whoAsks)}, whoRoutes...), func(s *site) {
+	b.site = newSite(t, append([]Route{signOut, Get("/program", API, whoAsks)}, whoRoutes...), func(s *site) {
 		b.django = s.Stores.Django()
 		s.Bridge = &Bridge{Django: b.django.Bridge(), Cookie: "sessionid"}
 	})
@@ -191,7 +191,7 @@ func TestBridgeFaults(t *testing.T) {
 func TestForeignSessionsAreNotRenewed(t *testing.T) {
 	b := newBridgedSite(t)
 	b.wantSignedIn(t, true)
-	r := &Request{server: b.Server, session: current{record: &auth.Session{UserID: "u1", Epoch: 1, Foreign: true}}}
+	r := &Request{server: b.Server, session: requestSession{record: &auth.Session{UserID: "u1", Epoch: 1, Foreign: true}}}
 	if err := r.RenewSession(auth.User{ID: "u1", Epoch: 2, Active: true}); err != auth.ErrSessionEnded {
 		t.Errorf("got %v", err)
 	}

@@ -17,7 +17,7 @@ func token(letter string) string { return strings.Repeat(letter, tokenLength) }
 func (s *site) sameName(values ...string) func(*http.Request) {
 	var pairs []string
 	for _, v := range values {
-		pairs = append(pairs, s.Cookies.Session()+"="+v)
+		pairs = append(pairs, s.Cookies.SessionName()+"="+v)
 	}
 	return header("Cookie", strings.Join(pairs, "; "))
 }

@@ -36,7 +36,7 @@ func (s *Server) answerError(c echo.Context, err error) {
 	if retry > 0 {
 		c.Response().Header().Set("Retry-After", strconv.Itoa(seconds(retry)))
 	}
-	if err := s.writeError(c, err, status, retry); err != nil && !errors.Is(err, errGone) {
+	if err := s.writeError(c, err, status, retry); err != nil && !errors.Is(err, errClientGone) {
 		s.Log.ErrorContext(c.Request().Context(), "the error page failed", "error", err)
 		_ = write(c, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something went wrong. Please try again.\n"))
 	}
@@ -64,7 +64,7 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 	}
 	if retry > 0 {
 		page.RetryAfter = seconds(retry)
-		page.RetryIn = InWords(retry)
+		page.RetryIn = FormatDuration(retry)
 		if c.Request().Method == http.MethodGet {
 			page.Refresh = page.RetryAfter
 		}
@@ -188,7 +188,7 @@ func classify(err error) (status int, retry time.Duration) {
 func (s *Server) logError(c echo.Context, status int, err error) {
 	level := slog.LevelDebug
 	switch {
-	case errors.Is(err, errGone), errors.Is(err, context.Canceled), errors.As(err, new(underMaintenance)):
+	case errors.Is(err, errClientGone), errors.Is(err, context.Canceled), errors.As(err, new(underMaintenance)):
 	case status >= 500:
 		level = slog.LevelError
 	case status == http.StatusForbidden:
@@ -199,11 +199,11 @@ func (s *Server) logError(c echo.Context, status int, err error) {
 
 // errorPage returns the words for a status.
 func errorPage(status int) ErrorPage {
-	w, ok := errorWords[status]
+	w, ok := errorCopies[status]
 	if !ok {
-		w = errorWords[http.StatusInternalServerError]
+		w = errorCopies[http.StatusInternalServerError]
 		if status < 500 {
-			w = errorWords[http.StatusBadRequest]
+			w = errorCopies[http.StatusBadRequest]
 		}
 	}
 	return ErrorPage{
@@ -213,9 +213,9 @@ func errorPage(status int) ErrorPage {
 	}
 }
 
-type words struct{ heading, what, lost, do string }
+type errorCopy struct{ heading, what, lost, do string }
 
-var errorWords = map[int]words{
+var errorCopies = map[int]errorCopy{
 	http.StatusBadRequest: {
 		"That request was not understood",
 		"Part of what the browser sent was damaged or missing.",

@@ -49,7 +49,7 @@ func newSite(t testing.TB, routes []Route, change ...func(*site)) *site {
 	if s.Server.Sessions == nil {
 		s.Server.Sessions = NewSessions(s.Stores.Sessions, fake.Codec{}, limits, s.Cookies)
 	}
-	if err := s.Start(routes); err != nil {
+	if err := s.Init(routes); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -82,7 +82,9 @@ func cookie(name, value string) func(*http.Request) {
 }
 
 // session sends the cookie of a session.
-func (s *site) session(token string) func(*http.Request) { return cookie(s.Cookies.Session(), token) }
+func (s *site) session(token string) func(*http.Request) {
+	return cookie(s.Cookies.SessionName(), token)
+}
 
 // add stores a user.
 func (s *site) add(id string) auth.User {
@@ -110,14 +112,14 @@ func whoAsks(r *Request) (Response, error) {
 	return Text(http.StatusOK, r.User().ID), nil
 }
 
-var whoRoutes = []Route{Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks), Get("/machine", Machine, whoAsks), signIn}
+var whoRoutes = []Route{Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks), Get("/machine", Unauthenticated, whoAsks), signIn}
 
 // signedIn signs a new user in and returns the session cookie's value.
 func (s *site) signedIn(t testing.TB, id string) string {
 	t.Helper()
 	s.add(id)
 	w := s.do("POST", "/sign-in?user="+id)
-	c := cookies(w)[s.Cookies.Session()]
+	c := cookies(w)[s.Cookies.SessionName()]
 	if w.Code != http.StatusSeeOther || c == nil || c.Value == "" {
 		t.Fatalf("sign-in: %d, %v", w.Code, w.Header())
 	}

@@ -71,11 +71,11 @@ var maintenancePaths = map[string]bool{"/login": true, "/logout": true, "/sign-o
 
 // refuse returns the error of a request that has to wait for the end of maintenance.
 func (m *Maintenance) refuse(r *Request, route Route) error {
-	if m == nil || route.Access.who == machine || maintenancePaths[route.Path] {
+	if m == nil || route.Access.who == unauthenticated || maintenancePaths[route.Path] {
 		return nil
 	}
 	closed := m.now.Load()
-	if closed == nil || r.user != nil && r.May(auth.ManageUsers) {
+	if closed == nil || r.user != nil && r.HasPermission(auth.ManageUsers) {
 		return nil
 	}
 	return underMaintenance{*closed, r.user}

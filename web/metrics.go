@@ -50,13 +50,13 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// Gauge adds a number that is read when Prometheus asks.
-func (m *Metrics) Gauge(name, help string, labels map[string]string, read func() float64) {
+// RegisterGauge adds a number that is read when Prometheus asks.
+func (m *Metrics) RegisterGauge(name, help string, labels map[string]string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, read))
 }
 
-// Counter adds a number that only rises and is read when Prometheus asks.
-func (m *Metrics) Counter(name, help string, labels map[string]string, read func() float64) {
+// RegisterCounter adds a number that only rises and is read when Prometheus asks.
+func (m *Metrics) RegisterCounter(name, help string, labels map[string]string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, read))
 }
 
@@ -95,7 +95,7 @@ func (m *Metrics) signIn(method string, err error) {
 	m.signIns.WithLabelValues(method, outcome(err)).Inc()
 }
 
-// SignIn counts a sign-in through a form.
+// CountSignIn counts a sign-in through a form.
 func (r *Request) CountSignIn(err error) { r.server.Metrics.signIn("form", err) }
 
 func outcome(err error) string {
@@ -113,15 +113,15 @@ func outcome(err error) string {
 	return "refused"
 }
 
-// Revoked notes how long a change took to be in effect here.
-func (m *Metrics) Revoked(after time.Duration) {
+// ObserveRevocation records how long a change took to be in effect here.
+func (m *Metrics) ObserveRevocation(after time.Duration) {
 	if m != nil && after >= 0 {
 		m.revoked.Observe(after.Seconds())
 	}
 }
 
-// Listening notes whether changes are heard of.
-func (m *Metrics) Listening(on bool) {
+// SetListening records whether changes are heard of.
+func (m *Metrics) SetListening(on bool) {
 	if m == nil {
 		return
 	}

@@ -127,22 +127,22 @@ func TestOutcomes(t *testing.T) {
 
 func TestMetricsOfTheServer(t *testing.T) {
 	m := NewMetrics()
-	m.Gauge("a_gauge", "A gauge.", map[string]string{"redis": "cache"}, func() float64 { return 7 })
-	m.Counter("a_counter_total", "A counter.", nil, func() float64 { return 8 })
+	m.RegisterGauge("a_gauge", "A gauge.", map[string]string{"redis": "cache"}, func() float64 { return 7 })
+	m.RegisterCounter("a_counter_total", "A counter.", nil, func() float64 { return 8 })
 	wantSeries(t, m, map[string]string{`a_gauge{redis="cache"}`: "7", "a_counter_total": "8", "gatehouse_listening": "0"})
-	m.Listening(true)
-	m.Revoked(20 * time.Millisecond)
-	m.Revoked(-time.Second) // clocks differ
+	m.SetListening(true)
+	m.ObserveRevocation(20 * time.Millisecond)
+	m.ObserveRevocation(-time.Second) // clocks differ
 	wantSeries(t, m, map[string]string{"gatehouse_listening": "1", "gatehouse_revocation_seconds_count": "1", `gatehouse_revocation_seconds_bucket{le="0.025"}`: "1", `gatehouse_revocation_seconds_bucket{le="0.01"}`: "0"})
-	m.Listening(false)
+	m.SetListening(false)
 	wantSeries(t, m, map[string]string{"gatehouse_listening": "0"})
 	if all := scraped(t, m); all["go_goroutines"] == "" || all["process_open_fds"] == "" {
 		t.Error("nothing of the process")
 	}
 	// Without metrics everything works and nothing is counted.
 	var none *Metrics
-	none.Listening(true)
-	none.Revoked(time.Second)
+	none.SetListening(true)
+	none.ObserveRevocation(time.Second)
 	none.signIn("form", nil)
 	none.request("GET", "/", 200, time.Second, nil)
 }

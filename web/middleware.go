@@ -24,8 +24,8 @@ type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
-// logged gives the request an id and a cost, and writes its one line when it is over.
-func (s *Server) logged(next echo.HandlerFunc) echo.HandlerFunc {
+// logRequests gives the request an id and a cost, and writes its one line when it is over.
+func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		begun := time.Now()
 		req := c.Request()
@@ -124,8 +124,8 @@ func (s *Server) ipExtractor() echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(trust...)
 }
 
-// recovered turns a panic into the error page for what nobody expected.
-func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
+// recoverPanics turns a panic into the error page for what nobody expected.
+func (s *Server) recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
 			p := recover()
@@ -141,9 +141,9 @@ func (s *Server) recovered(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// guarded sets the headers that every response has, errors too, and refuses what must not
+// protect sets the headers that every response has, errors too, and refuses what must not
 // reach a handler.
-func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 	crossOrigin := http.NewCrossOriginProtection()
 	if s.BaseOrigin != "" {
 		// A proxy may have rewritten Host; what people type is ours all the same.
@@ -154,7 +154,7 @@ func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		s.setHeaders(c.Response().Header())
 		req := c.Request()
-		if !plainlySpelled(req.URL) {
+		if !isCanonicalPath(req.URL) {
 			return echo.ErrNotFound
 		}
 		if req.ContentLength > maxBody {
@@ -173,10 +173,10 @@ func (s *Server) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// plainlySpelled reports whether the path can be that of a route: in ASCII without percent-encoding, without empty and
+// isCanonicalPath reports whether the path can be that of a route: in ASCII without percent-encoding, without empty and
 // dot segments, path parameters or a slash at the end. The router would hand all of these to a route that ends in a
 // parameter, and a proxy that protects a route by its path would not know them.
-func plainlySpelled(u *url.URL) bool {
+func isCanonicalPath(u *url.URL) bool {
 	if u.RawPath != "" || u.Path == "/" {
 		return u.RawPath == ""
 	}
@@ -218,8 +218,8 @@ func (s *Server) checkOrigin(req *http.Request) error {
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
-// always are the headers of every answer. Their values are shared: nobody may append to them.
-var always = http.Header{
+// securityHeaders are the headers of every answer. Their values are shared: nobody may append to them.
+var securityHeaders = http.Header{
 	"Content-Security-Policy": {contentSecurityPolicy},
 	"X-Content-Type-Options":  {"nosniff"},
 	// Not no-referrer: with it browsers send "Origin: null" with our own forms.
@@ -239,7 +239,7 @@ var (
 )
 
 func (s *Server) setHeaders(h http.Header) {
-	maps.Copy(h, always)
+	maps.Copy(h, securityHeaders)
 	switch {
 	case s.Cookies.Secure && s.Cookies.Domain != "":
 		h["Strict-Transport-Security"] = strictTransportShared

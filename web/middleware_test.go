@@ -115,7 +115,7 @@ func TestAddressOfTheVisitor(t *testing.T) {
 		{"garbage", []string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"garbage"}, "10.0.0.1"},
 	} {
 		var got string
-		route := Get("/", Machine, func(r *Request) (Response, error) {
+		route := Get("/", Unauthenticated, func(r *Request) (Response, error) {
 			got = r.Visitor().Address.String()
 			return Text(http.StatusOK, "ok"), nil
 		})

@@ -86,7 +86,7 @@ func newProblem(err error, status int) Problem {
 	case errors.Is(err, auth.ErrTooMany):
 		p.Code, p.Detail = "too_many_tokens", fmt.Sprintf("There are %d tokens already; revoke one first.", auth.MaxTokens)
 	default:
-		w := errorWords[status]
+		w := errorCopies[status]
 		p.Detail = w.what
 	}
 	return p
@@ -123,7 +123,7 @@ func (s *Server) writeProblem(c echo.Context, err error, status int, retry time.
 		challenge(h, c.Request(), p.Code)
 	}
 	if retry > 0 {
-		p.Detail = strings.TrimSpace(p.Detail + " Try again in " + InWords(retry) + ".")
+		p.Detail = strings.TrimSpace(p.Detail + " Try again in " + FormatDuration(retry) + ".")
 	}
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -49,7 +49,7 @@ func parsePages(asset func(string) (string, error)) (*pages, error) {
 
 // NewRenderer returns what renders the pages without a server: by name and struct.
 func NewRenderer() (func(page string, data any) (string, error), error) {
-	statics, err := newStatics()
+	statics, err := newAssets()
 	if err != nil {
 		return nil, err
 	}

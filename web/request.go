@@ -27,7 +27,7 @@ type Request struct {
 	echo    echo.Context
 	ctx     context.Context
 	cost    *auth.Cost
-	session current
+	session requestSession
 	user    *auth.User
 	// method is how the user signed in; permissions what they may by it.
 	method      string
@@ -60,14 +60,14 @@ func (r *Request) signedIn(u auth.User, method string, permissions []string) {
 	r.echo.Set(userKey, u.ID)
 }
 
-// Method returns how the user signed in: BySession, ByBasic or ByToken.
-func (r *Request) Method() string { return r.method }
+// AuthMethod returns how the user signed in: BySession, ByBasic or ByToken.
+func (r *Request) AuthMethod() string { return r.method }
 
 // Permissions returns what this request may: a token may less than its owner.
 func (r *Request) Permissions() []string { return r.permissions }
 
-// May reports whether this request has the permission.
-func (r *Request) May(permission string) bool {
+// HasPermission reports whether this request has the permission.
+func (r *Request) HasPermission(permission string) bool {
 	narrowed := *r.user
 	narrowed.Permissions = r.permissions
 	return narrowed.May(permission)
@@ -76,9 +76,9 @@ func (r *Request) May(permission string) bool {
 // Token returns the API token that was sent, or nil.
 func (r *Request) Token() *auth.Token { return r.token }
 
-// JSON reads the body into v, and leaves v as it is when there is none. What cannot be read is
+// DecodeJSON reads the body into v, and leaves v as it is when there is none. What cannot be read is
 // a 400 or 415.
-func (r *Request) JSON(v any) error {
+func (r *Request) DecodeJSON(v any) error {
 	req := r.echo.Request()
 	if req.ContentLength == 0 {
 		return nil
@@ -108,13 +108,13 @@ func (r *Request) Param(name string) string { return r.echo.Param(name) }
 // Session returns the session, or nil for a visitor without one.
 func (r *Request) Session() *auth.Session { return r.session.record }
 
-// Address returns the whole address of a path, for use outside of this site's pages.
-func (r *Request) Address(path string) string {
+// AbsoluteURL returns the whole address of a path, for use outside of this site's pages.
+func (r *Request) AbsoluteURL(path string) string {
 	return r.server.BaseOrigin + path
 }
 
-// Database returns the name of the database that vouches when Redis alone did not.
-func (r *Request) Database() string { return r.server.Database }
+// DatabaseName returns the name of the database that vouches when Redis alone did not.
+func (r *Request) DatabaseName() string { return r.server.Database }
 
 // Query returns a parameter of the address.
 func (r *Request) Query(name string) string { return r.echo.QueryParam(name) }
@@ -156,7 +156,7 @@ const maxBrowserCookies = 4
 
 // Visitor returns where the request comes from.
 func (r *Request) Visitor() auth.Visitor {
-	v := auth.Visitor{Address: r.address()}
+	v := auth.Visitor{Address: r.clientIP()}
 	v.BrowserCookies = appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.browser(), auth.BrowserShaped, maxBrowserCookies)
 	if r.session.record != nil {
 		v.SessionID, v.Epoch = r.session.record.ID, r.session.record.Epoch
@@ -164,7 +164,7 @@ func (r *Request) Visitor() auth.Visitor {
 	return v
 }
 
-func (r *Request) address() netip.Addr {
+func (r *Request) clientIP() netip.Addr {
 	a, err := netip.ParseAddr(r.echo.RealIP())
 	if err != nil {
 		return netip.IPv4Unspecified() // a unix socket in front of us: one bucket for all
@@ -179,17 +179,17 @@ func (r *Request) SignIn(u auth.User, remember bool) error {
 		r.cost.AttemptChange() // it ends the session that the browser had
 	}
 	s, err := r.server.Sessions.start(r.ctx, r.allSessionCookies(), u, remember,
-		r.echo.Request().UserAgent(), r.address().String(), r.Now())
+		r.echo.Request().UserAgent(), r.clientIP().String(), r.Now())
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
 	}
 	r.session, r.user = s, &u
-	r.makeKnown(u)
+	r.rememberBrowser(u)
 	return nil
 }
 
-// makeKnown makes the browser known for the user, until the epoch changes.
-func (r *Request) makeKnown(u auth.User) {
+// rememberBrowser makes the browser known for the user, until the epoch changes.
+func (r *Request) rememberBrowser(u auth.User) {
 	r.cookies = append(r.cookies, r.server.Cookies.browserCookie(r.server.Accounts.NewBrowser(u)))
 }
 
@@ -204,7 +204,7 @@ func (r *Request) RenewSession(u auth.User) error {
 		return fmt.Errorf("renew a session: %w", err)
 	}
 	if r.server.Accounts.Keys.KnowsAny(r.Visitor().BrowserCookies, *r.user) {
-		r.makeKnown(u)
+		r.rememberBrowser(u)
 	}
 	r.session, r.user = s, &u
 	return nil
@@ -221,7 +221,7 @@ func (r *Request) SignOut() error {
 		r.cost.AttemptChange()
 		return fmt.Errorf("end a session: %w", err)
 	}
-	r.session, r.user, r.ended = current{}, nil, true
+	r.session, r.user, r.ended = requestSession{}, nil, true
 	return nil
 }
 
@@ -231,13 +231,13 @@ const maxSessionCookies = 4
 
 // sessionCookies appends to dst the session cookies that are tried, in the order of the request.
 func (r *Request) sessionCookies(dst []string) []string {
-	return appendCookies(dst, r.echo.Request().Header["Cookie"], r.server.Cookies.Session(), tokenShaped, maxSessionCookies)
+	return appendCookies(dst, r.echo.Request().Header["Cookie"], r.server.Cookies.SessionName(), tokenShaped, maxSessionCookies)
 }
 
 // allSessionCookies returns every session cookie of the request, tried or not. The limit on the
 // size of headers bounds them.
 func (r *Request) allSessionCookies() []string {
-	return appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.Session(), tokenShaped, math.MaxInt)
+	return appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.SessionName(), tokenShaped, math.MaxInt)
 }
 
 // cookieIn returns the first cookie of the name that has the shape, or "".

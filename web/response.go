@@ -26,7 +26,7 @@ func Show(status int, page string, data any) Response {
 	return Response{status: status, page: page, data: data}
 }
 
-// SeeOther sends the browser on with a GET. The location must come from us or from Request.Next.
+// SeeOther sends the browser on with a GET. The location must come from us or from Request.SafeRedirect.
 func SeeOther(location string) Response {
 	return Response{status: http.StatusSeeOther, location: location}
 }

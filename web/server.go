@@ -46,7 +46,7 @@ type Server struct {
 	base    *url.URL // BaseOrigin, parsed
 	echo    *echo.Echo
 	pages   *pages
-	statics *statics
+	statics *assets
 	// verifyPath is where reverse proxies ask; "" for nowhere.
 	verifyPath string
 	// transfers and connections bound what clients make the server hold.
@@ -74,13 +74,13 @@ const (
 	idleTimeout       = 2 * time.Minute
 )
 
-// Start prepares the server to answer the routes.
-func (s *Server) Start(routes []Route) error {
+// Init prepares the server to answer the routes.
+func (s *Server) Init(routes []Route) error {
 	var err error
 	if s.base, err = url.Parse(s.BaseOrigin); err != nil {
 		return fmt.Errorf("the site's own address: %w", err)
 	}
-	if s.statics, err = newStatics(); err != nil {
+	if s.statics, err = newAssets(); err != nil {
 		return err
 	}
 	if s.pages, err = parsePages(s.statics.url); err != nil {
@@ -92,7 +92,7 @@ func (s *Server) Start(routes []Route) error {
 	s.echo.Logger.SetOutput(discard{})
 	s.echo.IPExtractor = s.ipExtractor()
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.answerError(c, err) }
-	s.echo.Use(s.logged, s.recovered, s.guarded)
+	s.echo.Use(s.logRequests, s.recoverPanics, s.protect)
 	s.echo.GET("/static/*", s.statics.serve)
 	s.echo.HEAD("/static/*", s.statics.serve)
 	for _, r := range routes {
@@ -104,7 +104,7 @@ func (s *Server) Start(routes []Route) error {
 }
 
 func (s *Server) add(r Route) error {
-	if !r.Access.known() {
+	if !r.Access.valid() {
 		return fmt.Errorf("route %s %s names no access rule", r.Method, r.Path)
 	}
 	if r.Access == ForwardAuth {
@@ -137,7 +137,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if mayBeMisframed(req) {
 		w.Header().Set("Connection", "close")
 	}
-	if s.asksToVerify(req.URL.Path) {
+	if s.isForwardAuth(req.URL.Path) {
 		s.verify(w, req)
 		return
 	}
@@ -194,13 +194,13 @@ func (s *Server) answer(r *Request, route Route) (Response, error) {
 	if r.user == nil && route.Access.who == signedIn {
 		return SeeOther(signInAddress(r.echo.Request())), nil
 	}
-	if r.user == nil && route.Access.who == program {
+	if r.user == nil && route.Access.who == api {
 		return Response{}, unauthorized("credentials_needed", "Sign in with HTTP Basic, an API token or a session.")
 	}
 	if err := s.Maintenance.refuse(r, route); err != nil {
 		return Response{}, err
 	}
-	if route.Access.permission != "" && !r.May(route.Access.permission) {
+	if route.Access.permission != "" && !r.HasPermission(route.Access.permission) {
 		return Response{}, missingPermission(route.Access.permission)
 	}
 	return route.Handle(r)
@@ -208,11 +208,11 @@ func (s *Server) answer(r *Request, route Route) (Response, error) {
 
 func (s *Server) identifyFor(r *Request, access Access) error {
 	switch access.who {
-	case machine:
+	case unauthenticated:
 		return nil
-	case program, programOrNobody:
-		return s.identifyProgram(r)
-	case anybody:
+	case api, optionalAPI:
+		return s.identifyAPI(r)
+	case open:
 		if err := s.identify(r); err != nil {
 			s.Log.DebugContext(r.ctx, "an open page does not know who is signed in", "error", err)
 		}
@@ -235,7 +235,7 @@ func (s *Server) identify(r *Request) error {
 func (s *Server) identifyOwn(r *Request) error {
 	var (
 		cookies  [maxSessionCookies]string
-		sessions [maxSessionCookies]current
+		sessions [maxSessionCookies]requestSession
 	)
 	now := s.now()
 	valid, err := s.Sessions.load(r.ctx, sessions[:0], r.sessionCookies(cookies[:0]), now)
@@ -276,7 +276,7 @@ const userKey = "user_id"
 // posted cannot be posted again by a redirect, so that begins anew.
 func signInAddress(req *http.Request) string {
 	uri := req.URL.RequestURI()
-	if req.Method != http.MethodGet && req.Method != http.MethodHead || len(uri) > maxNext {
+	if req.Method != http.MethodGet && req.Method != http.MethodHead || len(uri) > maxRedirect {
 		return "/login"
 	}
 	return "/login?" + query("next", uri)
@@ -366,13 +366,13 @@ func write(c echo.Context, status int, kind string, body []byte) error {
 	c.Response().WriteHeader(status)
 	_, err := c.Response().Write(body)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errGone, err)
+		return fmt.Errorf("%w: %w", errClientGone, err)
 	}
 	return nil
 }
 
-// errGone: the response was begun, and the client did not take it. There is nobody to tell.
-var errGone = errors.New("the client has gone")
+// errClientGone: the response was begun, and the client did not take it. There is nobody to tell.
+var errClientGone = errors.New("the client has gone")
 
 // serverTiming tells what the page cost (W3C Server Timing); the counts are descriptions,
 // because the field's numbers are milliseconds.

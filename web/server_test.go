@@ -136,7 +136,7 @@ func TestErrorWords(t *testing.T) {
 		if p.Status != status || p.Heading == "" || p.What == "" || p.Do == "" || p.Title != "Error: "+p.Heading {
 			t.Errorf("%d: got %+v", status, p)
 		}
-		for other, w := range errorWords {
+		for other, w := range errorCopies {
 			if other != status && w.heading == p.Heading {
 				t.Errorf("%d and %d have the same words", status, other)
 			}
@@ -293,12 +293,12 @@ func TestResponseThatWasBegunIsTheOnlyOne(t *testing.T) {
 
 func TestStartRefusesRoutesWithoutAccess(t *testing.T) {
 	for name, a := range map[string]Access{
-		"none": {}, "only a permission": Access{}.With(auth.ViewUsers), "open with a permission": Open.With(auth.ViewUsers),
-		"a machine with a permission":          Machine.With(auth.ViewUsers),
-		"programs or nobody with a permission": ProgramOrNobody.With(auth.ViewUsers),
+		"none": {}, "only a permission": Access{}.WithPermission(auth.ViewUsers), "open with a permission": Open.WithPermission(auth.ViewUsers),
+		"a machine with a permission":          Unauthenticated.WithPermission(auth.ViewUsers),
+		"programs or nobody with a permission": OptionalAPI.WithPermission(auth.ViewUsers),
 	} {
 		s := &Server{Log: newSite(t, nil).Log}
-		err := s.Start([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: whoAsks}})
+		err := s.Init([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: whoAsks}})
 		if err == nil || !strings.Contains(err.Error(), "GET /forgotten") {
 			t.Errorf("%s: got %v, want an error that names the route", name, err)
 		}
@@ -402,7 +402,7 @@ func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 	}
 	s := newSite(t, []Route{
 		Get("/page", Open, answer(false)), Post("/before", Open, answer(false)), Post("/after", Open, answer(true)),
-		Post("/api/before", ProgramOrNobody, answer(false)), Post("/api/after", ProgramOrNobody, answer(true)), Get("/api/page", ProgramOrNobody, answer(false)),
+		Post("/api/before", OptionalAPI, answer(false)), Post("/api/after", OptionalAPI, answer(true)), Get("/api/page", OptionalAPI, answer(false)),
 	})
 	const maybe = "Your change may have been saved. Check before you repeat it."
 	for _, c := range []struct {

@@ -56,8 +56,8 @@ func NewSessions(store SessionStore, codec scs.Codec, limits Lifetimes, cookies 
 	return &Sessions{manager: m, store: store, limits: limits, cookies: cookies}
 }
 
-// current is the session of one request.
-type current struct {
+// requestSession is the session of one request.
+type requestSession struct {
 	// cookie is the value that the session was found by.
 	cookie string
 	// ctx is where scs keeps what it has to write; nil as long as there is nothing.
@@ -69,7 +69,7 @@ type current struct {
 // load appends to dst the sessions of the cookie values that are valid, in their order, and costs one
 // round trip for all. A value that is unknown, expired or unreadable is skipped; an error means that the
 // store did not answer. The user's epoch is the caller's to look at.
-func (s *Sessions) load(ctx context.Context, dst []current, cookies []string, now time.Time) ([]current, error) {
+func (s *Sessions) load(ctx context.Context, dst []requestSession, cookies []string, now time.Time) ([]requestSession, error) {
 	switch len(cookies) {
 	case 0:
 		return dst, nil
@@ -77,7 +77,7 @@ func (s *Sessions) load(ctx context.Context, dst []current, cookies []string, no
 		id := auth.SessionID(cookies[0])
 		record, err := s.store.Session(ctx, id)
 		if err == nil && record.Valid(id, now) {
-			dst = append(dst, current{cookie: cookies[0], record: &record})
+			dst = append(dst, requestSession{cookie: cookies[0], record: &record})
 		}
 		if errors.Is(err, auth.ErrNotFound) {
 			err = nil
@@ -94,7 +94,7 @@ func (s *Sessions) load(ctx context.Context, dst []current, cookies []string, no
 	}
 	for i, id := range ids {
 		if record, ok := records[id]; ok && record.Valid(id, now) {
-			dst = append(dst, current{cookie: cookies[i], record: &record})
+			dst = append(dst, requestSession{cookie: cookies[i], record: &record})
 		}
 	}
 	return dst, nil
@@ -108,9 +108,9 @@ func tokenShaped(s string) bool {
 
 // start begins a session for the user under a new token. What the browser had before is
 // gone (ASVS 7.2.4).
-func (s *Sessions) start(ctx context.Context, oldCookies []string, u auth.User, remember bool, agent, address string, now time.Time) (current, error) {
+func (s *Sessions) start(ctx context.Context, oldCookies []string, u auth.User, remember bool, agent, address string, now time.Time) (requestSession, error) {
 	if err := s.end(ctx, oldCookies); err != nil {
-		return current{}, err
+		return requestSession{}, err
 	}
 	lifetime, idle := s.limits.Session, s.limits.Idle
 	if remember {
@@ -118,7 +118,7 @@ func (s *Sessions) start(ctx context.Context, oldCookies []string, u auth.User, 
 	}
 	fresh, err := s.manager.Load(ctx, "")
 	if err != nil {
-		return current{}, err
+		return requestSession{}, err
 	}
 	return s.issue(fresh, auth.Session{
 		UserID:      u.ID,
@@ -138,18 +138,18 @@ func (s *Sessions) start(ctx context.Context, oldCookies []string, u auth.User, 
 // deadline stays. auth.ErrSessionEnded when somebody ended it meanwhile: it stays ended. Its key
 // may still be there then, but the change replaced another epoch than the session's, or the user
 // was disabled.
-func (s *Sessions) renew(ctx context.Context, c current, u auth.User, now time.Time) (current, error) {
+func (s *Sessions) renew(ctx context.Context, c requestSession, u auth.User, now time.Time) (requestSession, error) {
 	record := *c.record
 	if !u.Active || u.EpochBefore != record.Epoch {
-		return current{}, auth.ErrSessionEnded
+		return requestSession{}, auth.ErrSessionEnded
 	}
 	loaded, err := s.manager.Load(ctx, c.cookie)
 	if err != nil {
-		return current{}, err
+		return requestSession{}, err
 	}
 	// For a session that is gone scs would begin a new one.
 	if s.manager.Token(loaded) != c.cookie {
-		return current{}, auth.ErrSessionEnded
+		return requestSession{}, auth.ErrSessionEnded
 	}
 	record.Epoch = u.Epoch
 	record.SignedInAt = now
@@ -157,17 +157,17 @@ func (s *Sessions) renew(ctx context.Context, c current, u auth.User, now time.T
 }
 
 // issue puts the record under a token of its own; the caller commits.
-func (s *Sessions) issue(ctx context.Context, record auth.Session) (current, error) {
+func (s *Sessions) issue(ctx context.Context, record auth.Session) (requestSession, error) {
 	// RenewToken deletes the old key first, and our store fails when it is gone already:
 	// so only one of two requests can carry a session on, and none after a sign-out.
 	if err := s.manager.RenewToken(ctx); err != nil {
-		return current{}, err
+		return requestSession{}, err
 	}
 	s.manager.SetDeadline(ctx, record.Deadline)
 	record.Version = auth.SessionVersion
 	record.ID = auth.SessionID(s.manager.Token(ctx))
 	s.manager.Put(ctx, sessionKey, record)
-	return current{ctx: ctx, record: &record}, nil
+	return requestSession{ctx: ctx, record: &record}, nil
 }
 
 // end deletes the sessions of the cookie values, whether or not their users could be looked up. One
@@ -185,7 +185,7 @@ func (s *Sessions) end(ctx context.Context, cookies []string) error {
 
 // commit writes a session that was started or renewed and returns its cookie value; ""
 // when there is nothing to write.
-func (s *Sessions) commit(c current) (string, error) {
+func (s *Sessions) commit(c requestSession) (string, error) {
 	if c.ctx == nil || s.manager.Status(c.ctx) != scs.Modified {
 		return "", nil
 	}
@@ -219,9 +219,9 @@ const (
 	browserCookieName = "gatehouse_browser"
 )
 
-// Session returns the name of the session cookie. The prefix makes the browser refuse one
+// SessionName returns the name of the session cookie. The prefix makes the browser refuse one
 // that somebody else planted.
-func (k Cookies) Session() string { return k.prefix() + sessionCookieName }
+func (k Cookies) SessionName() string { return k.prefix() + sessionCookieName }
 
 // browser returns the name of the cookie that makes a browser known. It is for this host alone,
 // also where the session is shared.
@@ -253,7 +253,7 @@ func (k Cookies) cookie(name, value string) *http.Cookie {
 // sessionCookie returns the cookie of a session: one that ends with the browser, or one that
 // lasts to the deadline.
 func (k Cookies) sessionCookie(token string, s auth.Session, now time.Time) *http.Cookie {
-	c := k.cookie(k.Session(), token)
+	c := k.cookie(k.SessionName(), token)
 	if s.Remember {
 		c.Expires = s.Deadline
 		c.MaxAge = max(1, int(s.Deadline.Sub(now)/time.Second))
@@ -262,7 +262,7 @@ func (k Cookies) sessionCookie(token string, s auth.Session, now time.Time) *htt
 }
 
 func (k Cookies) endedCookie() *http.Cookie {
-	c := k.cookie(k.Session(), "")
+	c := k.cookie(k.SessionName(), "")
 	c.MaxAge = -1
 	c.Expires = time.Unix(1, 0)
 	return c

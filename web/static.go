@@ -18,9 +18,9 @@ import (
 	"gatehouse/static"
 )
 
-// statics are the embedded files: fingerprinted by their content, so that browsers keep
+// assets are the embedded files: fingerprinted by their content, so that browsers keep
 // them for ever, and compressed once at the start, so that no request pays for it.
-type statics struct {
+type assets struct {
 	byPath map[string]asset  // "app.1f2e3d4c.css"
 	urls   map[string]string // "app.css" to "/static/app.1f2e3d4c.css"
 }
@@ -31,8 +31,8 @@ type asset struct {
 	compressed []byte // nil when it would not be smaller
 }
 
-func newStatics() (*statics, error) {
-	s := &statics{byPath: make(map[string]asset), urls: make(map[string]string)}
+func newAssets() (*assets, error) {
+	s := &assets{byPath: make(map[string]asset), urls: make(map[string]string)}
 	err := fs.WalkDir(static.FS, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -49,7 +49,7 @@ func newStatics() (*statics, error) {
 	return s, nil
 }
 
-func (s *statics) add(name string, content []byte) error {
+func (s *assets) add(name string, content []byte) error {
 	ext := path.Ext(name)
 	sum := sha256.Sum256(content)
 	printed := strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
@@ -97,7 +97,7 @@ func gzipped(content []byte) ([]byte, error) {
 }
 
 // url returns the address of a file by its plain name.
-func (s *statics) url(name string) (string, error) {
+func (s *assets) url(name string) (string, error) {
 	u, ok := s.urls[name]
 	if !ok {
 		return "", fmt.Errorf("there is no static file %q", name)
@@ -105,7 +105,7 @@ func (s *statics) url(name string) (string, error) {
 	return u, nil
 }
 
-func (s *statics) serve(c echo.Context) error {
+func (s *assets) serve(c echo.Context) error {
 	a, ok := s.byPath[c.Param("*")]
 	if !ok {
 		return echo.NewHTTPError(http.StatusNotFound)

@@ -60,7 +60,7 @@ func FuzzAcceptsGzip(f *testing.F) {
 func TestStaticsFingerprints(t *testing.T) {
 	url := func(name, content string) string {
 		t.Helper()
-		s := &statics{byPath: map[string]asset{}, urls: map[string]string{}}
+		s := &assets{byPath: map[string]asset{}, urls: map[string]string{}}
 		if err := s.add(name, []byte(content)); err != nil {
 			t.Fatal(err)
 		}
@@ -80,13 +80,13 @@ func TestStaticsFingerprints(t *testing.T) {
 	if url("app.css", "b{}") == a {
 		t.Error("another content has the same address")
 	}
-	if _, err := (&statics{}).url("missing.css"); err == nil {
+	if _, err := (&assets{}).url("missing.css"); err == nil {
 		t.Error("a missing file has an address")
 	}
 }
 
 func TestStaticsAreCompressed(t *testing.T) {
-	s := &statics{byPath: map[string]asset{}, urls: map[string]string{}}
+	s := &assets{byPath: map[string]asset{}, urls: map[string]string{}}
 	long := bytes.Repeat([]byte("body{color:red}"), 100)
 	if err := s.add("long.css", long); err != nil {
 		t.Fatal(err)

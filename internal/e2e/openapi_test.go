@@ -51,11 +51,11 @@ func TestEveryAPIRouteIsDescribed(t *testing.T) {
 		var access string
 		switch {
 		case len(security) == 0:
-			access = web.Machine.String()
+			access = web.Unauthenticated.String()
 		case nobody:
-			access = web.ProgramOrNobody.String()
+			access = web.OptionalAPI.String()
 		default:
-			access = web.Program.String()
+			access = web.API.String()
 		}
 		if rule, _, _ := strings.Cut(r.Access.String(), " with "); rule != access {
 			t.Errorf("%s is for %q and described as for %q", key, rule, access)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// InWords returns a wait as people say it, rounded up.
-func InWords(d time.Duration) string {
+// FormatDuration returns a wait as people say it, rounded up.
+func FormatDuration(d time.Duration) string {
 	n := int((d + time.Second - 1) / time.Second)
 	unit := "second"
 	if n > 90 {
@@ -15,11 +15,11 @@ func InWords(d time.Duration) string {
 	if n > 90 {
 		n, unit = (n+59)/60, "hour"
 	}
-	return Count(n, unit)
+	return FormatCount(n, unit)
 }
 
-// Count returns "1 minute", "2 minutes".
-func Count(n int, unit string) string {
+// FormatCount returns "1 minute", "2 minutes".
+func FormatCount(n int, unit string) string {
 	if n == 1 {
 		return "1 " + unit
 	}

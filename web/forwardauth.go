@@ -26,7 +26,7 @@ import (
 // nginx can use no status but 401 and 403, tells in X-Original-URL, and finds the address of the
 // sign-in page in the Location of the 401.
 
-func (s *Server) asksToVerify(path string) bool {
+func (s *Server) isForwardAuth(path string) bool {
 	rest, ok := strings.CutPrefix(path, s.verifyPath)
 	return ok && s.verifyPath != "" && (rest == "" || rest[0] == '/')
 }
@@ -43,29 +43,29 @@ func (s *Server) verify(w http.ResponseWriter, req *http.Request) {
 	r := &Request{server: s, echo: c, ctx: ctx, cost: cost}
 
 	level := slog.LevelDebug
-	if err := s.vouch(r); err != nil {
+	if err := s.authorizeProxy(r); err != nil {
 		level = slog.LevelInfo
-		s.refuse(r, err)
+		s.denyProxy(r, err)
 	} else {
-		s.vouched(r)
+		s.writeIdentity(r)
 	}
 	took := time.Since(begun)
 	s.Metrics.request(req.Method, s.verifyPath, c.Response().Status, took, cost)
 	s.logRequest(c, level, took, cost)
 }
 
-// vouch finds out who asks, and whether they may what the proxy demands of them.
-func (s *Server) vouch(r *Request) (err error) {
+// authorizeProxy finds out who asks, and whether they may what the proxy demands of them.
+func (s *Server) authorizeProxy(r *Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	needs, err := s.demands(r.echo.Request())
+	needs, err := s.requirements(r.echo.Request())
 	if err != nil {
 		return err
 	}
-	if err := s.identifyProgram(r); err != nil {
+	if err := s.identifyAPI(r); err != nil {
 		return err
 	}
 	if r.user == nil {
@@ -78,41 +78,41 @@ func (s *Server) vouch(r *Request) (err error) {
 		return problem{http.StatusForbidden, "token_limited", "The token is limited to certain permissions, and this address requires none."}
 	}
 	for _, permission := range needs.permissions {
-		if !r.May(permission) {
+		if !r.HasPermission(permission) {
 			return missingPermission(permission)
 		}
 	}
 	for _, group := range needs.groups {
-		if !r.in(group) {
+		if !r.inGroup(group) {
 			return missingGroup(group)
 		}
 	}
 	return nil
 }
 
-// demands are all that somebody needs to be let through.
-type demands struct {
+// requirements are all that somebody needs to be let through.
+type requirements struct {
 	permissions, groups []string
 	// trusted reports whether the proxy itself requires a permission. One that may come from the
 	// visitor's own header only adds to the requirements: it must not open a place to a limited token.
 	trusted bool
 }
 
-// demands reads what the proxy wants besides a sign-in: from the query, and from headers for a
+// requirements reads what the proxy wants besides a sign-in: from the query, and from headers for a
 // proxy that puts the visitor's own path and query behind ours (Envoy). A header that the visitor
 // sent only makes it harder for the visitor. A word that is not known is refused, because
 // behind a misspelt "permission" the door would stand open.
-func (s *Server) demands(req *http.Request) (demands, error) {
+func (s *Server) requirements(req *http.Request) (requirements, error) {
 	if err := s.checkVerifyTarget(req); err != nil {
-		return demands{}, err
+		return requirements{}, err
 	}
-	d := demands{permissions: req.Header[permissionHeader], groups: req.Header[groupHeader]}
+	d := requirements{permissions: req.Header[permissionHeader], groups: req.Header[groupHeader]}
 	// A proxy that appends the visitor's path has no other way than the headers, which it sets itself.
 	d.trusted = len(d.permissions) > 0 && strings.HasPrefix(req.URL.Path[len(s.verifyPath):], extAuthz+"/")
 	if req.URL.RawQuery != "" && len(req.URL.Path) == len(s.verifyPath) {
 		query, err := url.ParseQuery(req.URL.RawQuery)
 		if err != nil {
-			return demands{}, badRequest("malformed_query", "The query of the address cannot be read.")
+			return requirements{}, badRequest("malformed_query", "The query of the address cannot be read.")
 		}
 		for name, values := range query {
 			switch name {
@@ -122,18 +122,18 @@ func (s *Server) demands(req *http.Request) (demands, error) {
 			case "group":
 				d.groups = append(d.groups[:len(d.groups):len(d.groups)], values...)
 			default:
-				return demands{}, badRequest("unknown_parameter", "The query may ask for permission and group, and for nothing else.")
+				return requirements{}, badRequest("unknown_parameter", "The query may ask for permission and group, and for nothing else.")
 			}
 		}
 	}
 	for _, p := range d.permissions {
 		if err := auth.CheckPermission(p); err != nil {
-			return demands{}, badRequest("bad_permission", err.Error())
+			return requirements{}, badRequest("bad_permission", err.Error())
 		}
 	}
 	for _, g := range d.groups {
 		if err := auth.CheckGroup(g); err != nil {
-			return demands{}, badRequest("bad_group", err.Error())
+			return requirements{}, badRequest("bad_group", err.Error())
 		}
 	}
 	return d, nil
@@ -149,7 +149,7 @@ const (
 // so the query is the visitor's and requires nothing.
 const extAuthz = "/ext-authz"
 
-// checkVerifyTarget returns a 400 if the request may state a requirement that demands does not read: in a header of
+// checkVerifyTarget returns a 400 if the request may state a requirement that requirements does not read: in a header of
 // an unknown name, in a misspelled path, or in the query of such a path. Without it the proxy would take a 200
 // for the answer to a question that was never read.
 func (s *Server) checkVerifyTarget(req *http.Request) error {
@@ -171,7 +171,7 @@ func (s *Server) checkVerifyTarget(req *http.Request) error {
 	if strings.HasPrefix(escaped, extAuthz+"/") {
 		return nil
 	}
-	if rest == extAuthz || mayRequire(rest, u.RawQuery) {
+	if rest == extAuthz || mayStateRequirement(rest, u.RawQuery) {
 		return badRequest("ambiguous_path", "Requirements belong into the query of "+s.verifyPath+". A proxy that appends the visitor's path and query appends them to "+
 			s.verifyPath+extAuthz+" and states requirements in headers.")
 	}
@@ -185,9 +185,9 @@ func unknownRequirement(name string) bool {
 		name != permissionHeader && name != groupHeader
 }
 
-// mayRequire reports whether the path and query that follow ours may state a requirement rather than name the page
+// mayStateRequirement reports whether the path and query that follow ours may state a requirement rather than name the page
 // that a visitor wants.
-func mayRequire(path, rawQuery string) bool {
+func mayStateRequirement(path, rawQuery string) bool {
 	path = strings.ToLower(path)
 	if strings.Contains(path, "permission=") || strings.Contains(path, "group=") {
 		return true
@@ -207,16 +207,16 @@ func mayRequire(path, rawQuery string) bool {
 	return false
 }
 
-// in reports whether the request may act as a member of the group. A limited token has no groups.
-func (r *Request) in(group string) bool { return r.user.In(group) }
+// inGroup reports whether the request may act as a member of the group. A limited token has no groups.
+func (r *Request) inGroup(group string) bool { return r.user.In(group) }
 
 // limited reports whether the request was made with a token that was narrowed to some permissions.
 func (r *Request) limited() bool { return r.token != nil && r.token.Limited() }
 
-// vouched tells the proxy who it is. All headers are there, empty ones too, so that a proxy puts
+// writeIdentity tells the proxy who it is. All headers are there, empty ones too, so that a proxy puts
 // them over whatever the visitor sent: also the Cookie header, without the cookies that are ours, so that no
 // site behind the proxy can replay a session.
-func (s *Server) vouched(r *Request) {
+func (s *Server) writeIdentity(r *Request) {
 	// What nobody has verified is only what somebody typed: to the site behind the proxy the
 	// address may be the account.
 	var email string
@@ -225,7 +225,7 @@ func (s *Server) vouched(r *Request) {
 	}
 	values := [...]string{r.user.Username, r.user.DisplayName(), email, strings.Join(r.user.Groups, ",")}
 	h := r.echo.Response().Header()
-	for i, name := range vouchedHeaders {
+	for i, name := range identityHeaders {
 		h[name] = values[i : i+1 : i+1]
 	}
 	h["Cookie"] = siteCookies(r.echo.Request().Header["Cookie"])
@@ -234,8 +234,8 @@ func (s *Server) vouched(r *Request) {
 }
 
 var (
-	vouchedHeaders = [...]string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups"}
-	noStore        = []string{"no-store"}
+	identityHeaders = [...]string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups"}
+	noStore         = []string{"no-store"}
 )
 
 // missingGroup is a 403 that says which group it would take.
@@ -243,9 +243,9 @@ type missingGroup string
 
 func (m missingGroup) Error() string { return "not in the group " + string(m) }
 
-// refuse answers whoever is not let through: a browser that opens a page is sent to sign in, or
+// denyProxy answers whoever is not let through: a browser that opens a page is sent to sign in, or
 // reads why not; a program gets a problem.
-func (s *Server) refuse(r *Request, err error) {
+func (s *Server) denyProxy(r *Request, err error) {
 	c, req := r.echo, r.echo.Request()
 	id := requestID(req)
 	c.SetRequest(req.WithContext(ContextWithRequestID(req.Context(), id)))
@@ -253,7 +253,7 @@ func (s *Server) refuse(r *Request, err error) {
 	h.Set(echo.HeaderXRequestID, id)
 	s.setHeaders(h)
 
-	want := s.wanted(req)
+	want := s.originalRequest(req)
 	status, _ := classify(err)
 	if status == http.StatusBadRequest {
 		s.Log.WarnContext(c.Request().Context(), "a request cannot be vouched for: look at how the proxy asks, or at what the program sends", "error", err, "proxy", req.RemoteAddr)
@@ -271,10 +271,10 @@ func (s *Server) refuse(r *Request, err error) {
 // visitorKey marks a request of a proxy whose refusal people will read.
 const visitorKey = "visitor"
 
-func (s *Server) sendToSignIn(c echo.Context, want wanted) {
+func (s *Server) sendToSignIn(c echo.Context, want originalRequest) {
 	h := c.Response().Header()
 	address := s.BaseOrigin + "/login"
-	if next := s.next(want.address()); next != "" {
+	if next := s.safeRedirect(want.address()); next != "" {
 		address += "?" + query("next", next)
 	} else {
 		s.warnOfProxy(c.Request(), want)
@@ -289,8 +289,8 @@ func (s *Server) sendToSignIn(c echo.Context, want wanted) {
 	_ = write(c, status, "", nil)
 }
 
-// wanted is what the visitor of a proxy asked it for.
-type wanted struct {
+// originalRequest is what the visitor of a proxy asked it for.
+type originalRequest struct {
 	method, origin, uri string
 	// page: a browser opens a page, so that people read the answer.
 	page bool
@@ -298,13 +298,13 @@ type wanted struct {
 	statusOnly bool
 }
 
-// wanted reads what a proxy tells. From anybody else these headers were dropped.
-func (s *Server) wanted(req *http.Request) wanted {
+// originalRequest reads what a proxy tells. From anybody else these headers were dropped.
+func (s *Server) originalRequest(req *http.Request) originalRequest {
 	h := req.Header
-	w := wanted{page: opensPage(req), method: cmp.Or(h.Get("X-Forwarded-Method"), h.Get("X-Original-Method"), req.Method)}
+	w := originalRequest{page: opensPage(req), method: cmp.Or(h.Get("X-Forwarded-Method"), h.Get("X-Original-Method"), req.Method)}
 	if original := h.Get("X-Original-Url"); original != "" {
 		w.statusOnly = true
-		if u := s.neighbour(original); u != nil {
+		if u := s.trustedRedirect(original); u != nil {
 			w.origin, w.uri = originOf(original), u.RequestURI()
 		}
 		return w
@@ -326,7 +326,7 @@ func (s *Server) wanted(req *http.Request) wanted {
 
 // address returns where the visitor comes back to. What was posted cannot be posted again by a
 // redirect, so that begins at the start of the site.
-func (w wanted) address() string {
+func (w originalRequest) address() string {
 	switch {
 	case w.origin == "":
 		return ""
@@ -348,7 +348,7 @@ func opensPage(req *http.Request) bool {
 }
 
 // warnOfProxy tells operators, once a minute at most, why nobody comes back to where they were.
-func (s *Server) warnOfProxy(req *http.Request, want wanted) {
+func (s *Server) warnOfProxy(req *http.Request, want originalRequest) {
 	now := s.now().Unix()
 	if last := s.warnedOfProxy.Load(); now-last < 60 || !s.warnedOfProxy.CompareAndSwap(last, now) {
 		return

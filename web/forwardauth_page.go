@@ -60,7 +60,7 @@ func (s *Server) writeVisitorPage(c echo.Context, page ErrorPage, otherAccount b
 	v := visitorError{ErrorPage: page}
 	if otherAccount {
 		v.SignOut = s.BaseOrigin + "/sign-out"
-		if next := s.next(s.wanted(c.Request()).address()); next != "" {
+		if next := s.safeRedirect(s.originalRequest(c.Request()).address()); next != "" {
 			v.SignOut += "?" + query("next", next)
 		}
 	}

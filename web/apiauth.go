@@ -18,32 +18,32 @@ const (
 	ByToken   = "token"
 )
 
-// identifyProgram finds out who asks on a route for programs: whoever the Authorization header
+// identifyAPI finds out who asks on a route for programs: whoever the Authorization header
 // names, and the session only without one. The error is a challenge when it is nobody.
-func (s *Server) identifyProgram(r *Request) error {
+func (s *Server) identifyAPI(r *Request) error {
 	headers := r.echo.Request().Header.Values("Authorization")
 	switch len(headers) {
 	case 0:
 		return s.identify(r)
 	case 1:
-		return s.authorize(r, headers[0])
+		return s.authenticateHeader(r, headers[0])
 	}
 	return badRequest("several_credentials", "The request has more than one Authorization header; send one.")
 }
 
-func (s *Server) authorize(r *Request, header string) error {
+func (s *Server) authenticateHeader(r *Request, header string) error {
 	scheme, credentials, _ := strings.Cut(header, " ")
 	credentials = strings.TrimLeft(credentials, " ")
 	switch {
 	case strings.EqualFold(scheme, "Basic"):
-		return s.authorizeBasic(r, credentials)
+		return s.authenticateBasic(r, credentials)
 	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Token"):
-		return s.authorizeToken(r, credentials)
+		return s.authenticateToken(r, credentials)
 	}
 	return unauthorized("unknown_scheme", "The Authorization header names a scheme other than Basic, Bearer and Token.")
 }
 
-func (s *Server) authorizeBasic(r *Request, credentials string) error {
+func (s *Server) authenticateBasic(r *Request, credentials string) error {
 	login, password, err := parseBasic(credentials)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func parseBasic(credentials string) (login, password string, err error) {
 // maxBasic is in octets of base64; the longest name and password fit four times.
 const maxBasic = 8 << 10
 
-func (s *Server) authorizeToken(r *Request, secret string) error {
+func (s *Server) authenticateToken(r *Request, secret string) error {
 	u, t, err := s.Accounts.Bearer(r.ctx, secret)
 	s.Metrics.signIn(ByToken, err)
 	for reason, say := range tokenRefusals {

@@ -10,7 +10,7 @@ import (
 )
 
 // maxNext is in octets: no page of ours has a longer address.
-const maxNext = 2048
+const maxRedirect = 2048
 
 // LocalPath returns next if it is a path on this very site, with its query, else fallback
 // (ASVS 3.7.2). It is strict, because browsers read addresses in ways of their own: they
@@ -34,32 +34,32 @@ func LocalPath(next, fallback string) string {
 // plainPath reports whether s begins with exactly one slash and has nothing in it that
 // a browser could read as the start of another site.
 func plainPath(s string) bool {
-	if len(s) > maxNext || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || !utf8.ValidString(s) {
+	if len(s) > maxRedirect || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || !utf8.ValidString(s) {
 		return false
 	}
 	return !strings.ContainsFunc(s, unsafeInAddress)
 }
 
-// Next returns where to send the browser after signing in or out: a path of this site, or a whole
+// SafeRedirect returns where to send the browser after signing in or out: a path of this site, or a whole
 // address that shares its sign-in, which is BASE_URL's host on any port or, with COOKIE_DOMAIN,
 // any host below that. Everything else is "".
-func (r *Request) Next(next string) string { return r.server.next(next) }
+func (r *Request) SafeRedirect(next string) string { return r.server.safeRedirect(next) }
 
-func (s *Server) next(next string) string {
+func (s *Server) safeRedirect(next string) string {
 	if local := LocalPath(next, ""); local != "" {
 		return local
 	}
-	u := s.neighbour(next)
+	u := s.trustedRedirect(next)
 	if u == nil {
 		return ""
 	}
 	return u.String()
 }
 
-// neighbour returns the address if it is one that shares the sign-in, else nil. Ports do not
+// trustedRedirect returns the address if it is one that shares the sign-in, else nil. Ports do not
 // count, as they do not for cookies; https may be asked for by http, never the other way round.
-func (s *Server) neighbour(address string) *url.URL {
-	if len(address) > maxNext || !utf8.ValidString(address) || strings.ContainsFunc(address, unsafeInAddress) {
+func (s *Server) trustedRedirect(address string) *url.URL {
+	if len(address) > maxRedirect || !utf8.ValidString(address) || strings.ContainsFunc(address, unsafeInAddress) {
 		return nil
 	}
 	u, err := url.Parse(address)

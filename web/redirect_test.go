@@ -71,7 +71,7 @@ func FuzzLocalPath(f *testing.F) {
 		if got == "" {
 			return
 		}
-		if len(got) > 3*maxNext {
+		if len(got) > 3*maxRedirect {
 			t.Errorf("%d octets became %d", len(next), len(got))
 		}
 		u, err := url.Parse(got)
@@ -86,7 +86,7 @@ func FuzzLocalPath(f *testing.F) {
 		if strings.ContainsAny(got, "\r\n\x00") {
 			t.Errorf("%q became %q, which breaks a header", next, got)
 		}
-		if again := LocalPath(got, ""); len(got) <= maxNext && again != got {
+		if again := LocalPath(got, ""); len(got) <= maxRedirect && again != got {
 			t.Errorf("%q became %q, and that %q", next, got, again)
 		}
 	})
@@ -124,7 +124,7 @@ func TestNextGoesToNeighboursOnly(t *testing.T) {
 		"https://app.example.org/a#b":                              "https://app.example.org/a",
 		"https://app.example.org/@evil.example":                    "https://app.example.org/@evil.example",
 	} {
-		if got := shared.next(next); got != want {
+		if got := shared.safeRedirect(next); got != want {
 			t.Errorf("next(%q) = %q, want %q", next, got, want)
 		}
 	}
@@ -136,7 +136,7 @@ func TestNextGoesToNeighboursOnly(t *testing.T) {
 		"https://app.example.org\u200b", "https://аpp.example.org", "https://app。example.org", "https://evil.example。example.org", "https://evil.example／.example.org", "https://[::1].example.org", "https://[::1]", "https://a b.example.org", "https://a_b!.example.org",
 		"ftp://app.example.org", "javascript://app.example.org/%0aalert(1)", "data://app.example.org", "ws://app.example.org", "file://app.example.org/etc/passwd", "https://app.example.org/" + strings.Repeat("a", 2048), "https://\xff.example.org",
 	} {
-		if got := shared.next(next); got != "" {
+		if got := shared.safeRedirect(next); got != "" {
 			t.Errorf("next(%q) = %q, want nowhere", next, got)
 		}
 	}
@@ -145,7 +145,7 @@ func TestNextGoesToNeighboursOnly(t *testing.T) {
 		"http://localhost:5000/x": "http://localhost:5000/x", "https://localhost/": "https://localhost/", "http://localhost": "http://localhost",
 		"http://127.0.0.1:5000/": "", "http://app.localhost/": "", "http://localhost.evil.example/": "", "http://.localhost/": "", "http://": "", "http:///x": "",
 	} {
-		if got := local.next(next); got != want {
+		if got := local.safeRedirect(next); got != want {
 			t.Errorf("without COOKIE_DOMAIN: next(%q) = %q, want %q", next, got, want)
 		}
 	}
@@ -159,7 +159,7 @@ func FuzzNext(f *testing.F) {
 	}
 	s := newGate(f)
 	f.Fuzz(func(t *testing.T, next string) {
-		got := s.next(next)
+		got := s.safeRedirect(next)
 		if got == "" || strings.HasPrefix(got, "/") {
 			if strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\t\r\n") {
 				t.Fatalf("%q leads to %q", next, got)

@@ -56,14 +56,14 @@ func whoAndHow(r *Request) (Response, error) {
 	if r.User() == nil {
 		return Text(http.StatusOK, "nobody"), nil
 	}
-	return Text(http.StatusOK, strings.TrimSpace(r.User().Username+" "+r.Method()+" "+strings.Join(r.Permissions(), ","))), nil
+	return Text(http.StatusOK, strings.TrimSpace(r.User().Username+" "+r.AuthMethod()+" "+strings.Join(r.Permissions(), ","))), nil
 }
 
 var programRoutes = []Route{
-	Get("/api/who", Program, whoAndHow), Post("/api/who", Program, whoAndHow), Delete("/api/who", Program, whoAndHow),
-	Get("/api/maybe", ProgramOrNobody, whoAndHow), Get("/api/users", Program.With(auth.ViewUsers), whoAndHow),
-	Get("/api/machine", Machine, whoAsks), Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks),
-	Get("/admin", SignedIn.With(auth.ViewUsers), whoAsks), Post("/admin", SignedIn.With(auth.ManageUsers), whoAsks),
+	Get("/api/who", API, whoAndHow), Post("/api/who", API, whoAndHow), Delete("/api/who", API, whoAndHow),
+	Get("/api/maybe", OptionalAPI, whoAndHow), Get("/api/users", API.WithPermission(auth.ViewUsers), whoAndHow),
+	Get("/api/machine", Unauthenticated, whoAsks), Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks),
+	Get("/admin", SignedIn.WithPermission(auth.ViewUsers), whoAsks), Post("/admin", SignedIn.WithPermission(auth.ManageUsers), whoAsks),
 	Get("/login", Open, whoAsks), Post("/login", Open, whoAsks), Post("/logout", Open, whoAsks), signIn,
 }
 
@@ -304,12 +304,12 @@ func TestChallenge(t *testing.T) {
 func TestProblems(t *testing.T) {
 	var fail error
 	s := newSite(t, []Route{
-		Get("/api/fail", Machine, func(*Request) (Response, error) { return Response{}, fail }),
-		Get("/auth/fail", Machine, func(*Request) (Response, error) { return Response{}, fail }),
-		Get("/apifail", Machine, func(*Request) (Response, error) { return Response{}, fail }),
-		Post("/api/json", Machine, func(r *Request) (Response, error) {
+		Get("/api/fail", Unauthenticated, func(*Request) (Response, error) { return Response{}, fail }),
+		Get("/auth/fail", Unauthenticated, func(*Request) (Response, error) { return Response{}, fail }),
+		Get("/apifail", Unauthenticated, func(*Request) (Response, error) { return Response{}, fail }),
+		Post("/api/json", Unauthenticated, func(r *Request) (Response, error) {
 			var v struct{ A string }
-			err := r.JSON(&v)
+			err := r.DecodeJSON(&v)
 			return Text(http.StatusOK, "read "+v.A), err
 		}),
 	})
@@ -443,14 +443,14 @@ func TestPermissions(t *testing.T) {
 
 func TestAccess(t *testing.T) {
 	for want, a := range map[string]Access{
-		"none": {}, "open": Open, "signed in": SignedIn, "program": Program, "program or nobody": ProgramOrNobody, "machine": Machine,
-		"signed in with users.view": SignedIn.With("users.view"), "program with a.b": Program.With("a.b"), "open with a.b": Open.With("a.b"),
+		"none": {}, "open": Open, "signed in": SignedIn, "API": API, "optional API": OptionalAPI, "unauthenticated": Unauthenticated,
+		"signed in with users.view": SignedIn.WithPermission("users.view"), "API with a.b": API.WithPermission("a.b"), "open with a.b": Open.WithPermission("a.b"),
 	} {
 		if a.String() != want {
 			t.Errorf("got %q, want %q", a, want)
 		}
-		if known := want != "none" && want != "open with a.b"; a.known() != known {
-			t.Errorf("%s: known is %v", want, a.known())
+		if known := want != "none" && want != "open with a.b"; a.valid() != known {
+			t.Errorf("%s: known is %v", want, a.valid())
 		}
 	}
 	if SignedIn.String() != "signed in" {
