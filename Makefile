@@ -1,8 +1,8 @@
 # Gatehouse. `make` alone lists the targets.
 
-# The gate installs the C compiler that cgo needs, so that it is itself built without. It takes
+# The check installs the C compiler that cgo needs, so that it is itself built without. It takes
 # the shell's place: signals that make passes on reach it, and make waits until it has cleaned up.
-GATE = CGO_ENABLED=0 go build -buildvcs=false -o tools/bin/gate ./internal/gate && exec tools/bin/gate
+CHECK = CGO_ENABLED=0 go build -buildvcs=false -o tools/bin/check ./internal/check && exec tools/bin/check
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -16,28 +16,28 @@ run: ## serve on http://localhost:8080 with the embedded stores
 	go run .
 
 test: ## all checks and tests, on servers of their own; installs what is missing
-	@$(GATE) test
+	@$(CHECK) test
 
 bench: ## benchmarks, on servers of their own; installs wrk (docs/benchmarks.md)
-	@$(GATE) bench
+	@$(CHECK) bench
 
 fuzz: ## every fuzz target for 20 seconds
-	@$(GATE) fuzz
+	@$(CHECK) fuzz
 
 fmt: ## format the Go code
 	gofmt -w .
 
 lint: ## gofmt, vet, staticcheck, go.mod; no servers needed
-	@$(GATE) lint
+	@$(CHECK) lint
 
 dist: ## a static binary in dist/
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/gatehouse .
 
 audit: ## look for known vulnerabilities; needs the internet
-	@$(GATE) audit
+	@$(CHECK) audit
 
 nightly: ## the tests five times in random order, ten minutes of soaking, five minutes of every fuzz target, benchmarks
-	@$(GATE) nightly
+	@$(CHECK) nightly
 
 clean: ## remove what was built and installed here; data/ stays
 	rm -rf dist coverage coverage.out tools/bin tools/npm/node_modules

@@ -1,6 +1,6 @@
 // Gate runs everything that a change has to pass, on servers of its own:
 //
-//	CGO_ENABLED=0 go run ./internal/gate test
+//	CGO_ENABLED=0 go run ./internal/check test
 //
 // It is built without cgo because the C compiler, which the race detector needs, is one
 // of the things that it installs.
