@@ -279,7 +279,7 @@ func (a userAddCmd) checkGroup(ctx context.Context, accounts *auth.Accounts) err
 	}
 	groups, err := accounts.Grants.Groups(ctx)
 	if err == nil && !slices.ContainsFunc(groups, func(g auth.Group) bool { return g.Name == a.Group }) {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	return err
 }
@@ -410,7 +410,7 @@ func (c *command) withUser(name string, run func(*auth.Accounts, auth.User) erro
 	})
 }
 
-func fieldsInOneLine(wrong auth.Invalid) error {
+func fieldsInOneLine(wrong auth.ValidationErrors) error {
 	var parts []string
 	for field, message := range wrong {
 		parts = append(parts, field+": "+message)

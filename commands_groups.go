@@ -34,7 +34,7 @@ func (f forceFlag) context(c *command) context.Context {
 
 // refusal returns what a person at a terminal reads about a change that was refused.
 func refusal(err error) error {
-	var wrong auth.Invalid
+	var wrong auth.ValidationErrors
 	switch {
 	case errors.As(err, &wrong):
 		return fieldsInOneLine(wrong)
@@ -42,7 +42,7 @@ func refusal(err error) error {
 		return fmt.Errorf("%w; make somebody else an administrator first (gatehouse user join NAME admin), or use --force", auth.ErrLastAdministrator)
 	case errors.Is(err, auth.ErrAdminGroup):
 		return fmt.Errorf("%w; --force does it nevertheless", auth.ErrAdminGroup)
-	case errors.Is(err, auth.ErrNoGroup):
+	case errors.Is(err, auth.ErrGroupNotFound):
 		return errors.New("there is no group of this name; nothing was changed (gatehouse group list shows all)")
 	}
 	return err

@@ -32,12 +32,12 @@ type userImportCmd struct {
 
 func (a userImportCmd) Run(c *command) error {
 	for _, group := range a.Group {
-		if err := auth.CheckGroup(group); err != nil {
+		if err := auth.ValidateGroupName(group); err != nil {
 			return fmt.Errorf("--group: %q: %w", group, err)
 		}
 	}
 	if a.Source != "" {
-		if err := auth.CheckSource(a.Source); err != nil {
+		if err := auth.ValidateSourceName(a.Source); err != nil {
 			return fmt.Errorf("--source: %q: %w", a.Source, err)
 		}
 	}
@@ -51,12 +51,12 @@ func (a userImportCmd) Run(c *command) error {
 		file, name = f, a.File
 	}
 	return c.withAccounts(func(accounts *auth.Accounts) error {
-		origins, ok := accounts.Users.(auth.Origins)
+		origins, ok := accounts.Users.(auth.OriginStore)
 		if !ok {
 			return errors.New("this database keeps no origins of users")
 		}
 		if a.DryRun {
-			origins = &dryRun{Origins: origins, users: accounts.Users, taken: map[string]bool{}, imported: map[[2]string]auth.User{}}
+			origins = &dryRun{OriginStore: origins, users: accounts.Users, taken: map[string]bool{}, imported: map[[2]string]auth.User{}}
 		}
 		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, made: map[string]bool{}, short: claims{}, full: claims{}}
 		return i.run(c.ctx, interruptible(c.ctx, file))
@@ -68,7 +68,7 @@ type importing struct {
 	userImportCmd
 	name     string
 	accounts *auth.Accounts
-	origins  auth.Origins
+	origins  auth.OriginStore
 	out, err io.Writer
 
 	file                                       importer.File
@@ -156,7 +156,7 @@ func (i *importing) claimNames(row importer.Row) {
 	if short, err := auth.CanonicalUsername(row.Username); err == nil {
 		i.short.add(short, row.ID)
 	}
-	if full, err := auth.UsernameFromAddress(row.Address); err == nil {
+	if full, err := auth.UsernameFromEmail(row.Address); err == nil {
 		i.full.add(full, row.ID)
 	}
 }
@@ -189,7 +189,7 @@ func (i *importing) nameFromAddress(ctx context.Context, row importer.Row) (name
 		return row.Username, false, nil // the import refuses it and says why
 	}
 	_, another := i.full[short]
-	if !another && !i.short[short].shared && !auth.ReservedUsername(short) {
+	if !another && !i.short[short].shared && !auth.IsReservedUsername(short) {
 		free, err := i.isFree(ctx, short)
 		if err != nil {
 			return "", false, fmt.Errorf("look whether a user name is free: %w", err)
@@ -198,12 +198,12 @@ func (i *importing) nameFromAddress(ctx context.Context, row importer.Row) (name
 			return short, false, nil
 		}
 	}
-	full, err := auth.UsernameFromAddress(row.Address)
+	full, err := auth.UsernameFromEmail(row.Address)
 	if err != nil {
-		return "", false, auth.Invalid{"username": "The part of the address before the @ is reserved, taken or not unique, and the whole address makes no user name: " + err.Error()}
+		return "", false, auth.ValidationErrors{"username": "The part of the address before the @ is reserved, taken or not unique, and the whole address makes no user name: " + err.Error()}
 	}
 	if i.full[full].shared {
-		return "", false, auth.Invalid{"username": "Another row has the same address, or one that makes the same user name. Keep one of them."}
+		return "", false, auth.ValidationErrors{"username": "Another row has the same address, or one that makes the same user name. Keep one of them."}
 	}
 	return full, true, nil
 }
@@ -232,29 +232,29 @@ func (i *importing) oneNamed(ctx context.Context, row importer.Row, choose func(
 		i.refuse(row, row.Fault)
 		return nil
 	}
-	in := auth.Import{
+	in := auth.ImportedUser{
 		Source: i.source(), ExternalID: row.ID, Name: row.Name, Email: row.Email,
 		EmailVerified: row.Verified || i.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash, AllowReserved: i.AllowReserved,
 	}
-	if i.WithoutPassword && auth.CheckLegacyHash(in.Hash) != nil {
+	if i.WithoutPassword && auth.ValidateLegacyHash(in.Hash) != nil {
 		in.Hash = ""
 	} else if in.Hash == "" {
 		in.Hash = "!" // which is refused, with a sentence that says what to do
 	}
 	var groups []string
-	u, err := i.accounts.ImportUser(ctx, i.origins, in, func(ctx context.Context, in *auth.Import) (err error) {
+	u, err := i.accounts.ImportUser(ctx, i.origins, in, func(ctx context.Context, in *auth.ImportedUser) (err error) {
 		var fault string
 		if groups, fault = i.groupsHere(row.Groups); fault != "" {
-			return auth.Invalid{"group": fault}
+			return auth.ValidationErrors{"group": fault}
 		}
 		groups = append(groups, i.Group...)
 		in.Groups = groups
 		in.Username, err = choose(ctx)
 		return err
 	})
-	var wrong auth.Invalid
+	var wrong auth.ValidationErrors
 	switch {
-	case errors.Is(err, auth.ErrImported):
+	case errors.Is(err, auth.ErrAlreadyImported):
 		i.skip(row, u)
 	case errors.As(err, &wrong):
 		i.refuse(row, sentences(wrong))
@@ -285,7 +285,7 @@ func (i *importing) source() string { return cmp.Or(i.Source, i.file.Source) }
 func (i *importing) skip(row importer.Row, here auth.User) {
 	name, _ := auth.CanonicalUsername(row.Username)
 	// Who has a name that is made of an address may have got either: others come and go.
-	full, err := auth.UsernameFromAddress(row.Address)
+	full, err := auth.UsernameFromEmail(row.Address)
 	if here.Username != name && (err != nil || here.Username != full) {
 		who := cmp.Or(nameWithoutAddress(here.Username), "another user")
 		i.refuse(row, fmt.Sprintf("Its id is the one of %s here (source %s). If the export is of another system, name that: --source NAME.", who, i.source()))
@@ -300,7 +300,7 @@ func (i *importing) skip(row importer.Row, here auth.User) {
 }
 
 // nameWithoutAddress returns the name of a user here as it may be printed: "" for one that has the form of
-// auth.UsernameFromAddress, since it gives the address away.
+// auth.UsernameFromEmail, since it gives the address away.
 func nameWithoutAddress(name string) string {
 	if at := strings.LastIndexByte(name, '_'); at > 0 {
 		if address, err := auth.CanonicalEmail(name[:at] + "@" + name[at+1:]); err == nil && address != "" {
@@ -312,7 +312,7 @@ func nameWithoutAddress(name string) string {
 
 // dryRun stores nothing, and answers as if it had.
 type dryRun struct {
-	auth.Origins
+	auth.OriginStore
 	users auth.UserStore
 	// taken are the names, verified addresses and origins of this run, each after what it is.
 	taken map[string]bool
@@ -324,7 +324,7 @@ func (d *dryRun) UserByOrigin(ctx context.Context, source, externalID string) (a
 	if u, ok := d.imported[[2]string{source, externalID}]; ok {
 		return u, nil
 	}
-	return d.Origins.UserByOrigin(ctx, source, externalID)
+	return d.OriginStore.UserByOrigin(ctx, source, externalID)
 }
 
 func (d *dryRun) ImportUser(ctx context.Context, u auth.User, source, externalID string) error {
@@ -347,7 +347,7 @@ func (d *dryRun) ImportUser(ctx context.Context, u auth.User, source, externalID
 }
 
 // sentences returns what is wrong with a row, in one line.
-func sentences(wrong auth.Invalid) string {
+func sentences(wrong auth.ValidationErrors) string {
 	var all []string
 	for _, field := range slices.Sorted(maps.Keys(wrong)) {
 		all = append(all, wrong[field])
@@ -387,7 +387,7 @@ func printable(s string) string {
 func (i *importing) groupsHere(names []string) (all []string, fault string) {
 	for _, name := range names {
 		here := groupName(name)
-		if auth.CheckGroup(here) != nil {
+		if auth.ValidateGroupName(here) != nil {
 			return nil, fmt.Sprintf("The name of the group %q cannot be made one lower-case word of plain letters and digits, such as editors.", printable(name))
 		}
 		if here == auth.AdminGroup || slices.Contains(i.groups[here].Permissions, auth.ManageUsers) {

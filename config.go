@@ -103,7 +103,7 @@ func (s Settings) check() (Config, error) {
 
 // checkDjango returns the keys of Django's sessions, if there is a bridge to them.
 func (s Settings) checkDjango(ours web.Cookies) (auth.DjangoKeys, error) {
-	if err := auth.CheckSource(s.DjangoSource); err != nil {
+	if err := auth.ValidateSourceName(s.DjangoSource); err != nil {
 		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SOURCE %q: %w", s.DjangoSource, err)
 	}
 	switch {
@@ -333,7 +333,7 @@ func (c Config) secretFile() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make the secret key: %w", err)
 	}
-	secret := auth.NewSecret()
+	secret := auth.NewSecretKey()
 	_, err = f.WriteString(secret + "\n")
 	return secret, errors.Join(err, f.Close())
 }

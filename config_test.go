@@ -340,7 +340,7 @@ func TestSecretFile(t *testing.T) {
 		}
 	}
 	second, err := c.keys()
-	if alice := (auth.User{ID: "u1"}); err != nil || !second.Known(first.NewBrowser(alice), alice) {
+	if alice := (auth.User{ID: "u1"}); err != nil || !second.TrustsDevice(first.NewDeviceCookie(alice), alice) {
 		t.Errorf("the second start has another key: %v", err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

@@ -33,9 +33,9 @@ func newNews(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics,
 // Listening implements db.Listener. What changed before is unknown, so everything that is cached
 // is invalidated; memory is filled from the database until the cache is empty.
 func (n *news) Connected() {
-	n.accounts.AnyUserChanged()
-	n.accounts.Memory.Trust(true)
-	n.accounts.Memory.AskDatabase(false)
+	n.accounts.InvalidateAllUsers()
+	n.accounts.LocalCache.SetEnabled(true)
+	n.accounts.LocalCache.SetDatabaseFirst(false)
 	if !n.listening {
 		n.log.Debug("receiving changes of users from the database")
 	}
@@ -45,10 +45,10 @@ func (n *news) Connected() {
 
 // Deaf implements db.Listener.
 func (n *news) Disconnected(err error) {
-	n.accounts.Memory.Trust(false)
+	n.accounts.LocalCache.SetEnabled(false)
 	n.metrics.SetListening(false)
 	if n.listening {
-		n.accounts.Memory.AskDatabase(false) // until it is known whether it answers
+		n.accounts.LocalCache.SetDatabaseFirst(false) // until it is known whether it answers
 	}
 	// It is called again for each attempt that fails.
 	if n.ctx.Err() == nil && (n.listening || time.Since(n.reported) > remindDeaf) {
@@ -62,16 +62,16 @@ func (n *news) Disconnected(err error) {
 // changes, so the database is asked as long as it answers.
 func (n *news) Reachable(yes bool) {
 	if !n.listening {
-		n.accounts.Memory.AskDatabase(yes)
+		n.accounts.LocalCache.SetDatabaseFirst(yes)
 	}
 }
 
 // Changed implements db.Listener.
 func (n *news) Changed(c db.Change) {
 	if c.UserID == auth.AllUsers {
-		n.accounts.AnyUserChanged()
+		n.accounts.InvalidateAllUsers()
 	} else {
-		n.accounts.UserChanged(c.UserID)
+		n.accounts.InvalidateUser(c.UserID)
 	}
 	if !c.At.IsZero() {
 		n.metrics.ObserveRevocation(time.Since(c.At))
@@ -82,7 +82,7 @@ func (n *news) Changed(c db.Change) {
 func newMetrics(s *stores) *web.Metrics {
 	m := web.NewMetrics()
 	m.RegisterGauge("gatehouse_hash_queue", "Password hashes that run or wait.", nil, func() float64 { return float64(s.accounts.Hasher.Waiting()) })
-	memory := s.accounts.Memory
+	memory := s.accounts.LocalCache
 	m.RegisterCounter("gatehouse_user_memory_hits_total", "Users found in this process' memory.", nil, func() float64 { return float64(memory.Hits.Load()) })
 	m.RegisterCounter("gatehouse_user_memory_misses_total", "Users not found in this process' memory.", nil, func() float64 { return float64(memory.Misses.Load()) })
 	for name, r := range map[string]*kv.Redis{"sessions": s.redis, "cache": s.cache} {

@@ -19,7 +19,7 @@ func newsroom(t *testing.T) (*news, *fake.Stores, string) {
 	t.Helper()
 	stores := fake.New()
 	accounts := stores.Accounts(t)
-	accounts.Memory = auth.NewUserMemory(time.Hour)
+	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
 	stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true})
 	n := newNews(t.Context(), accounts, web.NewMetrics(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	lookUp(t, n, stores)
@@ -29,7 +29,7 @@ func newsroom(t *testing.T) (*news, *fake.Stores, string) {
 // lookUp returns the stores that were asked for alice: none when she was in memory.
 func lookUp(t *testing.T, n *news, stores *fake.Stores) string {
 	t.Helper()
-	stores.Forget()
+	stores.Reset()
 	if _, err := n.accounts.User(t.Context(), "u1"); err != nil {
 		t.Fatal(err)
 	}
@@ -76,14 +76,14 @@ func TestNews(t *testing.T) {
 // and are kept in memory.
 func TestNewsWithoutTheCache(t *testing.T) {
 	n, stores, id := newsroom(t)
-	stores.Break("cache.Drop", auth.ErrUnavailable)
+	stores.FailOn("cache.Drop", auth.ErrUnavailable)
 	n.Connected()
 	wantAsked(t, n, stores, "not emptied", "cache users")
 	wantAsked(t, n, stores, "in memory", "")
 	n.Changed(db.Change{UserID: id})
 	wantAsked(t, n, stores, "changed", "cache users")
 	wantAsked(t, n, stores, "in memory again", "")
-	stores.Break("cache.Drop", nil)
+	stores.FailOn("cache.Drop", nil)
 	n.Changed(db.Change{UserID: auth.AllUsers})
 	wantAsked(t, n, stores, "emptied", "cache users")
 	n.Disconnected(errors.New("lost"))
@@ -107,11 +107,11 @@ func TestNews_DatabaseIsAskedWhileDeaf(t *testing.T) {
 		t.Errorf("got %+v, %v, want the row, and the stale user out of the cache", u, err)
 	}
 	lookUp(t, n, stores)
-	stores.Break("users.", auth.ErrUnavailable)
+	stores.FailOn("users.", auth.ErrUnavailable)
 	if u, err := n.accounts.User(t.Context(), id); err != nil || u.Active {
 		t.Errorf("got %+v, %v, want the cached user of a database that does not answer", u, err)
 	}
-	stores.Break("users.", nil)
+	stores.FailOn("users.", nil)
 	n.Reachable(false)
 	wantAsked(t, n, stores, "it does not answer", "cache")
 	n.Reachable(true)

@@ -36,7 +36,7 @@ func (cmd serveCmd) Run(c *command) error {
 	}
 	defer s.Close()
 	// Changes made while no server ran went unnoticed. The cache is bypassed until it is empty.
-	s.accounts.AnyUserChanged()
+	s.accounts.InvalidateAllUsers()
 	if err := s.changes.Follow(c.ctx, s.accounts); err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
@@ -77,7 +77,7 @@ func used(accounts *auth.Accounts, log *slog.Logger) func(context.Context, strin
 	return func(ctx context.Context, id string) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		if err := accounts.SessionUsed(ctx, id); err != nil {
+		if err := accounts.TouchSession(ctx, id); err != nil {
 			log.WarnContext(ctx, "a session that another program used", "error", err)
 		}
 	}

@@ -74,7 +74,7 @@ func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.accounts.Memory = auth.NewUserMemory(c.UserCacheTTL)
+	s.accounts.LocalCache = auth.NewLocalUserCache(c.UserCacheTTL)
 	return s, nil
 }
 
@@ -228,7 +228,7 @@ func (s *stores) openBridge(ctx context.Context, c Config, log *slog.Logger) (*w
 		log.WarnContext(ctx, "DJANGO_SESSIONS_URL: people who are signed in at Django are not signed in here until it answers", "error", err)
 	}
 	django := &auth.DjangoBridge{Keys: c.django, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log}
-	s.accounts.EndForeign = django.EndRefused
+	s.accounts.EndExternal = django.EndRefused
 	return &web.Bridge{Django: django, Cookie: c.DjangoSessionCookie}, nil
 }
 
@@ -256,14 +256,14 @@ func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
 		return err
 	}
 	s.accounts = &auth.Accounts{
-		Users:         s.database,
-		Grants:        s.database,
-		Hasher:        hasher,
-		Policy:        auth.PasswordPolicy{MinLength: c.PasswordMin},
-		Open:          c.Registration == "open",
-		TokenLifetime: c.TokenLifetime,
-		Log:           log,
-		Cache:         noCache{},
+		Users:            s.database,
+		Grants:           s.database,
+		Hasher:           hasher,
+		Policy:           auth.PasswordPolicy{MinLength: c.PasswordMin},
+		RegistrationOpen: c.Registration == "open",
+		TokenLifetime:    c.TokenLifetime,
+		Log:              log,
+		Cache:            noCache{},
 	}
 	if s.redis == nil {
 		return nil

@@ -23,11 +23,11 @@ type Accounts struct {
 	Users    UserStore
 	Cache    UserCache
 	Sessions SessionStore
-	// EndForeign ends the session of another program here; nil without such a program.
-	EndForeign func(context.Context, Session) error
-	Throttle   Throttle
+	// EndExternal ends the session of another program here; nil without such a program.
+	EndExternal func(context.Context, Session) error
+	Throttle    Throttle
 	// Memory is in front of Cache; nil for a command, which lives too briefly for one.
-	Memory *UserMemory
+	LocalCache *LocalUserCache
 	// Changes announces changes to all servers; nil for a command without a Redis.
 	Changes ChangeLog
 	// Credentials and Tokens are what programs sign in with.
@@ -39,9 +39,9 @@ type Accounts struct {
 	Hasher        *Hasher
 	Keys          Keys
 	Policy        PasswordPolicy
-	// Open lets people register.
-	Open bool
-	Log  *slog.Logger
+	// RegistrationOpen lets people register.
+	RegistrationOpen bool
+	Log              *slog.Logger
 	// Now is the clock; time.Now unless a test says otherwise.
 	Now func() time.Time
 
@@ -52,9 +52,9 @@ type Accounts struct {
 	// endAfter is when ending a dead credential is tried again after a failure (unix ms).
 	endAfter atomic.Int64
 
-	refusals   refusals
-	mismatches mismatches
-	flights    flights
+	rejections rejectionCache
+	mismatches mismatchCounter
+	flights    attemptGroup
 }
 
 func (a *Accounts) now() time.Time {
@@ -67,19 +67,19 @@ func (a *Accounts) now() time.Time {
 // SignIn returns the user whose name (or verified address) and password these are.
 //
 // ErrWrongCredentials for every cause that lies with name, password or a disabled
-// account; Throttled, ErrBusy or ErrUnavailable otherwise.
-func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
-	return a.signIn(ctx, guess{visitor: v}, login, rawPassword)
+// account; ThrottledError, ErrBusy or ErrUnavailable otherwise.
+func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Client) (User, error) {
+	return a.signIn(ctx, attempt{client: v}, login, rawPassword)
 }
 
-// SignInProgram is SignIn for a program that sends the password with its request: strangers who guess
+// SignInAPIClient is SignIn for a program that sends the password with its request: strangers who guess
 // elsewhere do not keep it out where it was used before.
-func (a *Accounts) SignInProgram(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
-	return a.signIn(ctx, guess{visitor: v, program: true}, login, rawPassword)
+func (a *Accounts) SignInAPIClient(ctx context.Context, login, rawPassword string, v Client) (User, error) {
+	return a.signIn(ctx, attempt{client: v, apiClient: true}, login, rawPassword)
 }
 
-func (a *Accounts) signIn(ctx context.Context, g guess, login, rawPassword string) (User, error) {
-	v := g.visitor
+func (a *Accounts) signIn(ctx context.Context, g attempt, login, rawPassword string) (User, error) {
+	v := g.client
 	user, err := a.checkThrottled(ctx, g, login, rawPassword)
 	if err != nil {
 		return User{}, err
@@ -92,10 +92,10 @@ func (a *Accounts) signIn(ctx context.Context, g guess, login, rawPassword strin
 }
 
 // checkThrottled returns the user whose name and password these are, and counts a failure.
-func (a *Accounts) checkThrottled(ctx context.Context, g guess, login, rawPassword string) (User, error) {
+func (a *Accounts) checkThrottled(ctx context.Context, g attempt, login, rawPassword string) (User, error) {
 	name, byEmail := canonicalLogin(login)
 	g.accounts, g.login = a, name
-	if g.compared {
+	if g.cacheMismatch {
 		ctx = context.WithoutCancel(ctx)
 	}
 	key := g.flightKey(login, rawPassword)
@@ -117,7 +117,7 @@ func (a *Accounts) checkThrottled(ctx context.Context, g guess, login, rawPasswo
 		}
 		if errors.Is(err, ErrWrongCredentials) {
 			// The known user's name, not what was typed: that might be a password in the wrong field.
-			a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", g.visitor.Address.String())
+			a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", g.client.Address.String())
 		}
 		if err != nil {
 			return User{}, err
@@ -127,15 +127,15 @@ func (a *Accounts) checkThrottled(ctx context.Context, g guess, login, rawPasswo
 }
 
 // flightKey is the same for attempts that cannot differ in their outcome or in what they count.
-func (g *guess) flightKey(rawLogin, rawPassword string) string {
-	fields := []string{cmp.Or(g.login, rawLogin), g.visitor.network(), rawPassword, strconv.FormatBool(g.program), strconv.FormatBool(g.compared)}
-	return string(g.accounts.Keys.sign(flightPurpose, append(fields, g.visitor.BrowserCookies...)...))
+func (g *attempt) flightKey(rawLogin, rawPassword string) string {
+	fields := []string{cmp.Or(g.login, rawLogin), g.client.network(), rawPassword, strconv.FormatBool(g.apiClient), strconv.FormatBool(g.cacheMismatch)}
+	return string(g.accounts.Keys.sign(flightPurpose, append(fields, g.client.DeviceCookies...)...))
 }
 
 // verifyThrottled sets g.user and verifies the password, if the throttle lets it.
-func (a *Accounts) verifyThrottled(ctx context.Context, g *guess, login, rawPassword string) error {
-	if g.compared {
-		if err := g.look(ctx, login, rawPassword); err != nil {
+func (a *Accounts) verifyThrottled(ctx context.Context, g *attempt, login, rawPassword string) error {
+	if g.cacheMismatch {
+		if err := g.checkRepeated(ctx, login, rawPassword); err != nil {
 			return err
 		}
 	}
@@ -145,12 +145,12 @@ func (a *Accounts) verifyThrottled(ctx context.Context, g *guess, login, rawPass
 	_, byEmail := canonicalLogin(login)
 	user, err := a.lookUp(ctx, g.login, byEmail)
 	g.user = user
-	if err != nil && g.compared {
+	if err != nil && g.cacheMismatch {
 		// The cached credential is that of a program here.
 		g.user = User{ID: g.network.UserID, Epoch: g.network.Epoch}
-		err = errors.Join(err, g.countAccount(ctx))
+		err = errors.Join(err, g.reserveAccount(ctx))
 	} else if err == nil {
-		err = g.countAccount(ctx)
+		err = g.reserveAccount(ctx)
 	}
 	if err != nil {
 		// Nothing was learned about the password here.
@@ -159,8 +159,8 @@ func (a *Accounts) verifyThrottled(ctx context.Context, g *guess, login, rawPass
 	if err := g.check(ctx, login, rawPassword); err != nil {
 		return err
 	}
-	a.remember(ctx, user.ID, g.program)
-	if g.program {
+	a.remember(ctx, user.ID, g.apiClient)
+	if g.apiClient {
 		a.rememberProgram(ctx, *g, rawPassword)
 	}
 	return nil
@@ -185,7 +185,7 @@ func (a *Accounts) lookUp(ctx context.Context, name string, byEmail bool) (User,
 // when it finds it. A program's warm requests read the cached user along with the credential: a flush loses both, so
 // that memory alone is not enough for it.
 func (a *Accounts) remember(ctx context.Context, id string, program bool) {
-	if a.Memory == nil {
+	if a.LocalCache == nil {
 		return
 	}
 	find := a.User
@@ -197,9 +197,9 @@ func (a *Accounts) remember(ctx context.Context, id string, program bool) {
 	}
 }
 
-// NewBrowser returns the cookie value that makes a browser known for a user who has just signed
+// NewDeviceCookie returns the cookie value that makes a browser known for a user who has just signed
 // in there, until the user's epoch changes.
-func (a *Accounts) NewBrowser(u User) string { return a.Keys.NewBrowser(u) }
+func (a *Accounts) NewDeviceCookie(u User) string { return a.Keys.NewDeviceCookie(u) }
 
 // canonicalLogin returns the form of a login name that is looked up and throttled, or ""
 // for what can be nobody's name.
@@ -221,7 +221,7 @@ func canonicalLogin(login string) (name string, byEmail bool) {
 // verify checks the password. A user who does not exist (the zero User) costs as much as a
 // wrong password (ASVS 6.3.8).
 func (a *Accounts) verify(ctx context.Context, user User, rawPassword string) error {
-	password, ok := NormalPassword(rawPassword)
+	password, ok := NormalizePassword(rawPassword)
 	if !ok {
 		password = "" // matches nothing: no stored password is empty
 	}
@@ -257,17 +257,17 @@ type Registration struct {
 	Username, Password, Email, Name, TimeZone string
 }
 
-// Register makes a user. Invalid names the fields to correct; otherwise the errors of SignIn.
-func (a *Accounts) Register(ctx context.Context, r Registration, v Visitor) (User, error) {
-	if !a.Open {
+// Register makes a user. ValidationErrors names the fields to correct; otherwise the errors of SignIn.
+func (a *Accounts) Register(ctx context.Context, r Registration, v Client) (User, error) {
+	if !a.RegistrationOpen {
 		return User{}, ErrRegistrationClosed
 	}
 	// Every try counts, also one that is refused below: estimating a password costs as much as hashing it.
-	if _, err := a.Throttle.Take(ctx, Attempt{Key: "register:" + v.network(), Limit: registerLimit, Counted: true}); err != nil {
+	if _, err := a.Throttle.Reserve(ctx, Bucket{Key: "register:" + v.network(), Limit: registerLimit, CountOnReserve: true}); err != nil {
 		a.event(ctx, "registration throttled", err, "address", v.Address.String())
 		return User{}, err
 	}
-	wrong := Invalid{}
+	wrong := ValidationErrors{}
 	u := a.newUser(r, NewUsername, wrong)
 	password, err := a.newPassword(ctx, "password", r.Password, wrong, r.Username, r.Name, r.Email)
 	if err != nil {
@@ -292,7 +292,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Visitor) (Use
 
 // AddUser makes a user for an operator, who may give reserved names and vouches for the address.
 func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
-	wrong := Invalid{}
+	wrong := ValidationErrors{}
 	u := a.newUser(r, CanonicalUsername, wrong)
 	u.EmailVerified = u.Email != ""
 	password, err := a.newPassword(ctx, "password", r.Password, wrong, r.Username, r.Name, r.Email)
@@ -311,20 +311,20 @@ func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
 }
 
 // newUser returns the row for a registration and notes what is wrong with it.
-func (a *Accounts) newUser(r Registration, name func(string) (string, error), wrong Invalid) User {
+func (a *Accounts) newUser(r Registration, name func(string) (string, error), wrong ValidationErrors) User {
 	now := a.now()
 	u := User{ID: uuid.Must(uuid.NewV7()).String(), Epoch: 1, Active: true, CreatedAt: now, UpdatedAt: now, TimeZone: "UTC"}
 	u.Username = checked("username", r.Username, name, wrong)
 	u.Email = checked("email", r.Email, CanonicalEmail, wrong)
 	u.Name = checked("name", r.Name, CanonicalName, wrong)
 	// The browser told the zone, nobody typed it: a strange one is not worth an error.
-	if _, ok := Location(r.TimeZone); ok {
+	if _, ok := LoadLocation(r.TimeZone); ok {
 		u.TimeZone = r.TimeZone
 	}
 	return u
 }
 
-func checked(field, value string, canonical func(string) (string, error), wrong Invalid) string {
+func checked(field, value string, canonical func(string) (string, error), wrong ValidationErrors) string {
 	v, err := canonical(value)
 	if err != nil {
 		wrong[field] = err.Error()
@@ -334,16 +334,16 @@ func checked(field, value string, canonical func(string) (string, error), wrong 
 
 // newPassword returns the normal form of a new password and notes what is wrong with it. The
 // error is ErrBusy, or the context's, when there was no place to estimate it.
-func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong Invalid, about ...string) (password string, err error) {
+func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong ValidationErrors, about ...string) (password string, err error) {
 	err = a.Hasher.estimate(ctx, func() {
 		password = checked(field, raw, func(s string) (string, error) { return a.Policy.Check(s, about...) }, wrong)
 	})
 	return password, err
 }
 
-// Strength estimates a password for the meter. It returns Throttled when a network asks faster
+// EstimateStrength estimates a password for the meter. It returns ThrottledError when a network asks faster
 // than people type, and ErrBusy when the queue for hashing is full.
-func (a *Accounts) Strength(ctx context.Context, v Visitor, password string, about ...string) (Strength, error) {
+func (a *Accounts) EstimateStrength(ctx context.Context, v Client, password string, about ...string) (Strength, error) {
 	if err := a.takeEstimate(ctx, v.network()); err != nil {
 		return Strength{}, err
 	}
@@ -354,7 +354,7 @@ func (a *Accounts) Strength(ctx context.Context, v Visitor, password string, abo
 
 // takeEstimate counts an estimate for a network, or for the id of a user who is signed in.
 func (a *Accounts) takeEstimate(ctx context.Context, who string) error {
-	_, err := a.Throttle.Take(ctx, Attempt{Key: "strength:" + who, Limit: strengthLimit, Counted: true})
+	_, err := a.Throttle.Reserve(ctx, Bucket{Key: "strength:" + who, Limit: strengthLimit, CountOnReserve: true})
 	return err
 }
 
@@ -371,7 +371,7 @@ func (a *Accounts) create(ctx context.Context, u User, password string, store fu
 		return User{}, usernameTaken()
 	}
 	if errors.Is(err, ErrEmailTaken) {
-		return User{}, Invalid{"email": "Another account has this address."}
+		return User{}, ValidationErrors{"email": "Another account has this address."}
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("create a user: %w", err)
@@ -380,20 +380,20 @@ func (a *Accounts) create(ctx context.Context, u User, password string, store fu
 }
 
 func usernameTaken() error {
-	return Invalid{"username": "This name is taken; choose another one."}
+	return ValidationErrors{"username": "This name is taken; choose another one."}
 }
 
 // User returns a user by id: from memory, from the cache, or from the database, filling both.
 func (a *Accounts) User(ctx context.Context, id string) (User, error) {
-	if a.Memory == nil {
+	if a.LocalCache == nil {
 		return a.loadUser(ctx, id)
 	}
-	return a.Memory.User(ctx, id, a.now(), func(ctx context.Context) (User, error) { return a.loadUser(ctx, id) })
+	return a.LocalCache.User(ctx, id, a.now(), func(ctx context.Context) (User, error) { return a.loadUser(ctx, id) })
 }
 
-// UserOf returns the user of a credential of this epoch.
-func (a *Accounts) UserOf(ctx context.Context, id string, epoch int64) (User, error) {
-	u, _, err := a.userOf(ctx, id, epoch)
+// UserAtEpoch returns the user of a credential of this epoch.
+func (a *Accounts) UserAtEpoch(ctx context.Context, id string, epoch int64) (User, error) {
+	u, _, err := a.userAtEpoch(ctx, id, epoch)
 	return u, err
 }
 
@@ -401,9 +401,9 @@ func (a *Accounts) UserOf(ctx context.Context, id string, epoch int64) (User, er
 // one that differs from the cached user's is either stale, or newer than what is cached here.
 // Only the row shows which; verified reports whether it was read. While the database does not
 // answer, the cached user decides.
-func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, verified bool, err error) {
+func (a *Accounts) userAtEpoch(ctx context.Context, id string, epoch int64) (u User, verified bool, err error) {
 	u, err = a.User(ctx, id)
-	if err != nil || u.Epoch == epoch || epoch == 0 || a.Memory == nil {
+	if err != nil || u.Epoch == epoch || epoch == 0 || a.LocalCache == nil {
 		return u, false, err
 	}
 	row, err := a.Users.UserByID(ctx, id)
@@ -411,7 +411,7 @@ func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, 
 		return u, false, nil
 	}
 	if errors.Is(err, ErrNotFound) || err == nil && row.Epoch != u.Epoch {
-		a.UserChanged(id)
+		a.InvalidateUser(id)
 	}
 	if err != nil {
 		return User{}, false, fmt.Errorf("look up a user: %w", err)
@@ -426,20 +426,20 @@ func (a *Accounts) userOf(ctx context.Context, id string, epoch int64) (u User, 
 // A session of a user without a row stays stored: a table may be empty for a moment while it is restored.
 func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
 	now := a.now()
-	changes, err := a.refusals.find(s.ID, now)
+	changes, err := a.rejections.find(s.ID, now)
 	if err != nil {
 		return User{}, err
 	}
-	u, verified, err := a.userOf(ctx, s.UserID, s.Epoch)
+	u, verified, err := a.userAtEpoch(ctx, s.UserID, s.Epoch)
 	if errors.Is(err, ErrNotFound) {
-		a.refusals.note(s.ID, err, changes, now)
+		a.rejections.store(s.ID, err, changes, now)
 	}
-	if err != nil || u.Accepts(s.Epoch) {
+	if err != nil || u.AcceptsEpoch(s.Epoch) {
 		return u, err
 	}
 	err = fmt.Errorf("user of a stale session: %w", ErrNotFound)
 	if verified {
-		a.refusals.note(s.ID, err, changes, now)
+		a.rejections.store(s.ID, err, changes, now)
 		a.endRefused(ctx, s, now)
 	}
 	return User{}, err
@@ -455,10 +455,10 @@ func (a *Accounts) endRefused(ctx context.Context, s Session, now time.Time) {
 		return
 	}
 	var err error
-	if !s.Foreign {
-		err = a.Sessions.EndRefused(ctx, s.UserID, s.ID)
-	} else if a.EndForeign != nil {
-		err = a.EndForeign(ctx, s)
+	if !s.External {
+		err = a.Sessions.EndRejected(ctx, s.UserID, s.ID)
+	} else if a.EndExternal != nil {
+		err = a.EndExternal(ctx, s)
 	}
 	if err == nil || errors.Is(err, ErrNotFound) || ctx.Err() != nil {
 		return
@@ -494,10 +494,10 @@ func (a *Accounts) endStale(ctx context.Context, id, keep string) (ended bool) {
 	return err == nil
 }
 
-// SessionUsed does for a session that another program used what a request here would do: its idle
+// TouchSession does for a session that another program used what a request here would do: its idle
 // time begins anew if that is due, and its user is in the cache, where that program looks. A
 // session that does not count is left alone, and is no error.
-func (a *Accounts) SessionUsed(ctx context.Context, id string) error {
+func (a *Accounts) TouchSession(ctx context.Context, id string) error {
 	now := a.now()
 	s, err := a.Sessions.Session(ctx, id)
 	if errors.Is(err, ErrNotFound) {
@@ -517,7 +517,7 @@ func (a *Accounts) SessionUsed(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if !u.Accepts(s.Epoch) || !s.NeedsRenewal(now) {
+	if !u.AcceptsEpoch(s.Epoch) || !s.NeedsRenewal(now) {
 		return nil
 	}
 	a.RenewIdleTime(ctx, s, now)
@@ -560,8 +560,8 @@ func (a *Accounts) cacheUser(ctx context.Context, id string) (User, error) {
 func (a *Accounts) load(ctx context.Context, id string, memory bool) (User, error) {
 	cached, lease, err := a.Cache.User(ctx, id)
 	isCached := err == nil
-	missed := errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDeleted)
-	if isCached && (a.Memory == nil || !a.Memory.askDatabase.Load()) {
+	missed := errors.Is(err, ErrNotFound) && !errors.Is(err, ErrUserDeleted)
+	if isCached && (a.LocalCache == nil || !a.LocalCache.databaseFirst.Load()) {
 		return cached, nil
 	}
 	// A cache that is down costs a statement, and nobody their session.
@@ -598,7 +598,7 @@ func (a *Accounts) fill(ctx context.Context, u User, lease string) {
 // announced change, and returns the user. A change is announced before it takes the lease away: once
 // there is a lease and memory is up to date, the change is known here or the lease is gone.
 func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, bool) {
-	if a.Memory == nil || a.Changes == nil {
+	if a.LocalCache == nil || a.Changes == nil {
 		return User{}, false
 	}
 	if lease == "" {
@@ -607,7 +607,7 @@ func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, 
 	if lease == "" || a.Changes.Sync(ctx) != nil {
 		return User{}, false
 	}
-	u, ok, _ := a.Memory.recall(id, a.now())
+	u, ok, _ := a.LocalCache.get(id, a.now())
 	if ok {
 		a.fill(ctx, u, lease)
 	}
@@ -627,7 +627,7 @@ func (a *Accounts) RefillCache(ctx context.Context) {
 			}
 		})
 	}
-	for _, id := range a.Memory.ids() {
+	for _, id := range a.LocalCache.ids() {
 		ids <- id
 	}
 	close(ids)
@@ -671,12 +671,12 @@ func sameRecord(a, b User) bool {
 //
 // When another change has ended that session meanwhile the error is ErrAlreadyChanged if the password is
 // next already, as after the first request of a double click, and else ErrStale.
-func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string, v Visitor) (User, error) {
+func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string, v Client) (User, error) {
 	u, err := a.Users.UserByID(ctx, id)
 	if err != nil {
 		return User{}, fmt.Errorf("look up a user to change the password: %w", err)
 	}
-	wrong := Invalid{}
+	wrong := ValidationErrors{}
 	if current == "" {
 		wrong["current_password"] = "Enter your current password."
 	}
@@ -690,8 +690,8 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	g := guess{accounts: a, visitor: v, login: u.Username, user: u, counted: true}
-	if err := g.take(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
+	g := attempt{accounts: a, client: v, login: u.Username, user: u, counted: true}
+	if err := g.reserve(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
 		return User{}, err
 	}
 	if v.Epoch != 0 && u.Epoch != v.Epoch {
@@ -700,7 +700,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	err = g.check(ctx, u.Username, current)
 	if errors.Is(err, ErrWrongCredentials) {
 		a.event(ctx, "password change failed", nil, "username", u.Username, "user_id", u.ID)
-		return User{}, Invalid{"current_password": "This is not your current password."}
+		return User{}, ValidationErrors{"current_password": "This is not your current password."}
 	}
 	if err != nil {
 		return User{}, err
@@ -712,11 +712,11 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if !errors.Is(err, ErrStale) {
 		return changed, err
 	}
-	g = guess{accounts: a, visitor: v, login: u.Username, counted: true}
+	g = attempt{accounts: a, client: v, login: u.Username, counted: true}
 	if g.user, err = a.Users.UserByID(ctx, id); err != nil {
 		return User{}, fmt.Errorf("look up a user whose password was changed meanwhile: %w", err)
 	}
-	if err := g.take(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
+	if err := g.reserve(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
 		return User{}, err
 	}
 	return User{}, a.changedMeanwhile(ctx, &g, next)
@@ -724,7 +724,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 
 // changedMeanwhile returns ErrAlreadyChanged if next is the password of g.user now, and else ErrStale. That
 // is a guess like any other, which the caller has counted.
-func (a *Accounts) changedMeanwhile(ctx context.Context, g *guess, next string) error {
+func (a *Accounts) changedMeanwhile(ctx context.Context, g *attempt, next string) error {
 	err := g.check(ctx, g.user.Username, next)
 	if errors.Is(err, ErrWrongCredentials) {
 		return ErrStale
@@ -737,7 +737,7 @@ func (a *Accounts) changedMeanwhile(ctx context.Context, g *guess, next string) 
 
 // SetPassword sets a password for an operator, who need not know the current one.
 func (a *Accounts) SetPassword(ctx context.Context, u User, next string) (User, error) {
-	wrong := Invalid{}
+	wrong := ValidationErrors{}
 	password, err := a.newPassword(ctx, "password", next, wrong, u.Username, u.Name, u.Email)
 	if err != nil {
 		return User{}, err
@@ -781,7 +781,7 @@ func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User,
 // stored: the caller renews its token.
 func (a *Accounts) SignOutEverywhere(ctx context.Context, id, keep string) (User, error) {
 	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
-		return a.Users.RaiseEpoch(ctx, id)
+		return a.Users.RotateEpoch(ctx, id)
 	})
 	if err == nil {
 		a.endStale(ctx, u.ID, keep)
@@ -797,7 +797,7 @@ func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch 
 		return User{}, err
 	}
 	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
-		return a.Users.RaiseEpochFrom(ctx, id, epoch)
+		return a.Users.RotateEpochFrom(ctx, id, epoch)
 	})
 	if err == nil {
 		a.endStale(ctx, u.ID, keep)
@@ -838,7 +838,7 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 		id = u.ID // canonical
 	}
 	// Whatever the answer: a lost reply may be a change that was made.
-	a.UserChanged(id)
+	a.InvalidateUser(id)
 	a.announce(ctx, id)
 	if dropErr := a.Cache.Drop(context.WithoutCancel(ctx), id); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached user could not be dropped after a change; trying again", "error", dropErr, "user_id", id)
@@ -863,36 +863,36 @@ func (a *Accounts) announce(ctx context.Context, id string) {
 	}
 }
 
-// drop is UserChanged and waits until the cache has dropped the user.
+// drop is InvalidateUser and waits until the cache has dropped the user.
 func (a *Accounts) drop(ctx context.Context, id string) error {
-	a.UserChanged(id)
+	a.InvalidateUser(id)
 	return a.Cache.Drop(ctx, id)
 }
 
-// UserChanged makes this server forget a user who was changed, by whomever. It never waits for the
+// InvalidateUser makes this server forget a user who was changed, by whomever. It never waits for the
 // network: the cached user is bypassed until the cache has dropped it. That comes first, so that
 // memory cannot be filled from the cache in between.
-func (a *Accounts) UserChanged(id string) {
+func (a *Accounts) InvalidateUser(id string) {
 	a.Cache.Invalidate(id)
-	if a.Memory != nil {
-		a.Memory.Forget(id)
+	if a.LocalCache != nil {
+		a.LocalCache.Invalidate(id)
 	}
-	a.refusals.forget()
+	a.rejections.clear()
 }
 
-// AnyUserChanged is UserChanged for all users, when nobody knows who was changed.
-func (a *Accounts) AnyUserChanged() {
+// InvalidateAllUsers is InvalidateUser for all users, when nobody knows who was changed.
+func (a *Accounts) InvalidateAllUsers() {
 	a.Cache.InvalidateAll()
-	if a.Memory != nil {
-		a.Memory.ForgetAll()
+	if a.LocalCache != nil {
+		a.LocalCache.InvalidateAll()
 	}
-	a.refusals.forget()
+	a.rejections.clear()
 }
 
-// ForgetUsers empties local memory and leaves the cache alone.
-func (a *Accounts) ForgetUsers() {
-	if a.Memory != nil {
-		a.Memory.ForgetAll()
+// InvalidateLocalUsers empties local memory and leaves the cache alone.
+func (a *Accounts) InvalidateLocalUsers() {
+	if a.LocalCache != nil {
+		a.LocalCache.InvalidateAll()
 	}
 }
 

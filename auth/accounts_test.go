@@ -27,7 +27,7 @@ const (
 
 var (
 	noon    = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	visitor = auth.Visitor{Address: netip.MustParseAddr("192.0.2.7")}
+	visitor = auth.Client{Address: netip.MustParseAddr("192.0.2.7")}
 	errDown = fmt.Errorf("ask a server: %w", auth.ErrUnavailable)
 )
 
@@ -54,7 +54,7 @@ func (w *world) add(t testing.TB, name string) auth.User {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Forget()
+	w.Reset()
 	return u
 }
 
@@ -91,7 +91,7 @@ func wantCalls(t testing.TB, got []string, want ...string) {
 
 // account is the throttle's key of a name.
 func account(name string) string {
-	keys, err := auth.ParseKeys(fake.Secret)
+	keys, err := auth.ParseKeys(fake.SecretKey)
 	if err != nil {
 		panic(err)
 	}
@@ -105,9 +105,9 @@ func wantCounts(t testing.TB, got, want map[string]int) {
 	}
 }
 
-func wantInvalid(t testing.TB, err error, want auth.Invalid) {
+func wantInvalid(t testing.TB, err error, want auth.ValidationErrors) {
 	t.Helper()
-	var got auth.Invalid
+	var got auth.ValidationErrors
 	if !errors.As(err, &got) || !maps.Equal(got, want) {
 		t.Errorf("got %v %q, want %q", err, got, want)
 	}
@@ -117,7 +117,7 @@ func TestSignIn(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	for _, login := range []string{"alice", "Alice", " Ａｌｉｃｅ ", "Alice@Example.org"} {
-		w.Forget()
+		w.Reset()
 		got, err := w.SignIn(t.Context(), login, secret, visitor)
 		if err != nil || got.ID != u.ID {
 			t.Errorf("%q: got %+v, %v", login, got, err)
@@ -127,7 +127,7 @@ func TestSignIn(t *testing.T) {
 			t.Errorf("%q: the sign-in is recorded at %s", login, got)
 		}
 	}
-	w.Forget()
+	w.Reset()
 	_, _ = w.SignIn(t.Context(), "Alice", secret, visitor)
 	wantCalls(t, w.Calls(),
 		"throttle.Take address:192.0.2.7 "+account("alice"),
@@ -174,7 +174,7 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		{"no name", "", secret, ""},
 	} {
 		w.Stores.Throttle.Reset(t.Context(), slices.Collect(maps.Keys(w.counts()))...)
-		w.Forget()
+		w.Reset()
 		u, err := w.SignIn(t.Context(), c.login, c.password, visitor)
 		if err != auth.ErrWrongCredentials || !sameUser(u, auth.User{}) {
 			t.Errorf("%s: got %+v, %v; want ErrWrongCredentials and nothing else", c.name, u, err)
@@ -223,7 +223,7 @@ func TestSignInAlwaysHashesOnce(t *testing.T) {
 func TestSignInThrottled(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	tries := 0
 	for ; !errors.As(w.try(t, "alice", fmt.Sprint("wrong", tries), visitor), &throttled); tries++ {
 		if tries > 100 {
@@ -233,7 +233,7 @@ func TestSignInThrottled(t *testing.T) {
 	if tries != 10 || throttled.RetryAfter != time.Second {
 		t.Errorf("%d tries passed, then a wait of %s; want 10 and 1s", tries, throttled.RetryAfter)
 	}
-	w.Forget()
+	w.Reset()
 	// Now the right password has to wait as well: it cannot be told from a guess.
 	if err := w.try(t, "Alice", secret, visitor); !errors.As(err, &throttled) {
 		t.Errorf("got %v, want a wait", err)
@@ -247,7 +247,7 @@ func TestSignInThrottled(t *testing.T) {
 	}
 }
 
-func (w *world) try(t testing.TB, login, password string, v auth.Visitor) error {
+func (w *world) try(t testing.TB, login, password string, v auth.Client) error {
 	t.Helper()
 	_, err := w.SignIn(t.Context(), login, password, v)
 	return err
@@ -272,7 +272,7 @@ func TestSuccess_TakesBackItsOwnAttemptOnly(t *testing.T) {
 func TestRepeatedFailure_CountsOnce(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "alice")
-	elsewhere := auth.Visitor{Address: netip.MustParseAddr("198.51.100.1")}
+	elsewhere := auth.Client{Address: netip.MustParseAddr("198.51.100.1")}
 	wants := func(what string, want map[string]int) {
 		t.Helper()
 		if got := w.guesses(); !maps.Equal(got, want) {
@@ -282,7 +282,7 @@ func TestRepeatedFailure_CountsOnce(t *testing.T) {
 	for range 100 {
 		wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
 		_, err := w.ChangePassword(t.Context(), alice.ID, "wrong", newSecret, visitor)
-		wantInvalid(t, err, auth.Invalid{"current_password": "This is not your current password."})
+		wantInvalid(t, err, auth.ValidationErrors{"current_password": "This is not your current password."})
 	}
 	wants("one password", map[string]int{"address:192.0.2.7": 1, account("alice"): 1})
 	for range 2 {
@@ -312,7 +312,7 @@ func TestRepeatedFailure_CountsOnce(t *testing.T) {
 		wants(what, before)
 	}
 	// Without the memory of failures nothing is free.
-	w.Break("throttle.KeepFailure", errDown)
+	w.FailOn("throttle.KeepFailure", errDown)
 	before := w.Stores.Throttle.Count("address:192.0.2.7")
 	for range 2 {
 		wantError(t, w.try(t, "alice", "another", visitor), auth.ErrWrongCredentials)
@@ -327,9 +327,9 @@ func TestKnownBrowsers_HaveOneAllowance(t *testing.T) {
 	alice := w.add(t, "alice")
 	w.add(t, "bob")
 	for i := range 11 {
-		_ = w.try(t, "alice", fmt.Sprint("wrong", i), auth.Visitor{Address: netip.MustParseAddr("198.51.100.1")})
+		_ = w.try(t, "alice", fmt.Sprint("wrong", i), auth.Client{Address: netip.MustParseAddr("198.51.100.1")})
 	}
-	known := auth.Visitor{Address: visitor.Address, BrowserCookies: []string{w.NewBrowser(alice)}}
+	known := auth.Client{Address: visitor.Address, DeviceCookies: []string{w.NewDeviceCookie(alice)}}
 	for _, login := range []string{"ALICE", "alice@example.org"} {
 		if err := w.try(t, login, secret, known); err != nil {
 			t.Errorf("%s: the owner is locked out of a browser that is known: %v", login, err)
@@ -348,7 +348,7 @@ func TestKnownBrowsers_HaveOneAllowance(t *testing.T) {
 		}
 	}
 	for i := range 10 {
-		known.BrowserCookies = []string{"no cookie", w.NewBrowser(alice)}
+		known.DeviceCookies = []string{"no cookie", w.NewDeviceCookie(alice)}
 		_ = w.try(t, "alice", fmt.Sprint("wrong", i), known)
 	}
 	wantThrottled(t, w.try(t, "alice", secret, known))
@@ -378,7 +378,7 @@ func TestAddressesAreCountedByNetwork(t *testing.T) {
 		"0.0.0.0":              "address:0.0.0.0",
 	} {
 		w := newWorld(t)
-		_ = w.try(t, "nobody", "wrong", auth.Visitor{Address: netip.MustParseAddr(address)})
+		_ = w.try(t, "nobody", "wrong", auth.Client{Address: netip.MustParseAddr(address)})
 		wantCounts(t, w.counts(), map[string]int{account("nobody"): 1, want: 1})
 	}
 }
@@ -396,7 +396,7 @@ func TestSignInWithoutServers(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.add(t, "alice")
-		w.Break(c.broken, errDown)
+		w.FailOn(c.broken, errDown)
 		u, err := w.SignIn(t.Context(), "alice", secret, visitor)
 		if !errors.Is(err, auth.ErrUnavailable) || u.ID != "" {
 			t.Errorf("without %s: got %+v, %v; want ErrUnavailable", c.broken, u, err)
@@ -420,7 +420,7 @@ func TestSignInOfAClientThatHasGone(t *testing.T) {
 func TestSignInUpgradesTheHash(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
-	old := fake.Cheap
+	old := fake.FastHashParams
 	old.Iterations = 2
 	hash, err := argon2id.CreateHash(secret, &old)
 	if err != nil {
@@ -432,11 +432,11 @@ func TestSignInUpgradesTheHash(t *testing.T) {
 	if w.rows().Row(u.ID).PasswordHash != hash {
 		t.Fatal("a wrong password replaced the hash")
 	}
-	w.Break("users.ReplaceHash", errDown)
+	w.FailOn("users.ReplaceHash", errDown)
 	if err := w.try(t, "alice", secret, visitor); err != nil {
 		t.Errorf("a right password is refused when the new hash can't be stored: %v", err)
 	}
-	w.Break("users.ReplaceHash", nil)
+	w.FailOn("users.ReplaceHash", nil)
 	if err := w.try(t, "alice", secret, visitor); err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +444,7 @@ func TestSignInUpgradesTheHash(t *testing.T) {
 	if row.PasswordHash == hash || row.Epoch != u.Epoch {
 		t.Errorf("got hash %q and epoch %d, want another hash and the same epoch %d", row.PasswordHash, row.Epoch, u.Epoch)
 	}
-	w.Forget()
+	w.Reset()
 	if err := w.try(t, "alice", secret, visitor); err != nil {
 		t.Errorf("the new hash does not match: %v", err)
 	}
@@ -500,7 +500,7 @@ func TestRegisterRefuses(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
 	_, err := w.Register(t.Context(), auth.Registration{Username: "a b", Password: "short", Email: "x", Name: "\x00"}, visitor)
-	wantInvalid(t, err, auth.Invalid{
+	wantInvalid(t, err, auth.ValidationErrors{
 		"username": "Use letters, digits, dots, hyphens and underscores.",
 		"password": "At least 8 characters: this has 5.",
 		"email":    "Enter an address such as name@example.org.",
@@ -508,7 +508,7 @@ func TestRegisterRefuses(t *testing.T) {
 	})
 	wantCalls(t, w.Calls(), "throttle.Take register:192.0.2.7")
 	_, err = w.Register(t.Context(), auth.Registration{Username: "admin", Password: secret}, visitor)
-	wantInvalid(t, err, auth.Invalid{"username": "This name is reserved; choose another one."})
+	wantInvalid(t, err, auth.ValidationErrors{"username": "This name is reserved; choose another one."})
 	for name, r := range map[string]auth.Registration{
 		"user name":            {Username: "wunderlich", Password: "Wunderlich1"},
 		"full-width user name": {Username: "ＷＵＮＤＥＲＬＩＣＨ", Password: "wunderlich1"},
@@ -516,30 +516,30 @@ func TestRegisterRefuses(t *testing.T) {
 		"address":              {Username: "al", Email: "wunderlich@example.org", Password: "wunderlich1"},
 	} {
 		_, err = w.Register(t.Context(), r, visitor)
-		var wrong auth.Invalid
+		var wrong auth.ValidationErrors
 		if !errors.As(err, &wrong) || !strings.Contains(wrong["password"], "wunderlich") {
 			t.Errorf("a password that is the %s: got %v %v", name, err, wrong)
 		}
 	}
 	_, err = w.Register(t.Context(), auth.Registration{Username: "ALICE", Password: secret}, visitor)
-	wantInvalid(t, err, auth.Invalid{"username": "This name is taken; choose another one."})
+	wantInvalid(t, err, auth.ValidationErrors{"username": "This name is taken; choose another one."})
 	if w.rows().Len() != 1 {
 		t.Errorf("there are %d users", w.rows().Len())
 	}
-	w.Open = false
-	w.Forget()
+	w.RegistrationOpen = false
+	w.Reset()
 	_, err = w.Register(t.Context(), auth.Registration{Username: "bob", Password: secret}, visitor)
 	wantError(t, err, auth.ErrRegistrationClosed)
 	wantCalls(t, w.Calls())
 }
 
 func TestRegisterLosesTheRace(t *testing.T) {
-	for refusal, want := range map[error]auth.Invalid{
+	for refusal, want := range map[error]auth.ValidationErrors{
 		auth.ErrUsernameTaken: {"username": "This name is taken; choose another one."},
 		auth.ErrEmailTaken:    {"email": "Another account has this address."},
 	} {
 		w := newWorld(t)
-		w.Break("users.CreateUser", refusal)
+		w.FailOn("users.CreateUser", refusal)
 		_, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
 		wantInvalid(t, err, want)
 	}
@@ -548,7 +548,7 @@ func TestRegisterLosesTheRace(t *testing.T) {
 func TestRegisterWithoutServers(t *testing.T) {
 	for _, broken := range []string{"throttle.", "users.UsernameTaken", "users.CreateUser"} {
 		w := newWorld(t)
-		w.Break(broken, errDown)
+		w.FailOn(broken, errDown)
 		u, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
 		if !errors.Is(err, auth.ErrUnavailable) || u.ID != "" || w.rows().Len() != 0 {
 			t.Errorf("without %s: got %+v, %v and %d rows", broken, u, err, w.rows().Len())
@@ -559,10 +559,10 @@ func TestRegisterWithoutServers(t *testing.T) {
 func TestRegisterThrottled(t *testing.T) {
 	w := newWorld(t)
 	for range 200 {
-		_, _ = w.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.7", Limit: auth.Limit{Free: 1000}})
+		_, _ = w.Stores.Throttle.Reserve(t.Context(), auth.Bucket{Key: "register:192.0.2.7", Limit: auth.RateLimit{Burst: 1000}})
 	}
 	_, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	if !errors.As(err, &throttled) || w.rows().Len() != 0 {
 		t.Errorf("got %v and %d rows", err, w.rows().Len())
 	}
@@ -579,7 +579,7 @@ func TestAddUser(t *testing.T) {
 		t.Errorf("got %+v, %v; want no verified address", u, err)
 	}
 	_, err = w.AddUser(t.Context(), auth.Registration{Username: "bob", Password: "password"})
-	var wrong auth.Invalid
+	var wrong auth.ValidationErrors
 	if !errors.As(err, &wrong) || wrong["password"] == "" {
 		t.Errorf("got %v, want the password refused", err)
 	}
@@ -593,7 +593,7 @@ func TestUser(t *testing.T) {
 		t.Fatalf("got %+v, %v", first, err)
 	}
 	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID)
-	w.Forget()
+	w.Reset()
 	second, err := w.User(t.Context(), u.ID)
 	if err != nil || second.Username != "alice" || second.PasswordHash != "" {
 		t.Errorf("got %+v, %v", second, err)
@@ -607,7 +607,7 @@ func TestUserIsFilledByOneRequest(t *testing.T) {
 	if _, _, err := w.Stores.Cache.User(t.Context(), u.ID); err != auth.ErrNotFound {
 		t.Fatal(err) // another request has the lease
 	}
-	w.Forget()
+	w.Reset()
 	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -617,18 +617,18 @@ func TestUserIsFilledByOneRequest(t *testing.T) {
 func TestUserWithoutServers(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
-	w.Break("cache.", errDown)
+	w.FailOn("cache.", errDown)
 	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
 		t.Errorf("without the cache: got %+v, %v; want the row", got, err)
 	}
 	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID)
-	w.Break("users.", errDown)
+	w.FailOn("users.", errDown)
 	_, err := w.User(t.Context(), u.ID)
 	wantError(t, err, auth.ErrUnavailable)
 
 	w = newWorld(t)
 	u = w.add(t, "alice")
-	w.Break("cache.Fill", errDown)
+	w.FailOn("cache.Fill", errDown)
 	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
 		t.Errorf("when the cache can't be filled: got %+v, %v; want the row", got, err)
 	}
@@ -675,9 +675,9 @@ func TestChangesDropTheCacheBeforeAndAfter(t *testing.T) {
 			if _, err := w.User(t.Context(), u.ID); err != nil {
 				t.Fatal(err)
 			}
-			w.Forget()
+			w.Reset()
 			got, err := change.make(w, t.Context(), u)
-			got.EpochBefore = 0
+			got.PreviousEpoch = 0
 			if err != nil || !sameUser(got, w.rows().Row(u.ID)) {
 				t.Fatalf("got %+v, %v; want the row as it is now", got, err)
 			}
@@ -694,7 +694,7 @@ func TestNothingIsChangedWithoutTheCache(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			u := w.add(t, "alice")
-			w.Break("cache.", errDown)
+			w.FailOn("cache.", errDown)
 			got, err := change.make(w, t.Context(), u)
 			wantError(t, err, auth.ErrUnavailable)
 			if !sameUser(got, auth.User{}) || !sameUser(w.rows().Row(u.ID), u) {
@@ -707,7 +707,7 @@ func TestNothingIsChangedWithoutTheCache(t *testing.T) {
 func TestCacheIsDroppedAfterAChangeThatFailed(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
-	w.Break("users.RaiseEpoch", errDown)
+	w.FailOn("users.RaiseEpoch", errDown)
 	_, err := w.SignOutEverywhere(t.Context(), u.ID, "")
 	wantError(t, err, auth.ErrUnavailable)
 	wantCalls(t, w.Calls(), "cache.Drop "+u.ID, "users.RaiseEpoch "+u.ID, "cache.Drop "+u.ID)
@@ -735,7 +735,7 @@ func (c *oneDrop) Drop(ctx context.Context, id string) error {
 type patient struct{ auth.UserStore }
 
 func (p patient) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
-	return p.UserStore.RaiseEpoch(context.WithoutCancel(ctx), id)
+	return p.UserStore.RotateEpoch(context.WithoutCancel(ctx), id)
 }
 
 func TestSecondDropIsTriedForClientsThatHaveGone(t *testing.T) {
@@ -756,7 +756,7 @@ func TestSecondDropIsTriedForClientsThatHaveGone(t *testing.T) {
 // orderedCache notes whether memory still has the user when the cache is asked to drop it.
 type orderedCache struct {
 	auth.UserCache
-	memory *auth.UserMemory
+	memory *auth.LocalUserCache
 	order  []string
 }
 
@@ -797,15 +797,15 @@ func TestUserChanged_MemoryComesBeforeTheNetwork(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.rows().Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true})
-		w.Memory = auth.NewUserMemory(time.Hour)
-		w.Memory.Trust(true)
+		w.LocalCache = auth.NewLocalUserCache(time.Hour)
+		w.LocalCache.SetEnabled(true)
 		if err := w.AddGroup(t.Context(), "readers"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.User(t.Context(), "u1"); err != nil {
 			t.Fatal(err)
 		}
-		cache := &orderedCache{UserCache: w.Accounts.Cache, memory: w.Memory}
+		cache := &orderedCache{UserCache: w.Accounts.Cache, memory: w.LocalCache}
 		w.Accounts.Cache = orderedCacheOf{cache, t}
 		if err := change(w); err != nil {
 			t.Fatal(err)
@@ -821,7 +821,7 @@ func TestChangePassword(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	got, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
-	if err != nil || got.Epoch == u.Epoch || got.EpochBefore != u.Epoch {
+	if err != nil || got.Epoch == u.Epoch || got.PreviousEpoch != u.Epoch {
 		t.Fatalf("got %+v, %v; want the epoch raised", got, err)
 	}
 	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 1})
@@ -841,17 +841,17 @@ func TestChangePasswordRefuses(t *testing.T) {
 		_, err := w.ChangePassword(t.Context(), u.ID, current, next, visitor)
 		return err
 	}
-	wantInvalid(t, change("", "short"), auth.Invalid{
+	wantInvalid(t, change("", "short"), auth.ValidationErrors{
 		"current_password": "Enter your current password.",
 		"new_password":     "At least 8 characters: this has 5.",
 	})
 	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 1})
-	wantInvalid(t, change("wrong", newSecret), auth.Invalid{"current_password": "This is not your current password."})
+	wantInvalid(t, change("wrong", newSecret), auth.ValidationErrors{"current_password": "This is not your current password."})
 	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 2, account("alice"): 1, "address:192.0.2.7": 1})
 	for i := range 9 {
 		_ = change(fmt.Sprint("wrong", i), newSecret)
 	}
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	if err := change(secret, newSecret); !errors.As(err, &throttled) {
 		t.Errorf("got %v, want a wait: it is guessing like any other", err)
 	}
@@ -872,7 +872,7 @@ func TestChangePasswordWithoutServers(t *testing.T) {
 	} {
 		w := newWorld(t)
 		u := w.add(t, "alice")
-		w.Break(broken, errDown)
+		w.FailOn(broken, errDown)
 		_, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
 		if !errors.Is(err, auth.ErrUnavailable) || !sameUser(w.rows().Row(u.ID), u) {
 			t.Errorf("without %s: got %v and the row %+v", broken, err, w.rows().Row(u.ID))
@@ -901,11 +901,11 @@ func TestEstimates_AreThrottledBeforeTheyRun(t *testing.T) {
 			return err
 		}},
 		"the meter": {300, func() error {
-			_, err := w.Strength(t.Context(), visitor, "password")
+			_, err := w.EstimateStrength(t.Context(), visitor, "password")
 			return err
 		}},
 	} {
-		var throttled auth.Throttled
+		var throttled auth.ThrottledError
 		passed := 0
 		for passed <= c.most && !errors.As(c.try(), &throttled) {
 			passed++
@@ -928,7 +928,7 @@ func TestSetPasswordOfAStaleRow(t *testing.T) {
 	_, err := w.SetPassword(t.Context(), u, newSecret)
 	wantError(t, err, auth.ErrStale)
 	_, err = w.SetPassword(t.Context(), u, "gatehouse1")
-	var wrong auth.Invalid
+	var wrong auth.ValidationErrors
 	if !errors.As(err, &wrong) {
 		t.Errorf("got %v, want the password refused", err)
 	}
@@ -941,9 +941,9 @@ func TestEditProfile(t *testing.T) {
 	if err != nil || got.Name != "Alice L." || got.Email != "new@example.org" || got.EmailVerified || got.TimeZone != "Asia/Tokyo" || got.Epoch != u.Epoch {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	w.Forget()
+	w.Reset()
 	_, err = w.EditProfile(t.Context(), u.ID, auth.ProfileEdit{Name: &auth.Edit{To: "\x00"}, Email: &auth.Edit{To: "x"}, TimeZone: &auth.Edit{To: "Local"}})
-	wantInvalid(t, err, auth.Invalid{
+	wantInvalid(t, err, auth.ValidationErrors{
 		"name":      "Some characters can't be used in a name; type it again.",
 		"email":     "Enter an address such as name@example.org.",
 		"time_zone": "Choose a time zone from the list.",
@@ -955,12 +955,12 @@ func TestSetActive(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	off, err := w.SetActive(t.Context(), u.ID, false)
-	if err != nil || off.Active || off.Accepts(u.Epoch) {
+	if err != nil || off.Active || off.AcceptsEpoch(u.Epoch) {
 		t.Errorf("got %+v, %v", off, err)
 	}
 	wantError(t, w.try(t, "alice", secret, visitor), auth.ErrWrongCredentials)
 	on, err := w.SetActive(t.Context(), u.ID, true)
-	if err != nil || !on.Active || on.Accepts(u.Epoch) {
+	if err != nil || !on.Active || on.AcceptsEpoch(u.Epoch) {
 		t.Errorf("got %+v, %v; want the old sessions still dead", on, err)
 	}
 	w.Stores.Throttle.Reset(t.Context(), account("alice"))

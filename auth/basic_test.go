@@ -22,37 +22,37 @@ import (
 func newBasicWorld(t testing.TB) (*world, auth.User) {
 	t.Helper()
 	w := newWorld(t)
-	w.Accounts.Memory = auth.NewUserMemory(time.Hour)
-	w.Accounts.Memory.Trust(true)
+	w.Accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
+	w.Accounts.LocalCache.SetEnabled(true)
 	return w, w.add(t, "alice")
 }
 
 // basic is the error of a program that sends name and password.
-func (w *world) basic(t testing.TB, login, password string, v auth.Visitor) error {
+func (w *world) basic(t testing.TB, login, password string, v auth.Client) error {
 	t.Helper()
-	_, err := w.Basic(t.Context(), login, password, v)
+	_, err := w.AuthenticateBasic(t.Context(), login, password, v)
 	return err
 }
 
 // warm makes a credential and brings the user into memory, and empties the journal.
-func (w *world) warm(t testing.TB, login string, v auth.Visitor) {
+func (w *world) warm(t testing.TB, login string, v auth.Client) {
 	t.Helper()
 	for range 2 {
 		if err := w.basic(t, login, secret, v); err != nil {
 			t.Fatalf("%s: %v", login, err)
 		}
 	}
-	w.Forget()
+	w.Reset()
 }
 
 // visitorFrom is a visitor at an address.
-func visitorFrom(address string) auth.Visitor {
-	return auth.Visitor{Address: netip.MustParseAddr(address)}
+func visitorFrom(address string) auth.Client {
+	return auth.Client{Address: netip.MustParseAddr(address)}
 }
 
 func wantThrottled(t testing.TB, err error) {
 	t.Helper()
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	if !errors.As(err, &throttled) || throttled.RetryAfter <= 0 {
 		t.Errorf("got %v, want a wait", err)
 	}
@@ -60,11 +60,11 @@ func wantThrottled(t testing.TB, err error) {
 
 func TestBasic(t *testing.T) {
 	w, u := newBasicWorld(t)
-	cold, err := w.Basic(t.Context(), "Alice", secret, visitor)
+	cold, err := w.AuthenticateBasic(t.Context(), "Alice", secret, visitor)
 	if err != nil || cold.ID != u.ID {
 		t.Fatalf("got %+v, %v", cold, err)
 	}
-	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + fake.ProgramKey("alice", "192.0.2.7")
+	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + fake.APIClientKey("alice", "192.0.2.7")
 	wantCalls(t, w.Calls(), ask,
 		"throttle.KnownNetwork alice 192.0.2.7",
 		"throttle.Take address:192.0.2.7 "+account("alice"),
@@ -74,15 +74,15 @@ func TestBasic(t *testing.T) {
 		"cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID, // the next request need not read the row
 		"throttle.KeepKnownNetwork alice 192.0.2.7",
 		"credentials.Fill alice 192.0.2.7")
-	w.Forget()
+	w.Reset()
 	// The user comes from memory: one round trip.
 	for range 3 {
-		warm, err := w.Basic(t.Context(), "ａlice", secret, visitor)
+		warm, err := w.AuthenticateBasic(t.Context(), "ａlice", secret, visitor)
 		if err != nil || warm.ID != u.ID || warm.Username != "alice" {
 			t.Fatalf("got %+v, %v", warm, err)
 		}
 		wantCalls(t, w.Calls(), ask)
-		w.Forget()
+		w.Reset()
 	}
 	wantCounts(t, w.counts(), map[string]int{})
 	if !w.rows().Row(u.ID).LastSignInAt.IsZero() {
@@ -96,8 +96,8 @@ func TestBasic(t *testing.T) {
 func TestWarmBasicDoesNotHash(t *testing.T) {
 	const memory = 4 << 20
 	w := newWorld(t)
-	w.Accounts.Memory = auth.NewUserMemory(time.Hour)
-	w.Accounts.Memory.Trust(true)
+	w.Accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
+	w.Accounts.LocalCache.SetEnabled(true)
 	params := argon2id.Params{Memory: memory >> 10, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 	w.Accounts.Hasher = fake.Hasher(t, params)
 	w.add(t, "alice")
@@ -130,7 +130,7 @@ func TestBasicFailsInOneWay(t *testing.T) {
 		{"alice", "wrong"}, {"alice", ""}, {"alice", secret + " "}, {"alice", strings.ToUpper(secret)}, {"alice", secret + "\x00"}, {"alice", "\xff"},
 		{"alice@example.org", "wrong"}, {"nobody", secret}, {"nobody@example.org", secret}, {"", ""}, {"", secret}, {"a b", secret}, {"a@b@c", secret},
 	} {
-		u, err := w.Basic(t.Context(), c[0], c[1], visitorFrom("198.51.100.9"))
+		u, err := w.AuthenticateBasic(t.Context(), c[0], c[1], visitorFrom("198.51.100.9"))
 		if err != auth.ErrWrongCredentials || u.ID != "" {
 			t.Errorf("%q: got %+v, %v", c, u, err)
 		}
@@ -152,7 +152,7 @@ func TestBasicFailsInOneWay(t *testing.T) {
 }
 
 // guessed is the error of the given number of different guesses, the last one.
-func (w *world) guessed(t testing.TB, n int, login string, v auth.Visitor) (err error) {
+func (w *world) guessed(t testing.TB, n int, login string, v auth.Client) (err error) {
 	t.Helper()
 	for i := range n {
 		err = w.basic(t, login, fmt.Sprintf("wrong %s %d", v.Address, i), v)
@@ -168,18 +168,18 @@ func TestWarmBasic_IsBoundToItsNetwork(t *testing.T) {
 		w.warm(t, used, visitor)
 		stranger, other := visitorFrom("198.51.100.1"), visitorFrom("198.51.100.2")
 		wantError(t, w.guessed(t, 10, used, stranger), auth.ErrWrongCredentials)
-		for _, v := range []auth.Visitor{stranger, other} {
+		for _, v := range []auth.Client{stranger, other} {
 			wantThrottled(t, w.basic(t, used, secret, v))
 			wantThrottled(t, w.try(t, used, secret, v))
 		}
-		w.Forget()
+		w.Reset()
 		if err := w.basic(t, used, secret, visitor); err != nil || len(w.Calls()) != 1 {
 			t.Errorf("%s: the program: %v after %v", used, err, w.Calls())
 		}
 		// It goes on without its cached credential, because its network is known, and without
 		// using up what strangers have.
 		w.Stores.Credentials.Flush()
-		w.Forget()
+		w.Reset()
 		if err := w.basic(t, used, secret, visitor); err != nil {
 			t.Errorf("%s: the program with a flushed cache: %v", used, err)
 		}
@@ -190,7 +190,7 @@ func TestWarmBasic_IsBoundToItsNetwork(t *testing.T) {
 			t.Errorf("%s: strangers have %d failures counted, want 10", used, got)
 		}
 		// Who knows the browser is not locked out by strangers either.
-		known := auth.Visitor{Address: stranger.Address, BrowserCookies: []string{w.NewBrowser(u)}}
+		known := auth.Client{Address: stranger.Address, DeviceCookies: []string{w.NewDeviceCookie(u)}}
 		w.Stores.Credentials.Flush()
 		if err := w.basic(t, used, secret, known); err != nil {
 			t.Errorf("%s in a known browser: %v", used, err)
@@ -217,7 +217,7 @@ func TestWarmBasic_GuessesFromItsOwnNetwork(t *testing.T) {
 	w.warm(t, "alice", second)
 	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrWrongCredentials)
 	wantCounts(t, w.counts(), map[string]int{"address:192.0.2.7": 10, "networks:" + u.ID: 10})
-	w.Forget()
+	w.Reset()
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
 	if calls := w.Calls(); len(calls) != 1 {
 		t.Errorf("it took %v, want one round trip", calls)
@@ -238,14 +238,14 @@ func TestWarmBasic_ComparesAFewGuessesOnly(t *testing.T) {
 	w.warm(t, "alice", visitor)
 	wantWarm := func(what string, want bool) {
 		t.Helper()
-		w.Forget()
+		w.Reset()
 		err := w.basic(t, "alice", secret, visitor)
 		if warm := err == nil && len(w.Calls()) == 1; warm != want {
 			t.Errorf("%s: %v after %v", what, err, w.Calls())
 		}
 	}
 	// Redis is not there to count.
-	w.Break("throttle.", errDown)
+	w.FailOn("throttle.", errDown)
 	for range 100 {
 		wantError(t, w.basic(t, "alice", "the same", visitor), auth.ErrUnavailable)
 	}
@@ -264,7 +264,7 @@ func TestWarmBasic_OldPasswordInTheSameNetwork(t *testing.T) {
 	for range 200 {
 		wantError(t, w.basic(t, "alice", "old", visitor), auth.ErrWrongCredentials)
 	}
-	w.Forget()
+	w.Reset()
 	if err := w.basic(t, "alice", secret, visitor); err != nil || len(w.Calls()) != 1 {
 		t.Errorf("the program: %v after %v", err, w.Calls())
 	}
@@ -298,7 +298,7 @@ func TestThrottledAddressIsRefusedThoughWarm(t *testing.T) {
 	for i := range 100 {
 		wantError(t, w.basic(t, fmt.Sprintf("nobody%d", i), "wrong", visitor), auth.ErrWrongCredentials)
 	}
-	w.Forget()
+	w.Reset()
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
 	if calls := w.Calls(); len(calls) != 1 {
 		t.Errorf("it took %v, want one round trip", calls)
@@ -360,19 +360,19 @@ func TestWhatEndsAWarmCredential(t *testing.T) {
 		"by hand": {func(t *testing.T, w *world, u auth.User) error {
 			u.Active, u.Epoch = false, u.Epoch+1
 			w.rows().Put(u)
-			w.UserChanged(u.ID) // told by the database
+			w.InvalidateUser(u.ID) // told by the database
 			return nil
 		}, false, false},
 		"by hand, nobody knows whom": {func(t *testing.T, w *world, u auth.User) error {
 			u.Active, u.Epoch = false, u.Epoch+1
 			w.rows().Put(u)
-			w.AnyUserChanged()
+			w.InvalidateAllUsers()
 			return nil
 		}, false, false},
 		"the row is gone": {func(t *testing.T, w *world, u auth.User) error {
 			u.Username = "somebody"
 			w.rows().Put(auth.User{ID: u.ID})
-			w.UserChanged(u.ID)
+			w.InvalidateUser(u.ID)
 			return nil
 		}, false, false},
 	} {
@@ -385,7 +385,7 @@ func TestWhatEndsAWarmCredential(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, login := range []string{"alice", "alice@example.org"} {
-				w.Forget()
+				w.Reset()
 				if err := w.basic(t, login, secret, visitor); (err == nil) != c.old {
 					t.Errorf("%s with the old password: %v", login, err)
 				}
@@ -412,9 +412,9 @@ func TestWarmCredentialOfAnotherName(t *testing.T) {
 		w.warm(t, "alice", visitor)
 		change(&u)
 		w.rows().Put(u)
-		w.UserChanged(u.ID)
+		w.InvalidateUser(u.ID)
 		wantError(t, w.basic(t, "alice@example.org", secret, visitor), auth.ErrWrongCredentials)
-		w.Forget()
+		w.Reset()
 		if err := w.basic(t, "alice", secret, visitor); err != nil || len(w.Calls("users.UserByUsername")) != 0 {
 			t.Errorf("%s: by name: %v after %v, want it warm", what, err, w.Calls())
 		}
@@ -423,7 +423,7 @@ func TestWarmCredentialOfAnotherName(t *testing.T) {
 	w.warm(t, "alice", visitor)
 	u.Username = "alicia"
 	w.rows().Put(u)
-	w.UserChanged(u.ID)
+	w.InvalidateUser(u.ID)
 	wantError(t, w.basic(t, "alice", secret, visitor), auth.ErrWrongCredentials)
 	if err := w.basic(t, "alicia", secret, visitor); err != nil {
 		t.Error(err)
@@ -453,8 +453,8 @@ func TestForgedCredentials(t *testing.T) {
 	} {
 		w.Stores.Credentials.Put("alice", "192.0.2.7", alices)
 		w.Stores.Credentials.Put(c.login, "192.0.2.7", c.rec)
-		w.Forget()
-		got, err := w.Basic(t.Context(), c.login, secret, visitor) // both have the same password
+		w.Reset()
+		got, err := w.AuthenticateBasic(t.Context(), c.login, secret, visitor) // both have the same password
 		want := alice.ID
 		if c.login == "bob" {
 			want = bob.ID
@@ -467,8 +467,8 @@ func TestForgedCredentials(t *testing.T) {
 
 func TestBasicWithoutServers(t *testing.T) {
 	w, u := newBasicWorld(t)
-	w.Break("credentials.", errDown)
-	if got, err := w.Basic(t.Context(), "alice", secret, visitor); err != nil || got.ID != u.ID {
+	w.FailOn("credentials.", errDown)
+	if got, err := w.AuthenticateBasic(t.Context(), "alice", secret, visitor); err != nil || got.ID != u.ID {
 		t.Errorf("without the credential cache: got %+v, %v", got, err)
 	}
 	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrWrongCredentials)
@@ -476,13 +476,13 @@ func TestBasicWithoutServers(t *testing.T) {
 	if log := w.log.String(); !strings.Contains(log, "the credential cache was not filled") || !strings.Contains(log, "was not told who has to wait") {
 		t.Errorf("the log says %s", log)
 	}
-	w.Break("credentials.", nil)
+	w.FailOn("credentials.", nil)
 	w.Stores.Throttle.Reset(t.Context(), slices.Collect(maps.Keys(w.counts()))...)
 	w.Stores.Credentials.Flush() // whom the last try has marked
 	w.warm(t, "alice", visitor)
 	// Warm programs go on without database and throttle; others get no answer.
-	w.Break("users.", errDown)
-	w.Break("throttle.", errDown)
+	w.FailOn("users.", errDown)
+	w.FailOn("throttle.", errDown)
 	if err := w.basic(t, "alice", secret, visitor); err != nil {
 		t.Errorf("warm: %v", err)
 	}
@@ -493,8 +493,8 @@ func TestBasicWithoutServers(t *testing.T) {
 		}
 	}
 	// Who it is cannot be found out any more: that is no wrong password.
-	w.Accounts.Memory.Trust(false)
-	w.Break("cache.", errDown)
+	w.Accounts.LocalCache.SetEnabled(false)
+	w.FailOn("cache.", errDown)
 	err := w.basic(t, "alice", secret, visitor)
 	if !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrWrongCredentials) {
 		t.Errorf("got %v", err)
@@ -509,7 +509,7 @@ func TestBasicOfAClientThatHasGone(t *testing.T) {
 	w.warm(t, "alice", visitor)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.Basic(ctx, "alice", secret, visitor); !errors.Is(err, context.Canceled) {
+	if _, err := w.AuthenticateBasic(ctx, "alice", secret, visitor); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	wantCounts(t, w.counts(), map[string]int{})
@@ -536,19 +536,19 @@ func TestSignInNeverCachesWhatMayBeOld(t *testing.T) {
 		cached, changed bool
 	}{
 		"quiet":        {func(*world, auth.User) {}, true, false},
-		"no memory":    {func(w *world, _ auth.User) { w.Accounts.Memory = nil }, false, false},
-		"nobody tells": {func(w *world, _ auth.User) { w.Accounts.Memory.Trust(false) }, true, false},
+		"no memory":    {func(w *world, _ auth.User) { w.Accounts.LocalCache = nil }, false, false},
+		"nobody tells": {func(w *world, _ auth.User) { w.Accounts.LocalCache.SetEnabled(false) }, true, false},
 		"changed while reading, here unheard": {func(w *world, u auth.User) {
-			w.Accounts.Users = changedWhileReading{w.rows(), func() { _, _ = w.rows().RaiseEpoch(t.Context(), u.ID) }}
+			w.Accounts.Users = changedWhileReading{w.rows(), func() { _, _ = w.rows().RotateEpoch(t.Context(), u.ID) }}
 		}, true, true},
 		"changed while reading, heard": {func(w *world, u auth.User) {
 			w.Accounts.Users = changedWhileReading{w.rows(), func() {
-				_, _ = w.rows().RaiseEpoch(t.Context(), u.ID)
-				w.UserChanged(u.ID)
+				_, _ = w.rows().RotateEpoch(t.Context(), u.ID)
+				w.InvalidateUser(u.ID)
 			}}
 		}, true, true},
-		"cache away": {func(w *world, _ auth.User) { w.Break("cache.", errDown) }, false, false},
-		"fill fails": {func(w *world, _ auth.User) { w.Break("cache.Fill", errDown) }, false, false},
+		"cache away": {func(w *world, _ auth.User) { w.FailOn("cache.", errDown) }, false, false},
+		"fill fails": {func(w *world, _ auth.User) { w.FailOn("cache.Fill", errDown) }, false, false},
 	} {
 		for _, way := range []string{"form", "basic"} {
 			w, u := newBasicWorld(t)

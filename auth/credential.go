@@ -51,17 +51,17 @@ func (k Keys) proves(c Credential, name, network, password string) bool {
 type CredentialCache interface {
 	// Credential returns the record of a canonical name and a network and, in the same round
 	// trip, whether any of the keys is marked as waiting. ErrNotFound when there is no record;
-	// Throttled when a key waits, record or not.
+	// ThrottledError when a key waits, record or not.
 	Credential(ctx context.Context, name, network string, waitKeys ...string) (Credential, error)
 	// FillCredential stores a record for the cache's lifetime.
 	FillCredential(ctx context.Context, c Credential) error
-	// MarkWaiting makes Credential refuse the keys for as long as the throttle does.
-	MarkWaiting(ctx context.Context, waits map[string]time.Duration) error
+	// MarkThrottled makes Credential refuse the keys for as long as the throttle does.
+	MarkThrottled(ctx context.Context, waits map[string]time.Duration) error
 }
 
-// ProgramKey is what MarkWaiting marks when a program's guesses at a name have to wait. The name
+// APIClientKey is what MarkThrottled marks when a program's guesses at a name have to wait. The name
 // is not in it: what was typed there may be a password in the wrong field.
-func (k Keys) ProgramKey(name, network string) string {
+func (k Keys) APIClientKey(name, network string) string {
 	return "program:" + base64.RawURLEncoding.EncodeToString(k.sign(waitPurpose, name, network))
 }
 
@@ -84,36 +84,36 @@ const (
 	KnownNetworkLifetime = 30 * 24 * time.Hour
 )
 
-// Basic returns the user whose name and password these are, for a program that sends them
+// AuthenticateBasic returns the user whose name and password these are, for a program that sends them
 // with every request (RFC 7617). The first time from a network costs what SignIn costs; for some
 // minutes afterwards one round trip to Redis and an HMAC, whatever strangers guess elsewhere. The
 // errors are those of SignIn.
-func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visitor) (User, error) {
+func (a *Accounts) AuthenticateBasic(ctx context.Context, login, rawPassword string, v Client) (User, error) {
 	name, byEmail := canonicalLogin(login)
-	password, ok := NormalPassword(rawPassword)
+	password, ok := NormalizePassword(rawPassword)
 	if name == "" || !ok {
-		return a.basicCold(ctx, login, rawPassword, v, false)
+		return a.authenticateBasicUncached(ctx, login, rawPassword, v, false)
 	}
 	network := v.network()
-	waitKey := a.Keys.ProgramKey(name, network)
+	waitKey := a.Keys.APIClientKey(name, network)
 	cached, err := a.Credentials.Credential(ctx, name, network, addressAttempt(v).Key, waitKey)
-	var throttled Throttled
+	var throttled ThrottledError
 	if errors.As(err, &throttled) {
 		return User{}, err
 	}
 	// A cache that is down costs a hash, and lets nobody in or out.
 	if err != nil {
-		return a.basicCold(ctx, login, rawPassword, v, false)
+		return a.authenticateBasicUncached(ctx, login, rawPassword, v, false)
 	}
 	if matches, compared := a.matches(cached, name, network, password, waitKey); !matches {
-		return a.basicCold(ctx, login, rawPassword, v, compared)
+		return a.authenticateBasicUncached(ctx, login, rawPassword, v, compared)
 	}
 	u, err := a.credentialUser(ctx, cached)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, err
 	}
-	if err != nil || !u.Accepts(cached.Epoch) || !u.signsInAs(name, byEmail) {
-		return a.basicCold(ctx, login, rawPassword, v, false)
+	if err != nil || !u.AcceptsEpoch(cached.Epoch) || !u.signsInAs(name, byEmail) {
+		return a.authenticateBasicUncached(ctx, login, rawPassword, v, false)
 	}
 	return u, nil
 }
@@ -121,7 +121,7 @@ func (a *Accounts) Basic(ctx context.Context, login, rawPassword string, v Visit
 // credentialUser returns the user of a cached credential as current as a session's: from the cache,
 // which a change drops before it is answered, and which is filled if it has lost the user.
 func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, error) {
-	if c.User != nil && (a.Memory == nil || !a.Memory.askDatabase.Load()) {
+	if c.User != nil && (a.LocalCache == nil || !a.LocalCache.databaseFirst.Load()) {
 		return *c.User, nil
 	}
 	return a.cacheUser(ctx, c.UserID)
@@ -133,12 +133,12 @@ func (a *Accounts) matches(c Credential, name, network, password, waitKey string
 	if a.Keys.proves(c, name, network, password) {
 		return !a.mismatches.exceeded(waitKey, a.now()), false
 	}
-	return false, a.mismatches.add(waitKey, a.Keys.failures(name, network, password)[0].Mark, a.now())
+	return false, a.mismatches.add(waitKey, a.Keys.failures(name, network, password)[0].Digest, a.now())
 }
 
-// basicCold verifies the password itself and remembers that it did.
-func (a *Accounts) basicCold(ctx context.Context, login, rawPassword string, v Visitor, compared bool) (User, error) {
-	u, err := a.checkThrottled(ctx, guess{visitor: v, program: true, compared: compared}, login, rawPassword)
+// authenticateBasicUncached verifies the password itself and remembers that it did.
+func (a *Accounts) authenticateBasicUncached(ctx context.Context, login, rawPassword string, v Client, compared bool) (User, error) {
+	u, err := a.checkThrottled(ctx, attempt{client: v, apiClient: true, cacheMismatch: compared}, login, rawPassword)
 	if err != nil {
 		return User{}, err
 	}
@@ -147,13 +147,13 @@ func (a *Accounts) basicCold(ctx context.Context, login, rawPassword string, v V
 }
 
 // rememberProgram keeps the network that a program's password came from, and its credential.
-func (a *Accounts) rememberProgram(ctx context.Context, g guess, rawPassword string) {
-	u, network := g.user, g.visitor.network()
+func (a *Accounts) rememberProgram(ctx context.Context, g attempt, rawPassword string) {
+	u, network := g.user, g.client.network()
 	known := KnownNetwork{Version: KnownNetworkVersion, Name: g.login, Network: network, UserID: u.ID, Epoch: u.Epoch}
-	if err := a.Throttle.KeepKnownNetwork(ctx, known); err != nil {
+	if err := a.Throttle.SaveKnownNetwork(ctx, known); err != nil {
 		a.Log.WarnContext(ctx, "the network of a program was not kept", "error", err, "user_id", u.ID)
 	}
-	password, _ := NormalPassword(rawPassword)
+	password, _ := NormalizePassword(rawPassword)
 	if err := a.Credentials.FillCredential(ctx, a.Keys.newCredential(g.login, network, u, password)); err != nil {
 		a.Log.WarnContext(ctx, "the credential cache was not filled", "error", err, "user_id", u.ID)
 	}

@@ -87,9 +87,9 @@ type DjangoBridge struct {
 	// Age is Django's SESSION_COOKIE_AGE.
 	Age   time.Duration
 	Store DjangoStore
-	// Source is the name of this Django among the Origins; "" for DjangoOrigin.
+	// Source is the name of this Django among the OriginStore; "" for DjangoOrigin.
 	Source string
-	// Users are the Origins that the users of Django were imported with.
+	// Users are the OriginStore that the users of Django were imported with.
 	Users interface {
 		UserByOrigin(ctx context.Context, source, externalID string) (User, error)
 	}
@@ -126,7 +126,7 @@ func (b *DjangoBridge) Session(ctx context.Context, key string, now time.Time) (
 	return Session{
 		Version: SessionVersion, ID: id, UserID: note.UserID, Epoch: note.Epoch,
 		CreatedAt: note.FirstSeen, SignedInAt: note.FirstSeen, Deadline: django.ExpiresAt,
-		Methods: []string{DjangoOrigin}, Foreign: true,
+		Methods: []string{DjangoOrigin}, External: true,
 	}, nil
 }
 
@@ -187,7 +187,7 @@ func (b *DjangoBridge) refuse(ctx context.Context, reason string) {
 	b.Log.DebugContext(ctx, "a session of Django is refused: "+reason)
 }
 
-// EndRefused ends a session here, for good, that its user's epoch refuses.
+// EndRejected ends a session here, for good, that its user's epoch refuses.
 func (b *DjangoBridge) EndRefused(ctx context.Context, s Session) error {
 	_, err := b.Store.EndNote(ctx, DjangoNote{Version: DjangoNoteVersion, ID: s.ID, FirstSeen: s.CreatedAt, Ended: true}, false)
 	return err

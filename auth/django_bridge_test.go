@@ -61,7 +61,7 @@ func TestDjangoSignsIn(t *testing.T) {
 	b := newBridged(t)
 	want := auth.Session{
 		Version: 1, ID: auth.DjangoSessionID(djangoCookie), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
-		Deadline: noon.Add(14*24*time.Hour - time.Hour), Methods: []string{"django"}, Foreign: true,
+		Deadline: noon.Add(14*24*time.Hour - time.Hour), Methods: []string{"django"}, External: true,
 	}
 	if s, err := b.at(t, noon); err != nil || fmt.Sprint(s) != fmt.Sprint(want) {
 		t.Fatalf("got %+v, %v; want %+v", s, err, want)
@@ -73,7 +73,7 @@ func TestDjangoSignsIn(t *testing.T) {
 	if log := b.log.String(); strings.Count(log, "event=true") != 1 || !strings.Contains(log, "username=alice") || strings.Contains(log, djangoCookie) {
 		t.Errorf("logged %q", log)
 	}
-	b.Forget()
+	b.Reset()
 	if s, err := b.at(t, noon.Add(time.Hour)); err != nil || fmt.Sprint(s) != fmt.Sprint(want) {
 		t.Errorf("again: got %+v, %v; want %+v", s, err, want)
 	}
@@ -144,7 +144,7 @@ func TestNotesOutliveDjangosSessions(t *testing.T) {
 		kept int
 	}{{auth.DjangoNoteTTL/2 - time.Hour, 0}, {2 * time.Hour, 1}, {0, 0}} {
 		b.django.Age(djangoCookie, c.ago)
-		b.Forget()
+		b.Reset()
 		if _, err := b.at(t, noon); err != nil || len(b.Calls("notes.Keep")) != c.kept {
 			t.Errorf("%v later: %q, %v; want %d notes kept", c.ago, b.Calls(), err, c.kept)
 		}
@@ -188,7 +188,7 @@ func TestEndingADjangoSessionHere(t *testing.T) {
 	if still, err := b.bridge.End(t.Context(), djangoCookie, noon, true); still || err != nil || b.django.Notes() != 0 {
 		t.Errorf("nobody's: got %v, %v and %d notes", still, err, b.django.Notes())
 	}
-	b.Break("notes.End", errDown)
+	b.FailOn("notes.End", errDown)
 	if _, err := b.bridge.End(t.Context(), djangoCookie, noon, true); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("while ours is down: got %v", err)
 	}
@@ -223,7 +223,7 @@ func (d during) UserByOrigin(ctx context.Context, source, id string) (auth.User,
 func TestBridgeWhileServersAreDown(t *testing.T) {
 	for _, call := range []string{"django.Value", "notes.Find", "origins.Find", "notes.Add"} {
 		b := newBridged(t)
-		b.Break(call, errDown)
+		b.FailOn(call, errDown)
 		if s, err := b.at(t, noon); !errors.Is(err, auth.ErrUnavailable) || s.UserID != "" {
 			t.Errorf("%s: got %+v, %v", call, s, err)
 		}
@@ -243,12 +243,12 @@ func TestBridgeWhileServersAreDown(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b.Break("django.Value", errDown)
+		b.FailOn("django.Value", errDown)
 		still, err := b.bridge.End(t.Context(), djangoCookie, noon, c.trusted)
 		if still || (err == nil) != c.works || err != nil && !errors.Is(err, auth.ErrUnavailable) {
 			t.Errorf("ending %s while Django's Redis is down: %v, %v", c.name, still, err)
 		}
-		b.Break("django.Value", nil)
+		b.FailOn("django.Value", nil)
 		if _, err := b.at(t, noon); errors.Is(err, auth.ErrNotFound) != c.works {
 			t.Errorf("%s: %v after it", c.name, err)
 		}

@@ -26,11 +26,11 @@ func TestSessionUser_AsksTheRow(t *testing.T) {
 			row.Epoch = 5
 			w.rows().Put(row)
 		}, nil, true},
-		"stale while the database is down": {func(u auth.User) int64 { return u.Epoch + 1 }, func(w *world, _ auth.User) { w.Break("users.", errDown) }, auth.ErrNotFound, true},
+		"stale while the database is down": {func(u auth.User) int64 { return u.Epoch + 1 }, func(w *world, _ auth.User) { w.FailOn("users.", errDown) }, auth.ErrNotFound, true},
 	} {
 		w := newWorld(t)
-		w.Memory = auth.NewUserMemory(time.Hour)
-		w.Memory.Trust(true)
+		w.LocalCache = auth.NewLocalUserCache(time.Hour)
+		w.LocalCache.SetEnabled(true)
 		u := w.add(t, "alice")
 		u.Epoch = 7
 		w.rows().Put(u)

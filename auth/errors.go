@@ -42,21 +42,21 @@ var (
 	ErrRegistrationClosed = errors.New("registration is closed")
 )
 
-// Throttled says that the caller has to wait before trying again.
-type Throttled struct {
+// ThrottledError says that the caller has to wait before trying again.
+type ThrottledError struct {
 	// RetryAfter is the wait; always positive.
 	RetryAfter time.Duration
 }
 
-func (t Throttled) Error() string {
+func (t ThrottledError) Error() string {
 	return fmt.Sprintf("throttled for %s", t.RetryAfter)
 }
 
-// Invalid maps the name of a form field to a sentence for the person who
+// ValidationErrors maps the name of a form field to a sentence for the person who
 // filled it in. It is an error so that it travels like any other.
-type Invalid map[string]string
+type ValidationErrors map[string]string
 
-func (f Invalid) Error() string {
+func (f ValidationErrors) Error() string {
 	fields := make([]string, 0, len(f))
 	for field := range f {
 		fields = append(fields, field)
@@ -66,12 +66,12 @@ func (f Invalid) Error() string {
 }
 
 // orNil returns nil when no field is wrong, so that callers can return it as an error.
-func (f Invalid) orNil() error {
+func (f ValidationErrors) orNil() error {
 	if len(f) == 0 {
 		return nil
 	}
 	return f
 }
 
-// ErrDeleted: the cache has a tombstone for the user. It wraps ErrNotFound.
-var ErrDeleted = fmt.Errorf("deleted user: %w", ErrNotFound)
+// ErrUserDeleted: the cache has a tombstone for the user. It wraps ErrNotFound.
+var ErrUserDeleted = fmt.Errorf("deleted user: %w", ErrNotFound)

@@ -8,7 +8,7 @@ import (
 
 // flights let equal attempts to sign in that are under way at once in this server share one
 // verdict: a program's parallel requests take one place in the throttle and one hash.
-type flights struct {
+type attemptGroup struct {
 	mu sync.Mutex
 	of map[string]*flight
 }
@@ -27,7 +27,7 @@ var errAttemptAborted = errors.New("the attempt to sign in was aborted")
 
 // do runs the attempt of the key, or waits for the one that is under way. Its context ends when
 // every request that waits for it has gone. shared reports that another request began it.
-func (f *flights) do(ctx context.Context, key string, run func(context.Context) (User, error)) (user User, shared bool, err error) {
+func (f *attemptGroup) do(ctx context.Context, key string, run func(context.Context) (User, error)) (user User, shared bool, err error) {
 	if ctx.Err() != nil {
 		return User{}, false, context.Cause(ctx)
 	}
@@ -66,7 +66,7 @@ func (f *flights) do(ctx context.Context, key string, run func(context.Context) 
 }
 
 // leave ends the attempt if nobody waits for it any more.
-func (f *flights) leave(key string, one *flight, cause error) {
+func (f *attemptGroup) leave(key string, one *flight, cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if one.waiting--; one.waiting > 0 {

@@ -97,10 +97,10 @@ func FuzzPasswordPolicy(f *testing.F) {
 		if n := utf8.RuneCountInString(password); n < policy.MinLength || n > MaxPassword {
 			t.Errorf("%+q of %d characters is accepted", raw, n)
 		}
-		if again, ok := NormalPassword(raw); !ok || again != password {
+		if again, ok := NormalizePassword(raw); !ok || again != password {
 			t.Errorf("%+q is stored as %+q and checked as %+q, %v", raw, password, again, ok)
 		}
-		if again, ok := NormalPassword(password); !ok || again != password {
+		if again, ok := NormalizePassword(password); !ok || again != password {
 			t.Errorf("%+q became %+q, and that %+q, %v", raw, password, again, ok)
 		}
 		hash, err := h.Hash(t.Context(), password)
@@ -143,11 +143,11 @@ func FuzzParseKeys(f *testing.F) {
 		k, err := ParseKeys(setting)
 		if err == nil {
 			for _, s := range k.secrets {
-				if len(s) < MinSecret {
+				if len(s) < MinSecretBytes {
 					t.Errorf("a key of %d octets", len(s))
 				}
 			}
-			if alice := (User{ID: "u1"}); !k.Known(k.NewBrowser(alice), alice) {
+			if alice := (User{ID: "u1"}); !k.TrustsDevice(k.NewDeviceCookie(alice), alice) {
 				t.Error("the keys do not verify what they signed")
 			}
 			return
@@ -168,14 +168,14 @@ func FuzzBrowserCookie(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	cookie := k.NewBrowser(User{ID: "alice"})
+	cookie := k.NewDeviceCookie(User{ID: "alice"})
 	id, signature, _ := strings.Cut(cookie, ".")
-	for _, s := range []string{cookie, id, "." + signature, signature + "." + id, strings.Repeat("A", 66), k.NewBrowser(User{ID: "bob"}), "\x00", cookie + "\n"} {
+	for _, s := range []string{cookie, id, "." + signature, signature + "." + id, strings.Repeat("A", 66), k.NewDeviceCookie(User{ID: "bob"}), "\x00", cookie + "\n"} {
 		f.Add(s, "alice")
 	}
 	f.Fuzz(func(t *testing.T, value, userID string) {
 		// Who holds no key can only repeat what we issued, but for the two spare bits at the end of base64.
-		if k.Known(value, User{ID: userID}) && (userID != "alice" || !strings.HasPrefix(value, id+".") || !BrowserShaped(value)) {
+		if k.TrustsDevice(value, User{ID: userID}) && (userID != "alice" || !strings.HasPrefix(value, id+".") || !IsDeviceCookie(value)) {
 			t.Errorf("%q is known for %q", value, userID)
 		}
 	})

@@ -17,17 +17,17 @@ type Group struct {
 	Members     int      `json:"members"`
 }
 
-// MaxNamedMembers is how many members MembersChanged names.
+// MaxNamedMembers is how many members MembersChangedError names.
 const MaxNamedMembers = 10
 
-// MembersChanged: the group has other members than the caller was shown. It stays as it is.
-type MembersChanged struct {
+// MembersChangedError: the group has other members than the caller was shown. It stays as it is.
+type MembersChangedError struct {
 	// Members is how many there are now, Names the first MaxNamedMembers of them in the order of their names.
 	Members int
 	Names   []string
 }
 
-func (MembersChanged) Error() string { return "the members of the group changed" }
+func (MembersChangedError) Error() string { return "the members of the group changed" }
 
 // MembersVersion returns a text that is the same for the same set of user ids, in any order, and another one for any other
 // set: the SHA-256 of the sorted ids, in hex.
@@ -36,11 +36,11 @@ func MembersVersion(ids []string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// ErrNoGroup: there is no group of this name.
-var ErrNoGroup = errors.New("no such group")
+// ErrGroupNotFound: there is no group of this name.
+var ErrGroupNotFound = errors.New("no such group")
 
 // GrantStore keeps in SQL who belongs to what and may do what. Turning on what is on, and off
-// what is off, is no error and no change. ErrNotFound for an unknown user, ErrNoGroup for an
+// what is off, is no error and no change. ErrNotFound for an unknown user, ErrGroupNotFound for an
 // unknown group, ErrLastAdministrator for a change that would take ManageUsers from the last active
 // user who has it: the store checks it in the change's own transaction.
 type GrantStore interface {
@@ -51,7 +51,7 @@ type GrantStore interface {
 	// MembersVersions returns the MembersVersion of every group that has members, by name.
 	MembersVersions(ctx context.Context) (map[string]string, error)
 	// RemoveGroupWithMembers removes the group if the MembersVersion of its members is the given one, and returns
-	// MembersChanged if it is another one. It checks that in the transaction that removes the group, which no user can
+	// MembersChangedError if it is another one. It checks that in the transaction that removes the group, which no user can
 	// join in between.
 	RemoveGroupWithMembers(ctx context.Context, name, version string) error
 	SetGroupPermission(ctx context.Context, group, permission string, on bool) error
@@ -73,16 +73,16 @@ func AllowLosingAdministrators(ctx context.Context) context.Context {
 	return context.WithValue(ctx, mayLoseAdministrators{}, true)
 }
 
-// MayLoseAdministrators reports whether ctx is from AllowLosingAdministrators.
-func MayLoseAdministrators(ctx context.Context) bool {
+// LosingAdministratorsAllowed reports whether ctx is from AllowLosingAdministrators.
+func LosingAdministratorsAllowed(ctx context.Context) bool {
 	allowed, _ := ctx.Value(mayLoseAdministrators{}).(bool)
 	return allowed
 }
 
 // SetMember puts a user into a group or takes them out.
 func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (User, error) {
-	if err := CheckGroup(group); err != nil {
-		return User{}, Invalid{"group": err.Error()}
+	if err := ValidateGroupName(group); err != nil {
+		return User{}, ValidationErrors{"group": err.Error()}
 	}
 	return a.change(ctx, onOff(on, "user joined "+group, "user left "+group), id, func() (User, error) {
 		return a.Grants.SetMember(ctx, id, group, on)
@@ -91,8 +91,8 @@ func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (Us
 
 // SetPermission gives a user a permission of their own, or takes it back.
 func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on bool) (User, error) {
-	if err := CheckPermission(permission); err != nil {
-		return User{}, Invalid{"permission": err.Error()}
+	if err := ValidatePermissionName(permission); err != nil {
+		return User{}, ValidationErrors{"permission": err.Error()}
 	}
 	return a.change(ctx, onOff(on, "permission granted: "+permission, "permission taken: "+permission), id, func() (User, error) {
 		return a.Grants.SetPermission(ctx, id, permission, on)
@@ -101,24 +101,24 @@ func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on 
 
 // AddGroup makes a group without members or permissions.
 func (a *Accounts) AddGroup(ctx context.Context, name string) error {
-	if err := CheckGroup(name); err != nil {
-		return Invalid{"group": err.Error()}
+	if err := ValidateGroupName(name); err != nil {
+		return ValidationErrors{"group": err.Error()}
 	}
 	return a.changeGroup(ctx, "group added", name, func() error { return a.Grants.AddGroup(ctx, name) })
 }
 
 // RemoveGroup removes a group; its members lose what they may through it. ErrAdminGroup for the group admin.
 func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
-	if name == AdminGroup && !MayLoseAdministrators(ctx) {
+	if name == AdminGroup && !LosingAdministratorsAllowed(ctx) {
 		return ErrAdminGroup
 	}
 	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroup(ctx, name) })
 }
 
 // RemoveGroupWithMembers is RemoveGroup for a caller who was shown the members with the MembersVersion. It returns
-// MembersChanged if the group has others by now.
+// MembersChangedError if the group has others by now.
 func (a *Accounts) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
-	if name == AdminGroup && !MayLoseAdministrators(ctx) {
+	if name == AdminGroup && !LosingAdministratorsAllowed(ctx) {
 		return ErrAdminGroup
 	}
 	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroupWithMembers(ctx, name, version) })
@@ -127,10 +127,10 @@ func (a *Accounts) RemoveGroupWithMembers(ctx context.Context, name, version str
 // SetGroupPermission gives a permission to all members of a group, or takes it back. ErrAdminGroup for
 // taking ManageUsers from the group admin.
 func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
-	if err := CheckPermission(permission); err != nil {
-		return Invalid{"permission": err.Error()}
+	if err := ValidatePermissionName(permission); err != nil {
+		return ValidationErrors{"permission": err.Error()}
 	}
-	if group == AdminGroup && permission == ManageUsers && !on && !MayLoseAdministrators(ctx) {
+	if group == AdminGroup && permission == ManageUsers && !on && !LosingAdministratorsAllowed(ctx) {
 		return ErrAdminGroup
 	}
 	return a.changeGroup(ctx, onOff(on, "group granted "+permission, "group lost "+permission), group, func() error {
@@ -145,7 +145,7 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 	}
 	err := run()
 	noteAttempt(ctx, err)
-	a.AnyUserChanged()
+	a.InvalidateAllUsers()
 	a.announce(ctx, AllUsers)
 	if dropErr := a.Cache.DropAll(context.WithoutCancel(ctx)); dropErr != nil {
 		a.Log.ErrorContext(ctx, "the cached users could not be dropped after a change of a group", "error", dropErr, "group", group)
@@ -157,9 +157,9 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 	return nil
 }
 
-// dropAll is AnyUserChanged and waits until the cache has dropped the users.
+// dropAll is InvalidateAllUsers and waits until the cache has dropped the users.
 func (a *Accounts) dropAll(ctx context.Context) error {
-	a.AnyUserChanged()
+	a.InvalidateAllUsers()
 	return a.Cache.DropAll(ctx)
 }
 

@@ -33,7 +33,7 @@ func TestMay(t *testing.T) {
 		{false, []string{"users.view"}, "users.view", false},
 	} {
 		u := auth.User{Active: c.active, Permissions: c.owned}
-		if got := u.May(c.wanted); got != c.want {
+		if got := u.HasPermission(c.wanted); got != c.want {
 			t.Errorf("active %v with %q: may %q is %v", c.active, c.owned, c.wanted, got)
 		}
 	}
@@ -41,11 +41,11 @@ func TestMay(t *testing.T) {
 
 func TestIn(t *testing.T) {
 	u := auth.User{Active: true, Groups: []string{"admin", "readers"}}
-	if !u.In("admin") || !u.In("readers") || u.In("adm") || u.In("") {
+	if !u.InGroup("admin") || !u.InGroup("readers") || u.InGroup("adm") || u.InGroup("") {
 		t.Error("in a group")
 	}
 	u.Active = false
-	if u.In("admin") {
+	if u.InGroup("admin") {
 		t.Error("a disabled user is in a group")
 	}
 }
@@ -57,7 +57,7 @@ func TestGrantNames(t *testing.T) {
 		"users view": false, "users.vi ew": false, "üsers.view": false, "users.1": false, "1.users": false, "-a.b": false, "a.b\n": false, "a.b\x00": false,
 		"*": false, "users.*": false, strings.Repeat("a", 63) + ".b": false,
 	} {
-		err := auth.CheckPermission(name)
+		err := auth.ValidatePermissionName(name)
 		if (err == nil) != want || err != nil && err.Error() != "A permission is lower-case words with dots between them, such as users.view." {
 			t.Errorf("permission %q: %v", name, err)
 		}
@@ -66,7 +66,7 @@ func TestGrantNames(t *testing.T) {
 		"admin": true, "a": true, "on-call_2": true, strings.Repeat("a", 64): true,
 		"": false, "Admin": false, "2nd": false, "-a": false, "a.b": false, "a b": false, "a\n": false, "ä": false, strings.Repeat("a", 65): false,
 	} {
-		err := auth.CheckGroup(name)
+		err := auth.ValidateGroupName(name)
 		if (err == nil) != want || err != nil && err.Error() != "A group is one lower-case word, such as admin." {
 			t.Errorf("group %q: %v", name, err)
 		}
@@ -127,7 +127,7 @@ func TestGrantsDropTheCacheBeforeAndAfter(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			w.Forget()
+			w.Reset()
 			if err := grant.make(w, t.Context(), u.ID); err != nil {
 				t.Fatal(err)
 			}
@@ -139,7 +139,7 @@ func TestGrantsDropTheCacheBeforeAndAfter(t *testing.T) {
 			if len(calls) != 3 || calls[0] != drop || !strings.HasPrefix(calls[1], grant.call) || calls[2] != drop {
 				t.Errorf("got the calls %q", calls)
 			}
-			w.Forget()
+			w.Reset()
 			fresh, err := w.User(t.Context(), u.ID)
 			if err != nil || !slices.Equal(fresh.Permissions, w.rows().Row(u.ID).Permissions) {
 				t.Errorf("the next request sees %+v, %v", fresh, err)
@@ -154,8 +154,8 @@ func TestGrantsDropTheCacheBeforeAndAfter(t *testing.T) {
 func TestNothingIsGrantedWithoutTheCache(t *testing.T) {
 	for name, grant := range grants {
 		w, u := newBasicWorld(t)
-		w.Break("cache.", errDown)
-		w.Forget()
+		w.FailOn("cache.", errDown)
+		w.Reset()
 		err := grant.make(w, t.Context(), u.ID)
 		wantError(t, err, auth.ErrUnavailable)
 		if calls := w.Calls("grants."); len(calls) != 0 {
@@ -169,8 +169,8 @@ func TestNothingIsGrantedWithoutTheCache(t *testing.T) {
 func TestCacheIsDroppedAfterAGrantThatFailed(t *testing.T) {
 	for name, grant := range grants {
 		w, u := newBasicWorld(t)
-		w.Break("grants.", errDown)
-		w.Forget()
+		w.FailOn("grants.", errDown)
+		w.Reset()
 		wantError(t, grant.make(w, t.Context(), u.ID), auth.ErrUnavailable)
 		if calls := w.Calls("cache.Drop"); len(calls) != 2 {
 			t.Errorf("%s: dropped by %q", name, calls)
@@ -182,10 +182,10 @@ func TestGrants(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	got, err := w.SetMember(t.Context(), u.ID, "admin", true)
-	if err != nil || !got.In("admin") || !got.May("users.manage") || got.Epoch != u.Epoch {
+	if err != nil || !got.InGroup("admin") || !got.HasPermission("users.manage") || got.Epoch != u.Epoch {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", true); err != nil || !got.May("a.b") {
+	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", true); err != nil || !got.HasPermission("a.b") {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err := w.SetMember(t.Context(), u.ID, "admin", false); !errors.Is(err, auth.ErrLastAdministrator) {
@@ -196,10 +196,10 @@ func TestGrants(t *testing.T) {
 			t.Errorf("the group admin: %v", err)
 		}
 	}
-	if got, err = w.SetMember(auth.AllowLosingAdministrators(t.Context()), u.ID, "admin", false); err != nil || got.In("admin") || got.May("users.view") || !got.May("a.b") {
+	if got, err = w.SetMember(auth.AllowLosingAdministrators(t.Context()), u.ID, "admin", false); err != nil || got.InGroup("admin") || got.HasPermission("users.view") || !got.HasPermission("a.b") {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", false); err != nil || got.May("a.b") {
+	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", false); err != nil || got.HasPermission("a.b") {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if err := w.AddGroup(t.Context(), "readers"); err != nil {
@@ -231,18 +231,18 @@ func TestGrantsRefuse(t *testing.T) {
 	u := w.add(t, "alice")
 	const badGroup, badPermission = "A group is one lower-case word, such as admin.", "A permission is lower-case words with dots between them, such as users.view."
 	_, err := w.SetMember(t.Context(), u.ID, "Admin", true)
-	wantInvalid(t, err, auth.Invalid{"group": badGroup})
+	wantInvalid(t, err, auth.ValidationErrors{"group": badGroup})
 	_, err = w.SetPermission(t.Context(), u.ID, "users", true)
-	wantInvalid(t, err, auth.Invalid{"permission": badPermission})
-	wantInvalid(t, w.AddGroup(t.Context(), "a b"), auth.Invalid{"group": badGroup})
-	wantInvalid(t, w.SetGroupPermission(t.Context(), "admin", "a b", true), auth.Invalid{"permission": badPermission})
+	wantInvalid(t, err, auth.ValidationErrors{"permission": badPermission})
+	wantInvalid(t, w.AddGroup(t.Context(), "a b"), auth.ValidationErrors{"group": badGroup})
+	wantInvalid(t, w.SetGroupPermission(t.Context(), "admin", "a b", true), auth.ValidationErrors{"permission": badPermission})
 	wantCalls(t, w.Calls())
 	_, err = w.SetMember(t.Context(), u.ID, "nosuch", true)
-	wantError(t, err, auth.ErrNoGroup)
+	wantError(t, err, auth.ErrGroupNotFound)
 	_, err = w.SetMember(t.Context(), "nobody", "admin", true)
 	wantError(t, err, auth.ErrNotFound)
-	wantError(t, w.RemoveGroup(t.Context(), "nosuch"), auth.ErrNoGroup)
-	wantError(t, w.SetGroupPermission(t.Context(), "nosuch", "a.b", true), auth.ErrNoGroup)
+	wantError(t, w.RemoveGroup(t.Context(), "nosuch"), auth.ErrGroupNotFound)
+	wantError(t, w.SetGroupPermission(t.Context(), "nosuch", "a.b", true), auth.ErrGroupNotFound)
 	if log := w.log.String(); strings.Contains(log, "nosuch") {
 		t.Errorf("the log tells of what did not happen: %s", log)
 	}
@@ -258,11 +258,11 @@ func TestTokenFollowsItsOwner(t *testing.T) {
 	}
 	secret := w.token(t, u, auth.TokenRequest{Name: "CI", Permissions: []string{"books.read"}, Lifetime: time.Hour})
 	may := func() []string {
-		owner, token, err := w.Bearer(t.Context(), secret)
+		owner, token, err := w.AuthenticateToken(t.Context(), secret)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return token.Narrow(owner.Permissions)
+		return token.EffectivePermissions(owner.Permissions)
 	}
 	if got := may(); !slices.Equal(got, []string{"books.read"}) {
 		t.Errorf("got %q", got)

@@ -21,23 +21,23 @@ import (
 // A success takes back its own attempt and nothing else. A network has a wider limit over all
 // accounts, because many people may share it.
 var (
-	accountLimit = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 30, Forget: 24 * time.Hour}
-	trustedLimit = Limit{Free: 10, Base: time.Second, Max: 15 * time.Minute, Total: 20, Forget: 24 * time.Hour}
+	accountLimit = RateLimit{Burst: 10, BaseDelay: time.Second, MaxDelay: 15 * time.Minute, MaxFailures: 30, ResetAfter: 24 * time.Hour}
+	trustedLimit = RateLimit{Burst: 10, BaseDelay: time.Second, MaxDelay: 15 * time.Minute, MaxFailures: 20, ResetAfter: 24 * time.Hour}
 	// repeatLimit is for failures that were counted before, which cost a hash all the same.
-	repeatLimit   = Limit{Free: 300, Base: time.Second, Max: 10 * time.Second, Forget: time.Minute}
-	addressLimit  = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: 15 * time.Minute}
-	registerLimit = Limit{Free: 100, Base: time.Second, Max: time.Minute, Forget: time.Hour}
+	repeatLimit   = RateLimit{Burst: 300, BaseDelay: time.Second, MaxDelay: 10 * time.Second, ResetAfter: time.Minute}
+	addressLimit  = RateLimit{Burst: 100, BaseDelay: time.Second, MaxDelay: time.Minute, ResetAfter: 15 * time.Minute}
+	registerLimit = RateLimit{Burst: 100, BaseDelay: time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
 	// An estimate may cost as much as a hash. This is faster than anyone types. The meter counts for the
 	// network, and password changes count for the user.
-	strengthLimit = Limit{Free: 300, Base: time.Second, Max: 10 * time.Second, Forget: time.Minute}
+	strengthLimit = RateLimit{Burst: 300, BaseDelay: time.Second, MaxDelay: 10 * time.Second, ResetAfter: time.Minute}
 )
 
-// Visitor is who asks, as far as one can know without a sign-in.
-type Visitor struct {
+// Client is who asks, as far as one can know without a sign-in.
+type Client struct {
 	Address netip.Addr
-	// BrowserCookies are the values that have the shape of the cookie that a sign-in left: see
-	// BrowserShaped.
-	BrowserCookies []string
+	// DeviceCookies are the values that have the shape of the cookie that a sign-in left: see
+	// IsDeviceCookie.
+	DeviceCookies []string
 	// SessionID is the id of the session that the visitor is signed in by, if any.
 	SessionID string
 	// Epoch is that of the session; 0 without one.
@@ -46,7 +46,7 @@ type Visitor struct {
 
 // network returns what the throttle counts for the visitor's address: IPv6 by /64,
 // which is what one customer gets.
-func (v Visitor) network() string {
+func (v Client) network() string {
 	a := v.Address.Unmap().WithZone("")
 	if a.Is6() {
 		p, _ := a.Prefix(64)
@@ -56,110 +56,110 @@ func (v Visitor) network() string {
 }
 
 // guess is one try at a password, and what the throttle counted for it.
-type guess struct {
+type attempt struct {
 	accounts *Accounts
-	visitor  Visitor
+	client   Client
 	// login is the canonical name that was typed, "" for one that nobody can have.
 	login string
 	// program is set for a password that came with a request (HTTP Basic). Only programs have
 	// known networks: people have known browsers.
-	program bool
+	apiClient bool
 	// compared is set when a cached credential told that the password is not the one that it was made
 	// for: this counts, also for a client that has gone and a server that is busy.
-	compared bool
+	cacheMismatch bool
 	// network is the visitor's network as KnownNetwork, zero unless programs used it before.
 	network KnownNetwork
 	// user is whose account it is, as soon as that is known.
 	user User
 	// counted is set once the attempt at the account is taken.
-	counted bool
-	taken   []Taken
+	counted      bool
+	reservations []Reservation
 	// failures is the guess as a failure under each secret of SECRET_KEY; repeated reports that it was
 	// counted within a day.
-	failures []Failure
+	failures []FailureFingerprint
 	repeated bool
 }
 
-func addressAttempt(v Visitor) Attempt {
-	return Attempt{Key: "address:" + v.network(), Limit: addressLimit}
+func addressAttempt(v Client) Bucket {
+	return Bucket{Key: "address:" + v.network(), Limit: addressLimit}
 }
 
 // strangerAttempt counts under what was typed. Nothing about it depends on whether there is such
 // a user (ASVS 6.3.8).
-func (g *guess) strangerAttempt() Attempt {
+func (g *attempt) strangerAttempt() Bucket {
 	keys := g.accounts.Keys.accountKeys(g.login)
-	return Attempt{Key: keys[0], Previous: keys[1:], Limit: accountLimit}
+	return Bucket{Key: keys[0], PreviousKeys: keys[1:], Limit: accountLimit}
 }
 
 // accountAttempt returns the attempt at the user's account.
-func (g *guess) accountAttempt() Attempt {
+func (g *attempt) accountAttempt() Bucket {
 	switch {
 	case g.user.ID == "":
 		return g.strangerAttempt()
-	case g.accounts.Keys.KnowsAny(g.visitor.BrowserCookies, g.user):
-		return Attempt{Key: "browsers:" + g.user.ID, Limit: trustedLimit}
+	case g.accounts.Keys.TrustsAnyDevice(g.client.DeviceCookies, g.user):
+		return Bucket{Key: "browsers:" + g.user.ID, Limit: trustedLimit}
 	case g.network.UserID == g.user.ID && g.network.Epoch == g.user.Epoch:
-		return Attempt{Key: "networks:" + g.user.ID, Limit: trustedLimit}
+		return Bucket{Key: "networks:" + g.user.ID, Limit: trustedLimit}
 	}
 	return g.strangerAttempt()
 }
 
 // look finds out whether the same guess failed before.
-func (g *guess) look(ctx context.Context, rawLogin, rawPassword string) (err error) {
-	g.failures = g.accounts.Keys.failures(cmp.Or(g.login, rawLogin), g.visitor.network(), rawPassword)
-	g.repeated, err = g.accounts.Throttle.Repeated(ctx, g.failures...)
+func (g *attempt) checkRepeated(ctx context.Context, rawLogin, rawPassword string) (err error) {
+	g.failures = g.accounts.Keys.failures(cmp.Or(g.login, rawLogin), g.client.network(), rawPassword)
+	g.repeated, err = g.accounts.Throttle.HasFailure(ctx, g.failures...)
 	return err
 }
 
 // begin takes what can be taken before the look-up. A stranger's attempt is refused without
 // one; which limit the others have only the look-up tells.
-func (g *guess) begin(ctx context.Context) error {
-	if g.program && g.login != "" {
+func (g *attempt) begin(ctx context.Context) error {
+	if g.apiClient && g.login != "" {
 		var err error
-		g.network, err = g.accounts.Throttle.KnownNetwork(ctx, g.login, g.visitor.network())
+		g.network, err = g.accounts.Throttle.KnownNetwork(ctx, g.login, g.client.network())
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
-	attempts := []Attempt{addressAttempt(g.visitor)}
-	if g.login != "" && g.network.UserID == "" && len(g.visitor.BrowserCookies) == 0 {
+	attempts := []Bucket{addressAttempt(g.client)}
+	if g.login != "" && g.network.UserID == "" && len(g.client.DeviceCookies) == 0 {
 		attempts = append(attempts, g.strangerAttempt())
 		g.counted = true
 	}
-	return g.take(ctx, attempts...)
+	return g.reserve(ctx, attempts...)
 }
 
 // countAccount takes the attempt at the account, unless begin did.
-func (g *guess) countAccount(ctx context.Context) error {
+func (g *attempt) reserveAccount(ctx context.Context) error {
 	if g.login == "" || g.counted {
 		return nil
 	}
 	g.counted = true
-	return g.take(ctx, g.accountAttempt())
+	return g.reserve(ctx, g.accountAttempt())
 }
 
-// take reserves the attempts. Throttled when one of them has to wait.
-func (g *guess) take(ctx context.Context, attempts ...Attempt) error {
+// take reserves the attempts. ThrottledError when one of them has to wait.
+func (g *attempt) reserve(ctx context.Context, attempts ...Bucket) error {
 	for i := range attempts {
-		attempts[i].Compared = g.tellsMore()
+		attempts[i].CountOnRefusal = g.isNewMismatch()
 	}
-	taken, err := g.accounts.Throttle.Take(ctx, attempts...)
+	taken, err := g.accounts.Throttle.Reserve(ctx, attempts...)
 	if err != nil {
-		g.markWaiting(ctx, taken)
-		if len(g.taken) == 0 && g.tellsMore() {
-			g.keep(ctx) // it counts where it was refused
+		g.markThrottled(ctx, taken)
+		if len(g.reservations) == 0 && g.isNewMismatch() {
+			g.recordFailure(ctx) // it counts where it was refused
 		}
 		// The known user's name only, as with a failure: what was typed may be a password.
-		g.accounts.event(ctx, "sign-in throttled", err, "username", g.user.Username, "user_id", g.user.ID, "address", g.visitor.Address.String())
+		g.accounts.event(ctx, "sign-in throttled", err, "username", g.user.Username, "user_id", g.user.ID, "address", g.client.Address.String())
 		return errors.Join(err, g.end(ctx))
 	}
-	g.taken = append(g.taken, taken...)
+	g.reservations = append(g.reservations, taken...)
 	return nil
 }
 
 // tellsMore reports whether the comparison with a cached credential told what no failure that is
 // counted already did.
-func (g *guess) tellsMore() bool { return g.compared && !g.repeated }
+func (g *attempt) isNewMismatch() bool { return g.cacheMismatch && !g.repeated }
 
 // check verifies the password and settles what was taken: a failure counts the first time; a
 // success, and what tells nothing about the password, does not.
@@ -168,21 +168,21 @@ func (g *guess) tellsMore() bool { return g.compared && !g.repeated }
 // that goes on with an old password does not lock its owner out. It is verified like any other, so
 // that no answer and no time depends on whether there is such an account: the password may be the right one
 // by now. How many such hashes a network may ask for is limited.
-func (g *guess) check(ctx context.Context, rawLogin, rawPassword string) error {
+func (g *attempt) check(ctx context.Context, rawLogin, rawPassword string) error {
 	if g.failures == nil {
-		if err := g.look(ctx, rawLogin, rawPassword); err != nil {
+		if err := g.checkRepeated(ctx, rawLogin, rawPassword); err != nil {
 			return errors.Join(err, g.end(ctx))
 		}
 	}
 	if g.repeated {
-		if err := g.take(ctx, Attempt{Key: "repeats:" + g.visitor.network(), Limit: repeatLimit, Counted: true}); err != nil {
+		if err := g.reserve(ctx, Bucket{Key: "repeats:" + g.client.network(), Limit: repeatLimit, CountOnReserve: true}); err != nil {
 			return err
 		}
 	}
 	err := g.accounts.verify(ctx, g.user, rawPassword)
 	switch {
 	case err == nil:
-		return g.giveBack(ctx)
+		return g.refund(ctx)
 	case !errors.Is(err, ErrWrongCredentials):
 		return errors.Join(err, g.end(ctx))
 	}
@@ -194,8 +194,8 @@ func (g *guess) check(ctx context.Context, rawLogin, rawPassword string) error {
 }
 
 // keep keeps the failure. One that could not be kept is new.
-func (g *guess) keep(ctx context.Context) Recurrence {
-	recurrence, err := g.accounts.Throttle.KeepFailure(context.WithoutCancel(ctx), g.failures...)
+func (g *attempt) recordFailure(ctx context.Context) Recurrence {
+	recurrence, err := g.accounts.Throttle.RecordFailure(context.WithoutCancel(ctx), g.failures...)
 	if err != nil {
 		g.accounts.Log.WarnContext(ctx, "a failed sign-in was not kept; its repetition will count again", "error", err)
 		return FailureNew
@@ -204,31 +204,31 @@ func (g *guess) keep(ctx context.Context) Recurrence {
 }
 
 // fail counts what was taken, unless the same failure was counted before.
-func (g *guess) fail(ctx context.Context) error {
-	recurrence := g.keep(ctx)
+func (g *attempt) fail(ctx context.Context) error {
+	recurrence := g.recordFailure(ctx)
 	if recurrence == FailureRepeated || g.repeated {
-		return g.giveBack(ctx)
+		return g.refund(ctx)
 	}
-	taken := g.taken
-	g.taken = nil
-	failed, err := g.accounts.Throttle.Fail(context.WithoutCancel(ctx), recurrence == FailureOld, taken...)
-	g.markWaiting(ctx, failed)
+	taken := g.reservations
+	g.reservations = nil
+	failed, err := g.accounts.Throttle.CountFailures(context.WithoutCancel(ctx), recurrence == FailureOld, taken...)
+	g.markThrottled(ctx, failed)
 	return err
 }
 
 // end settles what was taken by a guess that got no verdict: it counts only if a cached credential
 // told something.
-func (g *guess) end(ctx context.Context) error {
-	if len(g.taken) > 0 && g.tellsMore() {
+func (g *attempt) end(ctx context.Context) error {
+	if len(g.reservations) > 0 && g.isNewMismatch() {
 		return g.fail(ctx)
 	}
-	return g.giveBack(ctx)
+	return g.refund(ctx)
 }
 
 // giveBack ends what was taken without a failure, also for a client that has gone.
-func (g *guess) giveBack(ctx context.Context) error {
-	taken := g.taken
-	g.taken = nil
+func (g *attempt) refund(ctx context.Context) error {
+	taken := g.reservations
+	g.reservations = nil
 	if len(taken) == 0 {
 		return nil
 	}
@@ -238,25 +238,25 @@ func (g *guess) giveBack(ctx context.Context) error {
 // markWaiting tells the credential cache, which answers without asking the throttle, which
 // networks have to wait: for every account, or after a program's guesses for this one. What
 // strangers guess elsewhere does not concern the network of a cached credential.
-func (g *guess) markWaiting(ctx context.Context, taken []Taken) {
+func (g *attempt) markThrottled(ctx context.Context, taken []Reservation) {
 	if g.accounts.Credentials == nil {
 		return
 	}
 	waits := map[string]time.Duration{}
 	for _, t := range taken {
 		switch {
-		case t.Wait <= 0:
-		case t.Key == addressAttempt(g.visitor).Key:
-			waits[t.Key] = max(waits[t.Key], t.Wait)
-		case g.program && !t.Attempt.Counted:
-			key := g.accounts.Keys.ProgramKey(g.login, g.visitor.network())
-			waits[key] = max(waits[key], t.Wait)
+		case t.RetryAfter <= 0:
+		case t.Key == addressAttempt(g.client).Key:
+			waits[t.Key] = max(waits[t.Key], t.RetryAfter)
+		case g.apiClient && !t.Bucket.CountOnReserve:
+			key := g.accounts.Keys.APIClientKey(g.login, g.client.network())
+			waits[key] = max(waits[key], t.RetryAfter)
 		}
 	}
 	if len(waits) == 0 {
 		return
 	}
-	if err := g.accounts.Credentials.MarkWaiting(context.WithoutCancel(ctx), waits); err != nil {
+	if err := g.accounts.Credentials.MarkThrottled(context.WithoutCancel(ctx), waits); err != nil {
 		g.accounts.Log.WarnContext(ctx, "the credential cache was not told who has to wait", "error", err)
 	}
 }

@@ -336,13 +336,13 @@ func TestAPlaceRests(t *testing.T) {
 // places, and estimates are refused when the queue is full.
 func TestEstimates_TakeAPlaceForHashing(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Minute)
-	a := &Accounts{Hasher: h, Throttle: unlimited{}, Open: true}
+	a := &Accounts{Hasher: h, Throttle: unlimited{}, RegistrationOpen: true}
 	begun, finish := make(chan struct{}), make(chan struct{})
 	go func() { _ = h.estimate(t.Context(), func() { close(begun); <-finish }) }()
 	<-begun
 	queued := make(chan error, 1)
 	go func() {
-		_, err := a.Strength(t.Context(), Visitor{}, "password")
+		_, err := a.EstimateStrength(t.Context(), Client{}, "password")
 		queued <- err
 	}()
 	for h.Waiting() < 2 {
@@ -350,8 +350,8 @@ func TestEstimates_TakeAPlaceForHashing(t *testing.T) {
 	}
 	for name, try := range map[string]func() error{
 		"a hash":       func() error { _, err := h.Hash(t.Context(), "x"); return err },
-		"the meter":    func() error { _, err := a.Strength(t.Context(), Visitor{}, "password"); return err },
-		"registering":  func() error { _, err := a.Register(t.Context(), Registration{}, Visitor{}); return err },
+		"the meter":    func() error { _, err := a.EstimateStrength(t.Context(), Client{}, "password"); return err },
+		"registering":  func() error { _, err := a.Register(t.Context(), Registration{}, Client{}); return err },
 		"a new user":   func() error { _, err := a.AddUser(t.Context(), Registration{}); return err },
 		"the password": func() error { _, err := a.SetPassword(t.Context(), User{}, "x"); return err },
 	} {
@@ -376,4 +376,4 @@ func TestEstimates_TakeAPlaceForHashing(t *testing.T) {
 // unlimited is a Throttle that refuses nobody.
 type unlimited struct{ Throttle }
 
-func (unlimited) Take(context.Context, ...Attempt) ([]Taken, error) { return nil, nil }
+func (unlimited) Take(context.Context, ...Bucket) ([]Reservation, error) { return nil, nil }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Import is a user of another system.
-type Import struct {
+// ImportedUser is a user of another system.
+type ImportedUser struct {
 	// Source is the system ("django", or a name of the operator's), ExternalID what the user is called there by it.
 	Source, ExternalID string
 
@@ -20,21 +20,21 @@ type Import struct {
 	Active        bool
 	CreatedAt     time.Time // zero for now
 	Groups        []string
-	// Hash is the password's, in one of the forms of CheckLegacyHash; "" for nobody's password.
+	// Hash is the password's, in one of the forms of ValidateLegacyHash; "" for nobody's password.
 	Hash string
 	// AllowReserved takes reserved names as well.
 	AllowReserved bool
 }
 
-// ErrImported: the user was imported before, and is left as it is.
-var ErrImported = errors.New("user was imported before")
+// ErrAlreadyImported: the user was imported before, and is left as it is.
+var ErrAlreadyImported = errors.New("user was imported before")
 
-// Origins are where users came from.
-type Origins interface {
+// OriginStore is where users came from.
+type OriginStore interface {
 	// UserByOrigin returns the user whom the source calls by the id, or ErrNotFound.
 	UserByOrigin(ctx context.Context, source, externalID string) (User, error)
 	// ImportUser inserts the user, its groups (which are made if they are not there) and its
-	// origin, all or nothing. ErrUsernameTaken, ErrEmailTaken, or ErrImported when the origin is
+	// origin, all or nothing. ErrUsernameTaken, ErrEmailTaken, or ErrAlreadyImported when the origin is
 	// known.
 	ImportUser(ctx context.Context, u User, source, externalID string) error
 }
@@ -42,11 +42,11 @@ type Origins interface {
 // unusableHash is the hash of nobody's password; operators see why.
 const unusableHash = "!imported without a password"
 
-// CheckImport returns the row for an imported user. Invalid says what is wrong with it.
-func (a *Accounts) CheckImport(in Import) (User, error) {
-	wrong := Invalid{}
+// ValidateImport returns the row for an imported user. ValidationErrors says what is wrong with it.
+func (a *Accounts) ValidateImport(in ImportedUser) (User, error) {
+	wrong := ValidationErrors{}
 	u := a.newUser(Registration{Username: in.Username, Email: in.Email, Name: in.Name}, CanonicalUsername, wrong)
-	if wrong["username"] == "" && !in.AllowReserved && ReservedUsername(u.Username) {
+	if wrong["username"] == "" && !in.AllowReserved && IsReservedUsername(u.Username) {
 		wrong["username"] = "This name is reserved; --allow-reserved takes it nevertheless."
 	}
 	u.EmailVerified = in.EmailVerified && u.Email != ""
@@ -55,7 +55,7 @@ func (a *Accounts) CheckImport(in Import) (User, error) {
 		u.CreatedAt = in.CreatedAt.UTC()
 	}
 	for _, g := range in.Groups {
-		if err := CheckGroup(g); err != nil {
+		if err := ValidateGroupName(g); err != nil {
 			wrong["group"] = err.Error()
 		}
 	}
@@ -63,7 +63,7 @@ func (a *Accounts) CheckImport(in Import) (User, error) {
 	u.PasswordHash = in.Hash
 	if in.Hash == "" {
 		u.PasswordHash = unusableHash
-	} else if err := CheckLegacyHash(in.Hash); err != nil {
+	} else if err := ValidateLegacyHash(in.Hash); err != nil {
 		wrong["password"] = err.Error()
 	}
 	if in.ExternalID == "" || len(in.ExternalID) > 255 {
@@ -72,41 +72,41 @@ func (a *Accounts) CheckImport(in Import) (User, error) {
 	return u, wrong.orNil()
 }
 
-// ReservedUsername reports whether a canonical name is one that only operators give.
-func ReservedUsername(name string) bool { return isReserved(name) }
+// IsReservedUsername reports whether a canonical name is one that only operators give.
+func IsReservedUsername(name string) bool { return isReserved(name) }
 
-// CheckSource returns a sentence about a name that can be no system's.
-func CheckSource(name string) error {
-	if CheckGroup(name) != nil {
-		return sentence("The name of a system is one lower-case word, such as shop.")
+// ValidateSourceName returns a sentence about a name that can be no system's.
+func ValidateSourceName(name string) error {
+	if ValidateGroupName(name) != nil {
+		return userMessage("The name of a system is one lower-case word, such as shop.")
 	}
 	return nil
 }
 
-// UsernameFromAddress returns the user name that is made from a whole address. A domain has no underscore, so the last
+// UsernameFromEmail returns the user name that is made from a whole address. A domain has no underscore, so the last
 // underscore stands for the @. Two addresses make the same name only if their parts before the @ are the same user name.
-func UsernameFromAddress(address string) (string, error) {
+func UsernameFromEmail(address string) (string, error) {
 	email, err := CanonicalEmail(address)
 	if err != nil {
 		return "", err
 	}
 	at := strings.LastIndexByte(email, '@')
 	if at < 0 {
-		return "", sentence("Enter an address such as name@example.org.")
+		return "", userMessage("Enter an address such as name@example.org.")
 	}
 	name, err := CanonicalUsername(email[:at] + "_" + email[at+1:])
 	if err == nil && isReserved(name) {
-		return "", sentence("This name is reserved.")
+		return "", userMessage("This name is reserved.")
 	}
 	return name, err
 }
 
-// ImportUser imports a user of another system, with the hash as it is. It returns ErrImported, with the user as they are
+// ImportUser imports a user of another system, with the hash as it is. It returns ErrAlreadyImported, with the user as they are
 // here, for one who is here already, whatever else in says: it is checked for new users only. For those it calls
-// complete first, unless that is nil, which may choose the name and the groups. Invalid says what is wrong.
-func (a *Accounts) ImportUser(ctx context.Context, origins Origins, in Import, complete func(context.Context, *Import) error) (User, error) {
+// complete first, unless that is nil, which may choose the name and the groups. ValidationErrors says what is wrong.
+func (a *Accounts) ImportUser(ctx context.Context, origins OriginStore, in ImportedUser, complete func(context.Context, *ImportedUser) error) (User, error) {
 	if here, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID); err == nil {
-		return here, ErrImported
+		return here, ErrAlreadyImported
 	} else if !errors.Is(err, ErrNotFound) {
 		return User{}, fmt.Errorf("look for an imported user: %w", err)
 	}
@@ -115,22 +115,22 @@ func (a *Accounts) ImportUser(ctx context.Context, origins Origins, in Import, c
 			return User{}, err
 		}
 	}
-	u, err := a.CheckImport(in)
+	u, err := a.ValidateImport(in)
 	if err != nil {
 		return User{}, err
 	}
 	err = origins.ImportUser(ctx, u, in.Source, in.ExternalID)
 	switch {
-	case errors.Is(err, ErrImported): // by another run, a moment ago
+	case errors.Is(err, ErrAlreadyImported): // by another run, a moment ago
 		here, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID)
 		if err != nil {
 			return User{}, fmt.Errorf("look for an imported user: %w", err)
 		}
-		return here, ErrImported
+		return here, ErrAlreadyImported
 	case errors.Is(err, ErrUsernameTaken):
-		return User{}, Invalid{"username": "Another account here has this name."}
+		return User{}, ValidationErrors{"username": "Another account here has this name."}
 	case errors.Is(err, ErrEmailTaken):
-		return User{}, Invalid{"email": "Another account has this address."}
+		return User{}, ValidationErrors{"email": "Another account has this address."}
 	case err != nil:
 		return User{}, fmt.Errorf("import a user: %w", err)
 	}

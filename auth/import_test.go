@@ -22,7 +22,7 @@ const (
 
 func TestImportUser(t *testing.T) {
 	w := newWorld(t)
-	in := auth.Import{
+	in := auth.ImportedUser{
 		Source: "django", ExternalID: "7", Username: " Alice ", Name: "Alice  Example", Email: "Alice@Example.org", EmailVerified: true, Active: true,
 		CreatedAt: noon.Add(-time.Hour), Groups: []string{"readers", "editors", "readers"}, Hash: composedHash,
 	}
@@ -43,7 +43,7 @@ func TestImportUser(t *testing.T) {
 
 	changed := in
 	changed.Username, changed.Name = "somebody-else", "Changed"
-	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); !errors.Is(err, auth.ErrImported) || w.rows().Len() != 1 {
+	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); !errors.Is(err, auth.ErrAlreadyImported) || w.rows().Len() != 1 {
 		t.Errorf("again: %v, and there are %d users", err, w.rows().Len())
 	}
 	// What another source calls 7 is somebody else.
@@ -58,23 +58,23 @@ func TestImportUser(t *testing.T) {
 }
 
 func wrongIn(err error, field string) bool {
-	var wrong auth.Invalid
+	var wrong auth.ValidationErrors
 	return errors.As(err, &wrong) && len(wrong) == 1 && wrong[field] != ""
 }
 
 // TestImportRefuses: a row that cannot be imported is looked up, since the user may be here already, and nothing else is
 // asked of the database.
 func TestImportRefuses(t *testing.T) {
-	for field, spoil := range map[string]func(*auth.Import){
-		"username": func(in *auth.Import) { in.Username = "ali ce" },
-		"email":    func(in *auth.Import) { in.Email = "nowhere" },
-		"name":     func(in *auth.Import) { in.Name = strings.Repeat("x", auth.MaxName+1) },
-		"group":    func(in *auth.Import) { in.Groups = []string{"good", "Bad"} },
-		"password": func(in *auth.Import) { in.Hash = "md5$x$0cc175b9c0f1b6a831c399e269772661" },
-		"id":       func(in *auth.Import) { in.ExternalID = "" },
+	for field, spoil := range map[string]func(*auth.ImportedUser){
+		"username": func(in *auth.ImportedUser) { in.Username = "ali ce" },
+		"email":    func(in *auth.ImportedUser) { in.Email = "nowhere" },
+		"name":     func(in *auth.ImportedUser) { in.Name = strings.Repeat("x", auth.MaxName+1) },
+		"group":    func(in *auth.ImportedUser) { in.Groups = []string{"good", "Bad"} },
+		"password": func(in *auth.ImportedUser) { in.Hash = "md5$x$0cc175b9c0f1b6a831c399e269772661" },
+		"id":       func(in *auth.ImportedUser) { in.ExternalID = "" },
 	} {
 		w := newWorld(t)
-		in := auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: composedHash}
+		in := auth.ImportedUser{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: composedHash}
 		spoil(&in)
 		if _, err := w.ImportUser(t.Context(), w.rows(), in, nil); !wrongIn(err, field) {
 			t.Errorf("%s: got %v", field, err)
@@ -84,8 +84,8 @@ func TestImportRefuses(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	w.Break("users.UserByOrigin", errDown)
-	_, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Hash: composedHash}, nil)
+	w.FailOn("users.UserByOrigin", errDown)
+	_, err := w.ImportUser(t.Context(), w.rows(), auth.ImportedUser{Source: "django", ExternalID: "7", Username: "alice", Hash: composedHash}, nil)
 	wantError(t, err, auth.ErrUnavailable)
 }
 
@@ -93,36 +93,36 @@ func TestImportRefuses(t *testing.T) {
 // chosen for them.
 func TestImportUser_ChecksNewUsersOnly(t *testing.T) {
 	w := newWorld(t)
-	in := auth.Import{Source: "django", ExternalID: "7", Active: true, Hash: composedHash, AllowReserved: true}
-	complete := func(_ context.Context, in *auth.Import) error {
+	in := auth.ImportedUser{Source: "django", ExternalID: "7", Active: true, Hash: composedHash, AllowReserved: true}
+	complete := func(_ context.Context, in *auth.ImportedUser) error {
 		in.Username, in.Groups = "admin", []string{"editors"}
 		return nil
 	}
 	u, err := w.ImportUser(t.Context(), w.rows(), in, complete)
-	if err != nil || u.Username != "admin" || !u.In("editors") {
+	if err != nil || u.Username != "admin" || !u.InGroup("editors") {
 		t.Fatalf("got %+v, %v", u, err)
 	}
-	for name, spoil := range map[string]func(*auth.Import){
-		"reserved": func(in *auth.Import) { in.Username, in.AllowReserved = "admin", false },
-		"no name":  func(in *auth.Import) { in.Username = "ali ce" },
-		"email":    func(in *auth.Import) { in.Email = "nowhere" },
-		"group":    func(in *auth.Import) { in.Groups = []string{"Bad"} },
-		"password": func(in *auth.Import) { in.Hash = "!" },
+	for name, spoil := range map[string]func(*auth.ImportedUser){
+		"reserved": func(in *auth.ImportedUser) { in.Username, in.AllowReserved = "admin", false },
+		"no name":  func(in *auth.ImportedUser) { in.Username = "ali ce" },
+		"email":    func(in *auth.ImportedUser) { in.Email = "nowhere" },
+		"group":    func(in *auth.ImportedUser) { in.Groups = []string{"Bad"} },
+		"password": func(in *auth.ImportedUser) { in.Hash = "!" },
 	} {
 		again := in
 		spoil(&again)
-		here, err := w.ImportUser(t.Context(), w.rows(), again, func(context.Context, *auth.Import) error {
+		here, err := w.ImportUser(t.Context(), w.rows(), again, func(context.Context, *auth.ImportedUser) error {
 			t.Errorf("%s: complete was called", name)
 			return nil
 		})
-		if !errors.Is(err, auth.ErrImported) || here.ID != u.ID {
+		if !errors.Is(err, auth.ErrAlreadyImported) || here.ID != u.ID {
 			t.Errorf("%s: got %+v, %v", name, here, err)
 		}
 	}
 	// What complete refuses is not stored.
 	other := in
 	other.ExternalID = "8"
-	_, err = w.ImportUser(t.Context(), w.rows(), other, func(context.Context, *auth.Import) error { return auth.Invalid{"username": "No."} })
+	_, err = w.ImportUser(t.Context(), w.rows(), other, func(context.Context, *auth.ImportedUser) error { return auth.ValidationErrors{"username": "No."} })
 	if !wrongIn(err, "username") || w.rows().Len() != 1 {
 		t.Errorf("got %v, and there are %d users", err, w.rows().Len())
 	}
@@ -140,7 +140,7 @@ func TestImportedPasswordIsCheckedAsItWasTyped(t *testing.T) {
 	} {
 		for typed, opens := range c.opens {
 			w := newWorld(t)
-			u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: c.hash}, nil)
+			u, err := w.ImportUser(t.Context(), w.rows(), auth.ImportedUser{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: c.hash}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,12 +171,12 @@ func TestImportedPasswordIsCheckedAsItWasTyped(t *testing.T) {
 // TestImportedWithoutPassword: no password is right, not even none or the marker itself.
 func TestImportedWithoutPassword(t *testing.T) {
 	w := newWorld(t)
-	u, err := w.ImportUser(t.Context(), w.rows(), auth.Import{Source: "django", ExternalID: "7", Username: "alice", Active: true}, nil)
+	u, err := w.ImportUser(t.Context(), w.rows(), auth.ImportedUser{Source: "django", ExternalID: "7", Username: "alice", Active: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	hash := w.rows().Row(u.ID).PasswordHash
-	if hash == "" || auth.CheckLegacyHash(hash) == nil {
+	if hash == "" || auth.ValidateLegacyHash(hash) == nil {
 		t.Errorf("the hash is %q", hash)
 	}
 	for _, password := range []string{"", hash, "!", imported} {

@@ -16,8 +16,8 @@ import (
 	"sync"
 )
 
-// MinSecret is the shortest SECRET_KEY, in bytes after decoding.
-const MinSecret = 32
+// MinSecretBytes is the shortest SECRET_KEY, in bytes after decoding.
+const MinSecretBytes = 32
 
 // Keys are the secrets behind SECRET_KEY: the first signs, all of them verify, so that a
 // key can be replaced without sending anybody away.
@@ -49,8 +49,8 @@ func ParseKeys(setting string) (Keys, error) {
 		if err != nil {
 			return Keys{}, fmt.Errorf("key %d is not base64", i+1)
 		}
-		if len(secret) < MinSecret {
-			return Keys{}, fmt.Errorf("key %d has %d bytes; at least %d are needed", i+1, len(secret), MinSecret)
+		if len(secret) < MinSecretBytes {
+			return Keys{}, fmt.Errorf("key %d has %d bytes; at least %d are needed", i+1, len(secret), MinSecretBytes)
 		}
 		secrets = append(secrets, secret)
 	}
@@ -67,9 +67,9 @@ func newKeys(secrets ...[]byte) Keys {
 	return k
 }
 
-// NewSecret returns a fresh value for SECRET_KEY.
-func NewSecret() string {
-	b := make([]byte, MinSecret)
+// NewSecretKey returns a fresh value for SECRET_KEY.
+func NewSecretKey() string {
+	b := make([]byte, MinSecretBytes)
 	_, _ = rand.Read(b) // never fails (crypto/rand, Go 1.24)
 	return base64.StdEncoding.EncodeToString(b)
 }
@@ -163,14 +163,14 @@ func (k Keys) accountKeys(name string) []string {
 }
 
 // failures returns the failure of a sign-in under each secret, for the same reason.
-func (k Keys) failures(login, network string, tried ...string) []Failure {
+func (k Keys) failures(login, network string, tried ...string) []FailureFingerprint {
 	keys := k.signAll(failurePurpose, "key", login, network)
 	marks := k.signAll(failurePurpose, append([]string{"mark", login, network}, tried...)...)
-	failures := make([]Failure, len(keys))
+	failures := make([]FailureFingerprint, len(keys))
 	for i := range keys {
-		failures[i] = Failure{
-			Key:  "failures:" + base64.RawURLEncoding.EncodeToString(keys[i]),
-			Mark: base64.RawURLEncoding.EncodeToString(marks[i]),
+		failures[i] = FailureFingerprint{
+			Key:    "failures:" + base64.RawURLEncoding.EncodeToString(keys[i]),
+			Digest: base64.RawURLEncoding.EncodeToString(marks[i]),
 		}
 	}
 	return failures
@@ -186,24 +186,24 @@ func (k Keys) signAll(purpose string, fields ...string) [][]byte {
 	return macs
 }
 
-// Known reports whether the cookie value says that the user signed in in this browser before,
+// TrustsDevice reports whether the cookie value says that the user signed in in this browser before,
 // under the user's present epoch: a new password, a deactivation and "sign out everywhere" make
 // every browser unknown. All known browsers of a user share one allowance of sign-in attempts, so
 // that strangers who guess at an account cannot lock its owner out (OWASP, "Slow Down Online
 // Guessing Attacks with Device Cookies").
-func (k Keys) Known(cookie string, u User) bool {
+func (k Keys) TrustsDevice(cookie string, u User) bool {
 	id, signature, err := splitBrowser(cookie)
 	return err == nil && k.verify(signature, browserPurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10))
 }
 
-// KnowsAny reports whether one of the cookie values makes the browser known for the user.
-func (k Keys) KnowsAny(cookies []string, u User) bool {
-	return slices.ContainsFunc(cookies, func(cookie string) bool { return k.Known(cookie, u) })
+// TrustsAnyDevice reports whether one of the cookie values makes the browser known for the user.
+func (k Keys) TrustsAnyDevice(cookies []string, u User) bool {
+	return slices.ContainsFunc(cookies, func(cookie string) bool { return k.TrustsDevice(cookie, u) })
 }
 
-// NewBrowser returns a cookie value that makes a browser known for the user. It is no sign-in:
+// NewDeviceCookie returns a cookie value that makes a browser known for the user. It is no sign-in:
 // it only says that there was one.
-func (k Keys) NewBrowser(u User) string {
+func (k Keys) NewDeviceCookie(u User) string {
 	b := make([]byte, browserIDBytes)
 	_, _ = rand.Read(b)
 	id := base64.RawURLEncoding.EncodeToString(b)
@@ -212,8 +212,8 @@ func (k Keys) NewBrowser(u User) string {
 
 const browserIDBytes = 16
 
-// BrowserShaped reports whether the value looks like one of NewBrowser.
-func BrowserShaped(cookie string) bool {
+// IsDeviceCookie reports whether the value looks like one of NewDeviceCookie.
+func IsDeviceCookie(cookie string) bool {
 	_, _, err := splitBrowser(cookie)
 	return err == nil
 }

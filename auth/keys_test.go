@@ -36,7 +36,7 @@ func TestParseKeys(t *testing.T) {
 	if k := parseKeys(t, secretOf(1, 32)+", "+secretOf(2, 64)); len(k.secrets) != 2 {
 		t.Errorf("got %d keys, want 2", len(k.secrets))
 	}
-	one, two := NewSecret(), NewSecret()
+	one, two := NewSecretKey(), NewSecretKey()
 	if _, err := ParseKeys(one); err != nil || one == two {
 		t.Errorf("NewSecret: %v, or twice the same", err)
 	}
@@ -110,18 +110,18 @@ func TestSignatures(t *testing.T) {
 func TestKnownBrowser(t *testing.T) {
 	k := parseKeys(t, secretOf(1, 32))
 	alice := User{ID: "u1", Username: "alice", Epoch: 3}
-	cookie := k.NewBrowser(alice)
-	if !k.Known(cookie, alice) || !BrowserShaped(cookie) || strings.Contains(cookie, "alice") || strings.Contains(cookie, "u1") {
+	cookie := k.NewDeviceCookie(alice)
+	if !k.TrustsDevice(cookie, alice) || !IsDeviceCookie(cookie) || strings.Contains(cookie, "alice") || strings.Contains(cookie, "u1") {
 		t.Fatalf("Known(%q) is false", cookie)
 	}
-	if k.NewBrowser(alice) == cookie {
+	if k.NewDeviceCookie(alice) == cookie {
 		t.Error("two browsers are the same")
 	}
-	if !parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)).Known(cookie, alice) {
+	if !parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)).TrustsDevice(cookie, alice) {
 		t.Error("a rotation forgets the browser")
 	}
 	id, signature, _ := strings.Cut(cookie, ".")
-	otherID, _, _ := strings.Cut(k.NewBrowser(alice), ".")
+	otherID, _, _ := strings.Cut(k.NewDeviceCookie(alice), ".")
 	for name, forged := range map[string]string{
 		"empty":             "",
 		"no signature":      id + ".",
@@ -134,12 +134,12 @@ func TestKnownBrowser(t *testing.T) {
 		"not base64":        id + "." + strings.Repeat("!", 43),
 		"longer":            cookie + "A",
 		"huge":              strings.Repeat(cookie, 10000),
-		"another key":       parseKeys(t, secretOf(2, 32)).NewBrowser(alice),
-		"another user":      k.NewBrowser(User{ID: "u2", Epoch: 3}),
-		"another epoch":     k.NewBrowser(User{ID: "u1", Epoch: 4}),
-		"no user":           k.NewBrowser(User{}),
+		"another key":       parseKeys(t, secretOf(2, 32)).NewDeviceCookie(alice),
+		"another user":      k.NewDeviceCookie(User{ID: "u2", Epoch: 3}),
+		"another epoch":     k.NewDeviceCookie(User{ID: "u1", Epoch: 4}),
+		"no user":           k.NewDeviceCookie(User{}),
 	} {
-		if k.Known(forged, alice) {
+		if k.TrustsDevice(forged, alice) {
 			t.Errorf("%s: %.80q is known", name, forged)
 		}
 	}
@@ -151,7 +151,7 @@ func TestThrottleKeys_SurviveARotation(t *testing.T) {
 	if got, want := during.accountKeys("alice"), []string{after.AccountKey("alice"), before.AccountKey("alice")}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	of := func(k Keys) []Failure { return k.failures("alice", "192.0.2.7", "u1", "password") }
+	of := func(k Keys) []FailureFingerprint { return k.failures("alice", "192.0.2.7", "u1", "password") }
 	if got, want := of(during), append(of(after), of(before)...); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -165,19 +165,19 @@ func TestFailures_AreKeyed(t *testing.T) {
 	if again := k.failures("alice", "192.0.2.7", "u1", "password")[0]; again != one {
 		t.Errorf("the same failure is %+v and %+v", one, again)
 	}
-	if text := one.Key + one.Mark; strings.Contains(text, "alice") || strings.Contains(text, "password") || strings.Contains(text, "192") {
+	if text := one.Key + one.Digest; strings.Contains(text, "alice") || strings.Contains(text, "password") || strings.Contains(text, "192") {
 		t.Errorf("the failure is %+v", one)
 	}
-	for what, other := range map[string]Failure{
+	for what, other := range map[string]FailureFingerprint{
 		"another key":     parseKeys(t, secretOf(2, 32)).failures("alice", "192.0.2.7", "u1", "password")[0],
 		"another name":    k.failures("bob", "192.0.2.7", "u1", "password")[0],
 		"another network": k.failures("alice", "192.0.2.8", "u1", "password")[0],
 	} {
-		if other.Key == one.Key || other.Mark == one.Mark {
+		if other.Key == one.Key || other.Digest == one.Digest {
 			t.Errorf("%s: %+v and %+v", what, one, other)
 		}
 	}
-	if other := k.failures("alice", "192.0.2.7", "u1", "Password")[0]; other.Key != one.Key || other.Mark == one.Mark {
+	if other := k.failures("alice", "192.0.2.7", "u1", "Password")[0]; other.Key != one.Key || other.Digest == one.Digest {
 		t.Errorf("another password: %+v and %+v", one, other)
 	}
 }

@@ -38,8 +38,8 @@ const (
 // legacyHash compares a password with a hash of another system.
 type legacyHash func(password string) bool
 
-// CheckLegacyHash returns a sentence about a hash that nobody could sign in with here.
-func CheckLegacyHash(hash string) error {
+// ValidateLegacyHash returns a sentence about a hash that nobody could sign in with here.
+func ValidateLegacyHash(hash string) error {
 	if err := checkArgon2Import(hash); err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func checkArgon2Import(hash string) error {
 	if cost["t"] != 1 {
 		passes = fmt.Sprintf("%d passes", cost["t"])
 	}
-	return sentence(fmt.Sprintf("The password hash is argon2 with %d MiB and %s; at most %d MiB and %d passes are spent on an imported one.",
+	return userMessage(fmt.Sprintf("The password hash is argon2 with %d MiB and %s; at most %d MiB and %d passes are spent on an imported one.",
 		(cost["m"]+1023)/1024, passes, maxImportMemory/1024, maxImportPasses) + askForPassword)
 }
 
@@ -82,7 +82,7 @@ func argon2Parameters(s string) map[string]int {
 // parseLegacyHash reads the forms of Django, Werkzeug, PHP (Laravel) and htpasswd.
 func parseLegacyHash(hash string) (legacyHash, error) {
 	if len(hash) > maxLegacyText {
-		return nil, sentence("The password hash is longer than any that is known here.")
+		return nil, userMessage("The password hash is longer than any that is known here.")
 	}
 	scheme, rest, _ := strings.Cut(hash, "$")
 	switch scheme {
@@ -124,23 +124,23 @@ func unknownScheme(hash string) error {
 		"md5$": "MD5", "sha1$": "SHA-1", "pbkdf2_sha1$": "PBKDF2 with SHA-1", "unsalted_": "a hash without salt", "pbkdf2:sha1": "PBKDF2 with SHA-1", "pbkdf2:sha512": "PBKDF2 with SHA-512", "sha256$": "SHA-256", "plain$": "plain text",
 	} {
 		if strings.HasPrefix(hash, prefix) {
-			return sentence("The password hash is " + name + ", which is not read here." + ask)
+			return userMessage("The password hash is " + name + ", which is not read here." + ask)
 		}
 	}
 	if hash == "" || strings.HasPrefix(hash, "!") || strings.HasPrefix(hash, "*") {
-		return sentence("There is no usable password." + ask)
+		return userMessage("There is no usable password." + ask)
 	}
-	return sentence("The password hash is of no kind that is read here (PBKDF2-SHA256, bcrypt, scrypt, argon2)." + ask)
+	return userMessage("The password hash is of no kind that is read here (PBKDF2-SHA256, bcrypt, scrypt, argon2)." + ask)
 }
 
-var errDamagedHash = sentence("The password hash is damaged.")
+var errDamagedHash = userMessage("The password hash is damaged.")
 
 // boundedHash returns the sentence about parameters that are out of bounds.
 func boundedHash(ok bool) error {
 	if ok {
 		return nil
 	}
-	return sentence("The password hash asks for more work or memory than is spent on one here, or for none.")
+	return userMessage("The password hash asks for more work or memory than is spent on one here, or for none.")
 }
 
 // number reads a parameter; -1 for what is none.
@@ -185,7 +185,7 @@ func werkzeugPBKDF2(parameters, rest string) (legacyHash, error) {
 		return nil, unknownScheme("pbkdf2:" + digest)
 	}
 	if rounds == "" {
-		return nil, sentence("The password hash does not say how many rounds of PBKDF2 it took, which was up to the version of Werkzeug." + askForPassword)
+		return nil, userMessage("The password hash does not say how many rounds of PBKDF2 it took, which was up to the version of Werkzeug." + askForPassword)
 	}
 	salt, text, ok := strings.Cut(rest, "$")
 	want, err := hex.DecodeString(text)
@@ -270,7 +270,7 @@ func parseArgon2(hash string) (legacyHash, error) {
 	case "argon2i":
 		compute = argon2.Key
 	case "argon2d":
-		return nil, sentence("The password hash is argon2d, which is not read here." + askForPassword)
+		return nil, userMessage("The password hash is argon2d, which is not read here." + askForPassword)
 	default:
 		return nil, errDamagedHash
 	}
@@ -290,7 +290,7 @@ func parseArgon2(hash string) (legacyHash, error) {
 
 func argon2Cost(version, parameters string) (memory, passes uint32, lanes uint8, err error) {
 	if version != "v=19" {
-		return 0, 0, 0, sentence("The password hash is of an old version of argon2.")
+		return 0, 0, 0, userMessage("The password hash is of an old version of argon2.")
 	}
 	value := argon2Parameters(parameters)
 	m, t, p := value["m"], value["t"], value["p"]

@@ -34,7 +34,7 @@ func TestLegacyHashes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, hash := range legacyHashes {
-		if err := CheckLegacyHash(hash); err != nil {
+		if err := ValidateLegacyHash(hash); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		match, outdated, err := h.Check(t.Context(), legacyPassword, hash)
@@ -99,7 +99,7 @@ func TestLegacyHashesAreBounded(t *testing.T) {
 		"$argon2i$v=19$m=64,t=1,p=0$bTdhRTQ0Z3dtdnpGLm5iaw$dNppP98Nfp6dsyYL3vtBadsTAy9dVX6gBItRWDD6tkk":      "more work",
 		"$argon2i$v=19$m=64,t=1,p=1$bTdhRTQ0Z3dtdnpGLm5iaw$dNpp":                                             "damaged",
 	} {
-		err := CheckLegacyHash(hash)
+		err := ValidateLegacyHash(hash)
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%.60q: %v, want something about %q", hash, err, says)
 		}

@@ -8,11 +8,11 @@ import (
 
 // ChangeGroups puts a user into some groups and takes them out of others, all of it or nothing.
 // Groups that are named nowhere stay as they are, so that of two administrators neither undoes
-// what the other did. ErrNoGroup when one to join is missing.
+// what the other did. ErrGroupNotFound when one to join is missing.
 func (a *Accounts) ChangeGroups(ctx context.Context, id string, join, leave []string) (User, error) {
 	for _, group := range join {
-		if err := CheckGroup(group); err != nil {
-			return User{}, Invalid{"group": err.Error()}
+		if err := ValidateGroupName(group); err != nil {
+			return User{}, ValidationErrors{"group": err.Error()}
 		}
 	}
 	// In one order, so that no two changes wait for each other.

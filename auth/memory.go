@@ -15,101 +15,101 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// UserMemory keeps users in this process, in front of the cache in Redis. It is only as
+// LocalUserCache keeps users in this process, in front of the cache in Redis. It is only as
 // good as the news of changes that reach it, so it holds users only while somebody tells it
 // of them (Trust), and nothing otherwise.
 //
 // A user is stored only if no news came between the beginning of the look-up and its end:
 // a row that was read before a change can never be stored after it.
-type UserMemory struct {
+type LocalUserCache struct {
 	ttl    time.Duration
 	seed   maphash.Seed
-	shards [memoryShards]memoryShard
+	shards [cacheShards]cacheShard
 	flight singleflight.Group
 	// trusted is off while nobody listens for changes.
-	trusted atomic.Bool
+	enabled atomic.Bool
 	// askDatabase is on while nobody listens and the database answers.
-	askDatabase atomic.Bool
+	databaseFirst atomic.Bool
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64
 }
 
 const (
-	memoryShards = 64
+	cacheShards = 64
 	// shardUsers bounds a shard; 64 × 1024 users take some 30 MB.
 	shardUsers = 1024
 )
 
-type memoryShard struct {
+type cacheShard struct {
 	mu sync.RWMutex
 	// news counts what invalidated anything in the shard.
-	news  uint64
-	users map[string]remembered
+	generation uint64
+	users      map[string]entry
 }
 
-type remembered struct {
-	user  User
-	until time.Time
+type entry struct {
+	user      User
+	expiresAt time.Time
 }
 
 // NewUserMemory returns an empty memory. Users stay for at most ttl.
-func NewUserMemory(ttl time.Duration) *UserMemory {
-	return &UserMemory{ttl: ttl, seed: maphash.MakeSeed()}
+func NewLocalUserCache(ttl time.Duration) *LocalUserCache {
+	return &LocalUserCache{ttl: ttl, seed: maphash.MakeSeed()}
 }
 
-func (m *UserMemory) shard(id string) *memoryShard {
-	return &m.shards[maphash.String(m.seed, id)%memoryShards]
+func (m *LocalUserCache) shard(id string) *cacheShard {
+	return &m.shards[maphash.String(m.seed, id)%cacheShards]
 }
 
-// Trust turns the memory on when somebody listens for changes, and empties it when not.
-func (m *UserMemory) Trust(on bool) {
+// SetEnabled turns the memory on when somebody listens for changes, and empties it when not.
+func (m *LocalUserCache) SetEnabled(on bool) {
 	if !on {
-		m.trusted.Store(false)
+		m.enabled.Store(false)
 	}
-	m.ForgetAll()
+	m.InvalidateAll()
 	if on {
-		m.trusted.Store(true)
+		m.enabled.Store(true)
 	}
 }
 
-// AskDatabase says whether each look-up asks the database, and the cache only where that does not
+// SetDatabaseFirst says whether each look-up asks the database, and the cache only where that does not
 // answer: nobody hears of changes, which may have made the cache stale.
-func (m *UserMemory) AskDatabase(on bool) { m.askDatabase.Store(on) }
+func (m *LocalUserCache) SetDatabaseFirst(on bool) { m.databaseFirst.Store(on) }
 
-// Forget drops one user from this process' memory only.
-func (m *UserMemory) Forget(id string) {
+// Invalidate drops one user from this process' memory only.
+func (m *LocalUserCache) Invalidate(id string) {
 	s := m.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.news++
+	s.generation++
 	delete(s.users, id)
 }
 
-// ForgetAll empties the memory.
-func (m *UserMemory) ForgetAll() {
+// InvalidateAll empties the memory.
+func (m *LocalUserCache) InvalidateAll() {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
-		s.news++
+		s.generation++
 		s.users = nil
 		s.mu.Unlock()
 	}
 }
 
 // recall returns the user if it is here, and the shard's count of news to store one with.
-func (m *UserMemory) recall(id string, now time.Time) (u User, ok bool, news uint64) {
+func (m *LocalUserCache) get(id string, now time.Time) (u User, ok bool, news uint64) {
 	s := m.shard(id)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r, ok := s.users[id]
-	if !ok || now.After(r.until) || !m.trusted.Load() {
-		return User{}, false, s.news
+	if !ok || now.After(r.expiresAt) || !m.enabled.Load() {
+		return User{}, false, s.generation
 	}
-	return r.user, true, s.news
+	return r.user, true, s.generation
 }
 
 // ids returns the ids of all users in memory.
-func (m *UserMemory) ids() []string {
+func (m *LocalUserCache) ids() []string {
 	var ids []string
 	for i := range m.shards {
 		s := &m.shards[i]
@@ -120,25 +120,25 @@ func (m *UserMemory) ids() []string {
 	return ids
 }
 
-func (m *UserMemory) store(u User, news uint64, now time.Time) {
+func (m *LocalUserCache) store(u User, news uint64, now time.Time) {
 	s := m.shard(u.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.news != news || !m.trusted.Load() {
+	if s.generation != news || !m.enabled.Load() {
 		return
 	}
 	if s.users == nil || len(s.users) >= shardUsers {
 		// Beginning anew costs a round trip for each user that is still about; keeping
 		// an order of use would cost every request.
-		s.users = make(map[string]remembered)
+		s.users = make(map[string]entry)
 	}
-	s.users[u.ID] = remembered{u, now.Add(m.ttl)}
+	s.users[u.ID] = entry{u, now.Add(m.ttl)}
 }
 
 // User returns the user from memory, else from load, which runs once for all who wait for
 // the same user. Nobody joins a load that began before the last news of that user.
-func (m *UserMemory) User(ctx context.Context, id string, now time.Time, load func(context.Context) (User, error)) (User, error) {
-	u, ok, news := m.recall(id, now)
+func (m *LocalUserCache) User(ctx context.Context, id string, now time.Time, load func(context.Context) (User, error)) (User, error) {
+	u, ok, news := m.get(id, now)
 	if ok {
 		m.Hits.Add(1)
 		return u, nil

@@ -16,9 +16,9 @@ import (
 var midday = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 // trusted is a memory that is told of changes.
-func trusted() *UserMemory {
-	m := NewUserMemory(time.Hour)
-	m.Trust(true)
+func trusted() *LocalUserCache {
+	m := NewLocalUserCache(time.Hour)
+	m.SetEnabled(true)
 	return m
 }
 
@@ -31,7 +31,7 @@ func row(loads *atomic.Int64, epoch int64) func(context.Context) (User, error) {
 }
 
 // remembers reports whether the memory has u1, with this epoch.
-func remembers(t *testing.T, m *UserMemory, epoch int64) bool {
+func remembers(t *testing.T, m *LocalUserCache, epoch int64) bool {
 	t.Helper()
 	var loads atomic.Int64
 	u, err := m.User(t.Context(), "u1", midday, row(&loads, -1))
@@ -62,16 +62,16 @@ func TestMemory(t *testing.T) {
 
 func TestMemoryForgets(t *testing.T) {
 	for what, c := range map[string]struct {
-		news func(*UserMemory)
+		news func(*LocalUserCache)
 		kept bool
 	}{
-		"the user":             {func(m *UserMemory) { m.Forget("u1") }, false},
-		"all":                  {(*UserMemory).ForgetAll, false},
-		"trust is lost":        {func(m *UserMemory) { m.Trust(false) }, false},
-		"lost and won again":   {func(m *UserMemory) { m.Trust(false); m.Trust(true) }, false},
-		"won a second time":    {func(m *UserMemory) { m.Trust(true) }, false},
-		"somebody else":        {func(m *UserMemory) { m.Forget("u2") }, true},
-		"nobody in particular": {func(m *UserMemory) { m.Forget("") }, true},
+		"the user":             {func(m *LocalUserCache) { m.Invalidate("u1") }, false},
+		"all":                  {(*LocalUserCache).InvalidateAll, false},
+		"trust is lost":        {func(m *LocalUserCache) { m.SetEnabled(false) }, false},
+		"lost and won again":   {func(m *LocalUserCache) { m.SetEnabled(false); m.SetEnabled(true) }, false},
+		"won a second time":    {func(m *LocalUserCache) { m.SetEnabled(true) }, false},
+		"somebody else":        {func(m *LocalUserCache) { m.Invalidate("u2") }, true},
+		"nobody in particular": {func(m *LocalUserCache) { m.Invalidate("") }, true},
 	} {
 		m := trusted()
 		var loads atomic.Int64
@@ -87,10 +87,10 @@ func TestMemoryForgets(t *testing.T) {
 
 // Without somebody who tells of changes nothing is kept, however long that lasts.
 func TestUntrustedMemoryStaysEmpty(t *testing.T) {
-	for what, m := range map[string]*UserMemory{"never trusted": NewUserMemory(time.Hour), "no more": trusted()} {
+	for what, m := range map[string]*LocalUserCache{"never trusted": NewLocalUserCache(time.Hour), "no more": trusted()} {
 		var loads atomic.Int64
 		_, _ = m.User(t.Context(), "u1", midday, row(&loads, 1))
-		m.Trust(false)
+		m.SetEnabled(false)
 		loads.Store(0)
 		for i := range int64(10) {
 			if u, err := m.User(t.Context(), "u1", midday, row(&loads, i)); err != nil || u.Epoch != i {
@@ -100,7 +100,7 @@ func TestUntrustedMemoryStaysEmpty(t *testing.T) {
 		if loads.Load() != 10 || size(m) != 0 {
 			t.Errorf("%s: %d loads, and %d users are kept", what, loads.Load(), size(m))
 		}
-		m.Trust(true)
+		m.SetEnabled(true)
 		_, _ = m.User(t.Context(), "u1", midday, row(&loads, 1))
 		if !remembers(t, m, 1) {
 			t.Errorf("%s: not kept when trusted again", what)
@@ -108,7 +108,7 @@ func TestUntrustedMemoryStaysEmpty(t *testing.T) {
 	}
 }
 
-func size(m *UserMemory) int {
+func size(m *LocalUserCache) int {
 	n := 0
 	for i := range m.shards {
 		n += len(m.shards[i].users)
@@ -119,15 +119,15 @@ func size(m *UserMemory) int {
 // TestNewsDuringALoad: what was read before the news is answered with, and never kept.
 func TestNewsDuringALoad(t *testing.T) {
 	for what, c := range map[string]struct {
-		news func(*UserMemory)
+		news func(*LocalUserCache)
 		kept bool
 	}{
-		"none":               {func(*UserMemory) {}, true},
-		"of the user":        {func(m *UserMemory) { m.Forget("u1") }, false},
-		"of all":             {(*UserMemory).ForgetAll, false},
-		"trust is lost":      {func(m *UserMemory) { m.Trust(false) }, false},
-		"lost and won again": {func(m *UserMemory) { m.Trust(false); m.Trust(true) }, false},
-		"won again":          {func(m *UserMemory) { m.Trust(true) }, false},
+		"none":               {func(*LocalUserCache) {}, true},
+		"of the user":        {func(m *LocalUserCache) { m.Invalidate("u1") }, false},
+		"of all":             {(*LocalUserCache).InvalidateAll, false},
+		"trust is lost":      {func(m *LocalUserCache) { m.SetEnabled(false) }, false},
+		"lost and won again": {func(m *LocalUserCache) { m.SetEnabled(false); m.SetEnabled(true) }, false},
+		"won again":          {func(m *LocalUserCache) { m.SetEnabled(true) }, false},
 	} {
 		m := trusted()
 		begun, finish := make(chan struct{}), make(chan struct{})
@@ -151,9 +151,9 @@ func TestNewsDuringALoad(t *testing.T) {
 		}
 	}
 	// Trusted only while the load runs: what came before it is unknown.
-	m := NewUserMemory(time.Hour)
+	m := NewLocalUserCache(time.Hour)
 	_, err := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) {
-		m.Trust(true)
+		m.SetEnabled(true)
 		return User{ID: "u1", Epoch: 1}, nil
 	})
 	if err != nil || remembers(t, m, 1) {
@@ -235,7 +235,7 @@ func TestWaiterLeaves(t *testing.T) {
 // another one, and only that is kept, whichever ends first.
 func TestNobodyJoinsALoadFromBeforeTheNews(t *testing.T) {
 	for _, oldFirst := range []bool{true, false} {
-		for _, news := range []func(*UserMemory){func(m *UserMemory) { m.Forget("u1") }, (*UserMemory).ForgetAll} {
+		for _, news := range []func(*LocalUserCache){func(m *LocalUserCache) { m.Invalidate("u1") }, (*LocalUserCache).InvalidateAll} {
 			synctest.Test(t, func(t *testing.T) {
 				m := trusted()
 				gates := map[int64]chan struct{}{1: make(chan struct{}), 2: make(chan struct{})}
@@ -294,27 +294,27 @@ func TestFailedLoadsAreNotKept(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	m := trusted()
-	const users = 2 * memoryShards * shardUsers
-	news := make([]uint64, memoryShards)
+	const users = 2 * cacheShards * shardUsers
+	news := make([]uint64, cacheShards)
 	for i := range m.shards {
-		news[i] = m.shards[i].news
+		news[i] = m.shards[i].generation
 	}
 	for i := range users {
 		id := strconv.Itoa(i)
-		_, _, now := m.recall(id, midday)
+		_, _, now := m.get(id, midday)
 		m.store(User{ID: id}, now, midday)
-		if _, ok, _ := m.recall(id, midday); !ok {
+		if _, ok, _ := m.get(id, midday); !ok {
 			t.Fatalf("user %d is not kept", i)
 		}
 	}
-	if n := size(m); n > memoryShards*shardUsers || n < memoryShards*shardUsers/4 {
-		t.Errorf("%d users are kept, want at most %d", n, memoryShards*shardUsers)
+	if n := size(m); n > cacheShards*shardUsers || n < cacheShards*shardUsers/4 {
+		t.Errorf("%d users are kept, want at most %d", n, cacheShards*shardUsers)
 	}
 	for i := range m.shards {
 		if len(m.shards[i].users) > shardUsers {
 			t.Errorf("shard %d has %d users", i, len(m.shards[i].users))
 		}
-		if m.shards[i].news != news[i] {
+		if m.shards[i].generation != news[i] {
 			t.Errorf("making room is news to shard %d", i)
 		}
 	}
@@ -342,12 +342,12 @@ func TestMemoryRace(t *testing.T) {
 		want := epoch.Add(1)
 		switch {
 		case i%50 == 0:
-			m.Trust(false)
-			m.Trust(true)
+			m.SetEnabled(false)
+			m.SetEnabled(true)
 		case i%10 == 0:
-			m.ForgetAll()
+			m.InvalidateAll()
 		default:
-			m.Forget("u1")
+			m.Invalidate("u1")
 		}
 		if u, err := m.User(t.Context(), "u1", midday, load); err != nil || u.Epoch < want {
 			t.Fatalf("got %+v, %v after the news of epoch %d", u, err, want)

@@ -19,7 +19,7 @@ const (
 // mismatches are the different wrong passwords that met a cached credential a moment ago, in this
 // server. A cached credential is compared before the throttle counts; of many guesses at once,
 // sent from the network of the program itself, only the first few may be compared.
-type mismatches struct {
+type mismatchCounter struct {
 	// size is len(of), so that a server that nobody guesses at takes no lock.
 	size atomic.Int64
 	mu   sync.Mutex
@@ -34,7 +34,7 @@ type mismatch struct {
 // add notes a wrong password for the credential of the key; mark is a keyed hash of it. It reports
 // whether the right one would have been accepted at this moment: only then the comparison has told
 // something.
-func (m *mismatches) add(key, mark string, now time.Time) bool {
+func (m *mismatchCounter) add(key, mark string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := m.of[key]
@@ -53,7 +53,7 @@ func (m *mismatches) add(key, mark string, now time.Time) bool {
 }
 
 // exceeded reports whether as many wrong passwords met the credential as may.
-func (m *mismatches) exceeded(key string, now time.Time) bool {
+func (m *mismatchCounter) exceeded(key string, now time.Time) bool {
 	if m.size.Load() == 0 {
 		return false
 	}
@@ -63,7 +63,7 @@ func (m *mismatches) exceeded(key string, now time.Time) bool {
 	return seen != nil && now.Before(seen.until) && len(seen.marks) >= maxMismatches
 }
 
-func (m *mismatches) prune(now time.Time) {
+func (m *mismatchCounter) prune(now time.Time) {
 	if m.of == nil {
 		m.of = map[string]*mismatch{}
 	}

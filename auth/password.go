@@ -34,10 +34,10 @@ const estimated = 24
 // USENIX Security 2016), and holds every common password.
 const weakestGuesses = 1e6
 
-// NormalPassword returns the form of a password that is hashed: Unicode NFC, nothing else.
+// NormalizePassword returns the form of a password that is hashed: Unicode NFC, nothing else.
 // No case folding, no truncation, no trimming (ASVS 6.2.8; NIST SP 800-63B, 3.1.1.2).
 // ok is false for what no password can be: empty, too long, NUL or not UTF-8.
-func NormalPassword(raw string) (password string, ok bool) {
+func NormalizePassword(raw string) (password string, ok bool) {
 	if raw == "" || len(raw) > maxPasswordBytes || !utf8.ValidString(raw) || strings.ContainsRune(raw, 0) {
 		return "", false
 	}
@@ -77,30 +77,30 @@ func (p PasswordPolicy) Check(raw string, about ...string) (string, error) {
 // assess is Check, with zxcvbn's score of what it could read.
 func (p PasswordPolicy) assess(raw string, about []string) (password string, score int, err error) {
 	if raw == "" {
-		return "", 0, sentence("Enter a password.")
+		return "", 0, userMessage("Enter a password.")
 	}
-	password, ok := NormalPassword(raw)
+	password, ok := NormalizePassword(raw)
 	if !ok {
 		if !utf8.ValidString(raw) || strings.ContainsRune(raw, 0) {
-			return "", 0, sentence("Some characters are damaged; type the password again.")
+			return "", 0, userMessage("Some characters are damaged; type the password again.")
 		}
-		return "", 0, sentence(fmt.Sprintf("At most %d characters.", MaxPassword))
+		return "", 0, userMessage(fmt.Sprintf("At most %d characters.", MaxPassword))
 	}
 	words := guessedFirst(about)
 	estimate := zxcvbn.PasswordStrength(firstRunes(password, estimated), words)
 	if n := utf8.RuneCountInString(password); n < p.MinLength {
-		return "", estimate.Score, sentence(fmt.Sprintf("At least %d characters: this has %d.", p.MinLength, n))
+		return "", estimate.Score, userMessage(fmt.Sprintf("At least %d characters: this has %d.", p.MinLength, n))
 	}
 	folded := foldedForGuessing(password)
 	for _, w := range words {
 		// The word with a few characters around it ("alice-2026") is what is tried after the word.
 		if strings.Contains(folded, w) && utf8.RuneCountInString(folded)-utf8.RuneCountInString(w) < 4 {
-			return "", estimate.Score, sentence(fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w))
+			return "", estimate.Score, userMessage(fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w))
 		}
 	}
 	// The estimate sees bytes, and takes one accented letter repeated for many.
 	if distinct(password) < minDistinct || estimate.Guesses < weakestGuesses || commonPasswords()[folded] || isDatedWord(folded, words) {
-		return "", estimate.Score, sentence("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
+		return "", estimate.Score, userMessage("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
 	}
 	return password, estimate.Score, nil
 }

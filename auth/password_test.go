@@ -32,12 +32,12 @@ func TestNormalPassword(t *testing.T) {
 		strings.Repeat("\u1ead", 128):        strings.Repeat("\u1ead", 128),
 		strings.Repeat("a\u0323\u0302", 128): strings.Repeat("\u1ead", 128),
 	} {
-		if got, ok := NormalPassword(raw); !ok || got != want {
+		if got, ok := NormalizePassword(raw); !ok || got != want {
 			t.Errorf("NormalPassword(%.20q) = %.20q, %v; want %.20q", raw, got, ok, want)
 		}
 	}
 	for _, raw := range []string{"", strings.Repeat("x", 129), strings.Repeat("😀", 129), "nul\x00", "bad\xff", strings.Repeat("x", 1<<20)} {
-		if _, ok := NormalPassword(raw); ok {
+		if _, ok := NormalizePassword(raw); ok {
 			t.Errorf("NormalPassword(%.20q…) of %d octets is accepted", raw, len(raw))
 		}
 	}

@@ -25,29 +25,29 @@ var groupName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 // MaxGrantName is the longest name of a permission or group, in octets.
 const MaxGrantName = 64
 
-// CheckPermission returns a sentence about a name that can be no permission.
-func CheckPermission(name string) error {
+// ValidatePermissionName returns a sentence about a name that can be no permission.
+func ValidatePermissionName(name string) error {
 	if len(name) > MaxGrantName || !permissionName.MatchString(name) {
-		return sentence("A permission is lower-case words with dots between them, such as users.view.")
+		return userMessage("A permission is lower-case words with dots between them, such as users.view.")
 	}
 	return nil
 }
 
-// CheckGroup returns a sentence about a name that can be no group.
-func CheckGroup(name string) error {
+// ValidateGroupName returns a sentence about a name that can be no group.
+func ValidateGroupName(name string) error {
 	if len(name) > MaxGrantName || !groupName.MatchString(name) {
-		return sentence("A group is one lower-case word, such as admin.")
+		return userMessage("A group is one lower-case word, such as admin.")
 	}
 	return nil
 }
 
-// May reports whether the user has the permission, of their own or through a group.
-func (u User) May(permission string) bool {
+// HasPermission reports whether the user has the permission, of their own or through a group.
+func (u User) HasPermission(permission string) bool {
 	return u.Active && allows(u.Permissions, permission)
 }
 
-// In reports whether the user belongs to the group.
-func (u User) In(group string) bool {
+// InGroup reports whether the user belongs to the group.
+func (u User) InGroup(group string) bool {
 	return u.Active && slices.Contains(u.Groups, group)
 }
 

@@ -23,21 +23,21 @@ type Edit struct {
 	To   string
 }
 
-// ProfileConflict: fields that somebody edited have got other values since they were shown.
-type ProfileConflict struct {
+// ProfileConflictError: fields that somebody edited have got other values since they were shown.
+type ProfileConflictError struct {
 	// Fields names them, each with a sentence for the person.
-	Fields Invalid
+	Fields ValidationErrors
 	// Now is the profile as it is.
-	Now Profile
+	Current Profile
 }
 
-func (c ProfileConflict) Error() string { return "changed in the meantime: " + c.Fields.Error() }
+func (c ProfileConflictError) Error() string { return "changed in the meantime: " + c.Fields.Error() }
 
 // profileTries is how often an edit is applied to a profile that changes under it.
 const profileTries = 5
 
-// EditProfile applies the edits and leaves every other field as it is. Invalid names the fields to
-// correct; ProfileConflict those that somebody else has changed meanwhile: then nothing is stored.
+// EditProfile applies the edits and leaves every other field as it is. ValidationErrors names the fields to
+// correct; ProfileConflictError those that somebody else has changed meanwhile: then nothing is stored.
 func (a *Accounts) EditProfile(ctx context.Context, id string, e ProfileEdit) (User, error) {
 	if err := e.canonicalize().orNil(); err != nil {
 		return User{}, err
@@ -50,7 +50,7 @@ func (a *Accounts) EditProfile(ctx context.Context, id string, e ProfileEdit) (U
 		now := Profile{Name: u.Name, Email: u.Email, TimeZone: u.TimeZone}
 		next, conflicts := e.apply(now)
 		if len(conflicts) > 0 {
-			return User{}, ProfileConflict{conflicts, now}
+			return User{}, ProfileConflictError{conflicts, now}
 		}
 		if next == now {
 			return u, nil
@@ -66,8 +66,8 @@ func (a *Accounts) EditProfile(ctx context.Context, id string, e ProfileEdit) (U
 }
 
 // canonicalize brings what was sent into the form that is stored, and returns what is wrong with it.
-func (e *ProfileEdit) canonicalize() Invalid {
-	wrong := Invalid{}
+func (e *ProfileEdit) canonicalize() ValidationErrors {
+	wrong := ValidationErrors{}
 	canonical := func(edit *Edit, field string, form func(string) (string, error)) *Edit {
 		if edit == nil {
 			return nil
@@ -77,7 +77,7 @@ func (e *ProfileEdit) canonicalize() Invalid {
 	e.Name = canonical(e.Name, "name", CanonicalName)
 	e.Email = canonical(e.Email, "email", CanonicalEmail)
 	if e.TimeZone != nil {
-		if _, ok := Location(e.TimeZone.To); !ok {
+		if _, ok := LoadLocation(e.TimeZone.To); !ok {
 			wrong["time_zone"] = "Choose a time zone from the list."
 		}
 	}
@@ -85,8 +85,8 @@ func (e *ProfileEdit) canonicalize() Invalid {
 }
 
 // apply returns the profile after the edits, and the fields in which it is not what was shown.
-func (e ProfileEdit) apply(now Profile) (Profile, Invalid) {
-	next, conflicts := now, Invalid{}
+func (e ProfileEdit) apply(now Profile) (Profile, ValidationErrors) {
+	next, conflicts := now, ValidationErrors{}
 	for field, f := range map[string]struct {
 		edit  *Edit
 		value *string

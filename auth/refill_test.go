@@ -19,11 +19,11 @@ func (c changeLog) Sync(context.Context) error         { return c.sync() }
 func TestRefillCache_ChangedByHand(t *testing.T) {
 	late := newWorld(t)
 	u := late.add(t, "alice")
-	late.Memory = auth.NewUserMemory(time.Hour)
-	late.Memory.Trust(true)
+	late.LocalCache = auth.NewLocalUserCache(time.Hour)
+	late.LocalCache.SetEnabled(true)
 	late.Changes = changeLog{func() error { return nil }} // it was not announced
-	other := &auth.Accounts{Users: late.Accounts.Users, Cache: late.Accounts.Cache, Changes: late.Changes, Log: late.Log, Memory: auth.NewUserMemory(time.Hour)}
-	other.Memory.Trust(true)
+	other := &auth.Accounts{Users: late.Accounts.Users, Cache: late.Accounts.Cache, Changes: late.Changes, Log: late.Log, LocalCache: auth.NewLocalUserCache(time.Hour)}
+	other.LocalCache.SetEnabled(true)
 	servers := []*auth.Accounts{late.Accounts, other}
 	for _, a := range servers {
 		if _, err := a.User(t.Context(), u.ID); err != nil {
@@ -33,12 +33,12 @@ func TestRefillCache_ChangedByHand(t *testing.T) {
 	if _, err := late.rows().SetActive(t.Context(), u.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	other.UserChanged(u.ID)
+	other.InvalidateUser(u.ID)
 	late.RefillCache(t.Context())
 	if got, err := other.User(t.Context(), u.ID); err != nil || got.Active {
 		t.Errorf("the server that was notified has %+v, %v", got, err)
 	}
-	late.UserChanged(u.ID)
+	late.InvalidateUser(u.ID)
 	for i, a := range servers {
 		a.RefillCache(t.Context())
 		if got, err := a.User(t.Context(), u.ID); err != nil || got.Active {
@@ -55,20 +55,20 @@ func TestRefillCache_NeverPutsStaleUsersBack(t *testing.T) {
 		want bool
 	}{
 		"nothing changed":     {func(*world, string) error { return nil }, true},
-		"announced meanwhile": {func(w *world, id string) error { w.UserChanged(id); return nil }, false},
+		"announced meanwhile": {func(w *world, id string) error { w.InvalidateUser(id); return nil }, false},
 		"dropped meanwhile":   {func(w *world, id string) error { return w.Stores.Cache.Drop(t.Context(), id) }, false},
 		"nothing is known":    {func(*world, string) error { return errDown }, false},
-		"memory is off":       {func(w *world, id string) error { w.Memory.Trust(false); return nil }, false},
+		"memory is off":       {func(w *world, id string) error { w.LocalCache.SetEnabled(false); return nil }, false},
 	} {
 		w := newWorld(t)
-		w.Memory = auth.NewUserMemory(time.Hour)
-		w.Memory.Trust(true)
+		w.LocalCache = auth.NewLocalUserCache(time.Hour)
+		w.LocalCache.SetEnabled(true)
 		u := w.add(t, "alice")
 		if _, err := w.User(t.Context(), u.ID); err != nil {
 			t.Fatal(err)
 		}
 		_ = w.Stores.Cache.Drop(t.Context(), u.ID) // what a flush does
-		w.Break("users.", errDown)
+		w.FailOn("users.", errDown)
 		w.Changes = changeLog{func() error { return c.sync(w, u.ID) }}
 		w.RefillCache(t.Context())
 		if got := w.Stores.Cache.Has(u.ID); got != c.want {

@@ -19,20 +19,20 @@ const (
 //
 // The key is the credential and not the user, so that a user who is inserted again can sign in at once.
 // Any changed user empties it.
-type refusals struct {
+type rejectionCache struct {
 	mu sync.RWMutex
 	// changes counts what emptied it, so that no verdict from before a change is stored after it.
 	changes uint64
-	dead    map[string]refusal
+	dead    map[string]rejection
 }
 
-type refusal struct {
+type rejection struct {
 	err   error
 	until time.Time
 }
 
 // find returns what note wants, and why the credential was refused or nil.
-func (r *refusals) find(id string, now time.Time) (changes uint64, err error) {
+func (r *rejectionCache) find(id string, now time.Time) (changes uint64, err error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if found, ok := r.dead[id]; ok && now.Before(found.until) {
@@ -42,20 +42,20 @@ func (r *refusals) find(id string, now time.Time) (changes uint64, err error) {
 }
 
 // note stores the verdict on a credential, if no user was changed since find returned changes.
-func (r *refusals) note(id string, err error, changes uint64, now time.Time) {
+func (r *rejectionCache) store(id string, err error, changes uint64, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.changes != changes {
 		return
 	}
 	if r.dead == nil || len(r.dead) >= maxRefusals {
-		r.dead = map[string]refusal{}
+		r.dead = map[string]rejection{}
 	}
-	r.dead[id] = refusal{err, now.Add(refusalTime)}
+	r.dead[id] = rejection{err, now.Add(refusalTime)}
 }
 
 // forget empties it.
-func (r *refusals) forget() {
+func (r *rejectionCache) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.changes++

@@ -12,7 +12,7 @@ import (
 // wantCalls runs five requests and compares how often the stores were called for them.
 func (w *world) wantCalls(t *testing.T, what, prefix string, want int, request func()) {
 	t.Helper()
-	w.Forget()
+	w.Reset()
 	for range 5 {
 		request()
 	}
@@ -27,8 +27,8 @@ func TestDeadCredential_OfADeletedUserCostsOneLookUpASecond(t *testing.T) {
 	w := newWorld(t)
 	now := noon
 	w.Now = func() time.Time { return now }
-	w.Memory = auth.NewUserMemory(time.Hour)
-	w.Memory.Trust(true)
+	w.LocalCache = auth.NewLocalUserCache(time.Hour)
+	w.LocalCache.SetEnabled(true)
 	u := w.add(t, "alice")
 	secret, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "n", Lifetime: time.Hour})
 	if err != nil {
@@ -40,16 +40,16 @@ func TestDeadCredential_OfADeletedUserCostsOneLookUpASecond(t *testing.T) {
 		present func() error
 	}{
 		"session": {auth.ErrNotFound, func() error { _, err := w.SessionUser(t.Context(), session); return err }},
-		"token":   {auth.ErrTokenUnknown, func() error { _, _, err := w.Bearer(t.Context(), secret); return err }},
+		"token":   {auth.ErrTokenUnknown, func() error { _, _, err := w.AuthenticateToken(t.Context(), secret); return err }},
 	}
 	for what, p := range presented {
 		w.rows().Put(u)
-		w.UserChanged(u.ID)
+		w.InvalidateUser(u.ID)
 		if err := p.present(); err != nil {
 			t.Fatal(err)
 		}
 		w.rows().Delete(u.ID)
-		w.UserChanged(u.ID)
+		w.InvalidateUser(u.ID)
 		refused := func() {
 			t.Helper()
 			if err := p.present(); !errors.Is(err, p.want) {
@@ -71,7 +71,7 @@ func TestDeadCredential_OfADeletedUserCostsOneLookUpASecond(t *testing.T) {
 		if _, err := w.SessionUser(t.Context(), fresh); err != nil {
 			t.Errorf("%s: a new session of the user who is back: %v", what, err)
 		}
-		w.UserChanged(u.ID)
+		w.InvalidateUser(u.ID)
 		if err := p.present(); err != nil {
 			t.Errorf("%s, after the user is back: %v", what, err)
 		}
@@ -84,8 +84,8 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 	w := newWorld(t)
 	now := noon
 	w.Now = func() time.Time { return now }
-	w.Memory = auth.NewUserMemory(time.Hour)
-	w.Memory.Trust(true)
+	w.LocalCache = auth.NewLocalUserCache(time.Hour)
+	w.LocalCache.SetEnabled(true)
 	u := w.add(t, "alice")
 	var secrets []string
 	for range 5 {
@@ -98,12 +98,12 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 	session := auth.Session{Version: 1, ID: "s1", UserID: u.ID, Epoch: u.Epoch}
 	u.Epoch = 7
 	w.rows().Put(u)
-	w.UserChanged(u.ID)
+	w.InvalidateUser(u.ID)
 	if _, err := w.User(t.Context(), u.ID); err != nil {
 		t.Fatal(err)
 	}
-	w.Break("sessions.End", errDown)
-	w.Break("tokens.EndStale", errDown)
+	w.FailOn("sessions.End", errDown)
+	w.FailOn("tokens.EndStale", errDown)
 	stale := func() {
 		if _, err := w.SessionUser(t.Context(), session); !errors.Is(err, auth.ErrNotFound) {
 			t.Errorf("the stale session: %v", err)
@@ -114,7 +114,7 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 	w.wantCalls(t, "stale session, a second later", "sessions.End", 1, stale)
 	now = now.Add(time.Second)
 	token := func() {
-		if _, _, err := w.Bearer(t.Context(), secrets[0]); !errors.Is(err, auth.ErrTokenDead) {
+		if _, _, err := w.AuthenticateToken(t.Context(), secrets[0]); !errors.Is(err, auth.ErrTokenInvalidated) {
 			t.Errorf("the stale token: %v", err)
 		}
 	}
@@ -122,7 +122,7 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 	now = now.Add(time.Second)
 	i := 0
 	w.wantCalls(t, "five stale tokens", "tokens.EndStale", 1, func() {
-		if _, _, err := w.Bearer(t.Context(), secrets[i]); !errors.Is(err, auth.ErrTokenDead) {
+		if _, _, err := w.AuthenticateToken(t.Context(), secrets[i]); !errors.Is(err, auth.ErrTokenInvalidated) {
 			t.Errorf("stale token %d: %v", i, err)
 		}
 		i++
@@ -134,9 +134,9 @@ func TestSessionUser_EndsAStaleSessionOfDjangoHere(t *testing.T) {
 	b := newBridged(t)
 	accounts := b.Accounts(t)
 	accounts.Now = func() time.Time { return noon }
-	accounts.Memory = auth.NewUserMemory(time.Hour)
-	accounts.Memory.Trust(true)
-	accounts.EndForeign = func(ctx context.Context, s auth.Session) error { return b.bridge.EndRefused(ctx, s) }
+	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
+	accounts.LocalCache.SetEnabled(true)
+	accounts.EndExternal = func(ctx context.Context, s auth.Session) error { return b.bridge.EndRefused(ctx, s) }
 	s, err := b.at(t, noon)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestSessionUser_EndsAStaleSessionOfDjangoHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 9, Active: true, UpdatedAt: noon})
-	accounts.UserChanged("u1")
+	accounts.InvalidateUser("u1")
 	if _, err := accounts.User(t.Context(), "u1"); err != nil {
 		t.Fatal(err)
 	}

@@ -37,9 +37,9 @@ type Session struct {
 
 	// TTL is the key's remaining time when it was read; negative when it had none.
 	TTL time.Duration `json:"-"`
-	// Foreign: it is a session of another program's, which signs people in here too. It is read
+	// External: it is a session of another program's, which signs people in here too. It is read
 	// and never renewed.
-	Foreign bool `json:"-"`
+	External bool `json:"-"`
 	// LastSeen is filled by SessionStore.List only; exact to a tenth of the idle time.
 	LastSeen time.Time `json:"-"`
 }
@@ -55,7 +55,7 @@ func SessionID(cookie string) string {
 func (s *Session) Idle() time.Duration { return time.Duration(s.IdleSeconds) * time.Second }
 
 // Valid reports whether the record may be used now under this id. It does not know
-// the user's epoch; User.Accepts does.
+// the user's epoch; User.AcceptsEpoch does.
 func (s *Session) Valid(id string, now time.Time) bool {
 	return s.Version == SessionVersion && s.ID == id && s.UserID != "" && s.IdleSeconds > 0 && now.Before(s.Deadline)
 }
@@ -93,11 +93,11 @@ type SessionStore interface {
 	List(ctx context.Context, userID string) ([]Session, error)
 	// End ends one session if it belongs to the user; ErrNotFound otherwise.
 	End(ctx context.Context, userID, id string) error
-	// HoldForRenewal keeps EndRefused away from the session while its own request sets a new epoch and then
+	// HoldForRenewal keeps EndRejected away from the session while its own request sets a new epoch and then
 	// renews it; for at most some seconds, in case the request fails in between.
 	HoldForRenewal(ctx context.Context, id string) error
-	// EndRefused is End for a session that the user's epoch refuses, unless it is held.
-	EndRefused(ctx context.Context, userID, id string) error
+	// EndRejected is End for a session that the user's epoch refuses, unless it is held.
+	EndRejected(ctx context.Context, userID, id string) error
 	// EndStale ends the user's sessions of any epoch but the current one, except the one with
 	// the id keep. It calls current after reading the sessions, so that one that began under a
 	// newer epoch meanwhile is kept; ErrNotFound from current ends all of them.

@@ -108,7 +108,7 @@ func TestUserAccepts(t *testing.T) {
 		want   bool
 	}{{true, 3, true}, {true, 2, false}, {true, 4, false}, {false, 3, false}} {
 		u := User{Active: c.active, Epoch: 3}
-		if got := u.Accepts(c.epoch); got != c.want {
+		if got := u.AcceptsEpoch(c.epoch); got != c.want {
 			t.Errorf("active %v, epoch %d: got %v", c.active, c.epoch, got)
 		}
 	}
@@ -131,15 +131,15 @@ func TestDisplayName(t *testing.T) {
 }
 
 func TestInvalid(t *testing.T) {
-	err := fmt.Errorf("outer: %w", Invalid{"b": "secret text", "a": "x"})
-	var wrong Invalid
+	err := fmt.Errorf("outer: %w", ValidationErrors{"b": "secret text", "a": "x"})
+	var wrong ValidationErrors
 	if !errors.As(err, &wrong) || err.Error() != "outer: invalid a, b" {
 		t.Errorf("got %q", err)
 	}
-	if (Invalid{}).orNil() != nil {
+	if (ValidationErrors{}).orNil() != nil {
 		t.Error("no wrong field is an error")
 	}
-	if got := (Throttled{3 * time.Second}).Error(); got != "throttled for 3s" {
+	if got := (ThrottledError{3 * time.Second}).Error(); got != "throttled for 3s" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -156,12 +156,12 @@ func TestCost(t *testing.T) {
 }
 
 func TestZones(t *testing.T) {
-	zones := Zones()
+	zones := TimeZones()
 	if len(zones) < 300 || !slices.IsSorted(zones) || len(slices.Compact(slices.Clone(zones))) != len(zones) {
 		t.Errorf("%d zones, sorted: %v, or some are there twice", len(zones), slices.IsSorted(zones))
 	}
 	for _, name := range append([]string{"UTC", "Asia/Calcutta", "America/Buenos_Aires", "Etc/GMT+5"}, zones...) {
-		l, ok := Location(name)
+		l, ok := LoadLocation(name)
 		if !ok || l.String() != name {
 			t.Errorf("Location(%q) = %v, %v", name, l, ok)
 		}
@@ -178,7 +178,7 @@ func TestLocationRefuses(t *testing.T) {
 		strings.Repeat("x", 65), strings.Repeat("A", 1<<20),
 	} {
 		for range 2 { // the second answer may come from memory
-			if l, ok := Location(name); ok || l != nil {
+			if l, ok := LoadLocation(name); ok || l != nil {
 				t.Errorf("Location(%.40q) = %v", name, l)
 			}
 		}

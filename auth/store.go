@@ -26,7 +26,7 @@ type UserStore interface {
 	// Users returns at most limit users ordered by username, beginning after the given one ("" for the start).
 	Users(ctx context.Context, after string, limit int) ([]User, error)
 	// SetPassword stores a new hash and sets a new epoch, if the epoch is still the
-	// given one; else ErrStale. It returns the row as it is afterwards, with EpochBefore.
+	// given one; else ErrStale. It returns the row as it is afterwards, with PreviousEpoch.
 	SetPassword(ctx context.Context, id string, epoch int64, hash string) (User, error)
 	// ReplaceHash swaps one hash of the same password for another (new parameters). The
 	// epoch stays. It does nothing when the stored hash is no longer the old one.
@@ -37,11 +37,11 @@ type UserStore interface {
 	// SetActive enables or disables; disabling sets a new epoch. No change, no new epoch.
 	// ErrLastAdministrator as GrantStore has it.
 	SetActive(ctx context.Context, id string, active bool) (User, error)
-	// RaiseEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
-	// the user. It returns the row as it is afterwards, with EpochBefore.
-	RaiseEpoch(ctx context.Context, id string) (User, error)
-	// RaiseEpochFrom is RaiseEpoch if the epoch is still the given one; else ErrStale.
-	RaiseEpochFrom(ctx context.Context, id string, epoch int64) (User, error)
+	// RotateEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
+	// the user. It returns the row as it is afterwards, with PreviousEpoch.
+	RotateEpoch(ctx context.Context, id string) (User, error)
+	// RotateEpochFrom is RotateEpoch if the epoch is still the given one; else ErrStale.
+	RotateEpochFrom(ctx context.Context, id string, epoch int64) (User, error)
 	// RecordSignIn notes the time of a sign-in; it is no change that drops caches.
 	RecordSignIn(ctx context.Context, id string, at time.Time) error
 }
@@ -52,7 +52,7 @@ type UserStore interface {
 // removes user and lease, so that a row read before a change can never be stored after it
 // (the lease of "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
 type UserCache interface {
-	// User returns the cached user. Otherwise ErrNotFound, or ErrDeleted for a tombstone, and a
+	// User returns the cached user. Otherwise ErrNotFound, or ErrUserDeleted for a tombstone, and a
 	// lease; the lease is "" when another request is filling already, and then Fill does nothing.
 	User(ctx context.Context, id string) (u User, lease string, err error)
 	// SharedLease returns the lease of the request that is filling already, or "". What was known
@@ -84,82 +84,82 @@ type ChangeLog interface {
 	Sync(ctx context.Context) error
 }
 
-// Limit says how attempts under one key are slowed down.
-type Limit struct {
-	// Free attempts pass without a wait.
-	Free int
+// RateLimit says how attempts under one key are slowed down.
+type RateLimit struct {
+	// Burst attempts pass without a wait.
+	Burst int
 	// After them each attempt has to wait Base × 2ⁿ after the one before, at most Max.
-	Base, Max time.Duration
-	// Total attempts at the most, then none until Forget has passed; 0 for no total.
-	Total int
-	// Forget drops the count when so much time has passed since the last counted attempt.
-	Forget time.Duration
+	BaseDelay, MaxDelay time.Duration
+	// MaxFailures attempts at the most, then none until Forget has passed; 0 for no total.
+	MaxFailures int
+	// ResetAfter drops the count when so much time has passed since the last counted attempt.
+	ResetAfter time.Duration
 }
 
 // Throttle counts attempts in Redis, so that all servers share the count.
 type Throttle interface {
-	// Take reserves one attempt under each key, all in one round trip, each key atomically by
+	// Reserve reserves one attempt under each key, all in one round trip, each key atomically by
 	// Redis' own clock. Failures and attempts under way together never exceed what is free, so
-	// that attempts at once gain nothing. It returns Throttled with the longest wait if any key
+	// that attempts at once gain nothing. It returns ThrottledError with the longest wait if any key
 	// has to wait; waiting is never made longer by asking, and attempts reserved under the other
 	// keys of a refused call are given back.
 	//
 	// The result has an entry for each key that passed or, with Throttled, that refused. Each
-	// attempt that passed and is not Counted ends with Fail or Refund; one whose server dies
+	// attempt that passed and is not Counted ends with CountFailures or Refund; one whose server dies
 	// ends by itself after a minute.
-	Take(ctx context.Context, attempts ...Attempt) ([]Taken, error)
-	// Fail counts the attempts as failures, which may begin waits: the result has them. again is
+	Reserve(ctx context.Context, attempts ...Bucket) ([]Reservation, error)
+	// CountFailures counts the attempts as failures, which may begin waits: the result has them. again is
 	// set for FailureOld: it counts only where nothing is counted any more.
-	Fail(ctx context.Context, again bool, taken ...Taken) ([]Taken, error)
+	CountFailures(ctx context.Context, again bool, taken ...Reservation) ([]Reservation, error)
 	// Refund ends the attempts without counting them. Nothing else changes.
-	Refund(ctx context.Context, taken ...Taken) error
+	Refund(ctx context.Context, taken ...Reservation) error
 
-	// Repeated reports whether any of the failures was counted within a day.
-	Repeated(ctx context.Context, failures ...Failure) (bool, error)
-	// KeepFailure keeps the failure, given once for each key of a rotation, among the last few
+	// HasFailure reports whether any of the failures was counted within a day.
+	HasFailure(ctx context.Context, failures ...FailureFingerprint) (bool, error)
+	// RecordFailure keeps the failure, given once for each key of a rotation, among the last few
 	// under its key. It reports whether it is new, atomically for concurrent requests.
-	KeepFailure(ctx context.Context, failures ...Failure) (Recurrence, error)
+	RecordFailure(ctx context.Context, failures ...FailureFingerprint) (Recurrence, error)
 
-	// KnownNetwork returns the record that KeepKnownNetwork stored for the name and network;
+	// KnownNetwork returns the record that SaveKnownNetwork stored for the name and network;
 	// ErrNotFound when there is none.
 	KnownNetwork(ctx context.Context, name, network string) (KnownNetwork, error)
-	KeepKnownNetwork(ctx context.Context, n KnownNetwork) error
+	SaveKnownNetwork(ctx context.Context, n KnownNetwork) error
 }
 
-// Attempt is one key to count under, without the "throttle:" prefix, and its limit.
-type Attempt struct {
+// Bucket is one key to count under, without the "throttle:" prefix, and its limit.
+type Bucket struct {
 	Key string
-	// Previous are the keys of the same attempt under older secrets of SECRET_KEY. The attempt
+	// PreviousKeys are the keys of the same attempt under older secrets of SECRET_KEY. The attempt
 	// counts under them too, and Key takes over a higher count, so that a rotation loses none.
-	Previous []string
-	Limit    Limit
-	// Counted is set for what needs no verdict: it counts at once if it passes.
-	Counted bool
-	// Compared is set for a guess whose comparison has told something already: it counts where it
+	PreviousKeys []string
+	Limit        RateLimit
+	// CountOnReserve is set for what needs no verdict: it counts at once if it passes.
+	CountOnReserve bool
+	// CountOnRefusal is set for a guess whose comparison has told something already: it counts where it
 	// is refused too, up to the limit's total.
-	Compared bool
+	CountOnRefusal bool
 }
 
-// Taken says what Take or Fail did to one key.
-type Taken struct {
+// Reservation says what Reserve or CountFailures did to one key.
+type Reservation struct {
 	Key string
 	// ID is that of the reservation.
 	ID string
 	// Attempt is what was taken.
-	Attempt Attempt
+	Bucket Bucket
 	// Wait is how long the key has to wait from now on, because of failures; zero for none, and
 	// where only attempts under way refused the attempt.
-	Wait time.Duration
+	RetryAfter time.Duration
 }
 
-// Failure is a failed sign-in as it is kept to recognize the same one again. Both parts are
+// FailureFingerprint is a failed sign-in as it is kept to recognize the same one again. Both parts are
 // keyed hashes: neither shows what was typed, or allows a guess to be tested.
-type Failure struct {
+type FailureFingerprint struct {
 	// Key stands for the login name and the network.
 	Key string
-	// Mark stands for the password. It does not depend on the account, so that nothing about the
+	// Digest stands for the password. It does not depend on the account, so that nothing about the
 	// answers tells whether there is one, or that it was changed.
-	Mark string
+	Digest string
 }
 
 // Recurrence says whether a failure was counted before.

@@ -58,8 +58,8 @@ var (
 	ErrTokenMalformed = errors.New("token is malformed")
 	ErrTokenUnknown   = errors.New("token is unknown, expired or revoked")
 	ErrUserDisabled   = errors.New("user is disabled")
-	// ErrTokenDead: the password was changed, or everything signed out, since it was made.
-	ErrTokenDead = errors.New("token was ended by a change of the account")
+	// ErrTokenInvalidated: the password was changed, or everything signed out, since it was made.
+	ErrTokenInvalidated = errors.New("token was ended by a change of the account")
 )
 
 // NewTokenSecret returns a fresh API token.
@@ -102,41 +102,41 @@ func checksum(s string) string {
 	return string(out[:])
 }
 
-// Valid reports whether the record may be used now under this id. User.Accepts knows the epoch.
+// Valid reports whether the record may be used now under this id. User.AcceptsEpoch knows the epoch.
 func (t *Token) Valid(id string, now time.Time) bool {
 	return t.Version == TokenVersion && t.ID == id && t.UserID != "" && now.Before(t.ExpiresAt)
 }
 
-// Narrow returns the permissions of the user that the token may use.
-func (t *Token) Narrow(owned []string) []string {
+// EffectivePermissions returns the permissions of the user that the token may use.
+func (t *Token) EffectivePermissions(owned []string) []string {
 	if t.Permissions == nil {
 		return owned
 	}
 	return slices.DeleteFunc(slices.Clone(t.Permissions), func(p string) bool { return !allows(owned, p) })
 }
 
-// Limited reports whether the token was narrowed to some of its owner's permissions, or to none.
-func (t *Token) Limited() bool { return t.Permissions != nil }
+// IsRestricted reports whether the token was narrowed to some of its owner's permissions, or to none.
+func (t *Token) IsRestricted() bool { return t.Permissions != nil }
 
-// Limit returns the owner as the token acts: a limited token has only its own permissions, and no
+// Restrict returns the owner as the token acts: a limited token has only its own permissions, and no
 // groups, because what a group permits elsewhere is unknown here.
-func (t *Token) Limit(owner User) User {
-	if t.Limited() {
-		owner.Permissions, owner.Groups = t.Narrow(owner.Permissions), nil
+func (t *Token) Restrict(owner User) User {
+	if t.IsRestricted() {
+		owner.Permissions, owner.Groups = t.EffectivePermissions(owner.Permissions), nil
 	}
 	return owner
 }
 
 // TokenStore keeps API tokens in Redis.
 type TokenStore interface {
-	// Create stores a new token and adds it to the user's index. ErrTooMany when the user has
+	// Create stores a new token and adds it to the user's index. ErrTooManyTokens when the user has
 	// MaxTokens already that are of the current epoch, which it asks for only when all places are taken.
 	Create(ctx context.Context, t Token, current func(context.Context) (epoch int64, err error)) error
 	// Find returns the record under the id in one round trip; ErrNotFound when there is none
 	// or it is not whole.
 	Find(ctx context.Context, id string) (Token, error)
-	// Used notes that the token was used; it does not wait for Redis.
-	Used(t Token, at time.Time)
+	// RecordUse notes that the token was used; it does not wait for Redis.
+	RecordUse(t Token, at time.Time)
 	// List returns the user's live tokens, newest first, with LastUsed filled.
 	List(ctx context.Context, userID string) ([]Token, error)
 	// Revoke ends one token of the user by its TokenID; ErrNotFound otherwise.
@@ -151,8 +151,8 @@ type TokenStore interface {
 // MaxTokens is how many live tokens one user has at most.
 const MaxTokens = 100
 
-// ErrTooMany: the user has as many tokens as there may be.
-var ErrTooMany = errors.New("too many tokens")
+// ErrTooManyTokens: the user has as many tokens as there may be.
+var ErrTooManyTokens = errors.New("too many tokens")
 
 // TokenRequest is what somebody asks a token for.
 type TokenRequest struct {
@@ -170,10 +170,10 @@ const (
 	MaxTokenLifetime = 366 * 24 * time.Hour
 )
 
-// NewToken makes an API token for the user. The secret is returned this once. Invalid names
+// NewToken makes an API token for the user. The secret is returned this once. ValidationErrors names
 // what to correct; a permission that the owner does not have is one of it.
 func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (secret string, t Token, err error) {
-	wrong := Invalid{}
+	wrong := ValidationErrors{}
 	name := checked("name", r.Name, CanonicalName, wrong)
 	if name == "" && wrong["name"] == "" {
 		wrong["name"] = "Give the token a name that you will know it by."
@@ -185,7 +185,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 		wrong["expires"] = "A token lives for at least a minute and at most a year."
 	}
 	for _, p := range r.Permissions {
-		if err := CheckPermission(p); err != nil {
+		if err := ValidatePermissionName(p); err != nil {
 			wrong["permissions"] = err.Error()
 		} else if !allows(owner.Permissions, p) {
 			wrong["permissions"] = "You do not have the permission " + p + " yourself."
@@ -216,9 +216,9 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	return secret, t, nil
 }
 
-// Bearer returns whose API token this is, as the token acts (see Limit), and the token. The errors are ErrTokenMalformed,
-// ErrTokenUnknown, ErrTokenDead and ErrUserDisabled.
-func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, error) {
+// AuthenticateToken returns whose API token this is, as the token acts (see Limit), and the token. The errors are ErrTokenMalformed,
+// ErrTokenUnknown, ErrTokenInvalidated and ErrUserDisabled.
+func (a *Accounts) AuthenticateToken(ctx context.Context, secret string) (User, Token, error) {
 	id, err := TokenID(secret)
 	if err != nil {
 		return User{}, Token{}, err
@@ -231,22 +231,22 @@ func (a *Accounts) Bearer(ctx context.Context, secret string) (User, Token, erro
 		return User{}, Token{}, err
 	}
 	now := a.now()
-	changes, err := a.refusals.find(t.ID, now)
+	changes, err := a.rejections.find(t.ID, now)
 	if err != nil {
 		return User{}, Token{}, err
 	}
-	u, verified, err := a.userOf(ctx, t.UserID, t.Epoch)
+	u, verified, err := a.userAtEpoch(ctx, t.UserID, t.Epoch)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return User{}, Token{}, err
 	}
 	refused := refusedToken(u, t, err)
 	if refused == nil {
-		a.Tokens.Used(t, now)
-		return t.Limit(u), t, nil
+		a.Tokens.RecordUse(t, now)
+		return t.Restrict(u), t, nil
 	}
-	stale := err == nil && verified && !u.Accepts(t.Epoch)
+	stale := err == nil && verified && !u.AcceptsEpoch(t.Epoch)
 	if err != nil || stale {
-		a.refusals.note(t.ID, refused, changes, now)
+		a.rejections.store(t.ID, refused, changes, now)
 	}
 	if stale && now.UnixMilli() >= a.endAfter.Load() && !a.endStale(ctx, t.UserID, "") {
 		a.endAfter.Store(now.Add(endPause).UnixMilli())
@@ -261,8 +261,8 @@ func refusedToken(u User, t Token, err error) error {
 		return ErrTokenUnknown
 	case !u.Active:
 		return ErrUserDisabled
-	case !u.Accepts(t.Epoch):
-		return ErrTokenDead
+	case !u.AcceptsEpoch(t.Epoch):
+		return ErrTokenInvalidated
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func TestMistypedTokensAreRefusedUnasked(t *testing.T) {
 	secret := w.token(t, u, auth.TokenRequest{Name: "CI"})
 	refused := func(wrong string) {
 		t.Helper()
-		if _, _, err := w.Bearer(t.Context(), wrong); err != auth.ErrTokenMalformed {
+		if _, _, err := w.AuthenticateToken(t.Context(), wrong); err != auth.ErrTokenMalformed {
 			t.Errorf("%q for %q: got %v", wrong, secret, err)
 		}
 	}
@@ -83,7 +83,7 @@ func TestMistypedTokensAreRefusedUnasked(t *testing.T) {
 		}
 	}
 	wantCalls(t, w.Calls())
-	if _, _, err := w.Bearer(t.Context(), secret); err != nil {
+	if _, _, err := w.AuthenticateToken(t.Context(), secret); err != nil {
 		t.Errorf("the right one: %v", err)
 	}
 }
@@ -95,7 +95,7 @@ func (w *world) token(t testing.TB, owner auth.User, r auth.TokenRequest) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Forget()
+	w.Reset()
 	return secret
 }
 
@@ -153,18 +153,18 @@ func TestNewTokenRefuses(t *testing.T) {
 	year := 366 * 24 * time.Hour
 	for what, c := range map[string]struct {
 		request auth.TokenRequest
-		want    auth.Invalid
+		want    auth.ValidationErrors
 	}{
-		"no name":      {auth.TokenRequest{}, auth.Invalid{"name": noName}},
-		"blank name":   {auth.TokenRequest{Name: " \t "}, auth.Invalid{"name": noName}},
-		"spaces":       {auth.TokenRequest{Name: "   "}, auth.Invalid{"name": noName}},
-		"control name": {auth.TokenRequest{Name: "a\x00b"}, auth.Invalid{"name": "Some characters can't be used in a name; type it again."}},
-		"too short":    {auth.TokenRequest{Name: "x", Lifetime: time.Minute - 1}, auth.Invalid{"expires": lifetime}},
-		"negative":     {auth.TokenRequest{Name: "x", Lifetime: -time.Hour}, auth.Invalid{"expires": lifetime}},
-		"too long":     {auth.TokenRequest{Name: "x", Lifetime: year + 1}, auth.Invalid{"expires": lifetime}},
-		"not owned":    {auth.TokenRequest{Name: "x", Permissions: []string{"users.view", "users.manage"}}, auth.Invalid{"permissions": "You do not have the permission users.manage yourself."}},
+		"no name":      {auth.TokenRequest{}, auth.ValidationErrors{"name": noName}},
+		"blank name":   {auth.TokenRequest{Name: " \t "}, auth.ValidationErrors{"name": noName}},
+		"spaces":       {auth.TokenRequest{Name: "   "}, auth.ValidationErrors{"name": noName}},
+		"control name": {auth.TokenRequest{Name: "a\x00b"}, auth.ValidationErrors{"name": "Some characters can't be used in a name; type it again."}},
+		"too short":    {auth.TokenRequest{Name: "x", Lifetime: time.Minute - 1}, auth.ValidationErrors{"expires": lifetime}},
+		"negative":     {auth.TokenRequest{Name: "x", Lifetime: -time.Hour}, auth.ValidationErrors{"expires": lifetime}},
+		"too long":     {auth.TokenRequest{Name: "x", Lifetime: year + 1}, auth.ValidationErrors{"expires": lifetime}},
+		"not owned":    {auth.TokenRequest{Name: "x", Permissions: []string{"users.view", "users.manage"}}, auth.ValidationErrors{"permissions": "You do not have the permission users.manage yourself."}},
 		"all of it": {auth.TokenRequest{Lifetime: 1, Permissions: []string{"a.b"}},
-			auth.Invalid{"name": noName, "expires": lifetime, "permissions": "You do not have the permission a.b yourself."}},
+			auth.ValidationErrors{"name": noName, "expires": lifetime, "permissions": "You do not have the permission a.b yourself."}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			secret, token, err := w.NewToken(t.Context(), u, c.request)
@@ -185,12 +185,12 @@ func TestNewTokenRefuses(t *testing.T) {
 	if _, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: []string{"users.view"}}); err != nil {
 		t.Error(err)
 	}
-	w.Break("tokens.Create", auth.ErrTooMany)
+	w.FailOn("tokens.Create", auth.ErrTooManyTokens)
 	secret, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x"})
-	if !errors.Is(err, auth.ErrTooMany) || secret != "" {
+	if !errors.Is(err, auth.ErrTooManyTokens) || secret != "" {
 		t.Errorf("got %q, %v", secret, err)
 	}
-	w.Break("tokens.Create", errDown)
+	w.FailOn("tokens.Create", errDown)
 	secret, _, err = w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x"})
 	if !errors.Is(err, auth.ErrUnavailable) || secret != "" {
 		t.Errorf("got %q, %v", secret, err)
@@ -202,12 +202,12 @@ func TestBearer(t *testing.T) {
 	u := w.add(t, "alice")
 	secret := w.token(t, u, auth.TokenRequest{Name: "CI"})
 	id, _ := auth.TokenID(secret)
-	got, token, err := w.Bearer(t.Context(), secret)
+	got, token, err := w.AuthenticateToken(t.Context(), secret)
 	if err != nil || got.ID != u.ID || token.ID != id || token.Name != "CI" {
 		t.Fatalf("got %+v, %+v, %v", got, token, err)
 	}
-	w.Forget()
-	if _, _, err := w.Bearer(t.Context(), secret); err != nil {
+	w.Reset()
+	if _, _, err := w.AuthenticateToken(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
 	// No SQL, no hash, and the use is noted without waiting.
@@ -238,24 +238,24 @@ func TestBearerRefuses(t *testing.T) {
 		"enabled again": {func(t *testing.T, w *world, u auth.User, _ string) {
 			_, _ = w.SetActive(t.Context(), u.ID, false)
 			_, _ = w.SetActive(t.Context(), u.ID, true)
-		}, auth.ErrTokenDead},
+		}, auth.ErrTokenInvalidated},
 		"password changed": {func(t *testing.T, w *world, u auth.User, _ string) {
 			if _, err := w.SetPassword(t.Context(), u, newSecret); err != nil {
 				t.Fatal(err)
 			}
-		}, auth.ErrTokenDead},
+		}, auth.ErrTokenInvalidated},
 		"signed out everywhere": {func(t *testing.T, w *world, u auth.User, _ string) {
 			_, _ = w.SignOutEverywhere(t.Context(), u.ID, "")
-		}, auth.ErrTokenDead},
+		}, auth.ErrTokenInvalidated},
 		"from the future": {func(_ *testing.T, w *world, u auth.User, id string) {
 			rec, _ := w.Stores.Tokens.Record(id)
 			rec.Epoch++
 			w.Stores.Tokens.Put(id, rec)
-		}, auth.ErrTokenDead},
-		"tokens away": {func(_ *testing.T, w *world, _ auth.User, _ string) { w.Break("tokens.", errDown) }, auth.ErrUnavailable},
+		}, auth.ErrTokenInvalidated},
+		"tokens away": {func(_ *testing.T, w *world, _ auth.User, _ string) { w.FailOn("tokens.", errDown) }, auth.ErrUnavailable},
 		"database away": {func(_ *testing.T, w *world, _ auth.User, _ string) {
-			w.Break("cache.", errDown)
-			w.Break("users.", errDown)
+			w.FailOn("cache.", errDown)
+			w.FailOn("users.", errDown)
 		}, auth.ErrUnavailable},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -264,13 +264,13 @@ func TestBearerRefuses(t *testing.T) {
 			secret := w.token(t, u, auth.TokenRequest{Name: "CI"})
 			id, _ := auth.TokenID(secret)
 			c.change(t, w, u, id)
-			w.Forget()
-			got, token, err := w.Bearer(t.Context(), secret)
+			w.Reset()
+			got, token, err := w.AuthenticateToken(t.Context(), secret)
 			wantError(t, err, c.want)
 			if got.ID != "" || token.ID != "" || len(w.Calls("tokens.Used")) != 0 {
 				t.Errorf("got %+v, %+v after %v", got, token, w.Calls())
 			}
-			for _, other := range []error{auth.ErrTokenUnknown, auth.ErrTokenDead, auth.ErrTokenMalformed, auth.ErrUserDisabled, auth.ErrUnavailable} {
+			for _, other := range []error{auth.ErrTokenUnknown, auth.ErrTokenInvalidated, auth.ErrTokenMalformed, auth.ErrUserDisabled, auth.ErrUnavailable} {
 				if other != c.want && errors.Is(err, other) {
 					t.Errorf("it is %v as well", other)
 				}
@@ -294,7 +294,7 @@ func TestNarrow(t *testing.T) {
 		"changing is not looking":    {[]string{"users.manage"}, []string{"users.view"}, []string{}},
 	} {
 		token := auth.Token{Permissions: slices.Clone(c.token)}
-		if got := token.Narrow(c.owned); !slices.Equal(got, c.want) {
+		if got := token.EffectivePermissions(c.owned); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", what, got, c.want)
 		}
 		if !slices.Equal(token.Permissions, c.token) {
@@ -328,31 +328,31 @@ func TestRevokeToken(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.add(t, "alice"), w.add(t, "bob")
 	secret := w.token(t, alice, auth.TokenRequest{Name: "CI"})
-	_, token, err := w.Bearer(t.Context(), secret)
+	_, token, err := w.AuthenticateToken(t.Context(), secret)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantError(t, w.RevokeToken(t.Context(), bob, token.TokenID), auth.ErrNotFound)
 	wantError(t, w.RevokeToken(t.Context(), alice, token.ID), auth.ErrNotFound) // not by the hash
-	if _, _, err := w.Bearer(t.Context(), secret); err != nil {
+	if _, _, err := w.AuthenticateToken(t.Context(), secret); err != nil {
 		t.Fatalf("revoked by somebody else: %v", err)
 	}
 	if err := w.RevokeToken(t.Context(), alice, token.TokenID); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = w.Bearer(t.Context(), secret)
+	_, _, err = w.AuthenticateToken(t.Context(), secret)
 	wantError(t, err, auth.ErrTokenUnknown)
 	wantError(t, w.RevokeToken(t.Context(), alice, token.TokenID), auth.ErrNotFound)
 	one, two := w.token(t, alice, auth.TokenRequest{Name: "1"}), w.token(t, bob, auth.TokenRequest{Name: "2"})
 	if err := w.RevokeAllTokens(t.Context(), alice); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = w.Bearer(t.Context(), one)
+	_, _, err = w.AuthenticateToken(t.Context(), one)
 	wantError(t, err, auth.ErrTokenUnknown)
-	if _, _, err := w.Bearer(t.Context(), two); err != nil {
+	if _, _, err := w.AuthenticateToken(t.Context(), two); err != nil {
 		t.Errorf("bob's is gone as well: %v", err)
 	}
-	w.Break("tokens.", errDown)
+	w.FailOn("tokens.", errDown)
 	wantError(t, w.RevokeToken(t.Context(), bob, "x"), auth.ErrUnavailable)
 	wantError(t, w.RevokeAllTokens(t.Context(), bob), auth.ErrUnavailable)
 	if log := w.log.String(); strings.Count(log, "token revoked") != 1 || strings.Count(log, "all tokens revoked") != 1 {
@@ -372,7 +372,7 @@ func TestLimitedToken_ActsWithoutGroups(t *testing.T) {
 		"lost":      {[]string{"reports.view"}, nil, nil},
 	} {
 		token := auth.Token{Permissions: c.limit}
-		got := token.Limit(owner)
+		got := token.Restrict(owner)
 		if !slices.Equal(got.Permissions, c.permissions) || !slices.Equal(got.Groups, c.groups) || got.ID != "u" {
 			t.Errorf("%s: acts as %+v", name, got)
 		}

@@ -28,8 +28,8 @@ func TestSessionUsed(t *testing.T) {
 	} {
 		w := newWorld(t)
 		// The user is in memory, and the cache has lost it.
-		w.Memory = auth.NewUserMemory(time.Hour)
-		w.Memory.Trust(true)
+		w.LocalCache = auth.NewLocalUserCache(time.Hour)
+		w.LocalCache.SetEnabled(true)
 		u := w.add(t, "alice")
 		s := auth.Session{Version: 1, ID: id, UserID: u.ID, Epoch: u.Epoch, Deadline: noon.Add(24 * time.Hour), IdleSeconds: 7200}
 		c.change(&s, &u)
@@ -46,8 +46,8 @@ func TestSessionUsed(t *testing.T) {
 		}
 		w.Stores.Sessions.Put(id, record)
 		w.Stores.Sessions.TTL = c.ttl
-		w.Forget()
-		if err := w.SessionUsed(t.Context(), id); err != nil {
+		w.Reset()
+		if err := w.TouchSession(t.Context(), id); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		var calls []string
@@ -60,9 +60,9 @@ func TestSessionUsed(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	if err := w.SessionUsed(t.Context(), id); err != nil {
+	if err := w.TouchSession(t.Context(), id); err != nil {
 		t.Errorf("a session that is gone: %v", err)
 	}
-	w.Break("sessions.Find", errDown)
-	wantError(t, w.SessionUsed(t.Context(), id), auth.ErrUnavailable)
+	w.FailOn("sessions.Find", errDown)
+	wantError(t, w.TouchSession(t.Context(), id), auth.ErrUnavailable)
 }

@@ -32,9 +32,9 @@ type User struct {
 	UpdatedAt    time.Time `json:"updated_at"`
 	// LastSignInAt is zero for a user who never signed in.
 	LastSignInAt time.Time `json:"-"`
-	// EpochBefore is the epoch that UserStore.SetPassword or RaiseEpoch replaced; 0 in every
+	// PreviousEpoch is the epoch that UserStore.SetPassword or RotateEpoch replaced; 0 in every
 	// other user.
-	EpochBefore int64 `json:"-"`
+	PreviousEpoch int64 `json:"-"`
 }
 
 // MaxEpoch is the highest epoch: readers in languages with floating-point numbers hold whole
@@ -58,8 +58,8 @@ func (u User) signsInAs(name string, byEmail bool) bool {
 	return u.Username == name
 }
 
-// Accepts reports whether a session, token or cached credential of this epoch still
+// AcceptsEpoch reports whether a session, token or cached credential of this epoch still
 // speaks for the user (ASVS 7.4.2, 7.4.3).
-func (u User) Accepts(epoch int64) bool {
+func (u User) AcceptsEpoch(epoch int64) bool {
 	return u.Active && u.Epoch == epoch
 }

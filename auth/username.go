@@ -36,29 +36,29 @@ const AppName = "gatehouse"
 func CanonicalUsername(raw string) (string, error) {
 	raw = strings.TrimSpace(raw)
 	if raw == "" {
-		return "", sentence("Enter a user name.")
+		return "", userMessage("Enter a user name.")
 	}
 	if len(raw) > maxRawInput {
-		return "", sentence(fmt.Sprintf("At most %d characters.", MaxUsername))
+		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxUsername))
 	}
 	if !utf8.ValidString(raw) {
-		return "", sentence("Some characters are damaged; type the name again.")
+		return "", userMessage("Some characters are damaged; type the name again.")
 	}
 	name, err := mapped(raw)
 	if err != nil {
-		return "", sentence("Use letters, digits, dots, hyphens and underscores.")
+		return "", userMessage("Use letters, digits, dots, hyphens and underscores.")
 	}
 	for _, r := range name {
 		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r) {
-			return "", sentence("Use letters, digits, dots, hyphens and underscores.")
+			return "", userMessage("Use letters, digits, dots, hyphens and underscores.")
 		}
 	}
 	if first, _ := utf8.DecodeRuneInString(name); !unicode.IsLetter(first) && !unicode.IsDigit(first) {
-		return "", sentence("Begin with a letter or a digit.")
+		return "", userMessage("Begin with a letter or a digit.")
 	}
 	// Mapping changes the length (a letter and its accent become one): what counts is what is stored.
 	if n := utf8.RuneCountInString(name); n > MaxUsername {
-		return "", sentence(fmt.Sprintf("At most %d characters.", MaxUsername))
+		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxUsername))
 	}
 	return name, nil
 }
@@ -82,13 +82,13 @@ func NewUsername(raw string) (string, error) {
 		return "", err
 	}
 	if n := utf8.RuneCountInString(name); n < MinUsername {
-		return "", sentence(fmt.Sprintf("At least %d characters: this has %d.", MinUsername, n))
+		return "", userMessage(fmt.Sprintf("At least %d characters: this has %d.", MinUsername, n))
 	}
 	if isReserved(name) {
-		return "", sentence("This name is reserved; choose another one.")
+		return "", userMessage("This name is reserved; choose another one.")
 	}
 	if mixesScripts(name) {
-		return "", sentence("Letters of different alphabets can't be mixed in one name.")
+		return "", userMessage("Letters of different alphabets can't be mixed in one name.")
 	}
 	return name, nil
 }
@@ -228,7 +228,7 @@ func CanonicalEmail(raw string) (string, error) {
 	if raw == "" {
 		return "", nil
 	}
-	bad := sentence("Enter an address such as name@example.org.")
+	bad := userMessage("Enter an address such as name@example.org.")
 	if len(raw) > MaxEmail || !cleanText(raw) || strings.ContainsAny(raw, " \t<>\"(),;:\\[]") || strings.ContainsFunc(raw, invisible) {
 		return "", bad
 	}
@@ -262,14 +262,14 @@ func CanonicalEmail(raw string) (string, error) {
 // override characters. Empty stays empty. The error is a sentence for people.
 func CanonicalName(raw string) (string, error) {
 	if len(raw) > maxRawInput {
-		return "", sentence(fmt.Sprintf("At most %d characters.", MaxName))
+		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxName))
 	}
 	name := strings.Join(strings.Fields(norm.NFC.String(raw)), " ")
 	if !cleanText(raw) || name != "" && !strings.ContainsFunc(name, visible) {
-		return "", sentence("Some characters can't be used in a name; type it again.")
+		return "", userMessage("Some characters can't be used in a name; type it again.")
 	}
 	if utf8.RuneCountInString(name) > MaxName {
-		return "", sentence(fmt.Sprintf("At most %d characters.", MaxName))
+		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxName))
 	}
 	return name, nil
 }
@@ -298,7 +298,7 @@ func invisible(r rune) bool {
 
 func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !invisible(r) }
 
-// sentence is an error whose text is meant for the person at the form.
-type sentence string
+// userMessage is an error whose text is meant for the person at the form.
+type userMessage string
 
-func (s sentence) Error() string { return string(s) }
+func (s userMessage) Error() string { return string(s) }

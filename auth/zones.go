@@ -13,12 +13,12 @@ import (
 //go:embed zones.txt
 var zoneNames string
 
-// Zones returns the names of the time zones that a person can choose, sorted.
-var Zones = sync.OnceValue(func() []string { return strings.Fields(zoneNames) })
+// TimeZones returns the names of the time zones that a person can choose, sorted.
+var TimeZones = sync.OnceValue(func() []string { return strings.Fields(zoneNames) })
 
-// Location returns the zone of an IANA name, or false. Aliases such as "Asia/Calcutta",
+// LoadLocation returns the zone of an IANA name, or false. Aliases such as "Asia/Calcutta",
 // which browsers still report, are accepted; "Local", which is the server's, is not.
-func Location(name string) (*time.Location, bool) {
+func LoadLocation(name string) (*time.Location, bool) {
 	if l, ok := locations.Load(name); ok {
 		return l.(*time.Location), true
 	}

@@ -32,7 +32,7 @@ func (d *DB) keepAdministrator(ctx context.Context, what, query string, run func
 // their transaction, and such transactions run one after the other, so that two of them cannot
 // each rely on the administrator whom the other takes away.
 func (d *DB) keepAdministratorAll(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
-	if auth.MayLoseAdministrators(ctx) {
+	if auth.LosingAdministratorsAllowed(ctx) {
 		return d.transaction(ctx, what, query, nil, run)
 	}
 	return d.transaction(ctx, what, query, d.dialect.administratorTx, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {

@@ -63,10 +63,10 @@ func TestLastAdministrator_GoesWhenAllowed(t *testing.T) {
 		for name := range losses(d, alice) {
 			newAdministrator(t, d, "next-"+name[:4])
 			ok(t, d.RemoveGroup(auth.AllowLosingAdministrators(t.Context()), "admins"))
-			equal(t, name, byID(t, d, alice.ID).May(auth.ManageUsers), false)
+			equal(t, name, byID(t, d, alice.ID).HasPermission(auth.ManageUsers), false)
 			alice = newAdministrator(t, d, "again-"+name[:4])
 			ok(t, losses(d, alice)[name](auth.AllowLosingAdministrators(t.Context())))
-			equal(t, name, byID(t, d, alice.ID).May(auth.ManageUsers), false)
+			equal(t, name, byID(t, d, alice.ID).HasPermission(auth.ManageUsers), false)
 			alice = newAdministrator(t, d, "then-"+name[:4])
 		}
 	})
@@ -113,7 +113,7 @@ func TestLastAdministrator_NotTakenByTwoAtOnce(t *testing.T) {
 			}
 			done.Wait()
 			for n, err := range errs {
-				if errors.Is(err, auth.ErrLastAdministrator) != byID(t, d, pair[n].ID).May(auth.ManageUsers) || err != nil && !errors.Is(err, auth.ErrLastAdministrator) {
+				if errors.Is(err, auth.ErrLastAdministrator) != byID(t, d, pair[n].ID).HasPermission(auth.ManageUsers) || err != nil && !errors.Is(err, auth.ErrLastAdministrator) {
 					t.Errorf("%s: %v", pair[n].Username, err)
 				}
 				if err != nil {

@@ -190,7 +190,7 @@ func TestCostCountsStatements(t *testing.T) {
 		count(1, func(ctx context.Context) { _, _ = d.UserByID(ctx, u.ID) })
 		count(1, func(ctx context.Context) { _, _ = d.UserByUsername(ctx, "nobody") })
 		count(1, func(ctx context.Context) { _, _ = d.Users(ctx, "", 10) })
-		count(1, func(ctx context.Context) { _, _ = d.RaiseEpoch(ctx, u.ID) })
+		count(1, func(ctx context.Context) { _, _ = d.RotateEpoch(ctx, u.ID) })
 		count(1, func(ctx context.Context) { ok(t, d.RecordSignIn(ctx, u.ID, time.Now())) })
 		count(0, func(ctx context.Context) { _, _ = d.UserByID(ctx, "no uuid") })
 		count(0, func(ctx context.Context) { _, _ = d.UserByUsername(ctx, "\x00") })
@@ -270,7 +270,7 @@ func TestPostgresUnavailable(t *testing.T) {
 		wantErr(t, err, auth.ErrUnavailable)
 		inTime(t, start)
 		start = time.Now()
-		_, err = d.RaiseEpoch(t.Context(), u.ID)
+		_, err = d.RotateEpoch(t.Context(), u.ID)
 		wantErr(t, err, auth.ErrUnavailable)
 		inTime(t, start)
 		if !strings.Contains(err.Error(), "raise epoch: Postgres: unavailable") {
@@ -298,7 +298,7 @@ func TestPostgresUnavailable(t *testing.T) {
 		fillPool(t, d, u.ID)
 		stop()
 		pg.Start()
-		changed, err := d.RaiseEpoch(t.Context(), u.ID)
+		changed, err := d.RotateEpoch(t.Context(), u.ID)
 		ok(t, err)
 		wantNewEpoch(t, u.Epoch, changed.Epoch)
 		u = changed
@@ -344,7 +344,7 @@ func TestPostgresWriteIsNotRepeated(t *testing.T) {
 			RETURN NEW;
 		END $$`))
 	ok(t, byHand(t, d, `CREATE TRIGGER die BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION die()`))
-	_, err := d.RaiseEpoch(t.Context(), u.ID)
+	_, err := d.RotateEpoch(t.Context(), u.ID)
 	wantErr(t, err, auth.ErrUnavailable)
 	var tries int
 	ok(t, d.pool.GetContext(t.Context(), &tries, `SELECT last_value FROM tries`))

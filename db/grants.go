@@ -56,11 +56,11 @@ const deleteGroup = `DELETE FROM groups WHERE name = $1`
 // RemoveGroup implements auth.GrantStore.
 func (d *DB) RemoveGroup(ctx context.Context, name string) error {
 	if !isText(name) {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	n, err := d.execBy(ctx, d.keepAdministrator, "remove group", deleteGroup, name)
 	if err == nil && n == 0 {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	return err
 }
@@ -92,7 +92,7 @@ func (d *DB) MembersVersions(ctx context.Context) (map[string]string, error) {
 // RemoveGroupWithMembers implements auth.GrantStore.
 func (d *DB) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
 	if !isText(name) {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	return d.keepAdministratorAll(ctx, "remove group", deleteGroup, func(ctx context.Context, tx *sqlx.Tx, removing *sqlx.Stmt) error {
 		var found []string
@@ -100,7 +100,7 @@ func (d *DB) RemoveGroupWithMembers(ctx context.Context, name, version string) e
 			return err
 		}
 		if len(found) == 0 {
-			return auth.ErrNoGroup
+			return auth.ErrGroupNotFound
 		}
 		var members []struct {
 			ID       string `db:"id"`
@@ -112,7 +112,7 @@ func (d *DB) RemoveGroupWithMembers(ctx context.Context, name, version string) e
 			return err
 		}
 		ids := make([]string, len(members))
-		changed := auth.MembersChanged{Members: len(members)}
+		changed := auth.MembersChangedError{Members: len(members)}
 		for i, m := range members {
 			ids[i] = m.ID
 			if i < auth.MaxNamedMembers {
@@ -130,7 +130,7 @@ func (d *DB) RemoveGroupWithMembers(ctx context.Context, name, version string) e
 // SetGroupPermission implements auth.GrantStore.
 func (d *DB) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
 	if !isText(group) {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	query, write := `INSERT INTO group_permissions (group_name, permission) VALUES ($1, $2) ON CONFLICT DO NOTHING`, d.write
 	if !on {
@@ -142,12 +142,12 @@ func (d *DB) SetGroupPermission(ctx context.Context, group, permission string, o
 	}
 	_, err := d.execBy(ctx, write, "set permission of group", query, group, permission)
 	if foreignKeyViolation(err) {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	return err
 }
 
-// knowsGroup returns auth.ErrNoGroup when there is no such group, which taking something away
+// knowsGroup returns auth.ErrGroupNotFound when there is no such group, which taking something away
 // from it does not tell.
 func (d *DB) knowsGroup(ctx context.Context, name string) error {
 	const what = "look for a group"
@@ -156,7 +156,7 @@ func (d *DB) knowsGroup(ctx context.Context, name string) error {
 		return s.GetContext(ctx, &n, name)
 	})
 	if err == nil && n == 0 {
-		return fmt.Errorf("%s: %w", what, auth.ErrNoGroup)
+		return fmt.Errorf("%s: %w", what, auth.ErrGroupNotFound)
 	}
 	return err
 }
@@ -164,7 +164,7 @@ func (d *DB) knowsGroup(ctx context.Context, name string) error {
 // SetMember implements auth.GrantStore.
 func (d *DB) SetMember(ctx context.Context, userID, group string, on bool) (auth.User, error) {
 	if !isText(group) {
-		return auth.User{}, auth.ErrNoGroup
+		return auth.User{}, auth.ErrGroupNotFound
 	}
 	query, write := `INSERT INTO user_groups (user_id, group_name) VALUES ($1, $2) ON CONFLICT DO NOTHING`, d.write
 	if !on {
@@ -186,7 +186,7 @@ func (d *DB) ChangeGroups(ctx context.Context, userID string, join, leave []stri
 	)
 	leave = slices.DeleteFunc(slices.Clone(leave), func(group string) bool { return !isText(group) })
 	if slices.ContainsFunc(join, func(group string) bool { return !isText(group) }) {
-		return auth.User{}, auth.ErrNoGroup
+		return auth.User{}, auth.ErrGroupNotFound
 	}
 	transaction := d.keepAdministratorAll
 	if len(leave) == 0 {
@@ -241,7 +241,7 @@ func (d *DB) granted(ctx context.Context, what, userID string, change func(id st
 		if _, err := d.UserByID(ctx, userID); errors.Is(err, auth.ErrNotFound) {
 			return auth.User{}, err
 		}
-		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrNoGroup)
+		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrGroupNotFound)
 	}
 	if err != nil {
 		return auth.User{}, err

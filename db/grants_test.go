@@ -79,7 +79,7 @@ func TestGroups(t *testing.T) {
 		ok(t, d.RemoveGroup(t.Context(), "readers"))
 		for _, id := range []string{alice.ID, bob.ID} {
 			u := byID(t, d, id)
-			if u.In("readers") || u.May("books.read") {
+			if u.InGroup("readers") || u.HasPermission("books.read") {
 				t.Errorf("after the group is gone: %+v", u)
 			}
 		}
@@ -106,7 +106,7 @@ func TestRemoveGroupWithMembers(t *testing.T) {
 		wantChanged := func(version string, names ...string) {
 			t.Helper()
 			err := d.RemoveGroupWithMembers(ctx, "staff", version)
-			changed, is := errors.AsType[auth.MembersChanged](err)
+			changed, is := errors.AsType[auth.MembersChangedError](err)
 			if !is || changed.Members != len(names) || strings.Join(changed.Names, " ") != strings.Join(names, " ") {
 				t.Errorf("got %v %+v, want the members %q", err, changed, names)
 			}
@@ -128,8 +128,8 @@ func TestRemoveGroupWithMembers(t *testing.T) {
 		setMember(t, d, bob, "staff", true)
 		ok(t, d.RemoveGroupWithMembers(ctx, "staff", both))
 		equal(t, "groups", len(groups(t, d)), 1)
-		wantErr(t, d.RemoveGroupWithMembers(ctx, "staff", both), auth.ErrNoGroup)
-		wantErr(t, d.RemoveGroupWithMembers(ctx, "a\x00b", both), auth.ErrNoGroup)
+		wantErr(t, d.RemoveGroupWithMembers(ctx, "staff", both), auth.ErrGroupNotFound)
+		wantErr(t, d.RemoveGroupWithMembers(ctx, "a\x00b", both), auth.ErrGroupNotFound)
 		wantErr(t, d.RemoveGroupWithMembers(ctx, "admin", adminVersion(t, d)), auth.ErrLastAdministrator)
 		ok(t, d.AddGroup(ctx, "staff"))
 		ok(t, d.RemoveGroupWithMembers(ctx, "staff", auth.MembersVersion(nil)))
@@ -163,7 +163,7 @@ func TestRemoveGroupWithMembers_WaitsForAJoin(t *testing.T) {
 		}
 		ok(t, tx.Commit())
 		err = <-removed
-		if changed, is := errors.AsType[auth.MembersChanged](err); !is || len(changed.Names) != 1 || changed.Names[0] != "alice" {
+		if changed, is := errors.AsType[auth.MembersChangedError](err); !is || len(changed.Names) != 1 || changed.Names[0] != "alice" {
 			t.Errorf("got %v, want a conflict that names alice", err)
 		}
 		equal(t, "alice is in", byID(t, d, alice.ID).Groups, []string{"staff"})
@@ -176,9 +176,9 @@ func TestUnknownGroupsAndUsers(t *testing.T) {
 		for _, on := range []bool{true, false} {
 			for _, group := range []string{"nosuch", "", "a\x00b", "\xff", "ADMIN", "admin ", "'"} {
 				u, err := d.SetMember(t.Context(), alice.ID, group, on)
-				wantErr(t, err, auth.ErrNoGroup)
+				wantErr(t, err, auth.ErrGroupNotFound)
 				equal(t, "user", u.ID, "")
-				wantErr(t, d.SetGroupPermission(t.Context(), group, "a.b", on), auth.ErrNoGroup)
+				wantErr(t, d.SetGroupPermission(t.Context(), group, "a.b", on), auth.ErrGroupNotFound)
 			}
 			for _, id := range []string{uuid.NewString(), "", "1", "\xff", alice.ID + "x"} {
 				wantErr(t, second(d.SetMember(t.Context(), id, "admin", on)), auth.ErrNotFound)
@@ -186,7 +186,7 @@ func TestUnknownGroupsAndUsers(t *testing.T) {
 			}
 		}
 		for _, group := range []string{"nosuch", "", "a\x00b", "\xff"} {
-			wantErr(t, d.RemoveGroup(t.Context(), group), auth.ErrNoGroup)
+			wantErr(t, d.RemoveGroup(t.Context(), group), auth.ErrGroupNotFound)
 		}
 		equal(t, "groups", len(groups(t, d)), 1)
 		if got := byID(t, d, alice.ID); len(got.Groups)+len(got.Permissions) != 0 {
@@ -247,7 +247,7 @@ func TestPermissionsOfUsers(t *testing.T) {
 			equal(t, what+": statements", cost.SQL()-before, 1)
 		}
 		// So does every change that returns the row.
-		changed, err := d.RaiseEpoch(t.Context(), alice.ID)
+		changed, err := d.RotateEpoch(t.Context(), alice.ID)
 		ok(t, err)
 		equal(t, "after a change", changed.Permissions, u.Permissions)
 		equal(t, "after a change", changed.Groups, u.Groups)
@@ -390,8 +390,8 @@ func TestChangeGroups_IsAllOrNothing(t *testing.T) {
 			equal(t, "groups", strings.Join(got.Groups, " "), c.want)
 			equal(t, "returned and stored", got, byID(t, d, alice.ID))
 		}
-		wantErr(t, second(change("c nosuch", "a")), auth.ErrNoGroup)
-		wantErr(t, second(change("c \x00", "a")), auth.ErrNoGroup)
+		wantErr(t, second(change("c nosuch", "a")), auth.ErrGroupNotFound)
+		wantErr(t, second(change("c \x00", "a")), auth.ErrGroupNotFound)
 		wantErr(t, second(change("c", "a admin")), auth.ErrLastAdministrator)
 		equal(t, "groups after what was refused", strings.Join(byID(t, d, alice.ID).Groups, " "), "a admin b")
 		wantErr(t, second(d.ChangeGroups(t.Context(), uuid.NewString(), []string{"a"}, nil)), auth.ErrNotFound)
@@ -428,7 +428,7 @@ func TestListenGroups(t *testing.T) {
 		// told returns of whom the listener was told until the marker's change came.
 		told := func() map[string]bool {
 			t.Helper()
-			ok(t, second(d.RaiseEpoch(t.Context(), marker.ID)))
+			ok(t, second(d.RotateEpoch(t.Context(), marker.ID)))
 			who := map[string]bool{}
 			for {
 				select {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		var users []auth.User
 		if users, err = d.Users(context.Background(), "", 1); err == nil {
-			_, err = d.RaiseEpoch(context.Background(), users[0].ID)
+			_, err = d.RotateEpoch(context.Background(), users[0].ID)
 		}
 	}
 	if err != nil {
@@ -237,7 +237,7 @@ func TestListen_ARestoredFileConcernsEverybody(t *testing.T) {
 			d := open(t, sqliteURL(t))
 			ok(t, d.Migrate(t.Context()))
 			alice := create(t, d, newUser("alice"))
-			_, err := d.RaiseEpoch(t.Context(), alice.ID)
+			_, err := d.RotateEpoch(t.Context(), alice.ID)
 			ok(t, err)
 			backup := filepath.Join(t.TempDir(), "backup.db")
 			ok(t, byHand(t, d, `VACUUM INTO '`+backup+`'`))
@@ -246,7 +246,7 @@ func TestListen_ARestoredFileConcernsEverybody(t *testing.T) {
 			e.await("listening")
 			restore(t, d, backup)
 			e.await("changed *")
-			_, err = d.RaiseEpoch(t.Context(), alice.ID)
+			_, err = d.RotateEpoch(t.Context(), alice.ID)
 			ok(t, err)
 			e.await("changed " + alice.ID)
 		})
@@ -261,7 +261,7 @@ func TestReadFeed_ARestoredFileOfTheSameLength(t *testing.T) {
 	alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
 	backup := filepath.Join(t.TempDir(), "backup.db")
 	ok(t, byHand(t, d, `VACUUM INTO '`+backup+`'`))
-	_, err := d.RaiseEpoch(t.Context(), alice.ID)
+	_, err := d.RotateEpoch(t.Context(), alice.ID)
 	ok(t, err)
 	conn, done, err := d.ownConn(t.Context())
 	ok(t, err)
@@ -270,7 +270,7 @@ func TestReadFeed_ARestoredFileOfTheSameLength(t *testing.T) {
 	ok(t, err)
 	restore(t, d, backup)
 	for range 2 {
-		_, err = d.RaiseEpoch(t.Context(), bob.ID)
+		_, err = d.RotateEpoch(t.Context(), bob.ID)
 		ok(t, err)
 	}
 	e := &ear{t: t, heard: make(chan string, 10), changes: make(chan Change, 10)}
@@ -294,7 +294,7 @@ func TestListenLost(t *testing.T) {
 	e.skipTo("deaf")
 	pg.Start()
 	e.skipTo("listening")
-	_, err := d.RaiseEpoch(t.Context(), u.ID)
+	_, err := d.RotateEpoch(t.Context(), u.ID)
 	ok(t, err)
 	e.await("changed " + u.ID)
 
@@ -302,7 +302,7 @@ func TestListenLost(t *testing.T) {
 	e.skipTo("deaf")
 	pg.Resume()
 	e.skipTo("listening")
-	_, err = d.RaiseEpoch(t.Context(), u.ID)
+	_, err = d.RotateEpoch(t.Context(), u.ID)
 	ok(t, err)
 	e.await("changed " + u.ID)
 }
@@ -360,7 +360,7 @@ func TestListen_TrustsOnlyWhatComesBack(t *testing.T) {
 		e := listen(t, d)
 		e.await("listening")
 		u := create(t, d, newUser("alice"))
-		_, err := d.RaiseEpoch(t.Context(), u.ID)
+		_, err := d.RotateEpoch(t.Context(), u.ID)
 		ok(t, err)
 		e.await("changed " + u.ID)
 	})
@@ -379,7 +379,7 @@ func TestListen_OthersCanariesAreNoNews(t *testing.T) {
 	testkit.Eventually(t, 30*time.Second, "four canaries of each", func() bool {
 		return a.answers.Load() >= 4 && b.answers.Load() >= 4
 	})
-	_, err := one.RaiseEpoch(t.Context(), u.ID)
+	_, err := one.RotateEpoch(t.Context(), u.ID)
 	ok(t, err)
 	a.await("changed " + u.ID)
 	b.await("changed " + u.ID)

@@ -101,15 +101,15 @@ func TestMigrateWithUsers(t *testing.T) {
 				}
 				equal(t, "groups", len(groups(t, d)), 1)
 				u := setMember(t, d, before[1], auth.AdminGroup, true)
-				if !u.May(auth.ManageUsers) {
+				if !u.HasPermission(auth.ManageUsers) {
 					t.Errorf("from version %d %s: got %+v", version, step, u)
 				}
 				u, err = d.SetMember(auth.AllowLosingAdministrators(t.Context()), before[1].ID, auth.AdminGroup, false)
 				ok(t, err)
-				if u.May(auth.ViewUsers) {
+				if u.HasPermission(auth.ViewUsers) {
 					t.Errorf("from version %d %s: got %+v", version, step, u)
 				}
-				changed, err := d.RaiseEpoch(t.Context(), before[2].ID)
+				changed, err := d.RotateEpoch(t.Context(), before[2].ID)
 				ok(t, err)
 				before[2].Epoch, before[2].UpdatedAt = changed.Epoch, changed.UpdatedAt
 			}

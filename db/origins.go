@@ -10,7 +10,7 @@ import (
 	"gatehouse/auth"
 )
 
-var _ auth.Origins = (*DB)(nil)
+var _ auth.OriginStore = (*DB)(nil)
 
 // UserByOrigin implements auth.Origins.
 func (d *DB) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
@@ -62,7 +62,7 @@ func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID str
 	}
 	// Which of the two was first only the table tells: SQLite does not name the constraint.
 	if _, found := d.UserByOrigin(ctx, source, externalID); found == nil {
-		return auth.ErrImported
+		return auth.ErrAlreadyImported
 	}
 	return d.taken(ctx, u, err)
 }

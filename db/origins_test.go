@@ -65,14 +65,14 @@ func TestImportIsWhole(t *testing.T) {
 			id   string
 			want error
 		}{
-			"the same origin":  {newUser("bob"), "1", auth.ErrImported},
-			"both":             {newUser("alice"), "1", auth.ErrImported},
+			"the same origin":  {newUser("bob"), "1", auth.ErrAlreadyImported},
+			"both":             {newUser("alice"), "1", auth.ErrAlreadyImported},
 			"the same name":    {newUser("alice"), "2", auth.ErrUsernameTaken},
 			"the same address": {sameAddress, "2", auth.ErrEmailTaken},
 			"no UUID":          {badID, "2", nil},
 			"no id":            {noID, "", nil},
 			"a long id":        {newUser("frank"), strings.Repeat("x", 256), nil},
-			"NUL":              {newUser("gina"), "\x00", auth.Invalid{}},
+			"NUL":              {newUser("gina"), "\x00", auth.ValidationErrors{}},
 		} {
 			err := imports(t, d, c.user, "django", c.id, "newcomers")
 			switch c.want.(type) {
@@ -80,8 +80,8 @@ func TestImportIsWhole(t *testing.T) {
 				if err == nil {
 					t.Errorf("%s: accepted", what)
 				}
-			case auth.Invalid:
-				if _, invalid := err.(auth.Invalid); !invalid {
+			case auth.ValidationErrors:
+				if _, invalid := err.(auth.ValidationErrors); !invalid {
 					t.Errorf("%s: got %v", what, err)
 				}
 			default:

@@ -248,7 +248,7 @@ func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash strin
 // row it tells whether there is no user, or one of another epoch.
 func (d *DB) changedFrom(ctx context.Context, what, id string, u auth.User, epoch int64, err error) (auth.User, error) {
 	if err == nil {
-		u.EpochBefore = epoch
+		u.PreviousEpoch = epoch
 	}
 	if !errors.Is(err, auth.ErrNotFound) {
 		return u, err
@@ -308,21 +308,21 @@ func (d *DB) SetActive(ctx context.Context, id string, active bool) (auth.User, 
 		id, active, now(), epochOffset())
 }
 
-// RaiseEpoch ends everything that the user is signed in with.
-func (d *DB) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
+// RotateEpoch ends everything that the user is signed in with.
+func (d *DB) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 	offset := epochOffset()
 	u, err := d.change(ctx, "raise epoch", `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
 		WHERE id = $1 RETURNING `+userSelect,
 		id, now(), offset)
 	if err == nil {
-		u.EpochBefore = epochBefore(u.Epoch, offset)
+		u.PreviousEpoch = epochBefore(u.Epoch, offset)
 	}
 	return u, err
 }
 
-// RaiseEpochFrom returns auth.ErrStale when the epoch is not the given one, and auth.ErrNotFound
+// RotateEpochFrom returns auth.ErrStale when the epoch is not the given one, and auth.ErrNotFound
 // when there is no such user.
-func (d *DB) RaiseEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
+func (d *DB) RotateEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
 	const what = "raise epoch"
 	u, err := d.change(ctx, what, `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
 		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
@@ -411,7 +411,7 @@ func canonicalID(what, id string) (string, error) {
 
 // invalidText returns auth.Invalid for the fields that isText refuses, or nil.
 func invalidText(fields map[string]string) error {
-	invalid := auth.Invalid{}
+	invalid := auth.ValidationErrors{}
 	for field, s := range fields {
 		if !isText(s) {
 			invalid[field] = "Contains characters that cannot be stored."

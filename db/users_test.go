@@ -106,7 +106,7 @@ func TestNotFound(t *testing.T) {
 			"set password":     second(d.SetPassword(ctx, nobody, 1, "h")),
 			"set profile":      second(d.SetProfile(ctx, nobody, auth.Profile{}, auth.Profile{TimeZone: "UTC"})),
 			"set active":       second(d.SetActive(ctx, nobody, false)),
-			"raise epoch":      second(d.RaiseEpoch(ctx, "x")),
+			"raise epoch":      second(d.RotateEpoch(ctx, "x")),
 			"record sign-in":   d.RecordSignIn(ctx, nobody, time.Now()),
 		} {
 			if !errors.Is(err, auth.ErrNotFound) || errors.Is(err, auth.ErrUnavailable) {
@@ -122,7 +122,7 @@ func TestTextThatCannotBeStored(t *testing.T) {
 		for _, bad := range []string{"\x00", "a\xffb"} {
 			u := newUser("bob")
 			u.Name = bad
-			var invalid auth.Invalid
+			var invalid auth.ValidationErrors
 			if _, err := d.CreateUser(t.Context(), u); !errors.As(err, &invalid) || invalid["name"] == "" || len(invalid) != 1 {
 				t.Errorf("create: got %v", err)
 			}
@@ -226,13 +226,13 @@ func TestSetPassword(t *testing.T) {
 		u := create(t, d, newUser("alice"))
 		got, err := d.SetPassword(t.Context(), u.ID, 1, "new")
 		ok(t, err)
-		equal(t, "epoch before", got.EpochBefore, u.Epoch)
+		equal(t, "epoch before", got.PreviousEpoch, u.Epoch)
 		wantNewEpoch(t, u.Epoch, got.Epoch)
 		equal(t, "hash", got.PasswordHash, "new")
 		if !got.UpdatedAt.After(u.UpdatedAt) {
 			t.Fatal("updated_at did not move")
 		}
-		got.EpochBefore = 0
+		got.PreviousEpoch = 0
 		equal(t, "returned and stored", got, byID(t, d, u.ID))
 		wantErr(t, second(d.SetPassword(t.Context(), u.ID, 1, "late")), auth.ErrStale)
 		equal(t, "after a stale one", byID(t, d, u.ID), got)
@@ -273,7 +273,7 @@ func TestRaiseEpochFrom_OneOfManyWins(t *testing.T) {
 		var group sync.WaitGroup
 		for range 20 {
 			group.Go(func() {
-				switch got, err := d.RaiseEpochFrom(t.Context(), u.ID, u.Epoch); {
+				switch got, err := d.RotateEpochFrom(t.Context(), u.ID, u.Epoch); {
 				case err == nil && won.CompareAndSwap(nil, &got):
 				case errors.Is(err, auth.ErrStale):
 					stale.Add(1)
@@ -286,9 +286,9 @@ func TestRaiseEpochFrom_OneOfManyWins(t *testing.T) {
 		equal(t, "stale", stale.Load(), 19)
 		stored := byID(t, d, u.ID)
 		equal(t, "epoch", won.Load().Epoch, stored.Epoch)
-		equal(t, "epoch before", won.Load().EpochBefore, u.Epoch)
+		equal(t, "epoch before", won.Load().PreviousEpoch, u.Epoch)
 		wantNewEpoch(t, u.Epoch, stored.Epoch)
-		wantErr(t, second(d.RaiseEpochFrom(t.Context(), "00000000-0000-7000-8000-000000000000", 1)), auth.ErrNotFound)
+		wantErr(t, second(d.RotateEpochFrom(t.Context(), "00000000-0000-7000-8000-000000000000", 1)), auth.ErrNotFound)
 	})
 }
 
@@ -362,13 +362,13 @@ func TestRaiseEpochAtOnce(t *testing.T) {
 		var group sync.WaitGroup
 		for range 20 {
 			group.Go(func() {
-				got, err := d.RaiseEpoch(t.Context(), u.ID)
+				got, err := d.RotateEpoch(t.Context(), u.ID)
 				if err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				after[got.EpochBefore] = got.Epoch
+				after[got.PreviousEpoch] = got.Epoch
 			})
 		}
 		group.Wait()
@@ -471,10 +471,10 @@ func TestEpoch_RestoredRowsGetANewOne(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			onBothMigrated(t, func(t *testing.T, d *DB) {
 				u := create(t, d, newUser("alice"))
-				first, err := d.RaiseEpoch(t.Context(), u.ID)
+				first, err := d.RotateEpoch(t.Context(), u.ID)
 				ok(t, err)
 				ok(t, byHand(t, d, `CREATE TABLE saved AS SELECT * FROM users`))
-				later, err := d.RaiseEpoch(t.Context(), u.ID)
+				later, err := d.RotateEpoch(t.Context(), u.ID)
 				ok(t, err)
 				for statement := range strings.SplitSeq(restore, "; ") {
 					ok(t, byHand(t, d, statement))

@@ -45,7 +45,7 @@ func (h *Handlers) accountPage(r *web.Request) (accountPage, error) {
 		Now:       r.Now(),
 		Sessions:  shown,
 		Hidden:    len(rows) - len(shown),
-		Foreign:   r.Foreign(),
+		Foreign:   r.HasExternalSession(),
 	}, nil
 }
 
@@ -58,12 +58,12 @@ func (h *Handlers) changeProfile(r *web.Request) (web.Response, error) {
 		Name: edited(form, "name"), Email: edited(form, "email"), TimeZone: edited(form, "time_zone"),
 	})
 	var (
-		wrong    auth.Invalid
-		conflict auth.ProfileConflict
+		wrong    auth.ValidationErrors
+		conflict auth.ProfileConflictError
 	)
 	switch {
 	case errors.As(err, &conflict):
-		return h.profileAgain(r, form, conflict.Fields, shownNow(form, conflict.Now))
+		return h.profileAgain(r, form, conflict.Fields, shownNow(form, conflict.Current))
 	case errors.As(err, &wrong):
 		return h.profileAgain(r, form, wrong, nil)
 	case errors.Is(err, auth.ErrStale):
@@ -108,7 +108,7 @@ func shownNow(form url.Values, now auth.Profile) entered {
 }
 
 // profileAgain shows the form as it was left; shown replaces what it was shown with.
-func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.Invalid, shown entered) (web.Response, error) {
+func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.ValidationErrors, shown entered) (web.Response, error) {
 	return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *accountPage) {
 		page.Profile = h.profileForm(page.Profile, form)
 		maps.Copy(page.Profile.Values, shown)
@@ -132,8 +132,8 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	}
 	user, err := h.Accounts.ChangePassword(r.Context(), r.User().ID, form.Get("current_password"), form.Get("new_password"), r.Visitor())
 	var (
-		wrong     auth.Invalid
-		throttled auth.Throttled
+		wrong     auth.ValidationErrors
+		throttled auth.ThrottledError
 	)
 	switch {
 	case errors.As(err, &wrong):
@@ -149,7 +149,7 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	case err != nil:
 		return web.Response{}, err
 	}
-	if r.Foreign() {
+	if r.HasExternalSession() {
 		// Whoever else has the foreign session must not be carried on; the password was given, so
 		// that a session of ours may begin.
 		return web.SeeOther("/account?notice=password#password"), r.SignIn(user, false)
@@ -213,7 +213,7 @@ func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
 	}
 	rows := sessionRows(sessions, r.User(), r.Session().ID, r.Now())
 	others := slices.DeleteFunc(rows, func(row SessionRow) bool { return row.Current })
-	return web.Show(http.StatusOK, "end_others", endOthersPage{Page: r.Page("End other sessions"), Others: len(others), Foreign: r.Foreign()}), nil
+	return web.Show(http.StatusOK, "end_others", endOthersPage{Page: r.Page("End other sessions"), Others: len(others), Foreign: r.HasExternalSession()}), nil
 }
 
 func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
@@ -226,7 +226,7 @@ func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	if r.Foreign() {
+	if r.HasExternalSession() {
 		return web.SeeOther("/login?notice=all-ended"), r.SignOut()
 	}
 	return h.carryOn(r, user, "/account?notice=others-ended#sessions")
@@ -236,7 +236,7 @@ func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
 func sessionRows(sessions []auth.Session, u *auth.User, current string, now time.Time) []SessionRow {
 	var rows []SessionRow
 	for _, s := range sessions {
-		if !u.Accepts(s.Epoch) {
+		if !u.AcceptsEpoch(s.Epoch) {
 			continue // dead already, whatever Redis still holds
 		}
 		row := SessionRow{
@@ -303,8 +303,8 @@ func ago(d time.Duration) string {
 // zoneGroups returns the time zones by continent, with the given one selected; it is added if
 // the list has it under another name.
 func zoneGroups(selected string) []ZoneGroup {
-	names := auth.Zones()
-	if _, ok := auth.Location(selected); ok && !slices.Contains(names, selected) {
+	names := auth.TimeZones()
+	if _, ok := auth.LoadLocation(selected); ok && !slices.Contains(names, selected) {
 		names = append(slices.Clone(names), selected)
 		slices.Sort(names)
 	}

@@ -214,18 +214,18 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 		shown = strings.Fields(form.Get("shown"))
 	}
 	join, leave := page.differences(shown, form["groups"])
-	if page.Self && r.User().In(auth.AdminGroup) && contains(leave, auth.AdminGroup) {
+	if page.Self && r.User().InGroup(auth.AdminGroup) && contains(leave, auth.AdminGroup) {
 		return groupsAgain(page, join, leave, "You can't take yourself out of the group admin. Ask another administrator."), nil
 	}
 	if len(join)+len(leave) == 0 {
 		return h.backToUser(r, "user-groups")
 	}
 	_, err = h.Accounts.ChangeGroups(r.Context(), page.ID, join, leave)
-	var wrong auth.Invalid
+	var wrong auth.ValidationErrors
 	switch {
 	case errors.Is(err, auth.ErrLastAdministrator):
 		return groupsAgain(page, join, leave, lastAdministrator), nil
-	case errors.Is(err, auth.ErrNoGroup), errors.As(err, &wrong):
+	case errors.Is(err, auth.ErrGroupNotFound), errors.As(err, &wrong):
 		return groupsAgain(page, join, leave, "A group that you checked no longer exists, so nothing was saved. Check the groups and save again."), nil
 	case err != nil:
 		return web.Response{}, err
@@ -298,7 +298,7 @@ func (p groupsPage) formIf(left bool) web.Form {
 }
 
 // fail says what was wrong: at the field where one is still there to be corrected, else on top.
-func (p *groupsPage) fail(wrong auth.Invalid) {
+func (p *groupsPage) fail(wrong auth.ValidationErrors) {
 	p.Title = "Error: " + p.Title
 	known := slices.ContainsFunc(p.Groups, func(g auth.Group) bool { return g.Name == p.Value("group") })
 	first := firstWrong(wrong, "group", "permission")
@@ -353,19 +353,19 @@ func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 		} else {
 			err = h.Accounts.RemoveGroup(r.Context(), group)
 		}
-		var changed auth.MembersChanged
+		var changed auth.MembersChangedError
 		if errors.As(err, &changed) {
-			return auth.Invalid{"group": membersChanged(group, changed)}
+			return auth.ValidationErrors{"group": membersChanged(group, changed)}
 		}
 		if errors.Is(err, auth.ErrAdminGroup) {
-			return auth.Invalid{"group": "The group admin stays: without it nobody could administer this site."}
+			return auth.ValidationErrors{"group": "The group admin stays: without it nobody could administer this site."}
 		}
 		return err
 	})
 }
 
 // membersChanged says who the members of a group are now.
-func membersChanged(group string, changed auth.MembersChanged) string {
+func membersChanged(group string, changed auth.MembersChangedError) string {
 	now := "It has no members now."
 	switch rest := changed.Members - len(changed.Names); {
 	case changed.Members == 1:
@@ -390,7 +390,7 @@ func (h *Handlers) ungrantGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-ungranted", func(form url.Values) error {
 		err := h.Accounts.SetGroupPermission(r.Context(), form.Get("group"), form.Get("permission"), false)
 		if errors.Is(err, auth.ErrAdminGroup) {
-			return auth.Invalid{"permission": "The group admin keeps this one: without it nobody could administer this site."}
+			return auth.ValidationErrors{"permission": "The group admin keeps this one: without it nobody could administer this site."}
 		}
 		return err
 	})
@@ -403,12 +403,12 @@ func (h *Handlers) changeGroups(r *web.Request, notice string, change func(url.V
 		return web.Response{}, err
 	}
 	err = change(form)
-	var wrong auth.Invalid
-	if errors.Is(err, auth.ErrNoGroup) {
-		wrong = auth.Invalid{"group": groupGone}
+	var wrong auth.ValidationErrors
+	if errors.Is(err, auth.ErrGroupNotFound) {
+		wrong = auth.ValidationErrors{"group": groupGone}
 	}
 	if errors.Is(err, auth.ErrLastAdministrator) {
-		wrong = auth.Invalid{"group": lastAdministrator}
+		wrong = auth.ValidationErrors{"group": lastAdministrator}
 	}
 	if wrong == nil && !errors.As(err, &wrong) {
 		if err != nil {

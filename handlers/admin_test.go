@@ -26,7 +26,7 @@ func TestTokensPage(t *testing.T) {
 	if w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Location") != "" || strings.Contains(s.log.String(), token) {
 		t.Errorf("got %v, and the log %s", w.Header(), s.log.String())
 	}
-	owner, rec, err := s.Handlers.Accounts.Bearer(t.Context(), token)
+	owner, rec, err := s.Handlers.Accounts.AuthenticateToken(t.Context(), token)
 	if err != nil || owner.ID != u.ID || rec.Name != "Build <server>" || rec.ExpiresAt.Sub(rec.CreatedAt) != 30*24*time.Hour || fmt.Sprint(rec.Permissions) != "[users.view]" {
 		t.Errorf("got %+v, %v", rec, err)
 	}
@@ -55,9 +55,9 @@ func TestTokensPage(t *testing.T) {
 	if s.Stores.Tokens.Len() != 1 {
 		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
 	}
-	s.Break("tokens.Create", auth.ErrTooMany)
+	s.FailOn("tokens.Create", auth.ErrTooManyTokens)
 	wantPage(t, b.post("/account/tokens", form("name", "x")), http.StatusUnprocessableEntity, "100 tokens already")
-	s.Break("tokens.Create", nil)
+	s.FailOn("tokens.Create", nil)
 	// Without days and permissions: the default, and all.
 	wantPage(t, b.post("/account/tokens", form("name", "two")), http.StatusOK, "two", "May do all that you may.")
 	wantPage(t, s.signedIn(t, "root").get("/account/tokens/revoke-all"), http.StatusOK, `action="/account/tokens/revoke-all"`)
@@ -71,7 +71,7 @@ func TestTokensPage(t *testing.T) {
 	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked")
 	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked") // gone is what was wanted
 	wantPage(t, b.get("/account/tokens?notice=token-revoked"), http.StatusOK, "The token is revoked.")
-	if _, _, err := s.Handlers.Accounts.Bearer(t.Context(), token); err == nil {
+	if _, _, err := s.Handlers.Accounts.AuthenticateToken(t.Context(), token); err == nil {
 		t.Error("it still opens")
 	}
 	wantRedirect(t, b.post("/account/tokens/revoke-all", nil), "/account/tokens?notice=tokens-revoked")
@@ -79,7 +79,7 @@ func TestTokensPage(t *testing.T) {
 		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
 	}
 	wantPage(t, b.get("/account/tokens/revoke-all"), http.StatusOK, "There is nothing to revoke.")
-	s.Break("tokens.", errDown)
+	s.FailOn("tokens.", errDown)
 	for _, path := range []string{"/account/tokens", "/account/tokens/revoke-all"} {
 		wantPage(t, b.get(path), http.StatusServiceUnavailable, "Back in a moment")
 	}
@@ -103,7 +103,7 @@ func TestTokensOfOthers(t *testing.T) {
 	}
 	mallory.post("/account/tokens/revoke", form("token", rec.TokenID))
 	mallory.post("/account/tokens/revoke-all", nil)
-	if _, _, err := s.Handlers.Accounts.Bearer(t.Context(), token); err != nil {
+	if _, _, err := s.Handlers.Accounts.AuthenticateToken(t.Context(), token); err != nil {
 		t.Errorf("mallory ended alice's token: %v", err)
 	}
 }
@@ -123,7 +123,7 @@ func TestAdminNeedsPermission(t *testing.T) {
 			continue
 		}
 		path := strings.ReplaceAll(r.Path, ":id", victim.ID)
-		s.Forget()
+		s.Reset()
 		send := func(b *browser) int {
 			if r.Method == http.MethodPost {
 				return b.post(path, form("active", "false", "groups", "admin", "group", "admin", "permission", "a.b")).Code
@@ -175,7 +175,7 @@ func TestAdminUsers(t *testing.T) {
 	wantPage(t, b.get("/admin/users?q=%3Cb%3E"), http.StatusOK, "&lt;b&gt;")
 	wantPage(t, b.get("/admin/users?q=%FF%00"), http.StatusOK)
 	wantPage(t, b.get("/admin/users/nobody"), http.StatusNotFound, "Page not found")
-	s.Break("grants.", errDown)
+	s.FailOn("grants.", errDown)
 	wantPage(t, b.get("/admin/users"), http.StatusServiceUnavailable, "Back in a moment")
 }
 
@@ -240,7 +240,7 @@ func TestAdminUser(t *testing.T) {
 	own := "/admin/users/" + root.ID
 	wantPage(t, b.post(own+"/active", form("active", "false")), http.StatusUnprocessableEntity, "You can&#39;t disable yourself.")
 	wantPage(t, b.post(own+"/groups", form("groups", "readers")), http.StatusUnprocessableEntity, "You can&#39;t take yourself out of the group admin.")
-	if got := s.row(root); !got.Active || !got.In(auth.AdminGroup) || got.In("readers") {
+	if got := s.row(root); !got.Active || !got.InGroup(auth.AdminGroup) || got.InGroup("readers") {
 		t.Errorf("got %+v", got)
 	}
 	// Who ends all their own sessions keeps this one, under a new token.
@@ -268,18 +268,18 @@ func TestAdminGroups(t *testing.T) {
 	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added")
 	wantRedirect(t, b.post("/admin/groups/grant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-granted")
 	wantPage(t, b.get("/admin/groups?notice=group-granted"), http.StatusOK, "books.read", "The group has the permission now.")
-	if _, err := s.Handlers.Accounts.SetMember(t.Context(), alice.ID, "readers", true); err != nil || !s.row(alice).May("books.read") {
+	if _, err := s.Handlers.Accounts.SetMember(t.Context(), alice.ID, "readers", true); err != nil || !s.row(alice).HasPermission("books.read") {
 		t.Errorf("got %+v, %v", s.row(alice), err)
 	}
 	wantRedirect(t, b.post("/admin/groups/ungrant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-ungranted")
-	if s.row(alice).May("books.read") {
+	if s.row(alice).HasPermission("books.read") {
 		t.Errorf("got %+v", s.row(alice))
 	}
 	wantRedirect(t, b.post("/admin/groups/remove", form("group", "readers")), "/admin/groups?notice=group-removed")
-	if s.row(alice).In("readers") {
+	if s.row(alice).InGroup("readers") {
 		t.Errorf("got %+v", s.row(alice))
 	}
-	s.Forget()
+	s.Reset()
 	for _, c := range []struct {
 		path  string
 		pairs []string
@@ -305,7 +305,7 @@ func TestAdminGroups(t *testing.T) {
 	if err != nil || len(groups) != 1 || len(groups[0].Permissions) != 2 || groups[0].Members != 1 {
 		t.Errorf("got %+v, %v", groups, err)
 	}
-	s.Break("grants.", errDown)
+	s.FailOn("grants.", errDown)
 	wantPage(t, b.get("/admin/groups"), http.StatusServiceUnavailable, "Back in a moment")
 	wantPage(t, b.post("/admin/groups", form("group", "x")), http.StatusServiceUnavailable, "Back in a moment")
 }

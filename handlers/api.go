@@ -105,7 +105,7 @@ func (h *Handlers) apiCreateToken(r *web.Request) (web.Response, error) {
 	}
 	lifetime := time.Duration(min(max(body.ExpiresIn, -1), 1<<31)) * time.Second
 	secret, t, err := h.Accounts.NewToken(r.Context(), owner, auth.TokenRequest{Name: body.Name, Lifetime: lifetime, Permissions: body.Permissions})
-	var wrong auth.Invalid
+	var wrong auth.ValidationErrors
 	if errors.As(err, &wrong) && wrong["expires"] != "" {
 		wrong["expires_in"] = wrong["expires"] // as the field is called here
 		delete(wrong, "expires")
@@ -132,7 +132,7 @@ func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.Use
 	if body.Username == "" || body.Password == "" {
 		return auth.User{}, web.Unauthorized("credentials_needed", "Send HTTP Basic, or username and password in the body.")
 	}
-	u, err := h.Accounts.SignInProgram(r.Context(), body.Username, body.Password, r.Visitor())
+	u, err := h.Accounts.SignInAPIClient(r.Context(), body.Username, body.Password, r.Visitor())
 	r.CountSignIn(err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
 		return auth.User{}, web.Unauthorized("wrong_credentials", "User name or password is wrong, or the account is disabled.")
@@ -147,7 +147,7 @@ func (h *Handlers) apiTokens(r *web.Request) (web.Response, error) {
 	}
 	list := make([]apiToken, 0, len(tokens))
 	for _, t := range tokens {
-		if r.User().Accepts(t.Epoch) {
+		if r.User().AcceptsEpoch(t.Epoch) {
 			list = append(list, newAPIToken(t))
 		}
 	}

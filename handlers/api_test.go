@@ -263,7 +263,7 @@ func TestAPITokenByBody(t *testing.T) {
 	if s.Stores.Tokens.Len() != 1 {
 		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
 	}
-	s.Break("throttle.", errDown)
+	s.FailOn("throttle.", errDown)
 	wantCode(t, nobody.do("POST", "/api/tokens", `{"username":"alice","password":"`+secret+`"}`), http.StatusServiceUnavailable, "unavailable")
 }
 
@@ -289,10 +289,10 @@ func TestAPITokensThatCannotBeMade(t *testing.T) {
 	for _, body := range []string{"x", `{"name":1}`, `{"expires_in":"1"}`, `{"expires_in":1.5}`, `[]`, `{}{}`} {
 		wantCode(t, alice.do("POST", "/api/tokens", body), http.StatusBadRequest, "malformed_json")
 	}
-	s.Break("tokens.Create", auth.ErrTooMany)
+	s.FailOn("tokens.Create", auth.ErrTooManyTokens)
 	wantCode(t, alice.do("POST", "/api/tokens", ""), http.StatusUnprocessableEntity, "too_many_tokens")
-	s.Break("tokens.Create", nil)
-	s.Break("tokens.", errDown)
+	s.FailOn("tokens.Create", nil)
+	s.FailOn("tokens.", errDown)
 	for method, path := range map[string]string{"GET": "/api/tokens", "DELETE": "/api/tokens/x", "POST": "/api/tokens"} {
 		wantCode(t, alice.do(method, path, ""), http.StatusServiceUnavailable, "unavailable")
 	}
@@ -364,7 +364,7 @@ func TestAPIUsers(t *testing.T) {
 	if !strings.Contains(m["detail"].(string), "users.view") {
 		t.Errorf("got %v", m)
 	}
-	s.Break("grants.", errDown)
+	s.FailOn("grants.", errDown)
 	wantCode(t, root.do("GET", "/api/users", ""), http.StatusServiceUnavailable, "unavailable")
 }
 

@@ -25,7 +25,7 @@ func (h *Handlers) dashboard(r *web.Request) (web.Response, error) {
 // newClock returns the moment in the zone. Second and hands are exact to the second that the
 // page was made in; the script goes on from there.
 func newClock(now time.Time, zone string) Clock {
-	location, ok := auth.Location(zone)
+	location, ok := auth.LoadLocation(zone)
 	if !ok {
 		zone, location = "UTC", time.UTC
 	}

@@ -44,7 +44,7 @@ func (e entered) with(field, value string) entered {
 }
 
 // firstWrong returns the first of the fields, in the order of the page, that has an error.
-func firstWrong(wrong auth.Invalid, fields ...string) string {
+func firstWrong(wrong auth.ValidationErrors, fields ...string) string {
 	for _, f := range fields {
 		if wrong[f] != "" {
 			return f

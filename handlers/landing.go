@@ -12,6 +12,6 @@ func (h *Handlers) landing(r *web.Request) (web.Response, error) {
 	}
 	return web.Show(http.StatusOK, "landing", landingPage{
 		Page:             r.Page("Welcome"),
-		RegistrationOpen: h.Accounts.Open,
+		RegistrationOpen: h.Accounts.RegistrationOpen,
 	}), nil
 }

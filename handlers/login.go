@@ -16,7 +16,7 @@ const home = "/dashboard"
 func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
 	next := r.SafeRedirect(r.Query("next"))
 	// Sites that read our sessions do not know a foreign one, and would send the person back here.
-	if r.User() != nil && !(r.Foreign() && web.HostOf(next) != "") {
+	if r.User() != nil && !(r.HasExternalSession() && web.HostOf(next) != "") {
 		return web.SeeOther(orHome(next)), nil
 	}
 	page := h.loginPage(r, url.Values{"next": {next}})
@@ -34,7 +34,7 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	}
 	user, err := h.Accounts.SignIn(r.Context(), form.Get("username"), form.Get("password"), r.Visitor())
 	r.CountSignIn(err)
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	switch {
 	case errors.As(err, &throttled):
 		return h.loginAgain(r, form, http.StatusTooManyRequests, nil, tooManyTries(throttled)).After(throttled.RetryAfter), nil
@@ -49,8 +49,8 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	return web.SeeOther(orHome(r.SafeRedirect(form.Get("next")))), nil
 }
 
-func missingCredentials(form url.Values) auth.Invalid {
-	missing := auth.Invalid{}
+func missingCredentials(form url.Values) auth.ValidationErrors {
+	missing := auth.ValidationErrors{}
 	if form.Get("username") == "" {
 		missing["username"] = "Enter your user name."
 	}
@@ -68,13 +68,13 @@ func (h *Handlers) loginPage(r *web.Request, form url.Values) loginPage {
 			Values: values(form, "username", "remember").with("next", next),
 			First:  "username",
 		},
-		RegistrationOpen: h.Accounts.Open,
+		RegistrationOpen: h.Accounts.RegistrationOpen,
 		To:               web.HostOf(next),
 	}
 }
 
 // loginAgain shows the form as it was left. It says nothing about which of the two was wrong.
-func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong auth.Invalid, message string) web.Response {
+func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong auth.ValidationErrors, message string) web.Response {
 	page := h.loginPage(r, form)
 	page.Title = "Error: Sign in"
 	page.Form.Errors, page.Form.Message = wrong, message
@@ -85,7 +85,7 @@ func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong
 	return web.Show(status, "login", page).FormTo(page.Form.Value("next"))
 }
 
-func tooManyTries(t auth.Throttled) string {
+func tooManyTries(t auth.ThrottledError) string {
 	return "Too many tries. Wait " + web.FormatDuration(t.RetryAfter) + ", then try again."
 }
 
@@ -96,7 +96,7 @@ func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
 	if r.User() == nil {
 		return web.SeeOther(orSignedOut(next)), nil
 	}
-	return web.Show(http.StatusOK, "sign_out", signOutPage{Page: r.Page("Sign out"), Next: next, Foreign: r.Foreign()}).FormTo(next), nil
+	return web.Show(http.StatusOK, "sign_out", signOutPage{Page: r.Page("Sign out"), Next: next, Foreign: r.HasExternalSession()}).FormTo(next), nil
 }
 
 func (h *Handlers) logout(r *web.Request) (web.Response, error) {

@@ -34,7 +34,7 @@ func TestLanding(t *testing.T) {
 	s.add(t, "alice")
 	wantPage(t, s.browser().get("/"), http.StatusOK, `href="/login"`, `href="/register"`)
 	wantRedirect(t, s.signedIn(t, "alice").get("/"), "/dashboard")
-	s.Handlers.Accounts.Open = false
+	s.Handlers.Accounts.RegistrationOpen = false
 	if w := s.browser().get("/"); strings.Contains(w.Body.String(), `href="/register"`) {
 		t.Error("a closed registration is offered")
 	}
@@ -90,7 +90,7 @@ func TestLoginFails(t *testing.T) {
 	if strings.Contains(s.log.String(), once) {
 		t.Error("the log holds a password")
 	}
-	s.Break("users.", errDown)
+	s.FailOn("users.", errDown)
 	w = s.browser().post("/login", form("username", "carol", "password", once))
 	wantPage(t, w, http.StatusServiceUnavailable)
 	if strings.Contains(w.Body.String(), "10.9.8.7") {
@@ -139,14 +139,14 @@ func TestRegisterFails(t *testing.T) {
 	}
 	wantPage(t, s.browser().post("/register", form("username", "ALICE", "password", secret)), http.StatusUnprocessableEntity, "This name is taken")
 	for range 200 {
-		_, _ = s.Stores.Throttle.Take(t.Context(), auth.Attempt{Key: "register:192.0.2.1", Limit: auth.Limit{Free: 1000}})
+		_, _ = s.Stores.Throttle.Reserve(t.Context(), auth.Bucket{Key: "register:192.0.2.1", Limit: auth.RateLimit{Burst: 1000}})
 	}
 	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusTooManyRequests, "Too many tries. Wait 1 second")
-	s.Handlers.Accounts.Open = false
+	s.Handlers.Accounts.RegistrationOpen = false
 	wantPage(t, s.browser().get("/register"), http.StatusForbidden, "Registration is closed")
 	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusForbidden, "Registration is closed")
-	s.Handlers.Accounts.Open = true
-	s.Break("throttle.", errDown)
+	s.Handlers.Accounts.RegistrationOpen = true
+	s.FailOn("throttle.", errDown)
 	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusServiceUnavailable)
 	if s.Stores.Users.Len() != 1 {
 		t.Errorf("there are %d users", s.Stores.Users.Len())
@@ -156,13 +156,13 @@ func TestRegisterFails(t *testing.T) {
 // A sign-in that cannot be written is none, and the account stays usable.
 func TestRegisterWithoutRedisForTheSession(t *testing.T) {
 	s := newSite(t)
-	s.Break("sessions.Commit", errDown)
+	s.FailOn("sessions.Commit", errDown)
 	w := s.browser().post("/register", form("username", "alice", "password", secret))
 	wantPage(t, w, http.StatusServiceUnavailable)
 	if len(w.Header()["Set-Cookie"]) != 0 {
 		t.Errorf("sets %q", w.Header()["Set-Cookie"])
 	}
-	s.Break("sessions.Commit", nil)
+	s.FailOn("sessions.Commit", nil)
 	s.signedIn(t, "alice")
 }
 
@@ -218,7 +218,7 @@ func TestProfile(t *testing.T) {
 	if got := s.Stores.Users.Row(u.ID); got.Name != "Alice L." || got.TimeZone != "Asia/Tokyo" {
 		t.Errorf("got %+v", got)
 	}
-	s.Break("cache.", errDown)
+	s.FailOn("cache.", errDown)
 	wantPage(t, b.post("/account/profile", form("name", "New", "time_zone", "UTC")), http.StatusServiceUnavailable)
 	if got := s.Stores.Users.Row(u.ID).Name; got != "Alice L." {
 		t.Errorf("the name is %q", got)
@@ -266,7 +266,7 @@ func TestChangePasswordOfAStaleRow(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
-	s.Break("users.SetPassword", auth.ErrStale)
+	s.FailOn("users.SetPassword", auth.ErrStale)
 	w := b.post("/account/password", form("current_password", secret, "new_password", "an entirely new secret"))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Your account was changed somewhere else a moment ago.")
 }
@@ -283,7 +283,7 @@ func TestChangePasswordAlreadyMade(t *testing.T) {
 	renewed := b.cookies["gatehouse"]
 	// The first request's change is not known in memory yet: the second one is let in.
 	id := auth.SessionID(old)
-	v := auth.Visitor{Address: netip.MustParseAddr("192.0.2.1"), SessionID: id, Epoch: u.Epoch}
+	v := auth.Client{Address: netip.MustParseAddr("192.0.2.1"), SessionID: id, Epoch: u.Epoch}
 	if _, err := s.Handlers.Accounts.ChangePassword(t.Context(), u.ID, secret, fresh, v); !errors.Is(err, auth.ErrAlreadyChanged) {
 		t.Errorf("the same change again: %v", err)
 	}
@@ -303,13 +303,13 @@ func TestChangePasswordInASessionThatEnds(t *testing.T) {
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
 	before := b.cookies["gatehouse"]
-	s.Break("sessions.Delete", auth.ErrSessionEnded)
+	s.FailOn("sessions.Delete", auth.ErrSessionEnded)
 	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", "an entirely new secret")), "/login")
 	if b.cookies["gatehouse"] != before {
 		t.Error("the answer changes the cookie")
 	}
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
-	s.Break("sessions.Delete", nil)
+	s.FailOn("sessions.Delete", nil)
 	wantRedirect(t, b.post("/login", form("username", "alice", "password", "an entirely new secret")), "/dashboard")
 }
 
@@ -335,9 +335,9 @@ func TestEndSessions(t *testing.T) {
 	wantPage(t, bob.get("/dashboard"), http.StatusOK)
 	wantRedirect(t, b.post("/account/sessions/end", form("session", id(b))), "/login?notice=signed-out")
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
-	s.Break("sessions.End", errDown)
+	s.FailOn("sessions.End", errDown)
 	wantPage(t, bob.post("/account/sessions/end", form("session", "x")), http.StatusServiceUnavailable)
-	s.Break("sessions.List", errDown)
+	s.FailOn("sessions.List", errDown)
 	for _, path := range []string{"/account", "/account/sessions/end-others"} {
 		wantPage(t, bob.get(path), http.StatusServiceUnavailable)
 	}
@@ -611,7 +611,7 @@ func TestUnavailablePage_KnowsWhatWasChanged(t *testing.T) {
 			if len(c.fields) == 2 {
 				values.Set(c.fields[0], c.fields[1])
 			}
-			s.Break(c.broken, c.err)
+			s.FailOn(c.broken, c.err)
 			wantPage(t, b.post(strings.Replace(c.path, "ID", u.ID, 1), values), http.StatusServiceUnavailable, c.says)
 		})
 	}

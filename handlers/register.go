@@ -13,7 +13,7 @@ func (h *Handlers) showRegister(r *web.Request) (web.Response, error) {
 	if r.User() != nil {
 		return web.SeeOther(orHome(r.SafeRedirect(r.Query("next")))), nil
 	}
-	if !h.Accounts.Open {
+	if !h.Accounts.RegistrationOpen {
 		return registrationClosed(r), nil
 	}
 	page := h.registerPage(r, nil)
@@ -33,8 +33,8 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 		TimeZone: form.Get("time_zone"),
 	}, r.Visitor())
 	var (
-		wrong     auth.Invalid
-		throttled auth.Throttled
+		wrong     auth.ValidationErrors
+		throttled auth.ThrottledError
 	)
 	switch {
 	case errors.Is(err, auth.ErrRegistrationClosed):
@@ -67,7 +67,7 @@ func (h *Handlers) registerPage(r *web.Request, form url.Values) registerPage {
 	}
 }
 
-func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wrong auth.Invalid, message string) web.Response {
+func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wrong auth.ValidationErrors, message string) web.Response {
 	page := h.registerPage(r, form)
 	page.Title = "Error: Create account"
 	page.Form.Errors, page.Form.Message = wrong, message
@@ -93,7 +93,7 @@ func (h *Handlers) passwordStrength(r *web.Request) (web.Response, error) {
 	if u := r.User(); u != nil {
 		about = append(about, u.Username, u.Name, u.Email)
 	}
-	strength, err := h.Accounts.Strength(r.Context(), r.Visitor(), form.Get("password"), about...)
+	strength, err := h.Accounts.EstimateStrength(r.Context(), r.Visitor(), form.Get("password"), about...)
 	if err != nil {
 		return web.Response{}, err
 	}

@@ -148,7 +148,7 @@ func TestReadingChangesNothing(t *testing.T) {
 		for _, r := range s.Routes() {
 			readable := r.Method == web.AnyMethod || slices.ContainsFunc(s.Routes(), func(o web.Route) bool { return o.Path == r.Path && o.Method == http.MethodGet })
 			for _, method := range reading {
-				s.Forget()
+				s.Reset()
 				w := b.send(newRequest(method, r.Path+"?username=x&password=y&session=z&name=w"))
 				if readable == (w.Code == http.StatusMethodNotAllowed) {
 					t.Errorf("%s %s as %s: got %d", method, r.Path, who, w.Code)
@@ -175,7 +175,7 @@ func TestPrivateRoutesNeedSomebody(t *testing.T) {
 	s := newSite(t)
 	for _, r := range s.Routes() {
 		who, _ := rule(r)
-		s.Forget()
+		s.Reset()
 		method := r.Method
 		if method == web.AnyMethod {
 			method = http.MethodPost
@@ -209,7 +209,7 @@ func TestForeignPagesChangeNothing(t *testing.T) {
 			continue
 		}
 		for _, from := range [][2]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
-			s.Forget()
+			s.Reset()
 			req := newRequest(r.Method, r.Path)
 			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			req.Header.Set(from[0], from[1])

@@ -34,7 +34,7 @@ func TestRoutes_AnswerToTheirOwnSpellingOnly(t *testing.T) {
 				continue // net/http answers 400
 			}
 			req.RemoteAddr = "192.0.2.1:1234"
-			s.Forget()
+			s.Reset()
 			w := root.send(req)
 			if w.Code != http.StatusNotFound && w.Code != http.StatusBadRequest {
 				t.Errorf("%s %s: %d", method, odd, w.Code)

@@ -113,7 +113,7 @@ func TestStaleForms_Profile(t *testing.T) {
 	w = b.post("/account/profile", form("email", "b@example.org", "shown_email", "a@example.org"))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was removed. Save again to set it.")
 
-	s.Break("users.SetProfile", fmt.Errorf("set profile: %w", auth.ErrStale))
+	s.FailOn("users.SetProfile", fmt.Errorf("set profile: %w", auth.ErrStale))
 	wantPage(t, b.post("/account/profile", form("name", "Third")), http.StatusUnprocessableEntity, "being changed somewhere else", `value="Third"`)
 }
 

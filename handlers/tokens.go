@@ -80,7 +80,7 @@ func (h *Handlers) tokensPage(r *web.Request, form url.Values) (tokensPage, erro
 		page.Values["days"] = strconv.Itoa(page.DefaultDays)
 	}
 	for _, t := range tokens {
-		if r.User().Accepts(t.Epoch) {
+		if r.User().AcceptsEpoch(t.Epoch) {
 			page.Tokens = append(page.Tokens, newTokenRow(t, r.Now()))
 		}
 	}
@@ -127,14 +127,14 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 		request.Lifetime = time.Duration(n) * 24 * time.Hour
 	}
 	secret, t, err := h.Accounts.NewToken(r.Context(), *r.User(), request)
-	var fields auth.Invalid
+	var fields auth.ValidationErrors
 	switch {
 	case errors.As(err, &fields):
 		if fields["expires"] != "" {
 			fields["days"] = "Enter a number of days from 1 to " + strconv.Itoa(maxTokenDays) + "."
 		}
 		return h.tokensAgain(r, form, web.Form{Errors: fields, First: firstWrong(fields, "name", "days", "permissions")})
-	case errors.Is(err, auth.ErrTooMany):
+	case errors.Is(err, auth.ErrTooManyTokens):
 		return h.tokensAgain(r, form, web.Form{Message: "You have " + strconv.Itoa(auth.MaxTokens) + " tokens already. Revoke one first.", First: "name"})
 	case err != nil:
 		return web.Response{}, err

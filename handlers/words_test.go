@@ -159,8 +159,8 @@ func TestZoneGroups(t *testing.T) {
 	groups := zoneGroups("Europe/Berlin")
 	all, selected := zones(groups)
 	slices.Sort(all)
-	if !slices.Equal(all, auth.Zones()) || !slices.Equal(selected, []string{"Europe/Berlin"}) {
-		t.Errorf("%d zones of %d, selected %q", len(all), len(auth.Zones()), selected)
+	if !slices.Equal(all, auth.TimeZones()) || !slices.Equal(selected, []string{"Europe/Berlin"}) {
+		t.Errorf("%d zones of %d, selected %q", len(all), len(auth.TimeZones()), selected)
 	}
 	var names []string
 	for _, g := range groups {
@@ -174,16 +174,16 @@ func TestZoneGroups(t *testing.T) {
 	}
 	for _, zone := range []string{"Asia/Calcutta", "Etc/GMT+5"} { // not on the list, and a person may have it
 		all, selected := zones(zoneGroups(zone))
-		if len(all) != len(auth.Zones())+1 || !slices.Equal(selected, []string{zone}) {
+		if len(all) != len(auth.TimeZones())+1 || !slices.Equal(selected, []string{zone}) {
 			t.Errorf("%s: %d zones, selected %q", zone, len(all), selected)
 		}
 	}
 	for _, zone := range []string{"", "Local", "Mars/Olympus", "../x"} {
-		if all, selected := zones(zoneGroups(zone)); len(all) != len(auth.Zones()) || len(selected) != 0 {
+		if all, selected := zones(zoneGroups(zone)); len(all) != len(auth.TimeZones()) || len(selected) != 0 {
 			t.Errorf("%q: %d zones, selected %q", zone, len(all), selected)
 		}
 	}
-	if !slices.IsSorted(auth.Zones()) || slices.Contains(auth.Zones(), "Asia/Calcutta") {
+	if !slices.IsSorted(auth.TimeZones()) || slices.Contains(auth.TimeZones(), "Asia/Calcutta") {
 		t.Error("the list itself was changed")
 	}
 	for _, g := range zoneGroups("UTC") {
@@ -220,7 +220,7 @@ func TestFormHelpers(t *testing.T) {
 	if len(v) != 3 || v["username"] != "a\uFFFDb" || v["email"] != "" || v["next"] != "/x" {
 		t.Errorf("got %q", v)
 	}
-	wrong := auth.Invalid{"b": "x", "c": "y"}
+	wrong := auth.ValidationErrors{"b": "x", "c": "y"}
 	if got := firstWrong(wrong, "a", "b", "c"); got != "b" {
 		t.Errorf("got %q", got)
 	}

@@ -32,10 +32,10 @@ const (
 
 // ChangeReceiver is told which users changed. Its methods never wait for the network.
 type ChangeReceiver interface {
-	UserChanged(id string)
-	AnyUserChanged()
-	// ForgetUsers empties local memory only.
-	ForgetUsers()
+	InvalidateUser(id string)
+	InvalidateAllUsers()
+	// InvalidateLocalUsers empties local memory only.
+	InvalidateLocalUsers()
 }
 
 // Changes is the auth.ChangeLog: the capped stream "user-changes" beside the sessions. A change is
@@ -179,11 +179,11 @@ func (c *Changes) receive(from string, reply any) error {
 	case !ok || !okNewest:
 		return unavailable(what, redis.Error("unexpected entry"))
 	case from == "" || string(first) != from:
-		c.receiver.AnyUserChanged()
+		c.receiver.InvalidateAllUsers()
 		c.store(string(newest))
 		return nil
 	case len(entries) == changesBatch:
-		c.receiver.AnyUserChanged()
+		c.receiver.InvalidateAllUsers()
 		c.store("") // and the next read begins at the end
 		return nil
 	}
@@ -194,9 +194,9 @@ func (c *Changes) receive(from string, reply any) error {
 		case ok && last != "" && !laterEntry(string(id), last):
 			// Another read has handed it over already.
 		case !ok || len(user) == 0 || string(user) == auth.AllUsers:
-			c.receiver.AnyUserChanged()
+			c.receiver.InvalidateAllUsers()
 		default:
-			c.receiver.UserChanged(string(user))
+			c.receiver.InvalidateUser(string(user))
 		}
 	}
 	if last == "" || laterEntry(string(newest), last) {
@@ -208,9 +208,9 @@ func (c *Changes) receive(from string, reply any) error {
 // vanished: there is no stream, so that nothing can be learned from it. The caller holds the lock.
 func (c *Changes) vanished(from string) {
 	if from == "" {
-		c.receiver.ForgetUsers()
+		c.receiver.InvalidateLocalUsers()
 	} else {
-		c.receiver.AnyUserChanged()
+		c.receiver.InvalidateAllUsers()
 		c.store("")
 	}
 	c.retryLater(auth.AllUsers)

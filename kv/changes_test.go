@@ -19,19 +19,19 @@ type changesHeard struct {
 	memory int
 }
 
-func (h *changesHeard) UserChanged(id string) {
+func (h *changesHeard) InvalidateUser(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.users = append(h.users, id)
 }
 
-func (h *changesHeard) AnyUserChanged() {
+func (h *changesHeard) InvalidateAllUsers() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all++
 }
 
-func (h *changesHeard) ForgetUsers() {
+func (h *changesHeard) InvalidateLocalUsers() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.memory++
@@ -246,9 +246,9 @@ func TestChanges_ManyReaders(t *testing.T) {
 // latestChange remembers everything that was heard.
 type latestChange struct{ users sync.Map }
 
-func (l *latestChange) UserChanged(id string) { l.users.Store(id, true) }
-func (l *latestChange) AnyUserChanged()       { l.users.Store(auth.AllUsers, true) }
-func (l *latestChange) ForgetUsers()          {}
+func (l *latestChange) InvalidateUser(id string) { l.users.Store(id, true) }
+func (l *latestChange) InvalidateAllUsers()      { l.users.Store(auth.AllUsers, true) }
+func (l *latestChange) InvalidateLocalUsers()    {}
 func (l *latestChange) heard(id string) bool {
 	_, ok := l.users.Load(id)
 	return ok

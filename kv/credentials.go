@@ -69,7 +69,7 @@ func (c *Credentials) Credential(ctx context.Context, name, network string, wait
 		longest = max(longest, wait)
 	}
 	if longest > 0 {
-		return auth.Credential{}, auth.Throttled{RetryAfter: time.Duration(longest) * time.Millisecond}
+		return auth.Credential{}, auth.ThrottledError{RetryAfter: time.Duration(longest) * time.Millisecond}
 	}
 	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
 		return auth.Credential{}, err
@@ -110,8 +110,8 @@ func (c *Credentials) FillCredential(ctx context.Context, rec auth.Credential) e
 
 func credentialKey(name, network string) string { return credentialPrefix + name + ":" + network }
 
-// MarkWaiting implements auth.CredentialCache.
-func (c *Credentials) MarkWaiting(ctx context.Context, waits map[string]time.Duration) error {
+// MarkThrottled implements auth.CredentialCache.
+func (c *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.Duration) error {
 	var cmds []command
 	for key, wait := range waits {
 		if wait > 0 {

@@ -92,7 +92,7 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 		remember(t, c, someCredential("alice"))
 		waits := map[string]time.Duration{"account:alice": time.Minute, "address:x": time.Hour, "address:y": 0, "address:z": -time.Second}
 		if trips := cost(t, func(ctx context.Context) {
-			if err := c.MarkWaiting(ctx, waits); err != nil {
+			if err := c.MarkThrottled(ctx, waits); err != nil {
 				t.Fatal(err)
 			}
 		}); trips != 1 {
@@ -111,7 +111,7 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 		} {
 			trips := cost(t, func(ctx context.Context) {
 				_, err := c.Credential(ctx, c2.name, "192.0.2.7", c2.keys...)
-				var throttled auth.Throttled
+				var throttled auth.ThrottledError
 				if !errors.As(err, &throttled) || !near(throttled.RetryAfter, c2.want) {
 					t.Errorf("%s: got %v, want a wait of %s", what, err, c2.want)
 				}
@@ -129,7 +129,7 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 			t.Error("no wait is marked as one")
 		}
 		// A mark ends by itself, and a newer one counts.
-		if err := c.MarkWaiting(t.Context(), map[string]time.Duration{"address:x": 50 * time.Millisecond}); err != nil {
+		if err := c.MarkThrottled(t.Context(), map[string]time.Duration{"address:x": 50 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the wait ends", func() bool { return !exists(t, r, "waiting:address:x") })
@@ -138,8 +138,8 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 		}
 		// Nothing to mark asks nobody.
 		if trips := cost(t, func(ctx context.Context) {
-			_ = c.MarkWaiting(ctx, nil)
-			_ = c.MarkWaiting(ctx, map[string]time.Duration{"a": 0})
+			_ = c.MarkThrottled(ctx, nil)
+			_ = c.MarkThrottled(ctx, map[string]time.Duration{"a": 0})
 		}); trips != 0 {
 			t.Errorf("marking nobody took %d round trips", trips)
 		}
@@ -197,7 +197,7 @@ func TestCredentialCacheUnreachable(t *testing.T) {
 		t.Error("it is not known whether there is none")
 	}
 	wantUnavailable(t, c.FillCredential(t.Context(), someCredential("alice")))
-	wantUnavailable(t, c.MarkWaiting(t.Context(), map[string]time.Duration{"a": time.Second}))
+	wantUnavailable(t, c.MarkThrottled(t.Context(), map[string]time.Duration{"a": time.Second}))
 	c = NewCredentials(open(t, "redis://127.0.0.1:1"), time.Minute)
 	_, err = c.Credential(t.Context(), "alice", "192.0.2.7")
 	wantUnavailable(t, err)

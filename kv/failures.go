@@ -48,14 +48,14 @@ return age and 2 or 0`)
 
 // Repeated implements auth.Throttle in one round trip. Something else under a failure's key is no
 // failure.
-func (t *Throttle) Repeated(ctx context.Context, failures ...auth.Failure) (bool, error) {
+func (t *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFingerprint) (bool, error) {
 	replies, err := t.run(ctx, "look for a repeated failure", repeatedScript, failureCalls(failures))
 	return slices.Contains(replies, any(int64(1))), err
 }
 
-// KeepFailure implements auth.Throttle in one round trip. The failure is new if it is under
+// RecordFailure implements auth.Throttle in one round trip. The failure is new if it is under
 // each of its keys.
-func (t *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (auth.Recurrence, error) {
+func (t *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFingerprint) (auth.Recurrence, error) {
 	replies, err := t.run(ctx, "keep a failure", keepFailureScript, failureCalls(failures, keptFailures))
 	found := func(r auth.Recurrence) bool { return slices.Contains(replies, any(int64(r))) }
 	switch {
@@ -69,10 +69,10 @@ func (t *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (a
 	return auth.FailureNew, nil
 }
 
-func failureCalls(failures []auth.Failure, more ...any) []call {
+func failureCalls(failures []auth.FailureFingerprint, more ...any) []call {
 	calls := make([]call, len(failures))
 	for i, f := range failures {
-		calls[i] = call{throttlePrefix + f.Key, append([]any{f.Mark, millis(failureTTL)}, more...)}
+		calls[i] = call{throttlePrefix + f.Key, append([]any{f.Digest, millis(failureTTL)}, more...)}
 	}
 	return calls
 }
@@ -101,8 +101,8 @@ func (t *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth
 	return n, nil
 }
 
-// KeepKnownNetwork implements auth.Throttle.
-func (t *Throttle) KeepKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
+// SaveKnownNetwork implements auth.Throttle.
+func (t *Throttle) SaveKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
 	b, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("encode a known network: %w", err)

@@ -37,8 +37,8 @@ func newGuessing(t *testing.T) *guessing {
 	g := &guessing{Accounts: stores.Accounts(t), t: t, redis: r, stores: stores, now: time.Now()}
 	g.Hasher = fakes.Hasher(t, argon2id.Params{Memory: 4096, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32})
 	g.Throttle, g.Credentials = NewThrottle(r), NewCredentials(r, 5*time.Minute)
-	g.Memory = auth.NewUserMemory(time.Hour)
-	g.Memory.Trust(true)
+	g.LocalCache = auth.NewLocalUserCache(time.Hour)
+	g.LocalCache.SetEnabled(true)
 	g.Now = func() time.Time { return g.now }
 	var err error
 	g.alice, err = g.AddUser(t.Context(), auth.Registration{Username: "alice", Password: alicesPassword, Email: "alice@example.org"})
@@ -48,15 +48,15 @@ func newGuessing(t *testing.T) *guessing {
 	return g
 }
 
-func visitorAt(address string) auth.Visitor {
-	return auth.Visitor{Address: netip.MustParseAddr(address)}
+func visitorAt(address string) auth.Client {
+	return auth.Client{Address: netip.MustParseAddr(address)}
 }
 
 var programsNetwork = visitorAt("192.0.2.7")
 
 // verdict is how an attempt is answered.
 func verdict(err error) string {
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	switch {
 	case err == nil:
 		return "right"
@@ -69,11 +69,11 @@ func verdict(err error) string {
 }
 
 func (g *guessing) basic(ctx context.Context, secret string) string {
-	_, err := g.Basic(ctx, "alice", secret, programsNetwork)
+	_, err := g.AuthenticateBasic(ctx, "alice", secret, programsNetwork)
 	return verdict(err)
 }
 
-func (g *guessing) signIn(login, secret string, v auth.Visitor) string {
+func (g *guessing) signIn(login, secret string, v auth.Client) string {
 	_, err := g.SignIn(g.t.Context(), login, secret, v)
 	return verdict(err)
 }
@@ -254,7 +254,7 @@ func TestWarmGuesses_CountForAClientThatHasGone(t *testing.T) {
 func TestWarmGuesses_CountWithoutAVerdict(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
-	g.stores.Break("users.UserByUsername", fmt.Errorf("%w: down", auth.ErrUnavailable))
+	g.stores.FailOn("users.UserByUsername", fmt.Errorf("%w: down", auth.ErrUnavailable))
 	for i := range 5 {
 		if answer := g.basic(t.Context(), fmt.Sprint("warm", i)); !strings.Contains(answer, "down") {
 			t.Fatal(answer)
@@ -305,7 +305,7 @@ func TestAttemptsUnderWay_MakeNobodyWait(t *testing.T) {
 	g.warm()
 	run(t, g.redis, "HSET", "throttle:"+g.networksKey(), "n", 12)
 	run(t, g.redis, "PEXPIRE", "throttle:"+g.networksKey(), 3_600_000)
-	other := auth.Attempt{Key: g.networksKey(), Limit: auth.Limit{Free: 20, Total: 20, Forget: time.Hour}}
+	other := auth.Bucket{Key: g.networksKey(), Limit: auth.RateLimit{Burst: 20, MaxFailures: 20, ResetAfter: time.Hour}}
 	mine := reserve(t, NewThrottle(g.redis), other)
 	run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
 	g.want("a second one", g.basic(t.Context(), alicesPassword), "wait")
@@ -367,7 +367,7 @@ func TestWaitingProgram_KeepsNoName(t *testing.T) {
 	g := newGuessing(t)
 	const typed = "hunter2hunter2"
 	for i := range 11 {
-		_, err := g.Basic(t.Context(), typed, fmt.Sprint("x", i), programsNetwork)
+		_, err := g.AuthenticateBasic(t.Context(), typed, fmt.Sprint("x", i), programsNetwork)
 		if i == 10 {
 			g.want("the last", verdict(err), "wait")
 		}
@@ -386,8 +386,8 @@ func TestWaitingProgram_KeepsNoName(t *testing.T) {
 // used before, whatever strangers guess elsewhere.
 func TestSignInProgram_KnowsTheNetwork(t *testing.T) {
 	g := newGuessing(t)
-	signIn := func(secret string, v auth.Visitor) string {
-		_, err := g.SignInProgram(t.Context(), "alice", secret, v)
+	signIn := func(secret string, v auth.Client) string {
+		_, err := g.SignInAPIClient(t.Context(), "alice", secret, v)
 		return verdict(err)
 	}
 	g.want("the first time", signIn(alicesPassword, programsNetwork), "right")

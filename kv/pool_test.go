@@ -99,7 +99,7 @@ func TestFullRedis(t *testing.T) {
 	s := startServer(t, "--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
 	r := open(t, s.url())
 	wantUnavailable(t, NewSessions(r).CommitCtx(t.Context(), testID(1), encode(t, newSession(1, "u1")), time.Time{}))
-	wantUnavailable(t, taken(NewThrottle(r).Take(t.Context(), auth.Attempt{Key: "k", Limit: auth.Limit{Free: 1, Forget: time.Hour}})))
+	wantUnavailable(t, taken(NewThrottle(r).Reserve(t.Context(), auth.Bucket{Key: "k", Limit: auth.RateLimit{Burst: 1, ResetAfter: time.Hour}})))
 	_, _, err := NewUsers(r, time.Hour).User(t.Context(), "u1")
 	wantUnavailable(t, err)
 }
@@ -227,7 +227,7 @@ func TestRestart(t *testing.T) {
 			return nil
 		},
 		"throttle": func() error {
-			return taken(throttle.Take(t.Context(), auth.Attempt{Key: "k", Limit: auth.Limit{Free: 100, Forget: time.Hour}}))
+			return taken(throttle.Reserve(t.Context(), auth.Bucket{Key: "k", Limit: auth.RateLimit{Burst: 100, ResetAfter: time.Hour}}))
 		},
 	}
 	for name, first := range firsts {
@@ -437,7 +437,7 @@ func TestClaimIsNotRepeated(t *testing.T) {
 	f := startFake(t, func(int64, []string) string { return "" })
 	r := open(t, "redis://"+f.address)
 	wantUnavailable(t, NewSessions(r).DeleteCtx(t.Context(), testID(1)))
-	wantUnavailable(t, taken(NewThrottle(r).Take(t.Context(), auth.Attempt{Key: "k"})))
+	wantUnavailable(t, taken(NewThrottle(r).Reserve(t.Context(), auth.Bucket{Key: "k"})))
 	if f.got() != "DEL EVALSHA" {
 		t.Errorf("got %q, want each command once", f.got())
 	}

@@ -380,8 +380,8 @@ func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
 	return err
 }
 
-// EndRefused implements auth.SessionStore.
-func (s *Sessions) EndRefused(ctx context.Context, userID, id string) error {
+// EndRejected implements auth.SessionStore.
+func (s *Sessions) EndRejected(ctx context.Context, userID, id string) error {
 	held, err := redis.Int64(s.redis.do(ctx, repeatable("end refused session"), cmd("EXISTS", renewingPrefix+id)))
 	if err != nil || held > 0 {
 		return err

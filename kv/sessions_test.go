@@ -613,7 +613,7 @@ func TestEndRefused_SparesWhatIsRenewed(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, id := range []string{held.ID, other.ID} {
-			if err := s.EndRefused(t.Context(), "u1", id); err != nil {
+			if err := s.EndRejected(t.Context(), "u1", id); err != nil {
 				t.Error(err)
 			}
 		}
@@ -627,7 +627,7 @@ func TestEndRefused_SparesWhatIsRenewed(t *testing.T) {
 			t.Errorf("it is held for %d ms", ttl)
 		}
 		run(t, r, "DEL", "renewing:"+held.ID)
-		if err := s.EndRefused(t.Context(), "u1", held.ID); err != nil {
+		if err := s.EndRejected(t.Context(), "u1", held.ID); err != nil {
 			t.Error(err)
 		}
 		if _, ok := find(t, s, held.ID); ok {

@@ -131,17 +131,17 @@ type takeReply struct {
 // Take reserves one attempt under each key, in one round trip; see auth.Throttle. It is never
 // repeated on a broken connection, which would count twice. More round trips are needed to refuse,
 // and once for a key that takes over a count after a rotation.
-func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.Taken, error) {
+func (t *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth.Reservation, error) {
 	if len(attempts) == 0 {
 		return nil, nil
 	}
 	const what = "take from throttle"
 	id := rand.Text()
-	var all []auth.Taken
+	var all []auth.Reservation
 	var calls []call
 	for _, a := range attempts {
-		for _, key := range append([]string{a.Key}, a.Previous...) {
-			all = append(all, auth.Taken{Key: key, ID: id, Attempt: a})
+		for _, key := range append([]string{a.Key}, a.PreviousKeys...) {
+			all = append(all, auth.Reservation{Key: key, ID: id, Bucket: a})
 			calls = append(calls, call{throttlePrefix + key, append(limitArgs(a.Limit), takeMode(a), id, millis(reservationTTL))})
 		}
 	}
@@ -150,7 +150,7 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 		return nil, err
 	}
 	var wait time.Duration
-	var passed, refused []auth.Taken
+	var passed, refused []auth.Reservation
 	took := make([]takeReply, len(all))
 	for i, reply := range replies {
 		one, replyErr := readTake(what, all[i].Key, reply)
@@ -161,11 +161,11 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 		case one.refused > 0:
 			wait = max(wait, one.refused)
 			if one.waits {
-				all[i].Wait = max(one.refused, one.begins)
+				all[i].RetryAfter = max(one.refused, one.begins)
 			}
 			refused = append(refused, all[i])
 		default:
-			all[i].Wait = one.begins
+			all[i].RetryAfter = one.begins
 			passed = append(passed, all[i])
 		}
 	}
@@ -182,30 +182,30 @@ func (t *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.T
 	}
 	// A wait that was read refuses, whatever could not be written of the other keys.
 	if wait > 0 {
-		err = auth.Throttled{RetryAfter: wait}
+		err = auth.ThrottledError{RetryAfter: wait}
 	}
 	return refused, err
 }
 
 // settleRefused gives back what passed of a call that was refused, and counts what was compared.
-func (t *Throttle) settleRefused(ctx context.Context, passed []auth.Taken) error {
-	var compared, others []auth.Taken
+func (t *Throttle) settleRefused(ctx context.Context, passed []auth.Reservation) error {
+	var compared, others []auth.Reservation
 	for _, one := range passed {
-		if one.Attempt.Compared {
+		if one.Bucket.CountOnRefusal {
 			compared = append(compared, one)
 		} else {
 			others = append(others, one)
 		}
 	}
-	_, err := t.Fail(ctx, false, compared...)
+	_, err := t.CountFailures(ctx, false, compared...)
 	return errors.Join(err, t.Refund(ctx, others...))
 }
 
-func takeMode(a auth.Attempt) string {
+func takeMode(a auth.Bucket) string {
 	switch {
-	case a.Counted:
+	case a.CountOnReserve:
 		return "count"
-	case a.Compared:
+	case a.CountOnRefusal:
 		return "compared"
 	}
 	return "reserve"
@@ -230,11 +230,11 @@ func readTake(what, key string, reply any) (takeReply, error) {
 }
 
 // takeOver raises each attempt's key to the highest count of its previous ones.
-func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Attempt, took []takeReply) error {
+func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Bucket, took []takeReply) error {
 	var raises []call
 	for _, a := range attempts {
-		current, previous := took[0], took[1:1+len(a.Previous)]
-		took = took[1+len(a.Previous):]
+		current, previous := took[0], took[1:1+len(a.PreviousKeys)]
+		took = took[1+len(a.PreviousKeys):]
 		for _, p := range previous {
 			if p.before > current.before {
 				raises = append(raises, call{throttlePrefix + a.Key, []any{p.count, p.until, p.expires}})
@@ -246,18 +246,18 @@ func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Attempt, took [
 }
 
 // limitArgs never lets the longest wait be shorter than the first.
-func limitArgs(l auth.Limit) []any {
-	base := max(millis(l.Base), 0)
-	return []any{l.Free, base, max(millis(l.Max), base), l.Total, max(millis(l.Forget), 0)}
+func limitArgs(l auth.RateLimit) []any {
+	base := max(millis(l.BaseDelay), 0)
+	return []any{l.Burst, base, max(millis(l.MaxDelay), base), l.MaxFailures, max(millis(l.ResetAfter), 0)}
 }
 
 // Fail implements auth.Throttle in one round trip.
-func (t *Throttle) Fail(ctx context.Context, again bool, taken ...auth.Taken) ([]auth.Taken, error) {
+func (t *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.Reservation) ([]auth.Reservation, error) {
 	calls := make([]call, 0, len(taken))
-	failed := make([]auth.Taken, 0, len(taken))
+	failed := make([]auth.Reservation, 0, len(taken))
 	for _, one := range taken {
-		if !one.Attempt.Counted {
-			calls = append(calls, call{throttlePrefix + one.Key, append(limitArgs(one.Attempt.Limit), flag(again), one.ID)})
+		if !one.Bucket.CountOnReserve {
+			calls = append(calls, call{throttlePrefix + one.Key, append(limitArgs(one.Bucket.Limit), flag(again), one.ID)})
 			failed = append(failed, one)
 		}
 	}
@@ -267,7 +267,7 @@ func (t *Throttle) Fail(ctx context.Context, again bool, taken ...auth.Taken) ([
 	}
 	for i, reply := range replies {
 		wait, _ := reply.(int64)
-		failed[i].Wait = time.Duration(wait) * time.Millisecond
+		failed[i].RetryAfter = time.Duration(wait) * time.Millisecond
 	}
 	return failed, nil
 }
@@ -280,7 +280,7 @@ func flag(set bool) int {
 }
 
 // Refund implements auth.Throttle in one round trip.
-func (t *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
+func (t *Throttle) Refund(ctx context.Context, taken ...auth.Reservation) error {
 	const what = "refund throttle"
 	cmds := make([]command, 0, len(taken))
 	for _, one := range taken {

@@ -23,13 +23,13 @@ func onEachThrottle(t *testing.T, test func(t *testing.T, r *Redis, th *Throttle
 }
 
 // take makes one attempt that fails if it passes; it returns the wait, 0 when it passed.
-func take(t testing.TB, th *Throttle, attempts ...auth.Attempt) time.Duration {
+func take(t testing.TB, th *Throttle, attempts ...auth.Bucket) time.Duration {
 	t.Helper()
-	got, err := th.Take(t.Context(), attempts...)
+	got, err := th.Reserve(t.Context(), attempts...)
 	if err == nil {
-		_, err = th.Fail(t.Context(), false, got...)
+		_, err = th.CountFailures(t.Context(), false, got...)
 	}
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	if errors.As(err, &throttled) {
 		if throttled.RetryAfter <= 0 {
 			t.Errorf("throttled for %s", throttled.RetryAfter)
@@ -43,9 +43,11 @@ func take(t testing.TB, th *Throttle, attempts ...auth.Attempt) time.Duration {
 }
 
 // taken is the error of a Take.
-func taken(_ []auth.Taken, err error) error { return err }
+func taken(_ []auth.Reservation, err error) error { return err }
 
-func attempt(key string, limit auth.Limit) auth.Attempt { return auth.Attempt{Key: key, Limit: limit} }
+func attempt(key string, limit auth.RateLimit) auth.Bucket {
+	return auth.Bucket{Key: key, Limit: limit}
+}
 
 func count(t testing.TB, r *Redis, key string) int {
 	t.Helper()
@@ -63,7 +65,7 @@ func pass(t testing.TB, r *Redis, key string) {
 	run(t, r, "HSET", "throttle:"+key, "until", 1)
 }
 
-var slow = auth.Limit{Free: 3, Base: 10 * time.Minute, Max: 25 * time.Minute, Forget: time.Hour}
+var slow = auth.RateLimit{Burst: 3, BaseDelay: 10 * time.Minute, MaxDelay: 25 * time.Minute, ResetAfter: time.Hour}
 
 func near(got, want time.Duration) bool { return got > want-10*time.Second && got <= want }
 
@@ -100,7 +102,7 @@ func TestThrottleWaits(t *testing.T) {
 
 func TestThrottleWaitEnds(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, _ *Redis, th *Throttle) {
-		a := attempt("a", auth.Limit{Free: 1, Base: 200 * time.Millisecond, Max: time.Second, Forget: time.Hour})
+		a := attempt("a", auth.RateLimit{Burst: 1, BaseDelay: 200 * time.Millisecond, MaxDelay: time.Second, ResetAfter: time.Hour})
 		start := time.Now()
 		take(t, th, a)
 		eventually(t, "the wait ends", func() bool { return take(t, th, a) == 0 })
@@ -112,11 +114,11 @@ func TestThrottleWaitEnds(t *testing.T) {
 
 func TestThrottleForgets(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		a := attempt("a", auth.Limit{Free: 1, Total: 2, Forget: 100 * time.Millisecond})
+		a := attempt("a", auth.RateLimit{Burst: 1, MaxFailures: 2, ResetAfter: 100 * time.Millisecond})
 		take(t, th, a)
 		eventually(t, "the key is forgotten", func() bool { return !exists(t, r, "throttle:a") })
 		// A wait that is longer than Forget is not cut short by it.
-		b := attempt("b", auth.Limit{Free: 1, Base: time.Hour, Max: time.Hour, Forget: time.Millisecond})
+		b := attempt("b", auth.RateLimit{Burst: 1, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Millisecond})
 		take(t, th, b)
 		if ttl := run(t, r, "PTTL", "throttle:b").(int64); !near(time.Duration(ttl)*time.Millisecond, time.Hour) {
 			t.Errorf("the wait is forgotten in %d ms, want 1 h", ttl)
@@ -126,7 +128,7 @@ func TestThrottleForgets(t *testing.T) {
 
 func TestThrottleTotal(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		a := attempt("a", auth.Limit{Free: 100, Total: 5, Forget: time.Hour})
+		a := attempt("a", auth.RateLimit{Burst: 100, MaxFailures: 5, ResetAfter: time.Hour})
 		for range 5 {
 			if take(t, th, a) != 0 {
 				t.Fatal("refused before the total")
@@ -148,8 +150,8 @@ func TestThrottleTotal(t *testing.T) {
 func TestThrottleIsExact(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
 		r.timeout = time.Minute // a burst of scripts is slow in the embedded Redis under the race detector
-		a := attempt("a", auth.Limit{Free: 10, Base: time.Hour, Max: time.Hour, Forget: time.Hour})
-		wide := attempt("wide", auth.Limit{Free: 1000, Base: time.Hour, Max: time.Hour, Forget: time.Hour})
+		a := attempt("a", auth.RateLimit{Burst: 10, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
+		wide := attempt("wide", auth.RateLimit{Burst: 1000, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		var passed atomic.Int64
 		var wg sync.WaitGroup
 		for range 64 {
@@ -174,7 +176,7 @@ func TestThrottleRoundTrips(t *testing.T) {
 		a, b, c := attempt("a", slow), attempt("b", slow), attempt("c", slow)
 		take(t, th, a)
 		if trips := cost(t, func(ctx context.Context) {
-			if err := taken(th.Take(ctx, a, b, c)); err != nil {
+			if err := taken(th.Reserve(ctx, a, b, c)); err != nil {
 				t.Error(err)
 			}
 		}); trips != 1 {
@@ -182,13 +184,13 @@ func TestThrottleRoundTrips(t *testing.T) {
 		}
 		run(t, r, "SCRIPT", "FLUSH")
 		if trips := cost(t, func(ctx context.Context) {
-			if err := taken(th.Take(ctx, a, b, c)); err != nil {
+			if err := taken(th.Reserve(ctx, a, b, c)); err != nil {
 				t.Error(err)
 			}
 		}); trips != 2 || underWay(t, r, "b") != 2 || underWay(t, r, "a") != 2 {
 			t.Errorf("after a SCRIPT FLUSH: %d round trips, under way %d and %d", trips, underWay(t, r, "a"), underWay(t, r, "b"))
 		}
-		if err := taken(th.Take(t.Context())); err != nil {
+		if err := taken(th.Reserve(t.Context())); err != nil {
 			t.Errorf("no keys: %v", err)
 		}
 	})
@@ -196,8 +198,8 @@ func TestThrottleRoundTrips(t *testing.T) {
 
 func TestRefusedTakeGivesBack(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		full := attempt("full", auth.Limit{Free: 1, Base: 30 * time.Minute, Max: time.Hour, Forget: time.Hour})
-		longer := attempt("longer", auth.Limit{Free: 1, Base: 50 * time.Minute, Max: time.Hour, Forget: time.Hour})
+		full := attempt("full", auth.RateLimit{Burst: 1, BaseDelay: 30 * time.Minute, MaxDelay: time.Hour, ResetAfter: time.Hour})
+		longer := attempt("longer", auth.RateLimit{Burst: 1, BaseDelay: 50 * time.Minute, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		edge, fresh := attempt("edge", slow), attempt("fresh", slow)
 		take(t, th, full)
 		take(t, th, longer)
@@ -240,9 +242,9 @@ func underWay(t testing.TB, r *Redis, key string) int {
 }
 
 // reserve is Take for an attempt that must pass.
-func reserve(t testing.TB, th *Throttle, attempts ...auth.Attempt) []auth.Taken {
+func reserve(t testing.TB, th *Throttle, attempts ...auth.Bucket) []auth.Reservation {
 	t.Helper()
-	taken, err := th.Take(t.Context(), attempts...)
+	taken, err := th.Reserve(t.Context(), attempts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,14 +252,14 @@ func reserve(t testing.TB, th *Throttle, attempts ...auth.Attempt) []auth.Taken 
 }
 
 // fail counts an attempt that must pass as a failure.
-func fail(t testing.TB, th *Throttle, attempts ...auth.Attempt) {
+func fail(t testing.TB, th *Throttle, attempts ...auth.Bucket) {
 	t.Helper()
 	if wait := take(t, th, attempts...); wait != 0 {
 		t.Fatalf("refused for %s", wait)
 	}
 }
 
-func refund(t testing.TB, th *Throttle, taken ...auth.Taken) {
+func refund(t testing.TB, th *Throttle, taken ...auth.Reservation) {
 	t.Helper()
 	if err := th.Refund(t.Context(), taken...); err != nil {
 		t.Fatal(err)
@@ -301,7 +303,7 @@ func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 			t.Error("nothing is counted, but the key is there")
 		}
 		refund(t, th)
-		refund(t, th, auth.Taken{Key: "none", ID: "x"})
+		refund(t, th, auth.Reservation{Key: "none", ID: "x"})
 	})
 }
 
@@ -309,14 +311,14 @@ func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 func TestReservation_BeginsNoWait(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
 		a := attempt("a", slow)
-		var all []auth.Taken
+		var all []auth.Reservation
 		for range 3 {
 			all = append(all, reserve(t, th, a)...)
 		}
 		// The allowance is under way: refused for a moment, and nobody is told to wait.
-		refused, err := th.Take(t.Context(), a)
-		var throttled auth.Throttled
-		if !errors.As(err, &throttled) || throttled.RetryAfter != time.Second || len(refused) != 1 || refused[0].Wait != 0 {
+		refused, err := th.Reserve(t.Context(), a)
+		var throttled auth.ThrottledError
+		if !errors.As(err, &throttled) || throttled.RetryAfter != time.Second || len(refused) != 1 || refused[0].RetryAfter != 0 {
 			t.Errorf("got %+v, %v", refused, err)
 		}
 		refund(t, th, all[1:]...)
@@ -325,8 +327,8 @@ func TestReservation_BeginsNoWait(t *testing.T) {
 		}
 		// After the free ones, one at a time.
 		fail(t, th, a)
-		failed, err := th.Fail(t.Context(), false, all[0])
-		if err != nil || len(failed) != 1 || !near(failed[0].Wait, 10*time.Minute) || count(t, r, "a") != 3 {
+		failed, err := th.CountFailures(t.Context(), false, all[0])
+		if err != nil || len(failed) != 1 || !near(failed[0].RetryAfter, 10*time.Minute) || count(t, r, "a") != 3 {
 			t.Errorf("the third failure: %+v, %v, count %d", failed, err, count(t, r, "a"))
 		}
 		pass(t, r, "a")
@@ -358,12 +360,12 @@ func TestReservation_BeginsNoWait(t *testing.T) {
 func TestReservations_KeepTheTotal(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
 		r.timeout = time.Minute
-		a := attempt("a", auth.Limit{Free: 10, Base: time.Hour, Max: time.Hour, Total: 5, Forget: time.Hour})
+		a := attempt("a", auth.RateLimit{Burst: 10, BaseDelay: time.Hour, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: time.Hour})
 		var passed, failures atomic.Int64
 		var wg sync.WaitGroup
 		for i := range 64 {
 			wg.Go(func() {
-				got, err := th.Take(t.Context(), a)
+				got, err := th.Reserve(t.Context(), a)
 				if err != nil {
 					return
 				}
@@ -371,7 +373,7 @@ func TestReservations_KeepTheTotal(t *testing.T) {
 					err = th.Refund(t.Context(), got...)
 				} else {
 					failures.Add(1)
-					_, err = th.Fail(t.Context(), false, got...)
+					_, err = th.CountFailures(t.Context(), false, got...)
 				}
 				if err != nil {
 					t.Error(err)
@@ -388,11 +390,11 @@ func TestReservations_KeepTheTotal(t *testing.T) {
 // What was compared counts where it is refused too, and the total is its bound.
 func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		a := attempt("a", auth.Limit{Free: 2, Base: time.Hour, Max: time.Hour, Total: 5, Forget: 2 * time.Hour})
+		a := attempt("a", auth.RateLimit{Burst: 2, BaseDelay: time.Hour, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: 2 * time.Hour})
 		other, compared := attempt("other", slow), a
-		compared.Compared = true
+		compared.CountOnRefusal = true
 		otherCompared := other
-		otherCompared.Compared = true
+		otherCompared.CountOnRefusal = true
 		fail(t, th, a)
 		fail(t, th, a)
 		for i := range 5 {
@@ -422,8 +424,8 @@ func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
 // A count goes on under the new key of a rotation, also where the old one refuses.
 func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		limit := auth.Limit{Free: 3, Base: 10 * time.Minute, Max: time.Hour, Total: 5, Forget: 2 * time.Hour}
-		old, both, fresh := attempt("old", limit), auth.Attempt{Key: "new", Previous: []string{"old"}, Limit: limit}, attempt("new", limit)
+		limit := auth.RateLimit{Burst: 3, BaseDelay: 10 * time.Minute, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: 2 * time.Hour}
+		old, both, fresh := attempt("old", limit), auth.Bucket{Key: "new", PreviousKeys: []string{"old"}, Limit: limit}, attempt("new", limit)
 		wantCount := func(what string, oldCount, newCount int) {
 			t.Helper()
 			if o, n := count(t, r, "old"), count(t, r, "new"); o != oldCount || n != newCount {
@@ -435,7 +437,7 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 		fail(t, th, both)
 		wantCount("taken over", 2, 2)
 		if trips := cost(t, func(ctx context.Context) {
-			mine, err := th.Take(ctx, both)
+			mine, err := th.Reserve(ctx, both)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -487,16 +489,16 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 
 func TestFailures_AreKept(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		of := func(n int) []auth.Failure {
-			return []auth.Failure{{Key: "failures:a", Mark: fmt.Sprint("mark", n)}, {Key: "failures:b", Mark: fmt.Sprint("other", n)}}
+		of := func(n int) []auth.FailureFingerprint {
+			return []auth.FailureFingerprint{{Key: "failures:a", Digest: fmt.Sprint("mark", n)}, {Key: "failures:b", Digest: fmt.Sprint("other", n)}}
 		}
-		wants := func(what string, want auth.Recurrence, f ...auth.Failure) {
+		wants := func(what string, want auth.Recurrence, f ...auth.FailureFingerprint) {
 			t.Helper()
-			found, err := th.Repeated(t.Context(), f...)
+			found, err := th.HasFailure(t.Context(), f...)
 			if err != nil || found != (want == auth.FailureRepeated) {
 				t.Errorf("%s: repeated %t, %v", what, found, err)
 			}
-			if got, err := th.KeepFailure(t.Context(), f...); err != nil || got != want {
+			if got, err := th.RecordFailure(t.Context(), f...); err != nil || got != want {
 				t.Errorf("%s: got %d, %v, want %d", what, got, err, want)
 			}
 		}
@@ -539,8 +541,8 @@ func TestFailures_AreKept(t *testing.T) {
 		wants("in the way", auth.FailureNew, of(10)[0])
 		wants("in the way, again", auth.FailureRepeated, of(10)[0])
 		if trips := cost(t, func(ctx context.Context) {
-			_, _ = th.Repeated(ctx, of(1)...)
-			_, _ = th.KeepFailure(ctx, of(1)...)
+			_, _ = th.HasFailure(ctx, of(1)...)
+			_, _ = th.RecordFailure(ctx, of(1)...)
 		}); trips != 2 {
 			t.Errorf("%d round trips, want one each", trips)
 		}
@@ -550,7 +552,7 @@ func TestFailures_AreKept(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 32 {
 			wg.Go(func() {
-				if found, err := th.KeepFailure(t.Context(), of(99)[0]); err != nil {
+				if found, err := th.RecordFailure(t.Context(), of(99)[0]); err != nil {
 					t.Error(err)
 				} else if found == auth.FailureNew {
 					isNew.Add(1)
@@ -570,7 +572,7 @@ func TestOldFailure_CountsOnceInACount(t *testing.T) {
 		a := attempt("a", slow)
 		again := func() {
 			t.Helper()
-			if _, err := th.Fail(t.Context(), true, reserve(t, th, a)...); err != nil {
+			if _, err := th.CountFailures(t.Context(), true, reserve(t, th, a)...); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -603,7 +605,7 @@ func TestKnownNetworks(t *testing.T) {
 		if find("alice", "192.0.2.7") != (auth.KnownNetwork{}) {
 			t.Error("known before")
 		}
-		if err := th.KeepKnownNetwork(t.Context(), want); err != nil {
+		if err := th.SaveKnownNetwork(t.Context(), want); err != nil {
 			t.Fatal(err)
 		}
 		const key = "known-network:alice:192.0.2.7"
@@ -643,7 +645,7 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 		} {
 			run(t, r, "DEL", "throttle:a")
 			run(t, r, set[0].(string), set[1:]...)
-			if err := th.Refund(t.Context(), auth.Taken{Key: "a", ID: "x"}); err != nil {
+			if err := th.Refund(t.Context(), auth.Reservation{Key: "a", ID: "x"}); err != nil {
 				t.Errorf("%s: refund: %v", name, err)
 			}
 			run(t, r, "DEL", "throttle:a")
@@ -660,27 +662,27 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 
 func TestThrottleUnavailable(t *testing.T) {
 	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
-	wantUnavailable(t, taken(th.Take(t.Context(), attempt("a", slow))))
-	wantUnavailable(t, th.Refund(t.Context(), auth.Taken{Key: "a", ID: "x"}))
-	_, err := th.Repeated(t.Context(), auth.Failure{Key: "a", Mark: "b"})
+	wantUnavailable(t, taken(th.Reserve(t.Context(), attempt("a", slow))))
+	wantUnavailable(t, th.Refund(t.Context(), auth.Reservation{Key: "a", ID: "x"}))
+	_, err := th.HasFailure(t.Context(), auth.FailureFingerprint{Key: "a", Digest: "b"})
 	wantUnavailable(t, err)
-	_, err = th.KeepFailure(t.Context(), auth.Failure{Key: "a", Mark: "b"})
+	_, err = th.RecordFailure(t.Context(), auth.FailureFingerprint{Key: "a", Digest: "b"})
 	wantUnavailable(t, err)
 	_, err = th.KnownNetwork(t.Context(), "alice", "192.0.2.7")
 	wantUnavailable(t, err)
-	wantUnavailable(t, th.KeepKnownNetwork(t.Context(), auth.KnownNetwork{Name: "alice"}))
+	wantUnavailable(t, th.SaveKnownNetwork(t.Context(), auth.KnownNetwork{Name: "alice"}))
 }
 
 func TestZeroLimits(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, _ *Redis, th *Throttle) {
-		none := attempt("a", auth.Limit{Base: time.Hour, Max: 9 * time.Hour, Forget: time.Hour})
+		none := attempt("a", auth.RateLimit{BaseDelay: time.Hour, MaxDelay: 9 * time.Hour, ResetAfter: time.Hour})
 		if wait := take(t, th, none); wait != 0 {
 			t.Errorf("the first attempt has nothing to wait after, but waits %s", wait)
 		}
 		if wait := take(t, th, none); !near(wait, time.Hour) {
 			t.Errorf("waits %s, want 1 h", wait)
 		}
-		constant := attempt("b", auth.Limit{Free: 1, Base: time.Hour, Forget: time.Hour})
+		constant := attempt("b", auth.RateLimit{Burst: 1, BaseDelay: time.Hour, ResetAfter: time.Hour})
 		take(t, th, constant)
 		if wait := take(t, th, constant); !near(wait, time.Hour) {
 			t.Errorf("without Max: waits %s, want Base", wait)
@@ -704,20 +706,20 @@ func TestOnlyMissedScriptsRunAgain(t *testing.T) {
 
 func TestTakeTellsTheWaits(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		a, b := attempt("a", slow), attempt("b", auth.Limit{Free: 1000, Base: time.Hour, Max: time.Hour, Forget: time.Hour})
-		wants := func(what string, refused bool, want map[string]time.Duration, attempts ...auth.Attempt) {
+		a, b := attempt("a", slow), attempt("b", auth.RateLimit{Burst: 1000, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
+		wants := func(what string, refused bool, want map[string]time.Duration, attempts ...auth.Bucket) {
 			t.Helper()
-			took, err := th.Take(t.Context(), attempts...)
+			took, err := th.Reserve(t.Context(), attempts...)
 			if err == nil {
-				took, err = th.Fail(t.Context(), false, took...)
+				took, err = th.CountFailures(t.Context(), false, took...)
 			}
 			waits := map[string]time.Duration{}
 			for _, one := range took {
-				if one.Wait > 0 {
-					waits[one.Key] = one.Wait
+				if one.RetryAfter > 0 {
+					waits[one.Key] = one.RetryAfter
 				}
 			}
-			var throttled auth.Throttled
+			var throttled auth.ThrottledError
 			if errors.As(err, &throttled) != refused || err != nil && !refused {
 				t.Errorf("%s: got %v", what, err)
 			}
@@ -745,17 +747,17 @@ func TestTakeTellsTheWaits(t *testing.T) {
 		pass(t, r, "a")
 		wants("at most Max", false, map[string]time.Duration{"a": 25 * time.Minute}, a)
 		// What has come to its total waits until it is forgotten.
-		c := attempt("c", auth.Limit{Free: 100, Base: time.Second, Max: time.Second, Total: 2, Forget: time.Hour})
+		c := attempt("c", auth.RateLimit{Burst: 100, BaseDelay: time.Second, MaxDelay: time.Second, MaxFailures: 2, ResetAfter: time.Hour})
 		wants("before the total", false, none, c)
 		wants("the total", false, map[string]time.Duration{"c": time.Hour}, c)
 		wants("after the total", true, map[string]time.Duration{"c": time.Hour}, c)
 		wants("two of them", true, map[string]time.Duration{"a": 25 * time.Minute, "c": time.Hour}, a, c, b)
 		// A limit that knows no waiting.
-		wants("no base", false, none, attempt("d", auth.Limit{Free: 1, Forget: time.Hour}))
+		wants("no base", false, none, attempt("d", auth.RateLimit{Burst: 1, ResetAfter: time.Hour}))
 		wants("nothing", false, none)
 	})
 	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
-	if waits, err := th.Take(t.Context(), attempt("a", slow)); len(waits) != 0 || !errors.Is(err, auth.ErrUnavailable) {
+	if waits, err := th.Reserve(t.Context(), attempt("a", slow)); len(waits) != 0 || !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("got %v, %v", waits, err)
 	}
 }

@@ -79,7 +79,7 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(contex
 	}
 	added, err := t.claim(ctx, rec, lifetime, current)
 	if err == nil && !added {
-		err = auth.ErrTooMany
+		err = auth.ErrTooManyTokens
 	}
 	if err != nil {
 		return errors.Join(err, t.remove(context.WithoutCancel(ctx), rec.UserID, []string{rec.ID}))
@@ -169,7 +169,7 @@ func parseToken(value []byte) (auth.Token, bool) {
 }
 
 // Used implements auth.TokenStore.
-func (t *Tokens) Used(rec auth.Token, at time.Time) {
+func (t *Tokens) RecordUse(rec auth.Token, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, known := t.pending[rec.ID]; known || len(t.pending) < maxPendingUses {

@@ -193,9 +193,9 @@ func TestListTokens(t *testing.T) {
 		createToken(t, s, newToken(9, "u2"))
 		wantListed(t, s, "u1", "id-3", "id-2", "id-1", "id-0") // newest first
 		at := time.Now().UTC().Truncate(time.Millisecond)
-		s.Used(newToken(1, "u1"), at.Add(-time.Hour))
-		s.Used(newToken(1, "u1"), at)
-		s.Used(newToken(0, "u1"), at.Add(-time.Minute))
+		s.RecordUse(newToken(1, "u1"), at.Add(-time.Hour))
+		s.RecordUse(newToken(1, "u1"), at)
+		s.RecordUse(newToken(0, "u1"), at.Add(-time.Minute))
 		if err := s.flush(); err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestRevokeToken(t *testing.T) {
 			t.Error("not exactly the one is gone")
 		}
 		// A use that is noted late brings nothing back.
-		s.Used(mine, time.Now())
+		s.RecordUse(mine, time.Now())
 		if err := s.flush(); err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +272,7 @@ func TestTokenLimit_StaleRequestSparesLiveTokens(t *testing.T) {
 			live = append(live, rec)
 		}
 		stale := newToken(auth.MaxTokens, "u1")
-		if err := s.Create(t.Context(), stale, epochOf(3)); !errors.Is(err, auth.ErrTooMany) {
+		if err := s.Create(t.Context(), stale, epochOf(3)); !errors.Is(err, auth.ErrTooManyTokens) {
 			t.Errorf("got %v, want ErrTooMany", err)
 		}
 		for _, rec := range live {
@@ -295,7 +295,7 @@ func TestTooManyTokens(t *testing.T) {
 			createToken(t, s, newToken(i, "u1"))
 		}
 		more := newToken(auth.MaxTokens, "u1")
-		if err := s.Create(t.Context(), more, epochOf(2)); !errors.Is(err, auth.ErrTooMany) || exists(t, r, "token:"+more.ID) {
+		if err := s.Create(t.Context(), more, epochOf(2)); !errors.Is(err, auth.ErrTooManyTokens) || exists(t, r, "token:"+more.ID) {
 			t.Errorf("got %v, want ErrTooMany and nothing stored", err)
 		}
 		createToken(t, s, newToken(999, "u2")) // others may
@@ -344,7 +344,7 @@ func TestTokenLimit_HoldsForParallelRequests(t *testing.T) {
 			switch {
 			case err == nil:
 				made++
-			case !errors.Is(err, auth.ErrTooMany):
+			case !errors.Is(err, auth.ErrTooManyTokens):
 				t.Errorf("got %v", err)
 			}
 		}
@@ -378,7 +378,7 @@ func TestUsesAreWrittenTogether(t *testing.T) {
 		s := NewTokens(r, slog.New(slog.DiscardHandler))
 		rec := newToken(1, "u1")
 		createToken(t, s, rec)
-		if trips := cost(t, func(context.Context) { s.Used(rec, time.Now()) }); trips != 0 {
+		if trips := cost(t, func(context.Context) { s.RecordUse(rec, time.Now()) }); trips != 0 {
 			t.Errorf("noting a use took %d round trips", trips)
 		}
 		if err := s.Close(); err != nil { // writes what is pending
@@ -402,7 +402,7 @@ func TestPendingUsesAreBounded(t *testing.T) {
 	s.mu.Unlock()
 	var group sync.WaitGroup
 	for i := range 64 {
-		group.Go(func() { s.Used(auth.Token{ID: fmt.Sprintf("more%d", i), UserID: "u1"}, time.Now()) })
+		group.Go(func() { s.RecordUse(auth.Token{ID: fmt.Sprintf("more%d", i), UserID: "u1"}, time.Now()) })
 	}
 	group.Wait()
 	s.mu.Lock()
@@ -417,7 +417,7 @@ func TestUsesAreWrittenByThemselves(t *testing.T) {
 	s := newTokens(t, openEmbedded(t))
 	rec := newToken(1, "u1")
 	createToken(t, s, rec)
-	s.Used(rec, time.Now())
+	s.RecordUse(rec, time.Now())
 	eventually(t, "the use is written", func() bool {
 		all, err := s.List(t.Context(), "u1")
 		return err == nil && len(all) == 1 && !all[0].LastUsed.IsZero()
@@ -440,7 +440,7 @@ func TestTokensUnreachable(t *testing.T) {
 	wantUnavailable(t, s.Create(t.Context(), newToken(2, "u1"), epochOf(2)))
 	wantUnavailable(t, s.Revoke(t.Context(), "u1", rec.TokenID))
 	wantUnavailable(t, s.RevokeAll(t.Context(), "u1"))
-	s.Used(rec, time.Now())
+	s.RecordUse(rec, time.Now())
 	wantUnavailable(t, s.Close())
 	e.server.SetError("")
 	if !hasToken(t, s, rec.ID) || hasToken(t, s, newToken(2, "u1").ID) {

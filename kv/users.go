@@ -133,7 +133,7 @@ func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) 
 	}
 	user, ok := parseUser(value, id)
 	if !ok && isTombstone(value, id) {
-		return auth.User{}, string(value), auth.ErrDeleted
+		return auth.User{}, string(value), auth.ErrUserDeleted
 	}
 	if !ok {
 		return auth.User{}, "", u.discard(ctx, key)

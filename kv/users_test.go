@@ -599,7 +599,7 @@ func TestTombstone_IsALeaseForTheServer(t *testing.T) {
 			t.Errorf("it lives for %d ms", ttl)
 		}
 		_, first, err := u.User(t.Context(), "u1")
-		if !errors.Is(err, auth.ErrDeleted) || !errors.Is(err, auth.ErrNotFound) || first == "" {
+		if !errors.Is(err, auth.ErrUserDeleted) || !errors.Is(err, auth.ErrNotFound) || first == "" {
 			t.Fatalf("got the lease %q, %v", first, err)
 		}
 		if err := u.Drop(t.Context(), "u1"); err != nil {
@@ -612,7 +612,7 @@ func TestTombstone_IsALeaseForTheServer(t *testing.T) {
 		if err := u.Fill(t.Context(), back, first); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := u.User(t.Context(), "u1"); !errors.Is(err, auth.ErrDeleted) {
+		if _, _, err := u.User(t.Context(), "u1"); !errors.Is(err, auth.ErrUserDeleted) {
 			t.Errorf("a lease from before a drop was good: %v", err)
 		}
 		if err := u.Fill(t.Context(), back, second); err != nil {

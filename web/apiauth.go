@@ -48,7 +48,7 @@ func (s *Server) authenticateBasic(r *Request, credentials string) error {
 	if err != nil {
 		return err
 	}
-	u, err := s.Accounts.Basic(r.ctx, login, password, r.Visitor())
+	u, err := s.Accounts.AuthenticateBasic(r.ctx, login, password, r.Visitor())
 	s.Metrics.signIn(ByBasic, err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
 		return unauthorized("wrong_credentials", "User name or password is wrong, or the account is disabled.")
@@ -84,7 +84,7 @@ func parseBasic(credentials string) (login, password string, err error) {
 const maxBasic = 8 << 10
 
 func (s *Server) authenticateToken(r *Request, secret string) error {
-	u, t, err := s.Accounts.Bearer(r.ctx, secret)
+	u, t, err := s.Accounts.AuthenticateToken(r.ctx, secret)
 	s.Metrics.signIn(ByToken, err)
 	for reason, say := range tokenRefusals {
 		if errors.Is(err, reason) {
@@ -101,10 +101,10 @@ func (s *Server) authenticateToken(r *Request, secret string) error {
 
 // tokenRefusals are what an API client can act on. Who has the token may know.
 var tokenRefusals = map[error]struct{ code, detail string }{
-	auth.ErrTokenMalformed: {"token_malformed", "This is not an API token: it is mistyped, cut or from somewhere else."},
-	auth.ErrTokenUnknown:   {"token_unknown", "The token is expired, revoked or was never valid. Get a new one."},
-	auth.ErrTokenDead:      {"token_dead", "The account's password was changed or all its sessions were ended after the token was made. Get a new one."},
-	auth.ErrUserDisabled:   {"user_disabled", "The account that the token belongs to is disabled. Ask an administrator."},
+	auth.ErrTokenMalformed:   {"token_malformed", "This is not an API token: it is mistyped, cut or from somewhere else."},
+	auth.ErrTokenUnknown:     {"token_unknown", "The token is expired, revoked or was never valid. Get a new one."},
+	auth.ErrTokenInvalidated: {"token_dead", "The account's password was changed or all its sessions were ended after the token was made. Get a new one."},
+	auth.ErrUserDisabled:     {"user_disabled", "The account that the token belongs to is disabled. Ask an administrator."},
 }
 
 const bearerChallenge = `Bearer realm="Gatehouse"`

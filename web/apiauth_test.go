@@ -28,7 +28,7 @@ func (s *site) account(t testing.TB, name string, permissions ...string) auth.Us
 	}
 	u.Permissions = permissions
 	s.Stores.Users.Put(u)
-	s.Forget()
+	s.Reset()
 	return u
 }
 
@@ -39,7 +39,7 @@ func (s *site) token(t testing.TB, u auth.User, permissions []string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Forget()
+	s.Reset()
 	return secret
 }
 
@@ -193,7 +193,7 @@ func TestSeveralAuthorizations(t *testing.T) {
 		"nothing and a good one": {"", "Bearer " + token}, "three": {"x", "y", "z"},
 	} {
 		for _, path := range []string{"/api/who", "/api/maybe"} {
-			s.Forget()
+			s.Reset()
 			w := s.do("GET", path, func(r *http.Request) { r.Header["Authorization"] = values })
 			wantProblem(t, w, http.StatusBadRequest, "several_credentials")
 			if calls := s.Calls(); len(calls) != 0 {
@@ -237,7 +237,7 @@ func TestAuthorizationIsIgnoredOnPages(t *testing.T) {
 	s := newSite(t, programRoutes)
 	u := s.account(t, "alice", auth.ManageUsers)
 	for _, value := range []string{"Basic " + encoded("alice:"+password), "Basic " + encoded("alice:wrong"), "Basic x", "Bearer " + s.token(t, u, nil), "Bearer x", "x"} {
-		s.Forget()
+		s.Reset()
 		if w := s.do("GET", "/", authorization(value)); w.Code != http.StatusOK || w.Body.String() != "nobody" {
 			t.Errorf("open with %q: got %d %s", value, w.Code, w.Body)
 		}
@@ -286,7 +286,7 @@ func TestChallenge(t *testing.T) {
 	wantProblem(t, s.do("GET", "/api/who", authorization("Bearer "+token)), http.StatusUnauthorized, "token_dead")
 	u.Active = false
 	s.Stores.Users.Put(u)
-	s.Server.Accounts.UserChanged(u.ID)
+	s.Server.Accounts.InvalidateUser(u.ID)
 	w := s.do("GET", "/api/who", authorization("Bearer "+token))
 	wantProblem(t, w, http.StatusUnauthorized, "user_disabled")
 	if got := w.Header()["Www-Authenticate"]; len(got) != 2 || got[1] != offerBearer+`, error="invalid_token"` {
@@ -324,9 +324,9 @@ func TestProblems(t *testing.T) {
 		"unauthorized": {Unauthorized("credentials_needed", "Send some."), 401, "credentials_needed", "Send some.", ""},
 		"permission":   {missingPermission("users.view"), 403, "missing_permission", "This needs the permission users.view.", ""},
 		"not found":    {fmt.Errorf("revoke: %w", auth.ErrNotFound), 404, "not_found", "nothing", ""},
-		"invalid":      {auth.Invalid{"name": "Wrong."}, 422, "invalid", "corrected", ""},
-		"too many":     {fmt.Errorf("create: %w", auth.ErrTooMany), 422, "too_many_tokens", "100 tokens", ""},
-		"throttled":    {auth.Throttled{RetryAfter: 90 * time.Second}, 429, "throttled", "Try again in", "90"},
+		"invalid":      {auth.ValidationErrors{"name": "Wrong."}, 422, "invalid", "corrected", ""},
+		"too many":     {fmt.Errorf("create: %w", auth.ErrTooManyTokens), 422, "too_many_tokens", "100 tokens", ""},
+		"throttled":    {auth.ThrottledError{RetryAfter: 90 * time.Second}, 429, "throttled", "Try again in", "90"},
 		"unexpected":   {errSecret, 500, "internal", "written down", ""},
 		"unavailable":  {fmt.Errorf("%w: %w", auth.ErrUnavailable, errSecret), 503, "unavailable", "Try again in 5 seconds.", "5"},
 		"busy":         {auth.ErrBusy, 503, "unavailable", "Try again in 3 seconds.", "3"},
@@ -432,7 +432,7 @@ func TestPermissions(t *testing.T) {
 	broad := s.token(t, owner, []string{auth.ViewUsers})
 	owner.Permissions = []string{"books.read"}
 	s.Stores.Users.Put(owner)
-	s.Server.Accounts.UserChanged(owner.ID)
+	s.Server.Accounts.InvalidateUser(owner.ID)
 	wantProblem(t, s.do("GET", "/api/users", authorization("Bearer "+broad)), http.StatusForbidden, "missing_permission")
 	// Nobody is told of permissions who is not even signed in.
 	if w := s.do("GET", "/admin"); w.Code != http.StatusSeeOther {
@@ -468,15 +468,15 @@ func TestProgramsWithoutServers(t *testing.T) {
 		}
 	}
 	// The database is away: tokens and warm Basic go on.
-	s.Break("users.", errDown)
-	s.Break("throttle.", errDown)
+	s.FailOn("users.", errDown)
+	s.FailOn("throttle.", errDown)
 	for _, change := range []func(*http.Request){basic("alice", password), authorization("Bearer " + token)} {
 		if w := s.do("GET", "/api/who", change); w.Code != http.StatusOK {
 			t.Errorf("got %d %s", w.Code, w.Body)
 		}
 	}
 	wantProblem(t, s.do("GET", "/api/who", basic("alice", "wrong")), http.StatusServiceUnavailable, "unavailable")
-	s.Break("tokens.", errDown)
+	s.FailOn("tokens.", errDown)
 	w := s.do("GET", "/api/who", authorization("Bearer "+token))
 	wantProblem(t, w, http.StatusServiceUnavailable, "unavailable")
 	if w.Header().Get("Retry-After") == "" {
@@ -516,7 +516,7 @@ func FuzzAuthorizationHeader(f *testing.F) {
 				t.Errorf("%q sets a cookie", value)
 			}
 		}
-		s.Forget()
+		s.Reset()
 		s.log.Reset()
 	})
 }

@@ -52,7 +52,7 @@ func (b *Bridge) end(r *Request) error {
 	if key == "" {
 		return nil
 	}
-	ours := r.user != nil && !r.Foreign()
+	ours := r.user != nil && !r.HasExternalSession()
 	still, err := b.Django.End(r.ctx, key, r.Now(), ours)
 	if err != nil {
 		return fmt.Errorf("end a session of Django here: %w", err)
@@ -63,7 +63,9 @@ func (b *Bridge) end(r *Request) error {
 
 // Foreign reports whether the person is signed in by a session of another program's. It cannot be
 // renewed: what ends it, ends it here for good.
-func (r *Request) Foreign() bool { return r.session.record != nil && r.session.record.Foreign }
+func (r *Request) HasExternalSession() bool {
+	return r.session.record != nil && r.session.record.External
+}
 
 // SignedInElsewhere reports, after SignOut, whether the person is still signed in at the program
 // whose session let them in here.

@@ -48,7 +48,7 @@ var django = cookie("sessionid", djangoCookie)
 func (b *bridgedSite) change(change func(*auth.User)) {
 	change(&b.User)
 	b.Stores.Users.Put(b.User)
-	b.Server.Accounts.UserChanged(b.ID)
+	b.Server.Accounts.InvalidateUser(b.ID)
 }
 
 func (b *bridgedSite) wantSignedIn(t *testing.T, want bool, change ...func(*http.Request)) {
@@ -65,7 +65,7 @@ func (b *bridgedSite) wantSignedIn(t *testing.T, want bool, change ...func(*http
 func TestDjangoSignsInHere(t *testing.T) {
 	b := newBridgedSite(t)
 	b.wantSignedIn(t, true)
-	b.Forget()
+	b.Reset()
 	b.wantSignedIn(t, true)
 	if calls := b.Calls("django.", "notes.", "sessions.", "users.", "origins."); len(calls) != 2 {
 		t.Errorf("a page takes %q", calls)
@@ -112,13 +112,13 @@ func TestWhichDjangoCookie(t *testing.T) {
 func TestOurOwnSessionComesFirst(t *testing.T) {
 	b := newBridgedSite(t)
 	token := b.signedIn(t, "u2")
-	b.Break("django.", errDown)
-	b.Forget()
+	b.FailOn("django.", errDown)
+	b.Reset()
 	w := b.do("GET", "/private", b.session(token), django)
 	if w.Code != 200 || w.Body.String() != "u2" || len(b.Calls("django.", "notes.")) != 0 {
 		t.Errorf("got %d %s and asked Django %q", w.Code, w.Body, b.Calls("django.", "notes."))
 	}
-	b.Break("django.", nil)
+	b.FailOn("django.", nil)
 	b.wantSignedIn(t, true, b.session(strings.Repeat("A", tokenLength)))
 }
 
@@ -164,7 +164,7 @@ func TestSignOutEndsBoth(t *testing.T) {
 func TestBridgeFaults(t *testing.T) {
 	for _, call := range []string{"django.Value", "notes.Find", "origins.Find", "notes.Add"} {
 		b := newBridgedSite(t)
-		b.Break(call, errDown)
+		b.FailOn(call, errDown)
 		w := b.do("GET", "/private", django)
 		wantErrorPage(t, w, http.StatusServiceUnavailable)
 		if w.Header().Get("Retry-After") == "" {
@@ -178,20 +178,20 @@ func TestBridgeFaults(t *testing.T) {
 		}
 	}
 	b := newBridgedSite(t)
-	b.Break("django.Value", errDown)
+	b.FailOn("django.Value", errDown)
 	wantErrorPage(t, b.do("POST", "/sign-out", django), http.StatusServiceUnavailable)
 	token := b.signedIn(t, "u2")
 	if w := b.do("POST", "/sign-out", b.session(token), django); w.Code != 200 {
 		t.Errorf("sign-out with a session of ours: %d", w.Code)
 	}
-	b.Break("django.Value", nil)
+	b.FailOn("django.Value", nil)
 	b.wantSignedIn(t, false)
 }
 
 func TestForeignSessionsAreNotRenewed(t *testing.T) {
 	b := newBridgedSite(t)
 	b.wantSignedIn(t, true)
-	r := &Request{server: b.Server, session: requestSession{record: &auth.Session{UserID: "u1", Epoch: 1, Foreign: true}}}
+	r := &Request{server: b.Server, session: requestSession{record: &auth.Session{UserID: "u1", Epoch: 1, External: true}}}
 	if err := r.RenewSession(auth.User{ID: "u1", Epoch: 2, Active: true}); err != auth.ErrSessionEnded {
 		t.Errorf("got %v", err)
 	}

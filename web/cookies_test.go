@@ -56,7 +56,7 @@ func TestSeveralSessionCookies_FirstLiveOneCounts(t *testing.T) {
 		s.put(token("O"), lasting(func(rec *auth.Session) { rec.Epoch = 7 }))
 		s.put(token("P"), func(rec *auth.Session) { rec.Deadline = noon })
 		s.put(token("Q"), lasting(func(rec *auth.Session) { rec.UserID = "u9" }))
-		s.Forget()
+		s.Reset()
 		w := s.do("GET", "/", c.cookies(s))
 		if got := w.Body.String(); got != c.want || len(w.Header()["Set-Cookie"]) != 0 {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)

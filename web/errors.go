@@ -149,8 +149,8 @@ func (s *Server) writeErrorPage(c echo.Context, page ErrorPage) error {
 // classify returns the status of an error, and when trying again makes sense.
 func classify(err error) (status int, retry time.Duration) {
 	var (
-		throttled auth.Throttled
-		invalid   auth.Invalid
+		throttled auth.ThrottledError
+		invalid   auth.ValidationErrors
 		tooLarge  *http.MaxBytesError
 		httpError *echo.HTTPError
 		said      problem
@@ -165,7 +165,7 @@ func classify(err error) (status int, retry time.Duration) {
 		return http.StatusForbidden, 0
 	case errors.As(err, &closed):
 		return http.StatusServiceUnavailable, retryMaintenance
-	case errors.Is(err, auth.ErrTooMany):
+	case errors.Is(err, auth.ErrTooManyTokens):
 		return http.StatusUnprocessableEntity, 0
 	case errors.As(err, &throttled):
 		return http.StatusTooManyRequests, throttled.RetryAfter

@@ -127,12 +127,12 @@ func (s *Server) requirements(req *http.Request) (requirements, error) {
 		}
 	}
 	for _, p := range d.permissions {
-		if err := auth.CheckPermission(p); err != nil {
+		if err := auth.ValidatePermissionName(p); err != nil {
 			return requirements{}, badRequest("bad_permission", err.Error())
 		}
 	}
 	for _, g := range d.groups {
-		if err := auth.CheckGroup(g); err != nil {
+		if err := auth.ValidateGroupName(g); err != nil {
 			return requirements{}, badRequest("bad_group", err.Error())
 		}
 	}
@@ -208,10 +208,10 @@ func mayStateRequirement(path, rawQuery string) bool {
 }
 
 // inGroup reports whether the request may act as a member of the group. A limited token has no groups.
-func (r *Request) inGroup(group string) bool { return r.user.In(group) }
+func (r *Request) inGroup(group string) bool { return r.user.InGroup(group) }
 
 // limited reports whether the request was made with a token that was narrowed to some permissions.
-func (r *Request) limited() bool { return r.token != nil && r.token.Limited() }
+func (r *Request) limited() bool { return r.token != nil && r.token.IsRestricted() }
 
 // writeIdentity tells the proxy who it is. All headers are there, empty ones too, so that a proxy puts
 // them over whatever the visitor sent: also the Cookie header, without the cookies that are ours, so that no

@@ -16,7 +16,7 @@ func newGateFor(t *testing.T, change ...func(*site)) (*site, func(*http.Request)
 	s := newGate(t, change...)
 	token := s.signedIn(t, "u1")
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read"}})
-	s.Server.Accounts.UserChanged("u1")
+	s.Server.Accounts.InvalidateUser("u1")
 	return s, s.session(token)
 }
 

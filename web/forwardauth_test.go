@@ -44,7 +44,7 @@ func TestVerifyTellsWhoItIs(t *testing.T) {
 		ID: "u1", Username: "alice", Name: "Alice Exämple", Email: "alice@example.org", EmailVerified: true, Epoch: 1, Active: true,
 		Groups: []string{"editors", "staff"}, Permissions: []string{"books.read"},
 	})
-	s.Server.Accounts.UserChanged("u1")
+	s.Server.Accounts.InvalidateUser("u1")
 	want := map[string]string{"Remote-User": "alice", "Remote-Name": "Alice Exämple", "Remote-Email": "alice@example.org", "Remote-Groups": "editors,staff", "Cache-Control": "no-store"}
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"} {
 		w := s.do(method, "/auth/verify", s.session(token), header("Sec-Fetch-Site", "cross-site"), header("Remote-User", "mallory"), header("Origin", "https://evil.example"))
@@ -89,7 +89,7 @@ func TestVerifyTellsNoUnverifiedAddress(t *testing.T) {
 	s := newGate(t)
 	token := s.signedIn(t, "u1")
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "mallory", Email: "alice@example.org", Epoch: 1, Active: true})
-	s.Server.Accounts.UserChanged("u1")
+	s.Server.Accounts.InvalidateUser("u1")
 	w := s.do("GET", "/auth/verify", s.session(token))
 	for name, want := range map[string]string{"Remote-User": "mallory", "Remote-Name": "mallory", "Remote-Email": "", "Remote-Groups": ""} {
 		if got := w.Header()[name]; len(got) != 1 || got[0] != want {
@@ -204,7 +204,7 @@ func TestVerifyShowsPeopleWhyNot(t *testing.T) {
 			t.Errorf("%s, a program: %d %s", query, w.Code, w.Body)
 		}
 	}
-	s.Break("sessions.Find", errDown)
+	s.FailOn("sessions.Find", errDown)
 	w := s.do("GET", "/auth/verify", s.session(token), opening("app.example.org", "/"))
 	if w.Code != 503 || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), "Back in a moment") || len(w.Header()["Set-Cookie"]) != 0 {
 		t.Errorf("without Redis: %d %v %s", w.Code, w.Header(), w.Body)

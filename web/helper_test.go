@@ -123,7 +123,7 @@ func (s *site) signedIn(t testing.TB, id string) string {
 	if w.Code != http.StatusSeeOther || c == nil || c.Value == "" {
 		t.Fatalf("sign-in: %d, %v", w.Code, w.Header())
 	}
-	s.Forget()
+	s.Reset()
 	return c.Value
 }
 

@@ -148,14 +148,14 @@ func TestMaintenance(t *testing.T) {
 // When Redis does not answer, what was last known holds.
 func TestMaintenanceWithoutServers(t *testing.T) {
 	s := closable(t)
-	s.Break("maintenance.", errDown)
+	s.FailOn("maintenance.", errDown)
 	s.Server.Maintenance.ask(t.Context())
 	if w := s.do("GET", "/"); w.Code != http.StatusOK {
 		t.Errorf("open before: got %d", w.Code)
 	}
-	s.Break("maintenance.", nil)
+	s.FailOn("maintenance.", nil)
 	s.close(t, "")
-	s.Break("maintenance.", errDown)
+	s.FailOn("maintenance.", errDown)
 	s.Server.Maintenance.ask(t.Context())
 	wantClosed(t, s.do("GET", "/"))
 	// A server without any maintenance is open.
@@ -185,7 +185,7 @@ func TestMaintenanceIsWatched(t *testing.T) {
 		if got := asked(500 * time.Millisecond); got != 2 || m.now.Load() == nil {
 			t.Errorf("half a second later: asked %d times, closed is %v", got, m.now.Load() != nil)
 		}
-		stores.Break("maintenance.", errDown)
+		stores.FailOn("maintenance.", errDown)
 		if got := asked(5 * time.Second); got != 12 || m.now.Load() == nil {
 			t.Errorf("five seconds later: asked %d times, closed is %v", got, m.now.Load() != nil)
 		}

@@ -99,7 +99,7 @@ func (m *Metrics) signIn(method string, err error) {
 func (r *Request) CountSignIn(err error) { r.server.Metrics.signIn("form", err) }
 
 func outcome(err error) string {
-	var throttled auth.Throttled
+	var throttled auth.ThrottledError
 	switch {
 	case err == nil:
 		return "ok"

@@ -116,7 +116,7 @@ func TestRequestsAreCounted(t *testing.T) {
 
 func TestOutcomes(t *testing.T) {
 	for want, err := range map[string]error{
-		"ok": nil, "refused": auth.ErrWrongCredentials, "throttled": fmt.Errorf("sign in: %w", auth.Throttled{RetryAfter: 1}),
+		"ok": nil, "refused": auth.ErrWrongCredentials, "throttled": fmt.Errorf("sign in: %w", auth.ThrottledError{RetryAfter: 1}),
 		"busy": fmt.Errorf("hash: %w", auth.ErrBusy), "unavailable": errors.Join(auth.ErrUnavailable, errSecret),
 	} {
 		if got := outcome(err); got != want {

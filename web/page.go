@@ -24,7 +24,7 @@ type Page struct {
 }
 
 // MayAdmin reports whether the person may look at other people's accounts.
-func (p Page) MayAdmin() bool { return p.User != nil && p.User.May(auth.ViewUsers) }
+func (p Page) MayAdmin() bool { return p.User != nil && p.User.HasPermission(auth.ViewUsers) }
 
 // Within reports whether the page is at the path or below it.
 func (p Page) Within(path string) bool {
@@ -35,7 +35,7 @@ func (p Page) Within(path string) bool {
 func (p Page) Moment(t time.Time) string {
 	location := time.UTC
 	if p.User != nil {
-		if l, ok := auth.Location(p.User.TimeZone); ok {
+		if l, ok := auth.LoadLocation(p.User.TimeZone); ok {
 			location = l
 		}
 	}

@@ -68,7 +68,7 @@ func newProblem(err error, status int) Problem {
 		missing missingPermission
 		group   missingGroup
 		closed  underMaintenance
-		wrong   auth.Invalid
+		wrong   auth.ValidationErrors
 	)
 	switch {
 	case errors.As(err, &said):
@@ -83,7 +83,7 @@ func newProblem(err error, status int) Problem {
 		p.Detail = fmt.Sprintf("This is for members of the group %s.", string(group))
 	case errors.As(err, &wrong):
 		p.Code, p.Errors, p.Detail = "invalid", wrong, "Some fields have to be corrected."
-	case errors.Is(err, auth.ErrTooMany):
+	case errors.Is(err, auth.ErrTooManyTokens):
 		p.Code, p.Detail = "too_many_tokens", fmt.Sprintf("There are %d tokens already; revoke one first.", auth.MaxTokens)
 	default:
 		w := errorCopies[status]

@@ -70,7 +70,7 @@ func (r *Request) Permissions() []string { return r.permissions }
 func (r *Request) HasPermission(permission string) bool {
 	narrowed := *r.user
 	narrowed.Permissions = r.permissions
-	return narrowed.May(permission)
+	return narrowed.HasPermission(permission)
 }
 
 // Token returns the API token that was sent, or nil.
@@ -155,9 +155,9 @@ func (r *Request) Form() (url.Values, error) {
 const maxBrowserCookies = 4
 
 // Visitor returns where the request comes from.
-func (r *Request) Visitor() auth.Visitor {
-	v := auth.Visitor{Address: r.clientIP()}
-	v.BrowserCookies = appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.browser(), auth.BrowserShaped, maxBrowserCookies)
+func (r *Request) Visitor() auth.Client {
+	v := auth.Client{Address: r.clientIP()}
+	v.DeviceCookies = appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.browser(), auth.IsDeviceCookie, maxBrowserCookies)
 	if r.session.record != nil {
 		v.SessionID, v.Epoch = r.session.record.ID, r.session.record.Epoch
 	}
@@ -190,20 +190,20 @@ func (r *Request) SignIn(u auth.User, remember bool) error {
 
 // rememberBrowser makes the browser known for the user, until the epoch changes.
 func (r *Request) rememberBrowser(u auth.User) {
-	r.cookies = append(r.cookies, r.server.Cookies.browserCookie(r.server.Accounts.NewBrowser(u)))
+	r.cookies = append(r.cookies, r.server.Cookies.browserCookie(r.server.Accounts.NewDeviceCookie(u)))
 }
 
 // RenewSession gives the session a new token after its own change of the user, as the store
 // returned it, set a new epoch. auth.ErrSessionEnded when it was ended meanwhile, and always for a foreign session.
 func (r *Request) RenewSession(u auth.User) error {
-	if r.Foreign() {
+	if r.HasExternalSession() {
 		return auth.ErrSessionEnded
 	}
 	s, err := r.server.Sessions.renew(r.ctx, r.session, u, r.Now())
 	if err != nil {
 		return fmt.Errorf("renew a session: %w", err)
 	}
-	if r.server.Accounts.Keys.KnowsAny(r.Visitor().BrowserCookies, *r.user) {
+	if r.server.Accounts.Keys.TrustsAnyDevice(r.Visitor().DeviceCookies, *r.user) {
 		r.rememberBrowser(u)
 	}
 	r.session, r.user = s, &u

@@ -26,12 +26,12 @@ func TestClassify(t *testing.T) {
 		retry  time.Duration
 	}{
 		{errors.New("x"), 500, 0},
-		{auth.Throttled{RetryAfter: 7 * time.Second}, 429, 7 * time.Second},
+		{auth.ThrottledError{RetryAfter: 7 * time.Second}, 429, 7 * time.Second},
 		{auth.ErrBusy, 503, retryBusy},
 		{auth.ErrUnavailable, 503, retryUnavailable},
 		{context.DeadlineExceeded, 503, retryUnavailable},
 		{&http.MaxBytesError{Limit: 1}, 413, 0},
-		{auth.Invalid{"a": "b"}, 422, 0},
+		{auth.ValidationErrors{"a": "b"}, 422, 0},
 		{auth.ErrNotFound, 404, 0},
 		{echo.ErrMethodNotAllowed, 405, 0},
 		{echo.NewHTTPError(http.StatusForbidden), 403, 0},
@@ -104,8 +104,8 @@ func TestErrorPages(t *testing.T) {
 		"JSON":                             {415, asking("POST", "/form", body("application/json", "{}"))},
 		"no type":                          {415, asking("POST", "/form", body("", "a=b"))},
 		"garbage type":                     {415, asking("POST", "/form", body(";;;", "a=b"))},
-		"invalid":                          {422, failing(auth.Invalid{"name": "hunter2"})},
-		"throttled":                        {429, failing(auth.Throttled{RetryAfter: time.Second})},
+		"invalid":                          {422, failing(auth.ValidationErrors{"name": "hunter2"})},
+		"throttled":                        {429, failing(auth.ThrottledError{RetryAfter: time.Second})},
 		"unexpected":                       {500, failing(errSecret)},
 		"unavailable":                      {503, failing(fmt.Errorf("%w: %w", auth.ErrUnavailable, errSecret))},
 		"busy":                             {503, failing(auth.ErrBusy)},
@@ -149,7 +149,7 @@ func TestErrorWords(t *testing.T) {
 
 func TestRetryAfter(t *testing.T) {
 	fail := func(*Request) (Response, error) {
-		return Response{}, auth.Throttled{RetryAfter: 1500 * time.Millisecond}
+		return Response{}, auth.ThrottledError{RetryAfter: 1500 * time.Millisecond}
 	}
 	s := newSite(t, []Route{Get("/", Open, fail), Post("/", Open, fail), Get("/later", Open, func(*Request) (Response, error) {
 		return Text(http.StatusTooManyRequests, "later").After(61*time.Second + 1), nil
@@ -215,7 +215,7 @@ func TestOneResponse(t *testing.T) {
 		s := newSite(t, []Route{then(c.answer)})
 		s.add("u1")
 		if c.broken != "" {
-			s.Break(c.broken, errDown)
+			s.FailOn(c.broken, errDown)
 		}
 		old := strings.Repeat("B", tokenLength)
 		s.put(old, func(*auth.Session) {})
@@ -418,8 +418,8 @@ func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 		{errSecret, "POST", "/before", []string{maybe}, []string{"Nothing was"}},
 		{errSecret, "POST", "/after", []string{maybe}, []string{"Nothing was"}},
 		{auth.ErrNotFound, "POST", "/after", []string{maybe}, []string{"Nothing was"}},
-		{auth.Throttled{RetryAfter: time.Second}, "POST", "/before", []string{"Nothing was changed"}, []string{"may have"}},
-		{auth.Throttled{RetryAfter: time.Second}, "POST", "/after", []string{maybe}, []string{"Nothing was"}},
+		{auth.ThrottledError{RetryAfter: time.Second}, "POST", "/before", []string{"Nothing was changed"}, []string{"may have"}},
+		{auth.ThrottledError{RetryAfter: time.Second}, "POST", "/after", []string{maybe}, []string{"Nothing was"}},
 		{errDown, "GET", "/api/page", nil, []string{"saved", "sent", "change"}},
 		{errDown, "POST", "/api/before", []string{"Nothing was saved"}, []string{"may have"}},
 		{errDown, "POST", "/api/after", []string{maybe}, []string{"Nothing was"}},

@@ -140,7 +140,7 @@ func (s *Sessions) start(ctx context.Context, oldCookies []string, u auth.User, 
 // was disabled.
 func (s *Sessions) renew(ctx context.Context, c requestSession, u auth.User, now time.Time) (requestSession, error) {
 	record := *c.record
-	if !u.Active || u.EpochBefore != record.Epoch {
+	if !u.Active || u.PreviousEpoch != record.Epoch {
 		return requestSession{}, auth.ErrSessionEnded
 	}
 	loaded, err := s.manager.Load(ctx, c.cookie)

@@ -219,7 +219,7 @@ func TestIdleTimeIsRenewed(t *testing.T) {
 func TestRenewSession(t *testing.T) {
 	ended := errors.New("nothing happened yet")
 	routes := append(whoRoutes, Post("/renew", SignedIn, func(r *Request) (Response, error) {
-		u, err := r.server.Accounts.Users.RaiseEpoch(r.ctx, r.User().ID)
+		u, err := r.server.Accounts.Users.RotateEpoch(r.ctx, r.User().ID)
 		if err != nil {
 			return Response{}, err
 		}
@@ -230,7 +230,7 @@ func TestRenewSession(t *testing.T) {
 			u.Active = false
 		}
 		if r.Query("raised") != "" {
-			u.EpochBefore++ // somebody else's change came between
+			u.PreviousEpoch++ // somebody else's change came between
 		}
 		if ended = r.RenewSession(u); ended != nil {
 			return SeeOther("/login"), r.SignOut()
@@ -292,9 +292,9 @@ func TestSignOut(t *testing.T) {
 	for _, broken := range []string{"sessions.Find", "sessions.Delete", "sessions."} {
 		s := newSite(t, routes)
 		token := s.signedIn(t, "u1")
-		s.Break(broken, errDown)
+		s.FailOn(broken, errDown)
 		w := s.do("POST", "/sign-out", s.session(token))
-		s.Break(broken, nil)
+		s.FailOn(broken, nil)
 		alive := s.do("GET", "/", s.session(token)).Body.String() == "u1"
 		if alive {
 			wantErrorPage(t, w, http.StatusServiceUnavailable)
@@ -312,7 +312,7 @@ func TestRenewal_IsBestEffort(t *testing.T) {
 	s := newSite(t, whoRoutes, func(s *site) { s.Clock = func() time.Time { return now } })
 	token := s.signedIn(t, "u1")
 	s.Stores.Sessions.TTL = time.Minute
-	s.Break("sessions.Renew", errDown)
+	s.FailOn("sessions.Renew", errDown)
 	for range 5 {
 		if w := s.do("GET", "/private", s.session(token)); w.Code != http.StatusOK || w.Body.String() != "u1" {
 			t.Fatalf("got %d %q", w.Code, w.Body)
@@ -321,7 +321,7 @@ func TestRenewal_IsBestEffort(t *testing.T) {
 	if tries := len(s.Calls("sessions.Renew")); tries != 1 {
 		t.Errorf("renewing was tried %d times in one moment", tries)
 	}
-	s.Break("sessions.Renew", nil)
+	s.FailOn("sessions.Renew", nil)
 	now = now.Add(time.Second)
 	s.do("GET", "/private", s.session(token))
 	if tries := len(s.Calls("sessions.Renew")); tries != 2 {
@@ -334,7 +334,7 @@ func TestPagesWithoutRedis(t *testing.T) {
 		s := newSite(t, whoRoutes)
 		s.Stores.Sessions.TTL = time.Second
 		token := s.signedIn(t, "u1")
-		s.Break(broken, errDown)
+		s.FailOn(broken, errDown)
 		if w := s.do("GET", "/", s.session(token)); w.Code != http.StatusOK || w.Body.String() != "nobody" || len(w.Header()["Set-Cookie"]) != 0 {
 			t.Errorf("without %s: an open page is %d %q, %v", broken, w.Code, w.Body, w.Header())
 		}
@@ -346,7 +346,7 @@ func TestPagesWithoutRedis(t *testing.T) {
 		if w := s.do("GET", "/machine", s.session(token)); w.Code != http.StatusOK {
 			t.Errorf("a machine's route is %d", w.Code)
 		}
-		s.Break(broken, nil)
+		s.FailOn(broken, nil)
 		if got := s.do("GET", "/private", s.session(token)).Body.String(); got != "u1" {
 			t.Errorf("when Redis is back: %s", got)
 		}
@@ -362,7 +362,7 @@ func FuzzSessionCookie(f *testing.F) {
 	s.add("u1")
 	s.put(token, func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
 	f.Fuzz(func(t *testing.T, value, raw string) {
-		s.Forget()
+		s.Reset()
 		s.log.Reset()
 		for _, change := range []func(*http.Request){s.session(value), func(r *http.Request) { r.Header["Cookie"] = []string{raw} }} {
 			known := ""

@@ -121,7 +121,7 @@ func TestStaticFilesAreServed(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		s.Forget()
+		s.Reset()
 		plain := s.do("GET", u, s.session(strings.Repeat("A", tokenLength)))
 		if plain.Code != http.StatusOK || !bytes.Equal(plain.Body.Bytes(), content) || plain.Header().Get("Content-Encoding") != "" {
 			t.Errorf("%s: got %d and %d octets", name, plain.Code, plain.Body.Len())

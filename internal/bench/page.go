@@ -39,7 +39,7 @@ func newDashboard(a account, by string, now time.Time) dashboard {
 
 // newClock does for the references what Gatehouse's handler does.
 func newClock(now time.Time, zone string) handlers.Clock {
-	location, ok := auth.Location(zone)
+	location, ok := auth.LoadLocation(zone)
 	if !ok {
 		zone, location = "UTC", time.UTC
 	}

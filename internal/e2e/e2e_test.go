@@ -241,7 +241,7 @@ func accountKey(name string) string { return parsedKeys().AccountKey(name) }
 
 // waitingKey is the Redis key that makes a program wait.
 func waitingKey(name, network string) string {
-	return "waiting:" + parsedKeys().ProgramKey(name, network)
+	return "waiting:" + parsedKeys().APIClientKey(name, network)
 }
 
 func parsedKeys() auth.Keys {

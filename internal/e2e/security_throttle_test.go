@@ -343,7 +343,7 @@ func TestKnownBrowsers_CookieStaysWithTheHost(t *testing.T) {
 // servers with different keys run side by side.
 func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 	t.Parallel()
-	old, next := secretKey, auth.NewSecret()
+	old, next := secretKey, auth.NewSecretKey()
 	x := newProxiedTarget(t)
 	x.visitor().register("alice")
 	serve := func(keys string) *target {

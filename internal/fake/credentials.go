@@ -10,7 +10,7 @@ import (
 
 // Credentials is an auth.CredentialCache without a clock: whoever has to wait waits for ever.
 type Credentials struct {
-	*Journal
+	*CallLog
 	// cache is what the cached user comes from, who is read along.
 	cache   *Cache
 	records map[string]auth.Credential
@@ -44,7 +44,7 @@ func (s *Credentials) Credential(ctx context.Context, name, network string, wait
 	}
 	for _, key := range waitKeys {
 		if s.waits[key] > 0 {
-			return auth.Credential{}, auth.Throttled{RetryAfter: s.waits[key]}
+			return auth.Credential{}, auth.ThrottledError{RetryAfter: s.waits[key]}
 		}
 	}
 	c, ok := s.Record(name, network)
@@ -66,8 +66,8 @@ func (s *Credentials) FillCredential(ctx context.Context, c auth.Credential) err
 	return nil
 }
 
-// MarkWaiting implements auth.CredentialCache.
-func (s *Credentials) MarkWaiting(ctx context.Context, waits map[string]time.Duration) error {
+// MarkThrottled implements auth.CredentialCache.
+func (s *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.Duration) error {
 	if err := s.note(ctx, "credentials.MarkWaiting"); err != nil {
 		return err
 	}

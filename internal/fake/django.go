@@ -16,7 +16,7 @@ const DjangoSecret = "a secret of Django's"
 
 // Django is an auth.DjangoStore, and knows where Users came from.
 type Django struct {
-	*Journal
+	*CallLog
 	users   *Users
 	values  map[string]string
 	notes   map[string]auth.DjangoNote
@@ -29,7 +29,7 @@ var _ auth.DjangoStore = (*Django)(nil)
 
 // Django returns a Django without sessions.
 func (s *Stores) Django() *Django {
-	return &Django{Journal: s.Journal, users: s.Users, values: map[string]string{}, notes: map[string]auth.DjangoNote{}, origins: map[string]string{}, Left: -time.Millisecond}
+	return &Django{CallLog: s.CallLog, users: s.Users, values: map[string]string{}, notes: map[string]auth.DjangoNote{}, origins: map[string]string{}, Left: -time.Millisecond}
 }
 
 // Bridge returns a bridge to it that nobody hears.
@@ -38,7 +38,7 @@ func (d *Django) Bridge() *auth.DjangoBridge {
 	if err != nil {
 		panic(err)
 	}
-	return &auth.DjangoBridge{Keys: keys, Age: 14 * 24 * time.Hour, Store: d, Users: d, Log: Log()}
+	return &auth.DjangoBridge{Keys: keys, Age: 14 * 24 * time.Hour, Store: d, Users: d, Log: DiscardLogger()}
 }
 
 // Import says that a user came from Django.
@@ -149,7 +149,7 @@ func (d *Django) EndNote(ctx context.Context, n auth.DjangoNote, anyway bool) (b
 	return true, nil
 }
 
-// UserByOrigin is that of auth.Origins.
+// UserByOrigin is that of auth.OriginStore.
 func (d *Django) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
 	if err := d.note(ctx, "origins.Find", source, externalID); err != nil {
 		return auth.User{}, err

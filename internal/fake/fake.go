@@ -18,11 +18,11 @@ import (
 )
 
 // Secret is a SECRET_KEY.
-const Secret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+const SecretKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 // Stores are all of them, on one journal.
 type Stores struct {
-	*Journal
+	*CallLog
 	Users       *Users
 	Cache       *Cache
 	Throttle    *Throttle
@@ -35,26 +35,26 @@ type Stores struct {
 
 // New returns empty stores.
 func New() *Stores {
-	j := &Journal{broken: map[string]error{}}
-	users := &Users{Journal: j, rows: map[string]auth.User{}}
-	cache := &Cache{Journal: j, users: map[string]auth.User{}, leases: map[string]string{}, bypassed: map[string]bool{}}
+	j := &CallLog{broken: map[string]error{}}
+	users := &Users{CallLog: j, rows: map[string]auth.User{}}
+	cache := &Cache{CallLog: j, users: map[string]auth.User{}, leases: map[string]string{}, bypassed: map[string]bool{}}
 	return &Stores{
-		Journal:     j,
+		CallLog:     j,
 		Users:       users,
 		Cache:       cache,
 		Throttle:    newThrottle(j),
-		Sessions:    &Sessions{Journal: j, records: map[string][]byte{}, held: map[string]bool{}},
-		Tokens:      &Tokens{Journal: j, records: map[string]auth.Token{}},
-		Credentials: &Credentials{Journal: j, cache: cache, records: map[string]auth.Credential{}, waits: map[string]time.Duration{}},
+		Sessions:    &Sessions{CallLog: j, records: map[string][]byte{}, held: map[string]bool{}},
+		Tokens:      &Tokens{CallLog: j, records: map[string]auth.Token{}},
+		Credentials: &Credentials{CallLog: j, cache: cache, records: map[string]auth.Credential{}, waits: map[string]time.Duration{}},
 		Grants:      newGrants(j, users),
-		Maintenance: &Maintenance{Journal: j},
+		Maintenance: &Maintenance{CallLog: j},
 	}
 }
 
 // Accounts returns the rules on the stores, with a cheap Hasher.
 func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 	t.Helper()
-	keys, err := auth.ParseKeys(Secret)
+	keys, err := auth.ParseKeys(SecretKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,18 +62,18 @@ func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 		Users: s.Users, Cache: s.Cache, Sessions: s.Sessions, Throttle: s.Throttle,
 		Tokens: s.Tokens, Credentials: s.Credentials, Grants: s.Grants,
 		TokenLifetime: 72 * time.Hour,
-		Hasher:        Hasher(t, Cheap), Keys: keys,
-		Policy: auth.PasswordPolicy{MinLength: 8},
-		Open:   true,
-		Log:    Log(),
+		Hasher:        Hasher(t, FastHashParams), Keys: keys,
+		Policy:           auth.PasswordPolicy{MinLength: 8},
+		RegistrationOpen: true,
+		Log:              DiscardLogger(),
 	}
 }
 
 // Log returns a logger that nobody reads.
-func Log() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func DiscardLogger() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // Cheap are parameters that take no time.
-var Cheap = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
+var FastHashParams = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
 // Hasher returns a Hasher with the parameters.
 func Hasher(t testing.TB, p argon2id.Params) *auth.Hasher {
@@ -89,21 +89,21 @@ func Hasher(t testing.TB, p argon2id.Params) *auth.Hasher {
 }
 
 // Journal is what was asked of the stores, in order, as "cache.Drop u1".
-type Journal struct {
+type CallLog struct {
 	mu     sync.Mutex
 	calls  []string
 	broken map[string]error
 }
 
 // Break makes every call fail that begins so ("users.", "cache.Drop"); nil mends it.
-func (j *Journal) Break(call string, err error) {
+func (j *CallLog) FailOn(call string, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.broken[call] = err
 }
 
 // Calls returns the calls that begin with one of the prefixes (all of them without any).
-func (j *Journal) Calls(prefixes ...string) []string {
+func (j *CallLog) Calls(prefixes ...string) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(prefixes) == 0 {
@@ -114,15 +114,15 @@ func (j *Journal) Calls(prefixes ...string) []string {
 	})
 }
 
-// Forget empties the journal.
-func (j *Journal) Forget() {
+// ResetAfter empties the journal.
+func (j *CallLog) Reset() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls = nil
 }
 
 // note writes a call down and returns the error that it is to fail with.
-func (j *Journal) note(ctx context.Context, call string, args ...string) error {
+func (j *CallLog) note(ctx context.Context, call string, args ...string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls = append(j.calls, strings.TrimSpace(call+" "+strings.Join(args, " ")))
@@ -133,14 +133,14 @@ func (j *Journal) note(ctx context.Context, call string, args ...string) error {
 }
 
 // fails reports whether a call was made to fail.
-func (j *Journal) fails(call string) bool {
+func (j *CallLog) fails(call string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.fault(call) != nil
 }
 
 // fault returns the error that a call was made to fail with. The caller holds the lock.
-func (j *Journal) fault(call string) error {
+func (j *CallLog) fault(call string) error {
 	for prefix, err := range j.broken {
 		if err != nil && strings.HasPrefix(call, prefix) {
 			return err
@@ -152,11 +152,11 @@ func (j *Journal) fault(call string) error {
 // AccountKey is what the throttle counts a name's failures under, with Secret.
 func AccountKey(name string) string { return parsedKeys().AccountKey(name) }
 
-// ProgramKey is what marks a waiting program, with Secret.
-func ProgramKey(name, network string) string { return parsedKeys().ProgramKey(name, network) }
+// APIClientKey is what marks a waiting program, with Secret.
+func APIClientKey(name, network string) string { return parsedKeys().APIClientKey(name, network) }
 
 func parsedKeys() auth.Keys {
-	keys, err := auth.ParseKeys(Secret)
+	keys, err := auth.ParseKeys(SecretKey)
 	if err != nil {
 		panic(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 // Grants is an auth.GrantStore on the rows of Users, with the group of the first migration.
 type Grants struct {
-	*Journal
+	*CallLog
 	users  *Users
 	groups map[string][]string
 	// own are the permissions that users have by themselves.
@@ -20,9 +20,9 @@ type Grants struct {
 
 var _ auth.GrantStore = (*Grants)(nil)
 
-func newGrants(j *Journal, users *Users) *Grants {
+func newGrants(j *CallLog, users *Users) *Grants {
 	return &Grants{
-		Journal: j, users: users, own: map[string][]string{},
+		CallLog: j, users: users, own: map[string][]string{},
 		groups: map[string][]string{auth.AdminGroup: {auth.ManageUsers, auth.ViewUsers}},
 	}
 }
@@ -31,7 +31,7 @@ func newGrants(j *Journal, users *Users) *Grants {
 func (s *Grants) keepAdministrator(ctx context.Context, change func() error) error {
 	before, rows, groups, own := s.hasAdministrator(), maps.Clone(s.users.rows), maps.Clone(s.groups), maps.Clone(s.own)
 	err := change()
-	if err != nil || !before || s.hasAdministrator() || auth.MayLoseAdministrators(ctx) {
+	if err != nil || !before || s.hasAdministrator() || auth.LosingAdministratorsAllowed(ctx) {
 		return err
 	}
 	s.users.rows, s.groups, s.own = rows, groups, own
@@ -40,7 +40,7 @@ func (s *Grants) keepAdministrator(ctx context.Context, change func() error) err
 
 func (s *Grants) hasAdministrator() bool {
 	for _, u := range s.users.rows {
-		if u.May(auth.ManageUsers) {
+		if u.HasPermission(auth.ManageUsers) {
 			return true
 		}
 	}
@@ -82,7 +82,7 @@ func (s *Grants) RemoveGroup(ctx context.Context, name string) error {
 		return err
 	}
 	if _, ok := s.groups[name]; !ok {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	return s.keepAdministrator(ctx, func() error {
 		for id, u := range s.users.rows {
@@ -124,7 +124,7 @@ func (s *Grants) MembersVersions(ctx context.Context) (map[string]string, error)
 func (s *Grants) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
 	if _, ok := s.groups[name]; ok {
 		if ids, names := s.members(name); auth.MembersVersion(ids) != version {
-			return auth.MembersChanged{Members: len(ids), Names: names[:min(len(names), auth.MaxNamedMembers)]}
+			return auth.MembersChangedError{Members: len(ids), Names: names[:min(len(names), auth.MaxNamedMembers)]}
 		}
 	}
 	return s.RemoveGroup(ctx, name)
@@ -136,7 +136,7 @@ func (s *Grants) SetGroupPermission(ctx context.Context, group, permission strin
 		return err
 	}
 	if _, ok := s.groups[group]; !ok {
-		return auth.ErrNoGroup
+		return auth.ErrGroupNotFound
 	}
 	return s.keepAdministrator(ctx, func() error {
 		for _, u := range s.users.rows {
@@ -153,7 +153,7 @@ func (s *Grants) SetMember(ctx context.Context, userID, group string, on bool) (
 	err = s.keepAdministrator(ctx, func() error {
 		u, err = s.users.update(ctx, "grants.SetMember", userID, func(u *auth.User) error {
 			if _, ok := s.groups[group]; !ok {
-				return auth.ErrNoGroup
+				return auth.ErrGroupNotFound
 			}
 			own := s.ownOf(*u)
 			u.Groups = with(u.Groups, group, on)
@@ -178,7 +178,7 @@ func (s *Grants) ChangeGroups(ctx context.Context, userID string, join, leave []
 			}
 			for _, group := range join {
 				if _, ok := s.groups[group]; !ok {
-					return auth.ErrNoGroup
+					return auth.ErrGroupNotFound
 				}
 				u.Groups = with(u.Groups, group, true)
 			}

@@ -9,7 +9,7 @@ import (
 
 // Maintenance is an auth.MaintenanceStore.
 type Maintenance struct {
-	*Journal
+	*CallLog
 	now atomic.Pointer[auth.Maintenance]
 }
 

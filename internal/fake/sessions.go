@@ -13,7 +13,7 @@ import (
 
 // Sessions is an auth.SessionStore and an scs.CtxStore.
 type Sessions struct {
-	*Journal
+	*CallLog
 	records map[string][]byte
 	held    map[string]bool
 	// TTL is what every key is said to have left; zero for the whole idle time.
@@ -158,8 +158,8 @@ func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
 	return nil
 }
 
-// EndRefused implements auth.SessionStore.
-func (s *Sessions) EndRefused(ctx context.Context, userID, id string) error {
+// EndRejected implements auth.SessionStore.
+func (s *Sessions) EndRejected(ctx context.Context, userID, id string) error {
 	if s.held[id] {
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 // Throttle is an auth.Throttle without a clock: after its free attempts a key waits for its
 // limit's Base, for ever.
 type Throttle struct {
-	*Journal
+	*CallLog
 	counts   map[string]int
 	reserved map[string]int
 	failures map[string][]string
@@ -20,8 +20,8 @@ type Throttle struct {
 
 var _ auth.Throttle = (*Throttle)(nil)
 
-func newThrottle(j *Journal) *Throttle {
-	return &Throttle{Journal: j, counts: map[string]int{}, reserved: map[string]int{}, failures: map[string][]string{}, networks: map[string]auth.KnownNetwork{}}
+func newThrottle(j *CallLog) *Throttle {
+	return &Throttle{CallLog: j, counts: map[string]int{}, reserved: map[string]int{}, failures: map[string][]string{}, networks: map[string]auth.KnownNetwork{}}
 }
 
 // Count returns the counted attempts under a key.
@@ -56,37 +56,37 @@ func (s *Throttle) Marks() []string {
 }
 
 // Take implements auth.Throttle.
-func (s *Throttle) Take(ctx context.Context, attempts ...auth.Attempt) ([]auth.Taken, error) {
+func (s *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth.Reservation, error) {
 	if err := s.note(ctx, "throttle.Take", keys(attempts)...); err != nil {
 		return nil, err
 	}
-	var refused, counted []auth.Taken
+	var refused, counted []auth.Reservation
 	var longest time.Duration
 	for _, a := range attempts {
 		switch {
-		case s.counts[a.Key] >= a.Limit.Free:
-			refused = append(refused, auth.Taken{Key: a.Key, Attempt: a, Wait: a.Limit.Base})
-			longest = max(longest, a.Limit.Base)
-		case s.counts[a.Key]+s.reserved[a.Key] >= a.Limit.Free:
-			refused = append(refused, auth.Taken{Key: a.Key, Attempt: a})
+		case s.counts[a.Key] >= a.Limit.Burst:
+			refused = append(refused, auth.Reservation{Key: a.Key, Bucket: a, RetryAfter: a.Limit.BaseDelay})
+			longest = max(longest, a.Limit.BaseDelay)
+		case s.counts[a.Key]+s.reserved[a.Key] >= a.Limit.Burst:
+			refused = append(refused, auth.Reservation{Key: a.Key, Bucket: a})
 			longest = max(longest, time.Second)
 		}
 	}
 	if longest > 0 {
 		for _, a := range attempts {
-			if a.Compared {
+			if a.CountOnRefusal {
 				s.counts[a.Key]++
 			}
 		}
-		return refused, auth.Throttled{RetryAfter: longest}
+		return refused, auth.ThrottledError{RetryAfter: longest}
 	}
 	for _, a := range attempts {
-		if a.Counted {
+		if a.CountOnReserve {
 			s.counts[a.Key]++
 		} else {
 			s.reserved[a.Key]++
 		}
-		counted = append(counted, auth.Taken{Key: a.Key, Attempt: a})
+		counted = append(counted, auth.Reservation{Key: a.Key, Bucket: a})
 	}
 	return counted, nil
 }
@@ -101,7 +101,7 @@ func (s *Throttle) Reserved() int {
 }
 
 // Fail implements auth.Throttle.
-func (s *Throttle) Fail(ctx context.Context, again bool, taken ...auth.Taken) ([]auth.Taken, error) {
+func (s *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.Reservation) ([]auth.Reservation, error) {
 	var keys []string
 	for _, t := range taken {
 		keys = append(keys, t.Key)
@@ -115,14 +115,14 @@ func (s *Throttle) Fail(ctx context.Context, again bool, taken ...auth.Taken) ([
 		if !again || s.counts[t.Key] == 0 {
 			s.counts[t.Key]++
 		}
-		if s.counts[t.Key] >= t.Attempt.Limit.Free {
-			failed[i].Wait = t.Attempt.Limit.Base
+		if s.counts[t.Key] >= t.Bucket.Limit.Burst {
+			failed[i].RetryAfter = t.Bucket.Limit.BaseDelay
 		}
 	}
 	return failed, nil
 }
 
-func keys(attempts []auth.Attempt) []string {
+func keys(attempts []auth.Bucket) []string {
 	var all []string
 	for _, a := range attempts {
 		all = append(all, a.Key)
@@ -131,7 +131,7 @@ func keys(attempts []auth.Attempt) []string {
 }
 
 // Refund implements auth.Throttle.
-func (s *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
+func (s *Throttle) Refund(ctx context.Context, taken ...auth.Reservation) error {
 	var keys []string
 	for _, t := range taken {
 		keys = append(keys, t.Key)
@@ -146,25 +146,25 @@ func (s *Throttle) Refund(ctx context.Context, taken ...auth.Taken) error {
 }
 
 // Repeated implements auth.Throttle.
-func (s *Throttle) Repeated(ctx context.Context, failures ...auth.Failure) (bool, error) {
+func (s *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFingerprint) (bool, error) {
 	if err := s.note(ctx, "throttle.Repeated"); err != nil {
 		return false, err
 	}
-	return slices.ContainsFunc(failures, func(f auth.Failure) bool { return slices.Contains(s.failures[f.Key], f.Mark) }), nil
+	return slices.ContainsFunc(failures, func(f auth.FailureFingerprint) bool { return slices.Contains(s.failures[f.Key], f.Digest) }), nil
 }
 
-// KeepFailure implements auth.Throttle.
-func (s *Throttle) KeepFailure(ctx context.Context, failures ...auth.Failure) (auth.Recurrence, error) {
+// RecordFailure implements auth.Throttle.
+func (s *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFingerprint) (auth.Recurrence, error) {
 	if err := s.note(ctx, "throttle.KeepFailure"); err != nil {
 		return 0, err
 	}
 	found := auth.FailureNew
 	for _, f := range failures {
-		if slices.Contains(s.failures[f.Key], f.Mark) {
+		if slices.Contains(s.failures[f.Key], f.Digest) {
 			found = auth.FailureRepeated
 			continue
 		}
-		s.failures[f.Key] = append(s.failures[f.Key], f.Mark)
+		s.failures[f.Key] = append(s.failures[f.Key], f.Digest)
 	}
 	return found, nil
 }
@@ -181,8 +181,8 @@ func (s *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth
 	return n, nil
 }
 
-// KeepKnownNetwork implements auth.Throttle.
-func (s *Throttle) KeepKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
+// SaveKnownNetwork implements auth.Throttle.
+func (s *Throttle) SaveKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
 	if err := s.note(ctx, "throttle.KeepKnownNetwork", n.Name, n.Network); err != nil {
 		return err
 	}

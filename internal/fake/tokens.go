@@ -11,7 +11,7 @@ import (
 
 // Tokens is an auth.TokenStore.
 type Tokens struct {
-	*Journal
+	*CallLog
 	records map[string]auth.Token
 }
 
@@ -35,7 +35,7 @@ func (s *Tokens) Create(ctx context.Context, t auth.Token, _ func(context.Contex
 		return err
 	}
 	if len(s.of(t.UserID)) >= auth.MaxTokens {
-		return auth.ErrTooMany
+		return auth.ErrTooManyTokens
 	}
 	s.records[t.ID] = t
 	return nil
@@ -54,7 +54,7 @@ func (s *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
 }
 
 // Used implements auth.TokenStore.
-func (s *Tokens) Used(t auth.Token, at time.Time) {
+func (s *Tokens) RecordUse(t auth.Token, at time.Time) {
 	_ = s.note(context.Background(), "tokens.Used", t.TokenID)
 	if rec, ok := s.records[t.ID]; ok {
 		rec.LastUsed = at

@@ -11,7 +11,7 @@ import (
 
 // Users is an auth.UserStore.
 type Users struct {
-	*Journal
+	*CallLog
 	rows map[string]auth.User
 	// origins are ids of rows by source and id there.
 	origins map[[2]string]string
@@ -21,8 +21,8 @@ type Users struct {
 }
 
 var (
-	_ auth.UserStore = (*Users)(nil)
-	_ auth.Origins   = (*Users)(nil)
+	_ auth.UserStore   = (*Users)(nil)
+	_ auth.OriginStore = (*Users)(nil)
 )
 
 // Put stores a row as it is.
@@ -52,7 +52,7 @@ func (s *Users) CreateUser(ctx context.Context, u auth.User) (auth.User, error) 
 	}
 	if u.UpdatedAt.Before(s.RestoredBefore) {
 		nextEpoch(&u)
-		u.EpochBefore = 0
+		u.PreviousEpoch = 0
 	}
 	s.rows[u.ID] = u
 	return u, nil
@@ -83,7 +83,7 @@ func (s *Users) looksLike(name string) bool {
 	return false
 }
 
-// UserByOrigin implements auth.Origins.
+// UserByOrigin implements auth.OriginStore.
 func (s *Users) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
 	if err := s.note(ctx, "users.UserByOrigin", source+" "+externalID); err != nil {
 		return auth.User{}, err
@@ -92,11 +92,11 @@ func (s *Users) UserByOrigin(ctx context.Context, source, externalID string) (au
 	return s.find(func(u auth.User) bool { return known && u.ID == id })
 }
 
-// ImportUser implements auth.Origins.
+// ImportUser implements auth.OriginStore.
 func (s *Users) ImportUser(ctx context.Context, u auth.User, source, externalID string) error {
 	origin := [2]string{source, externalID}
 	if _, known := s.origins[origin]; known {
-		return auth.ErrImported
+		return auth.ErrAlreadyImported
 	}
 	if _, err := s.CreateUser(ctx, u); err != nil {
 		return err
@@ -169,14 +169,14 @@ func (s *Users) update(ctx context.Context, call, id string, change func(*auth.U
 		return auth.User{}, err
 	}
 	changed := u
-	u.EpochBefore = 0
+	u.PreviousEpoch = 0
 	s.rows[id] = u
 	return changed, nil
 }
 
 // nextEpoch replaces the epoch by another one, which is neither the next nor always greater.
 func nextEpoch(u *auth.User) {
-	u.EpochBefore = u.Epoch
+	u.PreviousEpoch = u.Epoch
 	u.Epoch = 1 + (u.Epoch+1_000_000_007)%2_000_000_011
 }
 
@@ -220,23 +220,23 @@ func (s *Users) SetActive(ctx context.Context, id string, active bool) (auth.Use
 	return s.update(ctx, "users.SetActive", id, func(u *auth.User) error {
 		if u.Active && !active {
 			nextEpoch(u)
-			u.EpochBefore = 0
+			u.PreviousEpoch = 0
 		}
 		u.Active = active
 		return nil
 	})
 }
 
-// RaiseEpoch implements auth.UserStore.
-func (s *Users) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
+// RotateEpoch implements auth.UserStore.
+func (s *Users) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
 		nextEpoch(u)
 		return nil
 	})
 }
 
-// RaiseEpochFrom implements auth.UserStore.
-func (s *Users) RaiseEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
+// RotateEpochFrom implements auth.UserStore.
+func (s *Users) RotateEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
 	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
 		if u.Epoch != epoch {
 			return auth.ErrStale
@@ -257,7 +257,7 @@ func (s *Users) RecordSignIn(ctx context.Context, id string, at time.Time) error
 
 // Cache is an auth.UserCache.
 type Cache struct {
-	*Journal
+	*CallLog
 	users  map[string]auth.User
 	leases map[string]string
 	// bypassed are users who were invalidated and could not be dropped; "" stands for all.
