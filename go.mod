@@ -3,6 +3,7 @@ module gatehouse
 go 1.26.0
 
 require (
+	gatehouse/clients/go v0.0.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/alexedwards/argon2id v1.0.0
 	github.com/alexedwards/scs/redisstore v0.0.0-20251002162104-209de6e426de
@@ -65,3 +66,5 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
+
+replace gatehouse/clients/go => ./clients/go

@@ -1,31 +1,21 @@
 package gatehouse_test
 
 import (
+	"archive/zip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	gatehouse "gatehouse/clients/go"
-	"gatehouse/internal/testkit"
-
-	"github.com/gomodule/redigo/redis"
-)
-
-const (
-	cookie = "q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng"
-	id     = "O_VM3f3Al29ouHUF0UsiuvomQji9SK90SrDpTzjsavs" // of the cookie
-	alice  = "01a1fb2c-1ab5-744f-bc47-f808a5349af0"
 )
 
 // vectors is clients/vectors.json.
@@ -45,7 +35,7 @@ type vectors struct {
 	}
 }
 
-func TestVectors(t *testing.T) {
+func TestCheck_PassesTheVectors(t *testing.T) {
 	raw, err := os.ReadFile("../vectors.json")
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +45,7 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(all.Cases) < 200 {
-		t.Errorf("there are only %d cases", len(all.Cases))
+		t.Errorf("got %d cases, want at least 200", len(all.Cases))
 	}
 	for _, c := range all.Cases {
 		values := make(map[string][]byte)
@@ -71,7 +61,7 @@ func TestVectors(t *testing.T) {
 			u, err = gatehouse.Check(*c.Cookie, lookup, all.Now)
 		} else {
 			req := &http.Request{Header: http.Header{"Cookie": {string(c.Header)}}}
-			u, err = gatehouse.CheckRequest(req, c.CookieName, lookup, all.Now)
+			u, err = gatehouse.CheckAll(gatehouse.SessionCookies(req, c.CookieName), lookup, all.Now)
 		}
 		if got := verdict(u, err); got != c.Want || !reflect.DeepEqual(u, c.User) {
 			t.Errorf("%s: %s, %+v; want %s, %+v", c.Name, got, u, c.Want, c.User)
@@ -81,8 +71,8 @@ func TestVectors(t *testing.T) {
 
 func verdict(u *gatehouse.User, err error) string {
 	switch {
-	case errors.Is(err, gatehouse.ErrNotKnown) && u == nil:
-		return "user not known now"
+	case errors.Is(err, gatehouse.ErrUserNotCached) && u == nil:
+		return "user not cached"
 	case err != nil:
 		return err.Error()
 	case u == nil:
@@ -91,14 +81,17 @@ func verdict(u *gatehouse.User, err error) string {
 	return "signed in"
 }
 
-func TestCheckPassesOnThatALookupFailed(t *testing.T) {
+func TestCheck_ReturnsTheErrorOfLookup(t *testing.T) {
+	const cookie, alice = "q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng", "01a1fb2c-1ab5-744f-bc47-f808a5349af0"
+	session := fmt.Appendf(nil, `{"v":1,"id":"O_VM3f3Al29ouHUF0UsiuvomQji9SK90SrDpTzjsavs","user_id":%q,"epoch":3,"deadline":%q,"idle_seconds":7200}`,
+		alice, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 	failed := errors.New("no answer")
 	for _, prefix := range []string{"session:", "user:"} {
 		u, err := gatehouse.Check(cookie, func(key string) ([]byte, error) {
 			if strings.HasPrefix(key, prefix) {
 				return nil, failed
 			}
-			return sessionRecord(time.Hour), nil
+			return session, nil
 		}, time.Now())
 		if u != nil || !errors.Is(err, failed) {
 			t.Errorf("%s got %v, %v", prefix, u, err)
@@ -106,533 +99,41 @@ func TestCheckPassesOnThatALookupFailed(t *testing.T) {
 	}
 }
 
-func sessionRecord(lifetime time.Duration) []byte {
-	return fmt.Appendf(nil, `{"v":1,"id":%q,"user_id":%q,"epoch":3,"deadline":%q,"idle_seconds":7200}`,
-		id, alice, time.Now().Add(lifetime).UTC().Format(time.RFC3339))
-}
-
-const userRecord = `{"v":1,"id":"` + alice + `","username":"alice","name":"Alice","epoch":3,"active":true,` +
-	`"groups":["editors"],"permissions":["reports.view","users.manage"]}`
-
-// site is a program that uses the reader, beside a Redis in which the test plays Gatehouse.
-type site struct {
-	t               testing.TB
-	redis           *testkit.Redis
-	sessions, cache *redis.Pool
-	reader          *gatehouse.Reader
-	mux             *http.ServeMux
-}
-
-func newSite(t testing.TB) *site {
-	t.Helper()
-	s := &site{t: t, redis: testkit.StartRedis(t)}
-	s.sessions, s.cache = s.pool(0), s.pool(1)
-	s.read(gatehouse.Options{RedisURL: s.redis.URL()})
-	return s
-}
-
-func (s *site) pool(database int) *redis.Pool {
-	p := &redis.Pool{
-		Dial:         func() (redis.Conn, error) { return redis.Dial("tcp", s.redis.Addr(), redis.DialDatabase(database)) },
-		TestOnBorrow: func(c redis.Conn, _ time.Time) error { _, err := c.Do("PING"); return err },
-	}
-	s.t.Cleanup(func() { _ = p.Close() })
-	return p
-}
-
-// read makes the pages anew, on a reader of these options.
-func (s *site) read(o gatehouse.Options) {
-	s.t.Helper()
-	if o.BaseURL == "" {
-		o.BaseURL = "http://login.example:8080"
-	}
-	reader, err := gatehouse.New(o)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = reader.Close() })
-	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := "stranger"
-		if u := gatehouse.UserFrom(r.Context()); u != nil {
-			name = u.DisplayName()
-		}
-		fmt.Fprint(w, "Hello, "+name)
-	})
-	s.reader, s.mux = reader, http.NewServeMux()
-	s.mux.Handle("/", reader.RequireUser(page))
-	s.mux.Handle("/open", reader.Identify(page))
-	s.mux.Handle("/reports", reader.RequirePermission("reports.view")(page))
-	s.mux.Handle("/users", reader.RequirePermission("users.view")(page))
-	s.mux.Handle("/secret", reader.RequirePermission("reports")(page))
-	s.mux.Handle("/editors", reader.RequireGroup("editors")(page))
-	s.mux.Handle("/staff", reader.RequireGroup("staff")(page))
-	s.mux.Handle("/twice", reader.Identify(reader.RequireUser(page)))
-}
-
-func (s *site) do(p *redis.Pool, command string, args ...any) any {
-	s.t.Helper()
-	c := p.Get()
-	defer c.Close()
-	reply, err := c.Do(command, args...)
-	if err != nil {
-		s.t.Fatalf("%s: %v", command, err)
-	}
-	return reply
-}
-
-// signIn writes a session that has the given time left, and its user.
-func (s *site) signIn(left time.Duration) {
-	s.t.Helper()
-	s.do(s.sessions, "SET", "session:"+id, sessionRecord(24*time.Hour), "PX", left.Milliseconds())
-	s.do(s.cache, "SET", "user:"+alice, userRecord)
-}
-
-// calls is how often Redis carried out a command.
-func (s *site) calls(command string) string {
-	s.t.Helper()
-	stats, err := redis.String(s.do(s.sessions, "INFO", "commandstats"), nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	found := regexp.MustCompile(`cmdstat_` + command + `:calls=(\d+)`).FindStringSubmatch(stats)
-	if found == nil {
-		return "0"
-	}
-	return found[1]
-}
-
-// gatehouse listens as Gatehouse does, until the test ends; the channel gets the ids it heard.
-func (s *site) gatehouse(onUsed func()) <-chan string {
-	s.t.Helper()
-	c, err := redis.Dial("tcp", s.redis.Addr())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	heard, done, sub := make(chan string, 100), make(chan struct{}), redis.PubSubConn{Conn: c}
-	if err := sub.Subscribe("gatehouse:used"); err != nil {
-		s.t.Fatal(err)
-	}
-	sub.Receive() // the reply to the subscription
-	go func() {
-		defer close(done)
-		for {
-			switch m := sub.Receive().(type) {
-			case error:
-				return
-			case redis.Message:
-				onUsed()
-				heard <- string(m.Data)
-			}
-		}
-	}()
-	s.t.Cleanup(func() { _ = c.Close(); <-done })
-	return heard
-}
-
-// get asks as a browser does. The header's fields come as "Name: value".
-func (s *site) get(target string, header ...string) *httptest.ResponseRecorder {
-	return s.send(httptest.NewRequest("GET", target, nil), append(header, "Accept: text/html,*/*;q=0.8")...)
-}
-
-func (s *site) getAsAlice(target string) *httptest.ResponseRecorder {
-	return s.get(target, "Cookie: gatehouse="+cookie)
-}
-
-func (s *site) send(r *http.Request, header ...string) *httptest.ResponseRecorder {
-	for _, h := range header {
-		name, value, _ := strings.Cut(h, ": ")
-		r.Header.Add(name, value)
-	}
-	w := httptest.NewRecorder()
-	s.mux.ServeHTTP(w, r)
-	return w
-}
-
-// want checks the answer, whose whole text has to be body if it is not "".
-func want(t testing.TB, w *httptest.ResponseRecorder, status int, body string) {
-	t.Helper()
-	if w.Code != status || body != "" && w.Body.String() != body {
-		t.Errorf("got %d %q, want %d %q", w.Code, w.Body, status, body)
-	}
-	if got := w.Header().Values("Cache-Control"); len(got) != 1 || got[0] != "no-store" {
-		t.Errorf("%d has Cache-Control %q", w.Code, got)
-	}
-	if got := w.Header().Values("Vary"); len(got) == 0 || got[0] != "Cookie" {
-		t.Errorf("%d has Vary %q", w.Code, got)
-	}
-	if w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") != "5" {
-		t.Errorf("503 has Retry-After %q", w.Header().Get("Retry-After"))
-	}
-}
-
-func TestSignedIn(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	for target, status := range map[string]int{
-		"/": 200, "/open": 200, "/twice": 200, "/reports": 200, "/users": 200, "/editors": 200, "/secret": 403, "/staff": 403,
-	} {
-		w := s.getAsAlice(target)
-		body := "Hello, Alice"
-		if status == 403 {
-			body = ""
-		}
-		want(t, w, status, body)
-	}
-	if got := s.calls("publish"); got != "0" {
-		t.Errorf("Gatehouse was told %s times of a session that was used a moment ago", got)
-	}
-}
-
-func TestOneLookForEachRequest(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	want(t, s.getAsAlice("/twice"), 200, "")
-	if got := s.calls("get"); got != "2" {
-		t.Errorf("there were %s GETs, want one for the session and one for the user", got)
-	}
-}
-
-func TestStrangers(t *testing.T) {
-	s := newSite(t)
-	for _, c := range []struct {
-		method, accept string
-		status         int
-	}{
-		{"GET", "text/html", 303},
-		{"HEAD", "application/xhtml+xml, Text/HTML;q=0.9", 303},
-		{"POST", "text/html", 401},
-		{"GET", "application/json", 401},
-		{"GET", "", 401},
-	} {
-		w := s.send(httptest.NewRequest(c.method, "/", nil), "Accept: "+c.accept)
-		want(t, w, c.status, "")
-		if (w.Header().Get("Location") != "") != (c.status == 303) {
-			t.Errorf("%+v: Location %q", c, w.Header().Get("Location"))
-		}
-	}
-	want(t, s.get("/open"), 200, "Hello, stranger")
-	want(t, s.get("/open", "Cookie: gatehouse=short"), 200, "Hello, stranger")
-	want(t, s.getAsAlice("/open"), 200, "Hello, stranger") // there is no such session
-}
-
-func TestNextIsTheWholeAddress(t *testing.T) {
-	s := newSite(t)
-	location := func(w *httptest.ResponseRecorder) string {
-		want(t, w, 303, "")
-		return w.Header().Get("Location")
-	}
-	const wanted, escaped = "/a%20b?x=1&y=a+b", "%2Fa%2520b%3Fx%3D1%26y%3Da%2Bb"
-	if got, want := location(s.get("http://app.example:9000"+wanted)), "http://login.example:8080/login?next=http%3A%2F%2Fapp.example%3A9000"+escaped; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if got := location(s.get("https://app.example" + wanted)); !strings.HasSuffix(got, "next=https%3A%2F%2Fapp.example"+escaped) {
-		t.Errorf("over https: %s", got)
-	}
-	s.read(gatehouse.Options{RedisURL: s.redis.URL(), BaseURL: "https://login.example/", AppURL: "https://app.example/"})
-	if got, want := location(s.get("http://10.0.0.7"+wanted)), "https://login.example/login?next=https%3A%2F%2Fapp.example"+escaped; got != want {
-		t.Errorf("behind a proxy: got %s, want %s", got, want)
-	}
-	if got := s.reader.SignOutURL(); got != "https://login.example/sign-out" {
-		t.Errorf("sign-out is at %s", got)
-	}
-
-	r := httptest.NewRequest("GET", "/shop/cart", nil)
-	r.Header.Set("Accept", "text/html")
-	stripped := httptest.NewRecorder()
-	http.StripPrefix("/shop", s.mux).ServeHTTP(stripped, r)
-	if got := location(stripped); !strings.HasSuffix(got, "%2Fshop%2Fcart") {
-		t.Errorf("below a prefix: %s", got)
-	}
-}
-
-func TestTheCookiesName(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	for _, c := range []struct{ base, domain, name string }{
-		{"http://example.org", "", "gatehouse"},
-		{"http://example.org", "example.org", "gatehouse"},
-		{"https://example.org", "", "__Host-gatehouse"},
-		{"https://example.org", "example.org", "__Secure-gatehouse"},
-	} {
-		s.read(gatehouse.Options{RedisURL: s.redis.URL(), BaseURL: c.base, CookieDomain: c.domain})
-		for _, name := range []string{"gatehouse", "__Host-gatehouse", "__Secure-gatehouse", "Gatehouse"} {
-			status := 303
-			if name == c.name {
-				status = 200
-			}
-			want(t, s.get("/", "Cookie: "+name+"="+cookie), status, "")
-		}
-	}
-}
-
-func TestCookies_TheFirstLiveOneCounts(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	other := strings.Repeat("A", 43)
-	want(t, s.get("/", "Cookie: gatehouse=; gatehouse=x%20y; gatehouse=\""+other+"\"; a=b; gatehouse="+cookie+"; gatehouse="+other), 200, "")
-	dead := "gatehouse=" + other + "; "
-	want(t, s.get("/", "Cookie: "+dead+"gatehouse="+cookie), 200, "")
-	want(t, s.get("/", "Cookie: "+strings.Repeat(dead, 3)+"gatehouse="+cookie), 200, "")
-	want(t, s.get("/", "Cookie: "+strings.Repeat(dead, 4)+"gatehouse="+cookie), 303, "")
-}
-
-func TestSignedOutAtTheNextRequest(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	want(t, s.getAsAlice("/"), 200, "")
-	s.do(s.sessions, "DEL", "session:"+id)
-	want(t, s.getAsAlice("/"), 303, "")
-	s.signIn(2 * time.Hour)
-	s.do(s.cache, "SET", "user:"+alice, strings.Replace(userRecord, `"epoch":3`, `"epoch":4`, 1))
-	want(t, s.getAsAlice("/"), 303, "")
-}
-
-func TestKeysOfAnotherType(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	s.do(s.cache, "DEL", "user:"+alice)
-	s.do(s.cache, "RPUSH", "user:"+alice, userRecord)
-	want(t, s.getAsAlice("/"), 303, "")
-	s.do(s.sessions, "DEL", "session:"+id)
-	s.do(s.sessions, "RPUSH", "session:"+id, sessionRecord(time.Hour))
-	want(t, s.getAsAlice("/"), 303, "")
-}
-
-func TestFlushedCache(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	heard := s.gatehouse(func() {
-		// The first looks find a lease.
-		s.do(s.cache, "SET", "user:"+alice, "lease:ABC")
-		s.do(s.cache, "SET", "user:"+alice, userRecord)
-	})
-	for _, empty := range []func(){
-		func() { s.do(s.cache, "FLUSHDB") },
-		func() { s.do(s.cache, "SET", "user:"+alice, "lease:DEF") },
-	} {
-		empty()
-		want(t, s.getAsAlice("/"), 200, "Hello, Alice")
-		if got := <-heard; got != id {
-			t.Errorf("Gatehouse heard %q", got)
-		}
-	}
-}
-
-// TestAFillIsDropped: a change of the user drops what Gatehouse filled before the reader saw it.
-func TestAFillIsDropped(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	s.do(s.cache, "FLUSHDB")
-	times := 0
-	heard := s.gatehouse(func() {
-		times++
-		if times == 3 {
-			s.do(s.cache, "SET", "user:"+alice, userRecord)
-		}
-	})
-	want(t, s.getAsAlice("/"), 200, "Hello, Alice")
-	for range 3 {
-		if got := <-heard; got != id {
-			t.Errorf("Gatehouse heard %q", got)
-		}
-	}
-}
-
-// TestALeaseIsWaitedFor: whoever holds it is at work, and needs no more reminders.
-func TestALeaseIsWaitedFor(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	s.do(s.cache, "SET", "user:"+alice, "lease:ABC")
-	s.gatehouse(func() {})
-	want(t, s.getAsAlice("/"), 503, "")
-	if got := s.calls("publish"); got != "1" {
-		t.Errorf("Gatehouse was asked %s times", got)
-	}
-}
-
-func TestGatehouseDoesNotFill(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	s.do(s.cache, "FLUSHDB")
-	heard := s.gatehouse(func() {})
-	want(t, s.getAsAlice("/"), 503, "")
-	if got := <-heard; got != id {
-		t.Errorf("Gatehouse heard %q", got)
-	}
-}
-
-func TestNobodyListens(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	s.do(s.cache, "FLUSHDB")
-	for _, target := range []string{"/", "/open"} {
-		want(t, s.getAsAlice(target), 503, "")
-	}
-	// Who waited would have looked more often.
-	if got := s.calls("get"); got != "4" {
-		t.Errorf("there were %s GETs, want two for each page", got)
-	}
-	s.do(s.sessions, "SET", "session:"+id, sessionRecord(-time.Second))
-	want(t, s.getAsAlice("/"), 303, "")
-}
-
-func TestUseIsTold(t *testing.T) {
-	s := newSite(t)
-	heard := s.gatehouse(func() {})
-	s.signIn(107 * time.Minute) // 108 are nine tenths
-	want(t, s.getAsAlice("/"), 200, "")
-	if got := <-heard; got != id {
-		t.Errorf("Gatehouse heard %q", got)
-	}
-	s.do(s.sessions, "PERSIST", "session:"+id)
-	want(t, s.getAsAlice("/"), 200, "")
-	<-heard
-
-	s.signIn(109 * time.Minute)
-	want(t, s.getAsAlice("/"), 200, "")
-	// The deadline leaves less than the idle time.
-	s.do(s.sessions, "SET", "session:"+id, sessionRecord(time.Hour), "PX", (58 * time.Minute).Milliseconds())
-	want(t, s.getAsAlice("/"), 200, "")
-	if err := s.reader.Close(); err != nil { // waits for what is being told
-		t.Fatal(err)
-	}
-	if got := s.calls("publish"); got != "2" {
-		t.Errorf("Gatehouse was told %s times, want twice", got)
-	}
-}
-
-func TestRedisRestarts(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	want(t, s.getAsAlice("/"), 200, "")
-	s.redis.Stop()
-	want(t, s.getAsAlice("/"), 503, "")
-	want(t, s.getAsAlice("/open"), 503, "")
-	want(t, s.get("/"), 303, "")
-	s.redis.Start()
-	s.signIn(2 * time.Hour)
-	want(t, s.getAsAlice("/"), 200, "")
-}
-
-// TestRedisRestartsUnseen is a restart between two requests, with idle connections.
-func TestRedisRestartsUnseen(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	busy := make(chan int)
-	for range 20 {
-		go func() { busy <- s.getAsAlice("/").Code }()
-	}
-	for range 20 {
-		if got := <-busy; got != 200 {
-			t.Errorf("got %d", got)
-		}
-	}
-	s.redis.Kill()
-	s.redis.Start()
-	s.signIn(2 * time.Hour)
-	for range 20 {
-		want(t, s.getAsAlice("/"), 200, "")
-	}
-}
-
-func TestRedisHangs(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	want(t, s.getAsAlice("/"), 200, "")
-	s.redis.Pause()
-	want(t, s.getAsAlice("/"), 503, "")
-	s.redis.Resume()
-	want(t, s.getAsAlice("/"), 200, "Hello, Alice")
-}
-
-func TestRedisRefuses(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	s.do(s.sessions, "ACL", "SETUSER", "blind", "on", ">secret", "~*", "+select")
-	s.read(gatehouse.Options{RedisURL: "redis://blind:secret@" + s.redis.Addr()})
-	want(t, s.getAsAlice("/"), 503, "")
-	s.read(gatehouse.Options{RedisURL: "redis://blind:wrong@" + s.redis.Addr()})
-	want(t, s.getAsAlice("/"), 503, "")
-}
-
-// TestTheRightsOfTheManual has the reader do all that it does with the rights of docs/session-format.md.
-func TestTheRightsOfTheManual(t *testing.T) {
-	manual, err := os.ReadFile("../../docs/session-format.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^ACL SETUSER reader .*$`).FindString(string(manual))
-	var rights []any
-	for _, word := range strings.Fields(strings.Replace(line, ">PASSWORD", ">secret", 1)) {
-		rights = append(rights, word)
-	}
-	s := newSite(t)
-	s.do(s.sessions, "ACL", rights[1:]...)
-	heard := s.gatehouse(func() { s.do(s.cache, "SET", "user:"+alice, userRecord) })
-	s.read(gatehouse.Options{RedisURL: "redis://reader:secret@" + s.redis.Addr()})
-	s.signIn(time.Hour)
-	want(t, s.getAsAlice("/"), 200, "")
-	<-heard
-	s.do(s.cache, "FLUSHDB")
-	want(t, s.getAsAlice("/"), 200, "")
-	s.redis.Kill() // so that connections are tested before use
-	s.redis.Start()
-	s.do(s.sessions, "ACL", rights[1:]...)
-	s.signIn(2 * time.Hour)
-	want(t, s.getAsAlice("/"), 200, "")
-	if denied, _ := redis.Values(s.do(s.sessions, "ACL", "LOG"), nil); len(denied) != 0 {
-		t.Errorf("Redis refused something: %s", denied)
-	}
-}
-
-func TestSockets(t *testing.T) {
-	s := newSite(t)
-	s.signIn(2 * time.Hour)
-	s.do(s.pool(7), "SET", "user:"+alice, strings.Replace(userRecord, "Alice", "Alice of 7", 1))
-	socket := "unix://" + s.redis.Socket()
-	s.read(gatehouse.Options{RedisURL: socket})
-	want(t, s.getAsAlice("/"), 200, "Hello, Alice")
-	s.read(gatehouse.Options{RedisURL: socket, CacheURL: socket + "?db=7"})
-	want(t, s.getAsAlice("/"), 200, "Hello, Alice of 7")
-	s.read(gatehouse.Options{RedisURL: s.redis.URL() + "/0", CacheURL: s.redis.URL() + "/7"})
-	want(t, s.getAsAlice("/"), 200, "Hello, Alice of 7")
-}
-
-func TestBadSettings(t *testing.T) {
+func TestNew_RejectsInvalidOptions(t *testing.T) {
 	good := gatehouse.Options{RedisURL: "rediss://u:p@redis.example:6380/3", BaseURL: "https://login.example"}
 	if _, err := gatehouse.New(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*gatehouse.Options){
-		"no Redis":                func(o *gatehouse.Options) { o.RedisURL = "" },
-		"no host":                 func(o *gatehouse.Options) { o.RedisURL = "redis:///1" },
-		"no database's number":    func(o *gatehouse.Options) { o.RedisURL = "redis://:hunter2@localhost/one" },
-		"a database out of reach": func(o *gatehouse.Options) { o.RedisURL = "redis://:hunter2@localhost/-1" },
-		"parameters":              func(o *gatehouse.Options) { o.RedisURL = "redis://:hunter2@localhost/1?db=2" },
-		"another store":           func(o *gatehouse.Options) { o.RedisURL = "postgres://me:hunter2@localhost/1" },
-		"a user alone":            func(o *gatehouse.Options) { o.RedisURL = "redis://hunter2@localhost" },
-		"no URL":                  func(o *gatehouse.Options) { o.RedisURL = "redis://me:hunter2@local host:%zz" },
-		"a bad cache":             func(o *gatehouse.Options) { o.CacheURL = "localhost:6379" },
-		"a socket without path":   func(o *gatehouse.Options) { o.CacheURL = "unix://redis.sock" },
-		"no address":              func(o *gatehouse.Options) { o.BaseURL = "" },
-		"a bare host":             func(o *gatehouse.Options) { o.BaseURL = "login.example" },
-		"a script":                func(o *gatehouse.Options) { o.BaseURL = "javascript://x" },
-		"a bad app":               func(o *gatehouse.Options) { o.AppURL = "app.example" },
+		"no Redis":                     func(o *gatehouse.Options) { o.RedisURL = "" },
+		"no host":                      func(o *gatehouse.Options) { o.RedisURL = "redis:///1" },
+		"database is not a number":     func(o *gatehouse.Options) { o.RedisURL = "redis://:hunter2@localhost/one" },
+		"negative database":            func(o *gatehouse.Options) { o.RedisURL = "redis://:hunter2@localhost/-1" },
+		"query":                        func(o *gatehouse.Options) { o.RedisURL = "redis://:hunter2@localhost/1?db=2" },
+		"another scheme":               func(o *gatehouse.Options) { o.RedisURL = "postgres://me:hunter2@localhost/1" },
+		"user without password":        func(o *gatehouse.Options) { o.RedisURL = "redis://hunter2@localhost" },
+		"not a URL":                    func(o *gatehouse.Options) { o.RedisURL = "redis://me:hunter2@local host:%zz" },
+		"cache without scheme":         func(o *gatehouse.Options) { o.CacheURL = "localhost:6379" },
+		"socket without path":          func(o *gatehouse.Options) { o.CacheURL = "unix://redis.sock" },
+		"no base URL":                  func(o *gatehouse.Options) { o.BaseURL = "" },
+		"base URL without scheme":      func(o *gatehouse.Options) { o.BaseURL = "login.example" },
+		"base URL with another scheme": func(o *gatehouse.Options) { o.BaseURL = "javascript://x" },
+		"app URL without scheme":       func(o *gatehouse.Options) { o.AppURL = "app.example" },
 	} {
 		o := good
 		change(&o)
 		_, err := gatehouse.New(o)
 		if err == nil {
-			t.Errorf("%s is taken", name)
+			t.Errorf("%s: no error", name)
 			continue
 		}
 		if strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: the error shows the password: %v", name, err)
+			t.Errorf("%s: the error contains the password: %v", name, err)
 		}
 	}
 }
 
-func TestNobodyIsInAnEmptyContext(t *testing.T) {
+func TestUserFrom_IsNilWithoutMiddleware(t *testing.T) {
 	if u := gatehouse.UserFrom(context.Background()); u != nil {
 		t.Errorf("got %+v", u)
 	}
@@ -655,30 +156,92 @@ func main() {
 }
 `
 
-// TestOtherModulesImportIt builds a program in a module of its own, without a network.
-func TestOtherModulesImportIt(t *testing.T) {
-	root, err := filepath.Abs("../..")
+// TestModule_AddsTwoDependencies builds an app that uses the reader in the two documented ways: from a copy of the
+// directory, and from a repository of your own, for which a module proxy in a directory stands in.
+func TestModule_AddsTwoDependencies(t *testing.T) {
+	here, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	const fetched = "git.example.org/team/gatehouse/clients/go"
 	dir := t.TempDir()
-	for name, content := range map[string]string{
-		"main.go": program,
-		"go.mod":  "module example.org/app\n\ngo 1.26.0\n\nrequire gatehouse v0.0.0\n\nreplace gatehouse => " + root + "\n",
-		"go.sum":  string(sums),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+	serveModule(t, filepath.Join(dir, "proxy"), fetched, "v0.1.0")
+	cache := strings.TrimSpace(run(t, here, nil, "go", "env", "GOMODCACHE"))
+	proxies := "file://" + filepath.ToSlash(filepath.Join(dir, "proxy")) + ",file://" + filepath.ToSlash(filepath.Join(cache, "cache", "download"))
+	env := []string{"GOFLAGS=-mod=mod -modcacherw -buildvcs=false", "GOPROXY=" + proxies, "GONOSUMDB=*", "GOWORK=off", "GOMODCACHE=" + filepath.Join(dir, "cache")}
+	for name, replacement := range map[string]string{"copied": here, "fetched": fetched + "@v0.1.0"} {
+		t.Run(name, func(t *testing.T) {
+			app := filepath.Join(dir, name)
+			write(t, filepath.Join(app, "main.go"), program)
+			write(t, filepath.Join(app, "go.mod"), "module example.org/app\n\ngo 1.25.0\n")
+			run(t, app, env, "go", "mod", "edit", "-require=gatehouse/clients/go@v0.0.0", "-replace=gatehouse/clients/go="+replacement)
+			run(t, app, env, "go", "build", "-o", "app", ".")
+			var modules []string
+			for line := range strings.Lines(run(t, app, env, "go", "version", "-m", "app")) {
+				if f := strings.Fields(line); len(f) > 1 && f[0] == "dep" {
+					modules = append(modules, f[1])
+				}
+			}
+			if want := []string{"gatehouse/clients/go", "github.com/gomodule/redigo"}; !reflect.DeepEqual(modules, want) {
+				t.Errorf("the app depends on %q, want %q", modules, want)
+			}
+		})
+	}
+}
+
+// serveModule lays this module out as a module proxy serves it (https://go.dev/ref/mod#goproxy-protocol).
+func serveModule(t *testing.T, proxy, path, version string) {
+	t.Helper()
+	at := filepath.Join(proxy, filepath.FromSlash(path), "@v")
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(at, version+".mod"), string(mod))
+	write(t, filepath.Join(at, version+".info"), fmt.Sprintf(`{"Version":%q}`, version))
+	write(t, filepath.Join(at, "list"), version+"\n")
+	file, err := os.Create(filepath.Join(at, version+".zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	archive := zip.NewWriter(file)
+	for _, name := range []string{"go.mod", "go.sum", "gatehouse.go"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := archive.Create(path + "@" + version + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "app"), ".")
-	build.Dir = dir
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod -buildvcs=false", "GOPROXY=off", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
 	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run(t *testing.T, dir string, env []string, command ...string) string {
+	t.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
+	}
+	return string(out)
 }

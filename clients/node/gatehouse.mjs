@@ -295,7 +295,7 @@ export function hasGroup(user, group) {
 
 export const SIGNED_IN = "signed in";
 export const SIGNED_OUT = "signed out";
-export const NOT_KNOWN = "user not known now";
+export const NOT_KNOWN = "user not cached";
 
 const COOKIE_SHAPE = /^[A-Za-z0-9_-]{43}$/;
 const MAX_SESSION_BYTES = 8192;

@@ -46,7 +46,7 @@ enum GatehouseAnswer: string
 {
     case SignedOut = 'signed out';
     /** The session is good, and Gatehouse must be asked who the user is. */
-    case NotKnown = 'user not known now';
+    case NotKnown = 'user not cached';
 }
 
 /** It cannot be told now who is asking: the answer is 503. */

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from typing import Any, Callable, List, Optional
 from urllib.parse import quote, urlsplit
 
-SIGNED_IN, SIGNED_OUT, NOT_KNOWN = "signed in", "signed out", "user not known now"
+SIGNED_IN, SIGNED_OUT, NOT_KNOWN = "signed in", "signed out", "user not cached"
 
 _CHANNEL = "gatehouse:used"
 _TIMEOUT = 2.0  # seconds for one lookup as a whole, however many replies of Redis it waits for

@@ -18,7 +18,7 @@ var maySkip = map[string]string{}
 
 // goTest runs all tests under the race detector.
 func (g *gate) goTest(ctx context.Context, flags ...string) error {
-	args := slices.Concat([]string{"test", "-json", "-race", "-timeout=20m"}, flags, []string{"./..."})
+	args := slices.Concat([]string{"test", "-json", "-race", "-timeout=20m"}, flags, []string{"./...", goReader})
 	cmd := g.command(ctx, "go", args...)
 	cmd.Env = append(slices.Clip(g.env), "CGO_ENABLED=1") // the race detector needs it
 	err := g.tests.follow(ctx, cmd)

@@ -80,8 +80,8 @@ func TestVectorsPassInEveryReader(t *testing.T) {
 			}{
 				{"signed in is said to be out", `"signed in"`, "want", `"signed out"`},
 				{"signed out is said to be in", `"signed out"`, "want", `"signed in"`},
-				{"not known is said to be out", `"user not known now"`, "want", `"signed out"`},
-				{"signed out is said to be not known", `"signed out"`, "want", `"user not known now"`},
+				{"not known is said to be out", `"user not cached"`, "want", `"signed out"`},
+				{"signed out is said to be not known", `"signed out"`, "want", `"user not cached"`},
 				{"another user", `"signed in"`, "user", `{"id":"x","username":"mallory","name":"","email":"","groups":[],"permissions":[]}`},
 			} {
 				at := slices.IndexFunc(v.Cases, func(c map[string]raw) bool { return string(c["want"]) == turned.from })

@@ -26,7 +26,7 @@ func BuildBinary(t testing.TB) string {
 	return Build(t, ".")
 }
 
-// Build is BuildBinary for another command of the module, such as "./clients/go/example".
+// Build is BuildBinary for another command of the module, such as "gatehouse/clients/go/example".
 func Build(t testing.TB, command string) string {
 	t.Helper()
 	root := moduleRoot(t)

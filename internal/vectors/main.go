@@ -22,7 +22,7 @@ import (
 const (
 	signedIn  = "signed in"
 	signedOut = "signed out"
-	notKnown  = "user not known now"
+	notKnown  = "user not cached"
 )
 
 // file is clients/vectors.json.

@@ -1,6 +1,6 @@
-// Command example is a small site whose visitors sign in at Gatehouse.
+// Command example is a small site whose users sign in at Gatehouse. Run it in clients/go:
 //
-//	REDIS_URL=redis://localhost:6379 BASE_URL=http://localhost:8080 PORT=9000 go run ./clients/go/example
+//	REDIS_URL=redis://localhost:6379 BASE_URL=http://localhost:8080 PORT=9000 go run ./example
 package main
 
 import (
@@ -40,7 +40,7 @@ func run(getenv func(string) string) error {
 		Handler:           site(reader),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
-	slog.Info("the example begins", "addr", server.Addr)
+	slog.Info("listening", "addr", server.Addr)
 	return server.ListenAndServe()
 }
 
@@ -53,7 +53,7 @@ func site(reader *gatehouse.Reader) http.Handler {
 	return mux
 }
 
-// view is what a page is made of; User is nil for a stranger.
+// view is the data of a page. User is nil if the visitor is not signed in.
 type view struct {
 	User            *gatehouse.User
 	SignIn, SignOut string
@@ -64,12 +64,12 @@ func show(page string, reader *gatehouse.Reader) http.Handler {
 		var b bytes.Buffer
 		v := view{gatehouse.UserFrom(r.Context()), reader.SignInURL(r), reader.SignOutURL()}
 		if err := pages.ExecuteTemplate(&b, page, v); err != nil {
-			slog.Error("a page could not be made", "page", page, "err", err)
+			slog.Error("cannot render page", "page", page, "err", err)
 			http.Error(w, "Something went wrong.", http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = b.WriteTo(w) // a browser that has gone needs no answer
+		_, _ = b.WriteTo(w) // fails only if the client has disconnected
 	})
 }
 
@@ -114,7 +114,7 @@ a { display: inline-block; padding: .5rem 0; }
 <p>Your permissions: {{template "list" .User.Permissions}}.</p>
 <p><a id="sign-out" href="{{.SignOut}}">Sign out</a></p>{{template "bottom"}}{{end}}
 
-{{define "open"}}{{template "top" "Open to all"}}
+{{define "open"}}{{template "top" "Open to everyone"}}
 {{- with .User}}
 <h1 id="greeting">Hello, {{.DisplayName}}</h1>{{else}}
 <h1 id="greeting">Hello, stranger</h1>
@@ -122,5 +122,5 @@ a { display: inline-block; padding: .5rem 0; }
 
 {{define "reports"}}{{template "top" "Reports"}}
 <h1>Reports</h1>
-<p>Only people with the permission <code>reports.view</code> see this page.</p>{{template "bottom"}}{{end}}
+<p>You need the permission <code>reports.view</code> to see this page.</p>{{template "bottom"}}{{end}}
 `))
