@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/auth/authtest"
 	"gatehouse/db"
-	"gatehouse/internal/fake"
 	"gatehouse/web"
 )
 
 // newsroom is news on stores in memory, with one user who is in the cache.
-func newsroom(t *testing.T) (*news, *fake.Stores, string) {
+func newsroom(t *testing.T) (*news, *authtest.Stores, string) {
 	t.Helper()
-	stores := fake.New()
+	stores := authtest.New()
 	accounts := stores.Accounts(t)
 	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
 	stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true})
@@ -27,7 +27,7 @@ func newsroom(t *testing.T) (*news, *fake.Stores, string) {
 }
 
 // lookUp returns the stores that were asked for alice: none when she was in memory.
-func lookUp(t *testing.T, n *news, stores *fake.Stores) string {
+func lookUp(t *testing.T, n *news, stores *authtest.Stores) string {
 	t.Helper()
 	stores.Reset()
 	if _, err := n.accounts.User(t.Context(), "u1"); err != nil {
@@ -41,7 +41,7 @@ func lookUp(t *testing.T, n *news, stores *fake.Stores) string {
 	return strings.Join(asked, " ")
 }
 
-func wantAsked(t *testing.T, n *news, stores *fake.Stores, what, want string) {
+func wantAsked(t *testing.T, n *news, stores *authtest.Stores, what, want string) {
 	t.Helper()
 	if got := lookUp(t, n, stores); got != want {
 		t.Errorf("%s: asked %q, want %q", what, got, want)

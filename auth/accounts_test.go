@@ -17,7 +17,7 @@ import (
 	"github.com/alexedwards/argon2id"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 const (
@@ -33,14 +33,14 @@ var (
 
 // world is the rules on stores in memory.
 type world struct {
-	*fake.Stores
+	*authtest.Stores
 	*auth.Accounts
 	log strings.Builder
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{Stores: fake.New()}
+	w := &world{Stores: authtest.New()}
 	w.Accounts = w.Stores.Accounts(t)
 	w.Accounts.Now = func() time.Time { return noon }
 	w.Accounts.Log = slog.New(slog.NewTextHandler(&w.log, nil))
@@ -59,7 +59,7 @@ func (w *world) add(t testing.TB, name string) auth.User {
 }
 
 // rows is the user store behind the rules.
-func (w *world) rows() *fake.Users { return w.Stores.Users }
+func (w *world) rows() *authtest.Users { return w.Stores.Users }
 
 func (w *world) counts() map[string]int { return w.Stores.Throttle.Counts() }
 
@@ -91,7 +91,7 @@ func wantCalls(t testing.TB, got []string, want ...string) {
 
 // account is the throttle's key of a name.
 func account(name string) string {
-	keys, err := auth.ParseKeys(fake.SecretKey)
+	keys, err := auth.ParseKeys(authtest.SecretKey)
 	if err != nil {
 		panic(err)
 	}
@@ -194,7 +194,7 @@ func TestSignInAlwaysHashesOnce(t *testing.T) {
 	const memory = 4 << 20
 	w := newWorld(t)
 	params := argon2id.Params{Memory: memory >> 10, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
-	w.Accounts.Hasher = fake.Hasher(t, params)
+	w.Accounts.Hasher = authtest.Hasher(t, params)
 	w.add(t, "alice")
 	bob := w.add(t, "bob")
 	bob.Active = false
@@ -420,7 +420,7 @@ func TestSignInOfAClientThatHasGone(t *testing.T) {
 func TestSignInUpgradesTheHash(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
-	old := fake.FastHashParams
+	old := authtest.FastHashParams
 	old.Iterations = 2
 	hash, err := argon2id.CreateHash(secret, &old)
 	if err != nil {

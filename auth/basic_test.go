@@ -15,7 +15,7 @@ import (
 	"github.com/alexedwards/argon2id"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 // newBasicWorld is a world with a memory that is told of changes, and alice.
@@ -64,7 +64,7 @@ func TestBasic(t *testing.T) {
 	if err != nil || cold.ID != u.ID {
 		t.Fatalf("got %+v, %v", cold, err)
 	}
-	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + fake.APIClientKey("alice", "192.0.2.7")
+	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + authtest.APIClientKey("alice", "192.0.2.7")
 	wantCalls(t, w.Calls(), ask,
 		"throttle.KnownNetwork alice 192.0.2.7",
 		"throttle.Take address:192.0.2.7 "+account("alice"),
@@ -99,7 +99,7 @@ func TestWarmBasicDoesNotHash(t *testing.T) {
 	w.Accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
 	w.Accounts.LocalCache.SetEnabled(true)
 	params := argon2id.Params{Memory: memory >> 10, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
-	w.Accounts.Hasher = fake.Hasher(t, params)
+	w.Accounts.Hasher = authtest.Hasher(t, params)
 	w.add(t, "alice")
 	hashed := func(login, password string) bool {
 		var before, after runtime.MemStats

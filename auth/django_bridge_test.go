@@ -10,22 +10,22 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
 
 // bridged is a bridge to a Django where alice, who is user 42 there and was imported, has signed in.
 type bridged struct {
-	*fake.Stores
+	*authtest.Stores
 	bridge *auth.DjangoBridge
-	django *fake.Django
+	django *authtest.Django
 	log    strings.Builder
 }
 
 func newBridged(t *testing.T) *bridged {
 	t.Helper()
-	b := &bridged{Stores: fake.New()}
+	b := &bridged{Stores: authtest.New()}
 	b.django = b.Stores.Django()
 	b.bridge = b.django.Bridge()
 	b.bridge.Log = slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -210,7 +210,7 @@ func TestASignOutBeatsTheFirstSight(t *testing.T) {
 
 // during does something while a user is looked up.
 type during struct {
-	*fake.Django
+	*authtest.Django
 	do func()
 }
 

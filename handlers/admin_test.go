@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 // row returns the user as the database has them.
@@ -204,7 +204,7 @@ func TestAdminUser(t *testing.T) {
 	wantCode(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusUnauthorized, "wrong_credentials")
 	wantPage(t, b.get(path+"?notice=user-disabled"), http.StatusOK, "The user is disabled")
 	wantRedirect(t, b.post(path+"/active", form("active", "true")), path+"?notice=user-enabled")
-	s.Stores.Throttle.Reset(t.Context(), fake.AccountKey("alice"))
+	s.Stores.Throttle.Reset(t.Context(), authtest.AccountKey("alice"))
 	wantJSON(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusOK)
 	for _, value := range []string{"", "yes", "TRUE", "0"} {
 		if w := b.post(path+"/active", form("active", value)); w.Code != http.StatusBadRequest || !s.row(alice).Active {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 // client is a program that sends the same Authorization with every request.
@@ -248,7 +248,7 @@ func TestAPITokenByBody(t *testing.T) {
 	if got := s.Stores.Throttle.Count("networks:" + u.ID); got != 1 {
 		t.Errorf("%d guesses are counted", got)
 	}
-	if got := s.Stores.Throttle.Count(fake.AccountKey("nobody")); got != 1 {
+	if got := s.Stores.Throttle.Count(authtest.AccountKey("nobody")); got != 1 {
 		t.Errorf("%d guesses at nobody are counted", got)
 	}
 	for i := range 9 {

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 	"gatehouse/web"
 )
 
 const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
 
 // bridged returns a site with alice, and a browser in which she is signed in at Django and not here.
-func bridged(t *testing.T) (*site, *browser, *fake.Django) {
+func bridged(t *testing.T) (*site, *browser, *authtest.Django) {
 	t.Helper()
 	s := newSite(t)
 	alice := s.add(t, "alice")

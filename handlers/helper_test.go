@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 	"gatehouse/web"
 )
 
@@ -19,7 +19,7 @@ const secret = "correct horse battery"
 
 // site is the whole site on stores in memory.
 type site struct {
-	*fake.Stores
+	*authtest.Stores
 	*Handlers
 	server *web.Server
 	log    strings.Builder
@@ -28,7 +28,7 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{Stores: fake.New()}
+	s := &site{Stores: authtest.New()}
 	accounts := s.Stores.Accounts(t)
 	s.Handlers = &Handlers{
 		Accounts: accounts, Sessions: s.Stores.Sessions,
@@ -37,7 +37,7 @@ func newSite(t testing.TB) *site {
 	limits := web.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
 	s.server = &web.Server{
 		Accounts:   accounts,
-		Sessions:   web.NewSessions(s.Stores.Sessions, fake.Codec{}, limits, web.Cookies{}),
+		Sessions:   web.NewSessions(s.Stores.Sessions, authtest.Codec{}, limits, web.Cookies{}),
 		Database:   "SQLite",
 		BaseOrigin: "https://example.com",
 		Log:        slog.New(slog.NewTextHandler(&s.log, nil)),

@@ -14,7 +14,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 
 	"gatehouse/auth"
-	fakes "gatehouse/internal/fake"
+	fakes "gatehouse/auth/authtest"
 )
 
 const alicesPassword = "correct horse battery"

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 const password = "correct horse battery"
@@ -495,7 +495,7 @@ func FuzzAuthorizationHeader(f *testing.F) {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		s.Stores.Throttle.Reset(t.Context(), "address:192.0.2.1", fake.AccountKey("alice"))
+		s.Stores.Throttle.Reset(t.Context(), "address:192.0.2.1", authtest.AccountKey("alice"))
 		s.Stores.Credentials.Flush()
 		for _, path := range []string{"/api/who", "/api/maybe"} {
 			w := s.do("GET", path, func(r *http.Request) { r.Header["Authorization"] = []string{value} })

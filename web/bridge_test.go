@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
@@ -15,7 +15,7 @@ const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
 // bridgedSite is a site where u1, who was imported, is signed in at Django under djangoCookie.
 type bridgedSite struct {
 	*site
-	django *fake.Django
+	django *authtest.Django
 	auth.User
 }
 

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 var (
@@ -26,14 +26,14 @@ var limits = Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 7
 // site is a server on stores in memory.
 type site struct {
 	*Server
-	*fake.Stores
+	*authtest.Stores
 	log bytes.Buffer
 }
 
 // newSite returns a site with the routes; change may alter the server before it starts.
 func newSite(t testing.TB, routes []Route, change ...func(*site)) *site {
 	t.Helper()
-	s := &site{Stores: fake.New()}
+	s := &site{Stores: authtest.New()}
 	accounts := s.Stores.Accounts(t)
 	accounts.Now = func() time.Time { return noon }
 	s.Server = &Server{
@@ -47,7 +47,7 @@ func newSite(t testing.TB, routes []Route, change ...func(*site)) *site {
 		f(s)
 	}
 	if s.Server.Sessions == nil {
-		s.Server.Sessions = NewSessions(s.Stores.Sessions, fake.Codec{}, limits, s.Cookies)
+		s.Server.Sessions = NewSessions(s.Stores.Sessions, authtest.Codec{}, limits, s.Cookies)
 	}
 	if err := s.Init(routes); err != nil {
 		t.Fatal(err)

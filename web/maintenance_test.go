@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/internal/fake"
+	"gatehouse/auth/authtest"
 )
 
 // closable is a site that can be closed.
@@ -166,7 +166,7 @@ func TestMaintenanceWithoutServers(t *testing.T) {
 
 func TestMaintenanceIsWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stores := fake.New()
+		stores := authtest.New()
 		m := NewMaintenance(stores.Maintenance, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})

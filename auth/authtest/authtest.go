@@ -1,6 +1,6 @@
-// Package fake holds the stores in memory, for the tests of what stands above them. They
+// Package authtest holds the stores in memory, for the tests of what stands above them. They
 // keep the contracts of the interfaces, write down every call, and fail on demand.
-package fake
+package authtest
 
 import (
 	"context"
