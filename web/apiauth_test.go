@@ -59,7 +59,7 @@ func whoAndHow(r *Request) (Response, error) {
 	return Text(http.StatusOK, strings.TrimSpace(r.User().Username+" "+r.AuthMethod()+" "+strings.Join(r.Permissions(), ","))), nil
 }
 
-var programRoutes = []Route{
+var apiRoutes = []Route{
 	Get("/api/who", API, whoAndHow), Post("/api/who", API, whoAndHow), Delete("/api/who", API, whoAndHow),
 	Get("/api/maybe", OptionalAPI, whoAndHow), Get("/api/users", API.WithPermission(auth.ViewUsers), whoAndHow),
 	Get("/api/machine", Unauthenticated, whoAsks), Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks),
@@ -137,7 +137,7 @@ func TestParseBasic(t *testing.T) {
 }
 
 func TestAuthorizationSchemes(t *testing.T) {
-	s := newSite(t, programRoutes)
+	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice", "books.read")
 	token, right := s.token(t, u, nil), encoded("alice:"+password)
 	for value, want := range map[string]string{
@@ -185,7 +185,7 @@ func TestAuthorizationSchemes(t *testing.T) {
 }
 
 func TestSeveralAuthorizations(t *testing.T) {
-	s := newSite(t, programRoutes)
+	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	token := s.token(t, u, nil)
 	for what, values := range map[string][]string{
@@ -205,7 +205,7 @@ func TestSeveralAuthorizations(t *testing.T) {
 
 // A session counts only where no header names somebody: wrong credentials do not fall back.
 func TestSessionsOfPrograms(t *testing.T) {
-	s := newSite(t, programRoutes)
+	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	s.account(t, "bob")
 	token := s.token(t, u, nil)
@@ -234,7 +234,7 @@ func TestSessionsOfPrograms(t *testing.T) {
 
 // Only programs' routes read the header: on pages it neither helps nor harms, and costs nothing.
 func TestAuthorizationIsIgnoredOnPages(t *testing.T) {
-	s := newSite(t, programRoutes)
+	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice", auth.ManageUsers)
 	for _, value := range []string{"Basic " + encoded("alice:"+password), "Basic " + encoded("alice:wrong"), "Basic x", "Bearer " + s.token(t, u, nil), "Bearer x", "x"} {
 		s.Reset()
@@ -257,7 +257,7 @@ func TestAuthorizationIsIgnoredOnPages(t *testing.T) {
 }
 
 func TestChallenge(t *testing.T) {
-	s := newSite(t, programRoutes)
+	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	const offerBasic, offerBearer = `Basic realm="Gatehouse", charset="UTF-8"`, `Bearer realm="Gatehouse"`
 	for what, c := range map[string]struct {
@@ -383,7 +383,7 @@ func TestProblems(t *testing.T) {
 }
 
 func TestPermissions(t *testing.T) {
-	s := newSite(t, programRoutes)
+	s := newSite(t, apiRoutes)
 	for name, permissions := range map[string][]string{"viewer": {auth.ViewUsers}, "manager": {auth.ManageUsers}, "nobody": {"books.read"}} {
 		u := s.account(t, name, permissions...)
 		cookie := s.session(cookies(s.do("POST", "/sign-in?user="+u.ID))["gatehouse"].Value)
@@ -459,7 +459,7 @@ func TestAccess(t *testing.T) {
 }
 
 func TestProgramsWithoutServers(t *testing.T) {
-	s := newSite(t, programRoutes)
+	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	token := s.token(t, u, nil)
 	for range 2 {
@@ -488,7 +488,7 @@ func TestProgramsWithoutServers(t *testing.T) {
 }
 
 func FuzzAuthorizationHeader(f *testing.F) {
-	s := newSite(f, programRoutes)
+	s := newSite(f, apiRoutes)
 	u := s.account(f, "alice")
 	token := s.token(f, u, nil)
 	for _, v := range []string{"", "Basic", "Basic ", "Basic " + encoded("alice:"+password), "basic " + encoded("alice:wrong"), "Bearer " + token, "Token " + token[:20], "Bearer ", "\x00", "Basic =", "Basic " + encoded("\xff:\x00"), "Basic " + encoded("a@b:c:d"), " Basic x"} {

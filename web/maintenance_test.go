@@ -16,7 +16,7 @@ import (
 
 // closable is a site that can be closed.
 func closable(t testing.TB) *site {
-	return newSite(t, append([]Route{Verify("/auth/verify")}, programRoutes...), func(s *site) {
+	return newSite(t, append([]Route{Verify("/auth/verify")}, apiRoutes...), func(s *site) {
 		s.Server.Maintenance = NewMaintenance(s.Stores.Maintenance, s.Log)
 	})
 }
@@ -159,7 +159,7 @@ func TestMaintenanceWithoutServers(t *testing.T) {
 	s.Server.Maintenance.ask(t.Context())
 	wantClosed(t, s.do("GET", "/"))
 	// A server without any maintenance is open.
-	if w := newSite(t, programRoutes).do("GET", "/"); w.Code != http.StatusOK {
+	if w := newSite(t, apiRoutes).do("GET", "/"); w.Code != http.StatusOK {
 		t.Errorf("got %d", w.Code)
 	}
 }

@@ -47,7 +47,7 @@ var requestCount = regexp.MustCompile(`^gatehouse_request_duration_seconds_count
 // TestMetricsAreBounded: whatever strangers make up, there is no series for it.
 func TestMetricsAreBounded(t *testing.T) {
 	m := NewMetrics()
-	routes := append(slices.Clone(programRoutes), Get("/user/:id", Open, whoAsks), Post("/user/:id/active", Open, whoAsks))
+	routes := append(slices.Clone(apiRoutes), Get("/user/:id", Open, whoAsks), Post("/user/:id/active", Open, whoAsks))
 	s := newSite(t, routes, func(s *site) { s.Metrics = m })
 	for i := range 50 {
 		for _, path := range []string{"/user/%d", "/nowhere%d", "/user/%d/nothing", "/api/%d", "/static/%d.js", "/private%d/x", "//%d", "/%%2f%d", "/admin/%d"} {
@@ -91,7 +91,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		return Text(http.StatusOK, "ok"), nil
 	})
 	fails := Get("/fails", Open, func(*Request) (Response, error) { return Response{}, errSecret })
-	s := newSite(t, append([]Route{costly, fails}, programRoutes...), func(s *site) { s.Metrics = m })
+	s := newSite(t, append([]Route{costly, fails}, apiRoutes...), func(s *site) { s.Metrics = m })
 	s.account(t, "alice")
 	for range 3 {
 		s.do("GET", "/costly")
