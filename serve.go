@@ -18,6 +18,7 @@ import (
 	"gatehouse/handlers"
 	"gatehouse/kv"
 	"gatehouse/web"
+	"gatehouse/web/netlimit"
 )
 
 type serveCmd struct {
@@ -51,7 +52,7 @@ func (cmd serveCmd) Run(c *command) error {
 	if err := server.Init(routes); err != nil {
 		return err
 	}
-	listener, err := web.Listen(c.ctx, c.config.ListenAddr)
+	listener, err := netlimit.Listen(c.ctx, c.config.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("LISTEN_ADDR: %w; is another program using the port? Choose another one, such as LISTEN_ADDR=localhost:8081", err)
 	}
@@ -69,7 +70,7 @@ func (cmd serveCmd) Run(c *command) error {
 	group.Go(func() { s.sessions.WatchActivity(background, log, used(s.accounts, log)) })
 	greet(c, listener.Addr())
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.config.BaseURL, "database", s.database.Name(), "version", programVersion())
-	return serve(c.ctx, server.HTTPServer(), server.Bound(listener), log)
+	return serve(c.ctx, server.HTTPServer(), server.LimitListener(listener), log)
 }
 
 // used is what is done about a session that another program used.

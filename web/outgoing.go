@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"sync"
+
+	"gatehouse/web/netlimit"
 )
 
 // outgoing is a response that was rendered and waits for its client. Rendering fails once the
 // response is larger than maxResponse.
 type outgoing struct {
 	bytes.Buffer
-	transfer transfer
+	transfer netlimit.Transfer
 }
 
 const (

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/web/netlimit"
 )
 
 // Server is everything that a request meets before and after its handler.
@@ -49,9 +51,7 @@ type Server struct {
 	statics *assets
 	// verifyPath is where reverse proxies ask; "" for nowhere.
 	verifyPath string
-	// transfers and connections bound what clients make the server hold.
-	transfers   transfers
-	connections connections
+	limiter    *netlimit.Limiter
 	// warnedOfProxy is when warnOfProxy last did, in unix seconds.
 	warnedOfProxy atomic.Int64
 }
@@ -62,17 +62,6 @@ func (s *Server) now() time.Time {
 	}
 	return time.Now()
 }
-
-// Limits of what is taken in, and of the time that a client may take for it.
-const (
-	// maxHeader is in octets; net/http adds 4 KiB of its own to it.
-	maxHeader = 60 << 10
-
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 20 * time.Second
-	writeTimeout      = 30 * time.Second
-	idleTimeout       = 2 * time.Minute
-)
 
 // Init prepares the server to answer the routes.
 func (s *Server) Init(routes []Route) error {
@@ -86,7 +75,7 @@ func (s *Server) Init(routes []Route) error {
 	if s.pages, err = parsePages(s.statics.url); err != nil {
 		return err
 	}
-	s.transfers.max, s.connections.max = maxTransfers, maxConnections
+	s.limiter = netlimit.New()
 	s.echo = echo.New()
 	s.echo.HideBanner, s.echo.HidePort = true, true
 	s.echo.Logger.SetOutput(discard{})
@@ -133,7 +122,6 @@ func (s *Server) Routes() []string {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	endHead(w, req)
 	if mayBeMisframed(req) {
 		w.Header().Set("Connection", "close")
 	}
@@ -154,20 +142,13 @@ func mayBeMisframed(req *http.Request) bool {
 	return len(req.TransferEncoding) > 0 || req.ProtoMajor == 1 && req.ProtoMinor == 0
 }
 
-// HTTPServer returns a net/http server with every limit set (Echo sets none); Bound returns the listener for it.
+// HTTPServer returns a net/http server with every limit set (Echo sets none). Serve it on a listener from LimitListener.
 func (s *Server) HTTPServer() *http.Server {
-	return &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ConnState:         s.trackConn,
-		ConnContext:       withClientConn,
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
+	return s.limiter.Server(s, slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug))
 }
+
+// LimitListener wraps the listener with limits on the request heads of its connections.
+func (s *Server) LimitListener(l net.Listener) net.Listener { return s.limiter.Listener(l) }
 
 // handle returns the way of one request: body, session, user, access, handler, rendering, commit
 // and only then the response.
@@ -318,8 +299,8 @@ func (s *Server) send(r *Request, resp Response) error {
 		h.Set("Retry-After", strconv.Itoa(seconds(resp.retryAfter)))
 	}
 	resp.data, resp.json = nil, nil // they may hold the form
-	s.transfers.beginResponse(&body.transfer, body.Cap(), r.echo.Response())
-	defer s.transfers.end(&body.transfer)
+	s.limiter.BeginResponse(&body.transfer, body.Cap(), r.echo.Response())
+	defer s.limiter.End(&body.transfer)
 	return write(r.echo, resp.status, kind, body.Bytes())
 }
 

@@ -16,12 +16,13 @@ const module = "gatehouse"
 var allowed = map[string][]string{
 	// TODO: the program becomes {"internal/cli"}, and these lists become exact, once everything has moved.
 	"": {"auth", "db", "handlers", "importer", "kv", "web", "django", "mail", "docs",
-		"internal/cli", "internal/config", "internal/app"},
+		"internal/cli", "internal/config", "internal/app", "web/netlimit"},
 	"internal/cli":       {"auth", "db", "django", "handlers", "importer", "kv", "mail", "web", "internal/app", "internal/config", "docs"},
-	"internal/app":       {"auth", "db", "django", "handlers", "importer", "kv", "mail", "web", "internal/config", "docs"},
+	"internal/app":       {"auth", "db", "django", "handlers", "importer", "kv", "mail", "web", "web/netlimit", "internal/config", "docs"},
 	"internal/config":    {"auth", "db", "django", "handlers", "kv", "mail", "web"},
 	"handlers":           {"auth", "templates", "web", "docs"},
-	"web":                {"auth", "static", "templates"},
+	"web":                {"auth", "static", "templates", "web/netlimit"},
+	"web/netlimit":       {},
 	"templates":          {"auth"},
 	"db":                 {"auth", "migrations"},
 	"kv":                 {"auth"},
@@ -53,9 +54,10 @@ var forbidden = map[string][]string{
 		"database/sql", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo", "github.com/labstack/echo",
 		"github.com/alexedwards/scs", "github.com/lib/pq", "modernc.org/sqlite",
 	},
-	"web": {"database/sql", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo", "github.com/lib/pq", "modernc.org/sqlite"},
-	"db":  {"net/http", "github.com/gomodule/redigo", "github.com/labstack/echo", "github.com/alexedwards/scs"},
-	"kv":  {"net/http", "database/sql", "github.com/jmoiron/sqlx", "github.com/labstack/echo"},
+	"web":          {"database/sql", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo", "github.com/lib/pq", "modernc.org/sqlite"},
+	"web/netlimit": {"github.com/labstack/echo"},
+	"db":           {"net/http", "github.com/gomodule/redigo", "github.com/labstack/echo", "github.com/alexedwards/scs"},
+	"kv":           {"net/http", "database/sql", "github.com/jmoiron/sqlx", "github.com/labstack/echo"},
 }
 
 // forTests are packages (with what is below them) that only tests may import; they may

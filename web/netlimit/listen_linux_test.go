@@ -1,4 +1,4 @@
-package web
+package netlimit
 
 import (
 	"net"
@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestListen_ConnectionsAreBounded: what is set on the listener holds for what it accepts.
-func TestListen_ConnectionsAreBounded(t *testing.T) {
+// TestListen_AcceptedConnectionsInheritLimits: the options set on the listener apply to its connections.
+func TestListen_AcceptedConnectionsInheritLimits(t *testing.T) {
 	listener, err := Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +36,6 @@ func TestListen_ConnectionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if buffer > 2*sendBuffer || buffer < 4096 || timeout != int(writeTimeout.Milliseconds()) {
-		t.Errorf("a connection has a buffer of %d octets and a time-out of %d ms", buffer, timeout)
+		t.Errorf("the connection has a send buffer of %d octets and a user timeout of %d ms", buffer, timeout)
 	}
 }

@@ -1,7 +1,8 @@
-package web
+package netlimit
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -16,12 +17,12 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// serveBound serves the site as the program does, and returns how to connect to it.
-func serveBound(t *testing.T, s *site) (dial func(*testing.T) *rawClient) {
+// serve serves a small site under the limiter and returns a function that connects to it.
+func serve(t *testing.T, l *Limiter) (dial func(*testing.T) *rawClient) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = s.HTTPServer()
-	server.Listener = s.Bound(server.Listener)
+	server.Config = l.Server(countFields(l), nil)
+	server.Listener = l.Listener(server.Listener)
 	server.Start()
 	t.Cleanup(server.Close)
 	return func(t *testing.T) *rawClient {
@@ -36,7 +37,27 @@ func serveBound(t *testing.T, s *site) (dial func(*testing.T) *rawClient) {
 	}
 }
 
-// rawClient is a client that chooses every octet that it sends.
+// countFields answers GET, and a POST with the number of its form's fields.
+func countFields(l *Limiter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodGet {
+			fmt.Fprint(w, "ok")
+			return
+		}
+		body, err := l.ReadBody(w, req)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.WriteHeader(http.StatusRequestTimeout)
+			return
+		}
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		fmt.Fprint(w, bytes.Count(body, []byte("&"))+1)
+	})
+}
+
+// rawClient is a client that controls every octet that it sends.
 type rawClient struct {
 	t *testing.T
 	net.Conn
@@ -54,7 +75,7 @@ func (c *rawClient) wantStatus(status int) {
 	c.t.Helper()
 	res, err := http.ReadResponse(c.r, nil)
 	if err != nil {
-		c.t.Fatalf("no answer: %v, want %d", err, status)
+		c.t.Fatalf("no response: %v, want %d", err, status)
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
@@ -66,11 +87,11 @@ func (c *rawClient) wantStatus(status int) {
 func (c *rawClient) wantClosed() {
 	c.t.Helper()
 	if b, err := c.r.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		c.t.Errorf("the connection is open: %q, %v", b, err)
+		c.t.Errorf("the connection is still open: %q, %v", b, err)
 	}
 }
 
-// fields are n header fields of different names.
+// fields returns n header fields with different names.
 func fields(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -81,29 +102,19 @@ func fields(n int) string {
 
 const (
 	headStart = "GET / HTTP/1.1\r\nHost: x\r\n"
-	postStart = "POST /form HTTP/1.1\r\nHost: x\r\nOrigin: https://login.example.org\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+	postStart = "POST /form HTTP/1.1\r\nHost: x\r\n"
 )
 
-func newHeadSite(t *testing.T) *site {
-	return newSite(t, []Route{
-		Get("/", Open, whoAsks),
-		Post("/form", Open, func(r *Request) (Response, error) {
-			form, err := r.Form()
-			return Text(http.StatusOK, fmt.Sprint(len(form))), err
-		}),
-	})
-}
-
-// TestHeads_HaveABoundedNumberOfLines: a head with more is refused before it is whole, on a new
-// connection and on one that has been used, and neither bodies nor requests sent ahead count as heads.
-func TestHeads_HaveABoundedNumberOfLines(t *testing.T) {
-	dial := serveBound(t, newHeadSite(t))
+// TestHeads_LimitNumberOfLines: a head with too many lines is refused before it is complete, on a new connection and
+// on a reused one. Bodies and pipelined requests do not count as heads.
+func TestHeads_LimitNumberOfLines(t *testing.T) {
+	dial := serve(t, New())
 	most := headStart + fields(maxHeadLines-3) + "\r\n"
 	tooMany := headStart + fields(maxHeadLines)
 	form := "a=" + strings.Repeat("\n", 3*maxHeadLines)
 	post := postStart + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(form), form)
 
-	t.Run("new", func(t *testing.T) {
+	t.Run("new connection", func(t *testing.T) {
 		c := dial(t)
 		c.send(most)
 		c.wantStatus(200)
@@ -121,12 +132,12 @@ func TestHeads_HaveABoundedNumberOfLines(t *testing.T) {
 		}
 		c.wantStatus(431)
 	})
-	t.Run("large and whole", func(t *testing.T) {
+	t.Run("large and complete", func(t *testing.T) {
 		c := dial(t)
 		c.send(headStart + strings.Repeat("a:\r\n", 14<<10) + "\r\n")
 		c.wantStatus(431)
 	})
-	t.Run("used", func(t *testing.T) {
+	t.Run("reused connection", func(t *testing.T) {
 		c := dial(t)
 		for range 3 {
 			c.send(most)
@@ -135,7 +146,7 @@ func TestHeads_HaveABoundedNumberOfLines(t *testing.T) {
 		c.send(tooMany)
 		c.wantStatus(431)
 	})
-	t.Run("behind empty lines", func(t *testing.T) {
+	t.Run("after empty lines", func(t *testing.T) {
 		c := dial(t)
 		c.send(postStart + "Content-Length: 1\r\n\r\na")
 		c.wantStatus(200)
@@ -151,7 +162,7 @@ func TestHeads_HaveABoundedNumberOfLines(t *testing.T) {
 		c.send(post)
 		c.wantStatus(200)
 	})
-	t.Run("sent ahead", func(t *testing.T) {
+	t.Run("pipelined", func(t *testing.T) {
 		c := dial(t)
 		c.send(strings.Repeat(headStart+"\r\n", 40))
 		for range 40 {
@@ -162,7 +173,7 @@ func TestHeads_HaveABoundedNumberOfLines(t *testing.T) {
 		c.send("=\n\n\n")
 		c.wantStatus(200)
 	})
-	t.Run("too many sent ahead", func(t *testing.T) {
+	t.Run("too many, pipelined", func(t *testing.T) {
 		c := dial(t)
 		c.send(headStart + "\r\n" + tooMany)
 		c.wantStatus(200)
@@ -175,29 +186,24 @@ func TestHeads_HaveABoundedNumberOfLines(t *testing.T) {
 	})
 }
 
-// TestHeads_CountAgainstTheMemory: large heads that are not whole, or whose response is not sent,
-// share the bound of all transfers; those that have waited longest are cut.
-func TestHeads_CountAgainstTheMemory(t *testing.T) {
+// TestHeads_CountTowardMemoryLimit: large heads that are incomplete, or whose response is not sent,
+// share the limit of all transfers; the oldest are aborted.
+func TestHeads_CountTowardMemoryLimit(t *testing.T) {
 	const size = 20 << 10
 	large := "b: " + strings.Repeat("x", size) + "\r\n"
 	for name, start := range map[string]string{
-		"not whole":      headStart + large,
+		"incomplete":     headStart + large,
 		"a pending body": postStart + large + "Content-Length: 5\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newHeadSite(t)
+			l := New()
 			const each = (size-freeHead)*headCost + 2*transferOverhead + 4<<10 // with its body
-			s.transfers.max = 3 * each
-			dial := serveBound(t, s)
-			used := func() int {
-				s.transfers.mu.Lock()
-				defer s.transfers.mu.Unlock()
-				return s.transfers.used
-			}
-			newest := func() *transfer {
-				s.transfers.mu.Lock()
-				defer s.transfers.mu.Unlock()
-				return s.transfers.newest
+			l.transfers.max = 3 * each
+			dial := serve(t, l)
+			newest := func() *Transfer {
+				l.transfers.mu.Lock()
+				defer l.transfers.mu.Unlock()
+				return l.transfers.newest
 			}
 			var clients []*rawClient
 			for i := range 8 {
@@ -213,11 +219,11 @@ func TestHeads_CountAgainstTheMemory(t *testing.T) {
 					clients[i-5].wantClosed()
 				}
 			}
-			if n := used(); n > s.transfers.max {
-				t.Errorf("%d octets are held, of %d", n, s.transfers.max)
+			if n := l.InUse(); n > l.transfers.max {
+				t.Errorf("%d octets are in use, the limit is %d", n, l.transfers.max)
 			}
 			last := clients[len(clients)-1]
-			if name == "not whole" {
+			if name == "incomplete" {
 				last.send("\r\n")
 			} else {
 				last.send("a=b&c")
@@ -226,34 +232,30 @@ func TestHeads_CountAgainstTheMemory(t *testing.T) {
 			for _, c := range clients {
 				c.Close()
 			}
-			testkit.Eventually(t, 10*time.Second, "everything to be freed", func() bool { return used() == 0 })
+			testkit.Eventually(t, 10*time.Second, "all memory to be freed", func() bool { return l.InUse() == 0 })
 		})
 	}
 }
 
-// TestHeads_AreFreedWithTheirResponse: an idle connection holds nothing of its last head.
-func TestHeads_AreFreedWithTheirResponse(t *testing.T) {
-	s := newHeadSite(t)
-	c := serveBound(t, s)(t)
+// TestHeads_AreFreedAfterTheResponse: an idle connection holds no memory for its last head.
+func TestHeads_AreFreedAfterTheResponse(t *testing.T) {
+	l := New()
+	c := serve(t, l)(t)
 	for range 3 {
 		c.send(headStart + "b: " + strings.Repeat("x", 20<<10) + "\r\n\r\n")
 		c.wantStatus(200)
-		testkit.Eventually(t, 10*time.Second, "the head to be freed", func() bool {
-			s.transfers.mu.Lock()
-			defer s.transfers.mu.Unlock()
-			return s.transfers.used == 0
-		})
+		testkit.Eventually(t, 10*time.Second, "the head to be freed", func() bool { return l.InUse() == 0 })
 	}
 }
 
-// TestHeads_CostNothingWhenTheyAreOrdinary: neither a lock nor an allocation. Without transfers one
-// to be counted would panic.
-func TestHeads_CostNothingWhenTheyAreOrdinary(t *testing.T) {
+// TestHeads_OfOrdinarySizeAreFree: they take neither a lock nor an allocation. A head that is counted would panic here,
+// because the connection has no transfers.
+func TestHeads_OfOrdinarySizeAreFree(t *testing.T) {
 	head := []byte(headStart + "Cookie: " + strings.Repeat("x", 3<<10) + "\r\n" + fields(20) + "\r\n")
 	c := &clientConn{inHead: true}
 	if n := testing.AllocsPerRun(100, func() {
 		if !c.scan(head) || c.inHead {
-			t.Fatal("the head was not taken for one")
+			t.Fatal("the end of the head was not found")
 		}
 		c.track(http.StateIdle)
 	}); n != 0 {
@@ -261,11 +263,11 @@ func TestHeads_CostNothingWhenTheyAreOrdinary(t *testing.T) {
 	}
 }
 
-// TestBodies_ThatAreCutAreAnswered: who was cut for others learns it.
-func TestBodies_ThatAreCutAreAnswered(t *testing.T) {
-	s := newHeadSite(t)
-	s.transfers.max = 2 * (transferOverhead + 3001)
-	dial := serveBound(t, s)
+// TestReadBody_AbortedClientIsAnswered: a client whose body was aborted to make room still gets a response.
+func TestReadBody_AbortedClientIsAnswered(t *testing.T) {
+	l := New()
+	l.transfers.max = 2 * (transferOverhead + 3001)
+	dial := serve(t, l)
 	var clients []*rawClient
 	for range 3 {
 		c := dial(t)
@@ -273,9 +275,7 @@ func TestBodies_ThatAreCutAreAnswered(t *testing.T) {
 		clients = append(clients, c)
 		if len(clients) < 3 {
 			testkit.Eventually(t, 10*time.Second, "the body to be counted", func() bool {
-				s.transfers.mu.Lock()
-				defer s.transfers.mu.Unlock()
-				return s.transfers.used == len(clients)*(transferOverhead+3001)
+				return l.InUse() == len(clients)*(transferOverhead+3001)
 			})
 		}
 	}

@@ -1,19 +1,17 @@
-package web
+package netlimit
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
 	"time"
 )
 
-// Bounds of a request head: the request line and the header fields. net/http bounds its octets
-// (maxHeader), but neither the number of its fields, each of which costs some 100 octets in a map,
-// nor what all heads hold together.
+// Limits of a request head: the request line and the header fields. net/http bounds its octets (maxHeader), but
+// neither the number of its fields, each of which costs about 100 octets in a map, nor the memory of all heads together.
 const (
-	// maxHeadLines is how many lines a head may have. Browsers and proxies send some 30.
+	// maxHeadLines is how many lines a head may have. Browsers and proxies send about 30.
 	maxHeadLines = 128
 	// freeHead is how many octets of a head are not counted; few heads are larger. It is the size
 	// of net/http's read buffer.
@@ -22,25 +20,19 @@ const (
 	// 58 KB with one value takes 0.3 MB while it is parsed).
 	headCost = 6
 
-	// refuseTime bounds how long a refused client may take to read that it was refused.
-	refuseTime = 500 * time.Millisecond
+	// refuseTimeout is how long a refused client has to read the refusal.
+	refuseTimeout = 500 * time.Millisecond
 )
 
 const tooManyFields = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n" +
 	"Connection: close\r\n\r\n431 Request Header Fields Too Large"
 
-// Bound returns the listener with bounds for the request heads of its connections. The server of
-// HTTPServer has to serve it.
-func (s *Server) Bound(l net.Listener) net.Listener {
-	return boundListener{Listener: l, transfers: &s.transfers}
-}
-
-type boundListener struct {
+type limitedListener struct {
 	net.Listener
 	transfers *transfers
 }
 
-func (l boundListener) Accept() (net.Conn, error) {
+func (l limitedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -48,24 +40,24 @@ func (l boundListener) Accept() (net.Conn, error) {
 	return &clientConn{Conn: conn, transfers: l.transfers, inHead: true}, nil
 }
 
-// clientConn is a client's connection. It counts the lines and octets of request heads as they are
-// read. Its fields belong to the goroutine that net/http serves the connection with: the other one,
-// which waits for the client to go, reads a single octet.
+// clientConn is a client's connection. It counts the lines and octets of request heads as they are read. Its fields
+// belong to the goroutine in which net/http serves the connection; the other one, which waits for the client to
+// disconnect, reads a single octet.
 type clientConn struct {
 	net.Conn
 	transfers *transfers
-	transfer  transfer
+	transfer  Transfer
 
 	// inHead is set from the end of a response to the end of the next head.
 	inHead bool
-	// begun is set once a line of the head was not empty: net/http skips empty lines before it.
-	begun bool
+	// started is set after the first non-empty line of the head: net/http skips empty lines before it.
+	started bool
 	// inLine is set while the current line is not empty.
 	inLine  bool
 	counted bool
 	octets  int
 	lines   int
-	// ahead is how many lines may be in net/http's buffer behind the end of the head or body.
+	// ahead is how many lines may be in net/http's buffer after the end of the head or body.
 	ahead int
 }
 
@@ -74,7 +66,7 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	switch {
 	case len(p) == 1:
 	case !c.inHead:
-		// net/http buffers as much as freeHead; larger reads go to where the body is wanted.
+		// net/http buffers at most freeHead; larger reads go straight to the body's reader.
 		c.ahead = 0
 		if len(p) <= freeHead {
 			c.ahead = bytes.Count(p[:n], newline)
@@ -87,13 +79,13 @@ func (c *clientConn) Read(p []byte) (int, error) {
 
 var newline = []byte{'\n'}
 
-// scan counts what was read of a head, and reports whether it may go on.
+// scan counts a part of a head and reports whether the head is within the limits so far.
 func (c *clientConn) scan(p []byte) bool {
 	for rest := p; len(rest) > 0; {
 		line, after, ended := bytes.Cut(rest, newline)
 		rest = after
 		if len(line) > 0 && (len(line) > 1 || line[0] != '\r') {
-			c.begun, c.inLine = true, true
+			c.started, c.inLine = true, true
 		}
 		if !ended {
 			break
@@ -101,7 +93,7 @@ func (c *clientConn) scan(p []byte) bool {
 		if c.lines++; c.lines > maxHeadLines {
 			return false
 		}
-		if c.begun && !c.inLine {
+		if c.started && !c.inLine {
 			c.inHead, c.ahead = false, bytes.Count(rest, newline)
 			p = p[:len(p)-len(rest)]
 			break
@@ -120,11 +112,10 @@ func (c *clientConn) scan(p []byte) bool {
 	return true
 }
 
-// refuse answers a head of too many lines, as net/http answers one of too many octets, and ends the
-// connection. What the client still sends is read for a moment: a connection that is closed with
-// unread data is reset, and the client may lose the answer.
+// refuse answers a head with too many lines the way net/http answers one with too many octets, and ends the connection.
+// It keeps reading for a moment: closing a connection with unread data resets it, and the client may lose the response.
 func (c *clientConn) refuse(p []byte) (int, error) {
-	_ = c.Conn.SetDeadline(time.Now().Add(refuseTime))
+	_ = c.Conn.SetDeadline(time.Now().Add(refuseTimeout))
 	if _, err := io.WriteString(c.Conn, tooManyFields); err == nil && c.CloseWrite() == nil {
 		for err == nil {
 			_, err = c.Conn.Read(p)
@@ -133,7 +124,7 @@ func (c *clientConn) refuse(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// CloseWrite ends what is sent; net/http asks for it before it closes a connection early.
+// CloseWrite shuts the sending half; net/http calls it before it closes a connection early.
 func (c *clientConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -141,7 +132,7 @@ func (c *clientConn) CloseWrite() error {
 	return nil
 }
 
-// track is a connection's new state. A head is held until its response has been sent.
+// track takes the connection's new state. A head is counted until its response has been sent.
 func (c *clientConn) track(state http.ConnState) {
 	if state != http.StateIdle && state != http.StateClosed {
 		return
@@ -152,20 +143,10 @@ func (c *clientConn) track(state http.ConnState) {
 	if c.ahead > maxHeadLines {
 		_ = c.Conn.Close() // for bodies that no handler reads; see closeIfAhead
 	}
-	c.inHead, c.begun, c.inLine, c.counted, c.octets, c.lines, c.ahead = true, false, false, false, 0, 0, 0
+	c.inHead, c.started, c.inLine, c.counted, c.octets, c.lines, c.ahead = true, false, false, false, 0, 0, 0
 }
 
-// clientConnKey is where a request's context has its *clientConn.
-type clientConnKey struct{}
-
-func withClientConn(ctx context.Context, conn net.Conn) context.Context {
-	if c, ok := conn.(*clientConn); ok {
-		return context.WithValue(ctx, clientConnKey{}, c)
-	}
-	return ctx
-}
-
-// endHead says that a head is complete: one that was in net/http's buffer was never read here.
+// endHead marks the request's head as complete: one that was in net/http's buffer already was never read here.
 func endHead(w http.ResponseWriter, req *http.Request) {
 	if c, ok := req.Context().Value(clientConnKey{}).(*clientConn); ok {
 		c.inHead = false
@@ -173,25 +154,17 @@ func endHead(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// endBody says that a body was read to its end.
+// endBody is called once a request's body has been read to its end.
 func endBody(w http.ResponseWriter, req *http.Request) {
 	if c, ok := req.Context().Value(clientConnKey{}).(*clientConn); ok {
 		c.closeIfAhead(w)
 	}
 }
 
-// closeIfAhead ends the connection with the response when the next head may be in net/http's
-// buffer with too many lines, which nothing counts there. Mostly they are the lines of a text.
+// closeIfAhead ends the connection with the response if net/http's buffer may hold a next head with too many lines,
+// which nothing counts there. Usually they are just lines of a text in the body.
 func (c *clientConn) closeIfAhead(w http.ResponseWriter) {
 	if c.ahead > maxHeadLines {
 		w.Header().Set("Connection", "close")
 	}
-}
-
-// trackConn is an http.Server's ConnState.
-func (s *Server) trackConn(conn net.Conn, state http.ConnState) {
-	if c, ok := conn.(*clientConn); ok {
-		c.track(state)
-	}
-	s.connections.track(conn, state)
 }

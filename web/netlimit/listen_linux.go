@@ -1,14 +1,13 @@
-package web
+package netlimit
 
 import "syscall"
 
 // tcpUserTimeout is TCP_USER_TIMEOUT, in milliseconds (tcp(7)).
 const tcpUserTimeout = 0x12
 
-// boundSocket sets the options, which connections take over from their listener. A response that
-// the system has taken and the client does not acknowledge ends the connection in the time that
-// we would have given it.
-func boundSocket(fd uintptr) error {
+// limitSocket sets options that accepted connections inherit. A connection ends when the client does not acknowledge
+// what the kernel has buffered within the server's own write timeout.
+func limitSocket(fd uintptr) error {
 	if err := syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, sendBuffer); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package web
+package netlimit
 
 import (
 	"net"
@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// maxConnections is how many connections a server holds. Each takes some 28 KB (measured, with a
-// page that its client does not read), and may be idle for minutes.
+// maxConnections is how many connections a server keeps open. Each takes about 28 KB (measured with a page that its
+// client does not read) and may be idle for minutes.
 const maxConnections = 3072
 
-// connections bounds the number of open connections: one too many closes the one that has been
-// idle longest, or has waited longest for its first request, or else for its response. Not to
-// accept any more would let whoever holds them all keep everybody out.
+// connections bounds the number of open connections. One too many closes the connection that has been idle longest,
+// else the one that has waited longest for its first request, else for its response. Refusing new connections
+// instead would let a client that holds them all lock everyone out.
 type connections struct {
 	max int
 
@@ -29,34 +29,34 @@ type connection struct {
 	prev, next *connection
 }
 
-// queue is a list that allocates nothing: every request moves its connection twice.
+// queue is a list that does not allocate: every request moves its connection twice.
 type queue struct{ first, last *connection }
 
-// victims are the states in the order in which connections are given up.
-var victims = [...]http.ConnState{http.StateIdle, http.StateNew, http.StateActive}
+// evictionOrder is the order of states in which connections are evicted.
+var evictionOrder = [...]http.ConnState{http.StateIdle, http.StateNew, http.StateActive}
 
-// track is an http.Server's ConnState.
+// track records the connection's state and closes the connection to evict, if any.
 func (k *connections) track(conn net.Conn, state http.ConnState) {
-	if victim := k.note(conn, state); victim != nil {
-		_ = victim.Close()
+	if evicted := k.setState(conn, state); evicted != nil {
+		_ = evicted.Close()
 	}
 }
 
-// note remembers the state and returns the connection to close, if there is one too many.
-func (k *connections) note(conn net.Conn, state http.ConnState) net.Conn {
+// setState records the state and returns the connection to close if there is one too many, else nil.
+func (k *connections) setState(conn net.Conn, state http.ConnState) net.Conn {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c := k.open[conn]
 	switch {
 	case state == http.StateClosed || state == http.StateHijacked:
 		if c != nil {
-			k.drop(c)
+			k.remove(c)
 		}
 		return nil
 	case c != nil:
 		k.queues[c.state].remove(c)
 	case state != http.StateNew:
-		return nil // given up already
+		return nil // evicted already
 	default:
 		if k.open == nil {
 			k.open = make(map[net.Conn]*connection)
@@ -69,16 +69,16 @@ func (k *connections) note(conn net.Conn, state http.ConnState) net.Conn {
 	if len(k.open) <= k.max {
 		return nil
 	}
-	for _, state := range victims {
+	for _, state := range evictionOrder {
 		if first := k.queues[state].first; first != nil && first != c {
-			k.drop(first)
+			k.remove(first)
 			return first.conn
 		}
 	}
 	return nil
 }
 
-func (k *connections) drop(c *connection) {
+func (k *connections) remove(c *connection) {
 	k.queues[c.state].remove(c)
 	delete(k.open, c.conn)
 }
