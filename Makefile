@@ -31,7 +31,7 @@ lint: ## gofmt, vet, staticcheck, go.mod; no servers needed
 	@$(CHECK) lint
 
 dist: ## a static binary in dist/
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o dist/gatehouse .
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X gatehouse/internal/config.version=$(VERSION)" -o dist/gatehouse .
 
 audit: ## look for known vulnerabilities; needs the internet
 	@$(CHECK) audit

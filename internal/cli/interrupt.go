@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -22,8 +22,8 @@ func (i interruption) Error() string { return "interrupted (" + i.signal.String(
 // Is makes it what the standard library's contexts end with.
 func (i interruption) Is(target error) bool { return target == context.Canceled }
 
-// untilSignal returns a context that ends with an interruption.
-func untilSignal(signals ...os.Signal) (ctx context.Context, stop func()) {
+// UntilSignal returns a context that ends with an interruption.
+func UntilSignal(signals ...os.Signal) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, signals...)
@@ -49,6 +49,21 @@ func exitCode(ctx context.Context, err error) int {
 		}
 	}
 	return 1
+}
+
+// Report prints the error of a command, unless it is printed already, and returns what the program exits with.
+func Report(ctx context.Context, err error, w io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	code := exitCode(ctx, err)
+	if _, said := errors.AsType[interruption](err); code > 1 && !said {
+		err = fmt.Errorf("interrupted: %w", err)
+	}
+	if !errors.Is(err, errReported) {
+		fmt.Fprintln(w, "gatehouse:", err)
+	}
+	return code
 }
 
 // interruptible returns a reader of the same text whose Read ends with the context. What is read of r afterwards

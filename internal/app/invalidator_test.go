@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"errors"
@@ -14,20 +14,20 @@ import (
 	"gatehouse/web"
 )
 
-// newsroom is news on stores in memory, with one user who is in the cache.
-func newsroom(t *testing.T) (*news, *authtest.Stores, string) {
+// testInvalidator returns an invalidator on stores in memory, with one user who is in the cache.
+func testInvalidator(t *testing.T) (*invalidator, *authtest.Stores, string) {
 	t.Helper()
 	stores := authtest.New()
 	accounts := stores.Accounts(t)
 	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
 	stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true})
-	n := newNews(t.Context(), accounts, web.NewMetrics(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	n := newInvalidator(t.Context(), accounts, web.NewMetrics(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	lookUp(t, n, stores)
 	return n, stores, "u1"
 }
 
 // lookUp returns the stores that were asked for alice: none when she was in memory.
-func lookUp(t *testing.T, n *news, stores *authtest.Stores) string {
+func lookUp(t *testing.T, n *invalidator, stores *authtest.Stores) string {
 	t.Helper()
 	stores.Reset()
 	if _, err := n.accounts.User(t.Context(), "u1"); err != nil {
@@ -41,15 +41,15 @@ func lookUp(t *testing.T, n *news, stores *authtest.Stores) string {
 	return strings.Join(asked, " ")
 }
 
-func wantAsked(t *testing.T, n *news, stores *authtest.Stores, what, want string) {
+func wantAsked(t *testing.T, n *invalidator, stores *authtest.Stores, what, want string) {
 	t.Helper()
 	if got := lookUp(t, n, stores); got != want {
 		t.Errorf("%s: asked %q, want %q", what, got, want)
 	}
 }
 
-func TestNews(t *testing.T) {
-	n, stores, id := newsroom(t)
+func TestInvalidator(t *testing.T) {
+	n, stores, id := testInvalidator(t)
 	wantAsked(t, n, stores, "before anybody listens", "cache")
 	n.Disconnected(errors.New("not yet"))
 	wantAsked(t, n, stores, "deaf", "cache")
@@ -74,8 +74,8 @@ func TestNews(t *testing.T) {
 
 // While the cache cannot be emptied nobody knows what in it is old: users come from the database,
 // and are kept in memory.
-func TestNewsWithoutTheCache(t *testing.T) {
-	n, stores, id := newsroom(t)
+func TestInvalidator_CacheCannotBeEmptied(t *testing.T) {
+	n, stores, id := testInvalidator(t)
 	stores.FailOn("cache.Drop", auth.ErrUnavailable)
 	n.Connected()
 	wantAsked(t, n, stores, "not emptied", "cache users")
@@ -92,8 +92,8 @@ func TestNewsWithoutTheCache(t *testing.T) {
 
 // While nobody listens the database is asked as long as it answers; what the cache has beside it is
 // mended, and counts where the database does not answer any more.
-func TestNews_DatabaseIsAskedWhileDeaf(t *testing.T) {
-	n, stores, id := newsroom(t)
+func TestInvalidator_AsksTheDatabaseWhileDisconnected(t *testing.T) {
+	n, stores, id := testInvalidator(t)
 	n.Disconnected(errors.New("not yet"))
 	wantAsked(t, n, stores, "unknown whether the database answers", "cache")
 	n.Reachable(true)

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -10,15 +10,16 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/db"
+	"gatehouse/internal/config"
 	"gatehouse/kv"
 	"gatehouse/web"
 )
 
-// patience is how long a start or a command waits for a server to answer.
-const patience = 5 * time.Second
+// ConnectTimeout is how long a start or a command waits for a server to answer.
+const ConnectTimeout = 5 * time.Second
 
-// stores are the open connections of a server or a command.
-type stores struct {
+// Stores are the open connections of a server or a command.
+type Stores struct {
 	database    *db.DB
 	redis       *kv.Redis // nil for a command on the embedded stores
 	embedded    bool      // redis is in this or another server's process
@@ -29,12 +30,12 @@ type stores struct {
 	changes     *kv.Changes
 	// maintenance is nil where redis is.
 	maintenance *kv.Maintenance
-	accounts    *auth.Accounts
+	Accounts    *auth.Accounts
 	closers     []func() error
 }
 
 // Close closes everything, last opened first.
-func (s *stores) Close() error {
+func (s *Stores) Close() error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i]())
@@ -42,16 +43,16 @@ func (s *stores) Close() error {
 	return errors.Join(errs...)
 }
 
-// openDatabase connects to the users' database, embedded or not.
-func openDatabase(ctx context.Context, c Config) (*db.DB, error) {
+// OpenDatabase connects to the users' database, embedded or not.
+func OpenDatabase(ctx context.Context, c config.Config) (*db.DB, error) {
 	if c.DatabaseURL == "" {
-		if err := c.makeDataDir(); err != nil {
+		if err := c.MakeDataDir(); err != nil {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	d, err := db.Open(ctx, c.databaseURL(), db.ListenURL(c.DatabaseListenURL))
+	d, err := db.Open(ctx, c.ResolveDatabaseURL(), db.ListenURL(c.DatabaseListenURL))
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
@@ -59,9 +60,9 @@ func openDatabase(ctx context.Context, c Config) (*db.DB, error) {
 }
 
 // openForServer opens everything that a server needs, Redis in this process included.
-func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger) (*stores, error) {
-	s := &stores{embedded: c.RedisURL == ""}
-	err := errors.Join(s.openSQL(ctx, c, migrate || c.embeddedSQL()))
+func openForServer(ctx context.Context, c config.Config, migrate bool, log *slog.Logger) (*Stores, error) {
+	s := &Stores{embedded: c.RedisURL == ""}
+	err := errors.Join(s.openSQL(ctx, c, migrate || c.EmbeddedSQL()))
 	if err == nil {
 		err = s.openRedis(ctx, c, log)
 	}
@@ -69,27 +70,27 @@ func openForServer(ctx context.Context, c Config, migrate bool, log *slog.Logger
 		err = s.makeAccounts(c, log)
 	}
 	if err == nil {
-		s.accounts.Keys, err = c.keys()
+		s.Accounts.Keys, err = c.Keys()
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.accounts.LocalCache = auth.NewLocalUserCache(c.UserCacheTTL)
+	s.Accounts.LocalCache = auth.NewLocalUserCache(c.UserCacheTTL)
 	return s, nil
 }
 
-// openForCommand opens what a command needs. The Redis inside of a running server is reached
+// OpenForCommand opens what a command needs. The Redis inside of a running server is reached
 // by its socket in DATA_DIR; without a server there is nothing to reach.
-func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, error) {
-	s := &stores{embedded: c.RedisURL == ""}
+func OpenForCommand(ctx context.Context, c config.Config, log *slog.Logger) (*Stores, error) {
+	s := &Stores{embedded: c.RedisURL == ""}
 	if s.embedded {
-		url, err := c.runningRedis(ctx)
+		url, err := RunningRedis(ctx, c)
 		if err != nil {
 			return nil, err
 		}
 		c.RedisURL = url
 	}
-	err := s.openSQL(ctx, c, c.embeddedSQL())
+	err := s.openSQL(ctx, c, c.EmbeddedSQL())
 	if err == nil && c.RedisURL != "" {
 		err = s.openRedis(ctx, c, log)
 	}
@@ -102,16 +103,16 @@ func openForCommand(ctx context.Context, c Config, log *slog.Logger) (*stores, e
 	return s, nil
 }
 
-// runningRedis returns the URL of the Redis inside a server that runs on the same DATA_DIR, or "" if none
+// RunningRedis returns the URL of the Redis inside a server that runs on the same DATA_DIR, or "" if none
 // runs. A server that is there and does not answer is an error: a change that its caches do not learn of
 // must not be reported as made.
-func (c Config) runningRedis(ctx context.Context) (string, error) {
+func RunningRedis(ctx context.Context, c config.Config) (string, error) {
 	url, err := kv.EmbeddedURL(ctx, c.DataDir)
 	if err == nil && url != "" {
 		var r *kv.Redis
 		if r, err = kv.Open(url); err == nil {
 			defer r.Close()
-			err = pingPatiently(ctx, r)
+			err = ping(ctx, r)
 		}
 	}
 	if err != nil {
@@ -120,8 +121,8 @@ func (c Config) runningRedis(ctx context.Context) (string, error) {
 	return url, nil
 }
 
-func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
-	d, err := openDatabase(ctx, c)
+func (s *Stores) openSQL(ctx context.Context, c config.Config, migrate bool) error {
+	d, err := OpenDatabase(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -143,17 +144,17 @@ func (s *stores) openSQL(ctx context.Context, c Config, migrate bool) error {
 	return nil
 }
 
-func (s *stores) openRedis(ctx context.Context, c Config, log *slog.Logger) error {
+func (s *Stores) openRedis(ctx context.Context, c config.Config, log *slog.Logger) error {
 	redisURL := c.RedisURL
 	if redisURL == "" {
-		embedded, err := c.startRedis()
+		embedded, err := startRedis(c)
 		if err != nil {
 			return err
 		}
 		s.closers = append(s.closers, func() error { embedded.Close(); return nil })
 		redisURL = embedded.URL()
 	}
-	cacheURL, err := c.cacheURL(redisURL)
+	cacheURL, err := c.ResolveCacheURL(redisURL)
 	if err != nil {
 		return err
 	}
@@ -170,8 +171,8 @@ func (s *stores) openRedis(ctx context.Context, c Config, log *slog.Logger) erro
 }
 
 // startRedis starts the Redis inside this process, where the commands of the same owner find it.
-func (c Config) startRedis() (*kv.Embedded, error) {
-	if err := c.makeDataDir(); err != nil {
+func startRedis(c config.Config) (*kv.Embedded, error) {
+	if err := c.MakeDataDir(); err != nil {
 		return nil, err
 	}
 	embedded, err := kv.StartEmbedded(c.DataDir)
@@ -184,21 +185,21 @@ func (c Config) startRedis() (*kv.Embedded, error) {
 	return embedded, nil
 }
 
-func (s *stores) connect(ctx context.Context, setting, url string) (*kv.Redis, error) {
+func (s *Stores) connect(ctx context.Context, setting, url string) (*kv.Redis, error) {
 	r, err := kv.Open(url)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
 	s.closers = append(s.closers, r.Close)
-	if err := pingPatiently(ctx, r); err != nil {
+	if err := ping(ctx, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
 	return r, nil
 }
 
-// pingPatiently waits for an answer. A refusal is one; silence may be a machine that has just too much to do.
-func pingPatiently(ctx context.Context, r *kv.Redis) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// ping waits for an answer. A refusal is one; silence may be a machine that has just too much to do.
+func ping(ctx context.Context, r *kv.Redis) error {
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
 	err := r.Ping(ctx)
 	for isTimeout(err) && ctx.Err() == nil {
@@ -214,7 +215,7 @@ func isTimeout(err error) bool {
 
 // openBridge opens the Redis of a Django whose sessions count here; nil without one. That it does
 // not answer keeps nobody from starting: people with a session of ours do not need it.
-func (s *stores) openBridge(ctx context.Context, c Config, log *slog.Logger) (*web.Bridge, error) {
+func (s *Stores) openBridge(ctx context.Context, c config.Config, log *slog.Logger) (*web.Bridge, error) {
 	if c.DjangoSessionsURL == "" {
 		return nil, nil
 	}
@@ -227,13 +228,13 @@ func (s *stores) openBridge(ctx context.Context, c Config, log *slog.Logger) (*w
 	if err := sessions.Readable(ctx); err != nil {
 		log.WarnContext(ctx, "DJANGO_SESSIONS_URL: people who are signed in at Django are not signed in here until it answers", "error", err)
 	}
-	django := &auth.DjangoBridge{Keys: c.django, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log}
-	s.accounts.EndExternal = django.EndRefused
+	django := &auth.DjangoBridge{Keys: c.DjangoKeys, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log}
+	s.Accounts.EndExternal = django.EndRefused
 	return &web.Bridge{Django: django, Cookie: c.DjangoSessionCookie}, nil
 }
 
-// evictionFault says what is wrong with the sessions' Redis, or "".
-func evictionFault(ctx context.Context, r *kv.Redis) string {
+// EvictionProblem says what is wrong with the sessions' Redis, or "".
+func EvictionProblem(ctx context.Context, r *kv.Redis) string {
 	policy, err := r.EvictionPolicy(ctx)
 	if err != nil {
 		return "its maxmemory-policy could not be read; make sure that it is noeviction"
@@ -245,17 +246,17 @@ func evictionFault(ctx context.Context, r *kv.Redis) string {
 }
 
 func warnOfEviction(ctx context.Context, r *kv.Redis, log *slog.Logger) {
-	if fault := evictionFault(ctx, r); fault != "" {
+	if fault := EvictionProblem(ctx, r); fault != "" {
 		log.WarnContext(ctx, "REDIS_URL: "+fault)
 	}
 }
 
-func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
+func (s *Stores) makeAccounts(c config.Config, log *slog.Logger) error {
 	hasher, err := auth.NewHasher(hashers)
 	if err != nil {
 		return err
 	}
-	s.accounts = &auth.Accounts{
+	s.Accounts = &auth.Accounts{
 		Users:            s.database,
 		Grants:           s.database,
 		Hasher:           hasher,
@@ -273,13 +274,13 @@ func (s *stores) makeAccounts(c Config, log *slog.Logger) error {
 	tokens := kv.NewTokens(s.redis, log)
 	s.changes = kv.NewChanges(s.redis, s.embedded, log)
 	s.closers = append(s.closers, users.Close, tokens.Close, s.changes.Close)
-	s.accounts.Changes = s.changes
+	s.Accounts.Changes = s.changes
 	s.sessions = kv.NewSessions(s.redis)
 	s.maintenance = kv.NewMaintenance(s.redis)
 	s.users, s.credentials = users, kv.NewCredentials(s.cache, c.CredentialTTL)
 	s.credentials.Users = users
-	s.accounts.Cache, s.accounts.Credentials = s.users, s.credentials
-	s.accounts.Sessions, s.accounts.Throttle, s.accounts.Tokens = s.sessions, kv.NewThrottle(s.redis), tokens
+	s.Accounts.Cache, s.Accounts.Credentials = s.users, s.credentials
+	s.Accounts.Sessions, s.Accounts.Throttle, s.Accounts.Tokens = s.sessions, kv.NewThrottle(s.redis), tokens
 	return nil
 }
 

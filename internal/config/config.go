@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -56,15 +56,15 @@ type Settings struct {
 	DjangoSource        string        `default:"django" placeholder:"NAME" help:"The --source that the users of this Django were imported with."`
 }
 
-// notYet are settings of parts that this version does not have. Accepting them
+// unsupported are settings of parts that this version does not have. Accepting them
 // silently would promise what is not there.
-var notYet = map[string]string{
+var unsupported = map[string]string{
 	"SMTP_URL":  "sending mail",
 	"MAIL_FROM": "sending mail",
 }
 
-func refuseNotYet(env map[string]string) error {
-	for name, part := range notYet {
+func RefuseUnsupported(env map[string]string) error {
+	for name, part := range unsupported {
 		if env[name] != "" {
 			return fmt.Errorf("%s is set, but this version does not have %s yet: unset it", name, part)
 		}
@@ -75,27 +75,27 @@ func refuseNotYet(env map[string]string) error {
 // Config is the settings, checked and parsed.
 type Config struct {
 	Settings
-	base    *url.URL
-	proxies []netip.Prefix
-	cookies web.Cookies
-	django  auth.DjangoKeys
+	Base       *url.URL
+	Proxies    []netip.Prefix
+	Cookies    web.Cookies
+	DjangoKeys auth.DjangoKeys
 }
 
-// check returns the first setting that cannot be used, in one line that names it.
-func (s Settings) check() (Config, error) {
+// Validate returns the first setting that cannot be used, in one line that names it.
+func (s Settings) Validate() (Config, error) {
 	c := Config{Settings: s}
 	var err error
-	if c.base, err = parseBaseURL(s.BaseURL); err != nil {
+	if c.Base, err = parseBaseURL(s.BaseURL); err != nil {
 		return Config{}, err
 	}
-	if c.proxies, err = parseProxies(s.TrustedProxies); err != nil {
+	if c.Proxies, err = parseProxies(s.TrustedProxies); err != nil {
 		return Config{}, err
 	}
-	if err := errors.Join(s.checkAddr(), s.checkListenURL(), s.checkNumbers(), s.checkCookieDomain(c.base)); err != nil {
+	if err := errors.Join(s.checkAddr(), s.checkListenURL(), s.checkNumbers(), s.checkCookieDomain(c.Base)); err != nil {
 		return Config{}, firstLine(err)
 	}
-	c.cookies = web.Cookies{Secure: c.base.Scheme == "https", Domain: s.CookieDomain}
-	if c.django, err = s.checkDjango(c.cookies); err != nil {
+	c.Cookies = web.Cookies{Secure: c.Base.Scheme == "https", Domain: s.CookieDomain}
+	if c.DjangoKeys, err = s.checkDjango(c.Cookies); err != nil {
 		return Config{}, err
 	}
 	return c, nil
@@ -261,20 +261,20 @@ func isPublicSuffix(domain string) bool {
 	return suffix == ascii
 }
 
-// embeddedSQL reports whether users live in SQLite.
-func (c Config) embeddedSQL() bool {
+// EmbeddedSQL reports whether users live in SQLite.
+func (c Config) EmbeddedSQL() bool {
 	return c.DatabaseURL == "" || strings.HasPrefix(c.DatabaseURL, "sqlite:")
 }
 
-func (c Config) databaseURL() string {
+func (c Config) ResolveDatabaseURL() string {
 	if c.DatabaseURL != "" {
 		return c.DatabaseURL
 	}
 	return "sqlite:" + filepath.Join(c.DataDir, "gatehouse.db")
 }
 
-// cacheURL returns where the user cache is; never the sessions' own database.
-func (c Config) cacheURL(redisURL string) (string, error) {
+// ResolveCacheURL returns where the user cache is; never the sessions' own database.
+func (c Config) ResolveCacheURL(redisURL string) (string, error) {
 	if c.CacheURL == "" {
 		next, err := kv.NextDatabase(redisURL)
 		if err != nil {
@@ -288,17 +288,17 @@ func (c Config) cacheURL(redisURL string) (string, error) {
 	return c.CacheURL, nil
 }
 
-// makeDataDir makes DATA_DIR, for its owner alone.
-func (c Config) makeDataDir() error {
+// MakeDataDir makes DATA_DIR, for its owner alone.
+func (c Config) MakeDataDir() error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make DATA_DIR: %w", err)
 	}
 	return nil
 }
 
-// keys returns the secrets: SECRET_KEY, or the file that the first start made when
+// Keys returns the secrets: SECRET_KEY, or the file that the first start made when
 // everything is embedded.
-func (c Config) keys() (auth.Keys, error) {
+func (c Config) Keys() (auth.Keys, error) {
 	if c.SecretKey != "" {
 		keys, err := auth.ParseKeys(c.SecretKey)
 		if err != nil {
@@ -306,7 +306,7 @@ func (c Config) keys() (auth.Keys, error) {
 		}
 		return keys, nil
 	}
-	if !c.embeddedSQL() || c.RedisURL != "" {
+	if !c.EmbeddedSQL() || c.RedisURL != "" {
 		return auth.Keys{}, errors.New("SECRET_KEY is needed with a server of its own for users or sessions; make one with: openssl rand -base64 32")
 	}
 	secret, err := c.secretFile()
@@ -321,7 +321,7 @@ func (c Config) keys() (auth.Keys, error) {
 }
 
 func (c Config) secretFile() (string, error) {
-	if err := c.makeDataDir(); err != nil {
+	if err := c.MakeDataDir(); err != nil {
 		return "", err
 	}
 	path := filepath.Join(c.DataDir, "secret.key")
@@ -338,6 +338,6 @@ func (c Config) secretFile() (string, error) {
 	return secret, errors.Join(err, f.Close())
 }
 
-func (c Config) lifetimes() web.Lifetimes {
+func (c Config) Lifetimes() web.Lifetimes {
 	return web.Lifetimes{Session: c.SessionLifetime, Idle: c.SessionIdle, Remember: c.RememberLifetime, RememberIdle: c.RememberIdle}
 }

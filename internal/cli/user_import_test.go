@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -28,7 +28,7 @@ func (s *importSite) run(head string, rows []string, args ...string) (stdout, st
 		text += row + "," + importedHash + "\n"
 	}
 	var out, errs bytes.Buffer
-	err = run(s.t.Context(), append([]string{"user", "import", "-"}, args...), s.env, stdio{strings.NewReader(text), &out, &errs})
+	err = Run(s.t.Context(), append([]string{"user", "import", "-"}, args...), s.env, IO{strings.NewReader(text), &out, &errs})
 	return out.String(), errs.String(), err
 }
 

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"cmp"
@@ -41,7 +41,7 @@ func (a userImportCmd) Run(c *command) error {
 			return fmt.Errorf("--source: %q: %w", a.Source, err)
 		}
 	}
-	file, name := c.io.in, "standard input"
+	file, name := c.io.In, "standard input"
 	if a.File != "-" {
 		f, err := openInterruptibly(c.ctx, a.File)
 		if err != nil {
@@ -58,7 +58,7 @@ func (a userImportCmd) Run(c *command) error {
 		if a.DryRun {
 			origins = &dryRun{OriginStore: origins, users: accounts.Users, taken: map[string]bool{}, imported: map[[2]string]auth.User{}}
 		}
-		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.out, err: c.io.err, renamed: map[string]string{}, made: map[string]bool{}, short: claims{}, full: claims{}}
+		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.Out, err: c.io.Err, renamed: map[string]string{}, made: map[string]bool{}, short: claims{}, full: claims{}}
 		return i.run(c.ctx, interruptible(c.ctx, file))
 	})
 }
@@ -117,7 +117,7 @@ func (i *importing) run(ctx context.Context, file io.Reader) error {
 		return fmt.Errorf("%s: %w", i.name, err)
 	}
 	if i.refused > 0 {
-		return errTold
+		return errReported
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func (i *importing) restFromAddresses(ctx context.Context) error {
 
 // nameFromAddress returns the user name of a row that has none of its own: the part of the address before the @ if it
 // is free, else (long) a name made from the whole address. It depends on which rows there are and not on their order,
-// so that no row gets a name made from the address of another one. auth.Invalid if there is no such name.
+// so that no row gets a name made from the address of another one. auth.ValidationErrors if there is no such name.
 func (i *importing) nameFromAddress(ctx context.Context, row importer.Row) (name string, long bool, err error) {
 	short, err := auth.CanonicalUsername(row.Username)
 	if err != nil {

@@ -1,20 +1,21 @@
-package main
+package cli
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-
+	"gatehouse/internal/app"
+	"gatehouse/internal/config"
 	"gatehouse/kv"
+	"net"
 )
 
 type doctorCmd struct{}
 
 // Run checks settings and servers as serve would, but goes on after a fault.
-func (doctorCmd) Run(c *command, settings *Settings) error {
+func (doctorCmd) Run(c *command, settings *config.Settings) error {
 	d := &doctor{command: c}
-	config, err := settings.check()
+	config, err := settings.Validate()
 	d.say("settings", "can be used", err)
 	if err == nil {
 		d.config = config
@@ -26,8 +27,8 @@ func (doctorCmd) Run(c *command, settings *Settings) error {
 		d.checkDjango()
 	}
 	if d.faults > 0 {
-		fmt.Fprintf(c.io.out, "\n%d to mend.\n", d.faults)
-		return errTold
+		fmt.Fprintf(c.io.Out, "\n%d to mend.\n", d.faults)
+		return errReported
 	}
 	return nil
 }
@@ -41,23 +42,23 @@ type doctor struct {
 func (d *doctor) say(what, good string, err error) {
 	if err != nil {
 		d.faults++
-		fmt.Fprintf(d.io.out, "FAULT  %-12s %v\n", what, err)
+		fmt.Fprintf(d.io.Out, "FAULT  %-12s %v\n", what, err)
 		return
 	}
-	fmt.Fprintf(d.io.out, "ok     %-12s %s\n", what, good)
+	fmt.Fprintf(d.io.Out, "ok     %-12s %s\n", what, good)
 }
 
 func (d *doctor) warn(what, text string) {
-	fmt.Fprintf(d.io.out, "warn   %-12s %s\n", what, text)
+	fmt.Fprintf(d.io.Out, "warn   %-12s %s\n", what, text)
 }
 
 func (d *doctor) checkKey() {
-	_, err := d.config.keys()
+	_, err := d.config.Keys()
 	d.say("SECRET_KEY", "long enough", err)
 }
 
 func (d *doctor) checkBaseURL() {
-	if d.config.base.Scheme == "http" && d.config.base.Hostname() != "localhost" {
+	if d.config.Base.Scheme == "http" && d.config.Base.Hostname() != "localhost" {
 		d.warn("BASE_URL", d.config.BaseURL+" is not https: passwords and cookies can be read on the way")
 		return
 	}
@@ -75,7 +76,7 @@ func (d *doctor) checkListen() {
 }
 
 func (d *doctor) checkDatabase() {
-	database, err := openDatabase(d.ctx, d.config)
+	database, err := app.OpenDatabase(d.ctx, d.config)
 	if err != nil {
 		d.say("DATABASE_URL", "", err)
 		return
@@ -84,14 +85,14 @@ func (d *doctor) checkDatabase() {
 	current, want, err := database.SchemaVersions(d.ctx)
 	switch {
 	case err != nil:
-	case current < want && d.config.embeddedSQL():
+	case current < want && d.config.EmbeddedSQL():
 		d.say("DATABASE_URL", fmt.Sprintf("%s answers; its schema is made at the first start", database.Name()), nil)
 		return
 	case current < want:
 		err = fmt.Errorf("%s answers, but its schema is at version %d and this program needs %d: run `gatehouse migrate up`", database.Name(), current, want)
 	}
 	d.say("DATABASE_URL", fmt.Sprintf("%s answers; its schema is at version %d", database.Name(), current), err)
-	if err == nil && !d.config.embeddedSQL() {
+	if err == nil && !d.config.EmbeddedSQL() {
 		d.say("changes", "notifications of changed users arrive", database.CheckListening(d.ctx))
 	}
 }
@@ -102,7 +103,7 @@ func (d *doctor) checkRedis() {
 		return
 	}
 	d.checkOneRedis("REDIS_URL", d.config.RedisURL, true)
-	cacheURL, err := d.config.cacheURL(d.config.RedisURL)
+	cacheURL, err := d.config.ResolveCacheURL(d.config.RedisURL)
 	if err != nil {
 		d.say("CACHE_URL", "", err)
 		return
@@ -121,7 +122,7 @@ func (d *doctor) checkDjango() {
 		return
 	}
 	defer r.Close()
-	ctx, cancel := context.WithTimeout(d.ctx, patience)
+	ctx, cancel := context.WithTimeout(d.ctx, app.ConnectTimeout)
 	defer cancel()
 	d.say(setting, "answers", kv.NewDjango(r, nil, d.config.DjangoSessionPrefix).Readable(ctx))
 }
@@ -133,13 +134,13 @@ func (d *doctor) checkOneRedis(setting, url string, keeps bool) {
 		return
 	}
 	defer r.Close()
-	ctx, cancel := context.WithTimeout(d.ctx, patience)
+	ctx, cancel := context.WithTimeout(d.ctx, app.ConnectTimeout)
 	defer cancel()
 	if err := r.Ping(ctx); err != nil {
 		d.say(setting, "", err)
 		return
 	}
-	if fault := evictionFault(ctx, r); keeps && fault != "" {
+	if fault := app.EvictionProblem(ctx, r); keeps && fault != "" {
 		d.say(setting, "", errors.New(fault))
 		return
 	}

@@ -1,0 +1,27 @@
+package app
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+
+	"gatehouse/internal/config"
+	"gatehouse/web"
+)
+
+// NewLogger returns the log: text for people at a terminal, JSON for machines.
+func NewLogger(s config.Settings, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.LogLevel}
+	var h slog.Handler = slog.NewJSONHandler(w, options)
+	if s.LogFormat == "text" || s.LogFormat == "auto" && isTerminal(w) {
+		h = slog.NewTextHandler(w, options)
+	}
+	return slog.New(web.LogHandler{Handler: web.LimitOutages(h)})
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"gatehouse/auth"
+)
+
+type userAddCmd struct {
+	nameArg
+	passwordFlag
+	Email   string `help:"Address; you vouch for it, so it signs in too."`
+	Display string `name:"name" help:"What pages call the user."`
+	Group   string `help:"Put the user into this group, such as admin."`
+}
+
+func (a userAddCmd) Run(c *command) error {
+	return c.withAccounts(func(accounts *auth.Accounts) error {
+		if err := a.checkGroup(c.ctx, accounts); err != nil {
+			return err
+		}
+		password, err := a.password(c)
+		if err != nil {
+			return err
+		}
+		u, err := accounts.AddUser(c.ctx, auth.Registration{Username: a.Name, Password: password, Email: a.Email, Name: a.Display})
+		if err != nil {
+			return err
+		}
+		if a.Group != "" {
+			if _, err := accounts.SetMember(c.ctx, u.ID, a.Group, true); err != nil {
+				return fmt.Errorf("%s is added, but not to the group: %w", u.Username, err)
+			}
+		}
+		fmt.Fprintf(c.io.Out, "Added %s.\n", u.Username)
+		return nil
+	})
+}
+
+// checkGroup looks for the group before there is a user who would have to do without it.
+func (a userAddCmd) checkGroup(ctx context.Context, accounts *auth.Accounts) error {
+	if a.Group == "" {
+		return nil
+	}
+	groups, err := accounts.Grants.Groups(ctx)
+	if err == nil && !slices.ContainsFunc(groups, func(g auth.Group) bool { return g.Name == a.Group }) {
+		return auth.ErrGroupNotFound
+	}
+	return err
+}

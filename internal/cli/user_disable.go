@@ -1,0 +1,22 @@
+package cli
+
+import (
+	"fmt"
+
+	"gatehouse/auth"
+)
+
+type userDisableCmd struct {
+	nameArg
+	forceFlag
+}
+
+func (a userDisableCmd) Run(c *command) error {
+	return c.withUser(a.Name, func(accounts *auth.Accounts, u auth.User) error {
+		if _, err := accounts.SetActive(a.context(c), u.ID, false); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.io.Out, "%s is disabled; all sessions are ended.\n", u.Username)
+		return nil
+	})
+}
