@@ -1,3 +1,5 @@
+//go:build linux
+
 // Bench measures Gatehouse under load, beside the textbook use of the same libraries and
 // beside servers that do less, in one run on servers of its own (docs/benchmarks.md):
 //
@@ -14,28 +16,22 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
+
+	"gatehouse/internal/testkit/servers"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // a second signal ends us at once
-	dieWithParent()
+	servers.DieWithParent()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return
 	}
 	fmt.Fprintln(os.Stderr, "bench:", err)
 	os.Exit(1)
-}
-
-// dieWithParent has the kernel send us SIGTERM when `go run` is killed, which does not pass
-// signals on.
-func dieWithParent() {
-	runtime.LockOSThread() // the setting belongs to the thread, and this one stays
-	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0)
 }
 
 func run(ctx context.Context, args []string, out, progress io.Writer) error {

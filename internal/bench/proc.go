@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -52,7 +54,7 @@ func familyTime(pid int) (time.Duration, error) {
 		return 0, err
 	}
 	sum := own + reaped
-	for _, child := range servers.Children(pid) {
+	for _, child := range servers.ChildPIDs(pid) {
 		own, _, err := cpuTime(child)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended since; its parent has its time

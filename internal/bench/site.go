@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -57,7 +59,7 @@ func newSite(ctx context.Context) (s *site, err error) {
 	if s.redis, err = servers.NewRedis(); err != nil {
 		return nil, err
 	}
-	dir, err := servers.Scratch("site")
+	dir, err := servers.TempDir("site")
 	if err != nil {
 		return nil, err
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -60,7 +62,7 @@ func newWrk() (*wrk, error) {
 	if err != nil {
 		return nil, errors.New("wrk is not installed (Debian: wrk); `make bench` installs it as root")
 	}
-	dir, err := servers.Scratch("wrk")
+	dir, err := servers.TempDir("wrk")
 	if err != nil {
 		return nil, err
 	}

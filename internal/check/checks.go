@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -68,7 +70,7 @@ func (g *gate) bench(ctx context.Context) {
 
 // loadSite runs the benchmark of the program, built first so that it gets our signals.
 func (g *gate) loadSite(ctx context.Context) error {
-	dir, err := servers.Scratch("bench")
+	dir, err := servers.TempDir("bench")
 	if err != nil {
 		return err
 	}

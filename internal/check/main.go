@@ -1,3 +1,5 @@
+//go:build unix
+
 // Gate runs everything that a change has to pass, on servers of its own:
 //
 //	CGO_ENABLED=0 go run ./internal/check test
@@ -14,9 +16,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
+
+	"gatehouse/internal/testkit/servers"
 )
 
 // commands are what `gate NAME` runs: each is a list of steps.
@@ -32,7 +35,7 @@ var commands = map[string]func(*gate, context.Context){
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // a second signal ends us at once
-	dieWithParent()
+	servers.DieWithParent()
 	err := run(ctx, os.Args[1:], os.Stdout)
 	if err == nil {
 		return
@@ -64,13 +67,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errFailed
 	}
 	return nil
-}
-
-// dieWithParent has the kernel send us SIGTERM when `go run` is killed, which does not pass
-// signals on.
-func dieWithParent() {
-	runtime.LockOSThread() // the setting belongs to the thread, and this one stays
-	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0)
 }
 
 func toModuleRoot() error {

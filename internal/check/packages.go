@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -10,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"gatehouse/internal/testkit/servers"
 )
 
 // machine is where the gate looks for programs.
@@ -65,7 +65,7 @@ var benchRequirements = []requirement{
 func thisMachine() machine {
 	return machine{
 		path:     os.Getenv("PATH") + ":/usr/sbin:/sbin",
-		postgres: servers.DebianPostgres,
+		postgres: "/usr/lib/postgresql/*/bin",
 		headers:  "/usr/include",
 		python:   "/usr/lib/python3/dist-packages",
 		php:      "/usr/lib/php/*",

@@ -44,7 +44,7 @@ var chromium struct {
 }
 
 func startChromium(path string) (context.Context, error) {
-	profile, err := servers.Scratch("chromium")
+	profile, err := servers.TempDir("chromium")
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ var readerApps = []readerApp{
 	{"express", node("express_app.mjs")},
 	{"fastify", node("fastify_app.mjs")},
 	{"go", func(t testing.TB, _ string, _ int) *exec.Cmd {
-		return exec.Command(testkit.Build(t, "gatehouse/clients/go/example"))
+		return exec.Command(testkit.Build(t, "clients/go/example"))
 	}},
 	{"php", func(t testing.TB, clients string, port int) *exec.Cmd {
 		cmd := exec.Command(testkit.PHP(t, "redis"), "-S", localAddress(port), "app.php")

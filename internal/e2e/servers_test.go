@@ -796,7 +796,7 @@ func plainBinary(t testing.TB) string {
 }
 
 var buildPlain = sync.OnceValues(func() (string, error) {
-	dir, err := servers.Scratch("plain")
+	dir, err := servers.TempDir("plain")
 	if err != nil {
 		return "", err
 	}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package testkit
 
 import (
@@ -14,8 +16,8 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// PgBouncer starts a connection pooler in transaction mode in front of the Postgres that the URL
-// names, and returns the URL through it. It ends with the test.
+// PgBouncer starts a connection pooler in transaction mode in front of the Postgres at databaseURL
+// and returns the URL of the same database through the pooler, which ends with the test.
 func PgBouncer(t testing.TB, databaseURL string) string {
 	t.Helper()
 	binary := Tool(t, "pgbouncer")
@@ -23,7 +25,7 @@ func PgBouncer(t testing.TB, databaseURL string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := servers.Scratch("pgbouncer")
+	dir, err := servers.TempDir("pgbouncer")
 	if err != nil {
 		t.Fatal(err)
 	}

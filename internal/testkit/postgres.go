@@ -1,3 +1,5 @@
+//go:build unix
+
 package testkit
 
 import (
@@ -15,24 +17,24 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// PostgresURL returns the URL of a new, empty database on a shared server: the one that
-// TEST_DATABASE_URL names, else one that is started for this test process. The database is
-// dropped when the test ends, whoever is still connected.
+// PostgresURL creates an empty database on a shared server and returns its URL. The server is the
+// one that TEST_DATABASE_URL names, or else one that runs until this test process ends. The
+// database is dropped when the test ends, even if connections are still open.
 func PostgresURL(t testing.TB) string {
 	t.Helper()
 	shared := sharedPostgres(t)
 	name := "test_" + strings.ToLower(rand.Text()[:16])
 	if err := execSQL(shared, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
-		t.Fatalf("create a database on the test server: %v", err)
+		t.Fatalf("create the test database: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := execSQL(shared, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
-			t.Logf("drop the test's database: %v", err)
+			t.Logf("drop the test database: %v", err)
 		}
 	})
 	u, err := url.Parse(shared)
 	if err != nil {
-		t.Fatalf("TEST_DATABASE_URL is no URL: %v", err)
+		t.Fatalf("TEST_DATABASE_URL: %v", err)
 	}
 	u.Path = "/" + name
 	return u.String()
@@ -45,7 +47,7 @@ func sharedPostgres(t testing.TB) string {
 	}
 	p, err := processPostgres()
 	if errors.Is(err, servers.ErrNoPostgres) {
-		lacking(t, "TEST_DATABASE_URL is not set, and "+err.Error())
+		unavailable(t, "TEST_DATABASE_URL is not set, and "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +55,7 @@ func sharedPostgres(t testing.TB) string {
 	return p.URL()
 }
 
-// processPostgres is started for the first test that asks and ends with the process.
+// processPostgres starts a server on the first call; it runs until this process ends.
 var processPostgres = sync.OnceValues(servers.NewPostgres)
 
 func execSQL(databaseURL, statement string) (err error) {
@@ -66,18 +68,19 @@ func execSQL(databaseURL, statement string) (err error) {
 	return err
 }
 
-// Postgres is a cluster of the test's own, to be killed and frozen at will.
+// Postgres is a private cluster that a test may stop, kill and pause.
 type Postgres struct {
 	t      testing.TB
 	server *servers.Postgres
 }
 
-// StartPostgres makes and starts a cluster that ends with the test; it takes about a second.
+// StartPostgres creates and starts a cluster, which takes about a second. It is removed when the
+// test ends.
 func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	server, err := servers.NewPostgres()
 	if errors.Is(err, servers.ErrNoPostgres) {
-		lacking(t, err.Error())
+		unavailable(t, err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -86,24 +89,25 @@ func StartPostgres(t testing.TB) *Postgres {
 	return &Postgres{t: t, server: server}
 }
 
-// URL names the cluster's own database, as its superuser. It stays the same over restarts.
+// URL returns the URL of the database postgres, for the superuser. A restart does not change it.
 func (p *Postgres) URL() string { return p.server.URL() }
 
-// Start starts a stopped or killed cluster on the same port, with the same data.
+// Start starts a stopped or killed cluster with the same port and data.
 func (p *Postgres) Start() { p.t.Helper(); must(p.t, p.server.Start()) }
 
-// Stop ends all connections and shuts down in order.
+// Stop closes all connections and shuts down cleanly.
 func (p *Postgres) Stop() { p.t.Helper(); must(p.t, p.server.Stop()) }
 
-// Kill ends the server as a crash would; what was committed is there after the next Start.
+// Kill ends the server like a crash. Committed data is there again after the next Start.
 func (p *Postgres) Kill() { p.t.Helper(); must(p.t, p.server.Kill()) }
 
-// Pause freezes the server: connections stay open, and nothing is answered.
+// Pause freezes the server: its connections stay open but get no answers.
 func (p *Postgres) Pause() { p.t.Helper(); must(p.t, p.server.Pause()) }
 
 // Resume ends a Pause.
 func (p *Postgres) Resume() { p.t.Helper(); must(p.t, p.server.Resume()) }
 
+// must fails the test on an error.
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -111,7 +115,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// report is must for cleanups, which should all run.
+// report is must for cleanup functions: it lets the following ones run.
 func report(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

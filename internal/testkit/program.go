@@ -1,3 +1,5 @@
+//go:build unix
+
 package testkit
 
 import (
@@ -12,15 +14,15 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// Program is a server of somebody else's that a test runs.
+// Program is a third-party server, such as nginx, that a test runs.
 type Program struct {
 	cmd    *exec.Cmd
-	done   chan struct{} // closed when the process has ended
+	done   chan struct{} // closed when the process has exited
 	output syncBuffer
 }
 
-// StartProgram starts cmd in a process group of its own and waits until something listens at the
-// TCP address. It is killed when the test ends; its output is shown if the test failed.
+// StartProgram starts cmd in a new process group and waits until the TCP address accepts
+// connections. The program is killed when the test ends; a failed test logs its output.
 func StartProgram(t testing.TB, cmd *exec.Cmd, address string) *Program {
 	t.Helper()
 	p := &Program{cmd: cmd, done: make(chan struct{})}
@@ -30,7 +32,7 @@ func StartProgram(t testing.TB, cmd *exec.Cmd, address string) *Program {
 		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
 	go func() {
-		_ = cmd.Wait() // how it ended does not matter
+		_ = cmd.Wait() // the exit code does not matter
 		close(p.done)
 	}()
 	t.Cleanup(func() {
@@ -43,7 +45,7 @@ func StartProgram(t testing.TB, cmd *exec.Cmd, address string) *Program {
 	Eventually(t, 30*time.Second, cmd.Path+" to listen at "+address, func() bool {
 		select {
 		case <-p.done:
-			t.Fatalf("%s ended before it listened:\n%s", cmd, &p.output)
+			t.Fatalf("%s exited before it listened:\n%s", cmd, &p.output)
 		default:
 		}
 		c, err := net.DialTimeout("tcp", address, time.Second)
@@ -58,7 +60,7 @@ func StartProgram(t testing.TB, cmd *exec.Cmd, address string) *Program {
 // Output returns what the program has printed so far.
 func (p *Program) Output() string { return p.output.String() }
 
-// syncBuffer is a bytes.Buffer that a process writes and a test reads.
+// syncBuffer is a bytes.Buffer for concurrent use.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -2,5 +2,5 @@
 
 package testkit
 
-// raceEnabled says that this test binary was built with -race.
+// raceEnabled reports whether this test binary was built with -race.
 const raceEnabled = false

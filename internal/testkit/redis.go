@@ -1,3 +1,5 @@
+//go:build unix
+
 package testkit
 
 import (
@@ -7,26 +9,26 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// RedisURL starts an empty Redis that nobody else uses and returns its URL, redis://host:port
-// without a path. It takes some 20 ms and ends with the test.
+// RedisURL starts a private, empty Redis, which takes about 20 ms, and returns its URL,
+// redis://HOST:PORT without a path. The server is removed when the test ends.
 func RedisURL(t testing.TB) string {
 	t.Helper()
 	return StartRedis(t).URL()
 }
 
-// Redis is a Redis of the test's own, to be killed and frozen at will.
+// Redis is a private Redis server that a test may stop, kill and pause.
 type Redis struct {
 	t      testing.TB
 	server *servers.Redis
 }
 
-// StartRedis starts an empty Redis that ends with the test. It keeps nothing over a restart
-// unless args, which are redis-server's own, say so: "--appendonly", "yes".
+// StartRedis starts an empty Redis that is removed when the test ends. A restart loses its data,
+// unless args of redis-server, such as "--appendonly", "yes", prevent that.
 func StartRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
 	server, err := servers.NewRedis(args...)
 	if errors.Is(err, servers.ErrNoRedis) {
-		lacking(t, err.Error())
+		unavailable(t, err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -35,25 +37,25 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	return &Redis{t: t, server: server}
 }
 
-// URL is redis://127.0.0.1:PORT. It stays the same over restarts.
+// URL returns redis://127.0.0.1:PORT. A restart does not change it.
 func (r *Redis) URL() string { return r.server.URL() }
 
-// Addr is the host and port in URL.
+// Addr returns the HOST:PORT of URL.
 func (r *Redis) Addr() string { return r.server.Addr() }
 
-// Socket is the path of its unix socket, the same over restarts.
+// Socket returns the path of the Unix socket. A restart does not change it.
 func (r *Redis) Socket() string { return r.server.Socket() }
 
 // Start starts a stopped or killed Redis again.
 func (r *Redis) Start() { r.t.Helper(); must(r.t, r.server.Start()) }
 
-// Stop shuts down in order.
+// Stop shuts the server down cleanly.
 func (r *Redis) Stop() { r.t.Helper(); must(r.t, r.server.Stop()) }
 
-// Kill is kill -9.
+// Kill ends the server with SIGKILL.
 func (r *Redis) Kill() { r.t.Helper(); must(r.t, r.server.Kill()) }
 
-// Pause freezes the server: connections stay open, and nothing is answered.
+// Pause freezes the server: its connections stay open but get no answers.
 func (r *Redis) Pause() { r.t.Helper(); must(r.t, r.server.Pause()) }
 
 // Resume ends a Pause.

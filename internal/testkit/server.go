@@ -1,3 +1,5 @@
+//go:build unix
+
 package testkit
 
 import (
@@ -19,18 +21,18 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// BuildBinary builds the program once per test process, with the race detector if the test
-// has it, and returns the binary's path.
+// BuildBinary builds gatehouse once per test process, with the race detector if the test has it,
+// and returns the path of the binary.
 func BuildBinary(t testing.TB) string {
 	t.Helper()
 	return Build(t, ".")
 }
 
-// Build is BuildBinary for another command of the module, such as "gatehouse/clients/go/example".
-func Build(t testing.TB, command string) string {
+// Build is BuildBinary for the command in another directory of the repository.
+func Build(t testing.TB, dir string) string {
 	t.Helper()
 	root := moduleRoot(t)
-	once, _ := binaries.LoadOrStore(command, sync.OnceValues(func() (string, error) { return build(root, command) }))
+	once, _ := binaries.LoadOrStore(dir, sync.OnceValues(func() (string, error) { return build(filepath.Join(root, dir)) }))
 	path, err := once.(func() (string, error))()
 	if err != nil {
 		t.Fatal(err)
@@ -38,11 +40,11 @@ func Build(t testing.TB, command string) string {
 	return path
 }
 
-// binaries has a func() (string, error) for each command that was asked for.
+// binaries maps each directory to a func() (string, error) that builds its command once.
 var binaries sync.Map
 
-func build(root, command string) (string, error) {
-	dir, err := servers.Scratch("binary")
+func build(command string) (string, error) {
+	dir, err := servers.TempDir("binary")
 	if err != nil {
 		return "", err
 	}
@@ -51,8 +53,8 @@ func build(root, command string) (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, command)...)
-	cmd.Dir = root
+	cmd := exec.Command("go", append(args, ".")...)
+	cmd.Dir = command // it may be in another module
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", command, err, out)
 	}
@@ -65,13 +67,13 @@ type Server struct {
 	cmd  *exec.Cmd
 	addr string
 	log  *serverLog
-	done chan struct{} // closed when the process has ended
+	done chan struct{} // closed when the process has exited
 }
 
-// StartServer runs `binary serve args…` and waits until it says that it is listening. The
-// environment holds env and hardly anything of ours. Unless env says otherwise, the server
-// takes a free port of 127.0.0.1 and keeps its data in a directory of the test's. It is
-// stopped when the test ends, and its log is shown if the test failed.
+// StartServer runs `binary serve args…` and waits until it logs that it is listening. Its
+// environment is env and little else. Unless env overrides them, LISTEN_ADDR is a free port of
+// 127.0.0.1 and DATA_DIR a directory of the test. The server is stopped when the test ends; a
+// failed test logs its output.
 func StartServer(t testing.TB, binary string, env map[string]string, args ...string) *Server {
 	t.Helper()
 	cmd := exec.Command(binary, append([]string{"serve"}, args...)...)
@@ -79,7 +81,7 @@ func StartServer(t testing.TB, binary string, env map[string]string, args ...str
 	cmd.Env = serverEnv(cmd.Dir, env)
 	s := &Server{t: t, cmd: cmd, log: newServerLog(), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = s.log, s.log
-	cmd.WaitDelay = time.Second // a child of the server's may keep the outputs open
+	cmd.WaitDelay = time.Second // a child of the server may keep the output open
 	if err := servers.Start(cmd, syscall.SIGKILL); err != nil {
 		t.Fatalf("start the server: %v", err)
 	}
@@ -92,25 +94,25 @@ func StartServer(t testing.TB, binary string, env map[string]string, args ...str
 	return s
 }
 
-// awaitAddress waits for the log line "listening" and remembers its addr.
+// awaitAddress waits for the log line "listening" and stores its addr.
 func (s *Server) awaitAddress() {
 	s.t.Helper()
 	select {
 	case s.addr = <-s.log.addr:
 	case <-s.done:
-		s.t.Fatalf("the server ended with exit code %d before it listened", s.Wait())
+		s.t.Fatalf("the server exited with code %d before it listened", s.Wait())
 	case <-time.After(60 * time.Second):
 		s.t.Fatal("the server did not listen within 60 s")
 	}
 }
 
-// URL is the server's root, such as http://127.0.0.1:12345, without a slash at the end.
+// URL returns the base URL, such as http://127.0.0.1:12345, without a trailing slash.
 func (s *Server) URL() string { return "http://" + s.addr }
 
-// PID is the number of the server's process.
+// PID returns the process id of the server.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Log returns what the server has printed so far, on both outputs.
+// Log returns the output so far, stdout and stderr.
 func (s *Server) Log() string { return s.log.String() }
 
 // Signal sends a signal to the server's process.
@@ -121,8 +123,8 @@ func (s *Server) Signal(sig os.Signal) {
 	}
 }
 
-// Wait waits for the process to end and returns its exit code; 128 and the signal's number
-// if one ended it, as shells count.
+// Wait waits for the process to exit and returns its exit code: like a shell, 128 plus the number
+// of the signal that ended it.
 func (s *Server) Wait() int {
 	<-s.done
 	if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
@@ -131,8 +133,8 @@ func (s *Server) Wait() int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
-// Stop sends SIGTERM and, if the server is still there after 10 s, SIGKILL, which fails the
-// test. It returns the exit code; stopping twice does no harm.
+// Stop sends SIGTERM and returns the exit code. A server that is still running after 10 s is
+// killed and fails the test. Further calls have no effect.
 func (s *Server) Stop() int {
 	s.t.Helper()
 	s.cmd.Process.Signal(syscall.SIGTERM)
@@ -147,18 +149,18 @@ func (s *Server) Stop() int {
 
 func (s *Server) cleanup() {
 	s.t.Helper()
-	s.cmd.Process.Signal(syscall.SIGCONT) // in case the test had stopped it
+	s.cmd.Process.Signal(syscall.SIGCONT) // in case the test paused it
 	s.Stop()
 	if strings.Contains(s.Log(), "WARNING: DATA RACE") {
-		s.t.Error("the race detector found something in the server")
+		s.t.Error("the race detector found a data race in the server")
 	}
 	if s.t.Failed() {
 		s.t.Logf("log of the server %s:\n%s", s.addr, s.Log())
 	}
 }
 
-// serverEnv keeps what programs need to run at all, so that settings in a developer's shell
-// do not change what is tested.
+// serverEnv returns env, its defaults, and the variables that any program needs: settings in a
+// developer's shell do not affect the tests.
 func serverEnv(dir string, env map[string]string) []string {
 	all := map[string]string{"LISTEN_ADDR": "127.0.0.1:0", "DATA_DIR": filepath.Join(dir, "data")}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GORACE", "GOCOVERDIR"} {
@@ -174,13 +176,13 @@ func serverEnv(dir string, env map[string]string) []string {
 	return list
 }
 
-// serverLog collects output and sends the address of the first line that says "listening".
+// serverLog collects output and sends the address in the first "listening" line.
 type serverLog struct {
-	addr chan string // has room for one
+	addr chan string // buffered
 
 	mu    sync.Mutex
 	text  bytes.Buffer
-	read  int // the part of text that was searched
+	read  int // length of the part of text that was searched
 	found bool
 }
 
@@ -212,7 +214,7 @@ func (l *serverLog) String() string {
 
 var listeningText = regexp.MustCompile(`\bmsg="?listening"? (?:.* )?addr="?([^" ]+)`)
 
-// listeningAddr reads a line of log/slog, JSON or text; "" if it says something else.
+// listeningAddr returns the addr of a "listening" line of log/slog, JSON or text; else "".
 func listeningAddr(line []byte) string {
 	var record struct{ Msg, Addr string }
 	if json.Unmarshal(line, &record) == nil {

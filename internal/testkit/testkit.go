@@ -1,8 +1,5 @@
-// Package testkit gives tests what they cannot do without: real Postgres and Redis servers,
-// the built program, free ports. Only tests import it.
-//
-// On a machine that lacks a server's programs the test is skipped, and says why. Where
-// GATEHOUSE_TEST_REQUIRE_SERVERS is set, as the gate does, it fails.
+//go:build unix
+
 package testkit
 
 import (
@@ -16,16 +13,17 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// Eventually polls cond every 5 ms until it holds, and fails the test if it does not within
-// the timeout; what completes the sentence "waited for …".
+// Eventually polls cond every 5 ms until it returns true, and fails the test after timeout. what
+// completes the message "waited 5s for …".
 func Eventually(t testing.TB, timeout time.Duration, what string, cond func() bool) {
 	t.Helper()
-	if !holdsWithin(timeout, cond) {
+	if !becomesTrue(timeout, cond) {
 		t.Fatalf("waited %v for %s", timeout, what)
 	}
 }
 
-func holdsWithin(timeout time.Duration, cond func() bool) bool {
+// becomesTrue reports whether cond returns true before the timeout.
+func becomesTrue(timeout time.Duration, cond func() bool) bool {
 	deadline := time.Now().Add(timeout)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -38,7 +36,7 @@ func holdsWithin(timeout time.Duration, cond func() bool) bool {
 	return true
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listens on.
+// FreePort returns an unused TCP port of 127.0.0.1, a different one on each call.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	port, err := servers.FreePort()
@@ -48,14 +46,14 @@ func FreePort(t testing.TB) int {
 	return port
 }
 
-// Chromium returns the path of the browser.
+// Chromium returns the path of Chromium or Chrome.
 func Chromium(t testing.TB) string {
 	t.Helper()
 	return Tool(t, "chromium", "chromium-browser", "google-chrome")
 }
 
-// Tool returns the path of a program, such as nginx or java: the first of the names that is
-// installed. Administrators' directories are searched as well as PATH.
+// Tool returns the path of a program, such as nginx: the first of names that is installed in PATH,
+// /usr/sbin or /sbin.
 func Tool(t testing.TB, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -65,32 +63,32 @@ func Tool(t testing.TB, names ...string) string {
 			}
 		}
 	}
-	lacking(t, names[0]+" is not installed")
+	unavailable(t, names[0]+" is not installed")
 	return ""
 }
 
-// Python returns the path of Debian's Python, which has the modules, whatever other Python comes
-// first in PATH.
+// Python returns the path of Debian's Python, which has the Debian packages of the modules, even
+// if another Python comes first in PATH.
 func Python(t testing.TB, modules ...string) string {
 	t.Helper()
 	path := Tool(t, "/usr/bin/python3")
 	if err := exec.Command(path, "-c", "import "+strings.Join(modules, ", ")).Run(); err != nil {
-		lacking(t, path+" lacks one of the modules "+strings.Join(modules, ", ")+" (apt-get install python3-"+strings.Join(modules, " python3-")+")")
+		unavailable(t, path+" cannot import "+strings.Join(modules, ", ")+" (apt-get install python3-"+strings.Join(modules, " python3-")+")")
 	}
 	return path
 }
 
-// PHP returns the path of PHP, which has the extension.
+// PHP returns the path of a PHP that has the extension.
 func PHP(t testing.TB, extension string) string {
 	t.Helper()
 	path := Tool(t, "php")
 	if err := exec.Command(path, "-r", "exit(extension_loaded('"+extension+"') ? 0 : 1);").Run(); err != nil {
-		lacking(t, path+" has no extension "+extension+" (apt-get install php-"+extension+")")
+		unavailable(t, path+" lacks the extension "+extension+" (apt-get install php-"+extension+")")
 	}
 	return path
 }
 
-// NodeModule returns the path of a file of the npm packages that tests use, such as
+// NodeModule returns the path of a file in the npm packages of tools/npm, such as
 // "axe-core/axe.min.js".
 func NodeModule(t testing.TB, name string) string {
 	t.Helper()
@@ -100,13 +98,14 @@ func NodeModule(t testing.TB, name string) string {
 	}
 	path := filepath.Join(dir, "node_modules", name)
 	if _, err := os.Stat(path); err != nil {
-		lacking(t, path+" is not there (npm ci --ignore-scripts in tools/npm)")
+		unavailable(t, path+" does not exist (run npm ci --ignore-scripts in tools/npm)")
 	}
 	return path
 }
 
-// lacking ends a test on a machine that lacks what it needs.
-func lacking(t testing.TB, reason string) {
+// unavailable skips a test that needs something that is not installed, or fails it if
+// GATEHOUSE_TEST_REQUIRE_SERVERS is set.
+func unavailable(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("GATEHOUSE_TEST_REQUIRE_SERVERS") != "" {
 		t.Fatal(reason)
@@ -114,7 +113,8 @@ func lacking(t testing.TB, reason string) {
 	t.Skip(reason)
 }
 
-// moduleRoot finds go.mod above the directory of the package under test.
+// moduleRoot returns the directory with go.mod, upward from the working directory: the directory
+// of the package under test.
 func moduleRoot(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -126,7 +126,7 @@ func moduleRoot(t testing.TB) string {
 			return dir
 		}
 		if dir == filepath.Dir(dir) {
-			t.Fatal("found no go.mod above the package")
+			t.Fatal("no go.mod in the parent directories")
 		}
 		dir = filepath.Dir(dir)
 	}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package testkit
 
 import (
@@ -11,57 +13,57 @@ import (
 	"time"
 )
 
-func TestPostgresURLIsAnEmptyDatabaseOfItsOwn(t *testing.T) {
+func TestPostgresURL_CreatesSeparateDatabases(t *testing.T) {
 	first, second := PostgresURL(t), PostgresURL(t)
 	if first == second {
-		t.Fatalf("the same database twice: %s", first)
+		t.Fatalf("two calls returned the same database: %s", first)
 	}
 	if err := execSQL(first, "CREATE TABLE note (text text)"); err != nil {
 		t.Fatal(err)
 	}
 	if err := execSQL(second, "SELECT * FROM note"); err == nil {
-		t.Error("a table of one database is seen in the other")
+		t.Error("the second database has a table of the first")
 	}
 }
 
-func TestPostgresURLDropsItsDatabase(t *testing.T) {
-	var gone string
-	t.Run("use one", func(t *testing.T) {
-		gone = PostgresURL(t)
-		db, err := sql.Open("postgres", gone)
+func TestPostgresURL_DropsTheDatabase(t *testing.T) {
+	var dropped string
+	t.Run("connect", func(t *testing.T) {
+		dropped = PostgresURL(t)
+		db, err := sql.Open("postgres", dropped)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := db.Ping(); err != nil { // stays connected
+		if err := db.Ping(); err != nil { // leaves the connection open
 			t.Fatal(err)
 		}
 	})
-	if err := execSQL(gone, "SELECT 1"); err == nil {
-		t.Error("the database outlived its test")
+	if err := execSQL(dropped, "SELECT 1"); err == nil {
+		t.Error("the database still exists after its test")
 	}
 }
 
-func TestPostgresSurvivesKill(t *testing.T) {
+func TestPostgres_RestartsWithItsData(t *testing.T) {
 	p := StartPostgres(t)
 	if err := execSQL(p.URL(), "CREATE TABLE note (text text)"); err != nil {
 		t.Fatal(err)
 	}
 	p.Kill()
 	if err := execSQL(p.URL(), "SELECT 1"); err == nil {
-		t.Fatal("a killed server answers")
+		t.Fatal("a killed server answered")
 	}
 	p.Start()
 	if err := execSQL(p.URL(), "SELECT * FROM note"); err != nil {
-		t.Errorf("after a restart: %v", err)
+		t.Errorf("after Kill and Start: %v", err)
 	}
 	p.Stop()
 	p.Start()
 	if err := execSQL(p.URL(), "SELECT * FROM note"); err != nil {
-		t.Errorf("after an orderly restart: %v", err)
+		t.Errorf("after Stop and Start: %v", err)
 	}
 }
 
-func TestPostgresPausesOpenConnections(t *testing.T) {
+func TestPostgresPause_FreezesOpenConnections(t *testing.T) {
 	p := StartPostgres(t)
 	db, err := sql.Open("postgres", p.URL())
 	if err != nil {
@@ -82,11 +84,11 @@ func TestPostgresPausesOpenConnections(t *testing.T) {
 	}
 	p.Resume()
 	if err := <-answered; err != nil {
-		t.Errorf("after the pause: %v", err)
+		t.Errorf("after Resume: %v", err)
 	}
 }
 
-func TestRedisStartsAgainOnTheSamePort(t *testing.T) {
+func TestRedis_RestartsOnTheSamePort(t *testing.T) {
 	r := StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	if got := redisDo(t, r, "SET k v"); got != "+OK" {
 		t.Fatalf("SET: %s", got)
@@ -98,14 +100,14 @@ func TestRedisStartsAgainOnTheSamePort(t *testing.T) {
 	}
 	r.Start()
 	if got := redisDo(t, r, "EXISTS k"); got != ":1" {
-		t.Errorf("after a restart: %s", got)
+		t.Errorf("after Kill and Start: %s", got)
 	}
 	if _, err := os.Stat(r.Socket()); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestRedisPauses(t *testing.T) {
+func TestRedisPause_FreezesOpenConnections(t *testing.T) {
 	r := StartRedis(t)
 	conn, err := net.Dial("tcp", r.Addr())
 	if err != nil {
@@ -124,11 +126,11 @@ func TestRedisPauses(t *testing.T) {
 	r.Resume()
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if n, err := conn.Read(buf); err != nil || string(buf[:n]) != "+PONG\r\n" {
-		t.Errorf("after the pause: %q, %v", buf[:n], err)
+		t.Errorf("after Resume: %q, %v", buf[:n], err)
 	}
 }
 
-// redisDo sends one inline command and returns the first line of the answer.
+// redisDo sends one inline command and returns the first line of the reply.
 func redisDo(t *testing.T, r *Redis, command string) string {
 	t.Helper()
 	conn, err := net.Dial("unix", r.Socket())
@@ -148,24 +150,24 @@ func redisDo(t *testing.T, r *Redis, command string) string {
 	return line
 }
 
-func TestFreePortsDiffer(t *testing.T) {
+func TestFreePort_IsDifferentEachTime(t *testing.T) {
 	seen := map[int]bool{}
 	for range 50 {
 		port := FreePort(t)
 		if seen[port] {
-			t.Fatalf("port %d twice", port)
+			t.Fatalf("returned port %d twice", port)
 		}
 		seen[port] = true
 	}
 }
 
-func TestHoldsWithin(t *testing.T) {
+func TestBecomesTrue(t *testing.T) {
 	calls := 0
-	if !holdsWithin(time.Minute, func() bool { calls++; return calls == 3 }) {
-		t.Error("the third call held")
+	if !becomesTrue(time.Minute, func() bool { calls++; return calls == 3 }) {
+		t.Error("false, though the third call returned true")
 	}
-	if holdsWithin(20*time.Millisecond, func() bool { return false }) {
-		t.Error("what never holds held")
+	if becomesTrue(20*time.Millisecond, func() bool { return false }) {
+		t.Error("true, though no call returned true")
 	}
 }
 
@@ -184,15 +186,15 @@ func TestListeningAddr(t *testing.T) {
 	}
 }
 
-// fakeServer logs its environment as the real one logs its address, and obeys SIGTERM.
+// fakeServer logs its address like gatehouse, and exits with code 3 on SIGTERM.
 const fakeServer = `#!/bin/sh
 trap 'exit 3' TERM
 echo "started with $*"
 echo "level=INFO msg=listening addr=$LISTEN_ADDR" >&2
 while :; do sleep 0.01; done`
 
-func TestServer(t *testing.T) {
-	t.Setenv("DATABASE_URL", "postgres://a-developers-own")
+func TestServer_StartsAndStops(t *testing.T) {
+	t.Setenv("DATABASE_URL", "postgres://developer")
 	binary := filepath.Join(t.TempDir(), "gatehouse")
 	if err := os.WriteFile(binary, []byte(fakeServer), 0o700); err != nil {
 		t.Fatal(err)
@@ -204,14 +206,14 @@ func TestServer(t *testing.T) {
 	if !strings.Contains(s.Log(), "started with serve --migrate") {
 		t.Errorf("log: %s", s.Log())
 	}
-	if strings.Contains(strings.Join(s.cmd.Env, " "), "a-developers-own") {
-		t.Error("settings of this process reach the server")
+	if strings.Contains(strings.Join(s.cmd.Env, " "), "postgres://developer") {
+		t.Error("the server inherited a setting of this process")
 	}
 	s.Signal(syscall.SIGTERM)
 	if code := s.Wait(); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
 	}
 	if code := s.Stop(); code != 3 {
-		t.Errorf("Stop of an ended server: exit code %d, want 3", code)
+		t.Errorf("Stop after exit: exit code %d, want 3", code)
 	}
 }

@@ -11,15 +11,15 @@ import (
 )
 
 var (
-	portMu sync.Mutex
-	given  = map[int]bool{}
+	portMu    sync.Mutex
+	usedPorts = map[int]bool{}
 )
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listens on and that it did not
-// return before. Somebody else may still take it before its user does.
+// FreePort returns an unused TCP port of 127.0.0.1, a different one on each call. Another process
+// may still take it before the caller does.
 //
-// It stays below the range that the kernel takes outgoing ports from: while a server there
-// is down, a client that keeps dialling its port can end up connected to itself.
+// The port is below the kernel's range for outgoing connections: a client that keeps dialing a
+// port in that range while its server is down can end up connected to itself.
 func FreePort() (int, error) {
 	portMu.Lock()
 	defer portMu.Unlock()
@@ -27,13 +27,13 @@ func FreePort() (int, error) {
 	high := max(firstOutgoingPort(), low+5000)
 	for range 1000 {
 		port := low + rand.IntN(high-low)
-		if given[port] || !portIsFree(port) {
+		if usedPorts[port] || !portIsFree(port) {
 			continue
 		}
-		given[port] = true
+		usedPorts[port] = true
 		return port, nil
 	}
-	return 0, errors.New("found no free port on 127.0.0.1")
+	return 0, errors.New("no free port on 127.0.0.1")
 }
 
 func portIsFree(port int) bool {
@@ -44,6 +44,7 @@ func portIsFree(port int) bool {
 	return l.Close() == nil
 }
 
+// firstOutgoingPort returns the start of the range for outgoing connections; 0 if unknown.
 func firstOutgoingPort() int {
 	var first int
 	data, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")

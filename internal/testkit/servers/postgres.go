@@ -1,7 +1,8 @@
+//go:build unix
+
 package servers
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -16,30 +17,29 @@ import (
 	"syscall"
 )
 
-// DebianPostgres is where Debian keeps the server's programs, outside of PATH.
-const DebianPostgres = "/usr/lib/postgresql/*/bin"
+// debianPostgres is a pattern for the directories of Debian's server programs, which are not in PATH.
+const debianPostgres = "/usr/lib/postgresql/*/bin"
 
-// ErrNoPostgres means that this machine has no Postgres server installed.
+// ErrNoPostgres is returned if no Postgres server is installed.
 var ErrNoPostgres = errors.New("postgres and initdb are not installed (Debian: postgresql)")
 
-// Postgres is a private cluster with one superuser, postgres, and a password of its own,
-// so that nobody else on the machine gets in. It keeps what was committed when the server
-// is killed, but not when the machine is.
+// Postgres is a private cluster with one superuser, postgres, whose random password keeps other
+// users of the machine out. Committed data survives a crash of the server, but not of the machine.
 type Postgres struct {
 	bin, dir, password string
 	port               int
 
 	mu   sync.Mutex
-	proc *process // nil while stopped
+	proc *process // nil when stopped
 }
 
-// NewPostgres makes a cluster and starts it.
+// NewPostgres creates and starts a cluster. The error is ErrNoPostgres if no server is installed.
 func NewPostgres() (*Postgres, error) {
-	bin, err := FindPostgres()
+	bin, err := findPostgres()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := Scratch("postgres")
+	dir, err := TempDir("postgres")
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func NewPostgres() (*Postgres, error) {
 	return p, nil
 }
 
-// create runs initdb and the first start, with another port if one was snatched.
+// create runs initdb and starts the server, on another port if the first was taken meanwhile.
 func (p *Postgres) create() error {
 	if err := p.initialize(); err != nil {
 		return err
@@ -68,19 +68,19 @@ func (p *Postgres) create() error {
 	return err
 }
 
-// URL names the cluster's own database, postgres.
+// URL returns the URL of the database postgres, for the superuser.
 func (p *Postgres) URL() string {
 	return fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%d/postgres?sslmode=disable", p.password, p.port)
 }
 
-// PID is the number of the first process, whose children the others are; 0 while stopped.
+// PID returns the process id of the postmaster, the parent of all server processes; 0 when stopped.
 func (p *Postgres) PID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.proc.pid()
 }
 
-// Start starts a stopped cluster, with the data and the port it had.
+// Start starts a stopped cluster with the same data and port.
 func (p *Postgres) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,10 +99,10 @@ func (p *Postgres) Start() error {
 	return nil
 }
 
-// Stop ends all connections and shuts down in order ("fast").
+// Stop closes all connections and shuts down cleanly (mode "fast").
 func (p *Postgres) Stop() error { return p.end(syscall.SIGINT) }
 
-// Kill ends the server as a crash would ("immediate"): no checkpoint, recovery at the next Start.
+// Kill ends the server like a crash (mode "immediate"): without a checkpoint, so that the next Start recovers.
 func (p *Postgres) Kill() error { return p.end(syscall.SIGQUIT) }
 
 func (p *Postgres) end(sig syscall.Signal) error {
@@ -119,14 +119,14 @@ func (p *Postgres) end(sig syscall.Signal) error {
 	return proc.end(sig)
 }
 
-// Pause freezes the server and all its connections: they stay open and answer nothing.
+// Pause freezes the server: its connections stay open but get no answers.
 func (p *Postgres) Pause() error { return p.signalAll(syscall.SIGSTOP) }
 
 // Resume ends a Pause.
 func (p *Postgres) Resume() error { return p.signalAll(syscall.SIGCONT) }
 
-// signalAll signals the server first, so that it starts no further process meanwhile. Its
-// children are looked up one by one, because each is a process group of its own.
+// signalAll signals the postmaster first, so that it starts no more processes, and then each of
+// its children: every one of them leads its own process group.
 func (p *Postgres) signalAll(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,8 +137,8 @@ func (p *Postgres) signalAll(sig syscall.Signal) error {
 	if err := p.proc.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal postgres: %w", err)
 	}
-	for _, child := range Children(pid) {
-		syscall.Kill(child, sig) // it may have ended meanwhile
+	for _, child := range ChildPIDs(pid) {
+		syscall.Kill(child, sig) // fails if the child has exited
 	}
 	return nil
 }
@@ -148,8 +148,8 @@ func (p *Postgres) Remove() error {
 	return errors.Join(p.Kill(), os.RemoveAll(p.dir))
 }
 
-// initialize creates the data directory, owned by whoever the server will run as. Trust
-// would do for tests, but a superuser may run programs, and others may share the machine.
+// initialize creates the data directory for the user that the server will run as. The superuser
+// needs a password: it may run programs, and other users may share the machine.
 func (p *Postgres) initialize() error {
 	cred, err := PostgresUser()
 	if err != nil {
@@ -169,11 +169,11 @@ func (p *Postgres) initialize() error {
 	cmd := p.command("initdb", "--pgdata="+p.dataDir(), "--username=postgres", "--pwfile="+password,
 		"--auth=password", "--encoding=UTF8", "--locale=C", "--no-sync")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
-	return output(cmd)
+	return runQuietly(cmd)
 }
 
-// launch starts the server. It skips fsync, which only a crash of the machine would miss;
-// what a client saw committed is still in the kernel's cache when the server is killed.
+// launch starts the server process. Without fsync, a killed server still loses nothing, because
+// committed data is in the kernel's page cache.
 func (p *Postgres) launch() (*process, error) {
 	cred, err := PostgresUser()
 	if err != nil {
@@ -200,7 +200,7 @@ func (p *Postgres) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// ready reads the server's lock file: its first line is the process id, the eighth the state.
+// ready reads the server's lock file: line 1 is the process id, line 8 the state.
 func (p *Postgres) ready(proc *process) bool {
 	data, err := os.ReadFile(filepath.Join(p.dataDir(), "postmaster.pid"))
 	if err != nil {
@@ -214,15 +214,15 @@ func (p *Postgres) ready(proc *process) bool {
 func (p *Postgres) dataDir() string { return filepath.Join(p.dir, "data") }
 func (p *Postgres) logFile() string { return filepath.Join(p.dir, "log") }
 
-// FindPostgres returns the directory with postgres and initdb: the one in PATH, else the
-// newest of Debian's. The error is ErrNoPostgres if there is none.
-func FindPostgres() (string, error) {
+// findPostgres returns the directory of postgres and initdb: from PATH, or else the newest of
+// Debian's.
+func findPostgres() (string, error) {
 	if path, err := exec.LookPath("postgres"); err == nil {
 		if _, err := exec.LookPath("initdb"); err == nil {
 			return filepath.Dir(path), nil
 		}
 	}
-	dirs, err := filepath.Glob(DebianPostgres)
+	dirs, err := filepath.Glob(debianPostgres)
 	if err != nil {
 		return "", err
 	}
@@ -238,12 +238,13 @@ func FindPostgres() (string, error) {
 func majorVersion(bin string) int {
 	n, err := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
 	if err != nil {
-		return 0 // such as 9.6: older than any that is a whole number
+		return 0 // such as 9.6, older than all versions with a single number
 	}
 	return n
 }
 
-// PostgresUser says whom to run Postgres as, since it refuses to run as root; nil means oneself.
+// PostgresUser returns the user to run Postgres as, which refuses to run as root; nil if this
+// process is not root.
 func PostgresUser() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -260,29 +261,5 @@ func PostgresUser() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("postgres does not run as root, and there is no user postgres or nobody")
-}
-
-// Children lists the direct children of a process.
-func Children(pid int) []int {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return nil
-	}
-	var found []int
-	for _, stat := range stats {
-		data, err := os.ReadFile(stat)
-		if err != nil {
-			continue // it has ended
-		}
-		// The name, in parentheses, may hold anything; state and parent follow it (proc(5)).
-		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-		if len(fields) < 2 || fields[1] != strconv.Itoa(pid) {
-			continue
-		}
-		if child, err := strconv.Atoi(filepath.Base(filepath.Dir(stat))); err == nil {
-			found = append(found, child)
-		}
-	}
-	return found
+	return nil, errors.New("postgres refuses to run as root, and there is no user named postgres or nobody")
 }

@@ -1,6 +1,5 @@
-// Package servers starts private Postgres and Redis servers on free ports, for tests and
-// for the gate. Nothing it starts or writes outlives the process that asked for it,
-// however that process ends.
+//go:build unix
+
 package servers
 
 import (
@@ -9,45 +8,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// startTimeout bounds the wait for a server to answer; loaded machines are slow.
+// startTimeout bounds the wait for a server to become ready, generously, for busy machines.
 const startTimeout = 60 * time.Second
 
-// Start starts cmd in a process group of its own. The kernel sends it the signal death
-// when this process dies, even if by SIGKILL.
-func Start(cmd *exec.Cmd, death syscall.Signal) error {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Setpgid = true
-	cmd.SysProcAttr.Pdeathsig = death
-	result := make(chan error)
-	spawner() <- func() { result <- cmd.Start() }
-	return <-result
-}
-
-// spawner runs jobs on one thread that lives as long as the process: the kernel sends the
-// death signal when the starting thread ends, and Go's other threads may end at any time.
-var spawner = sync.OnceValue(func() chan<- func() {
-	jobs := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for job := range jobs {
-			job()
-		}
-	}()
-	return jobs
-})
-
-// process is a started program whose end is awaited in the background.
+// process is a running program; a goroutine waits for its exit.
 type process struct {
 	cmd  *exec.Cmd
-	done chan struct{}
+	done chan struct{} // closed when the process has exited
 }
 
 func launch(cmd *exec.Cmd, death syscall.Signal) (*process, error) {
@@ -56,13 +28,13 @@ func launch(cmd *exec.Cmd, death syscall.Signal) (*process, error) {
 	}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	go func() {
-		cmd.Wait() // the exit code says nothing that the log does not
+		cmd.Wait() // the log says more than the exit code
 		close(p.done)
 	}()
 	return p, nil
 }
 
-// pid is 0 for no process.
+// pid returns 0 for a nil process.
 func (p *process) pid() int {
 	if p == nil {
 		return 0
@@ -70,7 +42,7 @@ func (p *process) pid() int {
 	return p.cmd.Process.Pid
 }
 
-// await polls ready until it holds; the error says whether the process ended or hangs.
+// await polls ready until it returns true. It fails if the process exits or startTimeout passes.
 func (p *process) await(ready func() bool) error {
 	deadline := time.NewTimer(startTimeout)
 	defer deadline.Stop()
@@ -79,17 +51,17 @@ func (p *process) await(ready func() bool) error {
 	for !ready() {
 		select {
 		case <-p.done:
-			return errors.New("it ended at once")
+			return errors.New("the process exited")
 		case <-deadline.C:
-			return fmt.Errorf("no answer within %v", startTimeout)
+			return fmt.Errorf("not ready after %v", startTimeout)
 		case <-tick.C:
 		}
 	}
 	return nil
 }
 
-// end sends the signal, then SIGKILL to the whole group if that does not end the process
-// within 10 seconds. A stopped process is continued, so that it sees the signal.
+// end sends sig, and SIGKILL to the process group if the process is still running 10 seconds
+// later. A paused process is resumed, so that it can handle the signal.
 func (p *process) end(sig syscall.Signal) error {
 	p.cmd.Process.Signal(sig)
 	p.cmd.Process.Signal(syscall.SIGCONT)
@@ -103,23 +75,19 @@ func (p *process) end(sig syscall.Signal) error {
 	return fmt.Errorf("%s ignored %v for 10 seconds and was killed", filepath.Base(p.cmd.Path), sig)
 }
 
-// Scratch makes a new directory that is removed, at the latest, when this process ends.
-func Scratch(name string) (string, error) {
-	root, err := scratchRoot()
+// TempDir creates a directory that is removed when this process ends, if not before.
+func TempDir(name string) (string, error) {
+	root, err := tempRoot()
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp(root, name+"-")
-	if err != nil {
-		return "", err
-	}
-	return dir, nil
+	return os.MkdirTemp(root, name+"-")
 }
 
-// scratchRoot is made once per process. Others may pass through it, because Postgres runs
-// as another user when we are root.
-var scratchRoot = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp(tempDir(), "gatehouse-")
+// tempRoot creates the parent of all TempDirs, once per process. Other users may traverse it,
+// because root runs Postgres as another user.
+var tempRoot = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp(systemTempDir(), "gatehouse-")
 	if err != nil {
 		return "", err
 	}
@@ -129,9 +97,9 @@ var scratchRoot = sync.OnceValues(func() (string, error) {
 	return dir, removeAtExit(dir)
 })
 
-// tempDir is os.TempDir, or /tmp where that is too long for a socket's path (108 bytes) or
-// closed to other users.
-func tempDir() string {
+// systemTempDir returns os.TempDir, or /tmp if that is too long for the path of a Unix socket
+// (104 bytes on macOS) or cannot be traversed by other users.
+func systemTempDir() string {
 	dir := os.TempDir()
 	if len(dir) > 50 {
 		return "/tmp"
@@ -147,15 +115,17 @@ func tempDir() string {
 	}
 }
 
-// removeAtExit starts a shell that removes dir once its standard input ends, which is when
-// this process has died. It tries for a while: servers may still be writing there.
+// lifeline is the writing end of the pipe that removeAtExit's shell reads. The kernel closes it
+// when this process ends; the variable keeps the garbage collector from closing it earlier.
+var lifeline *os.File
+
+// removeAtExit starts a shell that removes dir once its standard input ends, that is, when this
+// process has ended. It retries for five seconds, because servers may still write to dir.
 func removeAtExit(dir string) error {
-	// The writing end stays a bare descriptor: a file would be closed by the garbage collector.
-	var pipe [2]int
-	if err := syscall.Pipe2(pipe[:], syscall.O_CLOEXEC); err != nil {
-		return fmt.Errorf("make a pipe: %w", err)
+	input, output, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("create a pipe: %w", err)
 	}
-	input := os.NewFile(uintptr(pipe[0]), "lifeline")
 	defer input.Close()
 	const script = `trap "" HUP INT TERM
 while read -r _; do :; done
@@ -165,14 +135,15 @@ for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" && exit; sleep 0.5; done`
 	cmd.Stdin = input
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		syscall.Close(pipe[1])
-		return fmt.Errorf("start the remover of %s: %w", dir, err)
+		output.Close()
+		return fmt.Errorf("start the shell that removes %s: %w", dir, err)
 	}
-	go cmd.Wait() // not left as a zombie if somebody kills it
+	lifeline = output
+	go cmd.Wait() // leaves no zombie if the shell is killed
 	return nil
 }
 
-// tail returns the end of a log file, for error messages.
+// tail returns the last 4,000 bytes of a log file, for error messages.
 func tail(path string) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -184,8 +155,8 @@ func tail(path string) string {
 	return string(data)
 }
 
-// output runs a helper program to its end; the error carries what it printed.
-func output(cmd *exec.Cmd) error {
+// runQuietly runs a command. Its output becomes part of the error, if there is one.
+func runQuietly(cmd *exec.Cmd) error {
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, out)

@@ -1,3 +1,5 @@
+//go:build unix
+
 package servers
 
 import (
@@ -16,32 +18,33 @@ import (
 	"time"
 )
 
-// ErrNoRedis means that this machine has no Redis server installed.
+// ErrNoRedis is returned if no Redis server is installed.
 var ErrNoRedis = errors.New("redis-server is not installed (Debian: redis-server)")
 
-// Redis is a private Redis on a port of 127.0.0.1 and on a unix socket. It keeps nothing on
-// disk unless its arguments say so.
+// Redis is a private Redis server that listens on 127.0.0.1 and on a Unix socket. It stores
+// nothing on disk unless its arguments ask for it.
 type Redis struct {
 	bin, dir string
 	args     []string
 	port     int
 
 	mu   sync.Mutex
-	proc *process // nil while stopped
+	proc *process // nil when stopped
 }
 
-// NewRedis starts a Redis; args, such as "--appendonly", "yes", come after its own and win.
+// NewRedis starts a Redis. args, such as "--appendonly", "yes", override its defaults. The error
+// is ErrNoRedis if no server is installed.
 func NewRedis(args ...string) (*Redis, error) {
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, ErrNoRedis
 	}
-	dir, err := Scratch("redis")
+	dir, err := TempDir("redis")
 	if err != nil {
 		return nil, err
 	}
 	r := &Redis{bin: bin, dir: dir, args: args}
-	for range 3 { // another port if one was snatched
+	for range 3 { // in case another process takes the port
 		if r.port, err = FreePort(); err != nil {
 			break
 		}
@@ -53,23 +56,23 @@ func NewRedis(args ...string) (*Redis, error) {
 	return nil, err
 }
 
-// URL is redis://127.0.0.1:PORT, without a path.
+// URL returns redis://127.0.0.1:PORT, without a path.
 func (r *Redis) URL() string { return "redis://" + r.Addr() }
 
-// Addr is the TCP address, host:port.
+// Addr returns the TCP address, host:port.
 func (r *Redis) Addr() string { return "127.0.0.1:" + strconv.Itoa(r.port) }
 
-// Socket is the path of the unix socket.
+// Socket returns the path of the Unix socket.
 func (r *Redis) Socket() string { return filepath.Join(r.dir, "redis.sock") }
 
-// PID is the number of the process; 0 while stopped.
+// PID returns the process id; 0 when stopped.
 func (r *Redis) PID() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.proc.pid()
 }
 
-// Start starts a stopped Redis on the port and the socket it had.
+// Start starts a stopped Redis on the same port and socket.
 func (r *Redis) Start() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,10 +91,10 @@ func (r *Redis) Start() error {
 	return nil
 }
 
-// Stop shuts down in order.
+// Stop shuts the server down cleanly.
 func (r *Redis) Stop() error { return r.end(syscall.SIGTERM) }
 
-// Kill is kill -9.
+// Kill ends the server with SIGKILL.
 func (r *Redis) Kill() error { return r.end(syscall.SIGKILL) }
 
 func (r *Redis) end(sig syscall.Signal) error {
@@ -105,8 +108,8 @@ func (r *Redis) end(sig syscall.Signal) error {
 	return proc.end(sig)
 }
 
-// Pause freezes the server: connections stay open, new ones are accepted by the kernel, and
-// nothing is answered.
+// Pause freezes the server: connections stay open, and the kernel accepts new ones, but none gets
+// an answer.
 func (r *Redis) Pause() error { return r.signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.
@@ -132,21 +135,21 @@ func (r *Redis) launch() (*process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	// A socket that a killed server left would look as if this one were already there.
+	// The socket of a killed server would make this one look ready.
 	if err := os.Remove(r.Socket()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	own := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(r.port),
+	defaults := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(r.port),
 		"--unixsocket", r.Socket(), "--unixsocketperm", "700",
 		"--dir", r.dir, "--save", "", "--appendonly", "no", "--daemonize", "no"}
-	cmd := exec.Command(r.bin, slices.Concat(own, r.args)...)
+	cmd := exec.Command(r.bin, slices.Concat(defaults, r.args)...)
 	cmd.Dir = r.dir
 	cmd.Stdout, cmd.Stderr = log, log
 	return launch(cmd, syscall.SIGKILL)
 }
 
-// ready sends PING. An answer that asks for a password is an answer, too; one that says the
-// data is still being loaded is not.
+// ready sends PING. A server that demands a password is ready; one that is still loading its data
+// is not.
 func (r *Redis) ready() bool {
 	conn, err := net.DialTimeout("unix", r.Socket(), time.Second)
 	if err != nil {

@@ -1,0 +1,4 @@
+// Package servers starts private Postgres and Redis servers on free ports, for tests and for
+// internal/check. Nothing that it starts or writes outlives the calling process, however that
+// process ends. It knows nothing of Gatehouse, and does not support Windows.
+package servers
