@@ -42,6 +42,8 @@ type Accounts struct {
 	// RegistrationOpen lets people register.
 	RegistrationOpen bool
 	Log              *slog.Logger
+	// OnChangeAttempt is called when a store may have made the change that a request asked for; may be nil.
+	OnChangeAttempt func(context.Context)
 	// Now is the clock; time.Now unless a test says otherwise.
 	Now func() time.Time
 
@@ -366,7 +368,7 @@ func (a *Accounts) create(ctx context.Context, u User, password string, store fu
 	}
 	u.PasswordHash = hash
 	stored, err := store(ctx, u)
-	noteAttempt(ctx, err)
+	a.recordChangeAttempt(ctx, err)
 	if errors.Is(err, ErrUsernameTaken) {
 		return User{}, usernameTaken()
 	}
@@ -805,11 +807,11 @@ func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch 
 	return u, err
 }
 
-// noteAttempt notes in the request's Cost that a change may have been made, unless the error says
-// that it was not.
-func noteAttempt(ctx context.Context, err error) {
-	if err == nil || errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrNotWritten) {
-		CostFrom(ctx).AttemptChange()
+// recordChangeAttempt calls OnChangeAttempt unless the error proves that nothing was written.
+func (a *Accounts) recordChangeAttempt(ctx context.Context, err error) {
+	mayBeWritten := err == nil || errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrNotWritten)
+	if mayBeWritten && a.OnChangeAttempt != nil {
+		a.OnChangeAttempt(ctx)
 	}
 }
 
@@ -833,7 +835,7 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 		return User{}, fmt.Errorf("drop the cached user before a change (nothing was changed): %w", err)
 	}
 	u, err := run()
-	noteAttempt(ctx, err)
+	a.recordChangeAttempt(ctx, err)
 	if err == nil {
 		id = u.ID // canonical
 	}

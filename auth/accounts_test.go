@@ -734,7 +734,7 @@ func (c *oneDrop) Drop(ctx context.Context, id string) error {
 
 type patient struct{ auth.UserStore }
 
-func (p patient) RaiseEpoch(ctx context.Context, id string) (auth.User, error) {
+func (p patient) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 	return p.UserStore.RotateEpoch(context.WithoutCancel(ctx), id)
 }
 

@@ -188,7 +188,7 @@ func (b *DjangoBridge) refuse(ctx context.Context, reason string) {
 }
 
 // EndRejected ends a session here, for good, that its user's epoch refuses.
-func (b *DjangoBridge) EndRefused(ctx context.Context, s Session) error {
+func (b *DjangoBridge) EndRejected(ctx context.Context, s Session) error {
 	_, err := b.Store.EndNote(ctx, DjangoNote{Version: DjangoNoteVersion, ID: s.ID, FirstSeen: s.CreatedAt, Ended: true}, false)
 	return err
 }

@@ -144,7 +144,7 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 		return fmt.Errorf("drop the cached users before a change (nothing was changed): %w", err)
 	}
 	err := run()
-	noteAttempt(ctx, err)
+	a.recordChangeAttempt(ctx, err)
 	a.InvalidateAllUsers()
 	a.announce(ctx, AllUsers)
 	if dropErr := a.Cache.DropAll(context.WithoutCancel(ctx)); dropErr != nil {

@@ -376,4 +376,4 @@ func TestEstimates_TakeAPlaceForHashing(t *testing.T) {
 // unlimited is a Throttle that refuses nobody.
 type unlimited struct{ Throttle }
 
-func (unlimited) Take(context.Context, ...Bucket) ([]Reservation, error) { return nil, nil }
+func (unlimited) Reserve(context.Context, ...Bucket) ([]Reservation, error) { return nil, nil }

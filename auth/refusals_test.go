@@ -136,7 +136,7 @@ func TestSessionUser_EndsAStaleSessionOfDjangoHere(t *testing.T) {
 	accounts.Now = func() time.Time { return noon }
 	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
 	accounts.LocalCache.SetEnabled(true)
-	accounts.EndExternal = func(ctx context.Context, s auth.Session) error { return b.bridge.EndRefused(ctx, s) }
+	accounts.EndExternal = func(ctx context.Context, s auth.Session) error { return b.bridge.EndRejected(ctx, s) }
 	s, err := b.at(t, noon)
 	if err != nil {
 		t.Fatal(err)

@@ -144,17 +144,6 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
-func TestCost(t *testing.T) {
-	ctx, cost := WithCost(t.Context())
-	CostFrom(ctx).AddRedis(time.Millisecond)
-	CostFrom(ctx).AddSQL(2 * time.Millisecond)
-	CostFrom(ctx).AddSQL(3 * time.Millisecond)
-	if cost.RedisTrips() != 1 || cost.SQL() != 2 || cost.RedisTime() != time.Millisecond || cost.SQLTime() != 5*time.Millisecond {
-		t.Errorf("got %d, %d, %s, %s", cost.RedisTrips(), cost.SQL(), cost.RedisTime(), cost.SQLTime())
-	}
-	CostFrom(t.Context()).AddSQL(1) // goes nowhere
-}
-
 func TestZones(t *testing.T) {
 	zones := TimeZones()
 	if len(zones) < 300 || !slices.IsSorted(zones) || len(slices.Compact(slices.Clone(zones))) != len(zones) {

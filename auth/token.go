@@ -208,7 +208,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 		Name: name, CreatedAt: now, ExpiresAt: now.Add(r.Lifetime), Permissions: slices.Compact(permissions),
 	}
 	err = a.Tokens.Create(ctx, t, a.currentEpoch(owner.ID))
-	noteAttempt(ctx, err)
+	a.recordChangeAttempt(ctx, err)
 	if err != nil {
 		return "", Token{}, fmt.Errorf("create an API token: %w", err)
 	}
@@ -270,7 +270,7 @@ func refusedToken(u User, t Token, err error) error {
 // RevokeToken ends one token of the user by its TokenID; ErrNotFound when there is none.
 func (a *Accounts) RevokeToken(ctx context.Context, u User, tokenID string) error {
 	err := a.Tokens.Revoke(ctx, u.ID, tokenID)
-	noteAttempt(ctx, err)
+	a.recordChangeAttempt(ctx, err)
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (a *Accounts) RevokeToken(ctx context.Context, u User, tokenID string) erro
 // RevokeAllTokens ends every token of the user.
 func (a *Accounts) RevokeAllTokens(ctx context.Context, u User) error {
 	err := a.Tokens.RevokeAll(ctx, u.ID)
-	noteAttempt(ctx, err)
+	a.recordChangeAttempt(ctx, err)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // statementLimit bounds every method whose context has no nearer deadline: people
@@ -145,7 +146,7 @@ func (d *DB) transaction(ctx context.Context, what, query string, options *sql.T
 // in the request's Cost, with all the waiting that it caused. Its error says what was tried.
 func (d *DB) statement(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
 	start := time.Now()
-	defer func() { auth.CostFrom(ctx).AddSQL(time.Since(start)) }()
+	defer func() { reqstats.FromContext(ctx).AddSQL(time.Since(start)) }()
 
 	limited, cancel := context.WithTimeout(ctx, statementLimit)
 	defer cancel()

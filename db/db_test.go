@@ -19,6 +19,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 	"gatehouse/internal/testkit"
 )
 
@@ -179,9 +180,9 @@ func TestCostCountsStatements(t *testing.T) {
 		u := newUser("alice")
 		count := func(want int64, run func(ctx context.Context)) {
 			t.Helper()
-			ctx, cost := auth.WithCost(t.Context())
+			ctx, cost := reqstats.NewContext(t.Context())
 			run(ctx)
-			equal(t, "statements", cost.SQL(), want)
+			equal(t, "statements", cost.SQLStatements(), want)
 			if want > 0 && cost.SQLTime() <= 0 {
 				t.Fatal("no time was counted")
 			}
@@ -354,7 +355,7 @@ func TestPostgresWriteIsNotRepeated(t *testing.T) {
 // A read is tried again when the connection broke, once; a write is not.
 func TestBrokenConnection(t *testing.T) {
 	d := open(t, sqliteURL(t))
-	ctx, cost := auth.WithCost(t.Context())
+	ctx, cost := reqstats.NewContext(t.Context())
 	runs := 0
 	breaks := func(times int) func(context.Context, *sqlx.Stmt) error {
 		runs = 0
@@ -366,7 +367,7 @@ func TestBrokenConnection(t *testing.T) {
 		}
 	}
 	ok(t, d.read(ctx, "read", `SELECT 1`, breaks(1)))
-	equal(t, "statements", cost.SQL(), 1)
+	equal(t, "statements", cost.SQLStatements(), 1)
 	wantErr(t, d.read(ctx, "read", `SELECT 1`, breaks(9)), auth.ErrUnavailable)
 	equal(t, "runs", runs, 2)
 	wantErr(t, d.write(ctx, "write", `SELECT 1`, breaks(1)), auth.ErrUnavailable)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 	"gatehouse/internal/testkit"
 )
 
@@ -227,7 +228,7 @@ func TestPermissionsOfUsers(t *testing.T) {
 		equal(t, "epoch", u.Epoch, alice.Epoch) // what they may is looked up, no session ends
 		equal(t, "somebody else", byID(t, d, bob.ID), bob)
 		// Every way to read a user tells the same, in one statement.
-		ctx, cost := auth.WithCost(t.Context())
+		ctx, cost := reqstats.NewContext(t.Context())
 		for what, read := range map[string]func() (auth.User, error){
 			"by id":   func() (auth.User, error) { return d.UserByID(ctx, alice.ID) },
 			"by name": func() (auth.User, error) { return d.UserByUsername(ctx, "alice") },
@@ -240,11 +241,11 @@ func TestPermissionsOfUsers(t *testing.T) {
 				return users[0], err
 			},
 		} {
-			before := cost.SQL()
+			before := cost.SQLStatements()
 			got, err := read()
 			ok(t, err)
 			equal(t, what, got, u)
-			equal(t, what+": statements", cost.SQL()-before, 1)
+			equal(t, what+": statements", cost.SQLStatements()-before, 1)
 		}
 		// So does every change that returns the row.
 		changed, err := d.RotateEpoch(t.Context(), alice.ID)

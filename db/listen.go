@@ -58,7 +58,7 @@ const (
 )
 
 // Listen tells l of changes until ctx ends: by NOTIFY from Postgres, by looking at a SQLite
-// file forty times a second. It belongs to no request and costs no statement in the sense of auth.Cost.
+// file forty times a second. It belongs to no request and costs no statement in the sense of reqstats.Stats.
 func (d *DB) Listen(ctx context.Context, l Listener) {
 	if d.path != "" {
 		d.listenSQLite(ctx, l)

@@ -15,6 +15,7 @@ import (
 	"modernc.org/sqlite"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 	"gatehouse/internal/testkit"
 )
 
@@ -114,7 +115,7 @@ func (e *ear) skipTo(want string) {
 func TestListen(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
-		ctx, cost := auth.WithCost(t.Context())
+		ctx, cost := reqstats.NewContext(t.Context())
 		_ = ctx
 		e := listen(t, d)
 		e.await("listening")
@@ -140,7 +141,7 @@ func TestListen(t *testing.T) {
 			}
 			e.skipToChange(c.sql, c.who, before)
 		}
-		equal(t, "statements counted", cost.SQL(), 0)
+		equal(t, "statements counted", cost.SQLStatements(), 0)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // imports returns what ImportUser says of a user with these groups.
@@ -26,10 +27,10 @@ func TestImportAndFind(t *testing.T) {
 		u := newUser("alice")
 		u.PasswordHash, u.Active = "pbkdf2_sha256$1000$s$x", false
 		ok(t, imports(t, d, u, "django", "7", "editors", "readers"))
-		ctx, cost := auth.WithCost(t.Context())
+		ctx, cost := reqstats.NewContext(t.Context())
 		got, err := d.UserByOrigin(ctx, "django", "7")
 		ok(t, err)
-		equal(t, "statements", cost.SQL(), 1)
+		equal(t, "statements", cost.SQLStatements(), 1)
 		equal(t, "the user by origin", got, byID(t, d, u.ID))
 		equal(t, "the hash", got.PasswordHash, u.PasswordHash)
 		equal(t, "active", got.Active, false)

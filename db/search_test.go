@@ -10,6 +10,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 	"gatehouse/internal/testkit"
 )
 
@@ -124,10 +125,10 @@ func TestSearch_LongTextsFindNobody(t *testing.T) {
 		create(t, d, u)
 		equal(t, "the longest", search(t, d, u.Email, "", 5), []string{"alice"})
 		for _, n := range []int{auth.MaxSearch + 1, 1000, 50_000, 1_000_000} {
-			ctx, cost := auth.WithCost(t.Context())
+			ctx, cost := reqstats.NewContext(t.Context())
 			users, err := d.SearchUsers(ctx, strings.Repeat("a", n), "", 5)
-			if err != nil || len(users) != 0 || cost.SQL() != 0 {
-				t.Errorf("%d characters: %d users, %v, %d statements", n, len(users), err, cost.SQL())
+			if err != nil || len(users) != 0 || cost.SQLStatements() != 0 {
+				t.Errorf("%d characters: %d users, %v, %d statements", n, len(users), err, cost.SQLStatements())
 			}
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 	"gatehouse/internal/testkit"
 )
 
@@ -187,10 +188,10 @@ func TestLookalike_ExistingUsersAreFilledIn(t *testing.T) {
 			_, err := d.UserByUsername(t.Context(), name)
 			ok(t, err)
 		}
-		ctx, cost := auth.WithCost(t.Context())
+		ctx, cost := reqstats.NewContext(t.Context())
 		ok(t, second(d.RegisterUser(context.WithoutCancel(ctx), newUser("zoe"))))
-		if cost.SQL() != 2 {
-			t.Errorf("registering took %d statements, want 2", cost.SQL())
+		if cost.SQLStatements() != 2 {
+			t.Errorf("registering took %d statements, want 2", cost.SQLStatements())
 		}
 	})
 }

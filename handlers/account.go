@@ -191,7 +191,7 @@ func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	r.Cost().AttemptChange()
+	r.Stats().RecordChangeAttempt()
 	err = h.Sessions.End(r.Context(), r.User().ID, form.Get("session"))
 	// One that is gone already is what was wanted; one of somebody else looks the same.
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {

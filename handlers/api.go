@@ -225,7 +225,7 @@ func (h *Handlers) openAPI(*web.Request) (web.Response, error) {
 
 func authorizedBy(r *web.Request) string {
 	// Any statement at all, and it was the database that vouched.
-	if r.Cost().SQL() > 0 {
+	if r.Stats().SQLStatements() > 0 {
 		return r.DatabaseName()
 	}
 	return "Redis"

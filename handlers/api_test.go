@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
+	"gatehouse/internal/reqstats"
 )
 
 // client is a program that sends the same Authorization with every request.
@@ -80,12 +81,12 @@ func wantFields(t testing.TB, m map[string]any, names ...string) {
 type costly struct{ auth.UserStore }
 
 func (c costly) UserByUsername(ctx context.Context, name string) (auth.User, error) {
-	auth.CostFrom(ctx).AddSQL(time.Millisecond)
+	reqstats.FromContext(ctx).AddSQL(time.Millisecond)
 	return c.UserStore.UserByUsername(ctx, name)
 }
 
 func (c costly) UserByID(ctx context.Context, id string) (auth.User, error) {
-	auth.CostFrom(ctx).AddSQL(time.Millisecond)
+	reqstats.FromContext(ctx).AddSQL(time.Millisecond)
 	return c.UserStore.UserByID(ctx, id)
 }
 

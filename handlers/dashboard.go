@@ -11,13 +11,13 @@ import (
 )
 
 func (h *Handlers) dashboard(r *web.Request) (web.Response, error) {
-	cost := r.Cost()
+	cost := r.Stats()
 	page := dashboardPage{
 		Page:         r.Page("Dashboard"),
 		Clock:        newClock(r.Now(), r.User().TimeZone).text(),
 		AuthorizedBy: authorizedBy(r),
 		Took:         strconv.FormatFloat(float64(cost.RedisTime()+cost.SQLTime())/float64(time.Millisecond), 'f', 1, 64) + " ms",
-		SQL:          strconv.FormatInt(cost.SQL(), 10),
+		SQL:          strconv.FormatInt(cost.SQLStatements(), 10),
 	}
 	return web.Show(http.StatusOK, "dashboard", page), nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/auth"
 	fakes "gatehouse/auth/authtest"
+	"gatehouse/internal/reqstats"
 )
 
 const alicesPassword = "correct horse battery"
@@ -130,7 +131,7 @@ func TestRepeatedGuess_TellsNothingAboutTheAccount(t *testing.T) {
 		for _, login := range logins {
 			var answers strings.Builder
 			for range 3 {
-				ctx, cost := auth.WithCost(t.Context())
+				ctx, cost := reqstats.NewContext(t.Context())
 				_, err := g.SignIn(ctx, login, "wrong8", stranger)
 				fmt.Fprintf(&answers, "%s after %d hashes; ", verdict(err), cost.Hashes())
 			}
@@ -185,7 +186,7 @@ func TestRepeatedGuesses_AreLimited(t *testing.T) {
 		g.want("the first", g.signIn(login, "wrong guess", stranger), "wrong")
 		run(t, g.redis, "HSET", "throttle:repeats:198.51.100.1", "n", 299)
 		g.want("the last repetition", g.signIn(login, "wrong guess", stranger), "wrong")
-		ctx, cost := auth.WithCost(t.Context())
+		ctx, cost := reqstats.NewContext(t.Context())
 		_, err := g.SignIn(ctx, login, "wrong guess", stranger)
 		g.want("one more", verdict(err), "wait")
 		if cost.Hashes() != 0 || underWay(t, g.redis, "address:198.51.100.1") != 0 {
@@ -198,7 +199,7 @@ func TestRepeatedGuesses_AreLimited(t *testing.T) {
 // untold is a credential cache that nobody tells who has to wait.
 type untold struct{ auth.CredentialCache }
 
-func (untold) MarkWaiting(context.Context, map[string]time.Duration) error { return nil }
+func (untold) MarkThrottled(context.Context, map[string]time.Duration) error { return nil }
 
 // TestWarmGuesses_CountInBursts: what was compared with a cached credential counts, however many
 // come at once and whatever wait they meet.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // testDatabase is the first of the two databases that these tests use on a shared server.
@@ -122,9 +123,9 @@ func wantUnavailable(t testing.TB, err error) {
 // cost returns the round trips that a call took.
 func cost(t testing.TB, f func(ctx context.Context)) int64 {
 	t.Helper()
-	ctx, c := auth.WithCost(t.Context())
+	ctx, c := reqstats.NewContext(t.Context())
 	f(ctx)
-	return c.RedisTrips()
+	return c.RedisRoundTrips()
 }
 
 // server is a redis-server of the test's own, to be killed and stopped.

@@ -3,9 +3,8 @@ package kv
 import (
 	"context"
 	"errors"
+	"gatehouse/internal/reqstats"
 	"time"
-
-	"gatehouse/auth"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -41,7 +40,7 @@ func (r *Redis) readTogether(ctx context.Context, what string, cmds ...command) 
 	}
 	err := r.await(ctx, call)
 	if err == nil || isTimeout(err) || ctx.Err() != nil {
-		auth.CostFrom(ctx).AddRedis(time.Since(start))
+		reqstats.FromContext(ctx).AddRedis(time.Since(start))
 	}
 	switch {
 	case err == nil:

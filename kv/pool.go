@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -176,7 +177,7 @@ func (r *Redis) exchange(ctx context.Context, o op, cmds ...command) ([]any, err
 // connection; borrowed tells that there was one.
 func (r *Redis) roundTrip(ctx context.Context, cmds []command) (replies []any, borrowed bool, err error) {
 	start := time.Now()
-	defer func() { auth.CostFrom(ctx).AddRedis(time.Since(start)) }()
+	defer func() { reqstats.FromContext(ctx).AddRedis(time.Since(start)) }()
 	borrowed, err = r.onConnection(ctx, func(c redis.Conn) error {
 		if err := send(c, cmds); err != nil {
 			return err

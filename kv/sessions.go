@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 
 	"github.com/alexedwards/scs/redisstore"
 	"github.com/gomodule/redigo/redis"
@@ -232,7 +233,7 @@ func (s *Sessions) create(ctx context.Context, id string, record []byte, expiry 
 func (s *Sessions) commitOnce(ctx context.Context, id string, record []byte, expiry time.Time) error {
 	start := time.Now()
 	err := s.RedisStore.Commit(id, record, expiry)
-	auth.CostFrom(ctx).AddRedis(time.Since(start))
+	reqstats.FromContext(ctx).AddRedis(time.Since(start))
 	var said redis.Error
 	if err != nil && !errors.As(err, &said) {
 		s.redis.noteFailure()

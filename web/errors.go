@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // retryUnavailable is when to try again after a server behind us did not answer.
@@ -100,7 +101,7 @@ func outcomeOf(c echo.Context) changeOutcome {
 	switch {
 	case req.Method == http.MethodGet || req.Method == http.MethodHead:
 		return noChange
-	case auth.CostFrom(req.Context()).ChangeAttempted():
+	case reqstats.FromContext(req.Context()).ChangeAttempted():
 		return maybeMade
 	}
 	return notAttempted
@@ -136,7 +137,7 @@ func (p *ErrorPage) sayWhatIsKnown(o changeOutcome) {
 const statusClientGone = 499
 
 func (s *Server) writeErrorPage(c echo.Context, page ErrorPage) error {
-	r := &Request{server: s, echo: c, ctx: c.Request().Context(), cost: auth.CostFrom(c.Request().Context())}
+	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context())}
 	// Whoever is signed in keeps the way to their pages and to sign out. It is not worth a second
 	// error, another question to a store that has just not answered, or one for a request
 	// that was refused at the door.

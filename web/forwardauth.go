@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // Forward-auth: a reverse proxy asks about each request that it is sent, and passes it on when the
@@ -39,8 +40,8 @@ func (s *Server) verify(w http.ResponseWriter, req *http.Request) {
 	defer s.echo.ReleaseContext(c)
 	c.Reset(req, w)
 	c.SetPath(s.verifyPath)
-	ctx, cost := auth.WithCost(req.Context())
-	r := &Request{server: s, echo: c, ctx: ctx, cost: cost}
+	ctx, cost := reqstats.NewContext(req.Context())
+	r := &Request{server: s, echo: c, ctx: ctx, stats: cost}
 
 	level := slog.LevelDebug
 	if err := s.authorizeProxy(r); err != nil {

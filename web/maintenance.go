@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 const (
@@ -94,6 +95,6 @@ func (s *Server) writeMaintenance(c echo.Context, closed underMaintenance, page 
 	}
 	page.Do = "" // the page has the message in a place of its own
 	page.User, page.Closed = closed.user, true
-	r := &Request{server: s, echo: c, ctx: c.Request().Context(), cost: auth.CostFrom(c.Request().Context()), user: closed.user}
+	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context()), user: closed.user}
 	return s.send(r, Show(http.StatusServiceUnavailable, "maintenance", MaintenancePage{page, closed.Message}))
 }

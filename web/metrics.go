@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // Metrics are what Prometheus reads. A nil *Metrics counts nothing, so that nobody has to ask.
@@ -66,7 +67,7 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // request counts one that is answered. The route's pattern is the label, never the path: paths have no end.
-func (m *Metrics) request(method, route string, status int, took time.Duration, cost *auth.Cost) {
+func (m *Metrics) request(method, route string, status int, took time.Duration, cost *reqstats.Stats) {
 	if m == nil {
 		return
 	}
@@ -74,8 +75,8 @@ func (m *Metrics) request(method, route string, status int, took time.Duration, 
 		route = "none"
 	}
 	m.requests.WithLabelValues(route, knownMethod(method), strconv.Itoa(status)).Observe(took.Seconds())
-	m.redis.Add(float64(cost.RedisTrips()))
-	m.sql.Add(float64(cost.SQL()))
+	m.redis.Add(float64(cost.RedisRoundTrips()))
+	m.sql.Add(float64(cost.SQLStatements()))
 	m.hashes.Add(float64(cost.Hashes()))
 }
 

@@ -85,9 +85,9 @@ func TestMetricsAreBounded(t *testing.T) {
 func TestRequestsAreCounted(t *testing.T) {
 	m := NewMetrics()
 	costly := Get("/costly", Open, func(r *Request) (Response, error) {
-		r.Cost().AddRedis(time.Millisecond)
-		r.Cost().AddRedis(time.Millisecond)
-		r.Cost().AddSQL(time.Millisecond)
+		r.Stats().AddRedis(time.Millisecond)
+		r.Stats().AddRedis(time.Millisecond)
+		r.Stats().AddSQL(time.Millisecond)
 		return Text(http.StatusOK, "ok"), nil
 	})
 	fails := Get("/fails", Open, func(*Request) (Response, error) { return Response{}, errSecret })

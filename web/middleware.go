@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"gatehouse/internal/reqstats"
 	"log/slog"
 	"maps"
 	"net"
@@ -16,8 +17,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-
-	"gatehouse/auth"
 )
 
 type discard struct{}
@@ -30,7 +29,7 @@ func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 		begun := time.Now()
 		req := c.Request()
 		s.dropForgedHeaders(req)
-		ctx, cost := auth.WithCost(req.Context())
+		ctx, cost := reqstats.NewContext(req.Context())
 		id := requestID(req)
 		c.SetRequest(req.WithContext(ContextWithRequestID(ctx, id)))
 		c.Response().Header().Set(echo.HeaderXRequestID, id)
@@ -44,7 +43,7 @@ func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-func (s *Server) logRequest(c echo.Context, level slog.Level, took time.Duration, cost *auth.Cost) {
+func (s *Server) logRequest(c echo.Context, level slog.Level, took time.Duration, cost *reqstats.Stats) {
 	req := c.Request()
 	if !s.Log.Enabled(req.Context(), level) {
 		return
@@ -59,8 +58,8 @@ func (s *Server) logRequest(c echo.Context, level slog.Level, took time.Duration
 		slog.Int64("bytes", c.Response().Size),
 		slog.String("address", c.RealIP()),
 		slog.String("user_id", user),
-		slog.Int64("redis", cost.RedisTrips()),
-		slog.Int64("sql", cost.SQL()),
+		slog.Int64("redis", cost.RedisRoundTrips()),
+		slog.Int64("sql", cost.SQLStatements()),
 		slog.Int64("hashes", cost.Hashes()),
 	)
 }

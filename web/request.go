@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // Request is one request on its way through a handler: who asks, what was sent, and the
@@ -26,7 +27,7 @@ type Request struct {
 	server  *Server
 	echo    echo.Context
 	ctx     context.Context
-	cost    *auth.Cost
+	stats   *reqstats.Stats
 	session requestSession
 	user    *auth.User
 	// method is how the user signed in; permissions what they may by it.
@@ -43,7 +44,7 @@ type Request struct {
 func (r *Request) Context() context.Context { return r.ctx }
 
 // Cost returns what the request took so far.
-func (r *Request) Cost() *auth.Cost { return r.cost }
+func (r *Request) Stats() *reqstats.Stats { return r.stats }
 
 // Now returns the server's time.
 func (r *Request) Now() time.Time { return r.server.now() }
@@ -176,7 +177,7 @@ func (r *Request) clientIP() netip.Addr {
 // written when the response is.
 func (r *Request) SignIn(u auth.User, remember bool) error {
 	if r.session.record != nil {
-		r.cost.AttemptChange() // it ends the session that the browser had
+		r.stats.RecordChangeAttempt() // it ends the session that the browser had
 	}
 	s, err := r.server.Sessions.start(r.ctx, r.allSessionCookies(), u, remember,
 		r.echo.Request().UserAgent(), r.clientIP().String(), r.Now())
@@ -214,11 +215,11 @@ func (r *Request) RenewSession(u auth.User) error {
 // error, and the cookie stays: nobody is told to be signed out who is not.
 func (r *Request) SignOut() error {
 	if err := r.server.Bridge.end(r); err != nil {
-		r.cost.AttemptChange()
+		r.stats.RecordChangeAttempt()
 		return err
 	}
 	if err := r.server.Sessions.end(r.ctx, r.allSessionCookies()); err != nil {
-		r.cost.AttemptChange()
+		r.stats.RecordChangeAttempt()
 		return fmt.Errorf("end a session: %w", err)
 	}
 	r.session, r.user, r.ended = requestSession{}, nil, true

@@ -21,6 +21,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 	"gatehouse/web/netlimit"
 )
 
@@ -158,7 +159,7 @@ func (s *Server) handle(route Route) echo.HandlerFunc {
 			return err
 		}
 		r := &Request{server: s, echo: c}
-		r.ctx, r.cost = c.Request().Context(), auth.CostFrom(c.Request().Context())
+		r.ctx, r.stats = c.Request().Context(), reqstats.FromContext(c.Request().Context())
 		resp, err := s.answer(r, route)
 		if err != nil {
 			return err
@@ -280,7 +281,7 @@ func (s *Server) send(r *Request, resp Response) error {
 	}
 	h := r.echo.Response().Header()
 	if r.user != nil {
-		h.Set("Server-Timing", serverTiming(r.cost))
+		h.Set("Server-Timing", serverTiming(r.stats))
 	}
 	for _, cookie := range r.cookies {
 		h.Add("Set-Cookie", cookie.String())
@@ -357,10 +358,10 @@ var errClientGone = errors.New("the client has gone")
 
 // serverTiming tells what the page cost (W3C Server Timing); the counts are descriptions,
 // because the field's numbers are milliseconds.
-func serverTiming(c *auth.Cost) string {
+func serverTiming(c *reqstats.Stats) string {
 	b := make([]byte, 0, 64)
-	b = appendTiming(append(b, `redis;desc="`...), c.RedisTrips(), c.RedisTime())
-	b = appendTiming(append(b, `, sql;desc="`...), c.SQL(), c.SQLTime())
+	b = appendTiming(append(b, `redis;desc="`...), c.RedisRoundTrips(), c.RedisTime())
+	b = appendTiming(append(b, `, sql;desc="`...), c.SQLStatements(), c.SQLTime())
 	return string(b)
 }
 

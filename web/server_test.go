@@ -395,7 +395,7 @@ func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 	answer := func(attempt bool) Handler {
 		return func(r *Request) (Response, error) {
 			if attempt {
-				r.Cost().AttemptChange()
+				r.Stats().RecordChangeAttempt()
 			}
 			return Response{}, fail
 		}

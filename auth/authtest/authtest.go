@@ -15,6 +15,7 @@ import (
 	"github.com/alexedwards/argon2id"
 
 	"gatehouse/auth"
+	"gatehouse/internal/reqstats"
 )
 
 // Secret is a SECRET_KEY.
@@ -66,6 +67,7 @@ func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 		Policy:           auth.PasswordPolicy{MinLength: 8},
 		RegistrationOpen: true,
 		Log:              DiscardLogger(),
+		OnChangeAttempt:  recordChangeAttempt,
 	}
 }
 
@@ -85,8 +87,11 @@ func Hasher(t testing.TB, p argon2id.Params) *auth.Hasher {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.OnHash = func(ctx context.Context) { reqstats.FromContext(ctx).AddHash() }
 	return h
 }
+
+func recordChangeAttempt(ctx context.Context) { reqstats.FromContext(ctx).RecordChangeAttempt() }
 
 // Journal is what was asked of the stores, in order, as "cache.Drop u1".
 type CallLog struct {

@@ -11,6 +11,7 @@ import (
 	"gatehouse/auth"
 	"gatehouse/db"
 	"gatehouse/internal/config"
+	"gatehouse/internal/reqstats"
 	"gatehouse/kv"
 	"gatehouse/web"
 )
@@ -229,7 +230,7 @@ func (s *Stores) openBridge(ctx context.Context, c config.Config, log *slog.Logg
 		log.WarnContext(ctx, "DJANGO_SESSIONS_URL: people who are signed in at Django are not signed in here until it answers", "error", err)
 	}
 	django := &auth.DjangoBridge{Keys: c.DjangoKeys, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log}
-	s.Accounts.EndExternal = django.EndRefused
+	s.Accounts.EndExternal = django.EndRejected
 	return &web.Bridge{Django: django, Cookie: c.DjangoSessionCookie}, nil
 }
 
@@ -256,7 +257,9 @@ func (s *Stores) makeAccounts(c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	hasher.OnHash = func(ctx context.Context) { reqstats.FromContext(ctx).AddHash() }
 	s.Accounts = &auth.Accounts{
+		OnChangeAttempt:  func(ctx context.Context) { reqstats.FromContext(ctx).RecordChangeAttempt() },
 		Users:            s.database,
 		Grants:           s.database,
 		Hasher:           hasher,

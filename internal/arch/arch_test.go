@@ -16,14 +16,14 @@ const module = "gatehouse"
 var allowed = map[string][]string{
 	"":                   {"internal/cli"},
 	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv"},
-	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "mail", "web", "web/netlimit"},
+	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "mail", "web", "web/netlimit", "internal/reqstats"},
 	"internal/config":    {"auth", "django", "kv", "web"},
 	"handlers":           {"auth", "templates", "web", "docs"},
-	"web":                {"auth", "static", "templates", "web/netlimit"},
+	"web":                {"auth", "static", "templates", "web/netlimit", "internal/reqstats"},
 	"web/netlimit":       {},
 	"templates":          {"auth"},
-	"db":                 {"auth", "migrations"},
-	"kv":                 {"auth"},
+	"db":                 {"auth", "migrations", "internal/reqstats"},
+	"kv":                 {"auth", "internal/reqstats"},
 	"django":             {"auth"},
 	"mail":               {"auth", "templates"},
 	"auth":               {},
@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"static":             {},
 	"clients/go":         {},
 	"clients/go/example": {"clients/go"},
+	"internal/reqstats":  {},
 	"internal/vectors":   {"auth"},
 }
 
