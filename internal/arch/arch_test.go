@@ -111,6 +111,8 @@ func TestFaultsAreFound(t *testing.T) {
 		{"gatehouse/auth/authtest", "gatehouse/auth", true},
 		{"gatehouse/internal/testkit", "gatehouse/internal/testkit/servers", true},
 		{"gatehouse/internal/testkit", "gatehouse/internal/e2e", false},
+		{"gatehouse/web", "gatehouse/internal/e2e/kit", false},
+		{"gatehouse/internal/e2e/kit", "gatehouse/handlers", true},
 		{"gatehouse/clients/go", "net/http", true},
 		{"gatehouse/clients/go", "github.com/gomodule/redigo/redis", true},
 		{"gatehouse/clients/go", "github.com/google/uuid", false},

@@ -34,7 +34,7 @@ func TestScreenshot(t *testing.T) {
 	if len(data) > 150_000 {
 		t.Errorf("the picture has %d octets", len(data))
 	}
-	if err := os.WriteFile("../../docs/dashboard.png", data, 0o644); err != nil {
+	if err := os.WriteFile("../../../docs/dashboard.png", data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

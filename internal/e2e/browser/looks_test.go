@@ -1,0 +1,198 @@
+package browser
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+
+	"gatehouse/internal/e2e/kit"
+)
+
+// TestBrowserFirstVisit: what somebody loads to sign in for the first time is small.
+func TestBrowserFirstVisit(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	p := kit.NewBrowser(t, server.URL())
+	p.Open("/login", http.StatusOK)
+	pieces := append([]string{p.BaseURL + "/login"}, kit.Eval[[]string](p, `[...document.querySelectorAll("link[href], script[src], img[src]")].map(e => e.href || e.src)`)...)
+	total := 0
+	for _, piece := range pieces {
+		total += transferred(t, piece)
+	}
+	t.Logf("%d octets, headers included, for %v", total, pieces)
+	if total >= 15_000 || len(pieces) != 4 { // page, style, script, icon
+		t.Errorf("the first visit takes %d octets in %d answers, want less than 15,000 in 4", total, len(pieces))
+	}
+	// Chromium fetches the icon when it likes; what it asks for is never anything else.
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	for _, e := range p.Requests {
+		if !slices.Contains(pieces, e.Request.URL) {
+			t.Errorf("the page asks for %s as well", e.Request.URL)
+		}
+	}
+}
+
+// transferred returns how many octets an answer has on the wire, compressed as for a browser.
+func transferred(t *testing.T, url string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
+	resp, err := (&http.Transport{DisableCompression: true, DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := httputil.DumpResponse(resp, true)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s %v", url, resp.Status, err)
+	}
+	return len(raw)
+}
+
+// TestBrowserMotion: nothing moves for people who do not want it, and no colour of ours
+// gets in the way of those who have their own.
+func TestBrowserMotion(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	for _, test := range [][]string{
+		{"prefers-reduced-motion", "reduce"},
+		{"forced-colors", "active", "prefers-color-scheme", "dark"},
+		{"forced-colors", "active", "prefers-color-scheme", "light"},
+		{"prefers-contrast", "more"},
+	} {
+		t.Run(strings.Join(test, " "), func(t *testing.T) {
+			p := kit.NewBrowser(t, server.URL(), kit.MediaFeatures(test...))
+			check := func(path string) {
+				t.Helper()
+				p.WantPath(path)
+				if !kit.Eval[bool](p, `[...document.querySelectorAll("h1, main p, main a, button")].every(e => e.closest(".aside, .strength, .skip, nav, .brand") || e.checkVisibility({ opacityProperty: true, visibilityProperty: true }))`) {
+					t.Errorf("%s: something cannot be seen", path)
+				}
+				if test[0] == "prefers-reduced-motion" {
+					// What a pointer and a busy button would start, too.
+					p.Do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("button, a").forEach(e => { e.focus(); e.dispatchEvent(new Event("mouseenter")) })`))
+					if moving := kit.Eval[[]string](p, `document.getAnimations().map(a => a.animationName ?? a.transitionProperty)`); len(moving) > 0 {
+						t.Errorf("%s: %q moves", path, moving)
+					}
+				}
+				if test[0] == "forced-colors" {
+					if plain := kit.Eval[[]string](p, `[...document.querySelectorAll("main button, main a.button")].filter(e => e.checkVisibility() && !e.matches(".show") && getComputedStyle(e).borderTopWidth === "0px").map(e => e.outerHTML)`); len(plain) > 0 {
+						t.Errorf("%s: buttons without a border: %q", path, plain)
+					}
+				}
+			}
+			for _, path := range []string{"/", "/login", "/register"} {
+				p.Open(path, http.StatusOK)
+				check(path)
+			}
+			p.Register("motion" + kit.UniqueName())
+			check("/dashboard")
+			p.Open("/account", http.StatusOK)
+			check("/account")
+		})
+	}
+}
+
+// TestBrowserSky: the clock can be read at every hour, in both colour schemes: its ink has
+// a contrast of 4.5:1 (WCAG 1.4.3) with every point of the sky behind it. Axe does not judge
+// colours on gradients.
+func TestBrowserSky(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	// Without scripts, so that the sky stays as it is put.
+	p := kit.NewBrowser(t, server.URL(), kit.NoScript())
+	p.Register("sky" + kit.UniqueName())
+	for _, width := range []int64{360, 1440} {
+		for _, scheme := range []string{"light", "dark"} {
+			p.Do(kit.Viewport(width, 900), kit.MediaFeatures("prefers-color-scheme", scheme, "prefers-reduced-motion", "reduce"))
+			least, at := math.Inf(1), 0
+			for hour := range 24 {
+				ratio := contrast(p, hour)
+				if ratio < 4.5 {
+					t.Errorf("%s, %d px, %d o'clock: the contrast is %.2f", scheme, width, hour, ratio)
+				}
+				if ratio < least {
+					least, at = ratio, hour
+				}
+			}
+			t.Logf("%s, %d px: the least contrast is %.2f, at %d o'clock", scheme, width, least, at)
+		}
+	}
+}
+
+// contrast returns the least contrast between the clock's ink and what is behind its words.
+func contrast(p *kit.Browser, hour int) float64 {
+	p.T.Helper()
+	look := kit.Eval[struct {
+		Ink                 [3]float64
+		X, Y, Width, Height float64
+	}](p, fmt.Sprintf(`(() => {
+		document.querySelector(".sky").className = "sky hour-%d";
+		const clock = document.querySelector(".clock"), { x, y, width, height } = clock.getBoundingClientRect();
+		const ink = getComputedStyle(document.querySelector(".digits")).color.match(/[\d.]+/g).slice(0, 3).map(Number);
+		clock.style.visibility = "hidden";
+		return { Ink: ink, X: x, Y: y, Width: width, Height: height };
+	})()`, hour))
+	ctx, cancel := p.StepContext()
+	defer cancel()
+	data, err := chromedp.Run(ctx, func(ctx context.Context, t *chromedp.Target) ([]byte, error) {
+		res, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{
+			Clip: &page.Viewport{X: look.X, Y: look.Y, Width: look.Width, Height: look.Height, Scale: 1},
+		})
+		return res.Data, err
+	})
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	p.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".clock").style.visibility = ""`))
+	picture, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	return leastContrast(picture, luminance(look.Ink[0]/255, look.Ink[1]/255, look.Ink[2]/255))
+}
+
+func leastContrast(picture image.Image, ink float64) float64 {
+	least, seen := math.Inf(1), map[color.Color]bool{}
+	for y := picture.Bounds().Min.Y; y < picture.Bounds().Max.Y; y++ {
+		for x := picture.Bounds().Min.X; x < picture.Bounds().Max.X; x++ {
+			c := picture.At(x, y)
+			if seen[c] {
+				continue
+			}
+			seen[c] = true
+			r, g, b, _ := c.RGBA()
+			behind := luminance(float64(r)/0xffff, float64(g)/0xffff, float64(b)/0xffff)
+			least = min(least, (max(ink, behind)+0.05)/(min(ink, behind)+0.05))
+		}
+	}
+	return least
+}
+
+// luminance is the relative luminance of WCAG 2.2.
+func luminance(r, g, b float64) float64 {
+	linear := func(c float64) float64 {
+		if c <= 0.04045 {
+			return c / 12.92
+		}
+		return math.Pow((c+0.055)/1.055, 2.4)
+	}
+	return 0.2126*linear(r) + 0.7152*linear(g) + 0.0722*linear(b)
+}

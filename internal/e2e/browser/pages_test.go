@@ -1,0 +1,363 @@
+package browser
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/e2e/kit"
+	"gatehouse/internal/testkit"
+)
+
+// wrongClock sets the browser's clock years ahead.
+const wrongClock = `{
+	const True = Date, ahead = 7 * 365 * 864e5 + 12345678;
+	Date = class extends True {
+		constructor(...of) { of.length ? super(...of) : super(True.now() + ahead) }
+		static now() { return True.now() + ahead }
+	};
+}`
+
+// TestBrowserClock: the dashboard's time is the server's to the second, in the user's zone,
+// whatever the browser's own clock and zone say; with scripts it goes on by itself.
+func TestBrowserClock(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
+		p := kit.NewBrowser(t, server.URL(), append(settings, kit.TimeZone("America/New_York"), kit.OnNewDocument(wrongClock))...)
+		if year := kit.Eval[int](p, `new Date().getFullYear()`); year == time.Now().Year()+7 {
+			t.Fatal("the clock is wrong already") // about:blank was there before
+		}
+		p.Register("clock" + kit.UniqueName())
+		if year := kit.Eval[int](p, `new Date().getFullYear()`); script && year < time.Now().Year()+7 {
+			t.Fatalf("the browser's clock is not wrong: %d", year)
+		}
+		p.Open("/account", http.StatusOK)
+		p.Select("time_zone", "Asia/Kathmandu")
+		p.Submit("/account/profile", http.StatusOK)
+
+		before := time.Now()
+		p.Open("/dashboard", http.StatusOK)
+		shown, now := clock(p, "Asia/Kathmandu"), time.Now()
+		if shown.Before(before.Truncate(time.Second)) || shown.After(now) {
+			t.Errorf("the page shows %v, and was loaded from %v to %v", shown, before, now)
+		}
+		p.WantText("h1", "Kathmandu")
+		p.WantText("#offset", "UTC+05:45")
+		if !script {
+			return
+		}
+		soonest := kit.BrowserTimeout
+		for range 4 {
+			next := shown.Add(time.Second)
+			p.WaitFor("the next second", `document.getElementById("now").dateTime.startsWith("`+next.Format("2006-01-02T15:04:05")+`")`)
+			late := time.Since(next)
+			if late < 0 {
+				t.Errorf("the clock is %v ahead", -late)
+			}
+			soonest = min(soonest, late)
+			shown = clock(p, "Asia/Kathmandu")
+		}
+		// A busy machine may draw one of the ticks late, not all of them.
+		if soonest > 500*time.Millisecond {
+			t.Errorf("the clock is %v behind", soonest)
+		}
+	})
+}
+
+// clock returns the time that the page shows, after comparing what people read with what
+// machines read.
+func clock(p *kit.Browser, zone string) time.Time {
+	p.T.Helper()
+	// One expression, so that no tick comes between.
+	page := kit.Eval[struct {
+		DateTime, Digits, Date string
+		Hands                  []string
+		Sky                    string
+	}](p, `({
+		DateTime: document.getElementById("now").dateTime,
+		Digits: document.getElementById("now").textContent,
+		Date: document.getElementById("date").textContent,
+		Hands: ["hour-hand", "minute-hand", "second-hand", "day"].map(id => document.getElementById(id).getAttribute("transform")),
+		Sky: document.querySelector(".sky").className,
+	})`)
+	at, err := time.Parse(time.RFC3339, page.DateTime)
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	location, err := time.LoadLocation(zone)
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	local := at.In(location)
+	if _, offset := at.Zone(); at.Format("15:04:05") != local.Format("15:04:05") {
+		p.T.Errorf("the time is written with the offset %d s, which is not that of %s", offset, zone)
+	}
+	if page.Digits != local.Format("15:04:05") || page.Date != local.Format("Monday, 2 January 2006") {
+		p.T.Errorf("the page says %s, %s; want %v", page.Digits, page.Date, local)
+	}
+	if want := "sky hour-" + strconv.Itoa(local.Hour()); page.Sky != want {
+		p.T.Errorf("the sky is %q, want %q", page.Sky, want)
+	}
+	hours := float64(local.Hour()) + float64(local.Minute())/60
+	for i, want := range []float64{hours * 30, float64(local.Minute())*6 + float64(local.Second())/10, float64(local.Second()) * 6, hours * 15} {
+		got, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimPrefix(page.Hands[i], "rotate("), ")"), 64)
+		if turn := int(got*10+3600-want*10+5) % 3600; err != nil || turn > 10 {
+			p.T.Errorf("hand %d is at %s, want about %v", i, page.Hands[i], want)
+		}
+	}
+	return at.Truncate(time.Second)
+}
+
+// TestBrowserZone: the script tells the registration where the person is; without it the
+// clock starts in UTC.
+func TestBrowserZone(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
+		p := kit.NewBrowser(t, server.URL(), append(settings, kit.TimeZone("Asia/Tokyo"))...)
+		p.Open("/register", http.StatusOK)
+		// An error on the way loses nothing.
+		p.Fill("username", "zone"+kit.UniqueName(), "password", "short")
+		p.Submit("/register", http.StatusUnprocessableEntity)
+		p.Fill("password", kit.Password)
+		p.Submit("/register", http.StatusOK)
+		city, offset := "UTC", "UTC+00:00"
+		if script {
+			city, offset = "Tokyo", "UTC+09:00"
+		}
+		p.WantText("h1", city)
+		p.WantText("#offset", offset)
+		p.Open("/account", http.StatusOK)
+		if got := p.Value("time_zone"); !strings.HasSuffix(got, city) {
+			t.Errorf("the account's zone is %q, want %s", got, city)
+		}
+	})
+}
+
+// TestBrowserWhoVouched: the first look may cost SQL; the second one is Redis' alone.
+func TestBrowserWhoVouched(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
+		p := kit.NewBrowser(t, server.URL(), settings...)
+		p.Register("vouched"+kit.UniqueName(), "name", "Ada Lovelace")
+		p.Open("/dashboard", http.StatusOK)
+		p.WantText("#authorized-by", "Redis")
+		p.WantText("#user-name", "Ada Lovelace")
+		p.WantText(".vouched", "0 SQL")
+	})
+}
+
+func TestBrowserProfile(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
+		p := kit.NewBrowser(t, server.URL(), settings...)
+		p.Register("profile" + kit.UniqueName())
+		p.Click(`nav a[href="/account"]`, http.StatusOK)
+		p.Fill("name", "Grace Hopper", "email", "grace@")
+		p.Select("time_zone", "Pacific/Auckland")
+		p.Submit("/account/profile", http.StatusUnprocessableEntity)
+		p.WantTitle(true)
+		p.WantFocus("email")
+		p.WantDescription("email", "Error: ", "Enter an address")
+		if p.Value("name") != "Grace Hopper" || p.Value("email") != "grace@" || p.Value("time_zone") != "Pacific/Auckland" {
+			t.Error("the form is not as it was left")
+		}
+		p.Fill("email", kit.UniqueName()+"@example.org")
+		p.Submit("/account/profile", http.StatusOK)
+		p.WantPath("/account?notice=profile")
+		p.WantText(`[role="status"]`, "Your details are saved.")
+		p.Click(`nav a[href="/dashboard"]`, http.StatusOK)
+		p.WantText("#user-name", "Grace Hopper")
+		p.WantText("h1", "Auckland")
+		clock(p, "Pacific/Auckland")
+	})
+}
+
+// TestBrowserPasswordChange: it needs the current password and ends every other session.
+func TestBrowserPasswordChange(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
+		name := "change" + kit.UniqueName()
+		p, other := kit.NewBrowser(t, server.URL(), settings...), kit.NewBrowser(t, server.URL(), settings...)
+		p.Register(name)
+		other.SignIn(name)
+
+		p.Open("/account", http.StatusOK)
+		for _, wrong := range []struct{ current, next, field, message string }{
+			{"", "short", "current_password", "Enter your current password."},
+			{kit.Password, "short", "new_password", "At least 8 characters: this has 5."},
+			{"not-the-password", "tidy-badger-kettle", "current_password", "This is not your current password."},
+		} {
+			p.Fill("current_password", wrong.current, "new_password", wrong.next)
+			p.Submit("/account/password", http.StatusUnprocessableEntity)
+			p.WantTitle(true)
+			p.WantFocus(wrong.field)
+			p.WantDescription(wrong.field, "Error: ", wrong.message)
+		}
+		other.Open("/account", http.StatusOK)
+		other.WantPath("/account")
+
+		p.Fill("current_password", kit.Password, "new_password", "tidy-badger-kettle")
+		p.Submit("/account/password", http.StatusOK)
+		p.WantPath("/account?notice=password")
+		p.WantText(`[role="status"]`, "Your password is changed")
+		other.Open("/account", http.StatusOK)
+		other.WantPath("/login?next=%2Faccount")
+		other.Fill("username", name, "password", kit.Password)
+		other.Submit("/login", http.StatusUnauthorized)
+		other.Fill("password", "tidy-badger-kettle")
+		other.Submit("/login", http.StatusOK)
+		other.WantPath("/account")
+	})
+}
+
+// TestBrowserSessions: one browser sees the others and ends one, then all of them.
+func TestBrowserSessions(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
+		name := "sessions" + kit.UniqueName()
+		p := kit.NewBrowser(t, server.URL(), settings...)
+		p.Register(name)
+		p.Click(`.next a[href="/account#sessions"]`, http.StatusOK)
+		if p.Has(`a[href="/account/sessions/end-others"]`) {
+			t.Error("there is an offer to end other sessions, and there are none")
+		}
+		p.Open("/account/sessions/end-others", http.StatusOK)
+		p.WantText("h1", "No other sessions")
+
+		var others []*kit.Browser
+		for range 3 {
+			other := kit.NewBrowser(t, server.URL(), settings...)
+			other.SignIn(name)
+			others = append(others, other)
+		}
+		p.Click(`main a.button`, http.StatusOK)
+		p.WantPath("/account")
+		rows := kit.Eval[[]string](p, `[...document.querySelectorAll(".sessions > li")].map(row => row.innerText)`)
+		if len(rows) != 4 || !strings.Contains(rows[0], "this one") || !strings.Contains(rows[0], "Chrome") || !strings.Contains(rows[0], "on Linux") ||
+			!strings.Contains(rows[0], "127.0.0.1") || !strings.Contains(rows[0], "now") {
+			t.Errorf("the sessions are listed as %q", rows)
+		}
+
+		// The newest of the others comes first.
+		p.Click(`.sessions > li:nth-child(2) button`, http.StatusOK)
+		p.WantText(`[role="status"]`, "That session is ended.")
+		ended := 0
+		for _, other := range others {
+			other.Open("/dashboard", http.StatusOK)
+			if other.Path() == "/login?next=%2Fdashboard" {
+				ended++
+			}
+		}
+		if ended != 1 {
+			t.Errorf("%d sessions were ended by one click, want 1", ended)
+		}
+
+		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
+		p.WantText("main", "2 sessions end at once")
+		p.Click(`main a[href="/account#sessions"]`, http.StatusOK) // no, after all
+		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
+		p.Submit("/account/sessions/end-others", http.StatusOK)
+		p.WantPath("/account?notice=others-ended")
+		p.WantText(`[role="status"]`, "All other sessions are ended.")
+		for _, other := range others {
+			other.Open("/dashboard", http.StatusOK)
+			other.WantPath("/login?next=%2Fdashboard")
+		}
+		p.Click(`nav a[href="/dashboard"]`, http.StatusOK)
+		p.WantPath("/dashboard")
+	})
+}
+
+// TestBrowserBackAfterSignOut: the back button shows nothing of what the person saw, neither
+// from the browser's cache nor from memory, not even for a moment; and no more does another tab.
+func TestBrowserBackAfterSignOut(t *testing.T) {
+	t.Parallel()
+	server := kit.NewSite(t).Serve()
+	private := `/Secret Name|Sign out|127\.0\.0\.1/.test(document.body.innerText)`
+	gone := `document.readyState === "complete" && location.pathname === "/login"`
+	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
+		name := "back" + kit.UniqueName()
+		p := kit.NewBrowser(t, server.URL(), settings...)
+		p.Register(name, "name", "Secret Name")
+		p.Click(`nav a[href="/account"]`, http.StatusOK)
+		if !kit.Eval[bool](p, private) {
+			t.Fatal("the test does not see what is private")
+		}
+		p.Submit("/logout", http.StatusOK)
+		for range 2 {
+			p.Back()
+			p.WaitFor("the sign-in page", gone)
+			if kit.Eval[bool](p, private) {
+				t.Errorf("back shows %s", p.Text("body"))
+			}
+		}
+		if p.Restored > 0 {
+			t.Error("a page came back from memory, if only for a moment")
+		}
+
+		p.SignIn(name)
+		p.Click(`nav a[href="/account"]`, http.StatusOK)
+		tab := p.NewTab(settings...)
+		tab.Open("/dashboard", http.StatusOK)
+		tab.Submit("/logout", http.StatusOK)
+		p.Back() // the dashboard may still be in memory
+		p.WaitFor("the sign-in page", gone)
+		if kit.Eval[bool](p, private) {
+			t.Errorf("back shows %s", p.Text("body"))
+		}
+		if p.Restored > 0 {
+			t.Error("a page came back from memory after the sign-out in another tab")
+		}
+	})
+}
+
+// TestBrowserOutage: without Redis a private page says so and comes back by itself, at the
+// same address, still signed in.
+func TestBrowserOutage(t *testing.T) {
+	t.Parallel()
+	redis := testkit.StartRedis(t, "--appendonly", "yes")
+	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: redis.URL()}
+	server := s.Serve()
+	p, plain := kit.NewBrowser(t, server.URL()), kit.NewBrowser(t, server.URL(), kit.NoScript())
+	for _, p := range []*kit.Browser{p, plain} {
+		p.Register("outage" + kit.UniqueName())
+	}
+	redis.Kill()
+	for _, p := range []*kit.Browser{p, plain} {
+		p.Open("/account", http.StatusServiceUnavailable)
+		p.WantTitle(true)
+		p.WantText("h1", "Back in a moment")
+		p.WantText("main", "tries again by itself in 5 seconds")
+		if p.Cookies()["gatehouse"] == nil {
+			t.Error("the session cookie is gone")
+		}
+	}
+	redis.Start()
+	for _, p := range []*kit.Browser{p, plain} {
+		p.WaitFor("the page to come back by itself", `location.pathname === "/account" && document.querySelector("h1")?.innerText === "Account"`)
+	}
+}
+
+// TestBrowserRepeatedError: what a person posted in vain is not posted again by itself.
+func TestBrowserRepeatedError(t *testing.T) {
+	t.Parallel()
+	redis := testkit.StartRedis(t)
+	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: redis.URL()}
+	p := kit.NewBrowser(t, s.Serve().URL())
+	p.Open("/login", http.StatusOK)
+	redis.Kill()
+	p.Fill("username", "alice", "password", kit.Password)
+	p.Submit("/login", http.StatusServiceUnavailable)
+	if p.Has("body[data-refresh]") || p.Has("[http-equiv]") {
+		t.Error("the answer to a POST refreshes itself")
+	}
+	p.WantText("main", "Try again in 5 seconds")
+}

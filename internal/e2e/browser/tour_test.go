@@ -1,0 +1,462 @@
+package browser
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+
+	"gatehouse/internal/e2e/kit"
+	"gatehouse/internal/testkit"
+)
+
+// picturesDir, if set, is where the tour leaves a picture of every page at every width and in
+// both colour schemes, for people to look at.
+const picturesDir = "GATEHOUSE_PICTURES"
+
+// longName is as long as a user name may be, and cannot be broken anywhere nice.
+var (
+	longName    = strings.Repeat("wilhelmina", 6) + "wwww"
+	longDisplay = strings.Repeat("Wolfeschlegelsteinhausen", 4) + "berg"
+)
+
+// TestBrowserTour visits every page in every state that people can get it into, and looks at
+// each: no accessibility violation (axe) in light and dark, no layout shift, nothing wider
+// than the window, no target below 44 px, valid HTML and CSS (the Nu checker). What no page
+// may do is watched on the way.
+func TestBrowserTour(t *testing.T) {
+	t.Parallel()
+	axe, err := os.ReadFile(testkit.NodeModule(t, "axe-core/axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := t.TempDir()
+	shared := newPlaces(t)
+	t.Run("all", func(t *testing.T) {
+		for _, o := range []*tour{{width: 360, script: true}, {width: 1440, script: true}, {width: 768}} {
+			t.Run(fmt.Sprint(o.width), func(t *testing.T) {
+				t.Parallel()
+				o.t, o.axe, o.served, o.places = t, string(axe), served, shared
+				o.run()
+			})
+		}
+	})
+	kit.CheckHTML(t, served)
+}
+
+// places are servers that are special, for all tours together.
+type places struct{ closed, broken, throttled string }
+
+func newPlaces(t *testing.T) places {
+	t.Helper()
+	s, broken, throttled := kit.NewSite(t), kit.NewSite(t), kit.NewSite(t)
+	all := places{
+		closed:    s.Serve("REGISTRATION", "closed").URL(),
+		broken:    broken.Serve().URL(),
+		throttled: throttled.Serve().URL(),
+	}
+
+	// The honest way to an error that nobody expected.
+	db, err := sql.Open("postgres", broken.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("ALTER TABLE users RENAME TO lost"); err != nil {
+		t.Fatal(err)
+	}
+
+	kit.NewClient(t, all.throttled).Register("guessed")
+	c := kit.NewClient(t, all.throttled)
+	for range 10 {
+		c.PostForm("/login", "username", "guessed", "password", kit.WrongPassword())
+	}
+	for range 200 {
+		c.PostForm("/register", "username", "guessed", "password", kit.Password)
+	}
+	return all
+}
+
+// tour is one walk through all pages at one width.
+type tour struct {
+	places
+	t      *testing.T
+	width  int64
+	script bool // whether the pages' own scripts run
+	axe    string
+	served string // directory for what the server sent
+	p      *kit.Browser
+	seen   int
+}
+
+func (o *tour) run() {
+	redis := testkit.StartRedis(o.t)
+	s := &kit.Site{T: o.t, DatabaseURL: testkit.PostgresURL(o.t), RedisURL: redis.URL()}
+	server := s.Serve()
+
+	p := o.person(server.URL())
+	o.outside(server.URL())
+	o.inside(server.URL())
+	s.Run("", "user", "join", longName, "admin").WantCode(o.t, 0)
+	o.administrator()
+	o.wrongRequests(server.URL())
+	p.SignIn(longName)
+	redis.Kill()
+	p.Open("/login", http.StatusOK)
+	p.Fill("username", "alice", "password", kit.Password)
+	p.Submit("/login", http.StatusServiceUnavailable)
+	o.look("error-503-post")
+	p.Open("/dashboard", http.StatusServiceUnavailable)
+	o.look("error-503")
+
+	p = o.person(o.closed)
+	p.Open("/", http.StatusOK)
+	o.look("landing-closed")
+	p.Open("/register", http.StatusForbidden)
+	o.look("register-closed")
+
+	p = o.person(o.broken)
+	p.Open("/login", http.StatusOK)
+	p.Fill("username", "alice", "password", kit.Password)
+	p.Submit("/login", http.StatusInternalServerError)
+	o.look("error-500")
+
+	p = o.person(o.throttled)
+	for _, form := range []string{"login", "register"} {
+		p.Open("/"+form, http.StatusOK)
+		tryInVain(p, "/"+form)
+		p.WantFocus("password")
+		p.WantDescription("password", "Too many tries. Wait ")
+		o.look(form + "-429")
+	}
+	o.t.Logf("%d pages at %d px", o.seen, o.width)
+}
+
+// tryInVain sends a form until it is refused for a while. The waits grow with each try, so it
+// soon is.
+func tryInVain(p *kit.Browser, action string) {
+	p.T.Helper()
+	for range 10 {
+		p.Fill("username", "guessed", "password", kit.WrongPassword())
+		if p.LoadAny(chromedp.Click(chromedp.CSS(kit.SubmitButton(action)))) == http.StatusTooManyRequests {
+			return
+		}
+	}
+	p.T.Fatalf("%s: never too many tries", action)
+}
+
+// person opens a browser for the next part of the tour.
+func (o *tour) person(base string) *kit.Browser {
+	settings := []kit.Action{kit.Viewport(o.width, 900)}
+	if !o.script {
+		settings = append(settings, kit.NoScript())
+	}
+	o.p = kit.NewBrowser(o.t, base, settings...)
+	return o.p
+}
+
+// outside are the pages for people who are not signed in.
+func (o *tour) outside(base string) {
+	kit.NewClient(o.t, base).Register("taken")
+	p := o.p
+	p.Open("/", http.StatusOK)
+	o.look("landing")
+	p.Open("/register", http.StatusOK)
+	o.look("register")
+	for _, test := range refusedRegistrations {
+		switch test.name {
+		case "nothing entered", "common password", "taken name", "all of it":
+			p.Open("/register?next=/account", http.StatusOK)
+			for i, field := range registrationFields {
+				p.Fill(field, test.entered[i])
+			}
+			p.Submit("/register", http.StatusUnprocessableEntity)
+			o.look("register-" + strings.ReplaceAll(test.name, " ", "-"))
+		}
+	}
+	if o.script {
+		o.meter()
+	}
+
+	p.Open("/login?next=/account", http.StatusOK)
+	o.look("login")
+	p.Submit("/login", http.StatusUnprocessableEntity)
+	o.look("login-empty")
+	p.Fill("username", longName, "password", "wrong")
+	p.Submit("/login", http.StatusUnauthorized)
+	o.look("login-wrong")
+	p.Open("/nowhere", http.StatusNotFound)
+	o.look("error-404")
+	p.Open("/logout", http.StatusMethodNotAllowed)
+	o.look("error-405")
+}
+
+// meter is the registration while somebody types.
+func (o *tour) meter() {
+	p := o.p
+	p.Open("/register", http.StatusOK)
+	p.Fill("username", "meter", "password", "password1")
+	p.WaitFor("a judgement", `document.querySelector(".strength[data-score]")`)
+	o.look("register-weak-password")
+	p.Fill("password", kit.Password)
+	p.WaitFor("a judgement", `document.querySelector(".strength[data-score='4']")`)
+	o.look("register-strong-password")
+}
+
+// inside are the pages for somebody with long names and several sessions.
+func (o *tour) inside(base string) {
+	p := o.p
+	p.Register(longName, "name", longDisplay, "email", longName+"@example.org")
+	o.look("dashboard")
+	p.Open("/account/sessions/end-others", http.StatusOK)
+	o.look("end-others-none")
+	other := kit.NewClient(o.t, base)
+	other.SignIn(longName)
+	p.Open("/account/sessions/end-others", http.StatusOK)
+	o.look("end-others-one")
+	for _, agent := range []string{strings.Repeat("Agent", 60), "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1", ""} {
+		c := kit.NewClient(o.t, base)
+		c.Do(c.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", longName, "password", kit.Password, "remember", "on"),
+			"Content-Type", "application/x-www-form-urlencoded", "User-Agent", agent))
+	}
+	p.Open("/account/sessions/end-others", http.StatusOK)
+	o.look("end-others")
+	p.Open("/account", http.StatusOK)
+	o.look("account")
+	p.Click(`.sessions > li:nth-child(2) button`, http.StatusOK)
+	o.look("account-session-ended")
+	p.Fill("name", strings.Repeat("x", 101), "email", "nobody@")
+	p.Submit("/account/profile", http.StatusUnprocessableEntity)
+	o.look("account-profile-errors")
+	p.Submit("/account/password", http.StatusUnprocessableEntity)
+	o.look("account-password-errors")
+	p.Fill("current_password", "wrong-password", "new_password", "tidy-badger-kettle")
+	p.Submit("/account/password", http.StatusUnprocessableEntity)
+	o.look("account-password-wrong")
+	elsewhere := "?next=" + url.QueryEscape("http://localhost:1/"+strings.Repeat("x", 100))
+	p.Open("/sign-out"+elsewhere, http.StatusOK)
+	o.look("sign-out")
+	p.Open("/sign-out", http.StatusOK)
+	p.Click(`main form[action="/logout"] button`, http.StatusOK)
+	o.look("login-signed-out")
+	p.Open("/login"+elsewhere, http.StatusOK)
+	o.look("login-for-another-site")
+}
+
+// administrator walks through what people have for programs, and administrators for people.
+func (o *tour) administrator() {
+	p := o.p
+	p.SignIn(longName)
+	p.Open("/account/tokens", http.StatusOK)
+	o.look("tokens-none")
+	p.Fill("name", strings.Repeat("x", 101))
+	p.Submit("/account/tokens", http.StatusUnprocessableEntity)
+	o.look("tokens-errors")
+	p.Fill("name", longDisplay)
+	p.Submit("/account/tokens", http.StatusOK)
+	o.look("tokens-made")
+	p.Open("/account/tokens", http.StatusOK)
+	o.look("tokens")
+	p.Open("/account/tokens/revoke-all", http.StatusOK)
+	o.look("tokens-revoke-all")
+	p.Open("/admin/users", http.StatusOK)
+	o.look("users")
+	p.Open("/admin/users?q=nobody-like-this", http.StatusOK)
+	o.look("users-none")
+	p.Open("/admin/users", http.StatusOK)
+	p.Click(`main a[href^="/admin/users/"]`, http.StatusOK)
+	o.look("user")
+	p.Open("/admin/groups", http.StatusOK)
+	o.look("groups")
+	p.Submit("/admin/groups", http.StatusUnprocessableEntity)
+	o.look("groups-error")
+	p.Submit("/logout", http.StatusOK)
+}
+
+// wrongRequests are what nobody does by the pages' own links and buttons.
+func (o *tour) wrongRequests(base string) {
+	p := o.p
+	submit := func(status int, change string) {
+		p.Open("/login", http.StatusOK)
+		p.Fill("username", "alice", "password", kit.Password)
+		p.Load(status, chromedp.Evaluate[chromedp.Void](`{ const form = document.querySelector("form"); `+change+`; form.requestSubmit() }`))
+	}
+	submit(http.StatusRequestEntityTooLarge, `form.elements.username.value = "x".repeat(1.2e6)`)
+	o.look("error-413")
+	submit(http.StatusUnsupportedMediaType, `form.enctype = "text/plain"`)
+	o.look("error-415")
+
+	// A form that was damaged on the way.
+	damaged := make(chan error, 1)
+	paused := chromedp.Events(p.Ctx, fetch.RequestPaused)
+	p.Do(kit.Command(fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: base + "/login"}}}))
+	go func() {
+		for e, err := range paused {
+			if err != nil {
+				damaged <- err
+				return
+			}
+			params := fetch.ContinueRequestParams{RequestID: e.RequestID}
+			if e.Request.Method == http.MethodPost {
+				params.PostData = []byte("username=%zz")
+			}
+			if _, err := chromedp.Call(p.Ctx, fetch.ContinueRequest, params); err != nil || e.Request.Method == http.MethodPost {
+				damaged <- err
+				return
+			}
+		}
+	}()
+	submit(http.StatusBadRequest, ``)
+	if err := <-damaged; err != nil {
+		o.t.Fatal(err)
+	}
+	p.Do(kit.Command(fetch.Disable, cdp.Empty{}))
+	o.look("error-400")
+
+	// A page of somebody else's that sends our form.
+	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		fmt.Fprintf(w, `<!doctype html><link rel="icon" href="data:,"><form action="%s/login" method="post"><input name="user" autocomplete="off"><button>Win</button></form>`, base)
+	}))
+	o.t.Cleanup(foreign.Close)
+	p.OtherHosts = append(p.OtherHosts, foreign.URL, "data://")
+	p.Load(http.StatusOK, chromedp.Navigate(foreign.URL))
+	p.Click("button", http.StatusForbidden)
+	o.look("error-403")
+}
+
+// look checks the page that is shown.
+func (o *tour) look(name string) {
+	o.t.Helper()
+	o.seen++
+	o.keep(name)
+	if !o.script {
+		// The page has been made without; from here on it is only measured.
+		o.p.Do(kit.Scripts(true))
+		defer o.p.Do(kit.Scripts(false))
+	}
+	if shift := kit.Eval[layoutShift](o.p, layoutShifts); shift.Sum >= 0.005 {
+		o.t.Errorf("%s: the layout shifts by %v: %q", name, shift.Sum, shift.Sources)
+	}
+	if wide := kit.Eval[[]string](o.p, overflowing); len(wide) > 0 {
+		o.t.Errorf("%s: wider than the window: %q", name, wide)
+	}
+	if small := kit.Eval[[]string](o.p, smallTargets); len(small) > 0 {
+		o.t.Errorf("%s: targets under 44 px: %q", name, small)
+	}
+	o.p.Do(chromedp.Evaluate[chromedp.Void](o.axe))
+	for _, scheme := range []string{"light", "dark"} {
+		o.p.Do(kit.MediaFeatures("prefers-color-scheme", scheme, "prefers-reduced-motion", "reduce"))
+		for _, violation := range kit.Eval[[]string](o.p, axeRun) {
+			if strings.HasPrefix(violation, "meta-refresh: ") && name == "error-503" && !o.script {
+				continue // nothing else can bring the page back; it says so, and when
+			}
+			o.t.Errorf("%s, %s: %s", name, scheme, violation)
+		}
+		o.picture(fmt.Sprintf("%s-%d-%s.png", name, o.width, scheme))
+	}
+	o.p.Do(kit.MediaFeatures())
+}
+
+// layoutShift is what moved since the page was begun, also where browsers excuse it because
+// somebody has just typed. A parser that pauses within a word, on a busy machine, moves what is beside it by a thousandth or two.
+type layoutShift struct {
+	Sum     float64
+	Sources []string
+}
+
+const layoutShifts = `new Promise(done => {
+	const all = { Sum: 0, Sources: [] };
+	const add = list => { for (const shift of list) {
+		all.Sum += shift.value;
+		all.Sources.push(...shift.sources.map(s => (s.node?.outerHTML ?? "").slice(0, 60) + " by " + (s.currentRect.top - s.previousRect.top) + " px"));
+	} };
+	const observer = new PerformanceObserver(list => add(list.getEntries()));
+	observer.observe({ type: "layout-shift", buffered: true });
+	requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { add(observer.takeRecords()); done(all) })));
+})`
+
+// overflowing are the elements that stick out of the window at the side.
+const overflowing = `(() => {
+	const root = document.documentElement;
+	if (root.scrollWidth <= root.clientWidth) return [];
+	return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > root.clientWidth + 1).map(e => e.outerHTML.slice(0, 120)).concat("scrollWidth " + root.scrollWidth);
+})()`
+
+// smallTargets are links and controls that are hard to hit; a label is part of its box.
+const smallTargets = `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")]
+	.filter(e => e.checkVisibility() && !e.matches(".skip"))
+	.map(e => {
+		const { width, height } = (e.matches("[type=checkbox]") ? e.closest("label") : e).getBoundingClientRect();
+		return width < 44 || height < 44 ? width + "x" + height + " " + e.outerHTML.slice(0, 100) : "";
+	}).filter(Boolean)`
+
+const axeRun = `axe.run(document, { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } }).then(result =>
+	result.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html.slice(0, 200) + " " + n.failureSummary).join("; ")))`
+
+// keep writes down the HTML and CSS as the server sent them.
+func (o *tour) keep(name string) {
+	o.t.Helper()
+	ctx, cancel := o.p.StepContext()
+	defer cancel()
+	o.p.Mu.Lock()
+	document := o.p.Document
+	o.p.Mu.Unlock()
+	res, err := chromedp.Call(ctx, network.GetResponseBody, network.GetResponseBodyParams{RequestID: document})
+	if err != nil {
+		o.t.Fatalf("%s: read what was served: %v", name, err)
+	}
+	file := filepath.Join(o.served, name+".html") // the width makes no difference here
+	if err := os.WriteFile(file, res.Body, 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	if name != "landing" {
+		return
+	}
+	c := kit.NewClient(o.t, o.p.BaseURL)
+	for file, selector := range map[string]string{"app.css": "link[rel=stylesheet]", "favicon.svg": "link[rel=icon]"} {
+		path := kit.Eval[string](o.p, `document.querySelector("`+selector+`").getAttribute("href")`)
+		if err := os.WriteFile(filepath.Join(o.served, file), []byte(c.Get(path).Text), 0o600); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+}
+
+func (o *tour) picture(file string) {
+	o.t.Helper()
+	dir := os.Getenv(picturesDir)
+	if dir == "" {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(dir, file), picture(o.p), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// picture returns a PNG of the whole page.
+func picture(p *kit.Browser) []byte {
+	p.T.Helper()
+	ctx, cancel := p.StepContext()
+	defer cancel()
+	png, err := chromedp.Run(ctx, func(ctx context.Context, t *chromedp.Target) ([]byte, error) {
+		yes := true
+		res, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: &yes, FromSurface: &yes})
+		return res.Data, err
+	})
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	return png
+}

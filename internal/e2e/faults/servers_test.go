@@ -1,0 +1,581 @@
+package faults
+
+import (
+	"bufio"
+	"bytes"
+	"database/sql"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"gatehouse/internal/e2e/kit"
+	"gatehouse/internal/testkit"
+)
+
+// TestOneNameIsTakenOnce: whoever registers a name, on whatever server, only one gets it.
+func TestOneNameIsTakenOnce(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	// With the race detector a hash takes so long that hardly any registration gets to the table.
+	both := []*testkit.Server{s.ServeWithoutRace(), s.ServeWithoutRace()}
+
+	answers := kit.RunConcurrently(t, 100, func(i int) (kit.Response, error) {
+		c := kit.NewClient(t, both[i%2].URL())
+		return c.TryDo(c.NewForm("/register", "username", "alice", "password", kit.Password))
+	})
+
+	count := map[int]int{}
+	for _, a := range answers {
+		count[a.StatusCode]++
+		switch {
+		case a.StatusCode == http.StatusSeeOther:
+		case a.StatusCode == http.StatusUnprocessableEntity && strings.Contains(a.Text, "This name is taken"):
+		case a.StatusCode == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "":
+			// The queue of hashes was full, and nothing was done.
+		default:
+			t.Errorf("a registration was answered %s\n%s", a.Status, a.Text)
+		}
+	}
+	t.Logf("answers by status: %v", count)
+	if count[http.StatusSeeOther] != 1 {
+		t.Errorf("%d registrations succeeded, want 1", count[http.StatusSeeOther])
+	}
+	if n := s.QueryInt(`SELECT count(*) FROM users`); n != 1 {
+		t.Errorf("there are %d rows, want 1", n)
+	}
+	if keys := sessionKeys(s); len(keys) != 1 {
+		t.Errorf("there are %d sessions, want 1", len(keys))
+	}
+}
+
+// TestEndingSessionsReachesEveryServer: what one server ends, the others refuse at once.
+func TestEndingSessionsReachesEveryServer(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	a, b := s.Serve().URL(), s.Serve().URL()
+
+	t.Run("sign-out", func(t *testing.T) {
+		c := kit.NewClient(t, a)
+		c.Register("signs-out")
+		copied := c.CopySession(b)
+		kit.WantSignedIn(t, copied)
+		c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
+		kit.WantSignedOut(t, copied, copied.At(a))
+	})
+	t.Run("password change", func(t *testing.T) {
+		c, other := kit.NewClient(t, a), kit.NewClient(t, b)
+		c.Register("changes")
+		other.SignIn("changes")
+		before := c.CopySession(b)
+		kit.WantSignedIn(t, c.At(b), other, other.At(a))
+		c.WantSeeOther(c.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+		kit.WantSignedOut(t, other, other.At(a), before, before.At(a))
+		kit.WantSignedIn(t, c, c.At(b))
+		other.WantStatus(other.PostForm("/login", "username", "changes", "password", kit.Password), http.StatusUnauthorized)
+	})
+	t.Run("end one", func(t *testing.T) {
+		c, lost, kept := kit.NewClient(t, a), kit.NewClient(t, b), kit.NewClient(t, b)
+		c.Register("ends-one")
+		lost.SignIn("ends-one")
+		lostID := c.OtherSessionIDs()
+		kept.SignIn("ends-one")
+		kit.WantSignedIn(t, lost, kept)
+		if len(lostID) != 1 {
+			t.Fatalf("the account page lists the other sessions %q, want one", lostID)
+		}
+		c.WantSeeOther(c.PostForm("/account/sessions/end", "session", lostID[0]), "/account?notice=session-ended#sessions")
+		kit.WantSignedOut(t, lost, lost.At(a))
+		kit.WantSignedIn(t, c, c.At(b), kept, kept.At(a))
+	})
+	t.Run("end all others", func(t *testing.T) {
+		c := kit.NewClient(t, a)
+		c.Register("ends-all")
+		others := []*kit.Client{kit.NewClient(t, a), kit.NewClient(t, b), kit.NewClient(t, b)}
+		for _, other := range others {
+			other.SignIn("ends-all", "remember", "on")
+		}
+		kit.WantSignedIn(t, others...)
+		before := c.CopySession(b)
+		c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+		kit.WantSignedOut(t, append(others, before)...)
+		kit.WantSignedIn(t, c, c.At(b))
+	})
+	t.Run("somebody else's session cannot be ended", func(t *testing.T) {
+		c, stranger := kit.NewClient(t, a), kit.NewClient(t, b)
+		c.Register("landlord")
+		other := kit.NewClient(t, b)
+		other.SignIn("landlord")
+		stranger.Register("stranger")
+		for _, id := range c.OtherSessionIDs() {
+			stranger.WantStatus(stranger.PostForm("/account/sessions/end", "session", id), http.StatusSeeOther)
+		}
+		kit.WantSignedIn(t, c, other)
+	})
+}
+
+// TestCommandsReachEveryServer: what an operator does holds at the next request, wherever it goes.
+func TestCommandsReachEveryServer(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	a, b := s.Serve().URL(), s.Serve().URL()
+	signedIn := func(t *testing.T, name string) (onA, onB *kit.Client) {
+		onA, onB = kit.NewClient(t, a), kit.NewClient(t, b)
+		onA.Register(name)
+		onB.SignIn(name)
+		kit.WantSignedIn(t, onA, onA.At(b), onB, onB.At(a))
+		return onA, onB
+	}
+
+	t.Run("disable and enable", func(t *testing.T) {
+		onA, onB := signedIn(t, "disabled")
+		s.Run("", "user", "disable", "disabled").WantOutput(t, "disabled is disabled; all sessions are ended.\n")
+		kit.WantSignedOut(t, onA, onB)
+		for _, c := range []*kit.Client{onA, onB} {
+			c.WantStatus(c.PostForm("/login", "username", "disabled", "password", kit.Password), http.StatusUnauthorized)
+		}
+		s.Run("", "user", "enable", "disabled").WantOutput(t, "disabled is enabled.\n")
+		kit.WantSignedOut(t, onA, onB, onA.At(b), onB.At(a))
+		onA.SignIn("disabled")
+		kit.WantSignedIn(t, onA, onA.At(b))
+	})
+	t.Run("logout", func(t *testing.T) {
+		onA, onB := signedIn(t, "logged-out")
+		s.Run("", "user", "logout", "logged-out").WantOutput(t, "All sessions of logged-out are ended.\n")
+		kit.WantSignedOut(t, onA, onB)
+		onB.SignIn("logged-out")
+		kit.WantSignedIn(t, onB, onB.At(a))
+	})
+	t.Run("passwd", func(t *testing.T) {
+		onA, onB := signedIn(t, "reset")
+		s.Run(kit.OtherPassword+"\n", "user", "passwd", "reset", "--password-stdin").WantOutput(t, "reset has a new password; all sessions are ended.\n")
+		kit.WantSignedOut(t, onA, onB)
+		onA.WantStatus(onA.PostForm("/login", "username", "reset", "password", kit.Password), http.StatusUnauthorized)
+		onB.WantSeeOther(onB.PostForm("/login", "username", "reset", "password", kit.OtherPassword), "/dashboard")
+		kit.WantSignedIn(t, onB, onB.At(a))
+	})
+}
+
+// TestEndedIsFinal holds a password change half sent on one server, ends its session in every
+// way there is on the other, and then sends the rest: nothing of the session comes back. What
+// is held after it was authenticated is TestEndingOthersAcrossASignOut's.
+func TestEndedIsFinal(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	a, b := s.Serve().URL(), s.Serve().URL()
+	for _, test := range []struct {
+		name string
+		// end ends the session of c; other is a second session of the same user, on b.
+		end func(c, other *kit.Client, id string)
+		// gone: not even a key is left.
+		gone bool
+	}{
+		{"sign-out", func(c, _ *kit.Client, _ string) {
+			c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
+		}, true},
+		{"ended from another session", func(_, other *kit.Client, id string) {
+			other.WantSeeOther(other.PostForm("/account/sessions/end", "session", id), "/account?notice=session-ended#sessions")
+		}, true},
+		{"all others ended", func(_, other *kit.Client, _ string) {
+			other.WantSeeOther(other.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+		}, false},
+		{"password changed elsewhere", func(_, other *kit.Client, _ string) {
+			other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+		}, false},
+		{"token renewed", func(c, _ *kit.Client, _ string) {
+			c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+		}, true},
+		{"user logout", func(*kit.Client, *kit.Client, string) {
+			s.Run("", "user", "logout", "alice").WantOutput(t, "All sessions of alice are ended.\n")
+		}, false},
+		{"user passwd", func(*kit.Client, *kit.Client, string) {
+			s.Run(kit.OtherPassword+"\n", "user", "passwd", "alice", "--password-stdin").WantCode(t, 0)
+		}, false},
+		{"user disable and enable", func(*kit.Client, *kit.Client, string) {
+			s.Run("", "user", "disable", "alice").WantCode(t, 0)
+			s.Run("", "user", "enable", "alice").WantCode(t, 0)
+		}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s.Reset()
+			c, other := kit.NewClient(t, a), kit.NewClient(t, b)
+			c.Register("alice")
+			key := sessionKeys(s)[0]
+			other.SignIn("alice")
+			old, onB := c.CopySession(a), c.CopySession(b)
+			kit.WantSignedIn(t, old, onB, other)
+
+			held := half(c, "/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword+"-2")
+			test.end(onB, other, strings.TrimPrefix(key, "session:"))
+			got := held.finish()
+
+			if got.StatusCode >= 500 {
+				t.Errorf("the held request was answered %s\n%s", got.Status, got.Text)
+			}
+			kit.WantSignedOut(t, old, old.At(b))
+			for _, cookie := range got.Cookies() {
+				c.SetCookie(cookie.Name, cookie.Value)
+			}
+			kit.WantSignedOut(t, c, c.At(b))
+			if test.gone && slices.Contains(sessionKeys(s), key) {
+				t.Error("the session's key is still there")
+			}
+		})
+	}
+}
+
+// TestSignOutLeavesNoKey is the strictest form: one session, ended while a request that would
+// renew it is under way. Redis holds nothing of it afterwards.
+func TestSignOutLeavesNoKey(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	a, b := s.Serve().URL(), s.Serve().URL()
+	c := kit.NewClient(t, a)
+	c.Register("alice")
+	onB := c.CopySession(b)
+
+	held := half(c, "/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword)
+	onB.WantSeeOther(onB.PostForm("/logout"), "/login?notice=signed-out")
+	got := held.finish()
+
+	c.WantSeeOther(got, "/login")
+	if keys := sessionKeys(s); len(keys) > 0 {
+		t.Errorf("after the sign-out there is %q", keys)
+	}
+}
+
+// TestEndingOthersAcrossASignOut holds the forms that renew their own session ("end all others",
+// and a new password) by a lock on the user's row, after the session was authenticated, and
+// meanwhile ends the session itself.
+func TestEndingOthersAcrossASignOut(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	a, b := s.Serve().URL(), s.Serve().URL()
+	type ending struct {
+		name string
+		end  func(onB *kit.Client, lock *sql.Tx)
+	}
+	held := map[string]func(*kit.Client) *http.Request{
+		"end others": func(c *kit.Client) *http.Request { return c.NewForm("/account/sessions/end-others") },
+		"password": func(c *kit.Client) *http.Request {
+			return c.NewForm("/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword+"-2")
+		},
+	}
+	for _, test := range []ending{
+		{"sign-out", func(onB *kit.Client, _ *sql.Tx) {
+			onB.WantSeeOther(onB.PostForm("/logout"), "/login?notice=signed-out")
+		}},
+		{"ended from the list", func(onB *kit.Client, _ *sql.Tx) {
+			id := strings.TrimPrefix(sessionKeys(s)[0], "session:")
+			onB.WantSeeOther(onB.PostForm("/account/sessions/end", "session", id), "/login?notice=signed-out")
+		}},
+		{"signed out everywhere", func(onB *kit.Client, lock *sql.Tx) {
+			if _, err := lock.Exec(`UPDATE users SET epoch = epoch + 1`); err != nil {
+				onB.T.Fatal(err)
+			}
+		}},
+		{"disabled, enabled again", func(onB *kit.Client, lock *sql.Tx) {
+			if _, err := lock.Exec(`UPDATE users SET active = false`); err != nil {
+				onB.T.Fatal(err)
+			}
+			if _, err := lock.Exec(`UPDATE users SET active = true`); err != nil {
+				onB.T.Fatal(err)
+			}
+		}},
+	} {
+		for form, request := range held {
+			t.Run(test.name+" across "+form, func(t *testing.T) {
+				s.Reset()
+				c := kit.NewClient(t, a)
+				c.Register("alice")
+				onB := c.CopySession(b)
+				kit.WantSignedIn(t, c, onB)
+				old := c.CopySession(a)
+
+				db := kit.OpenDB(t, "postgres", s.DatabaseURL)
+				lock, err := db.Begin()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer lock.Rollback()
+				if _, err := lock.Exec(`SELECT id FROM users FOR UPDATE`); err != nil {
+					t.Fatal(err)
+				}
+				answers := make(chan kit.Response, 1)
+				errs := make(chan error, 1)
+				go func() {
+					got, err := c.TryDo(request(c))
+					answers <- got
+					errs <- err
+				}()
+				testkit.Eventually(t, 10*time.Second, "the change to wait for the lock", func() bool {
+					return s.QueryInt(`SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0
+				})
+				test.end(onB, lock)
+				if err := lock.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				got := <-answers
+				if err := <-errs; err != nil {
+					t.Fatal(err)
+				}
+
+				if got.StatusCode >= 500 {
+					t.Errorf("the held request was answered %s", got.Status)
+				}
+				kit.WantSignedOut(t, c, c.At(b), old, old.At(b), onB)
+			})
+		}
+	}
+}
+
+// TestIdleRenewalNeverBringsBack signs out in the middle of many requests, each of which is
+// about to renew the session's idle time.
+func TestIdleRenewalNeverBringsBack(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	const idle = 2 * time.Second
+	a, b := s.Serve("SESSION_IDLE", idle.String()).URL(), s.Serve("SESSION_IDLE", idle.String()).URL()
+	c := kit.NewClient(t, a)
+	c.Register("alice")
+	renewals := s.CommandCalls("pexpire")
+	for range 5 {
+		key := sessionKeys(s)[0]
+		// A tenth of the idle time has to pass before a request renews it.
+		testkit.Eventually(t, idle, "the renewal to be due", func() bool {
+			return s.RedisInt("PTTL", key) < (idle - idle/10).Milliseconds()
+		})
+		onB := c.CopySession(b)
+		copied := []*kit.Client{c.CopySession(a), c.CopySession(b)}
+		answers := kit.RunConcurrently(t, 41, func(i int) (kit.Response, error) {
+			if i == 20 {
+				return onB.TryDo(onB.NewForm("/logout"))
+			}
+			reader := copied[i%2]
+			return reader.TryDo(reader.NewRequest(http.MethodGet, "/dashboard", ""))
+		})
+		for _, got := range answers {
+			if got.StatusCode >= 400 || slices.ContainsFunc(got.Cookies(), func(k *http.Cookie) bool { return k.Value != "" }) {
+				t.Errorf("%s was answered %s with cookies %v", got.Request.URL.Path, got.Status, got.Cookies())
+			}
+		}
+		if keys := sessionKeys(s); len(keys) > 0 {
+			t.Fatalf("after the sign-out there is %q", keys)
+		}
+		kit.WantSignedOut(t, copied...)
+		c.SignIn("alice")
+	}
+	if s.CommandCalls("pexpire") < renewals+10 {
+		t.Error("hardly any request renewed the session; this test has shown nothing")
+	}
+}
+
+// TestOneRenewalCarriesOn: of many requests that would give one session a new token, on two
+// servers, a single one does.
+func TestOneRenewalCarriesOn(t *testing.T) {
+	t.Parallel()
+	s := kit.NewSite(t)
+	both := []string{s.Serve().URL(), s.Serve().URL()}
+	c := kit.NewClient(t, both[0])
+	c.Register("alice")
+	copies := make([]*kit.Client, 16)
+	for i := range copies {
+		copies[i] = c.CopySession(both[i%2])
+	}
+
+	answers := kit.RunConcurrently(t, len(copies), func(i int) (kit.Response, error) {
+		return copies[i].TryDo(copies[i].NewForm("/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword))
+	})
+
+	carried := 0
+	count := map[int]int{}
+	for i, got := range answers {
+		count[got.StatusCode]++
+		if got.StatusCode >= 500 && got.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("answered %s\n%s", got.Status, got.Text)
+		}
+		if copies[i].Cookie(kit.SessionCookie) != "" && copies[i].IsSignedIn() {
+			carried++
+		}
+	}
+	t.Logf("answers by status: %v", count)
+	if keys := sessionKeys(s); carried != 1 || len(keys) != 1 {
+		t.Errorf("%d of %d carry on, with the keys %q; want 1", carried, len(copies), keys)
+	}
+	kit.WantSignedOut(t, c, c.At(both[1]))
+}
+
+// TestChangesReachAServerWithEmbeddedStores: neither the commands nor a person with a SQL
+// prompt can reach into the server's own process, and yet it heeds them within a second.
+func TestChangesReachAServerWithEmbeddedStores(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		stores func(t *testing.T) map[string]string
+	}{
+		{"embedded", func(t *testing.T) map[string]string {
+			return map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
+		}},
+		{"SQLite and a Redis server", func(t *testing.T) map[string]string {
+			return map[string]string{
+				"DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "users.db"),
+				"REDIS_URL":    testkit.RedisURL(t), "SECRET_KEY": kit.SecretKey,
+			}
+		}},
+		{"Postgres and the embedded Redis", func(t *testing.T) map[string]string {
+			return map[string]string{"DATABASE_URL": testkit.PostgresURL(t), "SECRET_KEY": kit.SecretKey}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			env := test.stores(t)
+			server := testkit.StartServer(t, testkit.BuildBinary(t), env, "--migrate")
+			c := kit.NewClient(t, server.URL())
+			c.Register("alice")
+			inTime := func(what string, change func()) {
+				t.Helper()
+				// The server may still be about to hear of the change before.
+				testkit.Eventually(t, kit.WaitTimeout, "the session to begin before "+what, c.IsSignedIn)
+				change()
+				testkit.Eventually(t, kit.WaitTimeout, "the session to end after "+what, func() bool { return !c.IsSignedIn() })
+			}
+
+			inTime("user logout", func() { kit.RunCommand(t, env, "", "user", "logout", "alice").WantCode(t, 0) })
+			c.SignIn("alice")
+			inTime("user disable", func() { kit.RunCommand(t, env, "", "user", "disable", "alice").WantCode(t, 0) })
+			c.WantStatus(c.PostForm("/login", "username", "alice", "password", kit.Password), http.StatusUnauthorized)
+			kit.RunCommand(t, env, "", "user", "enable", "alice").WantCode(t, 0)
+			if c.IsSignedIn() {
+				t.Error("enabling brought a session back")
+			}
+			c.SignIn("alice")
+			inTime("user passwd", func() {
+				kit.RunCommand(t, env, kit.OtherPassword, "user", "passwd", "alice", "--password-stdin").WantCode(t, 0)
+			})
+			c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
+			inTime("active = false by hand", func() { byHand(t, env, `UPDATE users SET active = false`) })
+			byHand(t, env, `UPDATE users SET active = true`)
+			c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
+			inTime("epoch + 1 by hand", func() { byHand(t, env, `UPDATE users SET epoch = epoch + 1`) })
+			c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
+			byHand(t, env, `UPDATE users SET name = 'Alice by Hand'`)
+			testkit.Eventually(t, kit.WaitTimeout, "the page to show the new name", func() bool {
+				return strings.Contains(c.Get("/dashboard").Text, "Alice by Hand")
+			})
+			inTime("DELETE by hand", func() { byHand(t, env, `DELETE FROM users`) })
+		})
+	}
+}
+
+// TestEmbeddedUsersSurviveARestart: the users stay, their sessions end with the process.
+func TestEmbeddedUsersSurviveARestart(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
+	binary := testkit.BuildBinary(t)
+	first := testkit.StartServer(t, binary, env)
+	c := kit.NewClient(t, first.URL())
+	c.Register("alice")
+	kit.WantSignedIn(t, c)
+	if code := first.Stop(); code != 0 {
+		t.Errorf("the server stopped with exit code %d", code)
+	}
+	second := testkit.StartServer(t, binary, env)
+	c = c.At(second.URL())
+	if c.IsSignedIn() {
+		t.Error("a session outlived the Redis inside the first process")
+	}
+	c.SignIn("alice")
+	kit.WantSignedIn(t, c)
+}
+
+// heldPost is a form of which the server has the first half.
+type heldPost struct {
+	t    testing.TB
+	conn net.Conn
+	r    *bufio.Reader
+	rest string
+}
+
+// half sends half of a form, once the server asks for it.
+func half(c *kit.Client, path string, fields ...string) *heldPost {
+	c.T.Helper()
+	u, err := url.Parse(c.BaseURL)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	c.T.Cleanup(func() { conn.Close() })
+	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		c.T.Fatal(err)
+	}
+	body := kit.EncodeForm(fields...)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\n", path, u.Host)
+	for _, k := range c.HTTP.Jar.Cookies(u) {
+		fmt.Fprintf(conn, "Cookie: %s\r\n", k)
+	}
+	fmt.Fprintf(conn, "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+	r := bufio.NewReader(conn)
+	if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+		c.T.Fatalf("POST %s: the server said %q (%v) before the body", path, line, err)
+	}
+	_, _ = r.ReadString('\n')
+	if _, err := fmt.Fprint(conn, body[:len(body)/2]); err != nil {
+		c.T.Fatal(err)
+	}
+	return &heldPost{c.T, conn, r, body[len(body)/2:]}
+}
+
+// finish sends the rest and returns the answer.
+func (p *heldPost) finish() kit.Response {
+	p.t.Helper()
+	if _, err := fmt.Fprint(p.conn, p.rest); err != nil {
+		p.t.Fatalf("send the rest of a held request: %v", err)
+	}
+	if err := p.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(p.r, &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "(held)"}})
+	if err != nil {
+		p.t.Fatalf("read the answer to a held request: %v", err)
+	}
+	defer resp.Body.Close()
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(resp.Body); err != nil {
+		p.t.Fatal(err)
+	}
+	return kit.Response{Response: resp, Text: body.String()}
+}
+
+// sessionKeys returns the key of every session.
+func sessionKeys(s *kit.Site) []string {
+	s.T.Helper()
+	keys, err := redis.Strings(s.RedisDo("KEYS", "session:*"), nil)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	return keys
+}
+
+// byHand runs a statement on the database of a server with these settings, as a person at a prompt would.
+func byHand(t *testing.T, env map[string]string, statement string) {
+	t.Helper()
+	driver, source := "sqlite", "file:"+filepath.Join(env["DATA_DIR"], "gatehouse.db")
+	if path, ok := strings.CutPrefix(env["DATABASE_URL"], "sqlite:"); ok {
+		source = "file:" + path
+	} else if env["DATABASE_URL"] != "" {
+		driver, source = "postgres", env["DATABASE_URL"]
+	}
+	db := kit.OpenDB(t, driver, source)
+	if _, err := db.Exec(statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}

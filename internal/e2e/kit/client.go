@@ -1,0 +1,344 @@
+package kit
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit"
+)
+
+// Client is a person's browser as far as HTTP goes: it keeps cookies and follows no redirects.
+type Client struct {
+	T       testing.TB
+	BaseURL string
+	HTTP    *http.Client
+}
+
+func NewClient(t testing.TB, base string) *Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Client{T: t, BaseURL: base, HTTP: &http.Client{
+		Jar:           jar,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// At returns the same browser at another server: cookies do not look at ports.
+func (c *Client) At(base string) *Client {
+	return &Client{T: c.T, BaseURL: base, HTTP: c.HTTP}
+}
+
+// Response is a response, read to its end.
+type Response struct {
+	*http.Response
+	Text string
+}
+
+func (c *Client) Do(req *http.Request) Response {
+	c.T.Helper()
+	a, err := c.TryDo(req)
+	if err != nil {
+		c.T.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	return a
+}
+
+// TryDo is do for goroutines beside the test's own, which may not end the test.
+func (c *Client) TryDo(req *http.Request) (Response, error) {
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return Response{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return Response{}, fmt.Errorf("read the answer: %w", err)
+	}
+	return Response{resp, string(body)}, nil
+}
+
+// NewRequest returns a request to the server; header lists name, value, name, value….
+func (c *Client) NewRequest(method, path, body string, header ...string) *http.Request {
+	c.T.Helper()
+	req, err := http.NewRequestWithContext(c.T.Context(), method, c.BaseURL+path, strings.NewReader(body))
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return req
+}
+
+func (c *Client) Get(path string, header ...string) Response {
+	c.T.Helper()
+	return c.Do(c.NewRequest(http.MethodGet, path, "", header...))
+}
+
+// PostForm sends a form; fields are name, value, name, value….
+func (c *Client) PostForm(path string, fields ...string) Response {
+	c.T.Helper()
+	return c.Do(c.NewRequest(http.MethodPost, path, EncodeForm(fields...), "Content-Type", "application/x-www-form-urlencoded"))
+}
+
+func EncodeForm(fields ...string) string {
+	values := url.Values{}
+	for name, value := range pairsOf(fields) {
+		values.Set(name, value)
+	}
+	return values.Encode()
+}
+
+// Register makes an account through the form and leaves the client signed in.
+func (c *Client) Register(username string) {
+	c.T.Helper()
+	a := c.PostForm("/register", "username", username, "password", Password)
+	c.WantSeeOther(a, "/dashboard")
+}
+
+// SignIn signs in through the form.
+func (c *Client) SignIn(username string, fields ...string) {
+	c.T.Helper()
+	a := c.PostForm("/login", append([]string{"username", username, "password", Password}, fields...)...)
+	c.WantSeeOther(a, "/dashboard")
+}
+
+func (c *Client) WantSeeOther(a Response, location string) {
+	c.T.Helper()
+	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != location {
+		c.T.Fatalf("%s %s: %s to %q, want 303 to %q\n%s", a.Request.Method, a.Request.URL.Path, a.Status, a.Header.Get("Location"), location, a.Text)
+	}
+}
+
+func (c *Client) WantStatus(a Response, status int) {
+	c.T.Helper()
+	if a.StatusCode != status {
+		c.T.Fatalf("%s %s: %s, want %d\n%s", a.Request.Method, a.Request.URL.Path, a.Status, status, a.Text)
+	}
+}
+
+// IsSignedIn reports whether the dashboard greets the client. Every answer but the page and
+// the way to the sign-in form fails the test.
+func (c *Client) IsSignedIn() bool {
+	c.T.Helper()
+	a := c.Get("/dashboard")
+	switch {
+	case a.StatusCode == http.StatusOK && strings.Contains(a.Text, `id="user-name"`):
+		return true
+	case a.StatusCode == http.StatusSeeOther && strings.HasPrefix(a.Header.Get("Location"), "/login"):
+		return false
+	}
+	c.T.Fatalf("GET /dashboard: %s to %q\n%s", a.Status, a.Header.Get("Location"), a.Text)
+	return false
+}
+
+// Cookie returns the value of one of the client's cookies, or "".
+func (c *Client) Cookie(name string) string {
+	c.T.Helper()
+	u, err := url.Parse(c.BaseURL)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	for _, k := range c.HTTP.Jar.Cookies(u) {
+		if k.Name == name {
+			return k.Value
+		}
+	}
+	return ""
+}
+
+// SetCookie plants a cookie.
+func (c *Client) SetCookie(name, value string) {
+	c.T.Helper()
+	u, err := url.Parse(c.BaseURL)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	c.HTTP.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
+}
+
+// UniqueName returns letters for the name of a user that nobody else has.
+func UniqueName() string { return strings.ToLower(rand.Text()[:8]) }
+
+// DoWithin is do with a limit, after which the test ends.
+func (c *Client) DoWithin(limit time.Duration, req *http.Request) Response {
+	c.T.Helper()
+	begun := time.Now()
+	a := c.Do(req)
+	if took := time.Since(begun); took > limit {
+		c.T.Errorf("%s %s took %v, want at most %v", req.Method, req.URL.Path, took, limit)
+	}
+	return a
+}
+
+var stylesheetPath = regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`)
+
+// StylesheetPath returns the address of a static file.
+func (c *Client) StylesheetPath() string {
+	c.T.Helper()
+	found := stylesheetPath.FindString(c.Get("/login").Text)
+	if found == "" {
+		c.T.Fatal("the sign-in page names no style sheet")
+	}
+	return found
+}
+
+func DecodeJSON(t testing.TB, a Response, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.Text), v); err != nil {
+		t.Fatalf("%s: %v\n%s", a.Request.URL.Path, err, a.Text)
+	}
+}
+
+const AcceptHTML = "text/html,application/xhtml+xml"
+
+// ComparableResponse is all that a client sees of an answer, but for the name that it sent itself and what
+// differs in every answer.
+func ComparableResponse(a Response, name string) string {
+	header := maps.Clone(a.Header)
+	for _, each := range []string{"Date", "X-Request-Id"} {
+		delete(header, each)
+	}
+	body := strings.ReplaceAll(a.Text, `value="`+name+`"`, `value="NAME"`)
+	return fmt.Sprintf("%s\n%v\n%s", a.Status, header, body)
+}
+
+// SessionCookieHeader returns the client's session as a Cookie header without its other cookies.
+func (c *Client) SessionCookieHeader() string {
+	c.T.Helper()
+	value := c.Cookie(SessionCookie)
+	if value == "" {
+		c.T.Fatal("the client has no session cookie")
+	}
+	return SessionCookie + "=" + value
+}
+
+// CookiesOf returns the answer's cookies by name, and fails on a name that is set twice.
+func (c *Client) CookiesOf(a Response) map[string]*http.Cookie {
+	c.T.Helper()
+	all := map[string]*http.Cookie{}
+	for _, k := range a.Cookies() {
+		if all[k.Name] != nil {
+			c.T.Errorf("%s %s sets %s twice", a.Request.Method, a.Request.URL.Path, k.Name)
+		}
+		all[k.Name] = k
+	}
+	return all
+}
+
+// FieldError returns the sentence that a page shows at a field.
+func FieldError(a Response, field string) string {
+	pattern := `id="` + regexp.QuoteMeta(field) + `-help"><span class="aside">Error: </span>([^<]*)</p>`
+	m := regexp.MustCompile(pattern).FindStringSubmatch(a.Text)
+	if m == nil {
+		return ""
+	}
+	return html.UnescapeString(m[1])
+}
+
+// FormError returns what a page says about a form as a whole.
+func FormError(a Response) string {
+	m := regexp.MustCompile(`role="alert"[^>]*>([^<]*)</p>`).FindStringSubmatch(a.Text)
+	if m == nil {
+		return ""
+	}
+	return html.UnescapeString(m[1])
+}
+
+// WantFieldError fails unless a form came back with a sentence at the field.
+func (c *Client) WantFieldError(a Response, field, sentence string) {
+	c.T.Helper()
+	c.WantStatus(a, http.StatusUnprocessableEntity)
+	if got := FieldError(a, field); !strings.Contains(got, sentence) || got == "" {
+		c.T.Errorf("%s says %q at %s, want %q", a.Request.URL.Path, got, field, sentence)
+	}
+}
+
+func WantSignedIn(t *testing.T, clients ...*Client) {
+	t.Helper()
+	for i, c := range clients {
+		if !c.IsSignedIn() {
+			t.Errorf("client %d of %d is not signed in at %s", i+1, len(clients), c.BaseURL)
+		}
+	}
+}
+
+// WantSignedOut waits until another server has heard of a change, and fails if the client is signed in again after that.
+func WantSignedOut(t *testing.T, clients ...*Client) {
+	t.Helper()
+	for i, c := range clients {
+		testkit.Eventually(t, WaitTimeout, fmt.Sprintf("client %d of %d to be signed out at %s", i+1, len(clients), c.BaseURL),
+			func() bool { return !c.IsSignedIn() })
+		if c.IsSignedIn() {
+			t.Errorf("client %d of %d is signed in again at %s", i+1, len(clients), c.BaseURL)
+		}
+	}
+}
+
+// RunConcurrently lets n goroutines begin together and returns their answers.
+func RunConcurrently(t *testing.T, n int, ask func(i int) (Response, error)) []Response {
+	t.Helper()
+	answers, errs := make([]Response, n), make([]error, n)
+	begin := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			<-begin
+			answers[i], errs[i] = ask(i)
+		})
+	}
+	close(begin)
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	return answers
+}
+
+// NewForm returns the request of post.
+func (c *Client) NewForm(path string, fields ...string) *http.Request {
+	return c.NewRequest(http.MethodPost, path, EncodeForm(fields...), "Content-Type", "application/x-www-form-urlencoded")
+}
+
+// CopySession is what somebody has who copied the session cookie as it is now.
+func (c *Client) CopySession(base string) *Client {
+	c.T.Helper()
+	copied := NewClient(c.T, base)
+	copied.SetCookie(SessionCookie, c.Cookie(SessionCookie))
+	return copied
+}
+
+func (c *Client) ChangePassword(current, next string) Response {
+	c.T.Helper()
+	return c.PostForm("/account/password", "current_password", current, "new_password", next)
+}
+
+var sessionField = regexp.MustCompile(`name="session" value="([^"]+)"`)
+
+// OtherSessionIDs returns the ids of the sessions that the account page offers to end.
+func (c *Client) OtherSessionIDs() []string {
+	c.T.Helper()
+	var ids []string
+	for _, m := range sessionField.FindAllStringSubmatch(c.Get("/account").Text, -1) {
+		ids = append(ids, m[1])
+	}
+	return ids
+}
+
+const FormContentType = "application/x-www-form-urlencoded"

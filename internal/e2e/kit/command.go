@@ -1,0 +1,136 @@
+package kit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/internal/testkit/servers"
+)
+
+// SecretSetting stands wherever a setting may hold one; it must never be printed.
+const SecretSetting = "hunter2-never-printed"
+
+// WantErrorLine wants an error of one line that contains all of says, and no secret.
+func WantErrorLine(t *testing.T, o CommandResult, says ...string) {
+	t.Helper()
+	if !strings.HasPrefix(o.Stderr, "gatehouse: ") || strings.Count(o.Stderr, "\n") != 1 || !strings.HasSuffix(o.Stderr, "\n") {
+		t.Errorf("stderr is not one line:\n%s", o.Stderr)
+	}
+	for _, part := range says {
+		if !strings.Contains(o.Stderr, part) {
+			t.Errorf("the line does not say %q: %s", part, o.Stderr)
+		}
+	}
+	WantNoSecret(t, o)
+}
+
+func WantNoSecret(t *testing.T, o CommandResult) {
+	t.Helper()
+	for _, kept := range []string{SecretSetting, SecretKey, Password, OtherPassword, "aHVudGVyMi1uZXZlcg=="} {
+		if strings.Contains(o.Stdout+o.Stderr, kept) {
+			t.Errorf("a secret (%s) is printed:\n%s%s", kept, o.Stdout, o.Stderr)
+		}
+	}
+}
+
+// RunTwice runs a command twice at the same time. It may call FailNow in neither, so the
+// outcomes are looked at afterwards.
+func RunTwice(run func() CommandResult) []CommandResult {
+	outcomes := make(chan CommandResult)
+	for range 2 {
+		go func() { outcomes <- run() }()
+	}
+	return []CommandResult{<-outcomes, <-outcomes}
+}
+
+// CommandResult is how a command ended.
+type CommandResult struct {
+	Stdout, Stderr string
+	ExitCode       int
+	Duration       time.Duration
+}
+
+// RunCommand runs the program with these settings and hardly anything else in its environment, in
+// an empty directory.
+func RunCommand(t testing.TB, env map[string]string, stdin string, args ...string) CommandResult {
+	t.Helper()
+	all := map[string]string{}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GORACE", "GOCOVERDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			all[name] = value
+		}
+	}
+	maps.Copy(all, env)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, BinaryWithoutRace(t), args...)
+	for name, value := range all {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Dir = t.TempDir()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	begun := time.Now()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("gatehouse %s: %v", strings.Join(args, " "), err)
+	}
+	return CommandResult{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), time.Since(begun)}
+}
+
+// Run runs a command on the site's stores.
+func (s *Site) Run(stdin string, args ...string) CommandResult {
+	s.T.Helper()
+	return RunCommand(s.T, s.Env(), stdin, args...)
+}
+
+// BinaryWithoutRace builds the program without the race detector, once: for commands, which it
+// makes slow, and for measuring time and memory.
+func BinaryWithoutRace(t testing.TB) string {
+	t.Helper()
+	path, err := buildPlain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var buildPlain = sync.OnceValues(func() (string, error) {
+	dir, err := servers.TempDir("plain")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "gatehouse")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "gatehouse")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func (o CommandResult) WantCode(t testing.TB, code int) {
+	t.Helper()
+	if o.ExitCode != code {
+		t.Fatalf("exit code %d, want %d\nstdout: %s\nstderr: %s", o.ExitCode, code, o.Stdout, o.Stderr)
+	}
+}
+
+// WantOutput wants success and these very words.
+func (o CommandResult) WantOutput(t testing.TB, stdout string) {
+	t.Helper()
+	o.WantCode(t, 0)
+	if o.Stdout != stdout || o.Stderr != "" {
+		t.Errorf("printed %q and on stderr %q, want %q and nothing", o.Stdout, o.Stderr, stdout)
+	}
+}

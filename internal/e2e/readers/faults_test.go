@@ -1,0 +1,232 @@
+package readers
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/auth"
+	"gatehouse/internal/e2e/kit"
+	"gatehouse/internal/testkit"
+)
+
+// TestEveryAppWhenServersFail: an app that cannot tell who is asking says so, signs nobody out, and is
+// right again when what was broken is back. It is never restarted.
+func TestEveryAppWhenServersFail(t *testing.T) {
+	t.Parallel()
+	n := newNeighbours(t, 3)
+	replies := n.delayReplies(t)
+	var apps []neighbour
+	for _, app := range readerApps {
+		apps = append(apps, n.start(t, app))
+	}
+	c := kit.NewClient(t, n.login)
+	c.Register("alice")
+	n.Exec(`INSERT INTO user_permissions (user_id, permission) SELECT id, 'reports.view' FROM users`)
+	wantBack := func() {
+		t.Helper()
+		for _, app := range apps {
+			testkit.Eventually(t, kit.RecoveryTime, app.name+" to be right again", func() bool {
+				return c.At(app.origin).Get("/whoami").StatusCode == http.StatusOK
+			})
+		}
+	}
+	wantBack()
+	phase := func(name string, wrong func(kit.Response) string) {
+		t.Helper()
+		n.phase(t, c, apps, name, wrong)
+	}
+
+	phase("all is well", greeted)
+
+	// The user is known without it: only the renewal of the session waits for a later request.
+	n.Do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
+	n.Do("ACL", "SETUSER", "reader", "resetchannels")
+	phase("PUBLISH refused", greeted)
+	n.Do("ACL", "SETUSER", "reader", "&gatehouse:used")
+	n.Do("ACL", "LOG", "RESET")
+
+	// Two of these delays, or three, are more than a lookup may take as a whole.
+	n.Do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
+	replies.delay.Store(int64(1500 * time.Millisecond))
+	n.lookOnce(t, c, apps, "every reply of Redis delayed")
+	replies.delay.Store(0)
+	wantBack()
+	for _, fault := range []struct {
+		name        string
+		begin, over func()
+	}{
+		{"Redis killed", n.store.Kill, n.store.Start},
+		{"Redis frozen", n.store.Pause, n.store.Resume},
+	} {
+		fault.begin()
+		phase(fault.name, toldToTryAgain)
+		fault.over()
+		wantBack()
+		phase("after "+fault.name, greeted)
+	}
+	n.dial()
+	n.awaitSubscriber(t)
+	n.Server.Stop()
+	phase("Gatehouse stopped", greeted)
+	n.flushCache()
+	phase("Gatehouse stopped, cache flushed", toldToTryAgain)
+	n.Server = testkit.StartServer(t, testkit.BuildBinary(t), n.env)
+	n.awaitSubscriber(t)
+	phase("Gatehouse back", greeted)
+	t.Run("no app tried more", func(t *testing.T) { n.wantNothingRefused(t) })
+}
+
+// phase asks every app for all its pages and has each answer looked at. It asks all apps at once, because
+// some faults take their time, and each for one page after the other, because PHP's own server lets
+// requests wait for each other.
+func (n *neighbours) phase(t *testing.T, c *kit.Client, apps []neighbour, name string, wrong func(kit.Response) string) {
+	t.Helper()
+	var all sync.WaitGroup
+	faults := make([]error, len(apps))
+	for i, app := range apps {
+		all.Go(func() { faults[i] = lookRound(c.At(app.origin), wrong) })
+	}
+	all.Wait()
+	for i, app := range apps {
+		t.Run(name+"/"+app.name, func(t *testing.T) {
+			if faults[i] != nil {
+				t.Error(faults[i])
+			}
+		})
+	}
+}
+
+// lookOnce asks every app, all at once, for one page, and wants an answer promptly, whatever it says.
+func (n *neighbours) lookOnce(t *testing.T, c *kit.Client, apps []neighbour, name string) {
+	t.Helper()
+	var all sync.WaitGroup
+	took, faults := make([]time.Duration, len(apps)), make([]error, len(apps))
+	for i, app := range apps {
+		own := c.At(app.origin)
+		all.Go(func() {
+			begun := time.Now()
+			_, faults[i] = own.TryDo(own.NewRequest(http.MethodGet, "/whoami", ""))
+			took[i] = time.Since(begun)
+		})
+	}
+	all.Wait()
+	for i, app := range apps {
+		if faults[i] != nil || took[i] > kit.ResponseTimeout {
+			t.Errorf("%s: %s answered after %v, error %v", name, app.name, took[i], faults[i])
+		}
+	}
+}
+
+// sessionKeyOf returns the key of the client's session in Redis.
+func (n *neighbours) sessionKeyOf(c *kit.Client) string {
+	n.T.Helper()
+	return "session:" + auth.SessionID(c.Cookie(kit.SessionCookie))
+}
+
+// replyDelay stands between the apps and Redis, and holds back each reply for as long as delay says (nanoseconds).
+type replyDelay struct{ delay atomic.Int64 }
+
+// delayReplies has the apps that start later reach Redis through a replyDelay.
+func (n *neighbours) delayReplies(t testing.TB) *replyDelay {
+	t.Helper()
+	backend := strings.TrimPrefix(n.RedisURL, "redis://")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	r := &replyDelay{}
+	go func() {
+		for {
+			front, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go r.join(front, backend)
+		}
+	}()
+	for name, value := range n.appEnv {
+		n.appEnv[name] = strings.Replace(value, backend, listener.Addr().String(), 1)
+	}
+	return r
+}
+
+func (r *replyDelay) join(front net.Conn, address string) {
+	defer front.Close()
+	back, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer back.Close()
+	go func() {
+		io.Copy(back, front)
+		back.Close()
+	}()
+	buffer := make([]byte, 64<<10)
+	for {
+		size, err := back.Read(buffer)
+		if delay := time.Duration(r.delay.Load()); delay > 0 {
+			<-time.After(delay) // the fault itself, not a wait for a condition
+		}
+		if size > 0 {
+			if _, err := front.Write(buffer[:size]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// lookRound asks an app for all its pages, and returns what is wrong with the answers.
+func lookRound(c *kit.Client, wrong func(kit.Response) string) error {
+	var faults []error
+	for _, path := range []string{"/", "/open", "/reports", "/whoami"} {
+		begun := time.Now()
+		a, err := c.TryDo(c.NewRequest(http.MethodGet, path, "", "Accept", kit.AcceptHTML))
+		if err != nil {
+			return err
+		}
+		if took := time.Since(begun); took > kit.ResponseTimeout {
+			faults = append(faults, fmt.Errorf("%s took %v", path, took))
+		}
+		if fault := cmp.Or(wrong(a), keepable(a)); fault != "" {
+			faults = append(faults, fmt.Errorf("%s: %s %s: %v\n%s", path, a.Status, fault, a.Header, a.Text))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func greeted(a kit.Response) string {
+	switch {
+	case a.StatusCode != http.StatusOK:
+		return "is not 200"
+	case a.Request.URL.Path != "/reports" && !strings.Contains(a.Text, "alice"):
+		return "is not for alice"
+	}
+	return ""
+}
+
+func toldToTryAgain(a kit.Response) string {
+	switch {
+	case a.StatusCode != http.StatusServiceUnavailable:
+		return "is not 503"
+	case a.Header.Get("Retry-After") != "5":
+		return "does not say when to try again"
+	case a.Header.Get("Location") != "":
+		return "leads somewhere else"
+	case len(strings.Fields(a.Text)) < 3:
+		return "says nothing"
+	}
+	return ""
+}

@@ -1,0 +1,606 @@
+// Package readers tests the session readers in clients/: apps in other languages that share the session, and the bridge from
+// Django.
+package readers
+
+import (
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+
+	"gatehouse/auth"
+	"gatehouse/internal/e2e/kit"
+	"gatehouse/internal/testkit"
+)
+
+// readerApp is an example app of clients/.
+type readerApp struct {
+	name string
+	// command starts it on the port; clients is a copy of clients/.
+	command func(t testing.TB, clients string, port int) *exec.Cmd
+}
+
+var readerApps = []readerApp{
+	{"flask", gunicorn("flask", "flask_app:app")},
+	{"django", gunicorn("django", "django_app:application")},
+	{"express", node("express_app.mjs")},
+	{"fastify", node("fastify_app.mjs")},
+	{"go", func(t testing.TB, _ string, _ int) *exec.Cmd {
+		return exec.Command(testkit.Build(t, "clients/go/example"))
+	}},
+	{"php", func(t testing.TB, clients string, port int) *exec.Cmd {
+		cmd := exec.Command(testkit.PHP(t, "redis"), "-S", localAddress(port), "app.php")
+		cmd.Dir = filepath.Join(clients, "php")
+		cmd.Env = []string{"PHP_CLI_SERVER_WORKERS=4"} // several at once, as servers for real use have
+		return cmd
+	}},
+}
+
+// gunicorn has threads, because browsers open connections that they do not use at once, and one
+// of those keeps a worker without threads from everybody else.
+func gunicorn(framework, application string) func(testing.TB, string, int) *exec.Cmd {
+	return func(t testing.TB, clients string, port int) *exec.Cmd {
+		cmd := exec.Command(testkit.Python(t, framework, "redis", "gunicorn"), "-m", "gunicorn",
+			"--bind", localAddress(port), "--threads", "8", application)
+		cmd.Dir = filepath.Join(clients, "python")
+		return cmd
+	}
+}
+
+func node(script string) func(testing.TB, string, int) *exec.Cmd {
+	return func(t testing.TB, clients string, _ int) *exec.Cmd {
+		cmd := exec.Command(testkit.Tool(t, "node"), script)
+		cmd.Dir = filepath.Join(clients, "node")
+		return cmd
+	}
+}
+
+func localAddress(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// copyOfClients returns a directory with what clients/ has, where programs may leave files, and
+// with the npm packages where Node looks for them.
+func copyOfClients(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "..", "..", "clients"))); err != nil {
+		t.Fatal(err)
+	}
+	modules := filepath.Dir(filepath.Dir(testkit.NodeModule(t, "redis/package.json")))
+	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// neighbours is Gatehouse and what it takes to start apps beside it: on other ports of the same host, and
+// in Redis with the rights of a reader and no others.
+type neighbours struct {
+	*kit.Target
+	store       *testkit.Redis
+	env, appEnv map[string]string
+	login       string // Gatehouse's origin
+	clients     string // a copy of clients/
+}
+
+// neighbour is a running app.
+type neighbour struct{ name, origin string }
+
+// newNeighbours starts Gatehouse, with users cached in this database of its Redis. The apps are told
+// of it where it is not the one that they take by themselves.
+func newNeighbours(t testing.TB, cacheDatabase int) *neighbours {
+	t.Helper()
+	secret := rand.Text()
+	n := &neighbours{
+		// What is written survives a kill without waiting for the disk, which only a crash of the machine would miss.
+		store:   testkit.StartRedis(t, slices.Concat([]string{"--appendonly", "yes", "--appendfsync", "no", "--user"}, readerRights(t, secret))...),
+		clients: copyOfClients(t),
+	}
+	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: n.store.URL()}
+	address := localAddress(testkit.FreePort(t))
+	n.login = "http://" + address
+	cache := fmt.Sprintf("/%d", cacheDatabase)
+	n.env = s.Env("LISTEN_ADDR", address, "BASE_URL", n.login, "CACHE_URL", s.RedisURL+cache)
+	asReader := strings.Replace(s.RedisURL, "redis://", "redis://reader:"+secret+"@", 1)
+	n.appEnv = map[string]string{"REDIS_URL": asReader, "BASE_URL": n.login}
+	if cacheDatabase != 1 {
+		n.appEnv["CACHE_URL"] = asReader + cache
+	}
+	n.Target = &kit.Target{Site: s, Server: testkit.StartServer(t, testkit.BuildBinary(t), n.env, "--migrate"), DB: kit.OpenDB(t, "postgres", s.DatabaseURL)}
+	n.dial()
+	n.awaitSubscriber(t)
+	return n
+}
+
+// dial connects to Redis, anew if it was restarted.
+func (n *neighbours) dial() {
+	n.T.Helper()
+	n.Sessions, n.Cache = kit.DialRedis(n.T, n.RedisURL), kit.DialRedis(n.T, n.env["CACHE_URL"])
+}
+
+// awaitSubscriber waits until Gatehouse hears what the apps tell.
+func (n *neighbours) awaitSubscriber(t testing.TB) {
+	t.Helper()
+	testkit.Eventually(t, 10*time.Second, "Gatehouse to subscribe", func() bool {
+		reply, err := redis.Values(n.Do("PUBSUB", "NUMSUB", "gatehouse:used"), nil)
+		return err == nil && len(reply) == 2 && reply[1].(int64) == 1
+	})
+}
+
+// start starts an app with the settings of its neighbour, and hardly anything else in its environment.
+func (n *neighbours) start(t testing.TB, app readerApp) neighbour {
+	t.Helper()
+	port := testkit.FreePort(t)
+	cmd := app.command(t, n.clients, port)
+	all := map[string]string{
+		"PORT": fmt.Sprint(port), "PATH": os.Getenv("PATH"), "HOME": n.clients, "PYTHONDONTWRITEBYTECODE": "1",
+		"GORACE": "atexit_sleep_ms=0",
+	}
+	maps.Copy(all, n.appEnv)
+	for name, value := range all {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	p := testkit.StartProgram(t, cmd, localAddress(port))
+	t.Cleanup(func() {
+		if strings.Contains(p.Output(), "WARNING: DATA RACE") {
+			t.Errorf("the race detector found something in %s:\n%s", app.name, p.Output())
+		}
+	})
+	return neighbour{app.name, "http://" + localAddress(port)}
+}
+
+var rightsOfReaders = regexp.MustCompile(`(?m)^ACL SETUSER (reader on .*)$`)
+
+// readerRights returns what docs/session-format.md says that a reader needs, as a user of Redis with
+// the password: words of redis.conf.
+func readerRights(t testing.TB, secret string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "session-format.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := rightsOfReaders.FindSubmatch(text)
+	if found == nil {
+		t.Fatal("docs/session-format.md names no rights of a reader")
+	}
+	return strings.Fields(strings.Replace(string(found[1]), ">PASSWORD", ">"+secret, 1))
+}
+
+// TestTheRightsOfReadersAreFew: the user of docs/session-format.md cannot change anything, or read
+// what is not for readers.
+func TestTheRightsOfReadersAreFew(t *testing.T) {
+	r := testkit.StartRedis(t, append([]string{"--user"}, readerRights(t, "secret")...)...)
+	c := kit.DialRedis(t, r.URL())
+	for command, want := range map[string]bool{
+		"GET session:x": true, "PTTL session:x": true, "GET user:x": true, "PUBLISH gatehouse:used x": true, "SELECT 1": true, "PING": true,
+		"SET session:x y": false, "DEL session:x": false, "PEXPIRE session:x 1": false, "PERSIST session:x": false, "GETDEL user:x": false,
+		"GETEX user:x": false, "SET user:x y": false, "EXPIRE user:x 1": false, "RENAME user:x user:y": false,
+		"GET sessions:x": false, "GET token:x": false, "GET credential:x": false, "GET throttle:x": false, "GET maintenance": false,
+		"PUBLISH other x": false, "SUBSCRIBE gatehouse:used": false, "KEYS *": false, "SCAN 0": false, "FLUSHALL": false, "FLUSHDB": false,
+		"CONFIG GET *": false, "EVAL x 0": false, "MONITOR": false, "SHUTDOWN": false, "ACL LIST": false, "CLIENT LIST": false, "DEBUG SLEEP": false,
+	} {
+		args := redis.Args{"DRYRUN", "reader"}.AddFlat(strings.Fields(command))
+		said, err := redis.String(c.Do("ACL", args...))
+		if err != nil {
+			t.Errorf("%s: %v", command, err)
+		}
+		if (said == "OK") != want {
+			t.Errorf("%s: Redis says %q", command, said)
+		}
+	}
+}
+
+// wantNothingRefused fails if an app tried anything that a reader must not do. What it may do
+// changes nothing: see TestTheRightsOfReadersAreFew.
+func (n *neighbours) wantNothingRefused(t testing.TB) {
+	t.Helper()
+	log, err := redis.Values(n.Do("ACL", "LOG"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range log {
+		t.Errorf("an app tried what readers may not do: %q", entry)
+	}
+}
+
+// member is a person as an app sees them.
+type member struct {
+	Username, Name      string
+	Groups, Permissions []string
+}
+
+// who returns whom an app takes the client for; nil for nobody. Every answer but those two, and
+// every one that could be kept by somebody, fails the test.
+func who(c *kit.Client) *member {
+	c.T.Helper()
+	a := c.Get("/whoami", "Accept", "application/json")
+	wantPrivate(c.T, a)
+	if a.StatusCode == http.StatusUnauthorized {
+		return nil
+	}
+	c.WantStatus(a, http.StatusOK)
+	if kind := a.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
+		c.T.Errorf("/whoami is %q", kind)
+	}
+	m := &member{}
+	kit.DecodeJSON(c.T, a, m)
+	if m.Groups == nil || m.Permissions == nil {
+		c.T.Errorf("a list is missing in %s", a.Text)
+	}
+	return m
+}
+
+// wantKnown fails unless the app knows the person at once.
+func wantKnown(c *kit.Client, username string) {
+	c.T.Helper()
+	if m := who(c); m == nil || m.Username != username {
+		c.T.Fatalf("%s takes %s for %+v", c.BaseURL, username, m)
+	}
+}
+
+// wantNobody fails unless the app refuses the client at once.
+func wantNobody(c *kit.Client) {
+	c.T.Helper()
+	if m := who(c); m != nil {
+		c.T.Fatalf("%s takes a visitor for %+v", c.BaseURL, m)
+	}
+}
+
+// soon waits until a change in SQL has reached an app, which signs nobody out meanwhile.
+func soon(c *kit.Client, what string, cond func(*member) bool) {
+	c.T.Helper()
+	testkit.Eventually(c.T, kit.WaitTimeout, what, func() bool {
+		m := who(c)
+		if m == nil {
+			c.T.Fatalf("waited for %s, and was signed out", what)
+		}
+		return cond(m)
+	})
+}
+
+// soonNobody waits until the app refuses the client, and fails if it lets the client in again.
+func soonNobody(c *kit.Client, after string) {
+	c.T.Helper()
+	testkit.Eventually(c.T, kit.WaitTimeout, "the refusal after "+after, func() bool { return who(c) == nil })
+	wantNobody(c)
+}
+
+// TestEveryAppKnowsWhoIsSignedIn: who has signed in at Gatehouse is known to the apps beside it, and
+// what changes there holds at their next request.
+func TestEveryAppKnowsWhoIsSignedIn(t *testing.T) {
+	t.Parallel()
+	n := newNeighbours(t, 1)
+	pages := t.TempDir()
+	for _, example := range readerApps {
+		t.Run(example.name, func(t *testing.T) {
+			app := n.start(t, example)
+			username := "alice-" + app.name
+			kit.NewClient(t, n.login).Register(username)
+			t.Run("browser", func(t *testing.T) { n.inBrowser(t, app, username, filepath.Join(pages, app.name)) })
+			t.Run("strangers", func(t *testing.T) { n.strangers(t, app) })
+			t.Run("cookies", func(t *testing.T) { n.cookies(t, app, username) })
+			t.Run("changes", func(t *testing.T) { n.changes(t, app, username) })
+			t.Run("one change after the other", func(t *testing.T) { n.manyChanges(t, app, username) })
+			t.Run("cache flushed", func(t *testing.T) { n.cacheFlushed(t, app, username) })
+			t.Run("staying signed in", func(t *testing.T) { n.stayingSignedIn(t, app, username) })
+		})
+	}
+	t.Run("valid HTML", func(t *testing.T) { kit.CheckHTML(t, pages) })
+	t.Run("no app tried more", func(t *testing.T) { n.wantNothingRefused(t) })
+}
+
+// signedIn returns a client of the app that has signed in at Gatehouse.
+func (n *neighbours) signedIn(t testing.TB, app neighbour, username string) *kit.Client {
+	t.Helper()
+	c := kit.NewClient(t, n.login)
+	c.SignIn(username)
+	return c.At(app.origin)
+}
+
+// hostileName would break out of an attribute and a tag, and turns the reading direction.
+const hostileName = "\"><script>alert(1)</script>' \u202Eecila\u202C 🦊 &amp;"
+
+// inBrowser goes the whole way: to the app, to Gatehouse, back, and out again. It leaves the app's
+// pages in files that begin with the prefix.
+func (n *neighbours) inBrowser(t *testing.T, app neighbour, username, prefix string) {
+	// A dialog would keep the test waiting.
+	p := kit.NewBrowser(t, app.origin, kit.OnNewDocument(`window.alert = () => console.error("a name ran as a script")`))
+	p.OtherHosts = []string{n.login}
+	p.Expected[kit.StatusLine(http.StatusNotFound, app.origin+"/favicon.ico")] = true
+	const wanted = "/?tab=a%26b&q=%C3%BC%20x&next=%2F%2Fevil.example"
+	p.Open(wanted, http.StatusOK)
+	wantHref(p, n.login+"/login")
+	p.Fill("username", username, "password", kit.Password)
+	p.Submit("/login", http.StatusOK)
+	if got := kit.Eval[string](p, "location.href"); got != app.origin+wanted {
+		t.Fatalf("after signing in at %s, want %s", got, app.origin+wanted)
+	}
+	if got := p.Text("#greeting"); got != "Hello, "+username {
+		t.Errorf("greeted by %q", got)
+	}
+
+	c := kit.NewClient(t, app.origin)
+	c.SetCookie(kit.SessionCookie, p.Cookies()[kit.SessionCookie].Value)
+	p.Open("/reports", http.StatusForbidden)
+	n.Run("", "user", "grant", username, "reports.view").WantCode(t, 0)
+	testkit.Eventually(t, kit.WaitTimeout, "the permission", func() bool { return c.Get("/reports").StatusCode == http.StatusOK })
+	p.Open("/reports", http.StatusOK)
+	if got := p.Text("h1"); got != "Reports" {
+		t.Errorf("the page of reports is headed %q", got)
+	}
+
+	n.Exec(`UPDATE users SET name = $1 WHERE username = $2`, hostileName, username)
+	soon(c, "the new name", func(m *member) bool { return m.Name == hostileName })
+	for _, path := range []string{"/", "/open"} {
+		p.Open(path, http.StatusOK)
+		if got := kit.Eval[string](p, `document.querySelector("#greeting").textContent`); got != "Hello, "+hostileName {
+			t.Errorf("%s greets by %q", path, got)
+		}
+		if n := kit.Eval[int](p, `document.querySelectorAll("h1 *, script").length`); n != 0 {
+			t.Errorf("%s has %d elements that a name made", path, n)
+		}
+	}
+	p.Open("/", http.StatusOK)
+	p.WantText("body", "reports.view")
+	for path, file := range map[string]string{"/": "home", "/open": "open", "/reports": "reports"} {
+		kit.WriteFile(t, prefix+"-"+file+".html", c.Get(path, "Accept", kit.AcceptHTML).Text)
+	}
+	kit.WriteFile(t, prefix+"-stranger.html", kit.NewClient(t, app.origin).Get("/open").Text)
+
+	p.Click("#sign-out", http.StatusOK)
+	wantHref(p, n.login+"/sign-out")
+	p.Submit("/logout", http.StatusOK)
+	wantNobody(c)
+	if a := c.Get("/", "Accept", kit.AcceptHTML); a.StatusCode != http.StatusSeeOther {
+		t.Errorf("after the sign-out: %s", a.Status)
+	}
+	p.Open("/open", http.StatusOK)
+	if got := p.Text("#greeting"); got != "Hello, stranger" {
+		t.Errorf("after the sign-out greeted by %q", got)
+	}
+	p.Click("#sign-in", http.StatusOK)
+	wantHref(p, n.login+"/login")
+}
+
+// wantHref wants the page, whatever its query.
+func wantHref(p *kit.Browser, address string) {
+	p.T.Helper()
+	if got := kit.Eval[string](p, "location.origin + location.pathname"); got != address {
+		p.T.Fatalf("at %s, want %s\n%s", got, address, p.Text("body"))
+	}
+}
+
+var percentEncoded = regexp.MustCompile(`^[A-Za-z0-9._~!'()*%-]+$`)
+
+// strangers: a browser is sent to sign in and will come back to the very page; a program is told.
+func (n *neighbours) strangers(t *testing.T, app neighbour) {
+	c := kit.NewClient(t, app.origin)
+	for _, wanted := range []string{
+		"/", "/reports", "/whoami", "/reports?q=%22%3E%3Cscript%3E&x=a+b%26c%23d&y=%C3%BC", "/?next=https://evil.example/&a=1&a=2", "/?x=%0d%0aSet-Cookie:%20a=b", "/?a;b=%2",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			a := c.Do(c.NewRequest(method, wanted, "", "Accept", kit.AcceptHTML))
+			location, encoded, _ := strings.Cut(a.Header.Get("Location"), "?next=")
+			next, err := url.QueryUnescape(encoded)
+			if a.StatusCode != http.StatusSeeOther || location != n.login+"/login" || err != nil || next != app.origin+wanted || !percentEncoded.MatchString(encoded) {
+				t.Errorf("%s %s: %s to %q", method, wanted, a.Status, a.Header.Get("Location"))
+			}
+			wantPrivate(t, a)
+		}
+	}
+	for _, path := range []string{"/", "/reports", "/whoami"} {
+		for _, accept := range []string{"", "*/*", "application/json"} {
+			a := c.Get(path, "Accept", accept)
+			if a.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s for a program that accepts %q: %s", path, accept, a.Status)
+			}
+			wantPrivate(t, a)
+		}
+	}
+	a := c.Get("/open")
+	c.WantStatus(a, http.StatusOK)
+	if !strings.Contains(a.Text, `<h1 id="greeting">Hello, stranger</h1>`) {
+		t.Errorf("a stranger is greeted so:\n%s", a.Text)
+	}
+	wantPrivate(t, a)
+}
+
+// keepable says what is wrong with an answer that nobody should keep, and that leaves the cookies alone.
+func keepable(a kit.Response) string {
+	switch {
+	case a.Header.Get("Cache-Control") != "no-store":
+		return "is not no-store"
+	case len(a.Header.Values("Set-Cookie")) > 0:
+		return "sets a cookie"
+	}
+	return ""
+}
+
+func wantPrivate(t testing.TB, a kit.Response) {
+	t.Helper()
+	if fault := keepable(a); fault != "" {
+		t.Errorf("%s: %s %s: %v", a.Request.URL, a.Status, fault, a.Header)
+	}
+}
+
+// cookies: the session's is found among others, and whatever else is sent under its name is nobody.
+func (n *neighbours) cookies(t *testing.T, app neighbour, username string) {
+	good := n.signedIn(t, app, username).Cookie(kit.SessionCookie)
+	unknown := strings.Repeat("A", 43)
+	for cookie, want := range map[string]bool{
+		"gatehouse=" + good:                                                true,
+		"a=b; gatehouse=" + good + "; c=d":                                 true,
+		"gatehouse=short; gatehouse=" + good:                               true,
+		"gatehouse=; gatehouse=" + good:                                    true,
+		"gatehouse=" + good + "; gatehouse=short":                          true,
+		"gatehouse=" + good + "; gatehouse=" + unknown:                     true,
+		"gatehouse=" + unknown + "; gatehouse=" + good:                     true,
+		strings.Repeat("gatehouse="+unknown+"; ", 4) + "gatehouse=" + good: false,
+		"\xa0gatehouse=" + good:                                            false,
+		"gatehouse\xa0=" + good:                                            false,
+		"Gatehouse=" + good:                                                false,
+		"xgatehouse=" + good:                                               false,
+		"__Host-gatehouse=" + good:                                         false,
+		"gatehouse=" + good + "x":                                          false,
+		"gatehouse=" + good[:42]:                                           false,
+		"gatehouse=" + good[:42] + "%41":                                   false,
+		"gatehouse=" + unknown:                                             false,
+		"gatehouse":                                                        false,
+		"gatehouse=":                                                       false,
+		"gatehouse[]=" + good:                                              false,
+		"gatehouse=\"; \xff\xfe=\x01; =; ;;":                               false,
+		"gatehouse=../../session:x; gatehouse=*; gatehouse=\u00e9":         false,
+		"gatehouse=" + strings.Repeat("x", 3000):                           false,
+		strings.Repeat("a=b; ", 300) + "gatehouse=" + unknown + ";":        false,
+	} {
+		c := kit.NewClient(t, app.origin)
+		c.T = t
+		req := c.NewRequest(http.MethodGet, "/whoami", "", "Accept", "application/json")
+		req.Header["Cookie"] = []string{withoutControls(cookie)}
+		a := c.Do(req)
+		if status := map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized}[want]; a.StatusCode != status {
+			t.Errorf("with the cookies %q: %s, want %d\n%s", cookie, a.Status, status, a.Text)
+		}
+		wantPrivate(t, a)
+	}
+}
+
+// withoutControls keeps the bytes that net/http sends in a header.
+func withoutControls(s string) string {
+	return string(slices.DeleteFunc([]byte(s), func(b byte) bool { return b < ' ' }))
+}
+
+// changes: whatever becomes of a user reaches the app, and what was signed out is refused
+// at its very next request.
+func (n *neighbours) changes(t *testing.T, app neighbour, username string) {
+	c := n.signedIn(t, app, username)
+	wantKnown(c, username)
+	n.Exec(`UPDATE users SET name = 'Alice the First' WHERE username = $1`, username)
+	soon(c, "the new name", func(m *member) bool { return m.Name == "Alice the First" })
+	if a := c.Get("/", "Accept", kit.AcceptHTML); !strings.Contains(a.Text, `<h1 id="greeting">Hello, Alice the First</h1>`) {
+		t.Errorf("greeted so:\n%s", a.Text)
+	}
+	n.Exec(`INSERT INTO user_groups (user_id, group_name) SELECT id, 'admin' FROM users WHERE username = $1`, username)
+	soon(c, "the group", func(m *member) bool {
+		return slices.Contains(m.Groups, "admin") && slices.Contains(m.Permissions, "users.manage")
+	})
+	n.Exec(`DELETE FROM user_groups WHERE user_id = (SELECT id FROM users WHERE username = $1)`, username)
+	soon(c, "the group to be gone", func(m *member) bool { return len(m.Groups) == 0 && !slices.Contains(m.Permissions, "users.manage") })
+
+	other := kit.NewClient(t, n.login)
+	other.SignIn(username)
+	other.WantSeeOther(other.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+	soonNobody(c, "the end of all other sessions")
+	wantKnown(other.At(app.origin), username)
+
+	c = n.signedIn(t, app, username)
+	wantKnown(c, username)
+	other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+	soonNobody(c, "a change of the password")
+	wantKnown(other.At(app.origin), username)
+	other.WantSeeOther(other.ChangePassword(kit.OtherPassword, kit.Password), "/account?notice=password#password")
+
+	c = n.signedIn(t, app, username)
+	wantKnown(c, username)
+	n.Exec(`UPDATE users SET active = false WHERE username = $1`, username)
+	soonNobody(c, "the user was disabled")
+	n.Exec(`UPDATE users SET active = true WHERE username = $1`, username)
+	testkit.Eventually(t, kit.WaitTimeout, "a new sign-in", func() bool {
+		return c.At(n.login).PostForm("/login", "username", username, "password", kit.Password).StatusCode == http.StatusSeeOther
+	})
+	wantKnown(c, username)
+
+	copied := c.CopySession(app.origin)
+	c.At(n.login).WantSeeOther(c.At(n.login).PostForm("/logout"), "/login?notice=signed-out")
+	wantNobody(copied)
+}
+
+// manyChanges: a change at Gatehouse is known at the app's next request, which finds the user also while
+// servers are about to drop them once more.
+func (n *neighbours) manyChanges(t *testing.T, app neighbour, username string) {
+	c := n.signedIn(t, app, username)
+	for i := range 50 {
+		name := fmt.Sprintf("Alice %d", i)
+		own := c.At(n.login)
+		own.WantSeeOther(own.PostForm("/account/profile", "name", name, "email", "", "time_zone", "UTC"), "/account?notice=profile")
+		if m := who(c); m == nil || m.Name != name {
+			t.Fatalf("renamed to %s, and the app says %+v", name, m)
+		}
+	}
+}
+
+// cacheFlushed: who is signed in is greeted at the next request, however many come at once.
+func (n *neighbours) cacheFlushed(t *testing.T, app neighbour, username string) {
+	c := n.signedIn(t, app, username)
+	for range 3 {
+		wantKnown(c, username)
+		n.flushCache()
+		answers := kit.RunConcurrently(t, 6, func(int) (kit.Response, error) { return c.TryDo(c.NewRequest(http.MethodGet, "/whoami", "")) })
+		for _, a := range answers {
+			c.WantStatus(a, http.StatusOK)
+		}
+	}
+	// A server is about to fill it: the app waits, whatever it asked another one.
+	key := "user:" + n.UserID(username)
+	record, err := redis.String(n.Cache.Do("GET", key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.cacheDo("SET", key, "lease:another-server")
+	told := n.CommandCalls("publish")
+	waiting := make(chan kit.Response, 1)
+	go func() {
+		a, err := c.TryDo(c.NewRequest(http.MethodGet, "/whoami", ""))
+		if err != nil {
+			t.Errorf("while the cache is being filled: %v", err)
+		}
+		waiting <- a
+	}()
+	testkit.Eventually(t, 5*time.Second, "the app to ask", func() bool { return n.CommandCalls("publish") > told })
+	n.cacheDo("SET", key, record)
+	if a := <-waiting; a.Response != nil {
+		c.WantStatus(a, http.StatusOK)
+	}
+}
+
+func (n *neighbours) flushCache() { n.T.Helper(); n.cacheDo("FLUSHDB") }
+
+func (n *neighbours) cacheDo(command string, args ...any) {
+	n.T.Helper()
+	if _, err := n.Cache.Do(command, args...); err != nil {
+		n.T.Fatalf("%s: %v", command, err)
+	}
+}
+
+// stayingSignedIn: the app tells that the session is used when it is time to, and not before.
+func (n *neighbours) stayingSignedIn(t *testing.T, app neighbour, username string) {
+	c := n.signedIn(t, app, username)
+	key := "session:" + auth.SessionID(c.Cookie(kit.SessionCookie))
+	fresh := n.TTL(key)
+	wantKnown(c, username)
+	told := n.CommandCalls("publish")
+	for range 5 {
+		wantKnown(c, username)
+	}
+	if now := n.CommandCalls("publish"); now != told {
+		t.Errorf("%d notes for 5 requests of a fresh session", now-told)
+	}
+	n.Do("PEXPIRE", key, (fresh * 8 / 10).Milliseconds())
+	wantKnown(c, username)
+	testkit.Eventually(t, 5*time.Second, "the session to be renewed", func() bool { return n.TTL(key) > fresh*99/100 })
+	told = n.CommandCalls("publish")
+	wantKnown(c, username)
+	if now := n.CommandCalls("publish"); now != told {
+		t.Error("a note for a session that was just renewed")
+	}
+}

@@ -1,0 +1,100 @@
+package security
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/handlers"
+	"gatehouse/internal/e2e/kit"
+	"gatehouse/internal/testkit"
+	"gatehouse/web"
+)
+
+// TestPendingBody_AuthorizesOnlyOnceItIsComplete sends half of a body to every route that changes
+// something, as an administrator; the administrator is disabled, and only then do the bodies
+// arrive whole. None of them may take effect, whatever the request is authenticated by.
+func TestPendingBody_AuthorizesOnlyOnceItIsComplete(t *testing.T) {
+	t.Parallel()
+	x := kit.NewTarget(t)
+	victim, admin := x.NewClient(), x.NewClient()
+	victim.Register("victim")
+	admin.Register("boss")
+	x.Run("", "user", "join", "boss", "admin").WantCode(t, 0)
+	x.Run("", "group", "add", "staff").WantCode(t, 0)
+	x.Run("", "user", "join", "victim", "staff").WantCode(t, 0)
+	testkit.Eventually(t, 5*time.Second, "the permission", func() bool { return admin.Get("/admin/users").StatusCode == http.StatusOK })
+	created := admin.Do(admin.NewRequest(http.MethodPost, "/api/tokens", `{"name":"one"}`, "Content-Type", "application/json"))
+	admin.WantStatus(created, http.StatusCreated)
+	token := regexp.MustCompile(`"token":"([^"]+)"`).FindStringSubmatch(created.Text)[1]
+	tokenID := regexp.MustCompile(`"id":"([^"]+)"`).FindStringSubmatch(created.Text)[1]
+
+	const formType, jsonType = "application/x-www-form-urlencoded", "application/json"
+	session := "Cookie: " + admin.SessionCookieHeader()
+	basic := "Authorization: " + kit.BasicHeader("boss", kit.Password)
+	bearer := "Authorization: Bearer " + token
+	everything := kit.EncodeForm("name", "Changed", "email", "", "time_zone", "Asia/Tokyo", "current_password", kit.Password, "new_password", kit.OtherPassword,
+		"active", "false", "groups", "admin", "group", "staff", "permission", "books.read", "session", strings.TrimPrefix(x.SessionKey(admin), "session:"), "token", tokenID)
+	type pending struct {
+		*kit.HeldRequest
+		name string
+	}
+	var all []pending
+	for _, r := range (&handlers.Handlers{}).Routes() {
+		if r.Method == http.MethodGet || r.Access == web.Open || r.Access == web.ForwardAuth {
+			continue
+		}
+		path := strings.NewReplacer("/admin/users/:id", "/admin/users/"+x.UserID("victim"), "/api/tokens/:id", "/api/tokens/"+tokenID).Replace(r.Path)
+		if path == "/admin/groups" {
+			// Its name has to be new.
+			all = append(all, pending{x.HoldHalf(r.Method, path, session, formType, kit.EncodeForm("group", "created")), r.Method + " " + path})
+			continue
+		}
+		if !strings.HasPrefix(path, "/api/") {
+			all = append(all, pending{x.HoldHalf(r.Method, path, session, formType, everything), r.Method + " " + path})
+			continue
+		}
+		for what, credential := range map[string]string{"session": session, "Basic": basic, "token": bearer} {
+			all = append(all, pending{x.HoldHalf(r.Method, path, credential, jsonType, `{"name":"another"}`), r.Method + " " + path + " by " + what})
+		}
+	}
+	if len(all) < 20 {
+		t.Errorf("the route table has only %d changing routes", len(all))
+	}
+
+	x.Run("", "user", "disable", "boss", "--force").WantCode(t, 0)
+	testkit.Eventually(t, 5*time.Second, "the administrator to be out", func() bool { return admin.Get("/dashboard").StatusCode == http.StatusSeeOther })
+	before := lastingState(x)
+	for _, p := range all {
+		if p.HeldRequest == nil {
+			continue
+		}
+		a := p.Finish()
+		if a.StatusCode != http.StatusUnauthorized && (a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/login") {
+			t.Errorf("%s: %s to %q\n%.300s", p.name, a.Status, a.Header.Get("Location"), a.Text)
+		}
+	}
+	if after := lastingState(x); after != before {
+		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+	}
+}
+
+// lastingState is the state with the tables of groups and without the counters of failed attempts.
+func lastingState(x *kit.Target) string {
+	x.T.Helper()
+	var b strings.Builder
+	for _, table := range []string{"users", "groups", "user_groups", "group_permissions", "user_permissions"} {
+		b.WriteString(x.QueryValue(fmt.Sprintf(`SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM %s t`, table)))
+		b.WriteString("\n")
+	}
+	keys := slices.DeleteFunc(x.Keys("*"), func(key string) bool { return strings.HasPrefix(key, "throttle:") })
+	slices.Sort(keys)
+	for _, key := range keys {
+		fmt.Fprintf(&b, "%s %x\n", key, x.Do("DUMP", key))
+	}
+	return b.String()
+}

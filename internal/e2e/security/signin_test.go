@@ -1,0 +1,65 @@
+// Package security tests signing in and what attackers try: ids in test names are those of OWASP ASVS 5.0.
+package security
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/e2e/kit"
+	"gatehouse/internal/testkit"
+)
+
+// TestTheMainJob is what the program is for: register, see the time, sign out, sign in again.
+func TestTheMainJob(t *testing.T) {
+	s := kit.NewSite(t)
+	c := kit.NewClient(t, s.Serve().URL())
+
+	c.WantStatus(c.Get("/"), http.StatusOK)
+	c.WantSeeOther(c.Get("/dashboard"), "/login?next=%2Fdashboard")
+	c.Register("alice")
+	page := c.Get("/dashboard")
+	c.WantStatus(page, http.StatusOK)
+	if !regexp.MustCompile(`<time id="now" datetime="\d{4}-\d\d-\d\dT`).MatchString(page.Text) {
+		t.Errorf("the dashboard shows no time:\n%s", page.Text)
+	}
+	c.WantSeeOther(c.Get("/"), "/dashboard")
+	c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
+	if c.IsSignedIn() {
+		t.Error("still signed in after the sign-out")
+	}
+	c.SignIn("alice")
+	if !c.IsSignedIn() {
+		t.Error("not signed in after the sign-in")
+	}
+}
+
+// TestCostBudget holds a warm signed-in page to its price: no SQL, one Redis round trip (the
+// session; the user is in memory), and no cookie.
+func TestCostBudget(t *testing.T) {
+	s := kit.NewSite(t)
+	c := kit.NewClient(t, s.Serve().URL())
+	c.Register("alice")
+	timing := regexp.MustCompile(`^redis;desc="(\d+)".*, sql;desc="(\d+)"`)
+	var page kit.Response
+	warm := func() bool {
+		page = c.Get("/dashboard")
+		m := timing.FindStringSubmatch(page.Header.Get("Server-Timing"))
+		return m != nil && m[1] == "1" && m[2] == "0"
+	}
+	// The server's memory is on as soon as it hears of changes, a moment after its start.
+	testkit.Eventually(t, 5*time.Second, "a page for one Redis round trip and no SQL", warm)
+	for range 20 {
+		if !warm() {
+			t.Fatalf("Server-Timing is %q, want 1 Redis round trip and no SQL", page.Header.Get("Server-Timing"))
+		}
+	}
+	if got := page.Header.Values("Set-Cookie"); len(got) > 0 {
+		t.Errorf("the page sets %q", got)
+	}
+	if !strings.Contains(page.Text, `id="authorized-by">Redis<`) {
+		t.Errorf("the page does not say that Redis vouched:\n%s", page.Text)
+	}
+}
