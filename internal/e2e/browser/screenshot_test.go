@@ -1,6 +1,6 @@
 //go:build screenshot
 
-package e2e
+package browser
 
 import (
 	"math"
@@ -11,35 +11,37 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"gatehouse/internal/e2e/kit"
 )
 
-// TestScreenshot makes the picture in the README anew:
+// TestScreenshot renews the screenshot in the README:
 //
-//	go test -tags screenshot -run TestScreenshot ./internal/e2e
+//	go test -tags screenshot -run TestScreenshot ./internal/e2e/browser
 func TestScreenshot(t *testing.T) {
-	p := newPerson(t, newSite(t).serve().URL(), viewport(1200, 750), media("prefers-color-scheme", "light"))
-	p.register("ada", "name", "Ada Lovelace")
-	p.open("/account", http.StatusOK)
+	p := kit.NewBrowser(t, kit.NewSite(t).Serve().URL(), kit.Viewport(1200, 750), kit.MediaFeatures("prefers-color-scheme", "light"))
+	p.Register("ada", "name", "Ada Lovelace")
+	p.Open("/account", http.StatusOK)
 	zone, city := cityAt(18)
-	p.choose("time_zone", zone)
-	p.submit("/account/profile", http.StatusOK)
-	p.open("/dashboard", http.StatusOK)
-	p.wantText("h1", city)
-	ctx, cancel := p.limited()
+	p.Select("time_zone", zone)
+	p.Submit("/account/profile", http.StatusOK)
+	p.Open("/dashboard", http.StatusOK)
+	p.WantText("h1", city)
+	ctx, cancel := p.StepContext()
 	defer cancel()
 	data, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(data) > 150_000 {
-		t.Errorf("the picture has %d octets", len(data))
+		t.Errorf("the screenshot has %d bytes", len(data))
 	}
 	if err := os.WriteFile("../../../docs/dashboard.png", data, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// cityAt returns a place where it is about that hour now.
+// cityAt returns a place where the local time is closest to half past the hour.
 func cityAt(hour int) (zone, city string) {
 	var best float64 = 24
 	for _, name := range []string{
