@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -48,7 +49,7 @@ type ChangeReceiver interface {
 // stream was trimmed, flushed or restored, and all users are invalidated. While there is no stream
 // at all, nothing could be announced, so local memory is emptied on every read.
 type Changes struct {
-	redis  *Redis
+	redis  *redisconn.Pool
 	length int
 	log    *slog.Logger
 
@@ -71,7 +72,7 @@ var _ auth.ChangeLog = (*Changes)(nil)
 
 // NewChanges returns the stream in r. embedded is set for the Redis in a server's own process.
 // Close it at the end.
-func NewChanges(r *Redis, embedded bool, log *slog.Logger) *Changes {
+func NewChanges(r *redisconn.Pool, embedded bool, log *slog.Logger) *Changes {
 	c := &Changes{redis: r, length: changesLength, log: log, pending: map[string]bool{}, done: make(chan struct{})}
 	if embedded {
 		c.length = embeddedChangesLength
@@ -84,7 +85,7 @@ func NewChanges(r *Redis, embedded bool, log *slog.Logger) *Changes {
 // before r is used by several goroutines. What changed before is unknown to the receiver. The error
 // says that the stream cannot be read.
 func (c *Changes) Follow(ctx context.Context, receiver ChangeReceiver) error {
-	n, err := redis.Int64(c.redis.do(ctx, repeatable("look for changed users"), cmd("XLEN", changesKey)))
+	n, err := redis.Int64(c.redis.Do(ctx, redisconn.Idempotent("look for changed users"), redisconn.Cmd("XLEN", changesKey)))
 	if err != nil || n == 0 {
 		// Something else under the key is replaced; what else is wrong, Sync tells.
 		if err := c.Append(ctx, auth.AllUsers); err != nil {
@@ -92,7 +93,7 @@ func (c *Changes) Follow(ctx context.Context, receiver ChangeReceiver) error {
 		}
 	}
 	c.receiver = receiver
-	c.redis.changes = c
+	c.redis.SetReadHook(redisconn.ReadHook{Command: c.readCommand, Receive: c.receive})
 	return c.Sync(ctx)
 }
 
@@ -107,26 +108,26 @@ func (c *Changes) Append(ctx context.Context, userID string) error {
 
 func (c *Changes) append(ctx context.Context, userIDs ...string) error {
 	const what = "announce changed users"
-	cmds := make([]command, len(userIDs))
+	cmds := make([]redisconn.Command, len(userIDs))
 	for i, id := range userIDs {
-		cmds[i] = cmd("XADD", changesKey, "MAXLEN", "~", c.length, "*", changesField, id)
+		cmds[i] = redisconn.Cmd("XADD", changesKey, "MAXLEN", "~", c.length, "*", changesField, id)
 	}
-	replies, err := c.redis.exchange(ctx, repeatable(what), cmds...)
+	replies, err := c.redis.Exchange(ctx, redisconn.Idempotent(what), cmds...)
 	if err != nil {
 		return err
 	}
-	if hasCode(replies[0], "WRONGTYPE") {
-		replies, err = c.redis.exchange(ctx, repeatable(what), append([]command{cmd("DEL", changesKey)}, cmds...)...)
+	if redisconn.HasCode(replies[0], "WRONGTYPE") {
+		replies, err = c.redis.Exchange(ctx, redisconn.Idempotent(what), append([]redisconn.Command{redisconn.Cmd("DEL", changesKey)}, cmds...)...)
 		if err != nil {
 			return err
 		}
 	}
 	for _, reply := range replies {
-		if err := replyError(what, reply); err != nil {
-			if hasCode(reply, "OOM") {
+		if err := redisconn.ReplyError(what, reply); err != nil {
+			if redisconn.HasCode(reply, "OOM") {
 				// A full Redis still deletes. Without the stream every server empties its memory
 				// on every read, until something can be appended.
-				_, delErr := c.redis.do(ctx, repeatable(what), cmd("DEL", changesKey))
+				_, delErr := c.redis.Do(ctx, redisconn.Idempotent(what), redisconn.Cmd("DEL", changesKey))
 				err = errors.Join(err, delErr)
 			}
 			return err
@@ -137,31 +138,31 @@ func (c *Changes) append(ctx context.Context, userIDs ...string) error {
 
 // Sync implements auth.ChangeLog in one round trip.
 func (c *Changes) Sync(ctx context.Context) error {
-	_, err := c.redis.readTogether(ctx, "read changed users")
+	_, err := c.redis.ReadPipelined(ctx, "read changed users")
 	return err
 }
 
-// read is the command that reads the entries from the last one seen on, and that entry's id.
-func (c *Changes) read() (command, string) {
+// readCommand returns the command that reads the entries from the last one seen on, and that entry's id.
+func (c *Changes) readCommand() (redisconn.Command, string) {
 	last := *c.last.Load()
 	if last == "" {
-		return cmd("XREVRANGE", changesKey, "+", "-", "COUNT", 1), ""
+		return redisconn.Cmd("XREVRANGE", changesKey, "+", "-", "COUNT", 1), ""
 	}
-	return cmd("XRANGE", changesKey, last, "+", "COUNT", changesBatch), last
+	return redisconn.Cmd("XRANGE", changesKey, last, "+", "COUNT", changesBatch), last
 }
 
-// receive hands the reply of read to the receiver. An error means that nothing is known.
+// receive hands the reply of readCommand to the receiver. An error means that nothing is known.
 func (c *Changes) receive(from string, reply any) error {
 	const what = "read changed users"
-	if hasCode(reply, "WRONGTYPE") {
+	if redisconn.HasCode(reply, "WRONGTYPE") {
 		reply = []any{}
 	}
-	if err := replyError(what, reply); err != nil {
-		return unavailable(what, err)
+	if err := redisconn.ReplyError(what, reply); err != nil {
+		return redisconn.Unavailable(what, err)
 	}
 	entries, ok := reply.([]any)
 	if !ok {
-		return unavailable(what, redis.Error("unexpected reply"))
+		return redisconn.Unavailable(what, redis.Error("unexpected reply"))
 	}
 	// What almost every reply is: the last entry seen, and nothing after it.
 	if id, _, ok := entry(entries, 0); ok && len(entries) == 1 && string(id) == from {
@@ -177,7 +178,7 @@ func (c *Changes) receive(from string, reply any) error {
 	newest, _, okNewest := entry(entries, len(entries)-1)
 	switch {
 	case !ok || !okNewest:
-		return unavailable(what, redis.Error("unexpected entry"))
+		return redisconn.Unavailable(what, redis.Error("unexpected entry"))
 	case from == "" || string(first) != from:
 		c.receiver.InvalidateAllUsers()
 		c.store(string(newest))

@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"gatehouse/auth"
+	"gatehouse/internal/testkit"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 )
 
 // changesHeard is a ChangeReceiver that writes down what it hears.
@@ -46,7 +49,7 @@ func (h *changesHeard) take() (users []string, all, memory int) {
 	return users, all, memory
 }
 
-func newChanges(t testing.TB, r *Redis) *Changes {
+func newChanges(t testing.TB, r *redisconn.Pool) *Changes {
 	t.Helper()
 	c := NewChanges(r, false, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { _ = c.Close() })
@@ -54,31 +57,23 @@ func newChanges(t testing.TB, r *Redis) *Changes {
 }
 
 // follow opens a server's Redis on the same database as r, with what it hears.
-func follow(t testing.TB, r *Redis) (*Redis, *changesHeard) {
+func follow(t testing.TB, r *redisconn.Pool) (*Changes, *changesHeard) {
 	t.Helper()
-	server := twin(t, r)
+	changes := newChanges(t, kvtest.Reopen(t, r))
 	h := &changesHeard{}
-	if err := newChanges(t, server).Follow(t.Context(), h); err != nil {
+	if err := changes.Follow(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	h.take()
-	return server, h
-}
-
-// twin opens the database of r once more, as another process does.
-func twin(t testing.TB, r *Redis) *Redis {
-	t.Helper()
-	other := open(t, "redis://localhost")
-	other.target, other.tls = r.target, r.tls
-	return other
+	return changes, h
 }
 
 // TestChanges_ComeWithEveryRead: reading a session or a token returns after every change that was
 // announced before it was handed over, in the one round trip that it takes anyway.
 func TestChanges_ComeWithEveryRead(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
-		server, h := follow(t, r)
-		sessions, tokens := NewSessions(server), newTokens(t, server)
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
+		changes, h := follow(t, r)
+		sessions, tokens := NewSessions(changes.redis), newTokens(t, changes.redis)
 		rec, token := newSession(1, "u1"), newToken(1, "u1")
 		commit(t, sessions, rec)
 		createToken(t, tokens, token)
@@ -89,7 +84,7 @@ func TestChanges_ComeWithEveryRead(t *testing.T) {
 			if err := writer.Append(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
-			trips := cost(t, func(ctx context.Context) {
+			trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 				var err error
 				if i%2 == 0 {
 					_, err = sessions.Session(ctx, rec.ID)
@@ -113,7 +108,7 @@ func TestChanges_ComeWithEveryRead(t *testing.T) {
 		if err := writer.Append(t.Context(), auth.AllUsers); err != nil {
 			t.Fatal(err)
 		}
-		_ = server.changes.Sync(t.Context())
+		_ = changes.Sync(t.Context())
 		if _, all, _ := h.take(); all != 1 {
 			t.Errorf("a change of all users was heard %d times", all)
 		}
@@ -123,21 +118,24 @@ func TestChanges_ComeWithEveryRead(t *testing.T) {
 // TestChanges_GapInvalidatesAll: a stream that is gone, went back or does not reach back far enough
 // invalidates all users; one that is not there empties local memory on every read until it is.
 func TestChanges_GapInvalidatesAll(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
-		server, h := follow(t, r)
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
+		changes, h := follow(t, r)
 		writer := newChanges(t, r)
 		sync := func() {
 			t.Helper()
-			if err := server.changes.Sync(t.Context()); err != nil {
+			if err := changes.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for what, lose := range map[string]func(){
-			"trimmed":       func() { run(t, r, "XADD", changesKey, "MAXLEN", 1, "*", changesField, "u1") },
-			"replaced":      func() { run(t, r, "DEL", changesKey); run(t, r, "XADD", changesKey, "1-1", changesField, "u1") },
-			"newest lost":   func() { run(t, r, "XDEL", changesKey, *server.changes.last.Load()) },
+			"trimmed": func() { kvtest.Run(t, r, "XADD", changesKey, "MAXLEN", 1, "*", changesField, "u1") },
+			"replaced": func() {
+				kvtest.Run(t, r, "DEL", changesKey)
+				kvtest.Run(t, r, "XADD", changesKey, "1-1", changesField, "u1")
+			},
+			"newest lost":   func() { kvtest.Run(t, r, "XDEL", changesKey, *changes.last.Load()) },
 			"many missed":   func() { _ = writer.append(t.Context(), slices.Repeat([]string{"u1"}, changesBatch)...) },
-			"strange entry": func() { run(t, r, "XADD", changesKey, "*", "who", "u1") },
+			"strange entry": func() { kvtest.Run(t, r, "XADD", changesKey, "*", "who", "u1") },
 		} {
 			_ = writer.Append(t.Context(), "u0")
 			_ = writer.Append(t.Context(), "u0")
@@ -149,8 +147,8 @@ func TestChanges_GapInvalidatesAll(t *testing.T) {
 			if _, all, _ := h.take(); all != 1 {
 				t.Errorf("%s: all were invalidated %d times", what, all)
 			}
-			run(t, r, "DEL", changesKey)
-			eventually(t, "the stream is back and read", func() bool { sync(); return *server.changes.last.Load() != "" })
+			kvtest.Run(t, r, "DEL", changesKey)
+			kvtest.Eventually(t, "the stream is back and read", func() bool { sync(); return *changes.last.Load() != "" })
 			h.take()
 			_ = writer.Append(t.Context(), "u2")
 			sync()
@@ -164,25 +162,25 @@ func TestChanges_GapInvalidatesAll(t *testing.T) {
 // TestChanges_FullRedisTurnsMemoryOff: a Redis that takes no writes cannot be told of changes, but it deletes:
 // every server empties its memory on every read until the stream is back.
 func TestChanges_FullRedisTurnsMemoryOff(t *testing.T) {
-	s := startServer(t)
-	r := open(t, s.url())
-	server, h := follow(t, r)
+	s := testkit.StartRedis(t)
+	r := kvtest.Open(t, kvtest.ServerURL(s))
+	changes, h := follow(t, r)
 	writer := newChanges(t, r)
-	run(t, r, "CONFIG", "SET", "maxmemory", 1)
+	kvtest.Run(t, r, "CONFIG", "SET", "maxmemory", 1)
 	for i := range 3 {
 		err := writer.Append(t.Context(), "u1")
-		wantUnavailable(t, err)
-		if err := server.changes.Sync(t.Context()); err != nil {
+		kvtest.WantUnavailable(t, err)
+		if err := changes.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if _, all, memory := h.take(); all+memory != 1 || i == 0 && all != 1 {
 			t.Errorf("change %d: all were invalidated %d times, memory emptied %d times", i, all, memory)
 		}
 	}
-	run(t, r, "CONFIG", "SET", "maxmemory", 0)
-	eventually(t, "the stream is back and read", func() bool {
-		_ = server.changes.Sync(t.Context())
-		return *server.changes.last.Load() != ""
+	kvtest.Run(t, r, "CONFIG", "SET", "maxmemory", 0)
+	kvtest.Eventually(t, "the stream is back and read", func() bool {
+		_ = changes.Sync(t.Context())
+		return *changes.last.Load() != ""
 	})
 	if _, all, _ := h.take(); all == 0 {
 		t.Error("nothing was invalidated when the stream came back")
@@ -191,13 +189,13 @@ func TestChanges_FullRedisTurnsMemoryOff(t *testing.T) {
 
 // TestChanges_FailedAppendIsRetried: what could not be announced is announced as soon as Redis is back.
 func TestChanges_FailedAppendIsRetried(t *testing.T) {
-	s := startServer(t)
-	writer := newChanges(t, open(t, s.url()))
-	s.kill()
-	wantUnavailable(t, writer.Append(t.Context(), "u1"))
-	s.start()
-	r := open(t, s.url())
-	eventually(t, "the change is announced", func() bool { return run(t, r, "XLEN", changesKey) == int64(1) })
+	s := testkit.StartRedis(t)
+	writer := newChanges(t, kvtest.Open(t, kvtest.ServerURL(s)))
+	s.Kill()
+	kvtest.WantUnavailable(t, writer.Append(t.Context(), "u1"))
+	s.Start()
+	r := kvtest.Open(t, kvtest.ServerURL(s))
+	kvtest.Eventually(t, "the change is announced", func() bool { return kvtest.Run(t, r, "XLEN", changesKey) == int64(1) })
 	if err := writer.Close(); err != nil {
 		t.Error(err)
 	}
@@ -205,10 +203,10 @@ func TestChanges_FailedAppendIsRetried(t *testing.T) {
 
 // TestChanges_ManyReaders: reads from many goroutines hand over every change before they return.
 func TestChanges_ManyReaders(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
-		server := twin(t, r)
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
+		changes := newChanges(t, kvtest.Reopen(t, r))
 		latest := &latestChange{}
-		if err := newChanges(t, server).Follow(t.Context(), latest); err != nil {
+		if err := changes.Follow(t.Context(), latest); err != nil {
 			t.Fatal(err)
 		}
 		writer := newChanges(t, r)
@@ -221,7 +219,7 @@ func TestChanges_ManyReaders(t *testing.T) {
 					case <-stop:
 						return
 					default:
-						_ = server.changes.Sync(context.Background())
+						_ = changes.Sync(context.Background())
 					}
 				}
 			})
@@ -233,7 +231,7 @@ func TestChanges_ManyReaders(t *testing.T) {
 			if err := writer.Append(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
-			if err := server.changes.Sync(t.Context()); err != nil {
+			if err := changes.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if !latest.heard(id) {

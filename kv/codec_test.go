@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 )
 
 func testID(n int) string { return auth.SessionID("cookie " + strconv.Itoa(n)) }
@@ -163,13 +165,12 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkFindCtx(b *testing.B) {
-	for name, openRedis := range map[string]func() *Redis{
-		"embedded": func() *Redis { return openEmbedded(b) },
-		"server":   func() *Redis { return open(b, serverURL(b, testDatabase)) },
+	for name, openRedis := range map[string]func() *redisconn.Pool{
+		"embedded": func() *redisconn.Pool { return kvtest.OpenEmbedded(b) },
+		"server":   func() *redisconn.Pool { return kvtest.OpenServer(b) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			r := openRedis()
-			flush(b, r)
 			s := NewSessions(r)
 			if err := s.CommitCtx(b.Context(), testID(1), encode(b, newSession(1, "u1")), time.Time{}); err != nil {
 				b.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 )
 
 const (
@@ -22,14 +23,14 @@ const (
 // be flushed at any moment. Under "waiting:" + key it marks, for as long as they have to wait,
 // the networks that the throttle refuses: so one round trip tells both.
 type Credentials struct {
-	redis *Redis
+	redis *redisconn.Pool
 	ttl   time.Duration
-	read  *readings[auth.Credential]
+	read  *decodeCache[auth.Credential]
 	// Users is the cache of users in the same Redis, which is read along with the credentials;
 	// nil for none.
 	Users    *Users
 	hints    *userHints
-	readUser *readings[auth.User]
+	readUser *decodeCache[auth.User]
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64
 }
@@ -37,22 +38,22 @@ type Credentials struct {
 var _ auth.CredentialCache = (*Credentials)(nil)
 
 // NewCredentials returns the cache in r, which keeps a credential for ttl.
-func NewCredentials(r *Redis, ttl time.Duration) *Credentials {
-	return &Credentials{redis: r, ttl: ttl, read: newReadings[auth.Credential](), hints: newUserHints(), readUser: newReadings[auth.User]()}
+func NewCredentials(r *redisconn.Pool, ttl time.Duration) *Credentials {
+	return &Credentials{redis: r, ttl: ttl, read: newDecodeCache[auth.Credential](), hints: newUserHints(), readUser: newDecodeCache[auth.User]()}
 }
 
 // Credential implements auth.CredentialCache in one round trip.
 func (c *Credentials) Credential(ctx context.Context, name, network string, waitKeys ...string) (auth.Credential, error) {
 	const what = "find credential"
-	cmds := []command{cmd("GET", credentialKey(name, network))}
+	cmds := []redisconn.Command{redisconn.Cmd("GET", credentialKey(name, network))}
 	for _, key := range waitKeys {
-		cmds = append(cmds, cmd("PTTL", waitingPrefix+key))
+		cmds = append(cmds, redisconn.Cmd("PTTL", waitingPrefix+key))
 	}
 	userID := c.hints.user(name)
 	if userID != "" {
-		cmds = append(cmds, cmd("GET", userPrefix+userID))
+		cmds = append(cmds, redisconn.Cmd("GET", userPrefix+userID))
 	}
-	replies, err := c.redis.readTogether(ctx, what, cmds...)
+	replies, err := c.redis.ReadPipelined(ctx, what, cmds...)
 	if err != nil {
 		return auth.Credential{}, err
 	}
@@ -62,7 +63,7 @@ func (c *Credentials) Credential(ctx context.Context, name, network string, wait
 	}
 	var longest int64
 	for _, reply := range replies[1:] {
-		if err := replyError(what, reply); err != nil {
+		if err := redisconn.ReplyError(what, reply); err != nil {
 			return auth.Credential{}, err
 		}
 		wait, _ := reply.(int64)
@@ -71,11 +72,11 @@ func (c *Credentials) Credential(ctx context.Context, name, network string, wait
 	if longest > 0 {
 		return auth.Credential{}, auth.ThrottledError{RetryAfter: time.Duration(longest) * time.Millisecond}
 	}
-	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return auth.Credential{}, err
 	}
 	value, _ := replies[0].([]byte)
-	found, ok := c.read.of(value, parseCredential)
+	found, ok := c.read.decode(value, parseCredential)
 	if !ok || found.Name != name || found.Network != network {
 		c.Misses.Add(1)
 		return auth.Credential{}, auth.ErrNotFound
@@ -104,23 +105,23 @@ func (c *Credentials) FillCredential(ctx context.Context, rec auth.Credential) e
 	if err != nil {
 		return fmt.Errorf("encode credential: %w", err)
 	}
-	_, err = c.redis.do(ctx, repeatable("fill credential cache"), cmd("SET", credentialKey(rec.Name, rec.Network), b, "PX", millis(c.ttl)))
+	_, err = c.redis.Do(ctx, redisconn.Idempotent("fill credential cache"), redisconn.Cmd("SET", credentialKey(rec.Name, rec.Network), b, "PX", redisconn.Millis(c.ttl)))
 	return err
 }
 
 func credentialKey(name, network string) string { return credentialPrefix + name + ":" + network }
 
-// MarkThrottled implements auth.CredentialCache.
+// MarkWaiting implements auth.CredentialCache.
 func (c *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.Duration) error {
-	var cmds []command
+	var cmds []redisconn.Command
 	for key, wait := range waits {
 		if wait > 0 {
-			cmds = append(cmds, cmd("SET", waitingPrefix+key, 1, "PX", millis(wait)))
+			cmds = append(cmds, redisconn.Cmd("SET", waitingPrefix+key, 1, "PX", redisconn.Millis(wait)))
 		}
 	}
 	if len(cmds) == 0 {
 		return nil
 	}
-	_, err := c.redis.pipeline(ctx, repeatable("mark who has to wait"), cmds...)
+	_, err := c.redis.Pipeline(ctx, redisconn.Idempotent("mark who has to wait"), cmds...)
 	return err
 }

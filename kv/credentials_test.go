@@ -11,13 +11,15 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
 
-func onEachCredentials(t *testing.T, test func(t *testing.T, r *Redis, c *Credentials)) {
+func onEachCredentials(t *testing.T, test func(t *testing.T, r *redisconn.Pool, c *Credentials)) {
 	t.Helper()
-	onEach(t, func(t *testing.T, r *Redis) { test(t, r, NewCredentials(r, 5*time.Minute)) })
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) { test(t, r, NewCredentials(r, 5*time.Minute)) })
 }
 
 func someCredential(name string) auth.Credential {
@@ -45,19 +47,19 @@ func recalled(t testing.TB, c *Credentials, name string, keys ...string) (auth.C
 }
 
 func TestCredentialIsOneRoundTrip(t *testing.T) {
-	onEachCredentials(t, func(t *testing.T, r *Redis, c *Credentials) {
+	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
 		if _, ok := recalled(t, c, "alice", "address:x", "account:alice"); ok {
 			t.Fatal("found in an empty cache")
 		}
 		want := someCredential("alice")
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := c.FillCredential(ctx, want); err != nil {
 				t.Fatal(err)
 			}
 		}); trips != 1 {
 			t.Errorf("filling took %d round trips, want 1", trips)
 		}
-		trips := cost(t, func(ctx context.Context) {
+		trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			got, err := c.Credential(ctx, "alice", "192.0.2.7", "address:x", "account:alice")
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, %v", got, err)
@@ -66,13 +68,13 @@ func TestCredentialIsOneRoundTrip(t *testing.T) {
 		if trips != 1 {
 			t.Errorf("finding took %d round trips, want 1", trips)
 		}
-		if ttl := run(t, r, "PTTL", "credential:alice:192.0.2.7").(int64); ttl <= 290_000 || ttl > 300_000 {
+		if ttl := kvtest.Run(t, r, "PTTL", "credential:alice:192.0.2.7").(int64); ttl <= 290_000 || ttl > 300_000 {
 			t.Errorf("it lives for %d ms, want 5 min", ttl)
 		}
 		if c.Hits.Load() != 1 || c.Misses.Load() != 1 {
 			t.Errorf("%d hits and %d misses", c.Hits.Load(), c.Misses.Load())
 		}
-		raw, _ := redis.String(run(t, r, "GET", "credential:alice:192.0.2.7"), nil)
+		raw, _ := redis.String(kvtest.Run(t, r, "GET", "credential:alice:192.0.2.7"), nil)
 		var fields map[string]any
 		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["name"] != "alice" || fields["network"] != "192.0.2.7" || len(fields) != 6 {
 			t.Errorf("got %s", raw)
@@ -80,7 +82,7 @@ func TestCredentialIsOneRoundTrip(t *testing.T) {
 		if _, ok := recalled(t, c, "bob"); ok {
 			t.Error("bob has alice's")
 		}
-		flush(t, r)
+		kvtest.Run(t, r, "FLUSHDB")
 		if _, ok := recalled(t, c, "alice"); ok {
 			t.Error("found in a flushed cache")
 		}
@@ -88,10 +90,10 @@ func TestCredentialIsOneRoundTrip(t *testing.T) {
 }
 
 func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
-	onEachCredentials(t, func(t *testing.T, r *Redis, c *Credentials) {
+	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
 		remember(t, c, someCredential("alice"))
 		waits := map[string]time.Duration{"account:alice": time.Minute, "address:x": time.Hour, "address:y": 0, "address:z": -time.Second}
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := c.MarkThrottled(ctx, waits); err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +111,7 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 			"the longest, too": {"alice", []string{"address:x", "account:alice"}, time.Hour},
 			"without a record": {"bob", []string{"address:x"}, time.Hour},
 		} {
-			trips := cost(t, func(ctx context.Context) {
+			trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 				_, err := c.Credential(ctx, c2.name, "192.0.2.7", c2.keys...)
 				var throttled auth.ThrottledError
 				if !errors.As(err, &throttled) || !near(throttled.RetryAfter, c2.want) {
@@ -125,19 +127,19 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 				t.Errorf("%q have to wait", keys)
 			}
 		}
-		if exists(t, r, "waiting:address:y") || exists(t, r, "waiting:address:z") {
+		if kvtest.Exists(t, r, "waiting:address:y") || kvtest.Exists(t, r, "waiting:address:z") {
 			t.Error("no wait is marked as one")
 		}
 		// A mark ends by itself, and a newer one counts.
 		if err := c.MarkThrottled(t.Context(), map[string]time.Duration{"address:x": 50 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the wait ends", func() bool { return !exists(t, r, "waiting:address:x") })
+		kvtest.Eventually(t, "the wait ends", func() bool { return !kvtest.Exists(t, r, "waiting:address:x") })
 		if _, ok := recalled(t, c, "alice", "address:x"); !ok {
 			t.Error("it does not end")
 		}
 		// Nothing to mark asks nobody.
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			_ = c.MarkThrottled(ctx, nil)
 			_ = c.MarkThrottled(ctx, map[string]time.Duration{"a": 0})
 		}); trips != 0 {
@@ -147,10 +149,10 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 }
 
 func TestGarbageIsNoCredential(t *testing.T) {
-	onEachCredentials(t, func(t *testing.T, r *Redis, c *Credentials) {
+	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
 		mac := `"` + strings.Repeat("A", 43) + `="`
 		good := `{"v":1,"name":"alice","network":"192.0.2.7","user_id":"u1","epoch":2,"mac":` + mac + `}`
-		run(t, r, "SET", "credential:alice:192.0.2.7", good)
+		kvtest.Run(t, r, "SET", "credential:alice:192.0.2.7", good)
 		if _, ok := recalled(t, c, "alice"); !ok {
 			t.Fatal("the good one is not found")
 		}
@@ -164,13 +166,13 @@ func TestGarbageIsNoCredential(t *testing.T) {
 			"not base64": strings.Replace(good, mac, `"!"`, 1), "not UTF-8": strings.Replace(good, `"v"`, "\"\xff\":1,\"v\"", 1),
 			"too large": strings.Replace(good, `"v"`, `"x":"`+strings.Repeat("x", maxCredential)+`","v"`, 1),
 		} {
-			run(t, r, "SET", "credential:alice:192.0.2.7", value)
+			kvtest.Run(t, r, "SET", "credential:alice:192.0.2.7", value)
 			if got, ok := recalled(t, c, "alice"); ok {
 				t.Errorf("%s: got %+v", what, got)
 			}
 		}
-		run(t, r, "DEL", "credential:alice:192.0.2.7")
-		run(t, r, "RPUSH", "credential:alice:192.0.2.7", "x")
+		kvtest.Run(t, r, "DEL", "credential:alice:192.0.2.7")
+		kvtest.Run(t, r, "RPUSH", "credential:alice:192.0.2.7", "x")
 		if _, ok := recalled(t, c, "alice", "address:x"); ok {
 			t.Error("a list is a credential")
 		}
@@ -179,7 +181,7 @@ func TestGarbageIsNoCredential(t *testing.T) {
 			t.Error("the list stays in the way")
 		}
 		// What is no mark refuses nobody.
-		run(t, r, "SET", "waiting:address:x", "1")
+		kvtest.Run(t, r, "SET", "waiting:address:x", "1")
 		if _, ok := recalled(t, c, "alice", "address:x"); !ok {
 			t.Error("a mark without an end refuses for ever")
 		}
@@ -187,20 +189,20 @@ func TestGarbageIsNoCredential(t *testing.T) {
 }
 
 func TestCredentialCacheUnreachable(t *testing.T) {
-	e := startEmbedded(t)
-	c := NewCredentials(open(t, e.URL()), time.Minute)
+	server, r := kvtest.OpenMiniredis(t)
+	c := NewCredentials(r, time.Minute)
 	remember(t, c, someCredential("alice"))
-	e.server.SetError(broken)
+	server.SetError(broken)
 	_, err := c.Credential(t.Context(), "alice", "192.0.2.7", "address:x")
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 	if errors.Is(err, auth.ErrNotFound) {
 		t.Error("it is not known whether there is none")
 	}
-	wantUnavailable(t, c.FillCredential(t.Context(), someCredential("alice")))
-	wantUnavailable(t, c.MarkThrottled(t.Context(), map[string]time.Duration{"a": time.Second}))
-	c = NewCredentials(open(t, "redis://127.0.0.1:1"), time.Minute)
+	kvtest.WantUnavailable(t, c.FillCredential(t.Context(), someCredential("alice")))
+	kvtest.WantUnavailable(t, c.MarkThrottled(t.Context(), map[string]time.Duration{"a": time.Second}))
+	c = NewCredentials(kvtest.Open(t, "redis://127.0.0.1:1"), time.Minute)
 	_, err = c.Credential(t.Context(), "alice", "192.0.2.7")
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 }
 
 func FuzzCredentialRecord(f *testing.F) {

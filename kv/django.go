@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -18,7 +19,7 @@ const notePrefix = "django:"
 // Django is the auth.DjangoStore: Django's sessions in its own Redis, which is only read, and the
 // notes of them, key "django:" + id, beside our sessions.
 type Django struct {
-	theirs, ours *Redis
+	theirs, ours *redisconn.Pool
 	prefix       string
 }
 
@@ -26,7 +27,7 @@ var _ auth.DjangoStore = (*Django)(nil)
 
 // NewDjango returns the store of the sessions that Django keeps in theirs, under keys that begin
 // with the prefix and a colon, or with neither, as django-redis-sessions makes them.
-func NewDjango(theirs, ours *Redis, prefix string) *Django {
+func NewDjango(theirs, ours *redisconn.Pool, prefix string) *Django {
 	if prefix != "" {
 		prefix += ":"
 	}
@@ -46,16 +47,16 @@ func (d *Django) Readable(ctx context.Context) error {
 func (d *Django) DjangoValue(ctx context.Context, key string) ([]byte, time.Duration, error) {
 	const what = "find a session of Django"
 	name := d.prefix + key
-	replies, err := d.theirs.readTogether(ctx, what, cmd("GETRANGE", name, 0, auth.MaxDjangoValue), cmd("PTTL", name))
+	replies, err := d.theirs.ReadPipelined(ctx, what, redisconn.Cmd("GETRANGE", name, 0, auth.MaxDjangoValue), redisconn.Cmd("PTTL", name))
 	if err != nil {
 		return nil, 0, err
 	}
-	if hasCode(replies[0], "WRONGTYPE") {
+	if redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return nil, 0, auth.ErrNotFound
 	}
 	for _, reply := range replies {
 		if said, ok := reply.(redis.Error); ok {
-			return nil, 0, unavailable(what, said)
+			return nil, 0, redisconn.Unavailable(what, said)
 		}
 	}
 	value, _ := replies[0].([]byte)
@@ -70,14 +71,14 @@ func (d *Django) DjangoValue(ctx context.Context, key string) ([]byte, time.Dura
 // Note implements auth.DjangoStore.
 func (d *Django) Note(ctx context.Context, id string) (auth.DjangoNote, error) {
 	const what = "find the note of a session of Django"
-	replies, err := d.ours.readTogether(ctx, what, cmd("GET", notePrefix+id), cmd("PTTL", notePrefix+id))
+	replies, err := d.ours.ReadPipelined(ctx, what, redisconn.Cmd("GET", notePrefix+id), redisconn.Cmd("PTTL", notePrefix+id))
 	if err != nil {
 		return auth.DjangoNote{}, err
 	}
-	if hasCode(replies[0], "WRONGTYPE") {
+	if redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return auth.DjangoNote{}, auth.ErrNotFound
 	}
-	if err := errors.Join(replyError(what, replies[0]), replyError(what, replies[1])); err != nil {
+	if err := errors.Join(redisconn.ReplyError(what, replies[0]), redisconn.ReplyError(what, replies[1])); err != nil {
 		return auth.DjangoNote{}, err
 	}
 	value, _ := replies[0].([]byte)
@@ -98,7 +99,7 @@ func (d *Django) AddNote(ctx context.Context, n auth.DjangoNote) error {
 
 // KeepNote implements auth.DjangoStore.
 func (d *Django) KeepNote(ctx context.Context, id string) error {
-	_, err := d.ours.do(ctx, repeatable("keep the note of a session of Django"), cmd("PEXPIRE", notePrefix+id, millis(auth.DjangoNoteTTL)))
+	_, err := d.ours.Do(ctx, redisconn.Idempotent("keep the note of a session of Django"), redisconn.Cmd("PEXPIRE", notePrefix+id, redisconn.Millis(auth.DjangoNoteTTL)))
 	return err
 }
 
@@ -118,6 +119,6 @@ func (d *Django) set(ctx context.Context, what string, n auth.DjangoNote, condit
 	if err != nil {
 		return false, fmt.Errorf("encode the note of a session of Django: %w", err)
 	}
-	reply, err := d.ours.do(ctx, repeatable(what), cmd("SET", append([]any{notePrefix + n.ID, b, "PX", millis(auth.DjangoNoteTTL)}, condition...)...))
+	reply, err := d.ours.Do(ctx, redisconn.Idempotent(what), redisconn.Cmd("SET", append([]any{notePrefix + n.ID, b, "PX", redisconn.Millis(auth.DjangoNoteTTL)}, condition...)...))
 	return reply != nil, err
 }

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/internal/testkit"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 )
 
 const djangoKey = "abcdefghijklmnopqrstuvwxyz012345"
@@ -19,12 +22,12 @@ func djangoNote() auth.DjangoNote {
 }
 
 func TestDjangoValue(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		for prefix, key := range map[string]string{"": djangoKey, "session": "session:" + djangoKey} {
 			d := NewDjango(r, r, prefix)
 			find := func() (value string, left time.Duration, err error) {
 				var b []byte
-				if trips := cost(t, func(ctx context.Context) { b, left, err = d.DjangoValue(ctx, djangoKey) }); trips != 1 {
+				if trips := kvtest.RoundTrips(t, func(ctx context.Context) { b, left, err = d.DjangoValue(ctx, djangoKey) }); trips != 1 {
 					t.Errorf("%d round trips", trips)
 				}
 				return string(b), left, err
@@ -32,38 +35,38 @@ func TestDjangoValue(t *testing.T) {
 			if value, _, err := find(); value != "" || !errors.Is(err, auth.ErrNotFound) {
 				t.Errorf("prefix %q: got %q, %v of a session that is not there", prefix, value, err)
 			}
-			run(t, r, "SET", key, "a:b:c", "EX", 60)
+			kvtest.Run(t, r, "SET", key, "a:b:c", "EX", 60)
 			if value, left, err := find(); value != "a:b:c" || err != nil || left <= 50*time.Second || left > time.Minute {
 				t.Errorf("prefix %q: got %q, %v, %v", prefix, value, left, err)
 			}
-			run(t, r, "PERSIST", key)
+			kvtest.Run(t, r, "PERSIST", key)
 			if value, left, err := find(); value != "a:b:c" || err != nil || left >= 0 {
 				t.Errorf("prefix %q: got %q, %v, %v of a key without an end", prefix, value, left, err)
 			}
-			run(t, r, "SET", key, strings.Repeat("x", 1<<20))
+			kvtest.Run(t, r, "SET", key, strings.Repeat("x", 1<<20))
 			if value, _, err := find(); len(value) != auth.MaxDjangoValue+1 || err != nil {
 				t.Errorf("prefix %q: got %d octets, %v of a long value", prefix, len(value), err)
 			}
-			run(t, r, "DEL", key)
-			run(t, r, "HSET", key, "a", "b")
+			kvtest.Run(t, r, "DEL", key)
+			kvtest.Run(t, r, "HSET", key, "a", "b")
 			if _, _, err := find(); !errors.Is(err, auth.ErrNotFound) {
 				t.Errorf("prefix %q: got %v of a hash", prefix, err)
 			}
 			if err := d.Readable(t.Context()); err != nil {
 				t.Errorf("prefix %q: not readable: %v", prefix, err)
 			}
-			flush(t, r)
+			kvtest.Run(t, r, "FLUSHDB")
 		}
 	})
 }
 
 func TestDjangosRedisIsOnlyRead(t *testing.T) {
-	theirs := startServer(t)
-	admin := open(t, theirs.url())
-	ours := openEmbedded(t)
-	run(t, admin, "ACL", "SETUSER", "reader", "on", ">p", "~session:*", "-@all", "+getrange", "+pttl", "+select", "+ping")
-	run(t, admin, "SET", "session:"+djangoKey, "a:b:c", "EX", 60)
-	d := NewDjango(open(t, strings.Replace(theirs.url(), "unix://", "unix://reader:p@", 1)), ours, "session")
+	theirs := testkit.StartRedis(t)
+	admin := kvtest.Open(t, kvtest.ServerURL(theirs))
+	ours := kvtest.OpenEmbedded(t)
+	kvtest.Run(t, admin, "ACL", "SETUSER", "reader", "on", ">p", "~session:*", "-@all", "+getrange", "+pttl", "+select", "+ping")
+	kvtest.Run(t, admin, "SET", "session:"+djangoKey, "a:b:c", "EX", 60)
+	d := NewDjango(kvtest.Open(t, strings.Replace(kvtest.ServerURL(theirs), "unix://", "unix://reader:p@", 1)), ours, "session")
 	if value, _, err := d.DjangoValue(t.Context(), djangoKey); string(value) != "a:b:c" || err != nil {
 		t.Errorf("with the rights to read alone: %q, %v", value, err)
 	}
@@ -76,26 +79,26 @@ func TestDjangosRedisIsOnlyRead(t *testing.T) {
 	if _, err := d.EndNote(t.Context(), djangoNote(), true); err != nil {
 		t.Error(err)
 	}
-	other := NewDjango(open(t, strings.Replace(theirs.url(), "unix://", "unix://reader:p@", 1)), ours, "other")
+	other := NewDjango(kvtest.Open(t, strings.Replace(kvtest.ServerURL(theirs), "unix://", "unix://reader:p@", 1)), ours, "other")
 	_, _, err := other.DjangoValue(t.Context(), djangoKey)
-	wantUnavailable(t, err)
-	wantUnavailable(t, other.Readable(t.Context()))
-	theirs.kill()
+	kvtest.WantUnavailable(t, err)
+	kvtest.WantUnavailable(t, other.Readable(t.Context()))
+	theirs.Kill()
 	_, _, err = d.DjangoValue(t.Context(), djangoKey)
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 	if _, err := d.Note(t.Context(), djangoID); err != nil {
 		t.Errorf("a note without Django's Redis: %v", err)
 	}
 }
 
 func TestDjangoNotes(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		ctx, d := t.Context(), NewDjango(r, r, "")
 		if _, err := d.Note(ctx, djangoID); !errors.Is(err, auth.ErrNotFound) {
 			t.Errorf("got %v of no note", err)
 		}
 		ended := auth.DjangoNote{ID: djangoID, FirstSeen: djangoNote().FirstSeen, Ended: true}
-		if done, err := d.EndNote(ctx, ended, false); done || err != nil || exists(t, r, "django:"+djangoID) {
+		if done, err := d.EndNote(ctx, ended, false); done || err != nil || kvtest.Exists(t, r, "django:"+djangoID) {
 			t.Errorf("a note that is not there is ended: %v, %v", done, err)
 		}
 		if err := d.AddNote(ctx, djangoNote()); err != nil {
@@ -108,7 +111,7 @@ func TestDjangoNotes(t *testing.T) {
 		}
 		var got auth.DjangoNote
 		var err error
-		if trips := cost(t, func(ctx context.Context) { got, err = d.Note(ctx, djangoID) }); trips != 1 {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { got, err = d.Note(ctx, djangoID) }); trips != 1 {
 			t.Errorf("%d round trips", trips)
 		}
 		ttl := got.TTL
@@ -116,7 +119,7 @@ func TestDjangoNotes(t *testing.T) {
 		if err != nil || got != djangoNote() || ttl > auth.DjangoNoteTTL || ttl < auth.DjangoNoteTTL-time.Minute {
 			t.Errorf("got %+v for %v, %v; the first note counts", got, ttl, err)
 		}
-		run(t, r, "PEXPIRE", "django:"+djangoID, 1000)
+		kvtest.Run(t, r, "PEXPIRE", "django:"+djangoID, 1000)
 		if err := d.KeepNote(ctx, djangoID); err != nil {
 			t.Fatal(err)
 		}
@@ -132,14 +135,14 @@ func TestDjangoNotes(t *testing.T) {
 		if got, err := d.Note(ctx, djangoID); err != nil || !got.Ended || got.UserID != "" {
 			t.Errorf("got %+v, %v; it was ended", got, err)
 		}
-		flush(t, r)
+		kvtest.Run(t, r, "FLUSHDB")
 		if done, err := d.EndNote(ctx, ended, true); !done || err != nil {
 			t.Errorf("got %v, %v", done, err)
 		}
 		if got, err := d.Note(ctx, djangoID); err != nil || !got.Ended || got.TTL < auth.DjangoNoteTTL-time.Minute {
 			t.Errorf("got %+v, %v; it was ended before it was seen", got, err)
 		}
-		if err := d.KeepNote(ctx, auth.DjangoSessionID("another")); err != nil || exists(t, r, "django:"+auth.DjangoSessionID("another")) {
+		if err := d.KeepNote(ctx, auth.DjangoSessionID("another")); err != nil || kvtest.Exists(t, r, "django:"+auth.DjangoSessionID("another")) {
 			t.Errorf("a note is made by keeping it: %v", err)
 		}
 	})
@@ -147,7 +150,7 @@ func TestDjangoNotes(t *testing.T) {
 
 // A note that cannot be read signs nobody in, and is not overwritten: it might have said "ended".
 func TestDamagedDjangoNotes(t *testing.T) {
-	r := openEmbedded(t)
+	r := kvtest.OpenEmbedded(t)
 	d := NewDjango(r, r, "")
 	for _, value := range []string{
 		"", "x", "{}", "null", `{"v":1}`,
@@ -159,7 +162,7 @@ func TestDamagedDjangoNotes(t *testing.T) {
 		`{"v":1,"id":"` + djangoID + `","django_id":"42","user_id":"u1","epoch":3,"x":"` + strings.Repeat("x", 8<<10) + `"}`,
 		`{"v":1,"id":"` + djangoID + `","django_id":"42","user_id":"` + "\xff" + `","epoch":3}`,
 	} {
-		run(t, r, "SET", "django:"+djangoID, value)
+		kvtest.Run(t, r, "SET", "django:"+djangoID, value)
 		if err := d.AddNote(t.Context(), djangoNote()); err != nil {
 			t.Fatal(err)
 		}
@@ -167,8 +170,8 @@ func TestDamagedDjangoNotes(t *testing.T) {
 			t.Errorf("%.80q: got %+v, %v", value, got, err)
 		}
 	}
-	run(t, r, "DEL", "django:"+djangoID)
-	run(t, r, "LPUSH", "django:"+djangoID, "x")
+	kvtest.Run(t, r, "DEL", "django:"+djangoID)
+	kvtest.Run(t, r, "LPUSH", "django:"+djangoID, "x")
 	if _, err := d.Note(t.Context(), djangoID); !errors.Is(err, auth.ErrNotFound) {
 		t.Errorf("got %v of a list", err)
 	}

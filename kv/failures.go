@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 )
 
 const (
@@ -33,11 +34,11 @@ if age and (age < 0 or age >= 2 * ttl) then age = nil end
 `
 
 // repeatedScript returns 1 for a failure that was counted less than failureTTL ago.
-var repeatedScript = newScript(failureClock + `
+var repeatedScript = redisconn.NewScript(failureClock + `
 return age and age < ttl and 1 or 0`)
 
 // keepFailureScript: ARGV[3] = number of marks. It returns an auth.Recurrence.
-var keepFailureScript = newScript(failureClock + `
+var keepFailureScript = redisconn.NewScript(failureClock + `
 if age and age < ttl then return 1 end
 if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
@@ -53,7 +54,7 @@ func (t *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFinge
 	return slices.Contains(replies, any(int64(1))), err
 }
 
-// RecordFailure implements auth.Throttle in one round trip. The failure is new if it is under
+// KeepFailure implements auth.Throttle in one round trip. The failure is new if it is under
 // each of its keys.
 func (t *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFingerprint) (auth.Recurrence, error) {
 	replies, err := t.run(ctx, "keep a failure", keepFailureScript, failureCalls(failures, keptFailures))
@@ -69,10 +70,10 @@ func (t *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFi
 	return auth.FailureNew, nil
 }
 
-func failureCalls(failures []auth.FailureFingerprint, more ...any) []call {
-	calls := make([]call, len(failures))
+func failureCalls(failures []auth.FailureFingerprint, more ...any) []redisconn.ScriptCall {
+	calls := make([]redisconn.ScriptCall, len(failures))
 	for i, f := range failures {
-		calls[i] = call{throttlePrefix + f.Key, append([]any{f.Digest, millis(failureTTL)}, more...)}
+		calls[i] = redisconn.Call(throttlePrefix+f.Key, append([]any{f.Digest, redisconn.Millis(failureTTL)}, more...)...)
 	}
 	return calls
 }
@@ -83,14 +84,14 @@ const knownNetworkPrefix = "known-network:"
 // cannot be read, or belongs under another key, is no record.
 func (t *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth.KnownNetwork, error) {
 	const what = "look for a known network"
-	replies, err := t.redis.exchange(ctx, repeatable(what), cmd("GET", knownNetworkPrefix+name+":"+network))
+	replies, err := t.redis.Exchange(ctx, redisconn.Idempotent(what), redisconn.Cmd("GET", knownNetworkPrefix+name+":"+network))
 	if err != nil {
 		return auth.KnownNetwork{}, err
 	}
-	if hasCode(replies[0], "WRONGTYPE") {
+	if redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return auth.KnownNetwork{}, auth.ErrNotFound
 	}
-	if err := replyError(what, replies[0]); err != nil {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil {
 		return auth.KnownNetwork{}, err
 	}
 	value, _ := replies[0].([]byte)
@@ -101,13 +102,13 @@ func (t *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth
 	return n, nil
 }
 
-// SaveKnownNetwork implements auth.Throttle.
+// KeepKnownNetwork implements auth.Throttle.
 func (t *Throttle) SaveKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
 	b, err := json.Marshal(n)
 	if err != nil {
 		return fmt.Errorf("encode a known network: %w", err)
 	}
 	key := knownNetworkPrefix + n.Name + ":" + n.Network
-	_, err = t.redis.do(ctx, repeatable("keep a known network"), cmd("SET", key, b, "PX", millis(auth.KnownNetworkLifetime)))
+	_, err = t.redis.Do(ctx, redisconn.Idempotent("keep a known network"), redisconn.Cmd("SET", key, b, "PX", redisconn.Millis(auth.KnownNetworkLifetime)))
 	return err
 }

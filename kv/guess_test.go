@@ -16,6 +16,8 @@ import (
 	"gatehouse/auth"
 	fakes "gatehouse/auth/authtest"
 	"gatehouse/internal/reqstats"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 )
 
 const alicesPassword = "correct horse battery"
@@ -24,7 +26,7 @@ const alicesPassword = "correct horse battery"
 type guessing struct {
 	*auth.Accounts
 	t      *testing.T
-	redis  *Redis
+	redis  *redisconn.Pool
 	stores *fakes.Stores
 	alice  auth.User
 	now    time.Time
@@ -32,8 +34,8 @@ type guessing struct {
 
 func newGuessing(t *testing.T) *guessing {
 	t.Helper()
-	r := openEmbedded(t)
-	r.timeout = time.Minute
+	r := kvtest.OpenEmbedded(t)
+	r.Timeout = time.Minute
 	stores := fakes.New()
 	g := &guessing{Accounts: stores.Accounts(t), t: t, redis: r, stores: stores, now: time.Now()}
 	g.Hasher = fakes.Hasher(t, argon2id.Params{Memory: 4096, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32})
@@ -165,7 +167,7 @@ func TestRepeatedGuess_TellsNothingAboutTheAccount(t *testing.T) {
 	}
 	compare("with a new password")
 	// What was wrong may become right.
-	run(t, g.redis, "DEL", "throttle:"+fakes.AccountKey("alice"))
+	kvtest.Run(t, g.redis, "DEL", "throttle:"+fakes.AccountKey("alice"))
 	if _, err := g.SetPassword(t.Context(), u, "first wrong phrase"); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +186,7 @@ func TestRepeatedGuesses_AreLimited(t *testing.T) {
 		g := newGuessing(t)
 		stranger := visitorAt("198.51.100.1")
 		g.want("the first", g.signIn(login, "wrong guess", stranger), "wrong")
-		run(t, g.redis, "HSET", "throttle:repeats:198.51.100.1", "n", 299)
+		kvtest.Run(t, g.redis, "HSET", "throttle:repeats:198.51.100.1", "n", 299)
 		g.want("the last repetition", g.signIn(login, "wrong guess", stranger), "wrong")
 		ctx, cost := reqstats.NewContext(t.Context())
 		_, err := g.SignIn(ctx, login, "wrong guess", stranger)
@@ -208,7 +210,7 @@ func TestWarmGuesses_CountInBursts(t *testing.T) {
 	g.warm()
 	g.Credentials = untold{g.Credentials}
 	for round := range 3 {
-		if exists(t, g.redis, "throttle:"+g.networksKey()) {
+		if kvtest.Exists(t, g.redis, "throttle:"+g.networksKey()) {
 			pass(t, g.redis, g.networksKey())
 		}
 		g.now = g.now.Add(2 * time.Minute)
@@ -267,7 +269,7 @@ func TestWarmGuesses_CountWithoutAVerdict(t *testing.T) {
 	if n := count(t, g.redis, g.networksKey()); n != 5 {
 		t.Errorf("%d of 5 compared guesses are counted", n)
 	}
-	if exists(t, g.redis, "throttle:address:198.51.100.1") || exists(t, g.redis, "throttle:"+fakes.AccountKey("alice")) {
+	if kvtest.Exists(t, g.redis, "throttle:address:198.51.100.1") || kvtest.Exists(t, g.redis, "throttle:"+fakes.AccountKey("alice")) {
 		t.Error("guesses elsewhere are counted")
 	}
 }
@@ -278,7 +280,7 @@ func TestParallelAttempts_ShareOne(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
 	for range 3 {
-		run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
+		kvtest.Run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
 		if results := atOnce(40, func(int) string { return g.basic(t.Context(), alicesPassword) }); results["right"] != 40 {
 			t.Errorf("40 at once: %v", results)
 		}
@@ -287,7 +289,7 @@ func TestParallelAttempts_ShareOne(t *testing.T) {
 		}
 	}
 	// Different ones share nothing.
-	run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
+	kvtest.Run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
 	results := atOnce(8, func(i int) string {
 		if i == 0 {
 			return g.basic(t.Context(), alicesPassword)
@@ -304,11 +306,11 @@ func TestParallelAttempts_ShareOne(t *testing.T) {
 func TestAttemptsUnderWay_MakeNobodyWait(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
-	run(t, g.redis, "HSET", "throttle:"+g.networksKey(), "n", 12)
-	run(t, g.redis, "PEXPIRE", "throttle:"+g.networksKey(), 3_600_000)
+	kvtest.Run(t, g.redis, "HSET", "throttle:"+g.networksKey(), "n", 12)
+	kvtest.Run(t, g.redis, "PEXPIRE", "throttle:"+g.networksKey(), 3_600_000)
 	other := auth.Bucket{Key: g.networksKey(), Limit: auth.RateLimit{Burst: 20, MaxFailures: 20, ResetAfter: time.Hour}}
 	mine := reserve(t, NewThrottle(g.redis), other)
-	run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
+	kvtest.Run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
 	g.want("a second one", g.basic(t.Context(), alicesPassword), "wait")
 	if waiting := keys(t, g.redis, "waiting:*"); len(waiting) > 0 {
 		t.Errorf("there wait %q", waiting)
@@ -342,12 +344,12 @@ func TestOldPasswords_DoNotAddUp(t *testing.T) {
 	elsewhere := visitorAt("198.51.100.1")
 	age := func(halfDays int) { // the marks only: the count is kept alive by others
 		for _, key := range keys(t, g.redis, "throttle:failures:*") {
-			marks, err := redis.Strings(run(t, g.redis, "ZRANGE", key, 0, -1), nil)
+			marks, err := redis.Strings(kvtest.Run(t, g.redis, "ZRANGE", key, 0, -1), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, mark := range marks {
-				run(t, g.redis, "ZINCRBY", key, -(time.Duration(halfDays) * 12 * time.Hour).Milliseconds(), mark)
+				kvtest.Run(t, g.redis, "ZINCRBY", key, -(time.Duration(halfDays) * 12 * time.Hour).Milliseconds(), mark)
 			}
 		}
 	}
@@ -401,9 +403,9 @@ func TestSignInProgram_KnowsTheNetwork(t *testing.T) {
 	g.want("a person there", g.signIn("alice", alicesPassword, programsNetwork), "wait")
 }
 
-func keys(t testing.TB, r *Redis, pattern string) []string {
+func keys(t testing.TB, r *redisconn.Pool, pattern string) []string {
 	t.Helper()
-	found, err := redis.Strings(run(t, r, "KEYS", pattern), nil)
+	found, err := redis.Strings(kvtest.Run(t, r, "KEYS", pattern), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

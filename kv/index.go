@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
+
+	"gatehouse/kv/redisconn"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 // index is what one user has of a kind: a sorted set of ids under prefix + user id, by the time
 // each was last seen (unix ms). What is in it may have ended; what is not may still be valid.
 type index struct {
-	redis  *Redis
+	redis  *redisconn.Pool
 	prefix string
 	kind   string // "session", for errors
 }
@@ -31,24 +33,24 @@ type index struct {
 func (x index) add(ctx context.Context, userID, id string, now time.Time, lifetime time.Duration) (n int64, err error) {
 	what := "index " + x.kind
 	key := x.prefix + userID
-	add := []command{
-		cmd("ZADD", key, now.UnixMilli(), id),
-		cmd("ZREMRANGEBYRANK", key, 0, -indexCap-1),
-		cmd("PEXPIRE", key, millis(max(indexTTL, lifetime))),
-		cmd("ZCARD", key),
+	add := []redisconn.Command{
+		redisconn.Cmd("ZADD", key, now.UnixMilli(), id),
+		redisconn.Cmd("ZREMRANGEBYRANK", key, 0, -indexCap-1),
+		redisconn.Cmd("PEXPIRE", key, redisconn.Millis(max(indexTTL, lifetime))),
+		redisconn.Cmd("ZCARD", key),
 	}
-	replies, err := x.redis.exchange(ctx, repeatable(what), add...)
+	replies, err := x.redis.Exchange(ctx, redisconn.Idempotent(what), add...)
 	if err != nil {
 		return 0, err
 	}
-	if hasCode(replies[0], "WRONGTYPE") {
+	if redisconn.HasCode(replies[0], "WRONGTYPE") {
 		// Something else under this key would keep its user from signing in for ever.
-		add = append([]command{cmd("DEL", key)}, add...)
-		_, err = x.redis.pipeline(ctx, repeatable(what), add...)
+		add = append([]redisconn.Command{redisconn.Cmd("DEL", key)}, add...)
+		_, err = x.redis.Pipeline(ctx, redisconn.Idempotent(what), add...)
 		return 1, err
 	}
 	for _, reply := range replies {
-		if err := replyError(what, reply); err != nil {
+		if err := redisconn.ReplyError(what, reply); err != nil {
 			return 0, err
 		}
 	}
@@ -57,7 +59,7 @@ func (x index) add(ctx context.Context, userID, id string, now time.Time, lifeti
 
 // addBelowScript adds a member unless the index is full: ARGV = member, score, limit, TTL in ms. It
 // returns 1 if the member is in the index afterwards. The TTL is never shortened.
-var addBelowScript = newScript(`
+var addBelowScript = redisconn.NewScript(`
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
@@ -68,25 +70,25 @@ return 1`)
 // reports whether there was room.
 func (x index) addBelow(ctx context.Context, limit int, userID, id string, seen time.Time, lifetime time.Duration) (added bool, err error) {
 	what := "index " + x.kind
-	replies, err := x.redis.run(ctx, what, addBelowScript,
-		call{x.prefix + userID, []any{id, seen.UnixMilli(), limit, millis(max(indexTTL, lifetime))}})
+	replies, err := x.redis.RunScript(ctx, what, addBelowScript,
+		redisconn.Call(x.prefix+userID, id, seen.UnixMilli(), limit, redisconn.Millis(max(indexTTL, lifetime))))
 	if err != nil {
 		return false, err
 	}
-	if err := replyError(what, replies[0]); err != nil {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil {
 		return false, err
 	}
 	return redis.Bool(replies[0], nil)
 }
 
 // touch is the command that notes when an id was seen; it never adds one.
-func (x index) touch(userID, id string, seen time.Time) command {
-	return cmd("ZADD", x.prefix+userID, "XX", seen.UnixMilli(), id)
+func (x index) touch(userID, id string, seen time.Time) redisconn.Command {
+	return redisconn.Cmd("ZADD", x.prefix+userID, "XX", seen.UnixMilli(), id)
 }
 
 // drop is the command that takes an id out.
-func (x index) drop(userID, id string) command {
-	return cmd("ZREM", x.prefix+userID, id)
+func (x index) drop(userID, id string) redisconn.Command {
+	return redisconn.Cmd("ZREM", x.prefix+userID, id)
 }
 
 type member struct {
@@ -102,7 +104,7 @@ func (x index) members(ctx context.Context, userID string) ([]member, error) {
 // newest returns at most limit ids, last seen first.
 func (x index) newest(ctx context.Context, userID string, limit int) ([]member, error) {
 	what := "list " + x.kind + "s"
-	pairs, err := x.strings(ctx, what, cmd("ZREVRANGE", x.prefix+userID, 0, limit-1, "WITHSCORES"))
+	pairs, err := x.strings(ctx, what, redisconn.Cmd("ZREVRANGE", x.prefix+userID, 0, limit-1, "WITHSCORES"))
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +121,17 @@ func (x index) newest(ctx context.Context, userID string, limit int) ([]member, 
 
 // all returns every id.
 func (x index) all(ctx context.Context, userID string) ([]string, error) {
-	return x.strings(ctx, "list all "+x.kind+"s", cmd("ZRANGE", x.prefix+userID, 0, -1))
+	return x.strings(ctx, "list all "+x.kind+"s", redisconn.Cmd("ZRANGE", x.prefix+userID, 0, -1))
 }
 
 // strings returns the reply of a command on the index. Something else under its key is an empty
 // index; the next addition makes it one again.
-func (x index) strings(ctx context.Context, what string, c command) ([]string, error) {
-	replies, err := x.redis.exchange(ctx, repeatable(what), c)
-	if err != nil || hasCode(replies[0], "WRONGTYPE") {
+func (x index) strings(ctx context.Context, what string, c redisconn.Command) ([]string, error) {
+	replies, err := x.redis.Exchange(ctx, redisconn.Idempotent(what), c)
+	if err != nil || redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return nil, err
 	}
-	if err := replyError(what, replies[0]); err != nil {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil {
 		return nil, err
 	}
 	return redis.Strings(replies[0], nil)
@@ -144,6 +146,6 @@ func (x index) remove(ctx context.Context, userID string, ids []string) error {
 	for _, id := range ids {
 		args = append(args, id)
 	}
-	_, err := x.redis.do(ctx, repeatable("prune index of "+x.kind+"s"), command{"ZREM", args})
+	_, err := x.redis.Do(ctx, redisconn.Idempotent("prune index of "+x.kind+"s"), redisconn.Cmd("ZREM", args...))
 	return err
 }

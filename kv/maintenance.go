@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 )
 
 const (
@@ -14,22 +15,22 @@ const (
 )
 
 // Maintenance is the auth.MaintenanceStore: one key.
-type Maintenance struct{ redis *Redis }
+type Maintenance struct{ redis *redisconn.Pool }
 
 var _ auth.MaintenanceStore = (*Maintenance)(nil)
 
 // NewMaintenance returns the store in r.
-func NewMaintenance(r *Redis) *Maintenance { return &Maintenance{r} }
+func NewMaintenance(r *redisconn.Pool) *Maintenance { return &Maintenance{r} }
 
 // Maintenance implements auth.MaintenanceStore. A value that cannot be read closes the site
 // all the same: somebody wanted it closed.
 func (m *Maintenance) Maintenance(ctx context.Context) (*auth.Maintenance, error) {
 	const what = "look for maintenance"
-	replies, err := m.redis.exchange(ctx, repeatable(what), cmd("GET", maintenanceKey))
+	replies, err := m.redis.Exchange(ctx, redisconn.Idempotent(what), redisconn.Cmd("GET", maintenanceKey))
 	if err != nil || replies[0] == nil {
 		return nil, err
 	}
-	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return nil, err
 	}
 	value, _ := replies[0].([]byte)
@@ -47,12 +48,12 @@ func (m *Maintenance) SetMaintenance(ctx context.Context, on auth.Maintenance) e
 	if err != nil {
 		return fmt.Errorf("encode maintenance: %w", err)
 	}
-	_, err = m.redis.do(ctx, repeatable("begin maintenance"), cmd("SET", maintenanceKey, b))
+	_, err = m.redis.Do(ctx, redisconn.Idempotent("begin maintenance"), redisconn.Cmd("SET", maintenanceKey, b))
 	return err
 }
 
 // EndMaintenance implements auth.MaintenanceStore.
 func (m *Maintenance) EndMaintenance(ctx context.Context) error {
-	_, err := m.redis.do(ctx, repeatable("end maintenance"), cmd("DEL", maintenanceKey))
+	_, err := m.redis.Do(ctx, redisconn.Idempotent("end maintenance"), redisconn.Cmd("DEL", maintenanceKey))
 	return err
 }

@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 )
 
 func TestMaintenance(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		m := NewMaintenance(r)
 		if got, err := m.Maintenance(t.Context()); got != nil || err != nil {
 			t.Errorf("got %+v, %v; want none", got, err)
@@ -20,14 +22,14 @@ func TestMaintenance(t *testing.T) {
 			t.Fatal(err)
 		}
 		want.Version = 1
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if got, err := m.Maintenance(ctx); err != nil || got == nil || !reflect.DeepEqual(*got, want) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		}); trips != 1 {
 			t.Errorf("asking took %d round trips, want 1", trips)
 		}
-		if ttl := run(t, r, "PTTL", "maintenance"); ttl != int64(-1) {
+		if ttl := kvtest.Run(t, r, "PTTL", "maintenance"); ttl != int64(-1) {
 			t.Errorf("it ends by itself in %v ms", ttl)
 		}
 		for range 2 {
@@ -43,7 +45,7 @@ func TestMaintenance(t *testing.T) {
 
 // Somebody wanted the site closed; what they wrote cannot be read.
 func TestUnreadableMaintenanceCloses(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		m := NewMaintenance(r)
 		closed := func(what string) {
 			t.Helper()
@@ -52,30 +54,30 @@ func TestUnreadableMaintenanceCloses(t *testing.T) {
 			}
 		}
 		for _, value := range []string{"", "x", "on", "null", "{}", `{"v":2,"message":"x"}`, `{"message":"x"}`, `{"v":1,"message":7}`} {
-			run(t, r, "SET", "maintenance", value)
+			kvtest.Run(t, r, "SET", "maintenance", value)
 			closed(value)
 		}
-		run(t, r, "DEL", "maintenance")
-		run(t, r, "RPUSH", "maintenance", "x")
+		kvtest.Run(t, r, "DEL", "maintenance")
+		kvtest.Run(t, r, "RPUSH", "maintenance", "x")
 		closed("a list")
-		if err := m.EndMaintenance(t.Context()); err != nil || exists(t, r, "maintenance") {
+		if err := m.EndMaintenance(t.Context()); err != nil || kvtest.Exists(t, r, "maintenance") {
 			t.Errorf("it cannot be ended: %v", err)
 		}
 	})
 }
 
 func TestMaintenanceUnreachable(t *testing.T) {
-	e := startEmbedded(t)
-	m := NewMaintenance(open(t, e.URL()))
+	server, r := kvtest.OpenMiniredis(t)
+	m := NewMaintenance(r)
 	if err := m.SetMaintenance(t.Context(), auth.Maintenance{}); err != nil {
 		t.Fatal(err)
 	}
-	e.server.SetError(broken)
+	server.SetError(broken)
 	got, err := m.Maintenance(t.Context())
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 	if got != nil {
 		t.Errorf("got %+v", got)
 	}
-	wantUnavailable(t, m.SetMaintenance(t.Context(), auth.Maintenance{}))
-	wantUnavailable(t, m.EndMaintenance(t.Context()))
+	kvtest.WantUnavailable(t, m.SetMaintenance(t.Context(), auth.Maintenance{}))
+	kvtest.WantUnavailable(t, m.EndMaintenance(t.Context()))
 }

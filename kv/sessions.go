@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
+	"gatehouse/kv/redisconn"
 
 	"github.com/alexedwards/scs/redisstore"
 	"github.com/gomodule/redigo/redis"
@@ -25,26 +26,16 @@ const (
 // the key's TTL, so that no write can bring an ended session back.
 type Sessions struct {
 	*redisstore.RedisStore
-	redis *Redis
+	redis *redisconn.Pool
 	index index
-	read  *readings[auth.Session]
+	read  *decodeCache[auth.Session]
 }
 
 var _ auth.SessionStore = (*Sessions)(nil)
 
 // NewSessions returns the sessions of a Redis.
-func NewSessions(r *Redis) *Sessions {
-	return &Sessions{redisstore.NewWithPrefix(r.boundedPool(), sessionPrefix), r, index{r, "sessions:", "session"}, newReadings[auth.Session]()}
-}
-
-// boundedPool lends connections of the pool to code that knows no context: waiting for one
-// ends after opTimeout. It keeps none itself.
-func (r *Redis) boundedPool() *redis.Pool {
-	return &redis.Pool{Dial: func() (redis.Conn, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
-		defer cancel()
-		return r.pool.GetContext(ctx)
-	}}
+func NewSessions(r *redisconn.Pool) *Sessions {
+	return &Sessions{redisstore.NewWithPrefix(r.ConnPool(), sessionPrefix), r, index{r, "sessions:", "session"}, newDecodeCache[auth.Session]()}
 }
 
 // Session returns the session of an id, with what is left of its key's time, in one round trip. A
@@ -84,7 +75,7 @@ func (s *Sessions) parse(id string, replies []any) (auth.Session, error) {
 	if err != nil {
 		return auth.Session{}, err
 	}
-	rec, ok := s.read.of(record, parseSession)
+	rec, ok := s.read.decode(record, parseSession)
 	if !ok {
 		return auth.Session{}, auth.ErrNotFound
 	}
@@ -109,19 +100,19 @@ const findSession = "find session"
 
 // readSessions asks for each id's record and for the time that its key has left: two replies an id.
 func (s *Sessions) readSessions(ctx context.Context, ids ...string) ([]any, error) {
-	cmds := make([]command, 0, 2*len(ids))
+	cmds := make([]redisconn.Command, 0, 2*len(ids))
 	for _, id := range ids {
-		cmds = append(cmds, cmd("GET", sessionPrefix+id), cmd("PTTL", sessionPrefix+id))
+		cmds = append(cmds, redisconn.Cmd("GET", sessionPrefix+id), redisconn.Cmd("PTTL", sessionPrefix+id))
 	}
-	return s.redis.readTogether(ctx, findSession, cmds...)
+	return s.redis.ReadPipelined(ctx, findSession, cmds...)
 }
 
 // foundSession reads the two replies about an id: its record, and the time that its key has left.
 func foundSession(id string, replies []any) (record []byte, left time.Duration, err error) {
-	if hasCode(replies[0], "WRONGTYPE") {
+	if redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return nil, 0, auth.ErrNotFound
 	}
-	if err := errors.Join(replyError(findSession, replies[0]), replyError(findSession, replies[1])); err != nil {
+	if err := errors.Join(redisconn.ReplyError(findSession, replies[0]), redisconn.ReplyError(findSession, replies[1])); err != nil {
 		return nil, 0, err
 	}
 	record, _ = replies[0].([]byte)
@@ -162,11 +153,11 @@ func (s *Sessions) makeRoom(ctx context.Context, userID, newID string) error {
 		return err
 	}
 	const what = "count sessions"
-	asks := make([]command, len(ids))
+	asks := make([]redisconn.Command, len(ids))
 	for i, id := range ids {
-		asks[i] = cmd("EXISTS", sessionPrefix+id)
+		asks[i] = redisconn.Cmd("EXISTS", sessionPrefix+id)
 	}
-	replies, err := s.redis.pipeline(ctx, repeatable(what), asks...)
+	replies, err := s.redis.Pipeline(ctx, redisconn.Idempotent(what), asks...)
 	if err != nil {
 		return err
 	}
@@ -192,11 +183,11 @@ func (s *Sessions) endOwn(ctx context.Context, userID string, ids []string) erro
 	if len(ids) == 0 {
 		return nil
 	}
-	gets := make([]command, len(ids))
+	gets := make([]redisconn.Command, len(ids))
 	for i, id := range ids {
-		gets[i] = cmd("GET", sessionPrefix+id)
+		gets[i] = redisconn.Cmd("GET", sessionPrefix+id)
 	}
-	replies, err := s.redis.exchange(ctx, repeatable("end the oldest sessions"), gets...)
+	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent("end the oldest sessions"), gets...)
 	if err != nil {
 		return err
 	}
@@ -214,18 +205,18 @@ func (s *Sessions) endOwn(ctx context.Context, userID string, ids []string) erro
 func (s *Sessions) create(ctx context.Context, id string, record []byte, expiry time.Time) error {
 	const what = "commit session"
 	if err := ctx.Err(); err != nil {
-		return unavailable(what, err)
+		return redisconn.Unavailable(what, err)
 	}
 	err := s.commitOnce(ctx, id, record, expiry)
 	var said redis.Error
 	if errors.As(err, &said) {
-		return replyError(what, said)
+		return redisconn.ReplyError(what, said)
 	}
-	if err != nil && !isTimeout(err) {
+	if err != nil && !redisconn.IsTimeout(err) {
 		err = s.commitOnce(ctx, id, record, expiry)
 	}
 	if err != nil {
-		return unavailable(what, err)
+		return redisconn.Unavailable(what, err)
 	}
 	return nil
 }
@@ -236,7 +227,7 @@ func (s *Sessions) commitOnce(ctx context.Context, id string, record []byte, exp
 	reqstats.FromContext(ctx).AddRedis(time.Since(start))
 	var said redis.Error
 	if err != nil && !errors.As(err, &said) {
-		s.redis.noteFailure()
+		s.redis.NoteFailure()
 	}
 	return err
 }
@@ -248,7 +239,7 @@ func (s *Sessions) DeleteCtx(ctx context.Context, id string) error {
 		return nil
 	}
 	// Not repeated: the second answer would say "gone" of a session that we ended.
-	n, err := redis.Int64(s.redis.do(ctx, once("delete session"), cmd("DEL", sessionPrefix+id)))
+	n, err := redis.Int64(s.redis.Do(ctx, redisconn.Once("delete session"), redisconn.Cmd("DEL", sessionPrefix+id)))
 	if err != nil {
 		return err
 	}
@@ -264,7 +255,7 @@ func (s *Sessions) EndAll(ctx context.Context, ids []string) error {
 	for i, id := range ids {
 		keys[i] = sessionPrefix + id
 	}
-	return s.redis.delete(ctx, "end sessions", keys)
+	return s.redis.Delete(ctx, "end sessions", keys)
 }
 
 // noSession is what scs deletes when it renews the token of a visitor who has none.
@@ -293,8 +284,8 @@ func (s *Sessions) All() (map[string][]byte, error) {
 // the index. It is one round trip.
 func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
 	now := time.Now()
-	_, err := s.redis.pipeline(ctx, repeatable("renew session"),
-		cmd("PEXPIRE", sessionPrefix+rec.ID, max(millis(rec.FreshTTL(now)), 1)),
+	_, err := s.redis.Pipeline(ctx, redisconn.Idempotent("renew session"),
+		redisconn.Cmd("PEXPIRE", sessionPrefix+rec.ID, max(redisconn.Millis(rec.FreshTTL(now)), 1)),
 		s.index.touch(rec.UserID, rec.ID, now))
 	return err
 }
@@ -306,12 +297,12 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}
-	gets := make([]command, len(members))
+	gets := make([]redisconn.Command, len(members))
 	for i, m := range members {
-		gets[i] = cmd("GET", sessionPrefix+m.id)
+		gets[i] = redisconn.Cmd("GET", sessionPrefix+m.id)
 	}
 	const what = "list sessions"
-	replies, err := s.redis.exchange(ctx, repeatable(what), gets...)
+	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent(what), gets...)
 	if err != nil {
 		return nil, err
 	}
@@ -319,7 +310,7 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 	var gone []string
 	now := time.Now()
 	for i, m := range members {
-		if err := replyError(what, replies[i]); err != nil && !hasCode(replies[i], "WRONGTYPE") {
+		if err := redisconn.ReplyError(what, replies[i]); err != nil && !redisconn.HasCode(replies[i], "WRONGTYPE") {
 			return nil, err
 		}
 		if replies[i] == nil {
@@ -353,19 +344,19 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 		return auth.ErrNotFound
 	}
 	const what = "end session"
-	replies, err := s.redis.exchange(ctx, repeatable(what), cmd("GET", sessionPrefix+id))
+	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent(what), redisconn.Cmd("GET", sessionPrefix+id))
 	if err != nil {
 		return err
 	}
-	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return err
 	}
 	if _, ok := ownedBy(replies[0], userID, id); !ok {
 		return auth.ErrNotFound
 	}
 	// An id is never used again, so that between reading and ending nothing else can have taken its place.
-	_, err = s.redis.pipeline(ctx, repeatable(what),
-		cmd("DEL", sessionPrefix+id), s.index.drop(userID, id))
+	_, err = s.redis.Pipeline(ctx, redisconn.Idempotent(what),
+		redisconn.Cmd("DEL", sessionPrefix+id), s.index.drop(userID, id))
 	return err
 }
 
@@ -377,13 +368,13 @@ const (
 
 // HoldForRenewal implements auth.SessionStore: key "renewing:" + id.
 func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
-	_, err := s.redis.do(ctx, repeatable("hold session"), cmd("SET", renewingPrefix+id, 1, "PX", millis(renewalTime)))
+	_, err := s.redis.Do(ctx, redisconn.Idempotent("hold session"), redisconn.Cmd("SET", renewingPrefix+id, 1, "PX", redisconn.Millis(renewalTime)))
 	return err
 }
 
-// EndRejected implements auth.SessionStore.
+// EndRefused implements auth.SessionStore.
 func (s *Sessions) EndRejected(ctx context.Context, userID, id string) error {
-	held, err := redis.Int64(s.redis.do(ctx, repeatable("end refused session"), cmd("EXISTS", renewingPrefix+id)))
+	held, err := redis.Int64(s.redis.Do(ctx, redisconn.Idempotent("end refused session"), redisconn.Cmd("EXISTS", renewingPrefix+id)))
 	if err != nil || held > 0 {
 		return err
 	}
@@ -397,7 +388,7 @@ func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current fu
 		return err
 	}
 	const what = "end stale sessions"
-	replies, err := s.redis.exchange(ctx, repeatable(what), gets(sessionPrefix, ids)...)
+	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent(what), gets(sessionPrefix, ids)...)
 	if err != nil {
 		return err
 	}
@@ -412,22 +403,17 @@ func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current fu
 			keys, stale = append(keys, sessionPrefix+id), append(stale, id)
 		}
 	}
-	if err := s.redis.delete(ctx, what, keys); err != nil {
+	if err := s.redis.Delete(ctx, what, keys); err != nil {
 		return err
 	}
 	return s.index.remove(ctx, userID, stale)
 }
 
 // gets returns a GET for each id.
-func gets(prefix string, ids []string) []command {
-	cmds := make([]command, len(ids))
+func gets(prefix string, ids []string) []redisconn.Command {
+	cmds := make([]redisconn.Command, len(ids))
 	for i, id := range ids {
-		cmds[i] = cmd("GET", prefix+id)
+		cmds[i] = redisconn.Cmd("GET", prefix+id)
 	}
 	return cmds
-}
-
-// millis rounds up, so that a wait or a TTL never becomes none.
-func millis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }

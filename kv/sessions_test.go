@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/gomodule/redigo/redis"
@@ -17,9 +19,9 @@ import (
 
 var _ scs.CtxStore = (*Sessions)(nil)
 
-func onEachSessions(t *testing.T, test func(t *testing.T, r *Redis, s *Sessions)) {
+func onEachSessions(t *testing.T, test func(t *testing.T, r *redisconn.Pool, s *Sessions)) {
 	t.Helper()
-	onEach(t, func(t *testing.T, r *Redis) { test(t, r, NewSessions(r)) })
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) { test(t, r, NewSessions(r)) })
 }
 
 func commit(t testing.TB, s *Sessions, rec auth.Session) {
@@ -40,9 +42,9 @@ func find(t testing.TB, s *Sessions, id string) (auth.Session, bool) {
 }
 
 func TestCommitAndFind(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
-		trips := cost(t, func(ctx context.Context) {
+		trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := s.CommitCtx(ctx, rec.ID, encode(t, rec), time.Time{}); err != nil {
 				t.Fatal(err)
 			}
@@ -52,13 +54,13 @@ func TestCommitAndFind(t *testing.T) {
 		}
 		var got auth.Session
 		var err error
-		if trips := cost(t, func(ctx context.Context) { got, err = s.Session(ctx, rec.ID) }); trips != 1 || err != nil {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { got, err = s.Session(ctx, rec.ID) }); trips != 1 || err != nil {
 			t.Fatalf("got %v in %d round trips, want it found in 1", err, trips)
 		}
 		if got.UserID != "u1" || got.TTL <= rec.Idle()-time.Minute || got.TTL > rec.Idle() {
 			t.Errorf("got %+v, want u1 with a TTL of about %s", got, rec.Idle())
 		}
-		if ttl := run(t, r, "PTTL", "sessions:u1").(int64); ttl < (indexTTL-time.Minute).Milliseconds() || ttl > indexTTL.Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "sessions:u1").(int64); ttl < (indexTTL-time.Minute).Milliseconds() || ttl > indexTTL.Milliseconds() {
 			t.Errorf("the index lives for %d ms, want 60 days", ttl)
 		}
 		if _, found, err := s.FindCtx(t.Context(), testID(2)); found || err != nil {
@@ -68,24 +70,24 @@ func TestCommitAndFind(t *testing.T) {
 }
 
 func TestCommitLifetimes(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		short := newSession(1, "u1")
 		short.Deadline = time.Now().Add(time.Hour)
 		commit(t, s, short)
-		if ttl := run(t, r, "PTTL", "session:"+short.ID).(int64); ttl > time.Hour.Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "session:"+short.ID).(int64); ttl > time.Hour.Milliseconds() {
 			t.Errorf("the key outlives its deadline: %d ms", ttl)
 		}
 		long := newSession(2, "u2")
 		long.Deadline = time.Now().Add(90 * 24 * time.Hour)
 		commit(t, s, long)
-		if ttl := run(t, r, "PTTL", "sessions:u2").(int64); ttl < (89 * 24 * time.Hour).Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "sessions:u2").(int64); ttl < (89 * 24 * time.Hour).Milliseconds() {
 			t.Errorf("the index ends before its session: %d ms", ttl)
 		}
 	})
 }
 
 func TestCommitRefuses(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		past := newSession(1, "u1")
 		past.Deadline = time.Now().Add(-time.Minute)
 		for name, b := range map[string][]byte{
@@ -95,24 +97,24 @@ func TestCommitRefuses(t *testing.T) {
 				t.Errorf("%s is stored", name)
 			}
 		}
-		if exists(t, r, "session:"+testID(1)) || exists(t, r, "sessions:u1") {
+		if kvtest.Exists(t, r, "session:"+testID(1)) || kvtest.Exists(t, r, "sessions:u1") {
 			t.Error("a refused record left a key")
 		}
 	})
 }
 
 func TestWrongTypeOfKeys(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
-		run(t, r, "RPUSH", "session:"+testID(1), "x")
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
+		kvtest.Run(t, r, "RPUSH", "session:"+testID(1), "x")
 		if _, found, err := s.FindCtx(t.Context(), testID(1)); found || err != nil {
 			t.Errorf("got %t, %v for a list, want not found", found, err)
 		}
 		if err := s.End(t.Context(), "u1", testID(1)); !errors.Is(err, auth.ErrNotFound) {
 			t.Errorf("End of a list: %v", err)
 		}
-		run(t, r, "SET", "sessions:u1", "garbage")
+		kvtest.Run(t, r, "SET", "sessions:u1", "garbage")
 		commit(t, s, newSession(2, "u1"))
-		run(t, r, "ZADD", "sessions:u1", 1, testID(1))
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 1, testID(1))
 		list, err := s.List(t.Context(), "u1")
 		if err != nil || len(list) != 1 || list[0].ID != testID(2) {
 			t.Errorf("got %v, %v, want the one session", list, err)
@@ -121,9 +123,9 @@ func TestWrongTypeOfKeys(t *testing.T) {
 }
 
 func TestUnreadableRecordIsAnonymous(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for _, value := range []string{"", "garbage", `{"v":1}`, `{"id":"` + testID(1) + `"}`} {
-			run(t, r, "SET", "session:"+testID(1), value)
+			kvtest.Run(t, r, "SET", "session:"+testID(1), value)
 			if rec, ok := find(t, s, testID(1)); ok {
 				t.Errorf("%q signs in as %+v", value, rec)
 			}
@@ -132,17 +134,17 @@ func TestUnreadableRecordIsAnonymous(t *testing.T) {
 }
 
 func TestPersistedKeyPastDeadlineIsRefused(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		rec.Deadline = time.Now().Add(2 * time.Second)
 		commit(t, s, rec)
-		run(t, r, "PERSIST", "session:"+rec.ID)
+		kvtest.Run(t, r, "PERSIST", "session:"+rec.ID)
 		got, ok := find(t, s, rec.ID)
 		if !ok || got.TTL >= 0 || !got.NeedsRenewal(time.Now()) {
 			t.Fatalf("got %t and TTL %s, want a session whose TTL was taken away", ok, got.TTL)
 		}
-		eventually(t, "the deadline refuses the session", func() bool { _, ok := find(t, s, rec.ID); return !ok })
-		if !exists(t, r, "session:"+rec.ID) {
+		kvtest.Eventually(t, "the deadline refuses the session", func() bool { _, ok := find(t, s, rec.ID); return !ok })
+		if !kvtest.Exists(t, r, "session:"+rec.ID) {
 			t.Error("the key ended by itself: nothing was tested")
 		}
 		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 0 {
@@ -152,14 +154,14 @@ func TestPersistedKeyPastDeadlineIsRefused(t *testing.T) {
 }
 
 func TestRecordUnderAnotherKeyIsRefused(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		rec.UserAgent = `x","id":"` + testID(2) + `"`
-		run(t, r, "SET", "session:"+testID(2), encode(t, rec))
+		kvtest.Run(t, r, "SET", "session:"+testID(2), encode(t, rec))
 		if _, found, err := s.FindCtx(t.Context(), testID(2)); found || err != nil {
 			t.Errorf("got %t, %v, want not found", found, err)
 		}
-		run(t, r, "ZADD", "sessions:u1", 1, testID(2))
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 1, testID(2))
 		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 0 {
 			t.Errorf("it is listed: %v, %v", list, err)
 		}
@@ -170,7 +172,7 @@ func TestRecordUnderAnotherKeyIsRefused(t *testing.T) {
 }
 
 func TestDeleteIsAClaim(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		commit(t, s, rec)
 		var wg sync.WaitGroup
@@ -198,13 +200,13 @@ func TestDeleteIsAClaim(t *testing.T) {
 }
 
 func TestRenew(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		commit(t, s, rec)
-		before := run(t, r, "GET", "session:"+rec.ID)
-		run(t, r, "PEXPIRE", "session:"+rec.ID, 60_000)
-		run(t, r, "ZADD", "sessions:u1", 1, rec.ID)
-		if trips := cost(t, func(ctx context.Context) {
+		before := kvtest.Run(t, r, "GET", "session:"+rec.ID)
+		kvtest.Run(t, r, "PEXPIRE", "session:"+rec.ID, 60_000)
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 1, rec.ID)
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := s.Renew(ctx, rec); err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +216,7 @@ func TestRenew(t *testing.T) {
 		if got, ok := find(t, s, rec.ID); !ok || got.TTL < rec.Idle()-time.Minute {
 			t.Errorf("got TTL %s, want %s", got.TTL, rec.Idle())
 		}
-		if after := run(t, r, "GET", "session:"+rec.ID); string(before.([]byte)) != string(after.([]byte)) {
+		if after := kvtest.Run(t, r, "GET", "session:"+rec.ID); string(before.([]byte)) != string(after.([]byte)) {
 			t.Error("the record was rewritten")
 		}
 		list, err := s.List(t.Context(), "u1")
@@ -225,18 +227,18 @@ func TestRenew(t *testing.T) {
 }
 
 func TestRenewOfAnEndedSessionDoesNothing(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		if err := s.Renew(t.Context(), newSession(1, "u1")); err != nil {
 			t.Fatal(err)
 		}
-		if exists(t, r, "session:"+testID(1)) || exists(t, r, "sessions:u1") {
+		if kvtest.Exists(t, r, "session:"+testID(1)) || kvtest.Exists(t, r, "sessions:u1") {
 			t.Error("renewing made a key")
 		}
 	})
 }
 
 func TestRenewNeverBringsBack(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for i := range 50 {
 			rec := newSession(i, "u1")
 			commit(t, s, rec)
@@ -256,7 +258,7 @@ func TestRenewNeverBringsBack(t *testing.T) {
 				}
 			})
 			wg.Wait()
-			if exists(t, r, "session:"+rec.ID) {
+			if kvtest.Exists(t, r, "session:"+rec.ID) {
 				t.Fatal("a renewal brought an ended session back")
 			}
 		}
@@ -264,17 +266,17 @@ func TestRenewNeverBringsBack(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for i := range 3 {
 			commit(t, s, newSession(i, "u1"))
-			run(t, r, "ZADD", "sessions:u1", 1000*(i+1), testID(i))
+			kvtest.Run(t, r, "ZADD", "sessions:u1", 1000*(i+1), testID(i))
 		}
 		commit(t, s, newSession(9, "u2"))
-		run(t, r, "ZADD", "sessions:u1", 5000, testID(9))        // another user's
-		run(t, r, "ZADD", "sessions:u1", 6000, testID(10))       // gone
-		run(t, r, "SET", "session:"+testID(11), "unreadable")    // stays in the index
-		run(t, r, "ZADD", "sessions:u1", 7000, testID(11))       //
-		run(t, r, "ZADD", "sessions:u1", 4000, "not an id \x00") // gone
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 5000, testID(9))        // another user's
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 6000, testID(10))       // gone
+		kvtest.Run(t, r, "SET", "session:"+testID(11), "unreadable")    // stays in the index
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 7000, testID(11))       //
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 4000, "not an id \x00") // gone
 		list, err := s.List(t.Context(), "u1")
 		if err != nil {
 			t.Fatal(err)
@@ -289,7 +291,7 @@ func TestList(t *testing.T) {
 		if !list[0].LastSeen.Equal(time.UnixMilli(3000)) {
 			t.Errorf("last seen %s, want 3 s after 1970", list[0].LastSeen)
 		}
-		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(5) {
+		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1"); n != int64(5) {
 			t.Errorf("the index has %d members, want those 5 whose key exists", n)
 		}
 		if list, err := s.List(t.Context(), "nobody"); err != nil || len(list) != 0 {
@@ -299,15 +301,15 @@ func TestList(t *testing.T) {
 }
 
 func TestIndexIsBounded(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		args := []any{"sessions:u1"}
 		for i := range indexCap + 5 {
 			args = append(args, i, fmt.Sprint("old ", i))
 		}
-		run(t, r, "ZADD", args...)
+		kvtest.Run(t, r, "ZADD", args...)
 		commit(t, s, newSession(1, "u1"))
 		// The old ones have ended: a new session takes them out before it would end one that lives.
-		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(1) {
+		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1"); n != int64(1) {
 			t.Errorf("the index has %d members, want 1", n)
 		}
 		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 1 {
@@ -317,9 +319,9 @@ func TestIndexIsBounded(t *testing.T) {
 }
 
 // liveSessions counts the sessions whose records are there.
-func liveSessions(t testing.TB, r *Redis) int {
+func liveSessions(t testing.TB, r *redisconn.Pool) int {
 	t.Helper()
-	keys, err := redis.Strings(run(t, r, "KEYS", "session:*"), nil)
+	keys, err := redis.Strings(kvtest.Run(t, r, "KEYS", "session:*"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,15 +330,15 @@ func liveSessions(t testing.TB, r *Redis) int {
 
 // TestList_FindsWhatEndedSessionsHide: sessions from before the limit, behind more ended ones than are shown.
 func TestList_FindsWhatEndedSessionsHide(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const live, ended = auth.MaxSessions + 50, 300
 		for i := range live {
 			rec := newSession(i, "u1")
-			run(t, r, "SET", "session:"+rec.ID, encode(t, rec))
-			run(t, r, "ZADD", "sessions:u1", 1000+i, rec.ID)
+			kvtest.Run(t, r, "SET", "session:"+rec.ID, encode(t, rec))
+			kvtest.Run(t, r, "ZADD", "sessions:u1", 1000+i, rec.ID)
 		}
 		for i := range ended {
-			run(t, r, "ZADD", "sessions:u1", 10_000+i, testID(5000+i))
+			kvtest.Run(t, r, "ZADD", "sessions:u1", 10_000+i, testID(5000+i))
 		}
 		for range 2 {
 			got, err := s.List(t.Context(), "u1")
@@ -344,7 +346,7 @@ func TestList_FindsWhatEndedSessionsHide(t *testing.T) {
 				t.Fatalf("listed %d sessions, %v; want %d", len(got), err, live)
 			}
 		}
-		if n := run(t, r, "ZCARD", "sessions:u1"); n != int64(live) {
+		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1"); n != int64(live) {
 			t.Errorf("the index holds %v", n)
 		}
 	})
@@ -353,21 +355,21 @@ func TestList_FindsWhatEndedSessionsHide(t *testing.T) {
 // TestSessionLimit_EndsTheOldestFirst: one session more than there may be ends the one that was least
 // recently seen, and nothing but that.
 func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const kept = auth.MaxSessions
 		for i := range kept {
 			commit(t, s, newSession(i, "u1"))
-			run(t, r, "ZADD", "sessions:u1", 1000+i, testID(i))
+			kvtest.Run(t, r, "ZADD", "sessions:u1", 1000+i, testID(i))
 		}
-		run(t, r, "DEL", "session:"+testID(7)) // signed out
+		kvtest.Run(t, r, "DEL", "session:"+testID(7)) // signed out
 		commit(t, s, newSession(kept, "u1"))
 		if _, ok := find(t, s, testID(0)); !ok {
 			t.Error("a session was ended although there was room")
 		}
 		commit(t, s, newSession(5000, "u2"))
-		run(t, r, "ZADD", "sessions:u1", 1, testID(5000)) // another user's: it leaves the index and goes on
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 1, testID(5000)) // another user's: it leaves the index and goes on
 		// The oldest was used meanwhile, so that the second is least recently seen now.
-		run(t, r, "ZADD", "sessions:u1", time.Now().UnixMilli(), testID(0))
+		kvtest.Run(t, r, "ZADD", "sessions:u1", time.Now().UnixMilli(), testID(0))
 		commit(t, s, newSession(kept+1, "u1"))
 		for id, want := range map[int]bool{0: true, 1: false, 2: true, kept: true, kept + 1: true, 5000: true} {
 			if _, ok := find(t, s, testID(id)); ok != want {
@@ -382,7 +384,7 @@ func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
 		for i := range kept + 2 {
 			future = append(future, time.Now().Add(time.Hour).UnixMilli(), testID(i))
 		}
-		run(t, r, "ZADD", append(future[:1:1], append([]any{"XX"}, future[1:]...)...)...)
+		kvtest.Run(t, r, "ZADD", append(future[:1:1], append([]any{"XX"}, future[1:]...)...)...)
 		commit(t, s, newSession(kept+2, "u1"))
 		if _, ok := find(t, s, testID(kept+2)); !ok {
 			t.Error("the new session was ended at once")
@@ -392,7 +394,7 @@ func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
 
 // TestSessionLimit_HoldsForParallelSignIns: however many sign in at once, the limit holds when all are answered.
 func TestSessionLimit_HoldsForParallelSignIns(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const have, parallel = auth.MaxSessions - 10, 20
 		for i := range have {
 			commit(t, s, newSession(i, "u1"))
@@ -410,14 +412,14 @@ func TestSessionLimit_HoldsForParallelSignIns(t *testing.T) {
 		if n := liveSessions(t, r); n > auth.MaxSessions || n < auth.MaxSessions-parallel {
 			t.Errorf("there are %d sessions, want %d", n, auth.MaxSessions)
 		}
-		if n := run(t, r, "ZCARD", "sessions:u1").(int64); n > auth.MaxSessions {
+		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1").(int64); n > auth.MaxSessions {
 			t.Errorf("the index has %d", n)
 		}
 	})
 }
 
 func TestEnd(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		commit(t, s, newSession(1, "u1"))
 		commit(t, s, newSession(2, "u2"))
 		for _, id := range []string{testID(2), testID(3), "", "x", "sessions:u1"} {
@@ -428,14 +430,14 @@ func TestEnd(t *testing.T) {
 		if err := s.End(t.Context(), "u1", testID(1)); err != nil {
 			t.Fatal(err)
 		}
-		if exists(t, r, "session:"+testID(1)) || exists(t, r, "sessions:u1") || !exists(t, r, "session:"+testID(2)) {
+		if kvtest.Exists(t, r, "session:"+testID(1)) || kvtest.Exists(t, r, "sessions:u1") || !kvtest.Exists(t, r, "session:"+testID(2)) {
 			t.Error("want u1's session and index gone and u2's there")
 		}
 	})
 }
 
 func TestStoreWithoutContext(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		if err := s.Commit(rec.ID, encode(t, rec), time.Time{}); err != nil {
 			t.Fatal(err)
@@ -445,7 +447,7 @@ func TestStoreWithoutContext(t *testing.T) {
 		} else if _, ok := decode(t, b); !ok {
 			t.Error("Find gives what Decode refuses")
 		}
-		if err := s.Delete(rec.ID); err != nil || exists(t, r, "session:"+rec.ID) {
+		if err := s.Delete(rec.ID); err != nil || kvtest.Exists(t, r, "session:"+rec.ID) {
 			t.Errorf("Delete: %v", err)
 		}
 		if _, err := s.All(); !errors.Is(err, errors.ErrUnsupported) {
@@ -456,7 +458,7 @@ func TestStoreWithoutContext(t *testing.T) {
 
 // Through the scs manager, as the web server uses it.
 func TestSessionManager(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		m := scs.New()
 		m.Store, m.Codec, m.HashTokenInStore, m.Lifetime = s, Codec{}, true, time.Hour
 		load := func(cookie string) context.Context {
@@ -496,7 +498,7 @@ func TestSessionManager(t *testing.T) {
 		if m.Exists(load(cookie), SessionKey) {
 			t.Error("a replayed cookie is signed in")
 		}
-		run(t, r, "SET", "session:"+auth.SessionID("planted"), "garbage")
+		kvtest.Run(t, r, "SET", "session:"+auth.SessionID("planted"), "garbage")
 		if again := signIn(load("planted")); again == "planted" {
 			t.Error("the planted cookie was adopted")
 		}
@@ -506,28 +508,28 @@ func TestSessionManager(t *testing.T) {
 // The two commands of a find are not one: the session may end between them.
 func TestSessionEndsBetweenGetAndPTTL(t *testing.T) {
 	record := encode(t, newSession(1, "u1"))
-	f := startFake(t, func(n int64, _ []string) string {
+	f := kvtest.StartFakeServer(t, func(n int64, _ []string) string {
 		if n == 1 {
 			return fmt.Sprintf("$%d\r\n%s\r\n", len(record), record)
 		}
 		return ":-2\r\n"
 	})
-	s := NewSessions(open(t, "redis://"+f.address))
+	s := NewSessions(kvtest.Open(t, f.URL("")))
 	if _, found, err := s.FindCtx(t.Context(), testID(1)); found || err != nil {
 		t.Errorf("got %t, %v, want not found", found, err)
 	}
 }
 
 func TestLiveSessions_OneRoundTripForAll(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		first, second := newSession(1, "u1"), newSession(2, "u2")
 		commit(t, s, first)
 		commit(t, s, second)
-		run(t, r, "HSET", "session:"+testID(3), "a", "b")
-		run(t, r, "SET", "session:"+testID(4), "{}")
+		kvtest.Run(t, r, "HSET", "session:"+testID(3), "a", "b")
+		kvtest.Run(t, r, "SET", "session:"+testID(4), "{}")
 		var live map[string]auth.Session
 		var err error
-		trips := cost(t, func(ctx context.Context) {
+		trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			live, err = s.LiveSessions(ctx, []string{testID(9), testID(3), second.ID, testID(4), first.ID, second.ID})
 		})
 		if err != nil || trips != 1 || len(live) != 2 || live[first.ID].UserID != "u1" || live[second.ID].UserID != "u2" || live[second.ID].TTL <= 0 {
@@ -537,11 +539,11 @@ func TestLiveSessions_OneRoundTripForAll(t *testing.T) {
 }
 
 func TestEndAll_EndsWhoeverTheyBelongTo(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, _ *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, _ *redisconn.Pool, s *Sessions) {
 		for i := 1; i <= 3; i++ {
 			commit(t, s, newSession(i, fmt.Sprintf("u%d", i)))
 		}
-		trips := cost(t, func(ctx context.Context) {
+		trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := s.EndAll(ctx, []string{testID(1), testID(9), testID(3), testID(1)}); err != nil {
 				t.Error(err)
 			}
@@ -560,7 +562,7 @@ func TestEndAll_EndsWhoeverTheyBelongTo(t *testing.T) {
 // TestEndStale_SparesTheCurrentEpoch: sessions of any other epoch end, higher ones too, except the
 // one that is about to be renewed; the epoch is read after the sessions.
 func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for n, epoch := range []int64{1, 1 << 52, 7, 7, 1} {
 			rec := newSession(n, "u1")
 			rec.Epoch = epoch
@@ -605,7 +607,7 @@ func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
 
 // TestEndRefused_SparesWhatIsRenewed: the request that made the session stale is about to renew it.
 func TestEndRefused_SparesWhatIsRenewed(t *testing.T) {
-	onEachSessions(t, func(t *testing.T, r *Redis, s *Sessions) {
+	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		held, other := newSession(1, "u1"), newSession(2, "u1")
 		commit(t, s, held)
 		commit(t, s, other)
@@ -623,10 +625,10 @@ func TestEndRefused_SparesWhatIsRenewed(t *testing.T) {
 		if _, ok := find(t, s, other.ID); ok {
 			t.Error("a refused session goes on")
 		}
-		if ttl := run(t, r, "PTTL", "renewing:"+held.ID).(int64); ttl <= 0 || ttl > renewalTime.Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "renewing:"+held.ID).(int64); ttl <= 0 || ttl > renewalTime.Milliseconds() {
 			t.Errorf("it is held for %d ms", ttl)
 		}
-		run(t, r, "DEL", "renewing:"+held.ID)
+		kvtest.Run(t, r, "DEL", "renewing:"+held.ID)
 		if err := s.EndRejected(t.Context(), "u1", held.ID); err != nil {
 			t.Error(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -21,12 +22,12 @@ const reservationTTL = time.Minute
 // ms by Redis' clock before which the next attempt has to wait) and, for each attempt under way,
 // "r:" + its id (unix ms at which its reservation ends). Something else under such a key, or in such
 // a hash, counts as absent.
-type Throttle struct{ redis *Redis }
+type Throttle struct{ redis *redisconn.Pool }
 
 var _ auth.Throttle = (*Throttle)(nil)
 
 // NewThrottle returns the throttle in r.
-func NewThrottle(r *Redis) *Throttle { return &Throttle{r} }
+func NewThrottle(r *redisconn.Pool) *Throttle { return &Throttle{r} }
 
 // readThrottle begins each script. It sets the clock (now, in Unix ms), the key's state (n, ready, its
 // PTTL as left) and how many attempts are under way, and removes what is no throttle, and
@@ -81,7 +82,7 @@ end
 // the wait in ms (0 for an attempt that passed), whether a failure began it (and not attempts under way),
 // the wait that an attempt which counts at once begins, and the state of the key before the attempt (n)
 // and after it (n, until, PTTL).
-var takeScript = newScript(limitThrottle + `
+var takeScript = redisconn.NewScript(limitThrottle + `
 local mode, before = ARGV[6], n
 local refused, waits, begins = 0, 0, 0
 if total > 0 and n >= total then
@@ -106,13 +107,13 @@ return {refused, waits, begins, before, n, ready, left}`)
 
 // failScript: ARGV[6] = 1 for a failure that was counted before, [7] = id of the attempt. It turns the
 // attempt's reservation into a failure and returns the wait that this begins.
-var failScript = newScript(limitThrottle + `
+var failScript = redisconn.NewScript(limitThrottle + `
 redis.call('HDEL', KEYS[1], 'r:' .. ARGV[7])
 if ARGV[6] == '1' and n > 0 then return 0 end
 return fail()`)
 
 // raiseScript brings a key to at least the state of another one: ARGV = n, until, PTTL.
-var raiseScript = newScript(readThrottle + `
+var raiseScript = redisconn.NewScript(readThrottle + `
 local count, wait, expires = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], 'n', whole(math.max(n, count)), 'until', whole(math.max(ready, wait)))
 return redis.call('PEXPIRE', KEYS[1], whole(math.max(left, expires, 1)))`)
@@ -138,14 +139,14 @@ func (t *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth
 	const what = "take from throttle"
 	id := rand.Text()
 	var all []auth.Reservation
-	var calls []call
+	var calls []redisconn.ScriptCall
 	for _, a := range attempts {
 		for _, key := range append([]string{a.Key}, a.PreviousKeys...) {
 			all = append(all, auth.Reservation{Key: key, ID: id, Bucket: a})
-			calls = append(calls, call{throttlePrefix + key, append(limitArgs(a.Limit), takeMode(a), id, millis(reservationTTL))})
+			calls = append(calls, redisconn.Call(throttlePrefix+key, append(limitArgs(a.Limit), takeMode(a), id, redisconn.Millis(reservationTTL))...))
 		}
 	}
-	replies, err := t.redis.run(ctx, what, takeScript, calls...)
+	replies, err := t.redis.RunScript(ctx, what, takeScript, calls...)
 	if err != nil {
 		return nil, err
 	}
@@ -212,12 +213,12 @@ func takeMode(a auth.Bucket) string {
 }
 
 func readTake(what, key string, reply any) (takeReply, error) {
-	if err := replyError(what, reply); err != nil {
+	if err := redisconn.ReplyError(what, reply); err != nil {
 		return takeReply{key: key}, err
 	}
 	n, err := redis.Int64s(reply, nil)
 	if err != nil || len(n) != 7 {
-		return takeReply{key: key}, unavailable(what, redis.Error("unexpected reply"))
+		return takeReply{key: key}, redisconn.Unavailable(what, redis.Error("unexpected reply"))
 	}
 	return takeReply{
 		key:     key,
@@ -231,13 +232,13 @@ func readTake(what, key string, reply any) (takeReply, error) {
 
 // takeOver raises each attempt's key to the highest count of its previous ones.
 func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Bucket, took []takeReply) error {
-	var raises []call
+	var raises []redisconn.ScriptCall
 	for _, a := range attempts {
 		current, previous := took[0], took[1:1+len(a.PreviousKeys)]
 		took = took[1+len(a.PreviousKeys):]
 		for _, p := range previous {
 			if p.before > current.before {
-				raises = append(raises, call{throttlePrefix + a.Key, []any{p.count, p.until, p.expires}})
+				raises = append(raises, redisconn.Call(throttlePrefix+a.Key, p.count, p.until, p.expires))
 			}
 		}
 	}
@@ -247,17 +248,17 @@ func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Bucket, took []
 
 // limitArgs never lets the longest wait be shorter than the first.
 func limitArgs(l auth.RateLimit) []any {
-	base := max(millis(l.BaseDelay), 0)
-	return []any{l.Burst, base, max(millis(l.MaxDelay), base), l.MaxFailures, max(millis(l.ResetAfter), 0)}
+	base := max(redisconn.Millis(l.BaseDelay), 0)
+	return []any{l.Burst, base, max(redisconn.Millis(l.MaxDelay), base), l.MaxFailures, max(redisconn.Millis(l.ResetAfter), 0)}
 }
 
 // Fail implements auth.Throttle in one round trip.
 func (t *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.Reservation) ([]auth.Reservation, error) {
-	calls := make([]call, 0, len(taken))
+	calls := make([]redisconn.ScriptCall, 0, len(taken))
 	failed := make([]auth.Reservation, 0, len(taken))
 	for _, one := range taken {
 		if !one.Bucket.CountOnReserve {
-			calls = append(calls, call{throttlePrefix + one.Key, append(limitArgs(one.Bucket.Limit), flag(again), one.ID)})
+			calls = append(calls, redisconn.Call(throttlePrefix+one.Key, append(limitArgs(one.Bucket.Limit), flag(again), one.ID)...))
 			failed = append(failed, one)
 		}
 	}
@@ -282,35 +283,35 @@ func flag(set bool) int {
 // Refund implements auth.Throttle in one round trip.
 func (t *Throttle) Refund(ctx context.Context, taken ...auth.Reservation) error {
 	const what = "refund throttle"
-	cmds := make([]command, 0, len(taken))
+	cmds := make([]redisconn.Command, 0, len(taken))
 	for _, one := range taken {
-		cmds = append(cmds, cmd("HDEL", throttlePrefix+one.Key, "r:"+one.ID))
+		cmds = append(cmds, redisconn.Cmd("HDEL", throttlePrefix+one.Key, "r:"+one.ID))
 	}
 	if len(cmds) == 0 {
 		return nil
 	}
-	replies, err := t.redis.exchange(ctx, repeatable(what), cmds...)
+	replies, err := t.redis.Exchange(ctx, redisconn.Idempotent(what), cmds...)
 	if err != nil {
 		return err
 	}
 	for _, reply := range replies {
-		if err := replyError(what, reply); err != nil && !hasCode(reply, "WRONGTYPE") {
+		if err := redisconn.ReplyError(what, reply); err != nil && !redisconn.HasCode(reply, "WRONGTYPE") {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Throttle) run(ctx context.Context, what string, s script, calls []call) ([]any, error) {
+func (t *Throttle) run(ctx context.Context, what string, s redisconn.Script, calls []redisconn.ScriptCall) ([]any, error) {
 	if len(calls) == 0 {
 		return nil, nil
 	}
-	replies, err := t.redis.run(ctx, what, s, calls...)
+	replies, err := t.redis.RunScript(ctx, what, s, calls...)
 	if err != nil {
 		return nil, err
 	}
 	for _, reply := range replies {
-		if err := replyError(what, reply); err != nil {
+		if err := redisconn.ReplyError(what, reply); err != nil {
 			return nil, err
 		}
 	}

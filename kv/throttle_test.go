@@ -13,13 +13,15 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
 
-func onEachThrottle(t *testing.T, test func(t *testing.T, r *Redis, th *Throttle)) {
+func onEachThrottle(t *testing.T, test func(t *testing.T, r *redisconn.Pool, th *Throttle)) {
 	t.Helper()
-	onEach(t, func(t *testing.T, r *Redis) { test(t, r, NewThrottle(r)) })
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) { test(t, r, NewThrottle(r)) })
 }
 
 // take makes one attempt that fails if it passes; it returns the wait, 0 when it passed.
@@ -49,9 +51,9 @@ func attempt(key string, limit auth.RateLimit) auth.Bucket {
 	return auth.Bucket{Key: key, Limit: limit}
 }
 
-func count(t testing.TB, r *Redis, key string) int {
+func count(t testing.TB, r *redisconn.Pool, key string) int {
 	t.Helper()
-	reply, err := r.do(t.Context(), once("test"), cmd("HGET", "throttle:"+key, "n"))
+	reply, err := r.Do(t.Context(), redisconn.Once("test"), redisconn.Cmd("HGET", "throttle:"+key, "n"))
 	n, err := redis.Int(reply, err)
 	if err != nil && !errors.Is(err, redis.ErrNil) {
 		t.Fatal(err)
@@ -60,9 +62,9 @@ func count(t testing.TB, r *Redis, key string) int {
 }
 
 // pass lets the wait under a key go by without waiting for it.
-func pass(t testing.TB, r *Redis, key string) {
+func pass(t testing.TB, r *redisconn.Pool, key string) {
 	t.Helper()
-	run(t, r, "HSET", "throttle:"+key, "until", 1)
+	kvtest.Run(t, r, "HSET", "throttle:"+key, "until", 1)
 }
 
 var slow = auth.RateLimit{Burst: 3, BaseDelay: 10 * time.Minute, MaxDelay: 25 * time.Minute, ResetAfter: time.Hour}
@@ -70,7 +72,7 @@ var slow = auth.RateLimit{Burst: 3, BaseDelay: 10 * time.Minute, MaxDelay: 25 * 
 func near(got, want time.Duration) bool { return got > want-10*time.Second && got <= want }
 
 func TestThrottleWaits(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", slow)
 		for i := range 3 {
 			if wait := take(t, th, a); wait != 0 {
@@ -91,7 +93,7 @@ func TestThrottleWaits(t *testing.T) {
 		if n := count(t, r, "a"); n != 7 {
 			t.Errorf("counted %d, want 7", n)
 		}
-		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl > time.Hour.Milliseconds() || ttl < (59*time.Minute).Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "throttle:a").(int64); ttl > time.Hour.Milliseconds() || ttl < (59*time.Minute).Milliseconds() {
 			t.Errorf("forgotten in %d ms, want 1 h", ttl)
 		}
 		if wait := take(t, th, attempt("b", slow)); wait != 0 {
@@ -101,11 +103,11 @@ func TestThrottleWaits(t *testing.T) {
 }
 
 func TestThrottleWaitEnds(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, _ *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, _ *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 1, BaseDelay: 200 * time.Millisecond, MaxDelay: time.Second, ResetAfter: time.Hour})
 		start := time.Now()
 		take(t, th, a)
-		eventually(t, "the wait ends", func() bool { return take(t, th, a) == 0 })
+		kvtest.Eventually(t, "the wait ends", func() bool { return take(t, th, a) == 0 })
 		if took := time.Since(start); took < 195*time.Millisecond {
 			t.Errorf("it ended after %s, want 200 ms", took)
 		}
@@ -113,43 +115,43 @@ func TestThrottleWaitEnds(t *testing.T) {
 }
 
 func TestThrottleForgets(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 1, MaxFailures: 2, ResetAfter: 100 * time.Millisecond})
 		take(t, th, a)
-		eventually(t, "the key is forgotten", func() bool { return !exists(t, r, "throttle:a") })
+		kvtest.Eventually(t, "the key is forgotten", func() bool { return !kvtest.Exists(t, r, "throttle:a") })
 		// A wait that is longer than Forget is not cut short by it.
 		b := attempt("b", auth.RateLimit{Burst: 1, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Millisecond})
 		take(t, th, b)
-		if ttl := run(t, r, "PTTL", "throttle:b").(int64); !near(time.Duration(ttl)*time.Millisecond, time.Hour) {
+		if ttl := kvtest.Run(t, r, "PTTL", "throttle:b").(int64); !near(time.Duration(ttl)*time.Millisecond, time.Hour) {
 			t.Errorf("the wait is forgotten in %d ms, want 1 h", ttl)
 		}
 	})
 }
 
 func TestThrottleTotal(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 100, MaxFailures: 5, ResetAfter: time.Hour})
 		for range 5 {
 			if take(t, th, a) != 0 {
 				t.Fatal("refused before the total")
 			}
 		}
-		run(t, r, "PEXPIRE", "throttle:a", 1_800_000)
+		kvtest.Run(t, r, "PEXPIRE", "throttle:a", 1_800_000)
 		for range 3 {
 			if wait := take(t, th, a); !near(wait, 30*time.Minute) {
 				t.Errorf("waits %s, want the 30 min that are left", wait)
 			}
 		}
-		run(t, r, "PERSIST", "throttle:a")
-		if wait := take(t, th, a); !near(wait, time.Hour) || run(t, r, "PTTL", "throttle:a").(int64) <= 0 {
+		kvtest.Run(t, r, "PERSIST", "throttle:a")
+		if wait := take(t, th, a); !near(wait, time.Hour) || kvtest.Run(t, r, "PTTL", "throttle:a").(int64) <= 0 {
 			t.Errorf("waits %s on a key without TTL, want 1 h and a TTL", wait)
 		}
 	})
 }
 
 func TestThrottleIsExact(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		r.timeout = time.Minute // a burst of scripts is slow in the embedded Redis under the race detector
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
+		r.Timeout = time.Minute // a burst of scripts is slow in the embedded Redis under the race detector
 		a := attempt("a", auth.RateLimit{Burst: 10, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		wide := attempt("wide", auth.RateLimit{Burst: 1000, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		var passed atomic.Int64
@@ -172,18 +174,18 @@ func TestThrottleIsExact(t *testing.T) {
 }
 
 func TestThrottleRoundTrips(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a, b, c := attempt("a", slow), attempt("b", slow), attempt("c", slow)
 		take(t, th, a)
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := taken(th.Reserve(ctx, a, b, c)); err != nil {
 				t.Error(err)
 			}
 		}); trips != 1 {
 			t.Errorf("three keys took %d round trips, want 1", trips)
 		}
-		run(t, r, "SCRIPT", "FLUSH")
-		if trips := cost(t, func(ctx context.Context) {
+		kvtest.Run(t, r, "SCRIPT", "FLUSH")
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := taken(th.Reserve(ctx, a, b, c)); err != nil {
 				t.Error(err)
 			}
@@ -197,7 +199,7 @@ func TestThrottleRoundTrips(t *testing.T) {
 }
 
 func TestRefusedTakeGivesBack(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		full := attempt("full", auth.RateLimit{Burst: 1, BaseDelay: 30 * time.Minute, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		longer := attempt("longer", auth.RateLimit{Burst: 1, BaseDelay: 50 * time.Minute, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		edge, fresh := attempt("edge", slow), attempt("fresh", slow)
@@ -205,15 +207,15 @@ func TestRefusedTakeGivesBack(t *testing.T) {
 		take(t, th, longer)
 		take(t, th, edge)
 		take(t, th, edge)
-		run(t, r, "PEXPIRE", "throttle:edge", 60_000)
+		kvtest.Run(t, r, "PEXPIRE", "throttle:edge", 60_000)
 		// The third attempt under edge would begin its wait.
 		if wait := take(t, th, edge, longer, fresh, full); !near(wait, 50*time.Minute) {
 			t.Errorf("waits %s, want the longest, 50 min", wait)
 		}
-		if n := count(t, r, "edge"); n != 2 || exists(t, r, "throttle:fresh") {
+		if n := count(t, r, "edge"); n != 2 || kvtest.Exists(t, r, "throttle:fresh") {
 			t.Errorf("edge counts %d, want 2; fresh must not exist", n)
 		}
-		if ttl := run(t, r, "PTTL", "throttle:edge").(int64); ttl > 60_000 {
+		if ttl := kvtest.Run(t, r, "PTTL", "throttle:edge").(int64); ttl > 60_000 {
 			t.Errorf("a refused call prolonged edge to %d ms", ttl)
 		}
 		if wait := take(t, th, edge); wait != 0 {
@@ -226,9 +228,9 @@ func TestRefusedTakeGivesBack(t *testing.T) {
 }
 
 // underWay returns how many attempts are reserved.
-func underWay(t testing.TB, r *Redis, key string) int {
+func underWay(t testing.TB, r *redisconn.Pool, key string) int {
 	t.Helper()
-	fields, err := redis.Strings(run(t, r, "HKEYS", "throttle:"+key), nil)
+	fields, err := redis.Strings(kvtest.Run(t, r, "HKEYS", "throttle:"+key), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +270,7 @@ func refund(t testing.TB, th *Throttle, taken ...auth.Reservation) {
 
 // A refund ends its own attempt: the count, the waits and the TTL are what they would be without it.
 func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a, b := attempt("a", slow), attempt("b", slow)
 		fail(t, th, a, b)
 		mine := reserve(t, th, a)
@@ -277,11 +279,11 @@ func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 			t.Fatalf("a counts %d, b %d, under way %d", count(t, r, "a"), count(t, r, "b"), underWay(t, r, "a"))
 		}
 		// Overlapping attempts that are taken back prolong nothing and leave no wait.
-		run(t, r, "PEXPIRE", "throttle:a", 60_000)
+		kvtest.Run(t, r, "PEXPIRE", "throttle:a", 60_000)
 		first, second := reserve(t, th, a), reserve(t, th, a)
 		refund(t, th, first...)
 		refund(t, th, second...)
-		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl > 60_000 || run(t, r, "HGET", "throttle:a", "until") == nil {
+		if ttl := kvtest.Run(t, r, "PTTL", "throttle:a").(int64); ttl > 60_000 || kvtest.Run(t, r, "HGET", "throttle:a", "until") == nil {
 			t.Errorf("refunded attempts prolonged the key to %d ms", ttl)
 		}
 		fail(t, th, a)
@@ -297,9 +299,9 @@ func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 		if wait := take(t, th, a); !near(wait, 10*time.Minute) || count(t, r, "a") != 3 {
 			t.Errorf("waits %s and counts %d, want 10 min and 3", wait, count(t, r, "a"))
 		}
-		run(t, r, "DEL", "throttle:a")
+		kvtest.Run(t, r, "DEL", "throttle:a")
 		refund(t, th, reserve(t, th, a)...)
-		if exists(t, r, "throttle:a") {
+		if kvtest.Exists(t, r, "throttle:a") {
 			t.Error("nothing is counted, but the key is there")
 		}
 		refund(t, th)
@@ -309,7 +311,7 @@ func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 
 // What is under way leaves no wait and no failure behind, whatever overlaps.
 func TestReservation_BeginsNoWait(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", slow)
 		var all []auth.Reservation
 		for range 3 {
@@ -339,16 +341,16 @@ func TestReservation_BeginsNoWait(t *testing.T) {
 		refund(t, th, mine...)
 		fail(t, th, a)
 		// A server that died leaves nothing for long.
-		run(t, r, "DEL", "throttle:a")
+		kvtest.Run(t, r, "DEL", "throttle:a")
 		for range 3 {
 			reserve(t, th, a)
 		}
-		if ttl := run(t, r, "PTTL", "throttle:a").(int64); ttl <= 0 || ttl > time.Minute.Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "throttle:a").(int64); ttl <= 0 || ttl > time.Minute.Milliseconds() {
 			t.Errorf("reservations are kept for %d ms", ttl)
 		}
-		fields, _ := redis.Strings(run(t, r, "HKEYS", "throttle:a"), nil)
+		fields, _ := redis.Strings(kvtest.Run(t, r, "HKEYS", "throttle:a"), nil)
 		for _, name := range fields {
-			run(t, r, "HSET", "throttle:a", name, 1)
+			kvtest.Run(t, r, "HSET", "throttle:a", name, 1)
 		}
 		if wait := take(t, th, a); wait != 0 || underWay(t, r, "a") != 0 || count(t, r, "a") != 1 {
 			t.Errorf("waits %s, %d under way, count %d", wait, underWay(t, r, "a"), count(t, r, "a"))
@@ -358,8 +360,8 @@ func TestReservation_BeginsNoWait(t *testing.T) {
 
 // Failures and attempts under way never exceed the total together.
 func TestReservations_KeepTheTotal(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
-		r.timeout = time.Minute
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
+		r.Timeout = time.Minute
 		a := attempt("a", auth.RateLimit{Burst: 10, BaseDelay: time.Hour, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: time.Hour})
 		var passed, failures atomic.Int64
 		var wg sync.WaitGroup
@@ -389,7 +391,7 @@ func TestReservations_KeepTheTotal(t *testing.T) {
 
 // What was compared counts where it is refused too, and the total is its bound.
 func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 2, BaseDelay: time.Hour, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: 2 * time.Hour})
 		other, compared := attempt("other", slow), a
 		compared.CountOnRefusal = true
@@ -412,7 +414,7 @@ func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
 			t.Errorf("after the total it waits %s", wait)
 		}
 		// Nor is it lost where others are under way.
-		run(t, r, "DEL", "throttle:a")
+		kvtest.Run(t, r, "DEL", "throttle:a")
 		reserve(t, th, a)
 		reserve(t, th, a)
 		if wait := take(t, th, compared); wait <= 0 || count(t, r, "a") != 1 {
@@ -423,7 +425,7 @@ func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
 
 // A count goes on under the new key of a rotation, also where the old one refuses.
 func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		limit := auth.RateLimit{Burst: 3, BaseDelay: 10 * time.Minute, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: 2 * time.Hour}
 		old, both, fresh := attempt("old", limit), auth.Bucket{Key: "new", PreviousKeys: []string{"old"}, Limit: limit}, attempt("new", limit)
 		wantCount := func(what string, oldCount, newCount int) {
@@ -436,7 +438,7 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 		refund(t, th, reserve(t, th, both)...) // Redis knows the scripts now
 		fail(t, th, both)
 		wantCount("taken over", 2, 2)
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			mine, err := th.Reserve(ctx, both)
 			if err != nil {
 				t.Fatal(err)
@@ -449,13 +451,13 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 		}
 		wantCount("refunded", 2, 2)
 		// One that is taken over and refunded at once is back where it was.
-		run(t, r, "DEL", "throttle:new")
+		kvtest.Run(t, r, "DEL", "throttle:new")
 		refund(t, th, reserve(t, th, both)...)
 		wantCount("taken over and refunded", 2, 2)
 		if underWay(t, r, "old") != 0 || underWay(t, r, "new") != 0 {
 			t.Error("something is still under way")
 		}
-		run(t, r, "DEL", "throttle:new")
+		kvtest.Run(t, r, "DEL", "throttle:new")
 		fail(t, th, old)
 		for range 2 {
 			if wait := take(t, th, both); !near(wait, 10*time.Minute) {
@@ -466,8 +468,8 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 		if wait := take(t, th, fresh); !near(wait, 10*time.Minute) {
 			t.Errorf("after the rotation it waits %s", wait)
 		}
-		run(t, r, "DEL", "throttle:new")
-		run(t, r, "HSET", "throttle:old", "n", 5, "until", 0)
+		kvtest.Run(t, r, "DEL", "throttle:new")
+		kvtest.Run(t, r, "HSET", "throttle:old", "n", 5, "until", 0)
 		if wait := take(t, th, both); !near(wait, 2*time.Hour) {
 			t.Errorf("waits %s, want 2 h", wait)
 		}
@@ -475,7 +477,7 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 			t.Errorf("after the rotation it waits %s, want 2 h", wait)
 		}
 		// A count under the new key alone, by a server that knows no other, is not lost either.
-		run(t, r, "DEL", "throttle:old", "throttle:new")
+		kvtest.Run(t, r, "DEL", "throttle:old", "throttle:new")
 		fail(t, th, fresh)
 		fail(t, th, fresh)
 		fail(t, th, both)
@@ -488,7 +490,7 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 }
 
 func TestFailures_AreKept(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		of := func(n int) []auth.FailureFingerprint {
 			return []auth.FailureFingerprint{{Key: "failures:a", Digest: fmt.Sprint("mark", n)}, {Key: "failures:b", Digest: fmt.Sprint("other", n)}}
 		}
@@ -511,22 +513,22 @@ func TestFailures_AreKept(t *testing.T) {
 		for n := range keptFailures {
 			wants("one more", auth.FailureNew, of(10+n)...)
 		}
-		if n := run(t, r, "ZCARD", "throttle:failures:a"); n != int64(keptFailures) {
+		if n := kvtest.Run(t, r, "ZCARD", "throttle:failures:a"); n != int64(keptFailures) {
 			t.Errorf("%v are kept", n)
 		}
 		wants("the eighth last", auth.FailureRepeated, of(10)...)
 		wants("one more than is kept", auth.FailureNew, of(1)...)
-		if ttl := run(t, r, "PTTL", "throttle:failures:a").(int64); !near(time.Duration(ttl)*time.Millisecond, 48*time.Hour) {
+		if ttl := kvtest.Run(t, r, "PTTL", "throttle:failures:a").(int64); !near(time.Duration(ttl)*time.Millisecond, 48*time.Hour) {
 			t.Errorf("they are kept for %d ms, want two days", ttl)
 		}
 		// Each is the same one for a day after it counted, however many others or repetitions came since.
 		day := 24 * time.Hour.Milliseconds()
 		counted := func(mark string, ago int64) {
-			now, err := redis.Int64s(run(t, r, "TIME"), nil)
+			now, err := redis.Int64s(kvtest.Run(t, r, "TIME"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			run(t, r, "ZADD", "throttle:failures:a", (now[0]*1000-ago)*1000, mark)
+			kvtest.Run(t, r, "ZADD", "throttle:failures:a", (now[0]*1000-ago)*1000, mark)
 		}
 		counted("mark17", day-60_000)
 		wants("before the day is over", auth.FailureRepeated, of(17)[0])
@@ -536,18 +538,18 @@ func TestFailures_AreKept(t *testing.T) {
 		wants("after that", auth.FailureRepeated, of(17)[0])
 		counted("mark16", 2*day+60_000)
 		wants("after two days", auth.FailureNew, of(16)[0])
-		run(t, r, "DEL", "throttle:failures:a")
-		run(t, r, "SET", "throttle:failures:a", "x")
+		kvtest.Run(t, r, "DEL", "throttle:failures:a")
+		kvtest.Run(t, r, "SET", "throttle:failures:a", "x")
 		wants("in the way", auth.FailureNew, of(10)[0])
 		wants("in the way, again", auth.FailureRepeated, of(10)[0])
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			_, _ = th.HasFailure(ctx, of(1)...)
 			_, _ = th.RecordFailure(ctx, of(1)...)
 		}); trips != 2 {
 			t.Errorf("%d round trips, want one each", trips)
 		}
 		// Of many at once one is new.
-		r.timeout = time.Minute
+		r.Timeout = time.Minute
 		var isNew atomic.Int64
 		var wg sync.WaitGroup
 		for range 32 {
@@ -568,7 +570,7 @@ func TestFailures_AreKept(t *testing.T) {
 
 // An old failure does not count twice in a count that others keep alive, and does not prolong it.
 func TestOldFailure_CountsOnceInACount(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", slow)
 		again := func() {
 			t.Helper()
@@ -581,18 +583,18 @@ func TestOldFailure_CountsOnceInACount(t *testing.T) {
 			t.Errorf("where nothing is counted any more it counts %d, want 1", n)
 		}
 		fail(t, th, a)
-		run(t, r, "PEXPIRE", "throttle:a", 60_000)
+		kvtest.Run(t, r, "PEXPIRE", "throttle:a", 60_000)
 		for range 5 {
 			again()
 		}
-		if n, ttl := count(t, r, "a"), run(t, r, "PTTL", "throttle:a").(int64); n != 2 || ttl > 60_000 || underWay(t, r, "a") != 0 {
+		if n, ttl := count(t, r, "a"), kvtest.Run(t, r, "PTTL", "throttle:a").(int64); n != 2 || ttl > 60_000 || underWay(t, r, "a") != 0 {
 			t.Errorf("it counts %d for %d ms", n, ttl)
 		}
 	})
 }
 
 func TestKnownNetworks(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		want := auth.KnownNetwork{Version: 1, Name: "alice", Network: "192.0.2.7", UserID: "u1", Epoch: 3}
 		find := func(name, network string) auth.KnownNetwork {
 			t.Helper()
@@ -612,21 +614,21 @@ func TestKnownNetworks(t *testing.T) {
 		if got := find("alice", "192.0.2.7"); got != want || find("bob", "192.0.2.7") != (auth.KnownNetwork{}) || find("alice", "192.0.2.8") != (auth.KnownNetwork{}) {
 			t.Errorf("got %+v", got)
 		}
-		if ttl := run(t, r, "PTTL", key).(int64); !near(time.Duration(ttl)*time.Millisecond, 30*24*time.Hour) {
+		if ttl := kvtest.Run(t, r, "PTTL", key).(int64); !near(time.Duration(ttl)*time.Millisecond, 30*24*time.Hour) {
 			t.Errorf("it is known for %d ms", ttl)
 		}
-		good, _ := redis.String(run(t, r, "GET", key), nil)
+		good, _ := redis.String(kvtest.Run(t, r, "GET", key), nil)
 		for what, value := range map[string]string{
 			"text": "x", "empty": "", "null": "null", "another name": strings.Replace(good, "alice", "bob", 1), "another network": strings.Replace(good, ".7", ".8", 1),
 			"no user": strings.Replace(good, "u1", "", 1), "version": strings.Replace(good, `"v":1`, `"v":2`, 1),
 		} {
-			run(t, r, "SET", key, value)
+			kvtest.Run(t, r, "SET", key, value)
 			if got := find("alice", "192.0.2.7"); got != (auth.KnownNetwork{}) {
 				t.Errorf("%s: got %+v", what, got)
 			}
 		}
-		run(t, r, "DEL", key)
-		run(t, r, "RPUSH", key, "x")
+		kvtest.Run(t, r, "DEL", key)
+		kvtest.Run(t, r, "RPUSH", key, "x")
 		if find("alice", "192.0.2.7") != (auth.KnownNetwork{}) {
 			t.Error("a list is a known network")
 		}
@@ -634,7 +636,7 @@ func TestKnownNetworks(t *testing.T) {
 }
 
 func TestThrottleTakesGarbageForAbsent(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 		for name, set := range map[string][]any{
 			"string": {"SET", "throttle:a", "x"}, "list": {"RPUSH", "throttle:a", "x"},
@@ -643,13 +645,13 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 			"far off": {"HSET", "throttle:a", "n", "0", "until", "9" + now}, "huge": {"HSET", "throttle:a", "n", "1e300", "until", "1e300"},
 			"other fields": {"HSET", "throttle:a", "x", "y"}, "hex": {"HSET", "throttle:a", "n", "0xffffffffffff", "until", ""},
 		} {
-			run(t, r, "DEL", "throttle:a")
-			run(t, r, set[0].(string), set[1:]...)
+			kvtest.Run(t, r, "DEL", "throttle:a")
+			kvtest.Run(t, r, set[0].(string), set[1:]...)
 			if err := th.Refund(t.Context(), auth.Reservation{Key: "a", ID: "x"}); err != nil {
 				t.Errorf("%s: refund: %v", name, err)
 			}
-			run(t, r, "DEL", "throttle:a")
-			run(t, r, set[0].(string), set[1:]...)
+			kvtest.Run(t, r, "DEL", "throttle:a")
+			kvtest.Run(t, r, set[0].(string), set[1:]...)
 			if wait := take(t, th, attempt("a", slow)); wait != 0 {
 				t.Errorf("%s: waits %s", name, wait)
 			}
@@ -661,20 +663,20 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 }
 
 func TestThrottleUnavailable(t *testing.T) {
-	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
-	wantUnavailable(t, taken(th.Reserve(t.Context(), attempt("a", slow))))
-	wantUnavailable(t, th.Refund(t.Context(), auth.Reservation{Key: "a", ID: "x"}))
+	th := NewThrottle(kvtest.Open(t, "redis://127.0.0.1:1"))
+	kvtest.WantUnavailable(t, taken(th.Reserve(t.Context(), attempt("a", slow))))
+	kvtest.WantUnavailable(t, th.Refund(t.Context(), auth.Reservation{Key: "a", ID: "x"}))
 	_, err := th.HasFailure(t.Context(), auth.FailureFingerprint{Key: "a", Digest: "b"})
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 	_, err = th.RecordFailure(t.Context(), auth.FailureFingerprint{Key: "a", Digest: "b"})
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 	_, err = th.KnownNetwork(t.Context(), "alice", "192.0.2.7")
-	wantUnavailable(t, err)
-	wantUnavailable(t, th.SaveKnownNetwork(t.Context(), auth.KnownNetwork{Name: "alice"}))
+	kvtest.WantUnavailable(t, err)
+	kvtest.WantUnavailable(t, th.SaveKnownNetwork(t.Context(), auth.KnownNetwork{Name: "alice"}))
 }
 
 func TestZeroLimits(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, _ *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, _ *redisconn.Pool, th *Throttle) {
 		none := attempt("a", auth.RateLimit{BaseDelay: time.Hour, MaxDelay: 9 * time.Hour, ResetAfter: time.Hour})
 		if wait := take(t, th, none); wait != 0 {
 			t.Errorf("the first attempt has nothing to wait after, but waits %s", wait)
@@ -685,27 +687,27 @@ func TestZeroLimits(t *testing.T) {
 		constant := attempt("b", auth.RateLimit{Burst: 1, BaseDelay: time.Hour, ResetAfter: time.Hour})
 		take(t, th, constant)
 		if wait := take(t, th, constant); !near(wait, time.Hour) {
-			t.Errorf("without Max: waits %s, want Base", wait)
+			t.Errorf("without MaxDelay: waits %s, want Base", wait)
 		}
 	})
 }
 
 // Only the calls that Redis did not know the script for are run again.
 func TestOnlyMissedScriptsRunAgain(t *testing.T) {
-	f := startFake(t, func(n int64, _ []string) string {
+	f := kvtest.StartFakeServer(t, func(n int64, _ []string) string {
 		if n == 2 {
 			return "-NOSCRIPT No matching script.\r\n"
 		}
 		return fmt.Sprintf(":%d\r\n", n)
 	})
-	replies, err := open(t, "redis://"+f.address).run(t.Context(), "test", takeScript, call{key: "a"}, call{key: "b"}, call{key: "c"})
-	if err != nil || !slices.Equal(replies, []any{int64(1), int64(4), int64(3)}) || f.got() != "EVALSHA EVALSHA EVALSHA EVAL" {
-		t.Errorf("got %v, %v for %s", replies, err, f.got())
+	replies, err := kvtest.Open(t, f.URL("")).RunScript(t.Context(), "test", takeScript, redisconn.Call("a"), redisconn.Call("b"), redisconn.Call("c"))
+	if err != nil || !slices.Equal(replies, []any{int64(1), int64(4), int64(3)}) || f.Commands() != "EVALSHA EVALSHA EVALSHA EVAL" {
+		t.Errorf("got %v, %v for %s", replies, err, f.Commands())
 	}
 }
 
 func TestTakeTellsTheWaits(t *testing.T) {
-	onEachThrottle(t, func(t *testing.T, r *Redis, th *Throttle) {
+	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a, b := attempt("a", slow), attempt("b", auth.RateLimit{Burst: 1000, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		wants := func(what string, refused bool, want map[string]time.Duration, attempts ...auth.Bucket) {
 			t.Helper()
@@ -756,7 +758,7 @@ func TestTakeTellsTheWaits(t *testing.T) {
 		wants("no base", false, none, attempt("d", auth.RateLimit{Burst: 1, ResetAfter: time.Hour}))
 		wants("nothing", false, none)
 	})
-	th := NewThrottle(open(t, "redis://127.0.0.1:1"))
+	th := NewThrottle(kvtest.Open(t, "redis://127.0.0.1:1"))
 	if waits, err := th.Reserve(t.Context(), attempt("a", slow)); len(waits) != 0 || !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("got %v, %v", waits, err)
 	}

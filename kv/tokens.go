@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 )
 
 const (
@@ -26,10 +27,10 @@ const (
 // Tokens is the auth.TokenStore: key "token:" + id. A record is written once; the index of
 // its user has the time of its last use.
 type Tokens struct {
-	redis *Redis
+	redis *redisconn.Pool
 	index index
 	log   *slog.Logger
-	read  *readings[auth.Token]
+	read  *decodeCache[auth.Token]
 	// pruning makes room for a user's next token.
 	pruning singleflight.Group
 
@@ -48,8 +49,8 @@ type use struct {
 var _ auth.TokenStore = (*Tokens)(nil)
 
 // NewTokens returns the tokens in r. Close it at the end: it writes what is pending.
-func NewTokens(r *Redis, log *slog.Logger) *Tokens {
-	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, read: newReadings[auth.Token](), pending: map[string]use{}, done: make(chan struct{})}
+func NewTokens(r *redisconn.Pool, log *slog.Logger) *Tokens {
+	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, read: newDecodeCache[auth.Token](), pending: map[string]use{}, done: make(chan struct{})}
 	t.writer.Go(t.write)
 	return t
 }
@@ -73,7 +74,7 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(contex
 	}
 	// NX: an id is never used twice, and a repeated command must not bring a token back
 	// that was revoked in between.
-	_, err = t.redis.do(ctx, repeatable("create token"), cmd("SET", tokenPrefix+rec.ID, b, "NX", "PX", millis(lifetime)))
+	_, err = t.redis.Do(ctx, redisconn.Idempotent("create token"), redisconn.Cmd("SET", tokenPrefix+rec.ID, b, "NX", "PX", redisconn.Millis(lifetime)))
 	if err != nil {
 		return err
 	}
@@ -139,15 +140,15 @@ const neverUsed = 0
 // Find implements auth.TokenStore.
 func (t *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
 	const what = "find token"
-	replies, err := t.redis.readTogether(ctx, what, cmd("GET", tokenPrefix+id))
+	replies, err := t.redis.ReadPipelined(ctx, what, redisconn.Cmd("GET", tokenPrefix+id))
 	if err != nil {
 		return auth.Token{}, err
 	}
-	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return auth.Token{}, err
 	}
 	value, _ := replies[0].([]byte)
-	rec, ok := t.read.of(value, parseToken)
+	rec, ok := t.read.decode(value, parseToken)
 	if !ok || !rec.Valid(id, time.Now()) {
 		return auth.Token{}, auth.ErrNotFound
 	}
@@ -183,12 +184,12 @@ func (t *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) 
 	if err != nil || len(members) == 0 {
 		return nil, err
 	}
-	gets := make([]command, len(members))
+	gets := make([]redisconn.Command, len(members))
 	for i, m := range members {
-		gets[i] = cmd("GET", tokenPrefix+m.id)
+		gets[i] = redisconn.Cmd("GET", tokenPrefix+m.id)
 	}
 	const what = "list tokens"
-	replies, err := t.redis.exchange(ctx, repeatable(what), gets...)
+	replies, err := t.redis.Exchange(ctx, redisconn.Idempotent(what), gets...)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (t *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) 
 	var gone []string
 	now := time.Now()
 	for i, m := range members {
-		if err := replyError(what, replies[i]); err != nil && !hasCode(replies[i], "WRONGTYPE") {
+		if err := redisconn.ReplyError(what, replies[i]); err != nil && !redisconn.HasCode(replies[i], "WRONGTYPE") {
 			return nil, err
 		}
 		if replies[i] == nil {
@@ -227,7 +228,7 @@ func (t *Tokens) Revoke(ctx context.Context, userID, tokenID string) error {
 	}
 	for _, rec := range live {
 		if rec.TokenID == tokenID {
-			_, err := t.redis.pipeline(ctx, repeatable("revoke token"), cmd("DEL", tokenPrefix+rec.ID), t.index.drop(userID, rec.ID))
+			_, err := t.redis.Pipeline(ctx, redisconn.Idempotent("revoke token"), redisconn.Cmd("DEL", tokenPrefix+rec.ID), t.index.drop(userID, rec.ID))
 			return err
 		}
 	}
@@ -251,7 +252,7 @@ func (t *Tokens) EndStale(ctx context.Context, userID string, current func(conte
 		return err
 	}
 	const what = "end stale tokens"
-	replies, err := t.redis.exchange(ctx, repeatable(what), gets(tokenPrefix, ids)...)
+	replies, err := t.redis.Exchange(ctx, redisconn.Idempotent(what), gets(tokenPrefix, ids)...)
 	if err != nil {
 		return err
 	}
@@ -263,7 +264,7 @@ func (t *Tokens) EndStale(ctx context.Context, userID string, current func(conte
 		return err
 	}
 	now := time.Now()
-	var cmds []command
+	var cmds []redisconn.Command
 	for i, id := range ids {
 		value, _ := replies[i].([]byte)
 		rec, ok := parseToken(value)
@@ -276,12 +277,12 @@ func (t *Tokens) EndStale(ctx context.Context, userID string, current func(conte
 			return fmt.Errorf("encode token: %w", err)
 		}
 		// XX: one that was revoked meanwhile stays away.
-		cmds = append(cmds, cmd("SET", tokenPrefix+id, b, "XX", "PX", millis(rec.ExpiresAt.Sub(now))))
+		cmds = append(cmds, redisconn.Cmd("SET", tokenPrefix+id, b, "XX", "PX", redisconn.Millis(rec.ExpiresAt.Sub(now))))
 	}
 	if len(cmds) == 0 {
 		return nil
 	}
-	_, err = t.redis.pipeline(ctx, repeatable(what), cmds...)
+	_, err = t.redis.Pipeline(ctx, redisconn.Idempotent(what), cmds...)
 	return err
 }
 
@@ -294,7 +295,7 @@ func (t *Tokens) remove(ctx context.Context, userID string, ids []string) error 
 	for i, id := range ids {
 		keys[i] = tokenPrefix + id
 	}
-	if err := t.redis.delete(ctx, "end tokens", keys); err != nil {
+	if err := t.redis.Delete(ctx, "end tokens", keys); err != nil {
 		return err
 	}
 	return t.index.remove(ctx, userID, ids)
@@ -331,10 +332,10 @@ func (t *Tokens) flush() error {
 	if len(uses) == 0 {
 		return nil
 	}
-	cmds := make([]command, 0, len(uses))
+	cmds := make([]redisconn.Command, 0, len(uses))
 	for id, u := range uses {
 		cmds = append(cmds, t.index.touch(u.userID, id, u.at))
 	}
-	_, err := t.redis.pipeline(context.Background(), repeatable("note uses of tokens"), cmds...)
+	_, err := t.redis.Pipeline(context.Background(), redisconn.Idempotent("note uses of tokens"), cmds...)
 	return err
 }

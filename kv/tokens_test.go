@@ -14,16 +14,18 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
 
-func onEachTokens(t *testing.T, test func(t *testing.T, r *Redis, s *Tokens)) {
+func onEachTokens(t *testing.T, test func(t *testing.T, r *redisconn.Pool, s *Tokens)) {
 	t.Helper()
-	onEach(t, func(t *testing.T, r *Redis) { test(t, r, newTokens(t, r)) })
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) { test(t, r, newTokens(t, r)) })
 }
 
-func newTokens(t testing.TB, r *Redis) *Tokens {
+func newTokens(t testing.TB, r *redisconn.Pool) *Tokens {
 	t.Helper()
 	s := NewTokens(r, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { _ = s.Close() })
@@ -82,24 +84,24 @@ func wantListed(t testing.TB, s *Tokens, userID string, want ...string) {
 }
 
 func TestCreateAndFindToken(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		want := newToken(1, "u1")
 		want.Permissions = []string{"a.b"}
 		createToken(t, s, want)
-		if trips := cost(t, func(ctx context.Context) {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if got, err := s.Find(ctx, want.ID); err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 			}
 		}); trips != 1 {
 			t.Errorf("finding took %d round trips, want 1", trips)
 		}
-		if ttl := run(t, r, "PTTL", "token:"+want.ID).(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
+		if ttl := kvtest.Run(t, r, "PTTL", "token:"+want.ID).(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
 			t.Errorf("it lives for %d ms, want 1 h", ttl)
 		}
-		if ttl := run(t, r, "PTTL", "tokens:u1").(int64); ttl < 3_600_000 {
+		if ttl := kvtest.Run(t, r, "PTTL", "tokens:u1").(int64); ttl < 3_600_000 {
 			t.Errorf("the index lives for %d ms only", ttl)
 		}
-		raw, _ := redis.String(run(t, r, "GET", "token:"+want.ID), nil)
+		raw, _ := redis.String(kvtest.Run(t, r, "GET", "token:"+want.ID), nil)
 		var fields map[string]any
 		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["id"] != want.ID || fields["user_id"] != "u1" || fields["token_id"] != "id-1" {
 			t.Errorf("got %s", raw)
@@ -120,14 +122,14 @@ func TestCreateAndFindToken(t *testing.T) {
 }
 
 func TestTokensThatCannotBeCreated(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		expired, huge := newToken(1, "u1"), newToken(2, "u1")
 		expired.ExpiresAt = time.Now()
 		for i := range 1000 {
 			huge.Permissions = append(huge.Permissions, fmt.Sprintf("app.permission%d", i))
 		}
 		for what, rec := range map[string]auth.Token{"expired": expired, "huge": huge} {
-			if err := s.Create(t.Context(), rec, epochOf(2)); err == nil || exists(t, r, "token:"+rec.ID) {
+			if err := s.Create(t.Context(), rec, epochOf(2)); err == nil || kvtest.Exists(t, r, "token:"+rec.ID) {
 				t.Errorf("%s: created, %v", what, err)
 			}
 		}
@@ -143,10 +145,10 @@ func TestTokensThatCannotBeCreated(t *testing.T) {
 }
 
 func TestGarbageIsNoToken(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		rec := newToken(1, "u1")
 		createToken(t, s, rec)
-		raw, _ := redis.String(run(t, r, "GET", "token:"+rec.ID), nil)
+		raw, _ := redis.String(kvtest.Run(t, r, "GET", "token:"+rec.ID), nil)
 		other := newToken(2, "u2")
 		for what, value := range map[string]string{
 			"empty": "", "text": "x", "null": "null", "array": "[]", "object": "{}", "trailing": raw + "}",
@@ -160,7 +162,7 @@ func TestGarbageIsNoToken(t *testing.T) {
 			if value == raw {
 				t.Fatalf("%s: the record is %s", what, raw)
 			}
-			run(t, r, "SET", "token:"+rec.ID, value)
+			kvtest.Run(t, r, "SET", "token:"+rec.ID, value)
 			if hasToken(t, s, rec.ID) {
 				t.Errorf("%s: %s is a token", what, value)
 			}
@@ -168,22 +170,22 @@ func TestGarbageIsNoToken(t *testing.T) {
 				t.Errorf("%s: listed as %q", what, ids)
 			}
 		}
-		run(t, r, "DEL", "token:"+rec.ID)
-		run(t, r, "RPUSH", "token:"+rec.ID, raw)
+		kvtest.Run(t, r, "DEL", "token:"+rec.ID)
+		kvtest.Run(t, r, "RPUSH", "token:"+rec.ID, raw)
 		if hasToken(t, s, rec.ID) {
 			t.Error("a list is a token")
 		}
 		// It keeps nobody from the tokens that they have.
 		createToken(t, s, newToken(3, "u1"))
 		wantListed(t, s, "u1", "id-3")
-		if err := s.RevokeAll(t.Context(), "u1"); err != nil || exists(t, r, "token:"+rec.ID) {
+		if err := s.RevokeAll(t.Context(), "u1"); err != nil || kvtest.Exists(t, r, "token:"+rec.ID) {
 			t.Errorf("got %v, want it gone", err)
 		}
 	})
 }
 
 func TestListTokens(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		if all, err := s.List(t.Context(), "u1"); err != nil || len(all) != 0 {
 			t.Errorf("got %v, %v", all, err)
 		}
@@ -209,20 +211,20 @@ func TestListTokens(t *testing.T) {
 			}
 		}
 		// What has ended leaves the index with the next list.
-		run(t, r, "DEL", "token:"+newToken(2, "u1").ID)
+		kvtest.Run(t, r, "DEL", "token:"+newToken(2, "u1").ID)
 		wantListed(t, s, "u1", "id-3", "id-1", "id-0")
-		if n := run(t, r, "ZCARD", "tokens:u1"); n != int64(3) {
+		if n := kvtest.Run(t, r, "ZCARD", "tokens:u1"); n != int64(3) {
 			t.Errorf("%v are in the index, want 3", n)
 		}
 		// Somebody else's in the index is not shown.
-		run(t, r, "ZADD", "tokens:u1", 1, newToken(9, "u2").ID)
+		kvtest.Run(t, r, "ZADD", "tokens:u1", 1, newToken(9, "u2").ID)
 		wantListed(t, s, "u1", "id-3", "id-1", "id-0")
 		wantListed(t, s, "u2", "id-9")
 	})
 }
 
 func TestRevokeToken(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		mine, other, theirs := newToken(1, "u1"), newToken(2, "u1"), newToken(3, "u2")
 		for _, rec := range []auth.Token{mine, other, theirs} {
 			createToken(t, s, rec)
@@ -235,7 +237,7 @@ func TestRevokeToken(t *testing.T) {
 		if err := s.Revoke(t.Context(), "u1", mine.TokenID); err != nil {
 			t.Fatal(err)
 		}
-		if hasToken(t, s, mine.ID) || exists(t, r, "token:"+mine.ID) || !hasToken(t, s, other.ID) || !hasToken(t, s, theirs.ID) {
+		if hasToken(t, s, mine.ID) || kvtest.Exists(t, r, "token:"+mine.ID) || !hasToken(t, s, other.ID) || !hasToken(t, s, theirs.ID) {
 			t.Error("not exactly the one is gone")
 		}
 		// A use that is noted late brings nothing back.
@@ -243,7 +245,7 @@ func TestRevokeToken(t *testing.T) {
 		if err := s.flush(); err != nil {
 			t.Fatal(err)
 		}
-		if n := run(t, r, "ZCARD", "tokens:u1"); n != int64(1) {
+		if n := kvtest.Run(t, r, "ZCARD", "tokens:u1"); n != int64(1) {
 			t.Errorf("%v are in the index, want 1", n)
 		}
 		if err := s.Revoke(t.Context(), "u1", mine.TokenID); !errors.Is(err, auth.ErrNotFound) {
@@ -254,7 +256,7 @@ func TestRevokeToken(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if hasToken(t, s, other.ID) || exists(t, r, "tokens:u1") || !hasToken(t, s, theirs.ID) {
+		if hasToken(t, s, other.ID) || kvtest.Exists(t, r, "tokens:u1") || !hasToken(t, s, theirs.ID) {
 			t.Error("not exactly those of the user are gone")
 		}
 	})
@@ -263,7 +265,7 @@ func TestRevokeToken(t *testing.T) {
 // TestTokenLimit_StaleRequestSparesLiveTokens: a request that was authenticated before the epoch changed, and waited,
 // neither takes a place nor makes room among the tokens that the owner has made since.
 func TestTokenLimit_StaleRequestSparesLiveTokens(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		var live []auth.Token
 		for i := range auth.MaxTokens {
 			rec := newToken(i, "u1")
@@ -290,12 +292,12 @@ func TestTokenLimit_StaleRequestSparesLiveTokens(t *testing.T) {
 }
 
 func TestTooManyTokens(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		for i := range auth.MaxTokens {
 			createToken(t, s, newToken(i, "u1"))
 		}
 		more := newToken(auth.MaxTokens, "u1")
-		if err := s.Create(t.Context(), more, epochOf(2)); !errors.Is(err, auth.ErrTooManyTokens) || exists(t, r, "token:"+more.ID) {
+		if err := s.Create(t.Context(), more, epochOf(2)); !errors.Is(err, auth.ErrTooManyTokens) || kvtest.Exists(t, r, "token:"+more.ID) {
 			t.Errorf("got %v, want ErrTooMany and nothing stored", err)
 		}
 		createToken(t, s, newToken(999, "u2")) // others may
@@ -304,7 +306,7 @@ func TestTooManyTokens(t *testing.T) {
 		}
 		createToken(t, s, more)
 		// One that has expired makes room.
-		run(t, r, "DEL", "token:"+newToken(8, "u1").ID)
+		kvtest.Run(t, r, "DEL", "token:"+newToken(8, "u1").ID)
 		createToken(t, s, newToken(101, "u1"))
 		if n := len(listed(t, s, "u1")); n != auth.MaxTokens {
 			t.Errorf("there are %d", n)
@@ -314,7 +316,7 @@ func TestTooManyTokens(t *testing.T) {
 		fresh.Epoch++
 		createToken(t, s, fresh)
 		wantListed(t, s, "u1", "id-102")
-		if exists(t, r, "token:"+more.ID) || run(t, r, "ZCARD", "tokens:u1") != int64(1) {
+		if kvtest.Exists(t, r, "token:"+more.ID) || kvtest.Run(t, r, "ZCARD", "tokens:u1") != int64(1) {
 			t.Error("the dead ones are still there")
 		}
 	})
@@ -323,7 +325,7 @@ func TestTooManyTokens(t *testing.T) {
 // TestTokenLimit_HoldsForParallelRequests: of many requests at once exactly as many succeed as there are
 // places, and nothing is left of the others.
 func TestTokenLimit_HoldsForParallelRequests(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		const have, parallel, workers = 30, 400, 32
 		for i := range have {
 			createToken(t, s, newToken(i, "u1"))
@@ -351,7 +353,7 @@ func TestTokenLimit_HoldsForParallelRequests(t *testing.T) {
 		if made != auth.MaxTokens-have {
 			t.Errorf("%d of %d were created, want %d", made, parallel, auth.MaxTokens-have)
 		}
-		keys, _ := redis.Strings(run(t, r, "KEYS", "token:*"), nil)
+		keys, _ := redis.Strings(kvtest.Run(t, r, "KEYS", "token:*"), nil)
 		if len(keys) != auth.MaxTokens || len(listed(t, s, "u1")) != auth.MaxTokens {
 			t.Errorf("%d records and %d in the list, want %d", len(keys), len(listed(t, s, "u1")), auth.MaxTokens)
 		}
@@ -360,13 +362,13 @@ func TestTokenLimit_HoldsForParallelRequests(t *testing.T) {
 
 // TestTokenIndex_OutlivesEveryToken: an index that ended before a token would hide it from its owner.
 func TestTokenIndex_OutlivesEveryToken(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
-		run(t, r, "SET", "tokens:u1", "something else")
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
+		kvtest.Run(t, r, "SET", "tokens:u1", "something else")
 		year, hour := newToken(1, "u1"), newToken(2, "u1")
 		year.ExpiresAt = time.Now().Add(365 * 24 * time.Hour)
 		createToken(t, s, year)
 		createToken(t, s, hour)
-		if ttl := run(t, r, "PTTL", "tokens:u1").(int64); time.Duration(ttl)*time.Millisecond < 364*24*time.Hour {
+		if ttl := kvtest.Run(t, r, "PTTL", "tokens:u1").(int64); time.Duration(ttl)*time.Millisecond < 364*24*time.Hour {
 			t.Errorf("the index lives for %v", time.Duration(ttl)*time.Millisecond)
 		}
 		wantListed(t, s, "u1", "id-2", "id-1")
@@ -374,11 +376,11 @@ func TestTokenIndex_OutlivesEveryToken(t *testing.T) {
 }
 
 func TestUsesAreWrittenTogether(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		s := NewTokens(r, slog.New(slog.DiscardHandler))
 		rec := newToken(1, "u1")
 		createToken(t, s, rec)
-		if trips := cost(t, func(context.Context) { s.RecordUse(rec, time.Now()) }); trips != 0 {
+		if trips := kvtest.RoundTrips(t, func(context.Context) { s.RecordUse(rec, time.Now()) }); trips != 0 {
 			t.Errorf("noting a use took %d round trips", trips)
 		}
 		if err := s.Close(); err != nil { // writes what is pending
@@ -394,7 +396,7 @@ func TestUsesAreWrittenTogether(t *testing.T) {
 }
 
 func TestPendingUsesAreBounded(t *testing.T) {
-	s := newTokens(t, openEmbedded(t))
+	s := newTokens(t, kvtest.OpenEmbedded(t))
 	s.mu.Lock() // so that the writer does not take them away
 	for i := range maxPendingUses {
 		s.pending[fmt.Sprint(i)] = use{userID: "u1"}
@@ -414,42 +416,42 @@ func TestPendingUsesAreBounded(t *testing.T) {
 
 // The times of use are written by themselves.
 func TestUsesAreWrittenByThemselves(t *testing.T) {
-	s := newTokens(t, openEmbedded(t))
+	s := newTokens(t, kvtest.OpenEmbedded(t))
 	rec := newToken(1, "u1")
 	createToken(t, s, rec)
 	s.RecordUse(rec, time.Now())
-	eventually(t, "the use is written", func() bool {
+	kvtest.Eventually(t, "the use is written", func() bool {
 		all, err := s.List(t.Context(), "u1")
 		return err == nil && len(all) == 1 && !all[0].LastUsed.IsZero()
 	})
 }
 
 func TestTokensUnreachable(t *testing.T) {
-	e := startEmbedded(t)
-	s := newTokens(t, open(t, e.URL()))
+	server, r := kvtest.OpenMiniredis(t)
+	s := newTokens(t, r)
 	rec := newToken(1, "u1")
 	createToken(t, s, rec)
-	e.server.SetError(broken)
+	server.SetError(broken)
 	_, err := s.Find(t.Context(), rec.ID)
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 	if errors.Is(err, auth.ErrNotFound) {
 		t.Error("it is not known whether there is none")
 	}
 	_, err = s.List(t.Context(), "u1")
-	wantUnavailable(t, err)
-	wantUnavailable(t, s.Create(t.Context(), newToken(2, "u1"), epochOf(2)))
-	wantUnavailable(t, s.Revoke(t.Context(), "u1", rec.TokenID))
-	wantUnavailable(t, s.RevokeAll(t.Context(), "u1"))
+	kvtest.WantUnavailable(t, err)
+	kvtest.WantUnavailable(t, s.Create(t.Context(), newToken(2, "u1"), epochOf(2)))
+	kvtest.WantUnavailable(t, s.Revoke(t.Context(), "u1", rec.TokenID))
+	kvtest.WantUnavailable(t, s.RevokeAll(t.Context(), "u1"))
 	s.RecordUse(rec, time.Now())
-	wantUnavailable(t, s.Close())
-	e.server.SetError("")
+	kvtest.WantUnavailable(t, s.Close())
+	server.SetError("")
 	if !hasToken(t, s, rec.ID) || hasToken(t, s, newToken(2, "u1").ID) {
 		t.Error("something was changed")
 	}
 }
 
 func TestIndex(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		x := index{r, "things:", "thing"}
 		now := time.UnixMilli(1_800_000_000_000).UTC()
 		add := func(id string, at time.Time, lifetime time.Duration) {
@@ -459,29 +461,29 @@ func TestIndex(t *testing.T) {
 			}
 		}
 		add("a", now, time.Hour)
-		if ttl := run(t, r, "PTTL", "things:u1").(int64); ttl <= indexTTL.Milliseconds()-10_000 || ttl > indexTTL.Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "things:u1").(int64); ttl <= indexTTL.Milliseconds()-10_000 || ttl > indexTTL.Milliseconds() {
 			t.Errorf("it lives for %d ms, want 60 days", ttl)
 		}
 		year := 365 * 24 * time.Hour
 		add("b", now.Add(time.Second), year)
-		if ttl := run(t, r, "PTTL", "things:u1").(int64); ttl <= year.Milliseconds()-10_000 {
+		if ttl := kvtest.Run(t, r, "PTTL", "things:u1").(int64); ttl <= year.Milliseconds()-10_000 {
 			t.Errorf("it lives for %d ms, less than what is in it", ttl)
 		}
-		if _, err := r.pipeline(t.Context(), repeatable("test"), x.touch("u1", "a", now.Add(time.Minute)), x.touch("u1", "nosuch", now)); err != nil {
+		if _, err := r.Pipeline(t.Context(), redisconn.Idempotent("test"), x.touch("u1", "a", now.Add(time.Minute)), x.touch("u1", "nosuch", now)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := x.members(t.Context(), "u1")
 		if want := []member{{"a", now.Add(time.Minute)}, {"b", now.Add(time.Second)}}; err != nil || !slices.Equal(got, want) {
 			t.Errorf("got %v, %v; want %v", got, err, want)
 		}
-		if _, err := r.do(t.Context(), repeatable("test"), x.drop("u1", "a")); err != nil {
+		if _, err := r.Do(t.Context(), redisconn.Idempotent("test"), x.drop("u1", "a")); err != nil {
 			t.Fatal(err)
 		}
 		if ids, err := x.all(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"b"}) {
 			t.Errorf("got %q, %v", ids, err)
 		}
 		for i := range indexCap + 5 {
-			run(t, r, "ZADD", "things:u1", i+1, fmt.Sprint(i))
+			kvtest.Run(t, r, "ZADD", "things:u1", i+1, fmt.Sprint(i))
 		}
 		add("c", now, time.Hour)
 		ids, err := x.all(t.Context(), "u1")
@@ -491,11 +493,11 @@ func TestIndex(t *testing.T) {
 		if got, err := x.members(t.Context(), "u1"); err != nil || len(got) != listCap || got[0].id != "b" || got[1].id != "c" {
 			t.Errorf("got %d, %v", len(got), err)
 		}
-		if err := x.remove(t.Context(), "u1", ids[:indexCap-1]); err != nil || run(t, r, "ZCARD", "things:u1") != int64(1) {
+		if err := x.remove(t.Context(), "u1", ids[:indexCap-1]); err != nil || kvtest.Run(t, r, "ZCARD", "things:u1") != int64(1) {
 			t.Errorf("got %v", err)
 		}
 		// Something else under the key keeps nobody out.
-		run(t, r, "SET", "things:u1", "x")
+		kvtest.Run(t, r, "SET", "things:u1", "x")
 		add("d", now, time.Hour)
 		if ids, err := x.all(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"d"}) {
 			t.Errorf("got %q, %v", ids, err)
@@ -506,15 +508,15 @@ func TestIndex(t *testing.T) {
 // TestEndStale_TokensStayRefused: a token of another epoch can match none of its owner's epochs any
 // more, and its record stays, to say why it is refused.
 func TestEndStale_TokensStayRefused(t *testing.T) {
-	onEachTokens(t, func(t *testing.T, r *Redis, s *Tokens) {
+	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		for n, epoch := range []int64{2, 9, 5} {
 			rec := newToken(n, "u1")
 			rec.Epoch = epoch
-			run(t, r, "DEL", "tokens:u1") // Create takes stale ones away
+			kvtest.Run(t, r, "DEL", "tokens:u1") // Create takes stale ones away
 			createToken(t, s, rec)
 		}
 		for n := range 3 {
-			run(t, r, "ZADD", "tokens:u1", 0, newToken(n, "u1").ID)
+			kvtest.Run(t, r, "ZADD", "tokens:u1", 0, newToken(n, "u1").ID)
 		}
 		if err := s.EndStale(t.Context(), "u1", func(context.Context) (int64, error) { return 5, nil }); err != nil {
 			t.Fatal(err)
@@ -524,7 +526,7 @@ func TestEndStale_TokensStayRefused(t *testing.T) {
 			if err != nil || rec.Epoch != want || rec.Name != "CI" {
 				t.Errorf("token %d is %+v, %v; want epoch %d", n, rec, err, want)
 			}
-			if ttl := run(t, r, "PTTL", "token:"+rec.ID).(int64); ttl <= 0 || ttl > time.Hour.Milliseconds() {
+			if ttl := kvtest.Run(t, r, "PTTL", "token:"+rec.ID).(int64); ttl <= 0 || ttl > time.Hour.Milliseconds() {
 				t.Errorf("token %d lives for %d ms", n, ttl)
 			}
 		}

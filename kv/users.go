@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -39,7 +40,7 @@ const (
 // Users is the auth.UserCache: key "user:" + id, a user as JSON or the lease of whoever is
 // about to fill it. It may be flushed at any moment.
 type Users struct {
-	redis *Redis
+	redis *redisconn.Pool
 	ttl   time.Duration
 	// Log is told once when drops begin to fail; nil for nobody.
 	Log *slog.Logger
@@ -66,7 +67,7 @@ type Users struct {
 var _ auth.UserCache = (*Users)(nil)
 
 // NewUsers returns the cache in r, which keeps a user for at most ttl. Close it at the end.
-func NewUsers(r *Redis, ttl time.Duration) *Users {
+func NewUsers(r *redisconn.Pool, ttl time.Duration) *Users {
 	return &Users{redis: r, ttl: ttl, undropped: map[string]uint64{}, done: make(chan struct{})}
 }
 
@@ -110,8 +111,8 @@ func (u *Users) awaitDrop(ctx context.Context, id string) bool {
 func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) {
 	const what = "find cached user"
 	key, lease := userPrefix+id, leasePrefix+rand.Text()
-	replies, err := u.redis.exchange(ctx, repeatable(what),
-		cmd("GET", key), cmd("SET", key, lease, "NX", "PX", millis(leaseTTL)))
+	replies, err := u.redis.Exchange(ctx, redisconn.Idempotent(what),
+		redisconn.Cmd("GET", key), redisconn.Cmd("SET", key, lease, "NX", "PX", redisconn.Millis(leaseTTL)))
 	if err != nil {
 		return auth.User{}, "", err
 	}
@@ -125,7 +126,7 @@ func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) 
 	if replies[0] == nil {
 		return auth.User{}, "", missed(what, replies[1])
 	}
-	if err := replyError(what, replies[0]); err != nil && !hasCode(replies[0], "WRONGTYPE") {
+	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return auth.User{}, "", err
 	}
 	if bytes.HasPrefix(value, []byte(leasePrefix)) {
@@ -148,7 +149,7 @@ func (u *Users) SharedLease(ctx context.Context, id string) (string, error) {
 		return "", nil
 	}
 	const what = "find a lease"
-	replies, err := u.redis.exchange(ctx, repeatable(what), cmd("GET", userPrefix+id))
+	replies, err := u.redis.Exchange(ctx, redisconn.Idempotent(what), redisconn.Cmd("GET", userPrefix+id))
 	if err != nil {
 		return "", err
 	}
@@ -160,7 +161,7 @@ func (u *Users) SharedLease(ctx context.Context, id string) (string, error) {
 
 // missed is the answer when there was nothing to read and no lease to be had.
 func missed(what string, reply any) error {
-	if err := replyError(what, reply); err != nil {
+	if err := redisconn.ReplyError(what, reply); err != nil {
 		return err
 	}
 	return auth.ErrNotFound
@@ -168,7 +169,7 @@ func missed(what string, reply any) error {
 
 // discard deletes what cannot be read, so that the next request gets a lease.
 func (u *Users) discard(ctx context.Context, key string) error {
-	if _, err := u.redis.do(ctx, repeatable("discard cached user"), cmd("DEL", key)); err != nil {
+	if _, err := u.redis.Do(ctx, redisconn.Idempotent("discard cached user"), redisconn.Cmd("DEL", key)); err != nil {
 		return err
 	}
 	return auth.ErrNotFound
@@ -194,7 +195,7 @@ func parseAnyUser(value []byte) (auth.User, bool) {
 }
 
 // fillScript: KEYS[1] = user:ID; ARGV = lease, record, TTL in ms.
-var fillScript = newScript(`
+var fillScript = redisconn.NewScript(`
 if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1`)
@@ -209,12 +210,12 @@ func (u *Users) Fill(ctx context.Context, user auth.User, lease string) error {
 		return fmt.Errorf("encode user for the cache: %w", err)
 	}
 	const what = "fill user cache"
-	replies, err := u.redis.run(ctx, what, fillScript,
-		call{userPrefix + user.ID, []any{lease, record, millis(u.ttl)}})
+	replies, err := u.redis.RunScript(ctx, what, fillScript,
+		redisconn.Call(userPrefix+user.ID, lease, record, redisconn.Millis(u.ttl)))
 	if err != nil {
 		return err
 	}
-	return replyError(what, replies[0])
+	return redisconn.ReplyError(what, replies[0])
 }
 
 // tombstoneTTL is short because inserting a user again, as from a backup, takes no tombstone away;
@@ -248,11 +249,11 @@ func (u *Users) FillDeleted(ctx context.Context, id, lease string) error {
 		return fmt.Errorf("encode a deleted user for the cache: %w", err)
 	}
 	const what = "fill user cache"
-	replies, err := u.redis.run(ctx, what, fillScript, call{userPrefix + id, []any{lease, record, millis(tombstoneTTL)}})
+	replies, err := u.redis.RunScript(ctx, what, fillScript, redisconn.Call(userPrefix+id, lease, record, redisconn.Millis(tombstoneTTL)))
 	if err != nil {
 		return err
 	}
-	return replyError(what, replies[0])
+	return redisconn.ReplyError(what, replies[0])
 }
 
 const (
@@ -268,7 +269,7 @@ func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
 	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
 	for known := ""; ; {
-		replies, err := u.redis.pipeline(ctx, repeatable(what), cmd("SET", cacheIDKey, rand.Text(), "NX"), cmd("GET", cacheIDKey))
+		replies, err := u.redis.Pipeline(ctx, redisconn.Idempotent(what), redisconn.Cmd("SET", cacheIDKey, rand.Text(), "NX"), redisconn.Cmd("GET", cacheIDKey))
 		if id, ok := idIn(replies); err == nil && ok {
 			if known != "" && id != known {
 				refill(ctx)
@@ -332,7 +333,7 @@ func (u *Users) drop(ctx context.Context, ids ...string) error {
 	for i, id := range ids {
 		keys[i] = userPrefix + id
 	}
-	return u.redis.delete(ctx, "drop cached users", keys)
+	return u.redis.Delete(ctx, "drop cached users", keys)
 }
 
 // DropAll removes every cached user and lease, and nothing else: credentials live beside
@@ -355,7 +356,7 @@ func (u *Users) DropAll(ctx context.Context) error {
 func (u *Users) dropAll(ctx context.Context) error {
 	const what = "drop all cached users"
 	for cursor := "0"; ; {
-		page, err := redis.Values(u.redis.do(ctx, repeatable(what), cmd("SCAN", cursor, "MATCH", userPrefix+"*", "COUNT", 1000)))
+		page, err := redis.Values(u.redis.Do(ctx, redisconn.Idempotent(what), redisconn.Cmd("SCAN", cursor, "MATCH", userPrefix+"*", "COUNT", 1000)))
 		if err != nil {
 			return err
 		}
@@ -363,7 +364,7 @@ func (u *Users) dropAll(ctx context.Context) error {
 		if _, err := redis.Scan(page, &cursor, &keys); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		if err := u.redis.delete(ctx, what, keys); err != nil {
+		if err := u.redis.Delete(ctx, what, keys); err != nil {
 			return err
 		}
 		if cursor == "0" {

@@ -9,21 +9,23 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/internal/testkit"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 
 	"github.com/gomodule/redigo/redis"
 )
 
-func onEachUsers(t *testing.T, test func(t *testing.T, r *Redis, u *Users)) {
+func onEachUsers(t *testing.T, test func(t *testing.T, r *redisconn.Pool, u *Users)) {
 	t.Helper()
-	onEach(t, func(t *testing.T, r *Redis) { test(t, r, newUsers(t, r)) })
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) { test(t, r, newUsers(t, r)) })
 }
 
-func newUsers(t testing.TB, r *Redis) *Users {
+func newUsers(t testing.TB, r *redisconn.Pool) *Users {
 	t.Helper()
 	u := NewUsers(r, time.Hour)
 	t.Cleanup(func() { u.Close() })
@@ -63,32 +65,32 @@ func cached(t testing.TB, u *Users, id string) (auth.User, bool) {
 }
 
 func TestMissFillHit(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		var lease string
-		if trips := cost(t, func(ctx context.Context) { _, lease, _ = u.User(ctx, "u1") }); trips != 1 || lease == "" {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { _, lease, _ = u.User(ctx, "u1") }); trips != 1 || lease == "" {
 			t.Fatalf("a miss took %d round trips and gave lease %q, want 1 and a lease", trips, lease)
 		}
 		if second := miss(t, u, "u1"); second != "" {
 			t.Error("two requests hold a lease")
 		}
-		if ttl := run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > 5000 {
+		if ttl := kvtest.Run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > 5000 {
 			t.Errorf("the lease lives for %d ms, want 5 s", ttl)
 		}
 		want := someUser("u1")
 		fill(t, u, want, lease)
 		var got auth.User
 		var err error
-		if trips := cost(t, func(ctx context.Context) { got, lease, err = u.User(ctx, "u1") }); trips != 1 || err != nil || lease != "" {
+		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { got, lease, err = u.User(ctx, "u1") }); trips != 1 || err != nil || lease != "" {
 			t.Fatalf("a hit took %d round trips, gave lease %q and %v", trips, lease, err)
 		}
 		want.PasswordHash = ""
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
-		if ttl := run(t, r, "PTTL", "user:u1").(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
+		if ttl := kvtest.Run(t, r, "PTTL", "user:u1").(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
 			t.Errorf("the user lives for %d ms, want 1 h", ttl)
 		}
-		raw, _ := redis.String(run(t, r, "GET", "user:u1"), nil)
+		raw, _ := redis.String(kvtest.Run(t, r, "GET", "user:u1"), nil)
 		var m map[string]any
 		if json.Unmarshal([]byte(raw), &m) != nil || m["v"] != 1.0 || m["id"] != "u1" || strings.Contains(raw, "argon2id") {
 			t.Errorf("got %s, want v, id and no password hash", raw)
@@ -97,12 +99,11 @@ func TestMissFillHit(t *testing.T) {
 }
 
 func TestHitWritesNothing(t *testing.T) {
-	r := open(t, serverURL(t, testDatabase))
-	flush(t, r)
+	r := kvtest.OpenServer(t)
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
 	writes := func() string {
-		info, _ := redis.String(run(t, r, "INFO", "persistence"), nil)
+		info, _ := redis.String(kvtest.Run(t, r, "INFO", "persistence"), nil)
 		_, rest, _ := strings.Cut(info, "rdb_changes_since_last_save:")
 		n, _, _ := strings.Cut(rest, "\r")
 		return n
@@ -119,7 +120,7 @@ func TestHitWritesNothing(t *testing.T) {
 }
 
 func TestOneLeaseForManyMisses(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, _ *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, _ *redisconn.Pool, u *Users) {
 		var leases atomic.Int64
 		var wg sync.WaitGroup
 		for range 32 {
@@ -137,14 +138,14 @@ func TestOneLeaseForManyMisses(t *testing.T) {
 }
 
 func TestFillAfterDropNeverLands(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		old := someUser("u1")
 		lease := miss(t, u, "u1")
 		if err := u.Drop(t.Context(), "u1"); err != nil {
 			t.Fatal(err)
 		}
 		fill(t, u, old, lease)
-		if exists(t, r, "user:u1") {
+		if kvtest.Exists(t, r, "user:u1") {
 			t.Fatal("a row read before the drop was stored after it")
 		}
 		next := miss(t, u, "u1")
@@ -167,7 +168,7 @@ func TestFillAfterDropNeverLands(t *testing.T) {
 // A row whose epoch only rises, read and filled by some while another raises it and drops the
 // cache: after a drop nobody may see an older epoch.
 func TestLeaseRace(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, _ *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, _ *redisconn.Pool, u *Users) {
 		var epoch atomic.Int64
 		ctx, stop := context.WithCancel(t.Context())
 		var readers sync.WaitGroup
@@ -202,24 +203,24 @@ func TestLeaseRace(t *testing.T) {
 }
 
 func TestGarbageIsAMissAndDropped(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		for name, value := range map[string]string{
 			"empty": "", "text": "x", "null": "null", "array": "[]", "version": `{"v":2,"id":"u1","username":"a","epoch":1,"active":true}`,
 			"no version": `{"id":"u1","username":"a","epoch":1,"active":true}`, "another's": `{"v":1,"id":"u2","username":"a","epoch":1,"active":true}`,
 			"no epoch": `{"v":1,"id":"u1","username":"a","active":true}`, "no name": `{"v":1,"id":"u1","epoch":1,"active":true}`,
 			"trailing": `{"v":1,"id":"u1","username":"a","epoch":1,"active":true}}`, "not UTF-8": `{"v":1,"id":"u1","username":"` + "\xff" + `","epoch":1}`,
 		} {
-			run(t, r, "SET", "user:u1", value)
+			kvtest.Run(t, r, "SET", "user:u1", value)
 			if got, ok := cached(t, u, "u1"); ok {
 				t.Errorf("%s: got %+v", name, got)
 			}
-			if exists(t, r, "user:u1") {
+			if kvtest.Exists(t, r, "user:u1") {
 				t.Errorf("%s: it is still there", name)
 			}
 		}
-		run(t, r, "RPUSH", "user:u1", "x")
+		kvtest.Run(t, r, "RPUSH", "user:u1", "x")
 		fill(t, u, someUser("u1"), "lease:x")
-		if _, ok := cached(t, u, "u1"); ok || exists(t, r, "user:u1") {
+		if _, ok := cached(t, u, "u1"); ok || kvtest.Exists(t, r, "user:u1") {
 			t.Error("a list is not dropped")
 		}
 		fill(t, u, someUser("u1"), miss(t, u, "u1"))
@@ -230,9 +231,9 @@ func TestGarbageIsAMissAndDropped(t *testing.T) {
 }
 
 func TestScriptsSurviveTheirLoss(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		for i := range 3 {
-			run(t, r, "SCRIPT", "FLUSH")
+			kvtest.Run(t, r, "SCRIPT", "FLUSH")
 			id := strconv.Itoa(i)
 			fill(t, u, someUser(id), miss(t, u, id))
 			if _, ok := cached(t, u, id); !ok {
@@ -243,7 +244,7 @@ func TestScriptsSurviveTheirLoss(t *testing.T) {
 }
 
 func TestDropAll(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		lease := miss(t, u, "u1")
 		fill(t, u, someUser("u2"), miss(t, u, "u2"))
 		u.mu.Lock()
@@ -253,7 +254,7 @@ func TestDropAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		fill(t, u, someUser("u1"), lease)
-		if n := run(t, r, "DBSIZE"); n != int64(0) || u.isUndropped("u3") {
+		if n := kvtest.Run(t, r, "DBSIZE"); n != int64(0) || u.isUndropped("u3") {
 			t.Errorf("%v keys are left, or a failed drop is still remembered", n)
 		}
 	})
@@ -261,30 +262,30 @@ func TestDropAll(t *testing.T) {
 
 // Credentials and others live in the same Redis, whatever their names look like.
 func TestDropAllSparesOthers(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
-		r.timeout = time.Minute // a page of the scan is slow in the embedded Redis under the race detector
+	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
+		r.Timeout = time.Minute // a page of the scan is slow in the embedded Redis under the race detector
 		others := []string{"credential:alice", "waiting:account:alice", "users:u1", "user", "auser:u1", "USER:u1", "session:u1", "token:user:u1", "lease:u1"}
 		for _, key := range others {
-			run(t, r, "SET", key, "x")
+			kvtest.Run(t, r, "SET", key, "x")
 		}
 		const users = 2500 // more than a page of the scan
 		var keys []any
 		for i := range users {
 			keys = append(keys, "user:"+strconv.Itoa(i), "x")
 		}
-		run(t, r, "MSET", keys...)
-		run(t, r, "RPUSH", "user:list", "x")
+		kvtest.Run(t, r, "MSET", keys...)
+		kvtest.Run(t, r, "RPUSH", "user:list", "x")
 		lease := miss(t, u, "u1")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := u.DropAll(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if n := run(t, r, "DBSIZE"); n != int64(len(others)) {
+		if n := kvtest.Run(t, r, "DBSIZE"); n != int64(len(others)) {
 			t.Errorf("%v keys are left, want %d", n, len(others))
 		}
 		for _, key := range others {
-			if !exists(t, r, key) {
+			if !kvtest.Exists(t, r, key) {
 				t.Errorf("%s is gone", key)
 			}
 		}
@@ -297,23 +298,22 @@ func TestDropAllSparesOthers(t *testing.T) {
 
 // A DropAll that failed is made good later; so long nobody is taken from the cache.
 func TestFailedDropAllIsRetried(t *testing.T) {
-	e := startEmbedded(t)
-	r := open(t, e.URL())
+	m, r := kvtest.OpenMiniredis(t)
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
 	lease := miss(t, u, "u2")
-	e.server.SetError(broken)
-	wantUnavailable(t, u.DropAll(t.Context()))
-	wantUnavailable(t, u.Drop(t.Context(), "u3"))
+	m.SetError(broken)
+	kvtest.WantUnavailable(t, u.DropAll(t.Context()))
+	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u3"))
 	for _, id := range []string{"u1", "u2", "u4"} {
 		if miss(t, u, id) != "" {
 			t.Errorf("%s has a lease while all are to be dropped", id)
 		}
 	}
 	fill(t, u, someUser("u2"), lease) // would fail if it asked Redis
-	e.server.SetError("")
-	eventually(t, "all are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u3") })
-	if n := run(t, r, "DBSIZE"); n != int64(0) {
+	m.SetError("")
+	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u3") })
+	if n := kvtest.Run(t, r, "DBSIZE"); n != int64(0) {
 		t.Errorf("%v keys are left", n)
 	}
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
@@ -336,17 +336,17 @@ func TestFailedDropAllIsRetried(t *testing.T) {
 	// At the end it is tried once more.
 	v := NewUsers(r, time.Hour)
 	fill(t, v, someUser("u1"), miss(t, v, "u1"))
-	e.server.SetError(broken)
-	wantUnavailable(t, v.DropAll(t.Context()))
-	wantUnavailable(t, v.Close())
-	e.server.SetError("")
+	m.SetError(broken)
+	kvtest.WantUnavailable(t, v.DropAll(t.Context()))
+	kvtest.WantUnavailable(t, v.Close())
+	m.SetError("")
 }
 
 // A Redis that hangs holds nobody up who says that a user has changed, and from that moment on no
 // answer comes from it: one batch drops them all when it is back.
 func TestInvalidate_NeverWaits(t *testing.T) {
-	s := startServer(t)
-	r := open(t, s.url())
+	s := testkit.StartRedis(t)
+	r := kvtest.Open(t, kvtest.ServerURL(s))
 	u := newUsers(t, r)
 	for i := range 100 {
 		id := strconv.Itoa(i)
@@ -354,8 +354,8 @@ func TestInvalidate_NeverWaits(t *testing.T) {
 	}
 	fill(t, u, someUser("calm"), miss(t, u, "calm"))
 	lease := miss(t, u, "late")
-	s.signal(syscall.SIGSTOP)
-	defer s.signal(syscall.SIGCONT)
+	s.Pause()
+	defer s.Resume()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -366,7 +366,7 @@ func TestInvalidate_NeverWaits(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(opTimeout):
+	case <-time.After(redisconn.OpTimeout):
 		t.Fatal("it waits for a Redis that hangs")
 	}
 	for i := range 100 {
@@ -375,10 +375,10 @@ func TestInvalidate_NeverWaits(t *testing.T) {
 		}
 	}
 	fill(t, u, someUser("late"), lease) // would fail if it asked Redis
-	s.signal(syscall.SIGCONT)
-	eventually(t, "all are dropped", func() bool { return len(u.pending()) == 0 })
+	s.Resume()
+	kvtest.Eventually(t, "all are dropped", func() bool { return len(u.pending()) == 0 })
 	for i := range 100 {
-		if exists(t, r, "user:"+strconv.Itoa(i)) {
+		if kvtest.Exists(t, r, "user:"+strconv.Itoa(i)) {
 			t.Errorf("%d is still there", i)
 		}
 	}
@@ -393,12 +393,12 @@ func TestInvalidate_NeverWaits(t *testing.T) {
 
 // What is pending is bounded: beyond it all users are dropped at once.
 func TestInvalidate_BacklogDropsAll(t *testing.T) {
-	s := startServer(t)
-	r := open(t, s.url())
+	s := testkit.StartRedis(t)
+	r := kvtest.Open(t, kvtest.ServerURL(s))
 	u := newUsers(t, r)
 	fill(t, u, someUser("calm"), miss(t, u, "calm"))
-	s.signal(syscall.SIGSTOP)
-	defer s.signal(syscall.SIGCONT)
+	s.Pause()
+	defer s.Resume()
 	for i := range 5 * maxPending {
 		u.Invalidate(strconv.Itoa(i))
 		if n := len(u.pending()); n > maxPending {
@@ -410,33 +410,33 @@ func TestInvalidate_BacklogDropsAll(t *testing.T) {
 			t.Errorf("a lease for %s while all are to be dropped", id)
 		}
 	}
-	s.signal(syscall.SIGCONT)
-	eventually(t, "all are dropped", func() bool { return !u.isUndropped("calm") && len(u.pending()) == 0 })
-	if exists(t, r, "user:calm") {
+	s.Resume()
+	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isUndropped("calm") && len(u.pending()) == 0 })
+	if kvtest.Exists(t, r, "user:calm") {
 		t.Error("not all were dropped")
 	}
 }
 
 // A user who is invalidated while Redis is asked does not come from there, even if it answers then.
 func TestInvalidate_WhileRedisIsAsked(t *testing.T) {
-	s := startServer(t)
-	r := open(t, s.url())
-	r.timeout = time.Minute
+	s := testkit.StartRedis(t)
+	r := kvtest.Open(t, kvtest.ServerURL(s))
+	r.Timeout = time.Minute
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
-	s.signal(syscall.SIGSTOP)
+	s.Pause()
 	answer := make(chan error, 1)
 	go func() {
 		_, _, err := u.User(t.Context(), "u1")
 		answer <- err
 	}()
-	eventually(t, "Redis is asked", func() bool { return r.Stats().Active > r.Stats().Idle })
+	kvtest.Eventually(t, "Redis is asked", func() bool { return r.Stats().Active > r.Stats().Idle })
 	u.Invalidate("u1")
 	// The drop hangs, too: it must not be struck out before the answer is there.
 	u.mu.Lock()
 	u.undropped["u1"] = 1 << 40
 	u.mu.Unlock()
-	s.signal(syscall.SIGCONT)
+	s.Resume()
 	if err := <-answer; !errors.Is(err, auth.ErrNotFound) {
 		t.Errorf("got %v, want a miss", err)
 	}
@@ -446,11 +446,11 @@ func TestInvalidate_WhileRedisIsAsked(t *testing.T) {
 }
 
 func TestDropIgnoresCancellation(t *testing.T) {
-	onEachUsers(t, func(t *testing.T, r *Redis, u *Users) {
+	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		fill(t, u, someUser("u1"), miss(t, u, "u1"))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := u.Drop(ctx, "u1"); err != nil || exists(t, r, "user:u1") {
+		if err := u.Drop(ctx, "u1"); err != nil || kvtest.Exists(t, r, "user:u1") {
 			t.Errorf("got %v, want the user dropped", err)
 		}
 	})
@@ -460,14 +460,13 @@ func TestDropIgnoresCancellation(t *testing.T) {
 const broken = "LOADING not now"
 
 func TestFailedDropIsRetried(t *testing.T) {
-	e := startEmbedded(t)
-	r := open(t, e.URL())
+	m, r := kvtest.OpenMiniredis(t)
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
 	lease := miss(t, u, "u2")
-	e.server.SetError(broken)
-	wantUnavailable(t, u.Drop(t.Context(), "u1"))
-	wantUnavailable(t, u.Drop(t.Context(), "u2"))
+	m.SetError(broken)
+	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
+	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u2"))
 	if lease := miss(t, u, "u1"); lease != "" {
 		t.Error("a lease for a user whose drop is pending")
 	}
@@ -475,33 +474,33 @@ func TestFailedDropIsRetried(t *testing.T) {
 	if _, _, err := u.User(t.Context(), "u3"); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("another user: got %v, want ErrUnavailable", err)
 	}
-	e.server.SetError("")
-	eventually(t, "both are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u2") })
-	if exists(t, r, "user:u1") || exists(t, r, "user:u2") {
+	m.SetError("")
+	kvtest.Eventually(t, "both are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u2") })
+	if kvtest.Exists(t, r, "user:u1") || kvtest.Exists(t, r, "user:u2") {
 		t.Error("forgotten, but not dropped")
 	}
 	if miss(t, u, "u1") == "" {
 		t.Error("no lease after the drop succeeded")
 	}
 	// It works a second time, after the background work has ended.
-	e.server.SetError(broken)
-	wantUnavailable(t, u.Drop(t.Context(), "u1"))
-	e.server.SetError("")
-	eventually(t, "dropped again", func() bool { return !u.isUndropped("u1") })
+	m.SetError(broken)
+	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
+	m.SetError("")
+	kvtest.Eventually(t, "dropped again", func() bool { return !u.isUndropped("u1") })
 }
 
 func TestFailedDropSurvivesRestart(t *testing.T) {
-	s := startServer(t)
-	u := newUsers(t, open(t, s.url()))
-	s.kill()
-	wantUnavailable(t, u.Drop(t.Context(), "u1"))
-	s.start()
-	eventually(t, "it is dropped", func() bool { return !u.isUndropped("u1") })
+	s := testkit.StartRedis(t)
+	u := newUsers(t, kvtest.Open(t, kvtest.ServerURL(s)))
+	s.Kill()
+	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
+	s.Start()
+	kvtest.Eventually(t, "it is dropped", func() bool { return !u.isUndropped("u1") })
 }
 
 // An older drop that succeeds late says nothing about a newer one that failed.
 func TestOldSuccessKeepsNewFailure(t *testing.T) {
-	u := newUsers(t, openEmbedded(t))
+	u := newUsers(t, kvtest.OpenEmbedded(t))
 	older, newer := u.begin(), u.begin()
 	u.mu.Lock()
 	u.undropped["u1"] = newer
@@ -517,58 +516,56 @@ func TestOldSuccessKeepsNewFailure(t *testing.T) {
 }
 
 func TestCloseTriesOnceMore(t *testing.T) {
-	e := startEmbedded(t)
-	r := open(t, e.URL())
+	m, r := kvtest.OpenMiniredis(t)
 	u := NewUsers(r, time.Hour)
-	e.server.SetError(broken)
-	wantUnavailable(t, u.Drop(t.Context(), "u1"))
-	wantUnavailable(t, u.Close())
-	wantUnavailable(t, u.Drop(t.Context(), "u2"))
+	m.SetError(broken)
+	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
+	kvtest.WantUnavailable(t, u.Close())
+	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u2"))
 	if err := u.Close(); err != nil {
 		t.Errorf("the second Close: %v", err)
 	}
 
 	v := NewUsers(r, time.Hour)
-	wantUnavailable(t, v.Drop(t.Context(), "u1"))
-	e.server.SetError("")
+	kvtest.WantUnavailable(t, v.Drop(t.Context(), "u1"))
+	m.SetError("")
 	if err := v.Close(); err != nil || v.isUndropped("u1") {
 		t.Errorf("got %v, want the drop made good", err)
 	}
 }
 
 func TestCacheUnreachable(t *testing.T) {
-	u := newUsers(t, open(t, "redis://127.0.0.1:1"))
+	u := newUsers(t, kvtest.Open(t, "redis://127.0.0.1:1"))
 	_, lease, err := u.User(t.Context(), "u1")
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 	if lease != "" {
 		t.Error("a lease from nowhere")
 	}
-	wantUnavailable(t, u.Fill(t.Context(), someUser("u1"), "lease:x"))
-	wantUnavailable(t, u.DropAll(t.Context()))
+	kvtest.WantUnavailable(t, u.Fill(t.Context(), someUser("u1"), "lease:x"))
+	kvtest.WantUnavailable(t, u.DropAll(t.Context()))
 }
 
 // A hit needs no memory: a full cache still answers for those in it.
 func TestFullCacheStillHits(t *testing.T) {
-	s := startServer(t)
-	r := open(t, s.url())
+	s := testkit.StartRedis(t)
+	r := kvtest.Open(t, kvtest.ServerURL(s))
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
-	run(t, r, "CONFIG", "SET", "maxmemory", "1mb")
+	kvtest.Run(t, r, "CONFIG", "SET", "maxmemory", "1mb")
 	if _, ok := cached(t, u, "u1"); !ok {
 		t.Error("a miss")
 	}
 	_, _, err := u.User(t.Context(), "u2")
-	wantUnavailable(t, err)
+	kvtest.WantUnavailable(t, err)
 }
 
 func BenchmarkUserHit(b *testing.B) {
-	for name, openRedis := range map[string]func() *Redis{
-		"embedded": func() *Redis { return openEmbedded(b) },
-		"server":   func() *Redis { return open(b, serverURL(b, testDatabase)) },
+	for name, openRedis := range map[string]func() *redisconn.Pool{
+		"embedded": func() *redisconn.Pool { return kvtest.OpenEmbedded(b) },
+		"server":   func() *redisconn.Pool { return kvtest.OpenServer(b) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			r := openRedis()
-			flush(b, r)
 			u := newUsers(b, r)
 			fill(b, u, someUser("u1"), miss(b, u, "u1"))
 			b.ReportAllocs()
@@ -584,7 +581,7 @@ func BenchmarkUserHit(b *testing.B) {
 // TestTombstone_IsALeaseForTheServer: readers find a user who is not active; the server asks the database
 // again, and puts what it finds in its place unless the user was dropped meanwhile.
 func TestTombstone_IsALeaseForTheServer(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		u := NewUsers(r, time.Hour)
 		t.Cleanup(func() { _ = u.Close() })
 		_, lease, _ := u.User(t.Context(), "u1")
@@ -592,10 +589,10 @@ func TestTombstone_IsALeaseForTheServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		var record map[string]any
-		if err := json.Unmarshal(run(t, r, "GET", "user:u1").([]byte), &record); err != nil || record["v"] != 1.0 || record["id"] != "u1" || record["active"] != false {
+		if err := json.Unmarshal(kvtest.Run(t, r, "GET", "user:u1").([]byte), &record); err != nil || record["v"] != 1.0 || record["id"] != "u1" || record["active"] != false {
 			t.Fatalf("readers find %v, %v", record, err)
 		}
-		if ttl := run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > tombstoneTTL.Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > tombstoneTTL.Milliseconds() {
 			t.Errorf("it lives for %d ms", ttl)
 		}
 		_, first, err := u.User(t.Context(), "u1")
@@ -626,7 +623,7 @@ func TestTombstone_IsALeaseForTheServer(t *testing.T) {
 
 // TestWatchFlush_SeesEachFlush: the cache is refilled once after each flush.
 func TestWatchFlush_SeesEachFlush(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		u := NewUsers(r, time.Hour)
 		t.Cleanup(func() { _ = u.Close() })
 		ctx, cancel := context.WithCancel(t.Context())
@@ -636,8 +633,8 @@ func TestWatchFlush_SeesEachFlush(t *testing.T) {
 		defer watch.Wait()
 		defer cancel()
 		for range 2 {
-			eventually(t, "the cache has an id", func() bool { return exists(t, r, cacheIDKey) })
-			flush(t, r)
+			kvtest.Eventually(t, "the cache has an id", func() bool { return kvtest.Exists(t, r, cacheIDKey) })
+			kvtest.Run(t, r, "FLUSHDB")
 			select {
 			case <-refills:
 			case <-time.After(10 * time.Second):

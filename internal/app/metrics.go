@@ -1,7 +1,7 @@
 package app
 
 import (
-	"gatehouse/kv"
+	"gatehouse/kv/redisconn"
 	"gatehouse/web"
 )
 
@@ -12,7 +12,7 @@ func newMetrics(s *Stores) *web.Metrics {
 	memory := s.Accounts.LocalCache
 	m.RegisterCounter("gatehouse_user_memory_hits_total", "Users found in this process' memory.", nil, func() float64 { return float64(memory.Hits.Load()) })
 	m.RegisterCounter("gatehouse_user_memory_misses_total", "Users not found in this process' memory.", nil, func() float64 { return float64(memory.Misses.Load()) })
-	for name, r := range map[string]*kv.Redis{"sessions": s.redis, "cache": s.cache} {
+	for name, r := range map[string]*redisconn.Pool{"sessions": s.redis, "cache": s.cache} {
 		labels := map[string]string{"redis": name}
 		m.RegisterGauge("gatehouse_redis_connections", "Open connections to Redis.", labels, func() float64 { return float64(r.Stats().Active) })
 		m.RegisterGauge("gatehouse_redis_connections_idle", "Open connections to Redis that wait for work.", labels, func() float64 { return float64(r.Stats().Idle) })

@@ -13,6 +13,8 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/internal/reqstats"
 	"gatehouse/kv"
+	"gatehouse/kv/embedded"
+	"gatehouse/kv/redisconn"
 	"gatehouse/web"
 )
 
@@ -22,9 +24,9 @@ const ConnectTimeout = 5 * time.Second
 // Stores are the open connections of a server or a command.
 type Stores struct {
 	database    *db.DB
-	redis       *kv.Redis // nil for a command on the embedded stores
-	embedded    bool      // redis is in this or another server's process
-	cache       *kv.Redis
+	redis       *redisconn.Pool // nil for a command on the embedded stores
+	embedded    bool            // redis is in this or another server's process
+	cache       *redisconn.Pool
 	sessions    *kv.Sessions
 	users       *kv.Users
 	credentials *kv.Credentials
@@ -108,10 +110,10 @@ func OpenForCommand(ctx context.Context, c config.Config, log *slog.Logger) (*St
 // runs. A server that is there and does not answer is an error: a change that its caches do not learn of
 // must not be reported as made.
 func RunningRedis(ctx context.Context, c config.Config) (string, error) {
-	url, err := kv.EmbeddedURL(ctx, c.DataDir)
+	url, err := embedded.FindRedis(ctx, c.DataDir)
 	if err == nil && url != "" {
-		var r *kv.Redis
-		if r, err = kv.Open(url); err == nil {
+		var r *redisconn.Pool
+		if r, err = redisconn.Open(url); err == nil {
 			defer r.Close()
 			err = ping(ctx, r)
 		}
@@ -172,22 +174,22 @@ func (s *Stores) openRedis(ctx context.Context, c config.Config, log *slog.Logge
 }
 
 // startRedis starts the Redis inside this process, where the commands of the same owner find it.
-func startRedis(c config.Config) (*kv.Embedded, error) {
+func startRedis(c config.Config) (*embedded.Redis, error) {
 	if err := c.MakeDataDir(); err != nil {
 		return nil, err
 	}
-	embedded, err := kv.StartEmbedded(c.DataDir)
-	if errors.Is(err, kv.ErrDirectoryInUse) {
+	server, err := embedded.StartRedis(c.DataDir)
+	if errors.Is(err, embedded.ErrDirectoryInUse) {
 		return nil, fmt.Errorf("DATA_DIR %s: %w; stop it first, give this one a DATA_DIR of its own, or set REDIS_URL so that both share one Redis", c.DataDir, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("DATA_DIR %s: %w", c.DataDir, err)
 	}
-	return embedded, nil
+	return server, nil
 }
 
-func (s *Stores) connect(ctx context.Context, setting, url string) (*kv.Redis, error) {
-	r, err := kv.Open(url)
+func (s *Stores) connect(ctx context.Context, setting, url string) (*redisconn.Pool, error) {
+	r, err := redisconn.Open(url)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", setting, err)
 	}
@@ -199,7 +201,7 @@ func (s *Stores) connect(ctx context.Context, setting, url string) (*kv.Redis, e
 }
 
 // ping waits for an answer. A refusal is one; silence may be a machine that has just too much to do.
-func ping(ctx context.Context, r *kv.Redis) error {
+func ping(ctx context.Context, r *redisconn.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
 	err := r.Ping(ctx)
@@ -220,7 +222,7 @@ func (s *Stores) openBridge(ctx context.Context, c config.Config, log *slog.Logg
 	if c.DjangoSessionsURL == "" {
 		return nil, nil
 	}
-	theirs, err := kv.Open(c.DjangoSessionsURL)
+	theirs, err := redisconn.Open(c.DjangoSessionsURL)
 	if err != nil {
 		return nil, fmt.Errorf("DJANGO_SESSIONS_URL: %w", err)
 	}
@@ -235,7 +237,7 @@ func (s *Stores) openBridge(ctx context.Context, c config.Config, log *slog.Logg
 }
 
 // EvictionProblem says what is wrong with the sessions' Redis, or "".
-func EvictionProblem(ctx context.Context, r *kv.Redis) string {
+func EvictionProblem(ctx context.Context, r *redisconn.Pool) string {
 	policy, err := r.EvictionPolicy(ctx)
 	if err != nil {
 		return "its maxmemory-policy could not be read; make sure that it is noeviction"
@@ -246,7 +248,7 @@ func EvictionProblem(ctx context.Context, r *kv.Redis) string {
 	return ""
 }
 
-func warnOfEviction(ctx context.Context, r *kv.Redis, log *slog.Logger) {
+func warnOfEviction(ctx context.Context, r *redisconn.Pool, log *slog.Logger) {
 	if fault := EvictionProblem(ctx, r); fault != "" {
 		log.WarnContext(ctx, "REDIS_URL: "+fault)
 	}

@@ -15,16 +15,18 @@ const module = "gatehouse"
 // allowed lists the packages of this module that a package may import. A new package needs a line here.
 var allowed = map[string][]string{
 	"":                   {"internal/cli"},
-	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv"},
-	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "mail", "web", "web/netlimit", "internal/reqstats"},
-	"internal/config":    {"auth", "django", "kv", "web"},
+	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv", "kv/redisconn"},
+	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "mail", "web", "web/netlimit", "internal/reqstats"},
+	"internal/config":    {"auth", "django", "kv/redisconn", "web"},
 	"handlers":           {"auth", "templates", "web", "docs"},
 	"web":                {"auth", "static", "templates", "web/netlimit", "internal/reqstats"},
 	"web/netlimit":       {},
 	"templates":          {"auth"},
 	"db":                 {"auth", "migrations", "internal/reqstats"},
-	"kv":                 {"auth", "internal/reqstats"},
-	"django":             {"auth"},
+	"kv":                 {"auth", "internal/reqstats", "kv/redisconn"},
+	"kv/embedded":        {"kv/redisconn"},
+	"kv/redisconn":       {"auth", "internal/reqstats"},
+	"django":             {"auth", "kv/redisconn"},
 	"mail":               {"auth", "templates"},
 	"auth":               {},
 	"docs":               {},
@@ -57,11 +59,13 @@ var forbidden = map[string][]string{
 	"web/netlimit": {"github.com/labstack/echo"},
 	"db":           {"net/http", "github.com/gomodule/redigo", "github.com/labstack/echo", "github.com/alexedwards/scs"},
 	"kv":           {"net/http", "database/sql", "github.com/jmoiron/sqlx", "github.com/labstack/echo"},
+	"kv/embedded":  {"net/http", "database/sql", "github.com/gomodule/redigo", "github.com/alexedwards/scs"},
+	"kv/redisconn": {"net/http", "database/sql", "github.com/alexedwards/scs"},
 }
 
 // forTests are packages (with what is below them) that only tests may import; they may
 // import what they like.
-var forTests = []string{"auth/authtest", "internal/e2e/kit", "internal/testkit"}
+var forTests = []string{"auth/authtest", "internal/e2e/kit", "internal/testkit", "kv/kvtest"}
 
 // toolsOnly are packages that nobody imports.
 var toolsOnly = []string{"internal/arch", "internal/bench", "internal/e2e", "internal/check"}

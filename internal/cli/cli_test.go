@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"gatehouse/internal/config"
-	"gatehouse/kv"
+	"gatehouse/kv/embedded"
 	"gatehouse/web"
 )
 
@@ -173,7 +173,7 @@ func TestServeRefusesABadURLOfDjangosRedis(t *testing.T) {
 
 func TestDoctorLooksAtDjangosRedis(t *testing.T) {
 	const fault, ok = "FAULT  DJANGO_SESSIONS_URL", "ok     DJANGO_SESSIONS_URL answers"
-	embedded, err := kv.StartEmbedded(t.TempDir())
+	embedded, err := embedded.StartRedis(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"gatehouse/internal/app"
 	"gatehouse/internal/config"
 	"gatehouse/kv"
+	"gatehouse/kv/redisconn"
 	"net"
 )
 
@@ -116,7 +117,7 @@ func (d *doctor) checkDjango() {
 	if d.config.DjangoSessionsURL == "" {
 		return
 	}
-	r, err := kv.Open(d.config.DjangoSessionsURL)
+	r, err := redisconn.Open(d.config.DjangoSessionsURL)
 	if err != nil {
 		d.say(setting, "", err)
 		return
@@ -128,7 +129,7 @@ func (d *doctor) checkDjango() {
 }
 
 func (d *doctor) checkOneRedis(setting, url string, keeps bool) {
-	r, err := kv.Open(url)
+	r, err := redisconn.Open(url)
 	if err != nil {
 		d.say(setting, "", err)
 		return

@@ -9,6 +9,7 @@ import (
 	"gatehouse/auth"
 	"gatehouse/internal/app"
 	"gatehouse/kv"
+	"gatehouse/kv/redisconn"
 )
 
 type maintCmd struct {
@@ -80,7 +81,7 @@ func (c *command) withMaintenance(run func(*kv.Maintenance) error) error {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, app.ConnectTimeout)
 	defer cancel()
-	r, err := kv.Open(url)
+	r, err := redisconn.Open(url)
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"gatehouse/auth"
-	"gatehouse/kv"
+	"gatehouse/kv/redisconn"
 	"gatehouse/web"
 )
 
@@ -276,13 +276,13 @@ func (c Config) ResolveDatabaseURL() string {
 // ResolveCacheURL returns where the user cache is; never the sessions' own database.
 func (c Config) ResolveCacheURL(redisURL string) (string, error) {
 	if c.CacheURL == "" {
-		next, err := kv.NextDatabase(redisURL)
+		next, err := redisconn.NextDatabase(redisURL)
 		if err != nil {
 			return "", fmt.Errorf("REDIS_URL: %w", err)
 		}
 		return next, nil
 	}
-	if kv.SameDatabase(redisURL, c.CacheURL) {
+	if redisconn.SameDatabase(redisURL, c.CacheURL) {
 		return "", errors.New("CACHE_URL is the same database as REDIS_URL: flushing the cache would sign everybody out; give it a database of its own")
 	}
 	return c.CacheURL, nil

@@ -1,4 +1,4 @@
-package kv
+package redisconn
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// target is what a Redis URL names.
+// target is the address and the credentials in a Redis URL.
 type target struct {
 	network, address string
 	user, password   string
@@ -20,8 +20,8 @@ type target struct {
 
 var errBadURL = errors.New("not a Redis URL; want redis://[user:password@]host:port[/database], rediss://… or unix:///path/to.sock[?db=1]")
 
-// NextDatabase returns the same URL with the following database number, which is where the
-// caches go by default. The result holds the password of the URL.
+// NextDatabase returns the same URL with the following database number, the
+// default place of the caches. The result contains the password of the URL.
 func NextDatabase(rawURL string) (string, error) {
 	t, err := parseTarget(rawURL)
 	if err != nil {
@@ -43,25 +43,25 @@ func withDatabase(rawURL string, database int) (string, error) {
 	return u.String(), nil
 }
 
-// SameDatabase reports whether two URLs name the same database, whatever the user, the password and
-// the spelling of a loopback host. A URL that cannot be read is the same as none. It
-// cannot know that a socket and a port belong to one server.
+// SameDatabase reports whether two URLs name the same database, regardless of user, password and
+// the spelling of a loopback host. An invalid URL equals no other. It cannot
+// detect that a socket and a port belong to the same server.
 func SameDatabase(a, b string) bool {
 	x, errX := parseTarget(a)
 	y, errY := parseTarget(b)
 	if errX != nil || errY != nil {
 		return false
 	}
-	return x.network == y.network && x.place() == y.place() && x.database == y.database
+	return x.network == y.network && x.normalizedAddress() == y.normalizedAddress() && x.database == y.database
 }
 
-// parseTarget's errors never quote the URL: its parts may be a password in the wrong place.
+// parseTarget parses a Redis URL. Its errors never quote the URL: any part may be a misplaced password.
 func parseTarget(rawURL string) (target, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Opaque != "" || u.Fragment != "" {
 		return target{}, errBadURL
 	}
-	t, err := parsePlace(u)
+	t, err := parseAddress(u)
 	if err != nil {
 		return target{}, err
 	}
@@ -76,7 +76,7 @@ func parseTarget(rawURL string) (target, error) {
 	return t, nil
 }
 
-func parsePlace(u *url.URL) (target, error) {
+func parseAddress(u *url.URL) (target, error) {
 	switch u.Scheme {
 	case "redis", "rediss":
 		return parseTCP(u)
@@ -100,7 +100,7 @@ func parseTCP(u *url.URL) (target, error) {
 		port = "6379"
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return target{}, errors.New("the port of the Redis URL is not between 1 and 65535")
+		return target{}, errors.New("the port of the Redis URL must be between 1 and 65535")
 	}
 	database, err := parseDatabase(strings.TrimPrefix(u.Path, "/"))
 	if err != nil {
@@ -134,13 +134,13 @@ func parseDatabase(s string) (int, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return 0, errors.New("the database of the Redis URL is not a number between 0 and 65535")
+		return 0, errors.New("the database of the Redis URL must be a number between 0 and 65535")
 	}
 	return int(n), nil
 }
 
-// place is the address with one spelling for every loopback host.
-func (t target) place() string {
+// normalizedAddress returns the address with one spelling for all loopback hosts.
+func (t target) normalizedAddress() string {
 	host, port, err := net.SplitHostPort(t.address)
 	if t.network != "tcp" || err != nil {
 		return t.address
@@ -152,7 +152,7 @@ func (t target) place() string {
 	return net.JoinHostPort(host, port)
 }
 
-// redact keeps the password out of an error: a server that does not know AUTH quotes its arguments.
+// redact removes the password from an error: a server that does not know AUTH quotes its arguments.
 func (t target) redact(err error) error {
 	if t.password == "" || !strings.Contains(err.Error(), t.password) {
 		return err

@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd || netbsd || openbsd
 
-package kv
+package redisconn
 
 import (
 	"errors"
@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-var errUnexpectedData = errors.New("data that nobody asked for")
+var errUnexpectedData = errors.New("unexpected data on an idle connection")
 
-// hungUp returns an error if the server has closed the connection, or if a reply lies in it
-// that belongs to an earlier request; it peeks and never waits. Data under TLS may be
-// a session ticket and is left alone.
-func hungUp(socket net.Conn, tls bool) error {
+// connClosed returns an error if the server has closed the connection, or if an unread reply, which
+// belongs to an earlier request, lies in it. It peeks and never blocks. Data under TLS may be
+// a session ticket and is ignored.
+func connClosed(socket net.Conn, tls bool) error {
 	s, ok := socket.(syscall.Conn)
 	if !ok {
 		return nil

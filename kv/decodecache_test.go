@@ -7,11 +7,11 @@ import (
 )
 
 func TestReadings(t *testing.T) {
-	r := newReadings[string]()
+	r := newDecodeCache[string]()
 	parsed := 0
 	parse := func(b []byte) (string, bool) { parsed++; return "read " + string(b), string(b) != "bad" }
 	for range 3 {
-		if got, ok := r.of([]byte("a"), parse); got != "read a" || !ok {
+		if got, ok := r.decode([]byte("a"), parse); got != "read a" || !ok {
 			t.Errorf("got %q, %t", got, ok)
 		}
 	}
@@ -19,7 +19,7 @@ func TestReadings(t *testing.T) {
 		t.Errorf("the same bytes were parsed %d times", parsed)
 	}
 	for range 2 {
-		if _, ok := r.of([]byte("bad"), parse); ok {
+		if _, ok := r.decode([]byte("bad"), parse); ok {
 			t.Error("what cannot be read is taken")
 		}
 	}
@@ -27,9 +27,9 @@ func TestReadings(t *testing.T) {
 		t.Errorf("what cannot be read is remembered: parsed %d times", parsed)
 	}
 	// Many more than there is room for: each is itself, whoever had the place before.
-	for i := range 5 * readingSlots {
+	for i := range 5 * decodeCacheSlots {
 		text := fmt.Sprint(i)
-		if got, ok := r.of([]byte(text), parse); got != "read "+text || !ok {
+		if got, ok := r.decode([]byte(text), parse); got != "read "+text || !ok {
 			t.Fatalf("got %q, %t for %s", got, ok, text)
 		}
 	}
@@ -38,7 +38,7 @@ func TestReadings(t *testing.T) {
 		group.Go(func() {
 			for i := range 1000 {
 				text := fmt.Sprint(i * g)
-				if got, _ := r.of([]byte(text), func(b []byte) (string, bool) { return "read " + string(b), true }); got != "read "+text {
+				if got, _ := r.decode([]byte(text), func(b []byte) (string, bool) { return "read " + string(b), true }); got != "read "+text {
 					t.Errorf("got %q for %s", got, text)
 				}
 			}

@@ -1,4 +1,4 @@
-package kv
+package embedded_test
 
 import (
 	"context"
@@ -13,24 +13,28 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gatehouse/kv/embedded"
+	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 )
 
 func TestEmbedded(t *testing.T) {
-	e := startEmbedded(t)
+	e := kvtest.StartEmbedded(t)
 	u, err := url.Parse(e.URL())
 	if err != nil || u.Scheme != "unix" {
 		t.Fatalf("%q, %v", e.URL(), err)
 	}
-	r := open(t, e.URL())
-	run(t, r, "SET", "a", 1)
-	next, err := NextDatabase(e.URL())
+	r := kvtest.Open(t, e.URL())
+	kvtest.Run(t, r, "SET", "a", 1)
+	next, err := redisconn.NextDatabase(e.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if exists(t, open(t, next), "a") {
+	if kvtest.Exists(t, kvtest.Open(t, next), "a") {
 		t.Error("the next database is the same")
 	}
-	if exists(t, openEmbedded(t), "a") {
+	if kvtest.Exists(t, kvtest.OpenEmbedded(t), "a") {
 		t.Error("another directory's is the same")
 	}
 }
@@ -40,57 +44,57 @@ func TestEmbedded_SocketIsPrivate(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	e, err := StartEmbedded(dir)
+	e, err := embedded.StartRedis(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	info, err := os.Lstat(filepath.Join(dir, embeddedSocket))
+	info, err := os.Lstat(filepath.Join(dir, embedded.SocketName))
 	if err != nil || info.Mode().Perm() != 0o600 || info.Mode().Type() != os.ModeSocket {
 		t.Errorf("got %v, %v", info.Mode(), err)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, embeddedStaging)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(dir, embedded.StagingName)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the staging directory is still there: %v", err)
 	}
 }
 
 func TestEmbedded_DirectoryBelongsToOne(t *testing.T) {
 	dir := t.TempDir()
-	first, err := StartEmbedded(dir)
+	first, err := embedded.StartRedis(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	run(t, open(t, first.URL()), "SET", "a", 1)
-	if _, err := StartEmbedded(dir); !errors.Is(err, ErrDirectoryInUse) {
+	kvtest.Run(t, kvtest.Open(t, first.URL()), "SET", "a", 1)
+	if _, err := embedded.StartRedis(dir); !errors.Is(err, embedded.ErrDirectoryInUse) {
 		t.Errorf("got %v", err)
 	}
-	if !exists(t, open(t, first.URL()), "a") {
+	if !kvtest.Exists(t, kvtest.Open(t, first.URL()), "a") {
 		t.Error("the first one lost its keys")
 	}
-	if url, err := EmbeddedURL(t.Context(), dir); url != first.URL() || err != nil {
+	if url, err := embedded.FindRedis(t.Context(), dir); url != first.URL() || err != nil {
 		t.Errorf("got %q, %v; want %q", url, err, first.URL())
 	}
 	first.Close()
-	if url, err := EmbeddedURL(t.Context(), dir); url != "" || err != nil {
+	if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
 		t.Errorf("after its end: %q, %v", url, err)
 	}
 	// What a killed process leaves behind.
-	stale, err := listenPrivately(filepath.Join(dir, embeddedSocket))
+	stale, err := embedded.ListenPrivate(filepath.Join(dir, embedded.SocketName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = stale.Close()
-	if url, err := EmbeddedURL(t.Context(), dir); url != "" || err != nil {
+	if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
 		t.Errorf("of a socket that nobody listens on: %q, %v", url, err)
 	}
-	second, err := StartEmbedded(dir)
+	second, err := embedded.StartRedis(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer second.Close()
 	first.Close() // must not take the second one's socket away
-	run(t, open(t, second.URL()), "PING")
+	kvtest.Run(t, kvtest.Open(t, second.URL()), "PING")
 }
 
 // TestEmbeddedURL_WaitsForAServerThatStarts: a server has the directory before it listens. A command that runs in
@@ -99,15 +103,15 @@ func TestEmbeddedURL_WaitsForAServerThatStarts(t *testing.T) {
 	for name, stale := range map[string]bool{"no socket yet": false, "the socket of a killed server": true} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			path := filepath.Join(dir, embeddedSocket)
+			path := filepath.Join(dir, embedded.SocketName)
 			if stale {
-				old, err := listenPrivately(path)
+				old, err := embedded.ListenPrivate(path)
 				if err != nil {
 					t.Fatal(err)
 				}
 				_ = old.Close()
 			}
-			lock, err := lockEmbedded(filepath.Join(dir, embeddedLock))
+			lock, err := embedded.LockDirectory(filepath.Join(dir, embedded.LockName))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,14 +121,14 @@ func TestEmbeddedURL_WaitsForAServerThatStarts(t *testing.T) {
 			listening := make(chan net.Listener, 1)
 			go func() {
 				<-ctx.asked
-				l, err := listenPrivately(path)
+				l, err := embedded.ListenPrivate(path)
 				if err != nil {
 					t.Error(err)
 				}
 				listening <- l
 			}()
-			url, err := embeddedURL(ctx, dir, time.Minute)
-			if url != unixURL(path) || err != nil {
+			url, err := embedded.FindRedisWithin(ctx, dir, time.Minute)
+			if url != embedded.SocketURL(path) || err != nil {
 				t.Errorf("got %q, %v", url, err)
 			}
 			ctx.ask() // lets the server go if nobody waited for it
@@ -152,32 +156,32 @@ func (c *askedContext) Done() <-chan struct{} {
 // TestEmbeddedURL_NamesAProcessThatDoesNotListen: it has the lock, so there is a server; that it cannot be reached is an error.
 func TestEmbeddedURL_NamesAProcessThatDoesNotListen(t *testing.T) {
 	dir := t.TempDir()
-	lock, err := lockEmbedded(filepath.Join(dir, embeddedLock))
+	lock, err := embedded.LockDirectory(filepath.Join(dir, embedded.LockName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	url, err := embeddedURL(t.Context(), dir, 50*time.Millisecond)
-	if url != "" || !errors.Is(err, ErrNotListening) || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
+	url, err := embedded.FindRedisWithin(t.Context(), dir, 50*time.Millisecond)
+	if url != "" || !errors.Is(err, embedded.ErrNotListening) || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("got %q, %v", url, err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if url, err := EmbeddedURL(ended, dir); url != "" || !errors.Is(err, context.Canceled) {
+	if url, err := embedded.FindRedis(ended, dir); url != "" || !errors.Is(err, context.Canceled) {
 		t.Errorf("a command that was ended: got %q, %v", url, err)
 	}
 	// A process that ended leaves the file with its id, and no lock.
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if url, err := EmbeddedURL(t.Context(), dir); url != "" || err != nil {
+	if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
 		t.Errorf("after its end: %q, %v", url, err)
 	}
-	for name, dir := range map[string]string{"an empty directory": t.TempDir(), "none": filepath.Join(dir, "none"), "a file": filepath.Join(dir, embeddedLock)} {
-		if url, err := EmbeddedURL(t.Context(), dir); url != "" || err != nil {
+	for name, dir := range map[string]string{"an empty directory": t.TempDir(), "none": filepath.Join(dir, "none"), "a file": filepath.Join(dir, embedded.LockName)} {
+		if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
 			t.Errorf("%s: %q, %v", name, url, err)
 		}
-		if _, err := os.Lstat(filepath.Join(dir, embeddedLock)); err == nil {
+		if _, err := os.Lstat(filepath.Join(dir, embedded.LockName)); err == nil {
 			t.Errorf("%s: looking made a lock file", name)
 		}
 	}
@@ -196,7 +200,7 @@ func TestEmbeddedURL_KeepsNoServerFromStarting(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := EmbeddedURL(t.Context(), dir); err != nil {
+				if _, err := embedded.FindRedis(t.Context(), dir); err != nil {
 					t.Error(err)
 					return
 				}
@@ -204,7 +208,7 @@ func TestEmbeddedURL_KeepsNoServerFromStarting(t *testing.T) {
 		})
 	}
 	for range 50 {
-		e, err := StartEmbedded(dir)
+		e, err := embedded.StartRedis(dir)
 		if err != nil {
 			t.Error(err)
 			break
@@ -222,13 +226,13 @@ func TestEmbedded_LongPath(t *testing.T) {
 	}
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	e, err := StartEmbedded(dir)
+	e, err := embedded.StartRedis(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	run(t, open(t, e.URL()), "PING")
-	if url, err := EmbeddedURL(t.Context(), dir); url != e.URL() || err != nil {
+	kvtest.Run(t, kvtest.Open(t, e.URL()), "PING")
+	if url, err := embedded.FindRedis(t.Context(), dir); url != e.URL() || err != nil {
 		t.Errorf("got %q, %v; want %q", url, err, e.URL())
 	}
 	if left, _ := filepath.Glob(filepath.Join(temporary, "*")); len(left) > 0 {
@@ -238,7 +242,7 @@ func TestEmbedded_LongPath(t *testing.T) {
 
 // TestEmbedded_RefusesWhatIsNoCommand: miniredis panics at some of it, which would end the process.
 func TestEmbedded_RefusesWhatIsNoCommand(t *testing.T) {
-	e := startEmbedded(t)
+	e := kvtest.StartEmbedded(t)
 	for _, text := range []string{
 		"*0\r\n", "*-1\r\n", "*\r\n", "*1\n", "* 1\r\n", "*+1\r\n", "*1048577\r\n", "*99999999999999999999\r\n", "PING\r\n", "\r\n", "$4\r\nPING\r\n",
 		"*1\r\n$-1\r\n", "*1\r\n$16777217\r\n", "*1\r\n$9223372036854775807\r\n", "*1\r\n:1\r\n", "*1\r\n+PING\r\n", "*1\r\n*1\r\n", "*" + strings.Repeat("0", 1<<16) + "1\r\n",
@@ -256,17 +260,17 @@ func TestEmbedded_RefusesWhatIsNoCommand(t *testing.T) {
 		}
 	}
 	long := strings.Repeat("x", 1<<20)
-	r := open(t, e.URL())
-	run(t, r, "SET", "long", long)
-	if got := run(t, r, "GET", "long"); string(got.([]byte)) != long {
+	r := kvtest.Open(t, e.URL())
+	kvtest.Run(t, r, "SET", "long", long)
+	if got := kvtest.Run(t, r, "GET", "long"); string(got.([]byte)) != long {
 		t.Error("a long value came back as another one")
 	}
 }
 
 // exchangeRaw sends octets, then the end, and returns what comes back.
-func exchangeRaw(t *testing.T, e *Embedded, text string) string {
+func exchangeRaw(t *testing.T, e *embedded.Redis, text string) string {
 	t.Helper()
-	c, err := net.Dial("unix", e.path)
+	c, err := net.Dial("unix", strings.TrimPrefix(e.URL(), "unix://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,31 +286,31 @@ func exchangeRaw(t *testing.T, e *Embedded, text string) string {
 
 // TestEmbedded_RefusesCommandsThatPanic: with arguments that miniredis panics at.
 func TestEmbedded_RefusesCommandsThatPanic(t *testing.T) {
-	r := openEmbedded(t)
-	for _, c := range []command{
-		cmd("SETRANGE", "k", "9223372036854775807", "a"), cmd("hrandfield", "k", "-9223372036854775808"), cmd("SSCAN", "k", -1), cmd("ZSCAN", "k", "-9223372036854775808"),
-		cmd("EVAL", "return redis.call('SSCAN', 'k', '-1')", 0),
+	r := kvtest.OpenEmbedded(t)
+	for _, c := range []redisconn.Command{
+		redisconn.Cmd("SETRANGE", "k", "9223372036854775807", "a"), redisconn.Cmd("hrandfield", "k", "-9223372036854775808"), redisconn.Cmd("SSCAN", "k", -1), redisconn.Cmd("ZSCAN", "k", "-9223372036854775808"),
+		redisconn.Cmd("EVAL", "return redis.call('SSCAN', 'k', '-1')", 0),
 	} {
-		if _, err := r.do(t.Context(), once("test"), c); err == nil || !strings.Contains(err.Error(), "does not support") {
-			t.Errorf("%s: got %v", c.name, err)
+		if _, err := r.Do(t.Context(), redisconn.Once("test"), c); err == nil || !strings.Contains(err.Error(), "does not support") {
+			t.Errorf("%s: got %v", c.Name, err)
 		}
 	}
-	run(t, r, "PING")
+	kvtest.Run(t, r, "PING")
 }
 
 func TestEmbeddedKeysEnd(t *testing.T) {
-	r := openEmbedded(t)
-	run(t, r, "SET", "a", 1, "PX", 100)
-	if !exists(t, r, "a") {
+	r := kvtest.OpenEmbedded(t)
+	kvtest.Run(t, r, "SET", "a", 1, "PX", 100)
+	if !kvtest.Exists(t, r, "a") {
 		t.Fatal("it ended at once")
 	}
-	eventually(t, "the key ends", func() bool { return !exists(t, r, "a") })
+	kvtest.Eventually(t, "the key ends", func() bool { return !kvtest.Exists(t, r, "a") })
 }
 
 func TestEmbeddedCloses(t *testing.T) {
-	e := startEmbedded(t)
-	r := open(t, e.URL())
-	run(t, r, "SET", "a", 1)
+	e := kvtest.StartEmbedded(t)
+	r := kvtest.Open(t, e.URL())
+	kvtest.Run(t, r, "SET", "a", 1)
 	e.Close()
-	wantUnavailable(t, r.Ping(t.Context()))
+	kvtest.WantUnavailable(t, r.Ping(t.Context()))
 }

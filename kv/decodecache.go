@@ -10,30 +10,30 @@ import (
 // request. What is remembered is found by the bytes themselves, so that it cannot be out of date.
 //
 // The values are shared: nobody may change what is behind their pointers and slices.
-type readings[T any] struct {
+type decodeCache[T any] struct {
 	seed  maphash.Seed
-	slots [readingSlots]atomic.Pointer[reading[T]]
+	slots [decodeCacheSlots]atomic.Pointer[decodedEntry[T]]
 }
 
 // readingSlots bounds the memory: a record has some 400 bytes, and at most 8 KiB.
-const readingSlots = 1024
+const decodeCacheSlots = 1024
 
-type reading[T any] struct {
+type decodedEntry[T any] struct {
 	raw   string
 	value T
 }
 
-func newReadings[T any]() *readings[T] { return &readings[T]{seed: maphash.MakeSeed()} }
+func newDecodeCache[T any]() *decodeCache[T] { return &decodeCache[T]{seed: maphash.MakeSeed()} }
 
 // of returns parse(raw), which must depend on nothing but raw.
-func (r *readings[T]) of(raw []byte, parse func([]byte) (T, bool)) (T, bool) {
-	slot := &r.slots[maphash.Bytes(r.seed, raw)%readingSlots]
+func (r *decodeCache[T]) decode(raw []byte, parse func([]byte) (T, bool)) (T, bool) {
+	slot := &r.slots[maphash.Bytes(r.seed, raw)%decodeCacheSlots]
 	if known := slot.Load(); known != nil && known.raw == string(raw) {
 		return known.value, true
 	}
 	value, ok := parse(raw)
 	if ok {
-		slot.Store(&reading[T]{string(raw), value})
+		slot.Store(&decodedEntry[T]{string(raw), value})
 	}
 	return value, ok
 }

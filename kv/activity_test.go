@@ -7,6 +7,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gatehouse/kv/redisconn"
+
+	"gatehouse/kv/kvtest"
 )
 
 // heard collects what WatchActivity hears, from its start to the end of the test.
@@ -38,20 +42,20 @@ func hear(t *testing.T, s *Sessions) *heard {
 }
 
 // publish tells of a session as another program does, and returns how many heard it.
-func publish(t *testing.T, r *Redis, message string) int64 {
+func publish(t *testing.T, r *redisconn.Pool, message string) int64 {
 	t.Helper()
-	return run(t, r, "PUBLISH", usedChannel, message).(int64)
+	return kvtest.Run(t, r, "PUBLISH", activityChannel, message).(int64)
 }
 
 func TestUsed(t *testing.T) {
-	onEach(t, func(t *testing.T, r *Redis) {
+	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		h := hear(t, NewSessions(r))
-		eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+		kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
 		for _, nonsense := range []string{"", "x", testID(2) + "x", strings.Repeat("a", 1<<16)} {
 			publish(t, r, nonsense)
 		}
 		publish(t, r, testID(3))
-		eventually(t, "what was told is heard", func() bool { return strings.HasSuffix(h.all(), testID(3)) })
+		kvtest.Eventually(t, "what was told is heard", func() bool { return strings.HasSuffix(h.all(), testID(3)) })
 		for id := range strings.SplitSeq(h.all(), " ") {
 			if id != testID(1) && id != testID(3) {
 				t.Errorf("heard %.50q", id)
@@ -62,19 +66,19 @@ func TestUsed(t *testing.T) {
 
 // TestUsedSubscribesAgain: a broken connection is replaced, and nothing waits for a restart.
 func TestUsedSubscribesAgain(t *testing.T) {
-	r := open(t, serverURL(t, testDatabase))
+	r := kvtest.OpenServer(t)
 	h := hear(t, NewSessions(r))
-	eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
-	if n := run(t, r, "CLIENT", "KILL", "TYPE", "pubsub").(int64); n == 0 {
+	kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+	if n := kvtest.Run(t, r, "CLIENT", "KILL", "TYPE", "pubsub").(int64); n == 0 {
 		t.Fatal("there was no subscription to break")
 	}
-	eventually(t, "somebody listens again", func() bool { return publish(t, r, testID(2)) > 0 })
-	eventually(t, "what was told is heard", func() bool { return strings.Contains(h.all(), testID(2)) })
+	kvtest.Eventually(t, "somebody listens again", func() bool { return publish(t, r, testID(2)) > 0 })
+	kvtest.Eventually(t, "what was told is heard", func() bool { return strings.Contains(h.all(), testID(2)) })
 }
 
 // TestUsedEnds: when its context ends, although nothing is said, and with Redis away.
 func TestUsedEnds(t *testing.T) {
-	for name, r := range map[string]*Redis{"quiet": openEmbedded(t), "away": open(t, "redis://127.0.0.1:1")} {
+	for name, r := range map[string]*redisconn.Pool{"quiet": kvtest.OpenEmbedded(t), "away": kvtest.Open(t, "redis://127.0.0.1:1")} {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -82,7 +86,7 @@ func TestUsedEnds(t *testing.T) {
 			NewSessions(r).WatchActivity(ctx, slog.New(slog.DiscardHandler), func(context.Context, string) {})
 		}()
 		if name == "quiet" {
-			eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+			kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
 		}
 		stop()
 		select {

@@ -12,7 +12,7 @@ import (
 // nothing else: the credential says whose it is.
 type userHints struct {
 	seed  maphash.Seed
-	slots [readingSlots]atomic.Pointer[userHint]
+	slots [decodeCacheSlots]atomic.Pointer[userHint]
 }
 
 type userHint struct{ name, userID string }
@@ -20,7 +20,7 @@ type userHint struct{ name, userID string }
 func newUserHints() *userHints { return &userHints{seed: maphash.MakeSeed()} }
 
 func (h *userHints) slot(name string) *atomic.Pointer[userHint] {
-	return &h.slots[maphash.String(h.seed, name)%readingSlots]
+	return &h.slots[maphash.String(h.seed, name)%decodeCacheSlots]
 }
 
 // user returns the id of the name's user, or "".
@@ -44,7 +44,7 @@ func (c *Credentials) cachedUser(reply any, id string) *auth.User {
 	if len(value) == 0 || c.Users == nil || c.Users.isUndropped(id) {
 		return nil
 	}
-	u, ok := c.readUser.of(value, parseAnyUser)
+	u, ok := c.readUser.decode(value, parseAnyUser)
 	if !ok || u.ID != id {
 		return nil
 	}

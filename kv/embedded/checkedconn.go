@@ -1,4 +1,4 @@
-package kv
+package embedded
 
 import (
 	"bufio"
@@ -11,25 +11,25 @@ import (
 )
 
 const (
-	// maxCommandArgs is Redis' own limit on the arguments of one command.
+	// maxCommandArgs is Redis' limit on the arguments of one command.
 	maxCommandArgs = 1 << 20
-	// maxCommandArg is the longest argument that the embedded Redis reads, in octets. miniredis takes the
-	// memory as soon as it reads the length.
+	// maxCommandArg is the longest accepted argument in bytes. miniredis allocates an argument's memory
+	// as soon as it reads the length.
 	maxCommandArg = 16 << 20
 )
 
-// checkedConn hands on what a client of the embedded Redis sends, as long as it is a sequence of commands:
-// arrays of at least one bulk string (https://redis.io/docs/latest/develop/reference/protocol-spec/). miniredis is made for tests and
-// panics at an empty array, at a length that is no length of memory, and so on. At anything else the client
-// gets an error and the connection ends.
+// checkedConn passes on what a client sends as long as it is a sequence of commands: arrays of at least
+// one bulk string (https://redis.io/docs/latest/develop/reference/protocol-spec/). On anything else the
+// client gets an error and the connection is closed: miniredis is made for tests and panics on an empty
+// array, an impossible length and the like.
 type checkedConn struct {
 	net.Conn
 	in *bufio.Reader
-	// head is what is left to hand on of a line that was checked, line its memory; body is how many octets after
-	// it belong to an argument.
+	// head is the rest of a checked line that is still to be passed on, line its buffer; body is how many
+	// bytes of an argument follow it.
 	head, line []byte
 	body       int
-	// args is how many arguments of the command are still to come.
+	// args is how many arguments of the command have not been read yet.
 	args int
 	err  error
 }
@@ -56,19 +56,19 @@ func (c *checkedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next reads the next line, which says how long an array or an argument is.
+// next reads the next line, which holds the length of an array or of an argument.
 func (c *checkedConn) next() error {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 		return err
 	}
-	kind, least, most := byte('*'), 1, maxCommandArgs
+	kind, minLength, maxLength := byte('*'), 1, maxCommandArgs
 	if c.args > 0 {
-		kind, least, most = '$', 0, maxCommandArg
+		kind, minLength, maxLength = '$', 0, maxCommandArg
 	}
-	length, err := lineLength(line, kind, least, most)
+	length, err := lineLength(line, kind, minLength, maxLength)
 	if err != nil {
-		// The connection ends, so it does not matter whether this arrives amid another reply.
+		// The connection is closed next, so this may interrupt another reply.
 		_, _ = fmt.Fprintf(c.Conn, "-ERR Protocol error: %s\r\n", err)
 		return io.EOF
 	}
@@ -83,14 +83,14 @@ func (c *checkedConn) next() error {
 	return nil
 }
 
-// lineLength reads a line such as "*3\r\n".
-func lineLength(line []byte, kind byte, least, most int) (int, error) {
+// lineLength returns the 3 of a line such as "*3\r\n".
+func lineLength(line []byte, kind byte, minLength, maxLength int) (int, error) {
 	if line[0] != kind {
 		return 0, fmt.Errorf("expected '%c'", kind)
 	}
 	digits, ok := bytes.CutSuffix(line[1:], []byte("\r\n"))
 	length, err := strconv.ParseUint(string(digits), 10, 32)
-	if !ok || err != nil || int(length) < least || int(length) > most {
+	if !ok || err != nil || int(length) < minLength || int(length) > maxLength {
 		return 0, errors.New("invalid length")
 	}
 	return int(length), nil
