@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	gatehouse/clients/go v0.0.0
+	github.com/a-h/templ v0.3.1020
 	github.com/alecthomas/kong v1.17.0
 	github.com/alexedwards/argon2id v1.0.0
 	github.com/alexedwards/scs/redisstore v0.0.0-20251002162104-209de6e426de

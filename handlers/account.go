@@ -12,6 +12,7 @@ import (
 	"github.com/mileusna/useragent"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 	"gatehouse/web"
 )
 
@@ -21,24 +22,24 @@ func (h *Handlers) showAccount(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	page.Notice = notices[r.Query("notice")]
-	return web.Show(http.StatusOK, "account", page), nil
+	return web.Show(http.StatusOK, templates.Account(page)), nil
 }
 
 // maxSessionRows bounds the list on a page. A user has more sessions only if they are older than the limit
 // that a sign-in holds.
 const maxSessionRows = auth.MaxSessions
 
-func (h *Handlers) accountPage(r *web.Request) (accountPage, error) {
+func (h *Handlers) accountPage(r *web.Request) (templates.AccountPage, error) {
 	sessions, err := h.Sessions.List(r.Context(), r.User().ID)
 	if err != nil {
-		return accountPage{}, err
+		return templates.AccountPage{}, err
 	}
 	u := r.User()
 	rows := sessionRows(sessions, u, r.Session().ID, r.Now())
 	shown := rows[:min(len(rows), maxSessionRows)]
-	return accountPage{
+	return templates.AccountPage{
 		Page: r.Page("Account"),
-		Profile: web.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone,
+		Profile: templates.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone,
 			"shown_name": u.Name, "shown_email": u.Email, "shown_time_zone": u.TimeZone}},
 		Zones:     zoneGroups(u.TimeZone),
 		MinLength: h.Accounts.Policy.MinLength,
@@ -67,7 +68,7 @@ func (h *Handlers) changeProfile(r *web.Request) (web.Response, error) {
 	case errors.As(err, &wrong):
 		return h.profileAgain(r, form, wrong, nil)
 	case errors.Is(err, auth.ErrStale):
-		return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *accountPage) {
+		return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *templates.AccountPage) {
 			page.Profile = h.profileForm(page.Profile, form)
 			page.Profile.Message = "Your details are being changed somewhere else at the same time. Save again."
 		})
@@ -109,7 +110,7 @@ func shownNow(form url.Values, now auth.Profile) entered {
 
 // profileAgain shows the form as it was left; shown replaces what it was shown with.
 func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.ValidationErrors, shown entered) (web.Response, error) {
-	return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *accountPage) {
+	return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *templates.AccountPage) {
 		page.Profile = h.profileForm(page.Profile, form)
 		maps.Copy(page.Profile.Values, shown)
 		page.Profile.Errors, page.Profile.First = wrong, firstWrong(wrong, "name", "email", "time_zone")
@@ -118,7 +119,7 @@ func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.Vali
 }
 
 // profileForm returns the form with the fields that were sent.
-func (h *Handlers) profileForm(profile web.Form, form url.Values) web.Form {
+func (h *Handlers) profileForm(profile templates.Form, form url.Values) templates.Form {
 	sent := values(form, "name", "email", "time_zone", "shown_name", "shown_email", "shown_time_zone")
 	maps.DeleteFunc(sent, func(field, _ string) bool { return !form.Has(field) })
 	maps.Copy(profile.Values, sent)
@@ -137,15 +138,15 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	)
 	switch {
 	case errors.As(err, &wrong):
-		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Errors: wrong, First: firstWrong(wrong, "current_password", "new_password")})
+		return h.passwordAgain(r, http.StatusUnprocessableEntity, templates.Form{Errors: wrong, First: firstWrong(wrong, "current_password", "new_password")})
 	case errors.As(err, &throttled):
-		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, web.Form{Message: tooManyTries(throttled), First: "current_password"})
+		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, templates.Form{Message: tooManyTries(throttled), First: "current_password"})
 		return resp.After(throttled.RetryAfter), err
 	case errors.Is(err, auth.ErrAlreadyChanged):
 		// The second request of a double click: the answer to the first one has the session's new cookie.
 		return web.SeeOther("/account?notice=password#password"), nil
 	case errors.Is(err, auth.ErrStale):
-		return h.passwordAgain(r, http.StatusUnprocessableEntity, web.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password.", First: "current_password"})
+		return h.passwordAgain(r, http.StatusUnprocessableEntity, templates.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password.", First: "current_password"})
 	case err != nil:
 		return web.Response{}, err
 	}
@@ -157,8 +158,8 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	return h.carryOn(r, user, "/account?notice=password#password")
 }
 
-func (h *Handlers) passwordAgain(r *web.Request, status int, form web.Form) (web.Response, error) {
-	return h.accountAgain(r, status, func(page *accountPage) { page.Password = form })
+func (h *Handlers) passwordAgain(r *web.Request, status int, form templates.Form) (web.Response, error) {
+	return h.accountAgain(r, status, func(page *templates.AccountPage) { page.Password = form })
 }
 
 // carryOn gives this browser's session the user's new epoch. When the session was ended while the
@@ -176,14 +177,14 @@ func (h *Handlers) carryOn(r *web.Request, user auth.User, location string) (web
 }
 
 // accountAgain shows the page with a form as it was left.
-func (h *Handlers) accountAgain(r *web.Request, status int, change func(*accountPage)) (web.Response, error) {
+func (h *Handlers) accountAgain(r *web.Request, status int, change func(*templates.AccountPage)) (web.Response, error) {
 	page, err := h.accountPage(r)
 	if err != nil {
 		return web.Response{}, err
 	}
 	page.Title = "Error: Account"
 	change(&page)
-	return web.Show(status, "account", page), nil
+	return web.Show(status, templates.Account(page)), nil
 }
 
 func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
@@ -212,8 +213,10 @@ func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	rows := sessionRows(sessions, r.User(), r.Session().ID, r.Now())
-	others := slices.DeleteFunc(rows, func(row SessionRow) bool { return row.Current })
-	return web.Show(http.StatusOK, "end_others", endOthersPage{Page: r.Page("End other sessions"), Others: len(others), Foreign: r.HasExternalSession()}), nil
+	others := slices.DeleteFunc(rows, func(row templates.SessionRow) bool { return row.Current })
+	return web.Show(http.StatusOK, templates.EndOthers(templates.EndOthersPage{
+		Page: r.Page("End other sessions"), Others: len(others), Foreign: r.HasExternalSession(),
+	})), nil
 }
 
 func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
@@ -233,13 +236,13 @@ func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
 }
 
 // sessionRows returns what the person's list shows: sessions that still count.
-func sessionRows(sessions []auth.Session, u *auth.User, current string, now time.Time) []SessionRow {
-	var rows []SessionRow
+func sessionRows(sessions []auth.Session, u *auth.User, current string, now time.Time) []templates.SessionRow {
+	var rows []templates.SessionRow
 	for _, s := range sessions {
 		if !u.AcceptsEpoch(s.Epoch) {
 			continue // dead already, whatever Redis still holds
 		}
-		row := SessionRow{
+		row := templates.SessionRow{
 			ID:      s.ID,
 			Device:  device(s.UserAgent),
 			Address: s.Address,
@@ -253,7 +256,7 @@ func sessionRows(sessions []auth.Session, u *auth.User, current string, now time
 		}
 		rows = append(rows, row)
 	}
-	slices.SortStableFunc(rows, func(a, b SessionRow) int {
+	slices.SortStableFunc(rows, func(a, b templates.SessionRow) int {
 		switch {
 		case a.Current:
 			return -1
@@ -302,26 +305,26 @@ func ago(d time.Duration) string {
 
 // zoneGroups returns the time zones by continent, with the given one selected; it is added if
 // the list has it under another name.
-func zoneGroups(selected string) []ZoneGroup {
+func zoneGroups(selected string) []templates.ZoneGroup {
 	names := auth.TimeZones()
 	if _, ok := auth.LoadLocation(selected); ok && !slices.Contains(names, selected) {
 		names = append(slices.Clone(names), selected)
 		slices.Sort(names)
 	}
-	groups := map[string][]Zone{}
+	groups := map[string][]templates.Zone{}
 	for _, name := range names {
 		continent, rest, found := strings.Cut(name, "/")
 		if !found {
 			continent, rest = "Universal", name
 		}
-		groups[continent] = append(groups[continent], Zone{
+		groups[continent] = append(groups[continent], templates.Zone{
 			ID: name, City: strings.ReplaceAll(rest, "_", " "), Selected: name == selected,
 		})
 	}
-	var list []ZoneGroup
+	var list []templates.ZoneGroup
 	for continent, zones := range groups {
-		list = append(list, ZoneGroup{Name: continent, Zones: zones})
+		list = append(list, templates.ZoneGroup{Name: continent, Zones: zones})
 	}
-	slices.SortFunc(list, func(a, b ZoneGroup) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b templates.ZoneGroup) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }

@@ -10,54 +10,9 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 	"gatehouse/web"
 )
-
-// usersPage lists users for an administrator.
-type usersPage struct {
-	web.Page
-	Search string
-	Users  []UserRow
-	// Next is the address of the next page; empty on the last.
-	Next string
-	Now  time.Time
-}
-
-// UserRow is one user in an administrator's list.
-type UserRow struct {
-	ID           string
-	Username     string
-	Name         string
-	Email        string
-	Active       bool
-	Groups       []string
-	LastSignIn   string // "never", "3 hours ago"
-	LastSignInAt time.Time
-}
-
-// userPage shows one user to an administrator, with forms for who may change them.
-type userPage struct {
-	web.Page
-	UserRow
-	CreatedAt   time.Time
-	Permissions []string
-	MayManage   bool
-	// Self: administrators cannot disable themselves, or nobody might be left.
-	Self bool
-	// Memberships are all groups, checked those of the user.
-	Memberships []GroupChoice
-	Sessions    []SessionRow
-	Hidden      int // sessions that the list leaves out
-	Now         time.Time
-	Message     string
-}
-
-// GroupChoice is a group that a user may belong to.
-type GroupChoice struct {
-	Name        string
-	Permissions []string
-	Member      bool
-}
 
 func (h *Handlers) adminHome(*web.Request) (web.Response, error) {
 	return web.SeeOther("/admin/users"), nil
@@ -69,7 +24,7 @@ func (h *Handlers) users(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	page := usersPage{Page: r.Page("Users"), Search: values(url.Values{"q": {search}}, "q")["q"], Now: r.Now()}
+	page := templates.UsersPage{Page: r.Page("Users"), Search: values(url.Values{"q": {search}}, "q")["q"], Now: r.Now()}
 	page.Notice = notices[r.Query("notice")]
 	if len(users) > pageOfUsers {
 		users = users[:pageOfUsers]
@@ -78,11 +33,11 @@ func (h *Handlers) users(r *web.Request) (web.Response, error) {
 	for _, u := range users {
 		page.Users = append(page.Users, newUserRow(u, r.Now()))
 	}
-	return web.Show(http.StatusOK, "users", page), nil
+	return web.Show(http.StatusOK, templates.Users(page)), nil
 }
 
-func newUserRow(u auth.User, now time.Time) UserRow {
-	row := UserRow{ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Active: u.Active,
+func newUserRow(u auth.User, now time.Time) templates.UserRow {
+	row := templates.UserRow{ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Active: u.Active,
 		Groups: u.Groups, LastSignIn: "never", LastSignInAt: u.LastSignInAt}
 	if !u.LastSignInAt.IsZero() {
 		row.LastSignIn = ago(now.Sub(u.LastSignInAt))
@@ -96,31 +51,33 @@ func (h *Handlers) user(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	page.Notice = notices[r.Query("notice")]
-	return web.Show(http.StatusOK, "user", page), nil
+	return web.Show(http.StatusOK, templates.User(page)), nil
 }
 
-func (h *Handlers) userPage(r *web.Request) (userPage, error) {
+func (h *Handlers) userPage(r *web.Request) (templates.UserPage, error) {
 	u, err := h.Accounts.Users.UserByID(r.Context(), r.Param("id"))
 	if err != nil {
-		return userPage{}, err
+		return templates.UserPage{}, err
 	}
 	groups, err := h.Accounts.Grants.Groups(r.Context())
 	if err != nil {
-		return userPage{}, err
+		return templates.UserPage{}, err
 	}
 	sessions, err := h.Sessions.List(r.Context(), u.ID)
 	if err != nil {
-		return userPage{}, err
+		return templates.UserPage{}, err
 	}
 	rows := sessionRows(sessions, &u, currentSession(r), r.Now())
 	shown := rows[:min(len(rows), maxSessionRows)]
-	page := userPage{
+	page := templates.UserPage{
 		Page: r.Page(u.Username), UserRow: newUserRow(u, r.Now()), CreatedAt: u.CreatedAt, Permissions: u.Permissions,
 		MayManage: r.HasPermission(auth.ManageUsers), Self: u.ID == r.User().ID, Now: r.Now(),
 		Sessions: shown, Hidden: len(rows) - len(shown),
 	}
 	for _, g := range groups {
-		page.Memberships = append(page.Memberships, GroupChoice{g.Name, g.Permissions, contains(u.Groups, g.Name)})
+		page.Memberships = append(page.Memberships, templates.GroupChoice{
+			Name: g.Name, Permissions: g.Permissions, Member: contains(u.Groups, g.Name),
+		})
 	}
 	return page, nil
 }
@@ -147,7 +104,7 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 			return web.Response{}, err
 		}
 		page.Title, page.Message = "Error: "+page.Username, "You can't disable yourself. Ask another administrator."
-		return web.Show(http.StatusUnprocessableEntity, "user", page), nil
+		return web.Show(http.StatusUnprocessableEntity, templates.User(page)), nil
 	}
 	u, err := h.Accounts.SetActive(r.Context(), id, active)
 	if errors.Is(err, auth.ErrLastAdministrator) {
@@ -172,7 +129,7 @@ func (h *Handlers) refuseLastAdministrator(r *web.Request) (web.Response, error)
 		return web.Response{}, err
 	}
 	page.Title, page.Message = "Error: "+page.Username, lastAdministrator
-	return web.Show(http.StatusUnprocessableEntity, "user", page), nil
+	return web.Show(http.StatusUnprocessableEntity, templates.User(page)), nil
 }
 
 func (h *Handlers) backToUser(r *web.Request, notice string) (web.Response, error) {
@@ -213,7 +170,7 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	if form.Has("shown") {
 		shown = strings.Fields(form.Get("shown"))
 	}
-	join, leave := page.differences(shown, form["groups"])
+	join, leave := groupChanges(page.Groups, shown, form["groups"])
 	if page.Self && r.User().InGroup(auth.AdminGroup) && contains(leave, auth.AdminGroup) {
 		return groupsAgain(page, join, leave, "You can't take yourself out of the group admin. Ask another administrator."), nil
 	}
@@ -233,15 +190,15 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	return h.backToUser(r, "user-groups")
 }
 
-// differences returns the groups that somebody who was shown some checked others instead: those to
-// join, of which the user has none yet, and those to leave, of which the user has every one.
-func (p userPage) differences(shown, checked []string) (join, leave []string) {
+// groupChanges compares the groups that were checked with those that the form showed as checked. It returns the
+// groups to join, of which the user has none yet, and those to leave, of which the user has every one.
+func groupChanges(present, shown, checked []string) (join, leave []string) {
 	for _, group := range checked {
-		if !contains(shown, group) && !contains(p.Groups, group) && !contains(join, group) {
+		if !contains(shown, group) && !contains(present, group) && !contains(join, group) {
 			join = append(join, group)
 		}
 	}
-	for _, group := range p.Groups {
+	for _, group := range present {
 		if contains(shown, group) && !contains(checked, group) {
 			leave = append(leave, group)
 		}
@@ -250,29 +207,12 @@ func (p userPage) differences(shown, checked []string) (join, leave []string) {
 }
 
 // groupsAgain shows the form as it was left, on the groups as they are now.
-func groupsAgain(page userPage, join, leave []string, message string) web.Response {
+func groupsAgain(page templates.UserPage, join, leave []string, message string) web.Response {
 	page.Title, page.Message = "Error: "+page.Username, message
 	for i, g := range page.Memberships {
 		page.Memberships[i].Member = contains(join, g.Name) || g.Member && !contains(leave, g.Name)
 	}
-	return web.Show(http.StatusUnprocessableEntity, "user", page)
-}
-
-// groupsPage lists the groups: fields group, and permission for each.
-type groupsPage struct {
-	web.Page
-	web.Form
-	Groups    []auth.Group
-	MayManage bool
-	versions  map[string]string
-}
-
-// MembersVersion returns what the form that removes the group sends back: which members the page showed.
-func (p groupsPage) MembersVersion(group string) string {
-	if version, ok := p.versions[group]; ok {
-		return version
-	}
-	return auth.MembersVersion(nil)
+	return web.Show(http.StatusUnprocessableEntity, templates.User(page))
 }
 
 const groupGone = "There is no group of this name any more."
@@ -282,60 +222,61 @@ const (
 	grantGroupPath = "/admin/groups/grant"
 )
 
-// AddForm returns the form that adds a group: as it was left, if it was this one.
-func (p groupsPage) AddForm() web.Form { return p.formIf(p.Path == addGroupPath) }
-
-// GrantForm returns the form that gives the group a permission, likewise.
-func (p groupsPage) GrantForm(group string) web.Form {
-	return p.formIf(p.Path == grantGroupPath && p.Value("group") == group)
-}
-
-func (p groupsPage) formIf(left bool) web.Form {
-	if left {
-		return p.Form
-	}
-	return web.Form{}
-}
-
-// fail says what was wrong: at the field where one is still there to be corrected, else on top.
-func (p *groupsPage) fail(wrong auth.ValidationErrors) {
-	p.Title = "Error: " + p.Title
-	known := slices.ContainsFunc(p.Groups, func(g auth.Group) bool { return g.Name == p.Value("group") })
+// showGroupErrors puts the errors of a form beside the field that can still be corrected, or on top of the page.
+func showGroupErrors(page *templates.GroupsPage, path string, left templates.Form, wrong auth.ValidationErrors) {
+	page.Title = "Error: " + page.Title
 	first := firstWrong(wrong, "group", "permission")
+	left.Errors, left.First = wrong, first
+	if path == addGroupPath {
+		page.AddForm = left
+		return
+	}
+	i := slices.IndexFunc(page.Groups, func(g templates.GroupSection) bool { return g.Name == left.Value("group") })
 	switch {
-	case p.Path == addGroupPath, p.Path == grantGroupPath && known && first == "permission":
-		p.Form.Errors, p.Form.First = wrong, first
-	case !known:
-		p.Form.Message = groupGone
+	case i < 0:
+		page.Message = groupGone
+	case path == grantGroupPath && first == "permission":
+		page.Groups[i].GrantForm = left
 	default:
-		p.Form.Message = wrong[first]
+		page.Message = wrong[first]
+		if path == grantGroupPath {
+			page.Groups[i].GrantForm.Values = left.Values
+		}
 	}
 }
 
 func (h *Handlers) groups(r *web.Request) (web.Response, error) {
-	page, err := h.groupsPage(r, nil)
+	page, err := h.groupsPage(r)
 	if err != nil {
 		return web.Response{}, err
 	}
 	page.Notice = notices[r.Query("notice")]
-	return web.Show(http.StatusOK, "groups", page), nil
+	return web.Show(http.StatusOK, templates.Groups(page)), nil
 }
 
-func (h *Handlers) groupsPage(r *web.Request, form url.Values) (groupsPage, error) {
-	// The versions come first: members who change before the groups are read make them stale, and the removal a conflict.
+func (h *Handlers) groupsPage(r *web.Request) (templates.GroupsPage, error) {
+	// The versions come first: if members change before the groups are read, the versions are stale and the removal is
+	// a conflict.
 	var versions map[string]string
 	if r.HasPermission(auth.ManageUsers) {
 		var err error
 		if versions, err = h.Accounts.Grants.MembersVersions(r.Context()); err != nil {
-			return groupsPage{}, err
+			return templates.GroupsPage{}, err
 		}
 	}
 	groups, err := h.Accounts.Grants.Groups(r.Context())
 	if err != nil {
-		return groupsPage{}, err
+		return templates.GroupsPage{}, err
 	}
-	return groupsPage{Page: r.Page("Groups"), Form: web.Form{Values: values(form, "group", "permission")},
-		Groups: groups, MayManage: r.HasPermission(auth.ManageUsers), versions: versions}, nil
+	page := templates.GroupsPage{Page: r.Page("Groups"), MayManage: r.HasPermission(auth.ManageUsers)}
+	for _, g := range groups {
+		version, ok := versions[g.Name]
+		if !ok {
+			version = auth.MembersVersion(nil)
+		}
+		page.Groups = append(page.Groups, templates.GroupSection{Group: g, MembersVersion: version})
+	}
+	return page, nil
 }
 
 func (h *Handlers) addGroup(r *web.Request) (web.Response, error) {
@@ -416,10 +357,10 @@ func (h *Handlers) changeGroups(r *web.Request, notice string, change func(url.V
 		}
 		return web.SeeOther("/admin/groups?notice=" + notice), nil
 	}
-	page, err := h.groupsPage(r, form)
+	page, err := h.groupsPage(r)
 	if err != nil {
 		return web.Response{}, err
 	}
-	page.fail(wrong)
-	return web.Show(http.StatusUnprocessableEntity, "groups", page), nil
+	showGroupErrors(&page, r.Path(), templates.Form{Values: values(form, "group", "permission")}, wrong)
+	return web.Show(http.StatusUnprocessableEntity, templates.Groups(page)), nil
 }

@@ -15,7 +15,8 @@ type entered map[string]string
 func values(form url.Values, fields ...string) entered {
 	v := entered{}
 	for _, f := range fields {
-		v[f] = first(strings.ToValidUTF8(form.Get(f), "\uFFFD"), fieldSize[f])
+		text := strings.ReplaceAll(strings.ToValidUTF8(form.Get(f), "\uFFFD"), "\x00", "\uFFFD")
+		v[f] = first(text, fieldSize[f])
 	}
 	return v
 }

@@ -3,6 +3,7 @@ package handlers
 import (
 	"net/http"
 
+	"gatehouse/templates"
 	"gatehouse/web"
 )
 
@@ -10,8 +11,7 @@ func (h *Handlers) landing(r *web.Request) (web.Response, error) {
 	if r.User() != nil {
 		return web.SeeOther("/dashboard"), nil
 	}
-	return web.Show(http.StatusOK, "landing", landingPage{
-		Page:             r.Page("Welcome"),
-		RegistrationOpen: h.Accounts.RegistrationOpen,
-	}), nil
+	page := r.Page("Welcome")
+	page.Description = "Sign in once, and every app behind the gate knows you."
+	return web.Show(http.StatusOK, templates.Landing(templates.LandingPage{Page: page, RegistrationOpen: h.Accounts.RegistrationOpen})), nil
 }

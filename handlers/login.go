@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 	"gatehouse/web"
 )
 
@@ -21,7 +22,7 @@ func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
 	}
 	page := h.loginPage(r, url.Values{"next": {next}})
 	page.Notice = notices[r.Query("notice")]
-	return web.Show(http.StatusOK, "login", page).FormTo(next), nil
+	return web.Show(http.StatusOK, templates.Login(page)).FormTo(next), nil
 }
 
 func (h *Handlers) login(r *web.Request) (web.Response, error) {
@@ -60,16 +61,16 @@ func missingCredentials(form url.Values) auth.ValidationErrors {
 	return missing
 }
 
-func (h *Handlers) loginPage(r *web.Request, form url.Values) loginPage {
+func (h *Handlers) loginPage(r *web.Request, form url.Values) templates.LoginPage {
 	next := r.SafeRedirect(form.Get("next"))
-	return loginPage{
+	return templates.LoginPage{
 		Page: r.Page("Sign in"),
-		Form: web.Form{
+		Form: templates.Form{
 			Values: values(form, "username", "remember").with("next", next),
 			First:  "username",
 		},
 		RegistrationOpen: h.Accounts.RegistrationOpen,
-		To:               web.HostOf(next),
+		NextHost:         web.HostOf(next),
 	}
 }
 
@@ -82,7 +83,7 @@ func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong
 	if len(wrong) == 0 {
 		page.Form.First = "password"
 	}
-	return web.Show(status, "login", page).FormTo(page.Form.Value("next"))
+	return web.Show(status, templates.Login(page)).FormTo(page.Form.Value("next"))
 }
 
 func tooManyTries(t auth.ThrottledError) string {
@@ -96,7 +97,9 @@ func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
 	if r.User() == nil {
 		return web.SeeOther(orSignedOut(next)), nil
 	}
-	return web.Show(http.StatusOK, "sign_out", signOutPage{Page: r.Page("Sign out"), Next: next, Foreign: r.HasExternalSession()}).FormTo(next), nil
+	return web.Show(http.StatusOK, templates.SignOut(templates.SignOutPage{
+		Page: r.Page("Sign out"), Next: next, Foreign: r.HasExternalSession(),
+	})).FormTo(next), nil
 }
 
 func (h *Handlers) logout(r *web.Request) (web.Response, error) {

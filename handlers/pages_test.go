@@ -200,7 +200,7 @@ func TestDashboard(t *testing.T) {
 	u.TimeZone = "Asia/Kolkata"
 	s.Stores.Users.Put(u)
 	w := s.signedIn(t, "alice").get("/dashboard")
-	wantPage(t, w, http.StatusOK, `id="now"`, "&#43;05:30", "Kolkata", "alice")
+	wantPage(t, w, http.StatusOK, `id="now"`, "+05:30", "Kolkata", "alice")
 	if !regexp.MustCompile(`id="authorized-by"[^>]*>Redis<`).MatchString(w.Body.String()) {
 		t.Errorf("who vouched? %s", w.Body)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 	"gatehouse/web"
 )
 
@@ -17,7 +18,7 @@ func (h *Handlers) showRegister(r *web.Request) (web.Response, error) {
 		return registrationClosed(r), nil
 	}
 	page := h.registerPage(r, nil)
-	return web.Show(http.StatusOK, "register", page).FormTo(page.Form.Value("next")), nil
+	return web.Show(http.StatusOK, templates.Register(page)).FormTo(page.Form.Value("next")), nil
 }
 
 func (h *Handlers) register(r *web.Request) (web.Response, error) {
@@ -52,14 +53,14 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 	return web.SeeOther(orHome(r.SafeRedirect(form.Get("next")))), nil
 }
 
-func (h *Handlers) registerPage(r *web.Request, form url.Values) registerPage {
+func (h *Handlers) registerPage(r *web.Request, form url.Values) templates.RegisterPage {
 	next := form.Get("next")
 	if form == nil {
 		next = r.Query("next")
 	}
-	return registerPage{
+	return templates.RegisterPage{
 		Page: r.Page("Create account"),
-		Form: web.Form{
+		Form: templates.Form{
 			Values: values(form, "username", "email", "name", "time_zone").with("next", r.SafeRedirect(next)),
 			First:  "username",
 		},
@@ -75,11 +76,11 @@ func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wr
 	if len(wrong) == 0 {
 		page.Form.First = "password" // it is what has to be entered again
 	}
-	return web.Show(status, "register", page).FormTo(page.Form.Value("next"))
+	return web.Show(status, templates.Register(page)).FormTo(page.Form.Value("next"))
 }
 
 func registrationClosed(r *web.Request) web.Response {
-	return web.Show(http.StatusForbidden, "registration_closed", registrationClosedPage{Page: r.Page("Registration is closed")})
+	return web.Show(http.StatusForbidden, templates.RegistrationClosed(r.Page("Registration is closed")))
 }
 
 // passwordStrength answers the live meter with the very rule that the form is held to. The

@@ -9,51 +9,9 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 	"gatehouse/web"
 )
-
-// tokensPage lists a person's API tokens and makes new ones: fields name, days, permissions.
-type tokensPage struct {
-	web.Page
-	web.Form
-	Tokens []TokenRow
-	// Permissions that a token can be narrowed to: the person's own.
-	Permissions []Choice
-	DefaultDays int
-	Now         time.Time
-	// Secret is the token just made, shown this once; else empty.
-	Secret     string
-	SecretName string
-	SecretEnds time.Time
-	// Example is an address of the API to try the token with.
-	Example string
-}
-
-// TokenRow is one API token in the person's own list.
-type TokenRow struct {
-	ID          string
-	Name        string
-	CreatedAt   time.Time
-	ExpiresAt   time.Time
-	LastUsedAt  time.Time // zero for never
-	LastUsed    string    // "never", "3 hours ago"
-	Permissions []string  // nil for all that the owner may
-}
-
-// Nothing reports whether the token was narrowed to no permission at all.
-func (t TokenRow) Nothing() bool { return t.Permissions != nil && len(t.Permissions) == 0 }
-
-// Choice is a checkbox.
-type Choice struct {
-	Value   string
-	Checked bool
-}
-
-// revokeAllTokensPage asks before all API tokens are revoked.
-type revokeAllTokensPage struct {
-	web.Page
-	Tokens int
-}
 
 func (h *Handlers) showTokens(r *web.Request) (web.Response, error) {
 	page, err := h.tokensPage(r, nil)
@@ -61,23 +19,22 @@ func (h *Handlers) showTokens(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	page.Notice = notices[r.Query("notice")]
-	return web.Show(http.StatusOK, "tokens", page), nil
+	return web.Show(http.StatusOK, templates.Tokens(page)), nil
 }
 
-func (h *Handlers) tokensPage(r *web.Request, form url.Values) (tokensPage, error) {
+func (h *Handlers) tokensPage(r *web.Request, form url.Values) (templates.TokensPage, error) {
 	tokens, err := h.Accounts.Tokens.List(r.Context(), r.User().ID)
 	if err != nil {
-		return tokensPage{}, err
+		return templates.TokensPage{}, err
 	}
-	page := tokensPage{
-		Page:        r.Page("API tokens"),
-		Form:        web.Form{Values: values(form, "name", "days")},
-		DefaultDays: min(max(1, int(h.Accounts.TokenLifetime/(24*time.Hour))), maxTokenDays),
-		Now:         r.Now(),
-		Example:     r.AbsoluteURL("/api/me"),
+	page := templates.TokensPage{
+		Page:    r.Page("API tokens"),
+		Form:    templates.Form{Values: values(form, "name", "days")},
+		Now:     r.Now(),
+		Example: r.AbsoluteURL("/api/me"),
 	}
 	if form == nil {
-		page.Values["days"] = strconv.Itoa(page.DefaultDays)
+		page.Values["days"] = strconv.Itoa(min(max(1, int(h.Accounts.TokenLifetime/(24*time.Hour))), maxTokenDays))
 	}
 	for _, t := range tokens {
 		if r.User().AcceptsEpoch(t.Epoch) {
@@ -85,7 +42,7 @@ func (h *Handlers) tokensPage(r *web.Request, form url.Values) (tokensPage, erro
 		}
 	}
 	for _, p := range r.User().Permissions {
-		page.Permissions = append(page.Permissions, Choice{p, contains(form["permissions"], p)})
+		page.Permissions = append(page.Permissions, templates.Choice{Value: p, Checked: contains(form["permissions"], p)})
 	}
 	return page, nil
 }
@@ -93,8 +50,8 @@ func (h *Handlers) tokensPage(r *web.Request, form url.Values) (tokensPage, erro
 // maxTokenDays is the longest life of a token that the form takes.
 const maxTokenDays = 366
 
-func newTokenRow(t auth.Token, now time.Time) TokenRow {
-	row := TokenRow{ID: t.TokenID, Name: t.Name, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
+func newTokenRow(t auth.Token, now time.Time) templates.TokenRow {
+	row := templates.TokenRow{ID: t.TokenID, Name: t.Name, ExpiresAt: t.ExpiresAt,
 		LastUsedAt: t.LastUsed, LastUsed: "never", Permissions: t.Permissions}
 	if !t.LastUsed.IsZero() {
 		row.LastUsed = ago(now.Sub(t.LastUsed))
@@ -133,9 +90,9 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 		if fields["expires"] != "" {
 			fields["days"] = "Enter a number of days from 1 to " + strconv.Itoa(maxTokenDays) + "."
 		}
-		return h.tokensAgain(r, form, web.Form{Errors: fields, First: firstWrong(fields, "name", "days", "permissions")})
+		return h.tokensAgain(r, form, templates.Form{Errors: fields, First: firstWrong(fields, "name", "days", "permissions")})
 	case errors.Is(err, auth.ErrTooManyTokens):
-		return h.tokensAgain(r, form, web.Form{Message: "You have " + strconv.Itoa(auth.MaxTokens) + " tokens already. Revoke one first.", First: "name"})
+		return h.tokensAgain(r, form, templates.Form{Message: "You have " + strconv.Itoa(auth.MaxTokens) + " tokens already. Revoke one first.", First: "name"})
 	case err != nil:
 		return web.Response{}, err
 	}
@@ -143,11 +100,11 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	page.Secret, page.SecretName, page.SecretEnds = secret, t.Name, t.ExpiresAt
-	return web.Show(http.StatusOK, "tokens", page), nil
+	page.Secret, page.SecretName, page.SecretExpires = secret, t.Name, t.ExpiresAt
+	return web.Show(http.StatusOK, templates.Tokens(page)), nil
 }
 
-func (h *Handlers) tokensAgain(r *web.Request, form url.Values, wrong web.Form) (web.Response, error) {
+func (h *Handlers) tokensAgain(r *web.Request, form url.Values, wrong templates.Form) (web.Response, error) {
 	page, err := h.tokensPage(r, form)
 	if err != nil {
 		return web.Response{}, err
@@ -155,7 +112,7 @@ func (h *Handlers) tokensAgain(r *web.Request, form url.Values, wrong web.Form) 
 	page.Title = "Error: API tokens"
 	wrong.Values = page.Values
 	page.Form = wrong
-	return web.Show(http.StatusUnprocessableEntity, "tokens", page), nil
+	return web.Show(http.StatusUnprocessableEntity, templates.Tokens(page)), nil
 }
 
 func (h *Handlers) revokeToken(r *web.Request) (web.Response, error) {
@@ -176,7 +133,9 @@ func (h *Handlers) confirmRevokeAllTokens(r *web.Request) (web.Response, error) 
 	if err != nil {
 		return web.Response{}, err
 	}
-	return web.Show(http.StatusOK, "revoke_tokens", revokeAllTokensPage{Page: r.Page("Revoke all tokens"), Tokens: len(page.Tokens)}), nil
+	return web.Show(http.StatusOK, templates.RevokeTokens(templates.RevokeTokensPage{
+		Page: r.Page("Revoke all tokens"), Tokens: len(page.Tokens),
+	})), nil
 }
 
 func (h *Handlers) revokeAllTokens(r *web.Request) (web.Response, error) {

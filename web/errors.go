@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
+	"gatehouse/templates"
 )
 
 // retryUnavailable is when to try again after a server behind us did not answer.
@@ -50,7 +51,7 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 		return s.writeProblem(c, err, status, retry)
 	}
 	page := errorPage(status)
-	page.Path = c.Request().URL.Path
+	page.Path, page.Assets = c.Request().URL.Path, s.assets
 	page.RequestID = requestIDFrom(c.Request().Context())
 	what, name := isMissing(err)
 	switch what {
@@ -73,9 +74,9 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 	var closed underMaintenance
 	maintenance := errors.As(err, &closed)
 	if maintenance {
-		page.describe(closed)
+		describe(&page, closed)
 	}
-	page.sayWhatIsKnown(outcomeOf(c))
+	sayWhatIsKnown(&page, outcomeOf(c))
 	if visitor {
 		return s.writeVisitorPage(c, page, what != "")
 	}
@@ -115,7 +116,7 @@ const (
 
 // sayWhatIsKnown says of a change that it was not made, or that it may have been, and nothing of
 // one to a person who only opened a page.
-func (p *ErrorPage) sayWhatIsKnown(o changeOutcome) {
+func sayWhatIsKnown(p *templates.ErrorPage, o changeOutcome) {
 	unavailable := p.Status == http.StatusServiceUnavailable
 	switch {
 	case o == noChange && unavailable:
@@ -136,7 +137,7 @@ func (p *ErrorPage) sayWhatIsKnown(o changeOutcome) {
 // statusClientGone is nginx's status for a client that left; hardly anybody reads it but the log.
 const statusClientGone = 499
 
-func (s *Server) writeErrorPage(c echo.Context, page ErrorPage) error {
+func (s *Server) writeErrorPage(c echo.Context, page templates.ErrorPage) error {
 	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context())}
 	// Whoever is signed in keeps the way to their pages and to sign out. It is not worth a second
 	// error, another question to a store that has just not answered, or one for a request
@@ -144,7 +145,7 @@ func (s *Server) writeErrorPage(c echo.Context, page ErrorPage) error {
 	if page.Status < 500 && c.Request().Method == http.MethodGet && s.identify(r) == nil {
 		page.User = r.user
 	}
-	return s.send(r, Show(page.Status, "error", page))
+	return s.send(r, Show(page.Status, templates.Error(page)))
 }
 
 // classify returns the status of an error, and when trying again makes sense.
@@ -199,7 +200,7 @@ func (s *Server) logError(c echo.Context, status int, err error) {
 }
 
 // errorPage returns the words for a status.
-func errorPage(status int) ErrorPage {
+func errorPage(status int) templates.ErrorPage {
 	w, ok := errorCopies[status]
 	if !ok {
 		w = errorCopies[http.StatusInternalServerError]
@@ -207,8 +208,8 @@ func errorPage(status int) ErrorPage {
 			w = errorCopies[http.StatusBadRequest]
 		}
 	}
-	return ErrorPage{
-		Page:    Page{Title: fmt.Sprintf("Error: %s", w.heading)},
+	return templates.ErrorPage{
+		Page:    templates.Page{Title: fmt.Sprintf("Error: %s", w.heading)},
 		Status:  status,
 		Heading: w.heading, What: w.what, Lost: w.lost, Do: w.do,
 	}

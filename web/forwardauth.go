@@ -276,7 +276,7 @@ func (s *Server) sendToSignIn(c echo.Context, want originalRequest) {
 	h := c.Response().Header()
 	address := s.BaseOrigin + "/login"
 	if next := s.safeRedirect(want.address()); next != "" {
-		address += "?" + query("next", next)
+		address += "?next=" + url.QueryEscape(next)
 	} else {
 		s.warnOfProxy(c.Request(), want)
 	}

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"gatehouse/templates"
 )
 
 // TestTransfers_AreAllEnded: whatever a request's answer is, nothing of it stays counted.
@@ -49,8 +51,8 @@ func TestResponses_HaveAnUpperSize(t *testing.T) {
 	s := newSite(t, []Route{
 		Get("/text", Open, func(*Request) (Response, error) { return Text(http.StatusOK, strings.Repeat("x", maxResponse+1)), nil }),
 		Get("/page", Open, func(r *Request) (Response, error) {
-			page := ErrorPage{Page: r.Page("Large"), What: strings.Repeat("x", maxResponse)}
-			return Show(http.StatusOK, "error", page), nil
+			page := templates.ErrorPage{Page: r.Page("Large"), What: strings.Repeat("x", maxResponse)}
+			return Show(http.StatusOK, templates.Error(page)), nil
 		}),
 		Get("/most", Open, func(*Request) (Response, error) { return Text(http.StatusOK, strings.Repeat("x", maxResponse)), nil }),
 	})

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
+	"gatehouse/templates"
 )
 
 const (
@@ -83,18 +84,18 @@ func (m *Maintenance) refuse(r *Request, route Route) error {
 }
 
 // describe writes what a page about maintenance says everywhere.
-func (page *ErrorPage) describe(closed underMaintenance) {
+func describe(page *templates.ErrorPage, closed underMaintenance) {
 	page.Title, page.Heading = "Closed for a moment", "Closed for a moment"
 	page.What = "This site is being worked on."
 	page.Lost, page.Do = "", closed.Message
 }
 
-func (s *Server) writeMaintenance(c echo.Context, closed underMaintenance, page ErrorPage) error {
+func (s *Server) writeMaintenance(c echo.Context, closed underMaintenance, page templates.ErrorPage) error {
 	if method := c.Request().Method; method != http.MethodGet && method != http.MethodHead {
 		page.Lost = "What you last sent was not saved."
 	}
 	page.Do = "" // the page has the message in a place of its own
 	page.User, page.Closed = closed.user, true
 	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context()), user: closed.user}
-	return s.send(r, Show(http.StatusServiceUnavailable, "maintenance", MaintenancePage{page, closed.Message}))
+	return s.send(r, Show(http.StatusServiceUnavailable, templates.Maintenance(templates.MaintenancePage{ErrorPage: page, Message: closed.Message})))
 }

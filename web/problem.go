@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 )
 
 // Problem is an error of the API (RFC 9457). Code is for programs, Detail for people.
@@ -111,8 +112,8 @@ func (s *Server) writeProblem(c echo.Context, err error, status int, retry time.
 	p := newProblem(err, status)
 	var closed underMaintenance
 	if o := outcomeOf(c); status >= 500 && !errors.As(err, &closed) {
-		page := ErrorPage{Status: status}
-		page.sayWhatIsKnown(o)
+		page := templates.ErrorPage{Status: status}
+		sayWhatIsKnown(&page, o)
 		if o != noChange {
 			p.Detail = strings.TrimSpace(p.Detail + " " + page.Lost)
 		}

@@ -123,11 +123,6 @@ func (r *Request) Query(name string) string { return r.echo.QueryParam(name) }
 // Path returns the path of the address.
 func (r *Request) Path() string { return r.echo.Request().URL.Path }
 
-// Page returns the base of a page's struct.
-func (r *Request) Page(title string) Page {
-	return Page{Title: title, Path: r.Path(), User: r.user}
-}
-
 // maxFormFields is how many fields a form may have. The largest of ours has one for each group of a
 // user. 64 KiB of short names, which net/http takes, would become 2 MB in its maps.
 const maxFormFields = 1024

@@ -3,6 +3,8 @@ package web
 import (
 	"net/http"
 	"time"
+
+	"github.com/a-h/templ"
 )
 
 // Response is what a handler wants to be sent. It is a value, so that nothing reaches the
@@ -10,8 +12,7 @@ import (
 // response, or one error page, never both.
 type Response struct {
 	status     int
-	page       string // name of a template in pages/
-	data       any
+	page       templ.Component
 	json       any
 	text       string
 	raw        []byte
@@ -21,9 +22,9 @@ type Response struct {
 	retryAfter time.Duration
 }
 
-// Show returns a page: the template's name and its struct, which embeds Page.
-func Show(status int, page string, data any) Response {
-	return Response{status: status, page: page, data: data}
+// Show returns a page.
+func Show(status int, page templ.Component) Response {
+	return Response{status: status, page: page}
 }
 
 // SeeOther sends the browser on with a GET. The location must come from us or from Request.SafeRedirect.

@@ -22,6 +22,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
+	"gatehouse/templates"
 	"gatehouse/web/netlimit"
 )
 
@@ -48,8 +49,8 @@ type Server struct {
 
 	base    *url.URL // BaseOrigin, parsed
 	echo    *echo.Echo
-	pages   *pages
 	statics *assets
+	assets  templates.Assets
 	// verifyPath is where reverse proxies ask; "" for nowhere.
 	verifyPath string
 	limiter    *netlimit.Limiter
@@ -73,7 +74,7 @@ func (s *Server) Init(routes []Route) error {
 	if s.statics, err = newAssets(); err != nil {
 		return err
 	}
-	if s.pages, err = parsePages(s.statics.url); err != nil {
+	if s.assets, err = s.statics.pageAssets(); err != nil {
 		return err
 	}
 	s.limiter = netlimit.New()
@@ -261,7 +262,7 @@ func signInAddress(req *http.Request) string {
 	if req.Method != http.MethodGet && req.Method != http.MethodHead || len(uri) > maxRedirect {
 		return "/login"
 	}
-	return "/login?" + query("next", uri)
+	return "/login?next=" + url.QueryEscape(uri)
 }
 
 // send renders, commits, and then writes, in this order: when one of them fails nothing
@@ -299,7 +300,7 @@ func (s *Server) send(r *Request, resp Response) error {
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds(resp.retryAfter)))
 	}
-	resp.data, resp.json = nil, nil // they may hold the form
+	resp.page, resp.json = nil, nil // they may hold the form
 	s.limiter.BeginResponse(&body.transfer, body.Cap(), r.echo.Response())
 	defer s.limiter.End(&body.transfer)
 	return write(r.echo, resp.status, kind, body.Bytes())
@@ -307,8 +308,8 @@ func (s *Server) send(r *Request, resp Response) error {
 
 func (s *Server) render(body *bytes.Buffer, resp Response) (contentType string, err error) {
 	switch {
-	case resp.page != "":
-		return "text/html; charset=utf-8", s.pages.render(body, resp.page, resp.data)
+	case resp.page != nil:
+		return "text/html; charset=utf-8", renderPage(body, resp.page)
 	case resp.json != nil:
 		return "application/json", json.NewEncoder(body).Encode(resp.json)
 	case resp.raw != nil:

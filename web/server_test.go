@@ -14,9 +14,11 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 )
 
 func TestClassify(t *testing.T) {
@@ -202,10 +204,12 @@ func TestOneResponse(t *testing.T) {
 		answer func(*Request) (Response, error)
 		broken string
 	}{
-		"the handler fails":   {500, func(*Request) (Response, error) { return SeeOther("/"), errSecret }, ""},
-		"the handler panics":  {500, func(*Request) (Response, error) { panic("hunter2") }, ""},
-		"there is no page":    {500, func(*Request) (Response, error) { return Show(200, "no-such-page", nil), nil }, ""},
-		"the page breaks":     {500, func(*Request) (Response, error) { return Show(200, "dashboard", struct{ Page }{}), nil }, ""},
+		"the handler fails":  {500, func(*Request) (Response, error) { return SeeOther("/"), errSecret }, ""},
+		"the handler panics": {500, func(*Request) (Response, error) { panic("hunter2") }, ""},
+		"the page fails":     {500, func(*Request) (Response, error) { return Show(200, brokenPage), nil }, ""},
+		"the page panics": {500, func(*Request) (Response, error) {
+			return Show(200, templates.Dashboard(templates.DashboardPage{})), nil
+		}, ""},
 		"no JSON":             {500, func(*Request) (Response, error) { return JSON(200, func() {}), nil }, ""},
 		"the commit fails":    {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "sessions.Commit"},
 		"so, with a page":     {503, func(*Request) (Response, error) { return Text(200, "welcome"), nil }, "sessions.Commit"},
@@ -315,16 +319,19 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// brokenPage fails halfway.
+var brokenPage = templ.ComponentFunc(func(_ context.Context, w io.Writer) error {
+	_, _ = io.WriteString(w, "<p>half")
+	return errSecret
+})
+
 func TestResponses(t *testing.T) {
 	s := newSite(t, []Route{
 		Get("/json", Open, func(*Request) (Response, error) { return JSON(201, map[string]string{"a": "<b>"}), nil }),
 		Get("/text", Open, func(*Request) (Response, error) { return Text(200, "<b>"), nil }),
 		Get("/see", Open, func(*Request) (Response, error) { return SeeOther("/x"), nil }),
 		Get("/page", SignedIn, func(r *Request) (Response, error) {
-			return Show(200, "landing", struct {
-				Page
-				RegistrationOpen bool
-			}{r.Page("Welcome"), true}), nil
+			return Show(200, templates.Landing(templates.LandingPage{Page: r.Page("Welcome")})), nil
 		}),
 		signIn,
 	})
@@ -354,31 +361,6 @@ func TestHTTPServerHasLimits(t *testing.T) {
 	}
 	if err := Drain(t.Context(), h); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestTemplateFunctions(t *testing.T) {
-	if m, err := dict("a", 1, "b", nil); err != nil || len(m) != 2 || m["a"] != 1 {
-		t.Errorf("got %v, %v", m, err)
-	}
-	if _, err := dict("a"); err == nil {
-		t.Error("a key without a value is accepted")
-	}
-	if _, err := dict(1, 2); err == nil {
-		t.Error("a key that is no string is accepted")
-	}
-	if plural(1, "second", "seconds") != "second" || plural(0, "second", "seconds") != "seconds" {
-		t.Error("plural")
-	}
-	if _, err := parsePages(func(string) (string, error) { return "", nil }); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestForm(t *testing.T) {
-	f := Form{Values: map[string]string{"a": "1"}, Errors: map[string]string{"b": "wrong"}, First: "b"}
-	if f.Value("a") != "1" || f.Value("b") != "" || f.Error("b") != "wrong" || f.Error("a") != "" || !f.Focus("b") || f.Focus("a") {
-		t.Errorf("got %+v", f)
 	}
 }
 

@@ -160,7 +160,7 @@ func bareBytes() (http.Handler, error) {
 		return nil, err
 	}
 	var body bytes.Buffer
-	if err := page.ExecuteTemplate(&body, "layout", newDashboard(nobody, "nobody", time.Now())); err != nil {
+	if err := page.Execute(&body, newDashboard(nobody, "nobody", time.Now())); err != nil {
 		return nil, err
 	}
 	length := strconv.Itoa(body.Len())

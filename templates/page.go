@@ -1,0 +1,89 @@
+package templates
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/auth"
+)
+
+// Page is what the layout needs. The struct of every page embeds it.
+type Page struct {
+	// Title is the name of the page. The layout adds "· Gatehouse". The title of an error begins with "Error: ".
+	Title string
+	// Description is for search engines; empty on pages that they cannot reach.
+	Description string
+	// Path is the path of the request; the navigation marks the current page by it.
+	Path string
+	// User is the signed-in user, or nil.
+	User *auth.User
+	// Notice is a sentence about what has just been done ("Your name is saved."); may be empty.
+	Notice string
+	// Refresh is the number of seconds after which the browser loads the page again; 0 for never.
+	Refresh int
+	// Closed leaves out links to pages that are closed for maintenance.
+	Closed bool
+	// Assets are the addresses of the static files.
+	Assets Assets
+}
+
+// Assets are the addresses of the static files that every page loads.
+type Assets struct {
+	Stylesheet, Script, Icon string
+}
+
+// ShowsAdmin reports whether the user may see the administration pages.
+func (p Page) ShowsAdmin() bool { return p.User != nil && p.User.HasPermission(auth.ViewUsers) }
+
+// current returns the value of aria-current for a link: "page" on the pages at the given paths, "true" elsewhere in
+// the section, else "".
+func (p Page) current(section string, pages ...string) string {
+	switch {
+	case slices.Contains(pages, p.Path):
+		return "page"
+	case p.Path == section, strings.HasPrefix(p.Path, section+"/"):
+		return "true"
+	}
+	return ""
+}
+
+// LocalTime returns a time in the user's time zone: "3 December 2026, 14:05".
+func (p Page) LocalTime(t time.Time) string {
+	location := time.UTC
+	if p.User != nil {
+		if l, ok := auth.LoadLocation(p.User.TimeZone); ok {
+			location = l
+		}
+	}
+	return t.In(location).Format("2 January 2006, 15:04")
+}
+
+func (p Page) documentTitle() string {
+	if p.Title == "" {
+		return "Gatehouse"
+	}
+	return p.Title + " · Gatehouse"
+}
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// plural returns "1 session" or "2 sessions".
+func plural(n int, one, many string) string { return strconv.Itoa(n) + " " + pluralWord(n, one, many) }
+
+func pluralWord(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// withNext adds the address to continue to after signing in; "" adds nothing.
+func withNext(path, next string) string {
+	if next == "" {
+		return path
+	}
+	return path + "?next=" + url.QueryEscape(next)
+}
