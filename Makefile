@@ -7,7 +7,7 @@ CHECK = CGO_ENABLED=0 go build -buildvcs=false -o tools/bin/check ./internal/che
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test bench fuzz fmt lint dist audit nightly clean
+.PHONY: help run test bench fuzz fmt generate lint dist audit nightly clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): *## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,7 +27,10 @@ fuzz: ## every fuzz target for 20 seconds
 fmt: ## format the Go code
 	gofmt -w .
 
-lint: ## gofmt, vet, staticcheck, go.mod; no servers needed
+generate: ## the Go code of the pages, after a change of templates/*.templ
+	go generate ./templates
+
+lint: ## gofmt, generated code, vet, staticcheck, go.mod; no servers needed
 	@$(CHECK) lint
 
 dist: ## a static binary in dist/

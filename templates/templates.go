@@ -4,4 +4,4 @@
 // The *_templ.go files are generated from the *.templ files beside them: run make generate after a change.
 package templates
 
-//go:generate go tool -modfile=../tools/go.mod templ generate
+//go:generate go tool -modfile=../tools/go.mod templ generate -log-level error

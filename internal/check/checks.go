@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,6 +95,7 @@ func (g *gate) audit(ctx context.Context) {
 // lint needs neither servers nor further packages.
 func (g *gate) lint(ctx context.Context) {
 	g.step(ctx, "gofmt", g.gofmt)
+	g.step(ctx, "go generate", g.generate)
 	g.step(ctx, "go vet", func(ctx context.Context) error { return g.run(ctx, "go", "vet", "./...", goReader) })
 	g.step(ctx, "staticcheck", func(ctx context.Context) error { return g.tool(ctx, "staticcheck", "./...", goReader) })
 	g.step(ctx, "go mod tidy", func(ctx context.Context) error { return errors.Join(g.tidy(ctx, "."), g.tidy(ctx, "clients/go")) })
@@ -116,6 +118,42 @@ func (g *gate) gofmt(ctx context.Context) error {
 		return fmt.Errorf("not formatted (make fmt):\n%s", strings.TrimSpace(files.String()))
 	}
 	return nil
+}
+
+// generate regenerates the pages' Go code and fails if it was not that of the *.templ files.
+func (g *gate) generate(ctx context.Context) error {
+	before, err := generatedPages()
+	if err != nil {
+		return err
+	}
+	if err := g.run(ctx, "go", "generate", "./templates"); err != nil {
+		return err
+	}
+	after, err := generatedPages()
+	if err != nil {
+		return err
+	}
+	if !maps.Equal(before, after) {
+		return errors.New("templates/*_templ.go were stale; they have been regenerated, commit them")
+	}
+	return nil
+}
+
+// generatedPages returns the content of the generated files by path.
+func generatedPages() (map[string]string, error) {
+	paths, err := filepath.Glob("templates/*_templ.go")
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		files[path] = string(content)
+	}
+	return files, nil
 }
 
 // goReader is the Go session reader, a module of its own, which ./... does not include.
