@@ -1,11 +1,11 @@
-/** An example: PORT=3000 REDIS_URL=redis://localhost:6379 BASE_URL=http://localhost:8080 node express_app.mjs */
+/** Example app for Express: PORT=3000 REDIS_URL=redis://localhost:6379 BASE_URL=http://localhost:8080 node express_app.mjs */
 import express from "express";
 import { createGatehouse } from "./gatehouse.mjs";
 import * as pages from "./pages.mjs";
 
 const { REDIS_URL, CACHE_URL, BASE_URL, COOKIE_DOMAIN, PORT } = process.env;
 const gatehouse = createGatehouse({
-  redisUrl: REDIS_URL, cacheUrl: CACHE_URL, baseUrl: BASE_URL, cookieDomain: COOKIE_DOMAIN, errorPage: pages.failure,
+  redisUrl: REDIS_URL, cacheUrl: CACHE_URL, baseUrl: BASE_URL, cookieDomain: COOKIE_DOMAIN, errorPage: pages.errorPage,
 });
 
 const app = express();
@@ -14,7 +14,7 @@ app.disable("x-powered-by");
 app.get("/", gatehouse.requireUser(), (req, res) => {
   res.send(pages.home(req.user, gatehouse));
 });
-app.get("/open", gatehouse.express(), (req, res) => {
+app.get("/open", gatehouse.identify(), (req, res) => {
   res.send(pages.open(req.user, gatehouse));
 });
 app.get("/reports", gatehouse.requirePermission("reports.view"), (req, res) => {

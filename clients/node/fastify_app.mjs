@@ -1,11 +1,11 @@
-/** An example: PORT=3000 REDIS_URL=redis://localhost:6379 BASE_URL=http://localhost:8080 node fastify_app.mjs */
+/** Example app for Fastify: PORT=3000 REDIS_URL=redis://localhost:6379 BASE_URL=http://localhost:8080 node fastify_app.mjs */
 import fastify from "fastify";
 import { createGatehouse } from "./gatehouse.mjs";
 import * as pages from "./pages.mjs";
 
 const { REDIS_URL, CACHE_URL, BASE_URL, COOKIE_DOMAIN, PORT } = process.env;
 const gatehouse = createGatehouse({
-  redisUrl: REDIS_URL, cacheUrl: CACHE_URL, baseUrl: BASE_URL, cookieDomain: COOKIE_DOMAIN, errorPage: pages.failure,
+  redisUrl: REDIS_URL, cacheUrl: CACHE_URL, baseUrl: BASE_URL, cookieDomain: COOKIE_DOMAIN, errorPage: pages.errorPage,
 });
 
 const app = fastify();

@@ -1,53 +1,80 @@
 /**
- * Gatehouse for Node: tells who is asking, from the session that Gatehouse keeps in Redis.
- * The contract is docs/session-format.md; the numbers in comments are its rules.
+ * Gatehouse for Node: identifies the user of a request by the session that Gatehouse keeps in Redis.
  *
- * One file; copy it. It needs Node 18 or newer and the package `redis` (5 or newer).
+ * It implements docs/session-format.md; numbers in comments refer to its rules. Copy this file into your app. It requires
+ * Node 18 or later and the package `redis` 5 or later.
  */
 import { createHash } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/**
- * @typedef {object} User Who is asking.
- * @property {string} id
- * @property {string} username
- * @property {string} name May be empty.
- * @property {string} email Empty unless it is verified.
- * @property {string[]} groups
- * @property {string[]} permissions Those of the groups too.
- */
+/** A user who is signed in. */
+export class User {
+  /**
+   * @param {{id: string, username: string, name: string, email: string, groups: string[], permissions: string[]}} fields name may be
+   *   empty; email is empty unless it is verified; permissions includes those granted through groups
+   */
+  constructor({ id, username, name, email, groups, permissions }) {
+    this.id = id;
+    this.username = username;
+    this.name = name;
+    this.email = email;
+    this.groups = groups;
+    this.permissions = permissions;
+  }
 
-/**
- * @typedef {object} Settings
- * @property {string} baseUrl Gatehouse's own BASE_URL, such as "https://id.example.org".
- * @property {string} [redisUrl] Gatehouse's REDIS_URL: redis://[user:password@]host:port[/database], rediss://… or unix:///path?db=1.
- * @property {string} [cacheUrl] Its CACHE_URL; the database after that of redisUrl if left out.
- * @property {string} [cookieDomain] Its COOKIE_DOMAIN, if it has one.
- * @property {{sessions: object, cache: object}} [clients] Clients of node-redis that you made and connected, one for each
- *   database, in the place of the two addresses. Reconnecting and closing them stays with you.
- * @property {(page: {status: number, title: string, sentence: string}) => string} [errorPage] Makes the HTML of 403 and 503 for browsers.
- *   It must escape what it is given.
- * @property {(message: string) => void} [log] Gets a line when Redis or Gatehouse cannot be asked any more, and when they
- *   can again; console.error if left out.
- */
+  /** The name, or the username if there is no name. */
+  get displayName() {
+    return this.name || this.username;
+  }
 
-/**
- * Middleware of Express, and a hook of Fastify: onRequest or preHandler.
- * @typedef {(request: any, response: any, next: (error?: unknown) => void) => void} Guard
- */
+  /**
+   * Returns whether the user has the permission. "users.manage" includes "users.view".
+   * @param {string} permission
+   */
+  hasPermission(permission) {
+    return this.permissions.includes(permission) || (permission === "users.view" && this.permissions.includes("users.manage"));
+  }
 
-/**
- * Returns the reader. It connects when it is first asked, and again whenever it must.
- * @param {Settings} settings
- * @returns {Gatehouse}
- * @throws {TypeError} if a setting is missing or cannot be read
- */
-export function createGatehouse(settings) {
-  return new Gatehouse(settings);
+  /**
+   * Returns whether the user is in the group.
+   * @param {string} group
+   */
+  inGroup(group) {
+    return this.groups.includes(group);
+  }
 }
 
-/** The reader. All frameworks share its guards: they are middleware of Express and hooks of Fastify alike. */
+/**
+ * @typedef {object} Options
+ * @property {string} baseUrl Gatehouse's BASE_URL, such as "https://login.example.org".
+ * @property {string} [redisUrl] Gatehouse's REDIS_URL: redis://[user:password@]host:port[/database], rediss://… or unix:///path/to.sock[?db=1].
+ * @property {string} [cacheUrl] Gatehouse's CACHE_URL. The default is the database after that of redisUrl.
+ * @property {string} [cookieDomain] Gatehouse's COOKIE_DOMAIN, if it has one.
+ * @property {{sessions: object, cache: object}} [clients] Your own connected node-redis clients, one for each database, instead of the
+ *   two URLs. Your app reconnects and closes them.
+ * @property {(page: {status: number, title: string, message: string}) => string} [errorPage] Returns the HTML of 403 and 503 responses to
+ *   browsers. It must escape its arguments.
+ * @property {(message: string) => void} [log] Receives a line when sessions cannot be checked, and when they can again. The default is
+ *   console.error.
+ */
+
+/**
+ * Middleware for Express, and a hook for Fastify: onRequest or preHandler.
+ * @typedef {(request: any, response: any, next: (error?: unknown) => void) => void} Middleware
+ */
+
+/**
+ * Returns the reader. It connects on first use and reconnects as needed.
+ * @param {Options} options
+ * @returns {Gatehouse}
+ * @throws {TypeError} for a missing or invalid option
+ */
+export function createGatehouse(options) {
+  return new Gatehouse(options);
+}
+
+/** Identifies the users of requests. It caches no users. Its middleware works in Express and, as hooks, in Fastify. */
 class Gatehouse {
   #baseUrl;
   #cookieName;
@@ -56,11 +83,11 @@ class Gatehouse {
   #errorPage;
   #log;
   #failing = false;
-  // Kept apart from request.user, which anybody may write. It lasts as long as the request.
-  #found = new WeakMap();
+  // Lookups by request. request.user is not enough: any code can assign it.
+  #lookups = new WeakMap();
 
-  /** @param {Settings} settings */
-  constructor({ baseUrl, redisUrl, cacheUrl, cookieDomain, clients, errorPage = plainPage, log = console.error }) {
+  /** @param {Options} options */
+  constructor({ baseUrl, redisUrl, cacheUrl, cookieDomain, clients, errorPage = defaultErrorPage, log = console.error }) {
     this.#baseUrl = checkedBaseUrl(baseUrl);
     this.#cookieName = cookieName(this.#baseUrl, cookieDomain);
     this.#errorPage = errorPage;
@@ -76,88 +103,89 @@ class Gatehouse {
   }
 
   /**
-   * Returns who sent the Cookie header, or null for nobody. For whatever is neither Express nor Fastify.
+   * Returns the user who sent the Cookie header, or null. It is for servers other than Express and Fastify.
    * @param {string | undefined} cookieHeader
    * @returns {Promise<User | null>}
-   * @throws {GatehouseUnavailable} when it cannot be told now: answer 503, never "signed out"
+   * @throws {GatehouseUnavailable} if the session cannot be checked right now
    */
   async user(cookieHeader) {
     const cookies = sessionCookies(cookieHeader, this.#cookieName);
     if (cookies.length === 0) return null;
     try {
-      const user = await within(PATIENCE, this.#firstUser(cookies), "looking up the session");
-      this.#report(null);
+      const user = await within(LOOKUP_TIMEOUT, this.#firstUser(cookies), "looking up the session");
+      this.#logChange(null);
       return user;
     } catch (error) {
-      if (error instanceof GatehouseUnavailable) this.#report(error);
+      if (error instanceof GatehouseUnavailable) this.#logChange(error);
       throw error;
     }
   }
 
   /**
-   * Middleware of Express: fills req.user, with null for nobody.
-   * @returns {Guard}
+   * Sets request.user, to null if the visitor is not signed in. It responds with 503 if the session cannot be checked.
+   * @returns {Middleware}
    */
-  express() {
-    return this.#guard(() => null);
+  identify() {
+    return this.#protect(() => null);
   }
 
   /**
-   * A plugin of Fastify: fills request.user, with null for nobody.
+   * Returns a Fastify plugin that runs identify() for every route.
    * @returns {(app: any, options: any, done: (error?: Error) => void) => void}
    */
   fastify() {
-    const fill = this.#guard(() => null);
     const plugin = (app, options, done) => {
       app.decorateRequest("user", null);
-      app.addHook("onRequest", fill);
+      app.addHook("onRequest", this.identify());
       done();
     };
-    // Otherwise the plugin would be for its own routes only, of which it has none.
+    // Fastify would otherwise limit the hook to routes that the plugin itself registers.
     return Object.assign(plugin, { [Symbol.for("skip-override")]: true, [Symbol.for("fastify.display-name")]: "gatehouse" });
   }
 
   /**
-   * Lets in whoever is signed in.
-   * @returns {Guard}
+   * Requires a signed-in user. Otherwise it redirects browsers to the sign-in page and responds to other clients with 401.
+   * @returns {Middleware}
    */
   requireUser() {
-    return this.#guard((user, visit) => (user ? null : this.#askToSignIn(visit)));
+    return this.#require(() => true);
   }
 
   /**
-   * Lets in who has the permission.
+   * Is like requireUser, and responds with 403 to users without the permission.
    * @param {string} permission such as "reports.view"
-   * @returns {Guard}
+   * @returns {Middleware}
    */
   requirePermission(permission) {
-    return this.#requireThat(hasPermission, permission, "permission");
+    if (!isNonemptyString(permission)) throw new TypeError("gatehouse: the permission must be a string");
+    return this.#require((user) => user.hasPermission(permission));
   }
 
   /**
-   * Lets in who is in the group.
+   * Is like requireUser, and responds with 403 to users who are not in the group.
    * @param {string} group
-   * @returns {Guard}
+   * @returns {Middleware}
    */
   requireGroup(group) {
-    return this.#requireThat(hasGroup, group, "group");
+    if (!isNonemptyString(group)) throw new TypeError("gatehouse: the group must be a string");
+    return this.#require((user) => user.inGroup(group));
   }
 
   /**
-   * Returns the address to sign in at.
-   * @param {string} [next] the absolute address to come back to: on Gatehouse's host or below COOKIE_DOMAIN
+   * Returns the URL of the sign-in page, which redirects back to returnTo.
+   * @param {string} [returnTo] an absolute URL on Gatehouse's host or below COOKIE_DOMAIN
    * @returns {string}
    */
-  signInUrl(next) {
-    return `${this.#baseUrl}/login${next ? `?next=${encodeURIComponent(next)}` : ""}`;
+  signInUrl(returnTo) {
+    return `${this.#baseUrl}/login${returnTo ? `?next=${encodeURIComponent(returnTo)}` : ""}`;
   }
 
-  /** The address to sign out at. It asks once. */
-  get signOutUrl() {
+  /** Returns the URL of the sign-out page, which asks for confirmation and ends the session for all apps. */
+  signOutUrl() {
     return `${this.#baseUrl}/sign-out`;
   }
 
-  /** Closes the connections that were made here. */
+  /** Closes the connections, except those of your own clients. */
   close() {
     this.#sessions.close();
     this.#cache.close();
@@ -173,141 +201,128 @@ class Gatehouse {
 
   async #lookUp(cookie) {
     let ttl = 0;
-    const found = await check(cookie, async (key) => {
+    const result = await check(cookie, async (key) => {
       if (key.startsWith("user:")) return this.#cache.get(key);
       const [value, left] = await this.#sessions.getWithTtl(key);
       ttl = left;
       return value;
     }, Date.now());
-    if (found.state === SIGNED_OUT) return null;
-    if (found.state === NOT_KNOWN) return this.#ask(found.session);
-    if (ttl < 0.9 * freshTtl(found.session, Date.now())) this.#sessions.publish(found.session.id).catch(() => {});
-    return found.user;
+    if (result.state === SIGNED_OUT) return null;
+    if (result.state === USER_NOT_CACHED) return this.#loadUser(result.session);
+    if (ttl < 0.9 * renewedTtl(result.session, Date.now())) this.#reportUse(result.session);
+    return result.user;
   }
 
-  /** Has Gatehouse put the user of a good session into the cache, and waits for it. */
-  async #ask(session) {
+  /** Tells Gatehouse in the background that the session is in use. Losing a report does no harm. */
+  #reportUse(session) {
+    this.#sessions.publish(session.id).catch(() => {});
+  }
+
+  /** Asks Gatehouse to load the session's user into the cache, and waits for it. */
+  async #loadUser(session) {
     if (await this.#sessions.publish(session.id) === 0) {
-      throw new GatehouseUnavailable("no Gatehouse server listens on this Redis; start one, or look at redisUrl");
+      throw new GatehouseUnavailable("the user is not in the cache, and no Gatehouse server is running to load it");
     }
-    const end = performance.now() + FILL_PATIENCE;
+    const end = performance.now() + LOAD_TIMEOUT;
     for (let pause = 5; ; pause *= 2) {
       const left = end - performance.now();
-      if (left <= 0) throw new GatehouseUnavailable("Gatehouse did not put the user into the cache; look at its log and at cacheUrl");
+      if (left <= 0) throw new GatehouseUnavailable(`no Gatehouse server loaded the user into the cache within ${LOAD_TIMEOUT} ms`);
       await sleep(Math.min(pause, left));
       const value = await this.#cache.get(`user:${session.userId}`);
-      const found = checkUser(value, session);
-      if (found.state !== NOT_KNOWN) return found.user ?? null;
-      // Of a user who is being changed, what was filled in is dropped again, and nobody else asks for it.
+      const result = checkUser(value, session);
+      if (result.state !== USER_NOT_CACHED) return result.user ?? null;
+      // Ask again whenever the key is missing: a change may have dropped the loaded user.
       if (value === null) await this.#sessions.publish(session.id);
     }
   }
 
-  #requireThat(has, name, kind) {
-    if (typeof name !== "string" || name === "") throw new TypeError(`gatehouse: the ${kind} must be a name`);
-    return this.#guard((user, visit) => {
-      if (!user) return this.#askToSignIn(visit);
-      if (has(user, name)) return null;
-      return this.#refusal(visit, 403, "Not allowed", `This page needs the ${kind} ${name}, which ${user.username} does not have.`);
+  #require(isAllowed) {
+    return this.#protect((user, exchange) => {
+      if (!user) return this.#refuseAnonymous(exchange);
+      return isAllowed(user) ? null : this.#errorResponse(exchange, 403, "Access denied", FORBIDDEN);
     });
   }
 
-  /** Returns a handler that answers with what judge returns, and goes on when that is null. */
-  #guard(judge) {
-    // Not an async function: Express 4 would not see it fail, and Fastify takes no async one with three parameters.
+  /** Returns middleware that sends the response that refuse returns, or calls next if that is null. */
+  #protect(refuse) {
+    // Not async: Express 4 ignores rejected promises, and Fastify does not accept async hooks with three parameters.
     return (request, response, next) => {
-      const visit = isFastify(response) ? overFastify(request, response) : overExpress(request, response);
-      this.#decide(visit, judge).then((answer) => (answer ? visit.send(answer) : next()), next);
+      const exchange = isFastify(response) ? fromFastify(request, response) : fromExpress(request, response);
+      this.#check(exchange, refuse).then((refusal) => (refusal ? exchange.send(refusal) : next()), next);
     };
   }
 
-  async #decide(visit, judge) {
-    visit.setHeader("Cache-Control", "no-store");
+  async #check(exchange, refuse) {
+    exchange.setHeader("Cache-Control", "no-store");
     try {
-      visit.request.user = await this.#userOf(visit.request);
+      exchange.request.user = await this.#userOf(exchange.request);
     } catch (error) {
       if (!(error instanceof GatehouseUnavailable)) throw error;
-      return this.#unavailable(visit);
+      return this.#unavailable(exchange);
     }
-    return judge(visit.request.user, visit);
+    return refuse(exchange.request.user, exchange);
   }
 
   #userOf(request) {
-    let user = this.#found.get(request);
+    let user = this.#lookups.get(request);
     if (!user) {
       user = this.user(request.headers.cookie);
-      this.#found.set(request, user);
+      this.#lookups.set(request, user);
     }
     return user;
   }
 
-  #askToSignIn(visit) {
-    if (!visit.wantsHtml || !["GET", "HEAD"].includes(visit.request.method)) {
-      return { status: 401, headers: TEXT, body: "Please sign in.\n" };
+  #refuseAnonymous(exchange) {
+    if (!exchange.wantsHtml || !["GET", "HEAD"].includes(exchange.request.method)) {
+      return { status: 401, headers: TEXT, body: UNAUTHORIZED };
     }
-    return { status: 303, headers: { ...TEXT, Location: this.signInUrl(visit.address()) }, body: "Please sign in.\n" };
+    return { status: 303, headers: { ...TEXT, Location: this.signInUrl(exchange.url()) }, body: UNAUTHORIZED };
   }
 
-  #unavailable(visit) {
-    const answer = this.#refusal(visit, 503, "Try again in a moment",
-      "We cannot look at your session at the moment. You are not signed out; please try again in a few seconds.");
-    return { ...answer, headers: { ...answer.headers, "Retry-After": "5" } };
+  #unavailable(exchange) {
+    const response = this.#errorResponse(exchange, 503, "Temporarily unavailable", UNAVAILABLE);
+    return { ...response, headers: { ...response.headers, "Retry-After": "5" } };
   }
 
-  #refusal(visit, status, title, sentence) {
-    if (!visit.wantsHtml) return { status, headers: TEXT, body: `${sentence}\n` };
-    return { status, headers: HTML, body: this.#errorPage({ status, title, sentence }) };
+  #errorResponse(exchange, status, title, message) {
+    if (!exchange.wantsHtml) return { status, headers: TEXT, body: `${message}\n` };
+    return { status, headers: HTML, body: this.#errorPage({ status, title, message }) };
   }
 
-  // One line for each change, whatever number of visitors met it.
-  #report(error) {
+  // Logs only changes, not every failed request.
+  #logChange(error) {
     if (this.#failing === (error !== null)) return;
     this.#failing = error !== null;
-    this.#log(error ? `gatehouse: ${error.message}` : "gatehouse: sessions can be looked up again");
+    this.#log(error ? `gatehouse: cannot check sessions: ${error.message}` : "gatehouse: sessions can be checked again");
   }
 }
 
-/** It cannot be told now who is asking. The visitor is not signed out: answer 503. */
+const UNAUTHORIZED = "Please sign in.\n";
+const FORBIDDEN = "You don't have access. Need it? Ask an administrator.";
+const UNAVAILABLE = "We can't check your sign-in right now. You have not been signed out. Try again in a few seconds.";
+
+/** The session cannot be checked right now. Respond with 503 and Retry-After; the visitor is not signed out. */
 export class GatehouseUnavailable extends Error {
   name = "GatehouseUnavailable";
 }
 
-/**
- * Says whether the user has the permission; users.manage includes users.view.
- * @param {User | null} user
- * @param {string} permission
- */
-export function hasPermission(user, permission) {
-  const permissions = user?.permissions ?? [];
-  return permissions.includes(permission) || (permission === "users.view" && permissions.includes("users.manage"));
-}
-
-/**
- * Says whether the user is in the group.
- * @param {User | null} user
- * @param {string} group
- */
-export function hasGroup(user, group) {
-  return (user?.groups ?? []).includes(group);
-}
-
-/* The check: no Redis, no HTTP. */
+/* The check, without Redis or HTTP. */
 
 export const SIGNED_IN = "signed in";
 export const SIGNED_OUT = "signed out";
-export const NOT_KNOWN = "user not cached";
+export const USER_NOT_CACHED = "user not cached";
 
-const COOKIE_SHAPE = /^[A-Za-z0-9_-]{43}$/;
+const COOKIE = /^[A-Za-z0-9_-]{43}$/;
 const MAX_SESSION_BYTES = 8192;
 const MAX_COOKIES = 4;
 const MAX_IDLE_SECONDS = 315360000;
-const MOMENT = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,9})?Z$/;
+const TIME = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(\.\d{1,9})?Z$/;
 
-// A byte order mark must reach the JSON parser, which refuses it.
+// A byte order mark must reach the JSON parser, which rejects it.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * @typedef {object} Session A session that has passed rules 1 to 8.
+ * @typedef {object} Session A session that passed rules 1 to 8.
  * @property {string} id
  * @property {string} userId
  * @property {number} epoch
@@ -316,22 +331,22 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
  */
 
 /**
- * Applies the rules of docs/session-format.md.
+ * Applies the rules of the session format to one cookie.
  * @param {string} cookie the cookie's value
- * @param {(key: string) => Uint8Array | null | Promise<Uint8Array | null>} lookup returns the value of a key of Redis, null if there is none
+ * @param {(key: string) => Uint8Array | null | Promise<Uint8Array | null>} lookup returns the value of a Redis key, or null
  * @param {number} now in milliseconds since 1970
- * @returns {Promise<{state: string, user?: User, session?: Session}>} state is SIGNED_IN with the user, SIGNED_OUT or NOT_KNOWN
+ * @returns {Promise<{state: string, user?: User, session?: Session}>} state is SIGNED_IN with the user, SIGNED_OUT or USER_NOT_CACHED
  */
 export async function check(cookie, lookup, now) {
   if (!isCookie(cookie)) return { state: SIGNED_OUT };
   const id = createHash("sha256").update(cookie, "latin1").digest("base64url");
-  const session = readSession(await lookup(`session:${id}`), id, now);
+  const session = parseSession(await lookup(`session:${id}`), id, now);
   if (!session) return { state: SIGNED_OUT };
   return { ...checkUser(await lookup(`user:${session.userId}`), session), session };
 }
 
 /**
- * Checks the cookies in order and returns what check returns for the first one that is not signed out.
+ * Checks the cookies in order and returns the result of check for the first one that is not signed out.
  * @param {string[]} cookies
  * @param {(key: string) => Uint8Array | null | Promise<Uint8Array | null>} lookup
  * @param {number} now in milliseconds since 1970
@@ -339,24 +354,24 @@ export async function check(cookie, lookup, now) {
  */
 export async function checkAll(cookies, lookup, now) {
   for (const cookie of cookies) {
-    const found = await check(cookie, lookup, now);
-    if (found.state !== SIGNED_OUT) return found;
+    const result = await check(cookie, lookup, now);
+    if (result.state !== SIGNED_OUT) return result;
   }
   return { state: SIGNED_OUT };
 }
 
 /**
- * Returns the values in a Cookie header that may be the session's token: at most the first four of that name and the right shape.
- * @param {string | undefined} header one character for each byte (Latin-1), as Node has it
+ * Returns the values of the cookies with that name that have the format of a session token: at most the first four.
+ * @param {string | undefined} header one character per byte (Latin-1), as in Node
  * @param {string} name
  * @returns {string[]}
  */
 export function sessionCookies(header, name) {
   const found = [];
   for (const part of (header ?? "").split(";")) {
-    const pair = trimBlanks(part);
+    const pair = trimSpacesAndTabs(part);
     const at = pair.indexOf("=");
-    if (at < 0 || trimBlanks(pair.slice(0, at)) !== name) continue;
+    if (at < 0 || trimSpacesAndTabs(pair.slice(0, at)) !== name) continue;
     const value = pair.slice(at + 1);
     if (isCookie(value)) found.push(value);
     if (found.length === MAX_COOKIES) break;
@@ -364,8 +379,8 @@ export function sessionCookies(header, name) {
   return found;
 }
 
-/** Removes spaces and tabs only: trim() takes \xA0 from a name, with which a sibling host gets around the prefix __Host-. */
-function trimBlanks(text) {
+/** Removes spaces and tabs. trim() also removes \xA0, with which a sibling host could get around the prefix __Host-. */
+function trimSpacesAndTabs(text) {
   let from = 0;
   let to = text.length;
   while (from < to && isBlank(text[from])) from++;
@@ -378,24 +393,24 @@ function isBlank(character) {
 }
 
 function isCookie(value) {
-  return typeof value === "string" && COOKIE_SHAPE.test(value); // 1
+  return typeof value === "string" && COOKIE.test(value); // 1
 }
 
-function readSession(bytes, id, now) {
+function parseSession(bytes, id, now) {
   if (!bytes || bytes.length > MAX_SESSION_BYTES) return null; // 2
   const record = parseObject(bytes);
   if (record?.v !== 1 || record.id !== id) return null; // 3, 4
   const { user_id: userId, epoch, idle_seconds: idleSeconds } = record;
-  if (!isFilled(userId) || !isEpoch(epoch)) return null; // 5, 6
+  if (!isNonemptyString(userId) || !isSafeInteger(epoch)) return null; // 5, 6
   if (!Number.isInteger(idleSeconds) || idleSeconds < 1 || idleSeconds > MAX_IDLE_SECONDS) return null; // 7
-  const deadline = parseMoment(record.deadline);
+  const deadline = parseTime(record.deadline);
   if (!(deadline > now)) return null; // 8
   return { id, userId, epoch, idleSeconds, deadline };
 }
 
 function checkUser(bytes, session) {
-  if (!bytes || isLease(bytes)) return { state: NOT_KNOWN };
-  const user = readUser(bytes, session);
+  if (!bytes || isLease(bytes)) return { state: USER_NOT_CACHED };
+  const user = parseUser(bytes, session);
   return user ? { state: SIGNED_IN, user } : { state: SIGNED_OUT };
 }
 
@@ -403,20 +418,20 @@ function isLease(bytes) {
   return Buffer.from(bytes.subarray(0, 6)).toString("latin1") === "lease:";
 }
 
-function readUser(bytes, session) {
+function parseUser(bytes, session) {
   const record = parseObject(bytes);
   if (record?.v !== 1 || record.id !== session.userId) return null; // 9, 10
-  if (record.active !== true || !isEpoch(record.epoch) || record.epoch !== session.epoch) return null; // 11
+  if (record.active !== true || !isSafeInteger(record.epoch) || record.epoch !== session.epoch) return null; // 11
   const { id, username, name = "", email = "" } = record;
   const groups = record.groups ?? [];
   const permissions = record.permissions ?? [];
-  if (!isFilled(username) || typeof name !== "string" || typeof email !== "string") return null; // 12
+  if (!isNonemptyString(username) || typeof name !== "string" || typeof email !== "string") return null; // 12
   if (!isListOfStrings(groups) || !isListOfStrings(permissions)) return null;
-  // An address that is not verified is only what somebody typed.
-  return { id, username, name, email: record.email_verified === true ? email : "", groups, permissions };
+  // An unverified address may belong to someone else.
+  return new User({ id, username, name, email: record.email_verified === true ? email : "", groups, permissions });
 }
 
-/** Returns the object without a prototype, so that only its own names are found; null if it is none. */
+/** Returns the JSON object without a prototype, so that only its own fields are found, or null. */
 function parseObject(bytes) {
   let value;
   try {
@@ -428,11 +443,11 @@ function parseObject(bytes) {
   return { __proto__: null, ...value };
 }
 
-function isFilled(value) {
+function isNonemptyString(value) {
   return typeof value === "string" && value !== "";
 }
 
-function isEpoch(value) {
+function isSafeInteger(value) {
   return Number.isSafeInteger(value) && value >= 0;
 }
 
@@ -440,67 +455,67 @@ function isListOfStrings(value) {
   return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
-/** Returns milliseconds since 1970, NaN for what is no moment. */
-function parseMoment(text) {
-  const parts = typeof text === "string" ? MOMENT.exec(text) : null;
+/** Returns milliseconds since 1970, or NaN for an invalid time. */
+function parseTime(text) {
+  const parts = typeof text === "string" ? TIME.exec(text) : null;
   if (!parts) return NaN;
-  const whole = new Date(`${parts[1]}Z`);
-  // Date takes 24:00 and 30 February for the day after; then it says another day than it was given.
-  if (Number.isNaN(whole.getTime()) || !whole.toISOString().startsWith(parts[1])) return NaN;
-  return whole.getTime() + 1000 * Number(parts[2] ?? 0);
+  const seconds = new Date(`${parts[1]}Z`);
+  // Date turns 24:00 and February 30 into another day.
+  if (Number.isNaN(seconds.getTime()) || !seconds.toISOString().startsWith(parts[1])) return NaN;
+  return seconds.getTime() + 1000 * Number(parts[2] ?? 0);
 }
 
-/** Returns the milliseconds that the session's key gets when it is used. */
-function freshTtl(session, now) {
+/** Returns the milliseconds until the session's key expires after it is renewed. */
+function renewedTtl(session, now) {
   return Math.min(1000 * session.idleSeconds, session.deadline - now);
 }
 
 /* Redis. */
 
-/** How long a visitor may wait for an answer, in milliseconds. */
-const PATIENCE = 2000;
-/** How long Gatehouse may take to fill the cache, in milliseconds. */
-const FILL_PATIENCE = 1000;
-const USED = "gatehouse:used";
-/** node-redis' RESP_TYPES.BLOB_STRING, which cannot be imported before the package is needed. */
+/** The limit for a whole lookup, in milliseconds. */
+const LOOKUP_TIMEOUT = 2000;
+/** The limit for Gatehouse to load a user into the cache, in milliseconds. */
+const LOAD_TIMEOUT = 1000;
+const CHANNEL = "gatehouse:used";
+/** RESP_TYPES.BLOB_STRING of node-redis, which is imported only when it is needed. */
 const BLOB_STRING = 36;
-/** A value that is no record; never written to. */
+/** Stands for a key of another type. It is never a valid record. */
 const NO_RECORD = new Uint8Array();
 
 /**
- * A connection to one database, which all requests share: node-redis sends their commands together.
+ * A connection to one database, shared by all requests: node-redis pipelines their commands.
  *
- * It is made on demand and, when it breaks or does not answer, thrown away and made anew by the next request. node-redis would
- * keep commands while it is disconnected and wait for a reply for ever.
+ * It connects on demand. A connection that breaks or times out is discarded, and the next request opens another one. node-redis
+ * itself would queue commands while disconnected and wait for replies without a limit.
  */
 class Connection {
   #target;
-  #given;
+  #appClient;
   #current = null;
   #dialing = null;
 
-  /** One of the two: where to connect to, or a client of the app's. */
-  constructor(target, given = null) {
-    if (!target && typeof given?.withTypeMapping !== "function") {
-      throw new TypeError("gatehouse: clients must have sessions and cache, clients of node-redis 5 or newer");
+  /** Takes either where to connect to, or a client of the app. */
+  constructor(target, appClient = null) {
+    if (!target && typeof appClient?.withTypeMapping !== "function") {
+      throw new TypeError("gatehouse: clients must have sessions and cache, clients of node-redis 5 or later");
     }
     this.#target = target;
-    this.#given = given;
+    this.#appClient = appClient;
   }
 
-  /** Returns the value in bytes, null if there is none. */
+  /** Returns the value in bytes, or null if the key is missing. */
   async get(key) {
     return this.#run(`GET from database ${this.#place}`, (client) => getBytes(client, key));
   }
 
-  /** Returns the value as get does, and the milliseconds left to its key, in one round trip. */
+  /** Returns the value as get does, and the key's PTTL in milliseconds, in one round trip. */
   async getWithTtl(key) {
     return this.#run(`GET from database ${this.#place}`, (client) => Promise.all([getBytes(client, key), client.pTTL(key)]));
   }
 
-  /** Tells Gatehouse that the session is used. Returns how many servers heard it. */
+  /** Tells Gatehouse that the session is in use. Returns the number of servers that received it. */
   async publish(id) {
-    return this.#run(`PUBLISH ${USED}`, (client) => client.publish(USED, id));
+    return this.#run(`PUBLISH ${CHANNEL}`, (client) => client.publish(CHANNEL, id));
   }
 
   close() {
@@ -509,21 +524,21 @@ class Connection {
   }
 
   get #place() {
-    return this.#given ? "(given client)" : String(this.#target.database);
+    return this.#appClient ? "(your client)" : String(this.#target.database);
   }
 
   async #run(what, send) {
     const client = await this.#client();
     try {
-      return await within(PATIENCE, send(client), what);
+      return await within(LOOKUP_TIMEOUT, send(client), what);
     } catch (error) {
-      if (error instanceof Late && !this.#given) discard(client);
+      if (error instanceof Timeout && !this.#appClient) discard(client);
       throw unavailable(what, error);
     }
   }
 
   async #client() {
-    if (this.#given) return readyOr(this.#given);
+    if (this.#appClient) return requireReady(this.#appClient);
     if (this.#current?.isReady) return this.#current;
     this.#dialing ??= this.#dial().finally(() => {
       this.#dialing = null;
@@ -532,15 +547,15 @@ class Connection {
   }
 
   async #dial() {
-    // Late, so that the check can be used without the package.
+    // Imported here, so that the check works without the package.
     const { createClient } = await import("redis");
     this.close();
     const client = createClient(clientOptions(this.#target));
-    // Without a listener an error ends the process; whoever sent a command gets it anyway.
+    // Without a listener, an error would end the process. Callers receive it from their commands.
     client.on("error", () => {});
     const what = `connecting to ${describe(this.#target)}`;
     try {
-      await within(PATIENCE, client.connect(), what);
+      await within(LOOKUP_TIMEOUT, client.connect(), what);
     } catch (error) {
       discard(client);
       throw unavailable(what, error);
@@ -553,16 +568,16 @@ class Connection {
 /** @returns {any} */
 function clientOptions({ socket, username, password, database }) {
   return {
-    socket: { ...socket, connectTimeout: PATIENCE, reconnectStrategy: false },
+    socket: { ...socket, connectTimeout: LOOKUP_TIMEOUT, reconnectStrategy: false },
     username,
     password,
     database,
     disableOfflineQueue: true,
-    // Then AUTH and SELECT are all that a connection begins with: nothing that Redis' ACL would have to allow besides.
+    // With these, connecting sends only AUTH and SELECT, so the ACL need not allow more.
     RESP: 2,
     disableClientInfo: true,
     maintNotifications: "disabled",
-    // within() has the time; node-redis' own is for commands that were not sent yet, and costs a timer for each.
+    // within() limits the time. node-redis' own timeout covers only unsent commands and costs a timer for each.
     commandOptions: { timeout: undefined },
   };
 }
@@ -571,14 +586,14 @@ async function getBytes(client, key) {
   try {
     return await client.withTypeMapping({ [BLOB_STRING]: Buffer }).get(key);
   } catch (error) {
-    // Another type than a string is there: whatever it is, it is no record.
+    // The key has another type, which is never a valid record.
     if (error.message?.startsWith("WRONGTYPE")) return NO_RECORD;
     throw error;
   }
 }
 
-function readyOr(client) {
-  if (!client.isReady) throw new GatehouseUnavailable("Redis: the given client is not connected");
+function requireReady(client) {
+  if (!client.isReady) throw new GatehouseUnavailable("redis: your client is not connected");
   return client;
 }
 
@@ -586,20 +601,20 @@ function discard(client) {
   try {
     client.destroy();
   } catch {
-    // It was closed already.
+    // It is already closed.
   }
 }
 
-/** Nothing came in time. */
-class Late extends GatehouseUnavailable {}
+/** There was no reply in time. */
+class Timeout extends GatehouseUnavailable {}
 
-/** Returns what the work gives, or fails when that takes longer. */
+/** Awaits the work, and fails with a Timeout when it takes longer. */
 async function within(milliseconds, work, what) {
   let timer;
   const late = new Promise((resolve, reject) => {
     timer = setTimeout(() => {
-      // Timers come before what has arrived: after a pause of the process, look at that first.
-      setImmediate(() => reject(new Late(`Redis: ${what}: no answer within ${milliseconds} ms`)));
+      // Timers run before I/O. After the process was paused, a reply may be waiting: handle that first.
+      setImmediate(() => reject(new Timeout(`redis: ${what}: no reply within ${milliseconds} ms`)));
     }, milliseconds);
   });
   try {
@@ -609,24 +624,25 @@ async function within(milliseconds, work, what) {
   }
 }
 
-/** Reads a Redis URL as Gatehouse does. Errors never quote it: it may hold a password. */
-function parseRedisUrl(raw, setting) {
-  const bad = (why) => new TypeError(`gatehouse: ${setting} ${why}; want redis://[user:password@]host:port[/database], rediss://… or unix:///path?db=1`);
-  if (!isFilled(raw)) throw bad("is missing");
+/** Parses a Redis URL as Gatehouse does. Errors never quote it, because it may contain a password. */
+function parseRedisUrl(raw, option) {
+  const invalid = (why) => new TypeError(`gatehouse: ${option} ${why}`);
+  const malformed = invalid("must be redis://[user:password@]host:port[/database], rediss://… or unix:///path/to.sock[?db=1]");
+  if (!isNonemptyString(raw)) throw malformed;
   let url, username, password;
   try {
-    // URL takes no user without a host, which a socket does not have.
+    // URL rejects a user without a host, which a socket does not have.
     url = new URL(raw.replace(/^unix:\/\/([^/]*@)?\//, "unix://$1socket/"));
     username = decodeURIComponent(url.username) || undefined;
     password = decodeURIComponent(url.password) || undefined;
   } catch {
-    throw bad("is not a Redis URL");
+    throw malformed;
   }
   const socket = socketOf(url);
-  if (!socket) throw bad("is not a Redis URL");
-  if (username && !password) throw bad("has a user but no password");
+  if (!socket) throw malformed;
+  if (username && !password) throw invalid("has a user but no password; for a password alone write redis://:password@host:port");
   const digits = (socket.path ? url.searchParams.get("db") : url.pathname.slice(1)) || "0";
-  if (!/^\d{1,5}$/.test(digits)) throw bad("has a database that is no number");
+  if (!/^\d{1,5}$/.test(digits)) throw invalid("has a database that is not a number");
   return { socket, username, password, database: Number(digits) };
 }
 
@@ -642,9 +658,9 @@ function describe({ socket, database }) {
 }
 
 function unavailable(what, error) {
-  if (error instanceof Late) return error;
-  // Node leaves the message empty when it tried several addresses.
-  return new GatehouseUnavailable(`Redis: ${what}: ${error.message || error.code}`, { cause: error });
+  if (error instanceof Timeout) return error;
+  // Node leaves the message empty when it has tried several addresses.
+  return new GatehouseUnavailable(`redis: ${what}: ${error.message || error.code}`, { cause: error });
 }
 
 /* HTTP. */
@@ -653,15 +669,15 @@ const TEXT = { "Content-Type": "text/plain; charset=utf-8" };
 const HTML = { "Content-Type": "text/html; charset=utf-8" };
 
 function checkedBaseUrl(raw) {
-  const bad = new TypeError("gatehouse: baseUrl must be Gatehouse's BASE_URL, such as https://id.example.org");
-  if (!isFilled(raw)) throw bad;
+  const invalid = new TypeError("gatehouse: baseUrl must be a URL such as https://login.example.org");
+  if (!isNonemptyString(raw)) throw invalid;
   let url;
   try {
     url = new URL(raw);
   } catch {
-    throw bad;
+    throw invalid;
   }
-  if (!["http:", "https:"].includes(url.protocol) || url.pathname !== "/" || /[?#@]/.test(raw)) throw bad;
+  if (!["http:", "https:"].includes(url.protocol) || url.pathname !== "/" || /[?#@]/.test(raw)) throw invalid;
   return raw.replace(/\/+$/, "");
 }
 
@@ -674,11 +690,11 @@ function isFastify(response) {
   return typeof response.hijack === "function";
 }
 
-function overExpress(request, response) {
+function fromExpress(request, response) {
   return {
     request,
     wantsHtml: acceptsHtml(request),
-    address: () => absolute(request.protocol, expressHost(request), request.originalUrl),
+    url: () => absoluteUrl(request.protocol, expressHost(request), request.originalUrl),
     setHeader: (name, value) => response.setHeader(name, value),
     send({ status, headers, body }) {
       response.writeHead(status, headers);
@@ -687,19 +703,19 @@ function overExpress(request, response) {
   };
 }
 
-// Express 4 leaves the port out of its own names for it.
+// Express 4 omits the port from request.host and request.hostname.
 function expressHost(request) {
   const trusted = request.app.get("trust proxy fn")(request.socket.remoteAddress, 0);
   const forwarded = trusted ? request.headers["x-forwarded-host"] : undefined;
   return (forwarded || request.headers.host || "").split(",")[0].trim();
 }
 
-function overFastify(request, reply) {
+function fromFastify(request, reply) {
   return {
     request,
     wantsHtml: acceptsHtml(request),
-    // Fastify 4 has no host, and the port in hostname.
-    address: () => absolute(request.protocol, request.host ?? request.hostname, request.originalUrl),
+    // Fastify 4 has no request.host, and includes the port in request.hostname.
+    url: () => absoluteUrl(request.protocol, request.host ?? request.hostname, request.originalUrl),
     setHeader: (name, value) => reply.header(name, value),
     send: ({ status, headers, body }) => reply.code(status).headers(headers).send(body),
   };
@@ -709,21 +725,21 @@ function acceptsHtml(request) {
   return (request.headers.accept ?? "").split(",").some((range) => range.split(";")[0].trim().toLowerCase() === "text/html");
 }
 
-/** Returns the whole address of the wanted page; none when the request does not say its host. */
-function absolute(protocol, host, path) {
+/** Returns the absolute URL of the request, or undefined if it has no host. */
+function absoluteUrl(protocol, host, path) {
   if (!host || !path.startsWith("/")) return undefined;
   return `${protocol}://${host}${path}`;
 }
 
 /**
- * Escapes text for HTML, in elements and in quoted attributes.
+ * Escapes text for HTML elements and quoted attributes.
  * @param {string} text
  */
 export function escapeHtml(text) {
   return String(text).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
-function plainPage({ title, sentence }) {
+function defaultErrorPage({ title, message }) {
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -735,7 +751,7 @@ function plainPage({ title, sentence }) {
 <body>
 <main>
 <h1>${escapeHtml(title)}</h1>
-<p>${escapeHtml(sentence)}</p>
+<p>${escapeHtml(message)}</p>
 </main>
 </body>
 </html>

@@ -4,35 +4,35 @@ import { escapeHtml } from "./gatehouse.mjs";
 const STYLE = `:root { color-scheme: light dark; }
 body { font: 1.1rem/1.5 system-ui, sans-serif; max-width: 38rem; margin: 3rem auto; padding: 0 1rem; overflow-wrap: anywhere; }`;
 
-/** The page of somebody who is signed in. */
+/** The page of a signed-in user. */
 export function home(user, gatehouse) {
-  return page("Example", `<h1 id="greeting">Hello, ${escapeHtml(user.name || user.username)}</h1>
-<p>${escapeHtml(inWords(user.groups, "You are in the groups", "You are in no groups"))}</p>
-<p>${escapeHtml(inWords(user.permissions, "You have the permissions", "You have no permissions"))}</p>
-<p><a id="sign-out" href="${escapeHtml(gatehouse.signOutUrl)}">Sign out</a></p>`);
+  return page("Example", `<h1 id="greeting">Hello, ${escapeHtml(user.displayName)}</h1>
+<p>Your groups: ${nameList(user.groups)}.</p>
+<p>Your permissions: ${nameList(user.permissions)}.</p>
+<p><a id="sign-out" href="${escapeHtml(gatehouse.signOutUrl())}">Sign out</a></p>`);
 }
 
-/** The page for anybody; user is null for a stranger. */
+/** The page that is open to everyone. user is null if the visitor is not signed in. */
 export function open(user, gatehouse) {
-  if (user) return page("Open to all", `<h1 id="greeting">Hello, ${escapeHtml(user.name || user.username)}</h1>`);
-  return page("Open to all", `<h1 id="greeting">Hello, stranger</h1>
+  if (user) return page("Open to everyone", `<h1 id="greeting">Hello, ${escapeHtml(user.displayName)}</h1>`);
+  return page("Open to everyone", `<h1 id="greeting">Hello, stranger</h1>
 <p><a id="sign-in" href="${escapeHtml(gatehouse.signInUrl())}">Sign in</a></p>`);
 }
 
 /** The page that needs a permission. */
 export function reports() {
   return page("Reports", `<h1>Reports</h1>
-<p>All is well.</p>`);
+<p>You need the permission <code>reports.view</code> to see this page.</p>`);
 }
 
-/** The page that says why there is no other. */
-export function failure({ title, sentence }) {
+/** The page of an error. */
+export function errorPage({ title, message }) {
   return page(title, `<h1>${escapeHtml(title)}</h1>
-<p>${escapeHtml(sentence)}</p>`);
+<p>${escapeHtml(message)}</p>`);
 }
 
-function inWords(names, some, none) {
-  return names.length === 0 ? `${none}.` : `${some} ${names.join(", ")}.`;
+function nameList(names) {
+  return names.length === 0 ? "none" : escapeHtml(names.join(", "));
 }
 
 function page(title, main) {

@@ -1,5 +1,5 @@
 <?php
-// A small site whose visitors sign in at Gatehouse:
+// Example app for PHP:
 //
 //     REDIS_URL=redis://localhost:6379 BASE_URL=http://localhost:8080 php -S 127.0.0.1:9000 app.php
 
@@ -13,7 +13,7 @@ function e(string $text): string
 }
 
 /** @param list<string> $names */
-function inWords(array $names): string
+function nameList(array $names): string
 {
     return $names === [] ? 'none' : e(implode(', ', $names));
 }
@@ -49,8 +49,8 @@ function home(Gatehouse $gatehouse): void
 {
     $user = $gatehouse->requireUser();
     $name = e($user->displayName());
-    $groups = inWords($user->groups);
-    $permissions = inWords($user->permissions);
+    $groups = nameList($user->groups);
+    $permissions = nameList($user->permissions);
     $signOut = e($gatehouse->signOutUrl());
     page('Home', <<<HTML
         <h1 id="greeting">Hello, $name</h1>
@@ -68,7 +68,7 @@ function open(Gatehouse $gatehouse): void
     if ($user === null) {
         $greeting .= "\n" . '<p><a id="sign-in" href="' . e($gatehouse->signInUrl()) . '">Sign in</a></p>';
     }
-    page('Open to all', $greeting);
+    page('Open to everyone', $greeting);
 }
 
 function reports(Gatehouse $gatehouse): void
@@ -76,7 +76,7 @@ function reports(Gatehouse $gatehouse): void
     $gatehouse->requirePermission('reports.view');
     page('Reports', <<<HTML
         <h1>Reports</h1>
-        <p>Only people with the permission <code>reports.view</code> see this page.</p>
+        <p>You need the permission <code>reports.view</code> to see this page.</p>
         HTML);
 }
 

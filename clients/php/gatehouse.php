@@ -1,16 +1,18 @@
 <?php
-// Asks Gatehouse who a visitor is: reads the sessions that Gatehouse keeps in Redis (docs/session-format.md) and
-// never writes. It stands alone in this file, and needs PHP 8.1 or later with ext-redis.
+// Gatehouse for PHP: identifies the user of a request by the session that Gatehouse keeps in Redis.
+//
+// It implements docs/session-format.md. Copy this file into your app. It requires PHP 8.1 or later with ext-redis.
 
 declare(strict_types=1);
 
-/** A person who is signed in, as Gatehouse knew them a moment ago. */
+/** A user who is signed in. */
 final class GatehouseUser
 {
     /**
-     * @param string $name may be empty, and so may $email
+     * @param string $name may be empty
+     * @param string $email empty unless it is verified
      * @param list<string> $groups
-     * @param list<string> $permissions those of the groups too
+     * @param list<string> $permissions includes those granted through groups
      */
     public function __construct(
         public readonly string $id,
@@ -22,71 +24,73 @@ final class GatehouseUser
     ) {
     }
 
-    /** The name, or the username of somebody who gave none. */
+    /** Returns the name, or the username if there is no name. */
     public function displayName(): string
     {
         return $this->name !== '' ? $this->name : $this->username;
     }
 
-    /** "users.manage" includes "users.view". */
-    public function can(string $permission): bool
+    /** Returns whether the user has the permission. "users.manage" includes "users.view". */
+    public function hasPermission(string $permission): bool
     {
         return in_array($permission, $this->permissions, true)
             || $permission === 'users.view' && in_array('users.manage', $this->permissions, true);
     }
 
-    public function in(string $group): bool
+    /** Returns whether the user is in the group. */
+    public function inGroup(string $group): bool
     {
         return in_array($group, $this->groups, true);
     }
 }
 
-/** What the check says of a visitor who is not a GatehouseUser. */
-enum GatehouseAnswer: string
+/** The result of a check that is not a GatehouseUser. */
+enum GatehouseState: string
 {
     case SignedOut = 'signed out';
-    /** The session is good, and Gatehouse must be asked who the user is. */
-    case NotKnown = 'user not cached';
+    /** The session is valid, and Gatehouse has to load the user into the cache first. */
+    case UserNotCached = 'user not cached';
 }
 
-/** It cannot be told now who is asking: the answer is 503. */
+/** The session cannot be checked right now. Respond with 503 and Retry-After; the visitor is not signed out. */
 final class GatehouseUnavailable extends RuntimeException
 {
 }
 
-/** The visitor of one request: make one for each. What it found it keeps for as long. */
+/** Identifies the user of one request. Create one per request; it looks the session up once. */
 final class Gatehouse
 {
-    private const MAX_SESSION = 8192;
+    private const MAX_SESSION_BYTES = 8192;
     private const MAX_COOKIES = 4;
-    private const MAX_IDLE = 10 * 365 * 24 * 60 * 60;
-    /** The largest whole number that is the same in every language. */
-    private const MAX_WHOLE = 2 ** 53 - 1;
+    private const MAX_IDLE_SECONDS = 10 * 365 * 24 * 60 * 60;
+    /** The largest integer that every language represents exactly. */
+    private const MAX_SAFE_INTEGER = 2 ** 53 - 1;
     private const COOKIE = '/^[A-Za-z0-9_-]{43}$/D';
-    private const MOMENT = '/^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?Z$/D';
+    private const TIME = '/^([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?Z$/D';
     private const CHANNEL = 'gatehouse:used';
-    private const ASK_FOR_MS = 1000;
-    /** In seconds, whatever one look has to wait for. */
-    private const LOOK_FOR = 2.0;
+    private const LOAD_TIMEOUT_MS = 1000;
+    /** In seconds, for a whole lookup. */
+    private const LOOKUP_TIMEOUT = 2.0;
 
     private readonly string $base;
     private readonly string $app;
     private readonly string $cookieName;
-    private readonly GatehouseStore $sessions;
-    private readonly GatehouseStore $cache;
+    private readonly GatehouseDatabase $sessions;
+    private readonly GatehouseDatabase $cache;
     private ?GatehouseUser $found = null;
-    private bool $looked = false;
+    private bool $isLookedUp = false;
 
     /**
-     * Does not connect. An InvalidArgumentException is about the settings, and never shows a password.
+     * Does not connect to Redis.
      *
-     * @param string $redisUrl Gatehouse's own: redis://[user:password@]host:port[/database], rediss://… or
+     * @param string $redisUrl Gatehouse's REDIS_URL: redis://[user:password@]host:port[/database], rediss://… or
      *     unix:///path/to.sock[?db=1]
-     * @param string $baseUrl Gatehouse's address, as people type it
-     * @param string $cacheUrl Gatehouse's own; empty for the next database of $redisUrl
-     * @param string $cookieDomain Gatehouse's COOKIE_DOMAIN
-     * @param string $appUrl the address of this program, scheme and host, as people type it; empty: what the request
-     *     says, which is wrong behind a proxy that ends TLS
+     * @param string $baseUrl Gatehouse's BASE_URL, such as https://login.example.org
+     * @param string $cacheUrl Gatehouse's CACHE_URL; the default is the database after that of $redisUrl
+     * @param string $cookieDomain Gatehouse's COOKIE_DOMAIN, if it has one
+     * @param string $appUrl the public URL of this app, scheme and host; the default is taken from the request, which is
+     *     wrong behind a proxy that terminates TLS
+     * @throws InvalidArgumentException for an invalid argument; the message never contains a password
      */
     public function __construct(
         #[SensitiveParameter] string $redisUrl,
@@ -95,41 +99,41 @@ final class Gatehouse
         string $cookieDomain = '',
         string $appUrl = '',
     ) {
-        $this->base = self::address($baseUrl, 'the base URL');
-        $this->app = $appUrl === '' ? '' : self::address($appUrl, 'the app\'s URL');
+        $this->base = self::parseUrl($baseUrl, 'baseUrl');
+        $this->app = $appUrl === '' ? '' : self::parseUrl($appUrl, 'appUrl');
         $this->cookieName = match (true) {
             !str_starts_with($this->base, 'https:') => 'gatehouse',
             $cookieDomain !== '' => '__Secure-gatehouse',
             default => '__Host-gatehouse',
         };
-        $this->sessions = GatehouseStore::at($redisUrl);
-        $this->cache = $cacheUrl === '' ? $this->sessions->next() : GatehouseStore::at($cacheUrl);
+        $this->sessions = GatehouseDatabase::fromUrl($redisUrl, 'redisUrl');
+        $this->cache = $cacheUrl === '' ? $this->sessions->nextDatabase() : GatehouseDatabase::fromUrl($cacheUrl, 'cacheUrl');
     }
 
-    private static function address(string $url, string $what): string
+    private static function parseUrl(string $url, string $argument): string
     {
         if (preg_match('~^https?://[^/?#@\s]+(/[^?#\s]*)?$~Di', $url) !== 1) {
-            throw new InvalidArgumentException("Gatehouse: $what is not an address such as https://login.example.org");
+            throw new InvalidArgumentException("gatehouse: $argument must be a URL such as https://login.example.org");
         }
         $scheme = strstr($url, ':', true);
         return rtrim(strtolower($scheme) . substr($url, strlen($scheme)), '/');
     }
 
     /**
-     * Who is asking; null for a visitor who is not signed in.
+     * Returns the user, or null if the visitor is not signed in.
      *
      * @throws GatehouseUnavailable
      */
     public function user(): ?GatehouseUser
     {
-        if (!$this->looked) {
-            $this->found = $this->look();
-            $this->looked = true;
+        if (!$this->isLookedUp) {
+            $this->found = $this->lookupCookies();
+            $this->isLookedUp = true;
         }
         return $this->found;
     }
 
-    /** user() for pages that are for anybody and differ by who is asking. It answers 503 itself and ends the script. */
+    /** Is like user(), and responds with 503 and exits if the session cannot be checked. */
     public function identify(): ?GatehouseUser
     {
         header('Cache-Control: no-store');
@@ -137,13 +141,13 @@ final class Gatehouse
         try {
             return $this->user();
         } catch (GatehouseUnavailable $e) {
-            error_log($e->getMessage());
+            error_log('gatehouse: cannot check the session: ' . $e->getMessage());
             header('Retry-After: 5');
-            self::refuse(503, 'It cannot be checked at the moment whether you are signed in. Please try again in a few seconds.');
+            self::refuse(503, 'We can\'t check your sign-in right now. You have not been signed out. Try again in a few seconds.');
         }
     }
 
-    /** identify() for people who are signed in. Browsers are sent to the sign-in page, other programs get a 401. */
+    /** Requires a signed-in user. Otherwise it redirects browsers to the sign-in page, responds to others with 401, and exits. */
     public function requireUser(): GatehouseUser
     {
         $user = $this->identify();
@@ -151,42 +155,42 @@ final class Gatehouse
             return $user;
         }
         header('Vary: Accept', false);
-        if (!self::wantsPage()) {
+        if (!self::wantsHtml()) {
             self::refuse(401, 'Please sign in.');
         }
         header('Location: ' . $this->signInUrl());
         self::refuse(303, 'Please sign in.');
     }
 
-    /** requireUser(), and a 403 for people without the permission. */
+    /** Is like requireUser(), and responds with 403 to users without the permission. */
     public function requirePermission(string $permission): GatehouseUser
     {
         $user = $this->requireUser();
-        return $user->can($permission) ? $user : self::forbid();
+        return $user->hasPermission($permission) ? $user : self::forbid();
     }
 
-    /** requireUser(), and a 403 for people who are not in the group. */
+    /** Is like requireUser(), and responds with 403 to users who are not in the group. */
     public function requireGroup(string $group): GatehouseUser
     {
         $user = $this->requireUser();
-        return $user->in($group) ? $user : self::forbid();
+        return $user->inGroup($group) ? $user : self::forbid();
     }
 
-    /** Gatehouse's sign-in page, which brings people back to the page of this request. */
+    /** Returns the URL of the sign-in page, which redirects back to the URL of the request. */
     public function signInUrl(): string
     {
-        return $this->base . '/login?next=' . rawurlencode($this->wanted());
+        return $this->base . '/login?next=' . rawurlencode($this->requestUrl());
     }
 
-    /** Gatehouse's page that asks once and ends the session for all. */
+    /** Returns the URL of the sign-out page, which asks for confirmation and ends the session for all apps. */
     public function signOutUrl(): string
     {
         return $this->base . '/sign-out';
     }
 
-    private function wanted(): string
+    private function requestUrl(): string
     {
-        // A client may send the whole address.
+        // A client may send an absolute URL.
         $path = preg_replace('~^[a-z][a-z0-9+.-]*://[^/?#]*~i', '', $_SERVER['REQUEST_URI'] ?? '/');
         $app = $this->app;
         if ($app === '') {
@@ -196,7 +200,7 @@ final class Gatehouse
         return $app . (str_starts_with($path, '/') ? '' : '/') . $path;
     }
 
-    private static function wantsPage(): bool
+    private static function wantsHtml(): bool
     {
         return in_array($_SERVER['REQUEST_METHOD'] ?? '', ['GET', 'HEAD'], true)
             && str_contains(strtolower($_SERVER['HTTP_ACCEPT'] ?? ''), 'text/html');
@@ -204,24 +208,24 @@ final class Gatehouse
 
     private static function forbid(): never
     {
-        self::refuse(403, 'You are signed in, but you may not see this page.');
+        self::refuse(403, 'You don\'t have access. Need it? Ask an administrator.');
     }
 
-    private static function refuse(int $status, string $sentence): never
+    private static function refuse(int $status, string $message): never
     {
         http_response_code($status);
         header('Content-Type: text/plain; charset=utf-8');
         header('X-Content-Type-Options: nosniff');
-        echo $sentence, "\n";
+        echo $message, "\n";
         exit;
     }
 
-    private function look(): ?GatehouseUser
+    private function lookupCookies(): ?GatehouseUser
     {
-        $this->sessions->endAfter(self::LOOK_FOR);
-        $this->cache->endAfter(self::LOOK_FOR);
+        $this->sessions->setDeadline(self::LOOKUP_TIMEOUT);
+        $this->cache->setDeadline(self::LOOKUP_TIMEOUT);
         foreach (self::sessionCookies($_SERVER['HTTP_COOKIE'] ?? '', $this->cookieName) as $cookie) {
-            $user = $this->lookUp($cookie);
+            $user = $this->lookup($cookie);
             if ($user !== null) {
                 return $user;
             }
@@ -229,7 +233,7 @@ final class Gatehouse
         return null;
     }
 
-    private function lookUp(string $cookie): ?GatehouseUser
+    private function lookup(string $cookie): ?GatehouseUser
     {
         $now = new DateTimeImmutable();
         $left = 0;
@@ -240,22 +244,22 @@ final class Gatehouse
             [$value, $left] = $this->sessions->getWithTtl($key);
             return $value;
         };
-        $session = self::sessionOf($cookie, $lookup, $now);
+        $session = self::parseSession($cookie, $lookup, $now);
         if ($session === null) {
             return null;
         }
-        $answer = self::userOf($session, $lookup('user:' . $session['user_id']));
-        if ($answer === GatehouseAnswer::NotKnown) {
-            $answer = $this->ask($session);
-        } elseif ($answer instanceof GatehouseUser && $left < self::tellBelow($session, $now)) {
-            $this->tell($session);
+        $result = self::parseUser($session, $lookup('user:' . $session['user_id']));
+        if ($result === GatehouseState::UserNotCached) {
+            $result = $this->loadUser($session);
+        } elseif ($result instanceof GatehouseUser && $left < self::renewBelow($session, $now)) {
+            $this->reportUse($session);
         }
-        return $answer instanceof GatehouseUser ? $answer : null;
+        return $result instanceof GatehouseUser ? $result : null;
     }
 
     /**
-     * The values in a Cookie header that may be the session's token: at most the first four of that name and the right
-     * shape. PHP's $_COOKIE has only the first of a name, and decodes it.
+     * Returns the values of the cookies with that name that have the format of a session token: at most the first four.
+     * $_COOKIE has only the first cookie of a name, and decodes it.
      *
      * @return list<string>
      */
@@ -271,155 +275,165 @@ final class Gatehouse
         return array_slice($found, 0, self::MAX_COOKIES);
     }
 
-    /** Has Gatehouse look at the session, which fills the cache, and waits for that. */
-    private function ask(array $session): GatehouseUser|GatehouseAnswer
+    /** Asks Gatehouse to load the session's user into the cache, and waits for it. */
+    private function loadUser(array $session): GatehouseUser|GatehouseState
     {
-        $until = hrtime(true) + self::ASK_FOR_MS * 1_000_000;
-        $this->request($session);
+        $until = hrtime(true) + self::LOAD_TIMEOUT_MS * 1_000_000;
+        $this->requestLoad($session);
         for ($wait = 5_000; ($left = intdiv($until - hrtime(true), 1000)) > 0; $wait *= 2) {
             usleep(min($wait, $left));
             $value = $this->cache->get('user:' . $session['user_id']);
-            $answer = self::userOf($session, $value);
-            if ($answer !== GatehouseAnswer::NotKnown) {
-                return $answer;
+            $result = self::parseUser($session, $value);
+            if ($result !== GatehouseState::UserNotCached) {
+                return $result;
             }
-            if ($value === null) { // a change may have dropped what was filled
-                $this->request($session);
+            if ($value === null) { // a change may have dropped the loaded user
+                $this->requestLoad($session);
             }
         }
-        throw new GatehouseUnavailable('Gatehouse: Gatehouse did not fill the cache within a second');
+        throw new GatehouseUnavailable('no Gatehouse server loaded the user into the cache within ' . self::LOAD_TIMEOUT_MS . ' ms');
     }
 
-    private function request(array $session): void
+    private function requestLoad(array $session): void
     {
         if ($this->sessions->publish(self::CHANNEL, $session['id']) === 0) {
-            throw new GatehouseUnavailable('Gatehouse: the user is not in the cache, and no Gatehouse server runs that could fill it');
+            throw new GatehouseUnavailable('the user is not in the cache, and no Gatehouse server is running to load it');
         }
     }
 
-    /** Says that the session was used. It does no harm if that is lost. */
-    private function tell(array $session): void
+    /** Tells Gatehouse that the session is in use. Losing a report does no harm. */
+    private function reportUse(array $session): void
     {
         try {
             $this->sessions->publish(self::CHANNEL, $session['id']);
         } catch (GatehouseUnavailable $e) {
-            error_log($e->getMessage());
+            error_log('gatehouse: cannot report that a session is in use: ' . $e->getMessage());
         }
     }
 
     /**
-     * The PTTL below which a tenth of the time is gone since Gatehouse last heard of the session, in ms. A key that
-     * would stay for ever has a negative one.
+     * Returns the PTTL, in ms, below which a tenth of the idle time has passed since the last renewal. A key that does not
+     * expire has a negative one.
      */
-    private static function tellBelow(array $session, DateTimeImmutable $now): float
+    private static function renewBelow(array $session, DateTimeImmutable $now): float
     {
         $seconds = $session['deadline'][0] - $now->getTimestamp();
         return 0.9 * 1000 * min($session['idle_seconds'], $seconds);
     }
 
     /**
-     * The reader without Redis and HTTP: whom the first of the cookies' values that is not signed out stands for at the time $now.
+     * Applies the rules of the session format to one cookie, without Redis or HTTP.
+     *
+     * @param callable(string): ?string $lookup returns the value of a Redis key, or null
+     */
+    public static function check(string $cookie, callable $lookup, DateTimeImmutable $now): GatehouseUser|GatehouseState
+    {
+        $session = self::parseSession($cookie, $lookup, $now);
+        return $session === null ? GatehouseState::SignedOut : self::parseUser($session, $lookup('user:' . $session['user_id']));
+    }
+
+    /**
+     * Checks the cookies in order and returns the result of check() for the first one that is not signed out.
      *
      * @param list<string> $cookies
-     * @param callable(string): ?string $lookup the value of a key, null if there is none
+     * @param callable(string): ?string $lookup returns the value of a Redis key, or null
      */
-    public static function check(array $cookies, callable $lookup, DateTimeImmutable $now): GatehouseUser|GatehouseAnswer
+    public static function checkAll(array $cookies, callable $lookup, DateTimeImmutable $now): GatehouseUser|GatehouseState
     {
         foreach ($cookies as $cookie) {
-            $session = self::sessionOf($cookie, $lookup, $now);
-            $answer = $session === null ? GatehouseAnswer::SignedOut : self::userOf($session, $lookup('user:' . $session['user_id']));
-            if ($answer !== GatehouseAnswer::SignedOut) {
-                return $answer;
+            $result = self::check($cookie, $lookup, $now);
+            if ($result !== GatehouseState::SignedOut) {
+                return $result;
             }
         }
-        return GatehouseAnswer::SignedOut;
+        return GatehouseState::SignedOut;
     }
 
     /** @return ?array{id: string, user_id: string, epoch: int, idle_seconds: int, deadline: array{int, int}} */
-    private static function sessionOf(string $cookie, callable $lookup, DateTimeImmutable $now): ?array
+    private static function parseSession(string $cookie, callable $lookup, DateTimeImmutable $now): ?array
     {
         if (preg_match(self::COOKIE, $cookie) !== 1) {
             return null;
         }
         $id = rtrim(strtr(base64_encode(hash('sha256', $cookie, true)), '+/', '-_'), '=');
         $value = $lookup('session:' . $id);
-        if ($value === null || strlen($value) > self::MAX_SESSION) {
+        if ($value === null || strlen($value) > self::MAX_SESSION_BYTES) {
             return null;
         }
-        $s = self::object($value);
-        if ($s === null || ($s['v'] ?? null) !== 1 || ($s['id'] ?? null) !== $id || !self::isName($s['user_id'] ?? null)
-            || !self::isWhole($s['epoch'] ?? null) || !self::isWhole($s['idle_seconds'] ?? null)
-            || $s['idle_seconds'] < 1 || $s['idle_seconds'] > self::MAX_IDLE) {
+        $s = self::parseObject($value);
+        if ($s === null || ($s['v'] ?? null) !== 1 || ($s['id'] ?? null) !== $id || !self::isNonemptyString($s['user_id'] ?? null)
+            || !self::isInteger($s['epoch'] ?? null) || !self::isInteger($s['idle_seconds'] ?? null)
+            || $s['idle_seconds'] < 1 || $s['idle_seconds'] > self::MAX_IDLE_SECONDS) {
             return null;
         }
-        $deadline = self::moment($s['deadline'] ?? null);
+        $deadline = self::parseTime($s['deadline'] ?? null);
         if ($deadline === null || $deadline <= [$now->getTimestamp(), 1000 * (int) $now->format('u')]) {
             return null;
         }
         return ['deadline' => $deadline] + $s;
     }
 
-    private static function userOf(array $session, ?string $value): GatehouseUser|GatehouseAnswer
+    private static function parseUser(array $session, ?string $value): GatehouseUser|GatehouseState
     {
         if ($value === null || str_starts_with($value, 'lease:')) {
-            return GatehouseAnswer::NotKnown;
+            return GatehouseState::UserNotCached;
         }
-        $u = self::object($value);
+        $u = self::parseObject($value);
         if ($u === null || ($u['v'] ?? null) !== 1 || ($u['id'] ?? null) !== $session['user_id']
-            || ($u['active'] ?? null) !== true || ($u['epoch'] ?? null) !== $session['epoch'] || !self::isName($u['username'] ?? null)) {
-            return GatehouseAnswer::SignedOut;
+            || ($u['active'] ?? null) !== true || ($u['epoch'] ?? null) !== $session['epoch'] || !self::isNonemptyString($u['username'] ?? null)) {
+            return GatehouseState::SignedOut;
         }
         $u += ['name' => '', 'email' => ''];
-        $groups = self::names($u['groups'] ?? []);
-        $permissions = self::names($u['permissions'] ?? []);
+        $groups = self::stringList($u['groups'] ?? []);
+        $permissions = self::stringList($u['permissions'] ?? []);
         if (!is_string($u['name']) || !is_string($u['email']) || $groups === null || $permissions === null) {
-            return GatehouseAnswer::SignedOut;
+            return GatehouseState::SignedOut;
         }
-        // An address that is not verified is only what somebody typed.
+        // An unverified address may belong to someone else.
         $email = ($u['email_verified'] ?? null) === true ? $u['email'] : '';
         return new GatehouseUser($u['id'], $u['username'], $u['name'], $email, $groups, $permissions);
     }
 
     /**
-     * The fields of an object; objects inside it stay objects, which tells {} from []. Null for what is none.
+     * Returns the fields of a JSON object, or null. Nested objects stay objects, which distinguishes {} from [].
      *
      * @return ?array<string, mixed>
      */
-    private static function object(string $value): ?array
+    private static function parseObject(string $value): ?array
     {
         $o = json_decode($value, false, 10000);
         if (json_last_error() === JSON_ERROR_INVALID_PROPERTY_NAME) {
-            // PHP's objects have no fields whose names begin with NUL, and no field that counts has any in it.
+            // PHP's objects cannot have fields whose names begin with NUL. No field that is read contains one.
             $o = json_decode((string) preg_replace('/(?<!\\\\)(?:\\\\\\\\)*\K\\\\u0000/', '\ufffd', $value), false, 10000);
         }
         return $o instanceof stdClass ? get_object_vars($o) : null;
     }
 
-    private static function isName(mixed $v): bool
+    private static function isNonemptyString(mixed $v): bool
     {
         return is_string($v) && $v !== '';
     }
 
-    /** Numbers that are too large for an int are floats here. */
-    private static function isWhole(mixed $v): bool
+    /** json_decode returns a float for a number that is too large for an int. */
+    private static function isInteger(mixed $v): bool
     {
-        return is_int($v) && $v >= 0 && $v <= self::MAX_WHOLE;
+        return is_int($v) && $v >= 0 && $v <= self::MAX_SAFE_INTEGER;
     }
 
     /** @return ?list<string> */
-    private static function names(mixed $v): ?array
+    private static function stringList(mixed $v): ?array
     {
         return is_array($v) && $v === array_filter($v, is_string(...)) ? $v : null;
     }
 
-    /** @return ?array{int, int} unix seconds and nanoseconds; null for what is no moment */
-    private static function moment(mixed $v): ?array
+    /** @return ?array{int, int} Unix seconds and nanoseconds; null for an invalid time */
+    private static function parseTime(mixed $v): ?array
     {
-        if (!is_string($v) || preg_match(self::MOMENT, $v, $part) !== 1) {
+        if (!is_string($v) || preg_match(self::TIME, $v, $part) !== 1) {
             return null;
         }
         [, $year, $month, $day, $hour, $minute, $second] = array_map(intval(...), $part);
-        // PHP's own functions make 2 March of 30 February.
+        // PHP's own functions turn February 30 into March 2.
         if (!checkdate($month, $day, $year) || $hour > 23 || $minute > 59 || $second > 59) {
             return null;
         }
@@ -427,14 +441,14 @@ final class Gatehouse
     }
 }
 
-/** One database of a Redis, for Gatehouse alone. It connects when it is first asked. */
-final class GatehouseStore
+/** One Redis database. It connects on first use. */
+final class GatehouseDatabase
 {
     /** In seconds, for connecting and for each reply. */
-    private const TIMEOUT = 0.95;
+    private const REPLY_TIMEOUT = 0.95;
 
     private ?Redis $redis = null;
-    private float $until = INF;
+    private float $deadline = INF;
 
     private function __construct(
         private readonly string $host,
@@ -445,68 +459,68 @@ final class GatehouseStore
     ) {
     }
 
-    /** The errors never quote the URL, which may hold a password. */
-    public static function at(#[SensitiveParameter] string $url): self
+    /** Its errors never quote the URL, because it may contain a password. */
+    public static function fromUrl(#[SensitiveParameter] string $url, string $argument): self
     {
         if (preg_match('~^rediss?://(?:([^/?#]*)@)?(\[[0-9a-f:.]+\]|[^][:/?#@\s]+)(?::([0-9]{1,5}))?(?:/([0-9]{0,5}))?$~Di', $url, $part) === 1) {
             // phpredis puts an IPv6 address into brackets itself.
             $host = (strtolower($url[5]) === 's' ? 'tls://' : '') . trim($part[2], '[]');
-            $place = [$host, (int) (($part[3] ?? '') ?: 6379), (int) ($part[4] ?? 0)];
+            $target = [$host, (int) (($part[3] ?? '') ?: 6379), (int) ($part[4] ?? 0)];
         } elseif (preg_match('~^unix://(?:([^/?#]*)@)?(/[^?#]*[^/?#])(?:\?db=([0-9]{1,5}))?$~Di', $url, $part) === 1) {
-            $place = [rawurldecode($part[2]), 0, (int) ($part[3] ?? 0)];
+            $target = [rawurldecode($part[2]), 0, (int) ($part[3] ?? 0)];
         } else {
             throw new InvalidArgumentException(
-                'Gatehouse: a URL of Redis is not redis://[user:password@]host:port[/database], rediss://… or unix:///path/to.sock[?db=1]',
+                "gatehouse: $argument must be redis://[user:password@]host:port[/database], rediss://… or unix:///path/to.sock[?db=1]",
             );
         }
         [$user, $password] = array_map(rawurldecode(...), explode(':', $part[1], 2) + [1 => '']);
         if ($user !== '' && $password === '') {
             throw new InvalidArgumentException(
-                'Gatehouse: a URL of Redis has a user but no password; for a password alone write redis://:password@host:port',
+                "gatehouse: $argument has a user but no password; for a password alone write redis://:password@host:port",
             );
         }
-        return new self($place[0], $place[1], $user, $password, $place[2]);
+        return new self($target[0], $target[1], $user, $password, $target[2]);
     }
 
-    /** The next database of the same Redis. */
-    public function next(): self
+    /** Returns the next database of the same Redis. */
+    public function nextDatabase(): self
     {
         return new self($this->host, $this->port, $this->user, $this->password, $this->database + 1);
     }
 
-    /** Bounds all that is asked from now on, in seconds. */
-    public function endAfter(float $seconds): void
+    /** Limits the time for all further commands, in seconds from now. */
+    public function setDeadline(float $seconds): void
     {
-        $this->until = microtime(true) + $seconds;
+        $this->deadline = microtime(true) + $seconds;
     }
 
-    /** Null for a missing key; an empty value, which no reader accepts, for a key of another type. */
+    /** Returns null for a missing key, and an empty value, which is never a valid record, for a key of another type. */
     public function get(string $key): ?string
     {
-        return $this->ask(fn (Redis $r): ?string => self::value($r, $r->get($key)));
+        return $this->run(fn (Redis $r): ?string => self::value($r, $r->get($key)));
     }
 
     /**
-     * The PTTL comes in the same round trip.
+     * Returns the value and the PTTL in one round trip.
      *
      * @return array{?string, int}
      */
     public function getWithTtl(string $key): array
     {
-        return $this->ask(function (Redis $r) use ($key): array {
+        return $this->run(function (Redis $r) use ($key): array {
             $replies = $r->pipeline()->get($key)->pttl($key)->exec();
-            // A reply that did not come must not look like a key that is not there.
+            // A missing reply must not look like a missing key.
             if (!is_array($replies) || !is_int($replies[1] ?? null)) {
-                throw new RedisException($r->getLastError() ?? 'it did not answer');
+                throw new RedisException($r->getLastError() ?? 'no reply');
             }
             return [self::value($r, $replies[0]), $replies[1]];
         });
     }
 
-    /** How many servers heard it. */
+    /** Returns the number of servers that received the message. */
     public function publish(string $channel, string $message): int
     {
-        return $this->ask(fn (Redis $r): int => $r->publish($channel, $message));
+        return $this->run(fn (Redis $r): int => $r->publish($channel, $message));
     }
 
     private static function value(Redis $redis, mixed $reply): ?string
@@ -529,46 +543,46 @@ final class GatehouseStore
      * @param callable(Redis): T $commands
      * @return T
      */
-    private function ask(callable $commands): mixed
+    private function run(callable $commands): mixed
     {
         try {
             $this->redis ??= $this->connect();
             $this->redis->clearLastError();
-            $this->redis->setOption(Redis::OPT_READ_TIMEOUT, $this->patience());
+            $this->redis->setOption(Redis::OPT_READ_TIMEOUT, $this->timeLeft());
             return $commands($this->redis);
-        } catch (RedisException | TypeError $e) { // phpredis returns false for some of what went wrong
+        } catch (RedisException | TypeError $e) { // phpredis returns false for some failures
             $this->redis = null;
-            throw new GatehouseUnavailable("Gatehouse: Redis at $this->host: " . trim($e->getMessage()), 0, $e);
+            throw new GatehouseUnavailable("redis: $this->host: " . trim($e->getMessage()), 0, $e);
         }
     }
 
     /**
-     * A new connection for each request. phpredis hands its persistent ones on with the user and the database that
-     * they had before, to other code as well.
+     * Opens a new connection for each request. phpredis shares its persistent connections with other code, and they keep
+     * the user and the database that they had before.
      */
     private function connect(): Redis
     {
         $redis = new Redis();
-        $timeout = $this->patience();
+        $timeout = $this->timeLeft();
         error_clear_last();
         if (!@$redis->connect($this->host, $this->port, $timeout, null, 0, $timeout)) {
-            throw new RedisException('it cannot be reached ' . (error_get_last()['message'] ?? ''));
+            throw new RedisException('cannot connect ' . (error_get_last()['message'] ?? ''));
         }
         $redis->setOption(Redis::OPT_MAX_RETRIES, 0);
-        $redis->setOption(Redis::OPT_READ_TIMEOUT, $this->patience());
+        $redis->setOption(Redis::OPT_READ_TIMEOUT, $this->timeLeft());
         if ($this->password !== '' && !$redis->auth($this->user === '' ? $this->password : [$this->user, $this->password])) {
-            throw new RedisException('it does not know the password');
+            throw new RedisException('the password is wrong');
         }
-        $redis->setOption(Redis::OPT_READ_TIMEOUT, $this->patience());
+        $redis->setOption(Redis::OPT_READ_TIMEOUT, $this->timeLeft());
         if ($this->database !== 0 && !$redis->select($this->database)) {
-            throw new RedisException("it has no database $this->database");
+            throw new RedisException("there is no database $this->database");
         }
         return $redis;
     }
 
-    private function patience(): float
+    private function timeLeft(): float
     {
-        $left = min(self::TIMEOUT, $this->until - microtime(true));
-        return $left > 0 ? $left : throw new RedisException('it took too long');
+        $left = min(self::REPLY_TIMEOUT, $this->deadline - microtime(true));
+        return $left > 0 ? $left : throw new RedisException('no reply in time');
     }
 }

@@ -1,12 +1,12 @@
 <?php
-// Runs the cases of ../vectors.json, or of the file that is named: php vectors.php [FILE]
+// Runs the cases that every reader must pass: php vectors.php [FILE]
 
 declare(strict_types=1);
 
 require __DIR__ . '/gatehouse.php';
 
-/** What the reader makes of a case, in the words of the file. */
-function verdict(array $case, DateTimeImmutable $now): array
+/** Returns the reader's result for a case, in the format of the file. */
+function result(array $case, DateTimeImmutable $now): array
 {
     $values = [];
     foreach ($case['redis'] as $entry) {
@@ -15,15 +15,15 @@ function verdict(array $case, DateTimeImmutable $now): array
     try {
         $cookies = isset($case['cookie']) ? [$case['cookie']]
             : Gatehouse::sessionCookies(base64_decode($case['cookie_header'], true), $case['cookie_name']);
-        $answer = Gatehouse::check($cookies, fn (string $key): ?string => $values[$key] ?? null, $now);
+        $result = Gatehouse::checkAll($cookies, fn (string $key): ?string => $values[$key] ?? null, $now);
     } catch (Throwable $e) {
         return ['want' => $e::class . ': ' . $e->getMessage()];
     }
-    return $answer instanceof GatehouseUser ? ['want' => 'signed in', 'user' => inOrder(get_object_vars($answer))] : ['want' => $answer->value];
+    return $result instanceof GatehouseUser ? ['want' => 'signed in', 'user' => sortKeys(get_object_vars($result))] : ['want' => $result->value];
 }
 
-/** The fields by their names, so that === does not look at how they were written. */
-function inOrder(?array $user): ?array
+/** Sorts the fields by name, because === compares their order as well. */
+function sortKeys(?array $user): ?array
 {
     if ($user !== null) {
         ksort($user);
@@ -35,8 +35,8 @@ $file = json_decode((string) file_get_contents($argv[1] ?? __DIR__ . '/../vector
 $now = new DateTimeImmutable($file['now']);
 $passed = 0;
 foreach ($file['cases'] ?? [] as $case) {
-    $got = verdict($case, $now);
-    $want = array_filter(['want' => $case['want'], 'user' => inOrder($case['user'] ?? null)]);
+    $got = result($case, $now);
+    $want = array_filter(['want' => $case['want'], 'user' => sortKeys($case['user'] ?? null)]);
     if ($got === $want) {
         $passed++;
         continue;

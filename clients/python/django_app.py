@@ -1,14 +1,14 @@
-"""An example for Django, without a database: gunicorn -b 127.0.0.1:5000 django_app:application"""
+"""Example app for Django, without a database: gunicorn -b 127.0.0.1:5000 django_app:application"""
 
 import os
 
 from django.conf import settings
 
 settings.configure(
-    SECRET_KEY=os.environ.get("SECRET_KEY", "this example signs nothing"),
+    SECRET_KEY=os.environ.get("SECRET_KEY", "the example signs nothing with it"),
     ALLOWED_HOSTS=["localhost", "127.0.0.1", "[::1]"] + os.environ.get("ALLOWED_HOSTS", "").split(),
     ROOT_URLCONF=__name__,
-    # Django's decorators want their own apps installed; nothing of them is in a database.
+    # Django's decorators require its apps; they use no database here.
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
     MIDDLEWARE=["django.middleware.security.SecurityMiddleware", "gatehouse.DjangoMiddleware"],
     AUTHENTICATION_BACKENDS=["gatehouse.DjangoBackend"],
@@ -20,7 +20,7 @@ settings.configure(
     LOGIN_URL=os.environ["BASE_URL"] + "/login",
 )
 
-from django.contrib.auth.decorators import login_required, permission_required  # noqa: E402  (settings come first)
+from django.contrib.auth.decorators import login_required, permission_required  # noqa: E402  (after the settings)
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import HttpResponse, JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402

@@ -1,4 +1,4 @@
-"""An example for Flask: gunicorn -b 127.0.0.1:5000 flask_app:app"""
+"""Example app for Flask: gunicorn -b 127.0.0.1:5000 flask_app:app"""
 
 import os
 
@@ -14,26 +14,26 @@ gatehouse = FlaskGatehouse(
 
 
 @app.get("/")
-@gatehouse.login_required
+@gatehouse.require_user
 def home():
-    return pages.home(gatehouse.current_user(), gatehouse.sign_out_url())
+    return pages.home(gatehouse.identify(), gatehouse.sign_out_url())
 
 
 @app.get("/open")
 def open_page():
-    return pages.open_page(gatehouse.current_user(), gatehouse.sign_in_url(gatehouse.address())), {"Cache-Control": "no-store"}
+    return pages.open_page(gatehouse.identify(), gatehouse.sign_in_url(gatehouse.current_url())), {"Cache-Control": "no-store"}
 
 
 @app.get("/reports")
-@gatehouse.permission_required("reports.view")
+@gatehouse.require_permission("reports.view")
 def reports():
     return pages.reports()
 
 
 @app.get("/whoami")
-@gatehouse.login_required
+@gatehouse.require_user
 def whoami():
-    return jsonify(pages.whoami(gatehouse.current_user()))
+    return jsonify(pages.whoami(gatehouse.identify()))
 
 
 if __name__ == "__main__":

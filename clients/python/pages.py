@@ -20,28 +20,27 @@ def greeting(name):
     return f'<h1 id="greeting">Hello, {escape(name)}</h1>'
 
 
-def in_words(names, none):
-    return escape(", ".join(names)) if names else none
+def name_list(names):
+    return escape(", ".join(names)) if names else "none"
 
 
 def home(user, sign_out):
-    name = user.name or user.username
-    return page(f"Hello, {name}", "\n".join([
-        greeting(name),
-        f"<p>Groups: {in_words(user.groups, 'none')}.</p>",
-        f"<p>Permissions: {in_words(user.permissions, 'none')}.</p>",
+    return page(f"Hello, {user.display_name}", "\n".join([
+        greeting(user.display_name),
+        f"<p>Your groups: {name_list(user.groups)}.</p>",
+        f"<p>Your permissions: {name_list(user.permissions)}.</p>",
         f'<p><a id="sign-out" href="{escape(sign_out)}">Sign out</a></p>',
     ]))
 
 
 def open_page(user, sign_in):
     if user:
-        return page("Hello", greeting(user.name or user.username))
+        return page("Hello", greeting(user.display_name))
     return page("Hello", greeting("stranger") + f'\n<p><a id="sign-in" href="{escape(sign_in)}">Sign in</a></p>')
 
 
 def reports():
-    return page("Reports", "<h1>Reports</h1>\n<p>Only for people with the permission reports.view.</p>")
+    return page("Reports", "<h1>Reports</h1>\n<p>You need the permission <code>reports.view</code> to see this page.</p>")
 
 
 def whoami(user):

@@ -1,4 +1,4 @@
-"""Runs the cases that every reader must get right: python3 vectors.py [FILE]"""
+"""Runs the cases that every reader must pass: python3 vectors.py [FILE]"""
 
 import base64
 import json
@@ -21,15 +21,16 @@ def cookies(case):
     return gatehouse.session_cookies(base64.b64decode(case["cookie_header"]).decode("latin-1"), case["cookie_name"])
 
 
-def fault(case, now):
+def failure(case, now):
+    """Returns how the result differs from the expected one, or None."""
     store = {entry["key"]: value(entry) for entry in case["redis"]}
-    answer = gatehouse.check_all(cookies(case), store.get, now)
-    if answer.word != case["want"]:
-        return f"{answer.word}, want {case['want']}"
-    if answer.word != gatehouse.SIGNED_IN:
-        return None if answer.user is None else f"told of {answer.user}"
-    told = {name: getattr(answer.user, name) for name in case["user"]}
-    return None if told == case["user"] else f"told of {told}, want {case['user']}"
+    result = gatehouse.check_all(cookies(case), store.get, now)
+    if result.state != case["want"]:
+        return f"got {result.state}, want {case['want']}"
+    user = vars(result.user) if result.user else None
+    if user != case.get("user"):
+        return f"got {user}, want {case.get('user')}"
+    return None
 
 
 def main(path):
@@ -38,9 +39,9 @@ def main(path):
     now = datetime.strptime(vectors["now"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     passed = 0
     for case in vectors["cases"]:
-        wrong = fault(case, now)
-        if wrong:
-            print(f"{case['name']}: {wrong}")
+        failed = failure(case, now)
+        if failed:
+            print(f"{case['name']}: {failed}")
         else:
             passed += 1
     print(f"{passed} vectors passed")
@@ -48,5 +49,5 @@ def main(path):
 
 
 if __name__ == "__main__":
-    beside = pathlib.Path(__file__).resolve().parent.parent / "vectors.json"
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else beside))
+    default = pathlib.Path(__file__).resolve().parent.parent / "vectors.json"
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else default))
