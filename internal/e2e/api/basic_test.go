@@ -16,7 +16,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// wantProblemCode wants a refusal with a code that programs can read.
+// wantProblemCode fails unless the response is a problem (RFC 9457) with this status and code.
 func wantProblemCode(x *kit.Target, a kit.Response, status int, code string) {
 	x.T.Helper()
 	if a.StatusCode != status || a.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.Text, `"code":"`+code+`"`) {
@@ -24,7 +24,7 @@ func wantProblemCode(x *kit.Target, a kit.Response, status int, code string) {
 	}
 }
 
-// wantWait wants a program to be told for how long to wait.
+// wantWait fails unless the response tells a throttled program how long to wait, within bounds.
 func wantWait(x *kit.Target, a kit.Response, least, most time.Duration) {
 	x.T.Helper()
 	wantProblemCode(x, a, http.StatusTooManyRequests, "throttled")
@@ -34,9 +34,9 @@ func wantWait(x *kit.Target, a kit.Response, least, most time.Duration) {
 	}
 }
 
-// TestBasicNamesAreOneEntry: all spellings of a name are one entry in the cache, one throttle and
-// one user; the password has one form as well.
-func TestBasicNamesAreOneEntry(t *testing.T) {
+// TestBasic_AllSpellingsOfANameShareOneEntry: every spelling of a name has the same cache entry, throttle and user;
+// Unicode forms of the password are equivalent too.
+func TestBasic_AllSpellingsOfANameShareOneEntry(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -73,9 +73,9 @@ func TestBasicNamesAreOneEntry(t *testing.T) {
 	}
 }
 
-// TestASVS_6_3_4_BasicSharesTheThrottle: what a stranger guesses by a form slows Basic down, and the
-// other way round; another spelling or a flushed cache is no way around it. Sessions, tokens,
-// browsers that are known and programs in their own network go on.
+// TestASVS_6_3_4_BasicSharesTheThrottle: failures at the form and with Basic count together, and neither another
+// spelling nor a flushed cache gets around that. Sessions, tokens, known browsers and programs on their own network
+// keep working.
 func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -103,7 +103,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		wantProblemCode(x, x.GetMeBasicFrom(kit.StrangerNetwork, login, kit.WrongPassword()), http.StatusUnauthorized, "wrong_credentials")
 	}
 
-	t.Run("ten guesses", func(t *testing.T) {
+	t.Run("ten failures", func(t *testing.T) {
 		for name, guess := range map[string]func(string){"form": guessForm, "basic": guessBasic} {
 			warm()
 			for range 10 {
@@ -112,10 +112,10 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 			if n := x.CountedFailures(kit.AccountKey("alice")); n != 10 {
 				t.Errorf("%s: %d failures are counted, want 10", name, n)
 			}
-			// A second from now on, which a slow machine may miss.
+			// The wait is one second, which may be over already on a slow machine.
 			if a := x.GetMeBasicFrom(kit.StrangerNetwork, "alice", kit.Password); a.StatusCode == http.StatusOK {
 				if left := x.Int("HGET", kit.ThrottleKey("alice"), "until") - x.RedisMillis(); left > 0 {
-					t.Errorf("%s: served with %d ms to wait", name, left)
+					t.Errorf("%s: accepted with %d ms left to wait", name, left)
 				}
 			}
 		}
@@ -152,7 +152,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 			}
 			for _, login := range slices.Concat(test.refused, test.others) {
 				if a := x.GetMeBasicFrom(kit.HomeNetwork, login, kit.Password); a.StatusCode != http.StatusOK {
-					t.Errorf("the program of %s: %s", login, a.Status)
+					t.Errorf("%s's program: %s", login, a.Status)
 				}
 			}
 			p.WantGet(kit.BySession, "/api/me", http.StatusOK)
@@ -173,7 +173,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		wantWait(x, x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.Password), 50*time.Second, time.Minute)
 	})
 	networks := "networks:" + x.UserID("alice")
-	t.Run("a guess against a warm entry", func(t *testing.T) {
+	t.Run("a failure despite a cached credential", func(t *testing.T) {
 		warm()
 		for i := range 3 {
 			wantProblemCode(x, x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.WrongPassword()), http.StatusUnauthorized, "wrong_credentials")
@@ -186,7 +186,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 			t.Errorf("the address has %d failures, want 3", n)
 		}
 	})
-	t.Run("in the end it ends", func(t *testing.T) {
+	t.Run("the cached credential is throttled in the end", func(t *testing.T) {
 		warm()
 		x.Do("HSET", "throttle:"+networks, "n", "18", "until", "0")
 		wantProblemCode(x, x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.WrongPassword()), http.StatusUnauthorized, "wrong_credentials")
@@ -195,13 +195,12 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		x.CacheDo("PEXPIRE", kit.WaitKey("alice", kit.HomeNetwork), 0)
 		x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.Password), "alice", "redis")
 		if keys := x.CacheKeys("waiting:*"); len(keys) > 0 {
-			t.Errorf("there still wait %q", keys)
+			t.Errorf("these keys still make programs wait: %q", keys)
 		}
 	})
 }
 
-// TestASVS_15_3_4_ProgramsCannotRotateTheirAddress: no header makes a program come from elsewhere,
-// or be somebody.
+// TestASVS_15_3_4_ProgramsCannotRotateTheirAddress: no header changes a program's address or identity.
 func TestASVS_15_3_4_ProgramsCannotRotateTheirAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -228,9 +227,9 @@ func TestASVS_15_3_4_ProgramsCannotRotateTheirAddress(t *testing.T) {
 	}
 }
 
-// TestCopiedRecordsSignNobodyIn: whoever can write to Redis, or meets a reply that belongs to
-// somebody else, is not somebody else by it.
-func TestCopiedRecordsSignNobodyIn(t *testing.T) {
+// TestCachedCredential_CopiedOrEditedIsRejected: write access to Redis, or a reply that belongs to another user,
+// impersonates no one.
+func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	alice, mallory := kit.NewPrincipal(x, "alice"), kit.NewPrincipal(x, "mallory")
@@ -286,7 +285,7 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 		x.CacheDo("SET", "credential:alice:127.0.0.1", value)
 		a := x.GetMeBasic("alice", kit.Password)
 		if a.StatusCode != http.StatusOK || !strings.Contains(a.Text, `"authorized_by":"postgres"`) || !strings.Contains(a.Text, alice.ID) {
-			t.Errorf("with %s under her name alice is answered %s\n%s", what, a.Status, a.Text)
+			t.Errorf("with %s cached under her name, alice gets %s\n%s", what, a.Status, a.Text)
 		}
 	}
 	for what, value := range map[string]string{
@@ -298,7 +297,7 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 			x.ClearWaits()
 			x.CacheDo("SET", "credential:mallory:127.0.0.1", value)
 			if a := x.GetMeBasic("mallory", secret); strings.Contains(a.Text, alice.ID) || a.StatusCode == http.StatusOK && secret == kit.Password {
-				t.Errorf("with %s mallory is answered %s\n%s", what, a.Status, a.Text)
+				t.Errorf("with %s, mallory gets %s\n%s", what, a.Status, a.Text)
 			}
 		}
 	}
@@ -306,7 +305,7 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 	x.CacheDo("LPUSH", "credential:alice:127.0.0.1", ofAlice)
 	x.WantAuthorizedBy(x.GetMeBasic("alice", kit.Password), "alice", "postgres")
 
-	// A token's record under another token's key.
+	// One token's record under another token's key.
 	tokenOf := func(p *kit.Principal) string {
 		s, err := redis.String(x.Do("GET", p.TokenKey()), nil)
 		if err != nil {
@@ -324,12 +323,12 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 		x.Do("SET", mallory.TokenKey(), value)
 		wantProblemCode(x, mallory.Get(kit.ByToken, "/api/me"), http.StatusUnauthorized, "token_unknown")
 		if what == "an expired one" && x.TTL(mallory.TokenKey()) > 0 {
-			t.Error("the key has a TTL; this has shown nothing")
+			t.Error("the key has a TTL, so this test proves nothing")
 		}
 	}
 	x.Do("SET", mallory.TokenKey(), theirs)
 	mallory.WantGet(kit.ByToken, "/api/me", http.StatusOK)
-	// Without a TTL it ends all the same, and the key of a session opens nothing as a token.
+	// It expires even without a TTL, and a session's key is no token.
 	x.Do("SET", mallory.TokenKey(), edited(theirs, map[string]any{"epoch": 1}))
 	wantProblemCode(x, mallory.Get(kit.ByToken, "/api/me"), http.StatusUnauthorized, "token_dead")
 	wantProblemCode(x, x.GetMe("Authorization", "Bearer "+alice.Client.Cookie(kit.SessionCookie)), http.StatusUnauthorized, "token_malformed")
@@ -338,7 +337,7 @@ func TestCopiedRecordsSignNobodyIn(t *testing.T) {
 	}
 }
 
-// field returns a field of an object as it is written.
+// field returns the raw JSON of a field of an object.
 func field(t *testing.T, object, name string) []byte {
 	t.Helper()
 	fields := map[string]json.RawMessage{}
@@ -348,9 +347,9 @@ func field(t *testing.T, object, name string) []byte {
 	return fields[name]
 }
 
-// TestADisabledUsersPrograms: who holds a token may know why it is refused. Basic says nothing:
-// a disabled account, a wrong password and an unknown name are one answer.
-func TestADisabledUsersPrograms(t *testing.T) {
+// TestDisabledUser_OnlyTokensSayWhy: the holder of a token learns why it is refused. Basic gives the same response to
+// a disabled account, a wrong password and an unknown name.
+func TestDisabledUser_OnlyTokensSayWhy(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	p := kit.NewPrincipal(x, "alice")
@@ -369,24 +368,23 @@ func TestADisabledUsersPrograms(t *testing.T) {
 		"a wrong password": x.GetMeBasic("bob", kit.OtherPassword), "an unknown name": x.GetMeBasic("nobody", kit.Password), "a disabled account's wrong one": x.GetMeBasic("alice", kit.OtherPassword),
 	} {
 		if got := problem(other); got != disabled {
-			t.Errorf("%s is answered\n%s\nand the disabled account\n%s", what, got, disabled)
+			t.Errorf("%s gets\n%s\nbut the disabled account gets\n%s", what, got, disabled)
 		}
 	}
 	x.Run("", "user", "enable", "alice").WantCode(t, 0)
 	x.ClearWaits()
-	testkit.Eventually(t, kit.MaxDelay, "the enabling to be in effect", func() bool { return strings.Contains(p.Get(kit.ByToken, "/api/me").Text, "token_dead") })
+	testkit.Eventually(t, kit.MaxDelay, "the enabled account", func() bool { return strings.Contains(p.Get(kit.ByToken, "/api/me").Text, "token_dead") })
 	wantProblemCode(x, p.Get(kit.ByToken, "/api/me"), http.StatusUnauthorized, "token_dead")
 	p.WantGet(kit.ByBasic, "/api/me", http.StatusOK)
 	x.Exec(`DELETE FROM users WHERE username = 'alice'`)
-	// The news are on their way for a moment.
-	testkit.Eventually(t, kit.MaxDelay, "the deletion to be in effect", func() bool { return strings.Contains(p.Get(kit.ByToken, "/api/me").Text, "token_unknown") })
+	testkit.Eventually(t, kit.MaxDelay, "the deletion to take effect", func() bool { return strings.Contains(p.Get(kit.ByToken, "/api/me").Text, "token_unknown") })
 	wantProblemCode(x, p.Get(kit.ByToken, "/api/me"), http.StatusUnauthorized, "token_unknown")
 	wantProblemCode(x, p.Get(kit.ByBasic, "/api/me"), http.StatusUnauthorized, "wrong_credentials")
 }
 
-// TestProgramsLeaveNothingBehind: Basic and tokens make no session and no cookie, cost one round
-// trip when warm, and are all that counts when they are sent.
-func TestProgramsLeaveNothingBehind(t *testing.T) {
+// TestAPIAuthentication_CreatesNoSession: Basic and tokens create neither a session nor a cookie, cost one Redis round
+// trip when warm, and take precedence over a session.
+func TestAPIAuthentication_CreatesNoSession(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	p := kit.NewPrincipal(x, "alice")
@@ -396,15 +394,15 @@ func TestProgramsLeaveNothingBehind(t *testing.T) {
 		for _, way := range []string{kit.ByBasic, kit.ByToken} {
 			a := p.WantGet(way, "/api/me", http.StatusOK)
 			if len(a.Header.Values("Set-Cookie")) > 0 || a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("WWW-Authenticate") != "" {
-				t.Errorf("by %s the headers are %v", way, a.Header)
+				t.Errorf("with %s the headers are %v", way, a.Header)
 			}
 			if trips, sql := kit.Cost(a); trips != "1" || sql != "0" {
-				t.Errorf("by %s a warm answer costs %s round trips and %s statements", way, trips, sql)
+				t.Errorf("with %s a warm request costs %s round trips and %s statements", way, trips, sql)
 			}
 		}
 	}
 	if after := x.Keys("session*"); len(after) != len(before) {
-		t.Errorf("there are the sessions %q, before %q", after, before)
+		t.Errorf("the sessions are %q, were %q", after, before)
 	}
 	session := "Cookie"
 	mine := p.Client.SessionCookieHeader()
@@ -422,7 +420,7 @@ func TestProgramsLeaveNothingBehind(t *testing.T) {
 			a = x.NewClient().Get("/api/me?access_token=" + p.Token + "&token=" + p.Token)
 		}
 		if a.StatusCode != http.StatusUnauthorized && a.StatusCode != http.StatusBadRequest {
-			t.Errorf("%s beside a good session: %s", what, a.Status)
+			t.Errorf("%s next to a valid session: %s", what, a.Status)
 		}
 		if a.StatusCode == http.StatusUnauthorized && a.Header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: a 401 without a challenge", what)
@@ -437,8 +435,8 @@ func TestProgramsLeaveNothingBehind(t *testing.T) {
 	two.WantStatus(two.Do(req), http.StatusBadRequest)
 }
 
-// TestAuthorizationIsForTheAPIOnly: pages do not look at the header, whatever it says.
-func TestAuthorizationIsForTheAPIOnly(t *testing.T) {
+// TestAuthorizationHeader_IgnoredByPages: pages behave the same whatever the header says.
+func TestAuthorizationHeader_IgnoredByPages(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	p := kit.NewPrincipal(x, "alice")
@@ -471,9 +469,9 @@ func TestAuthorizationIsForTheAPIOnly(t *testing.T) {
 		}
 	}
 	if after := state(); after != before {
-		t.Errorf("something has changed:\n%s\n%s", before, after)
+		t.Errorf("the state changed from\n%s\nto\n%s", before, after)
 	}
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 0 {
-		t.Errorf("pages have counted %d guesses in a header that they do not read", n)
+		t.Errorf("pages counted %d failures for a header that they ignore", n)
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// TestBadSettingsStopTheStart: one line that says what to do, and exit code 1.
-func TestBadSettingsStopTheStart(t *testing.T) {
+// TestServe_InvalidSettingsAbortStartup with exit code 1 and one line that says what to do.
+func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
@@ -34,7 +34,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		env  []string
-		// says are parts of the line.
+		// says are substrings of the line.
 		says []string
 	}{
 		{"taken port", []string{"LISTEN_ADDR", taken.Addr().String()}, []string{"LISTEN_ADDR", "in use", "another program"}},
@@ -86,7 +86,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 	}
 }
 
-func TestHelpAndVersion(t *testing.T) {
+func TestHelp_NamesSettingsAndCommands(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--help"}, {"-h"}, {"serve", "--help"}, {"user", "add", "--help"}} {
 		o := kit.RunCommand(t, map[string]string{"SECRET_KEY": kit.SecretKey}, "", args...)
@@ -102,7 +102,6 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("--help does not name %s", word)
 		}
 	}
-	// Whoever asks for the version may have settings that are no good.
 	o := kit.RunCommand(t, map[string]string{"BASE_URL": "nonsense"}, "", "version")
 	o.WantCode(t, 0)
 	if !regexp.MustCompile(`^gatehouse \S.*\n$`).MatchString(o.Stdout) {
@@ -115,7 +114,7 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
-func TestMigrate(t *testing.T) {
+func TestMigrate_OnPostgres(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	status := func(state string) {
@@ -130,7 +129,7 @@ func TestMigrate(t *testing.T) {
 	}
 	status(`pending\n$`)
 	if n := s.QueryInt(`SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`); n != 0 {
-		t.Error("looking at the status changed the database")
+		t.Error("migrate status changed the database")
 	}
 	for _, o := range kit.RunTwice(func() kit.CommandResult { return s.Run("", "migrate", "up") }) {
 		if !regexp.MustCompile(`^The schema is at version [1-9]\d*\.\n$`).MatchString(o.Stdout) || o.ExitCode != 0 || o.Stderr != "" {
@@ -153,7 +152,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-func TestMigrateEmbedded(t *testing.T) {
+func TestMigrate_OnEmbeddedDatabase(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	for _, o := range kit.RunTwice(func() kit.CommandResult { return kit.RunCommand(t, env, "", "migrate", "up") }) {
@@ -164,7 +163,7 @@ func TestMigrateEmbedded(t *testing.T) {
 	kit.RunCommand(t, env, kit.Password, "user", "add", "alice", "--password-stdin").WantOutput(t, "Added alice.\n")
 }
 
-func TestUserCommands(t *testing.T) {
+func TestUserCommands_ChangeUsers(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
@@ -224,7 +223,7 @@ func TestUserCommands(t *testing.T) {
 	}
 }
 
-func TestDoctor(t *testing.T) {
+func TestDoctor_ReportsProblems(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	lines := func(t *testing.T, o kit.CommandResult) map[string]string {
@@ -264,7 +263,7 @@ func TestDoctor(t *testing.T) {
 	}
 	for _, what := range []string{"settings", "SECRET_KEY", "BASE_URL", "LISTEN_ADDR", "DATABASE_URL", "REDIS_URL", "CACHE_URL"} {
 		if lines(t, good)[what] == "" {
-			t.Errorf("doctor does not speak of %s", what)
+			t.Errorf("doctor does not mention %s", what)
 		}
 	}
 
@@ -278,7 +277,7 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 	if !strings.HasPrefix(found["BASE_URL"], "warn") || !strings.Contains(several.Stdout, "\n4 to mend.\n") {
-		t.Errorf("doctor with four faults and a warning:\n%s", several.Stdout)
+		t.Errorf("doctor with four problems and a warning:\n%s", several.Stdout)
 	}
 
 	evicting := testkit.StartRedis(t, "--maxmemory-policy", "allkeys-lru")
@@ -290,21 +289,21 @@ func TestDoctor(t *testing.T) {
 	bad := doctor("TRUSTED_PROXIES", "nonsense")
 	bad.WantCode(t, 1)
 	if got := lines(t, bad)["settings"]; !strings.HasPrefix(got, "FAULT TRUSTED_PROXIES") {
-		t.Errorf("a bad setting: %q", got)
+		t.Errorf("an invalid setting: %q", got)
 	}
 	kit.RunCommand(t, map[string]string{"LISTEN_ADDR": listen[1]}, "", "doctor").WantCode(t, 0)
 }
 
-// TestBareStart: one word typed in an empty directory, and the site is there, and says where.
-func TestBareStart(t *testing.T) {
+// TestServe_StartsWithoutSettings: one command in an empty directory serves the site and prints its address.
+func TestServe_StartsWithoutSettings(t *testing.T) {
 	binary := kit.BinaryWithoutRace(t)
 	var best time.Duration
 	for range 3 {
 		port := testkit.FreePort(t)
-		took, said := bareStart(t, binary, port)
+		took, said := serveWithoutArguments(t, binary, port)
 		for _, part := range []string{fmt.Sprintf("Gatehouse is open at http://localhost:%d\n", port), "SQLite", "Sessions are kept in this process", "DATABASE_URL", "gatehouse doctor"} {
 			if !strings.Contains(said, part) {
-				t.Errorf("the start does not say %q:\n%s", part, said)
+				t.Errorf("the output does not say %q:\n%s", part, said)
 			}
 		}
 		if best == 0 || took < best {
@@ -317,8 +316,8 @@ func TestBareStart(t *testing.T) {
 	}
 }
 
-// bareStart runs the program without arguments and returns when it answered and what it printed.
-func bareStart(t *testing.T, binary string, port int) (took time.Duration, said string) {
+// serveWithoutArguments runs the program without arguments. It returns the time to the first page and the output.
+func serveWithoutArguments(t *testing.T, binary string, port int) (took time.Duration, said string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

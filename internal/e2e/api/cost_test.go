@@ -9,9 +9,9 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestRepeatedBasicIsAnsweredByRedis: of the same request four times the database sees the first
-// only, and after the cache was emptied once more. Nobody gets a session by it.
-func TestRepeatedBasicIsAnsweredByRedis(t *testing.T) {
+// TestBasic_RepeatedRequestIsAuthorizedByRedis: of four equal requests only the first reaches the database, and one
+// more after the cache was flushed. None creates a session.
+func TestBasic_RepeatedRequestIsAuthorizedByRedis(t *testing.T) {
 	t.Parallel()
 	kit.OnBothStores(t, func(t *testing.T, x *kit.Target, database string) {
 		var loop example
@@ -21,7 +21,7 @@ func TestRepeatedBasicIsAnsweredByRedis(t *testing.T) {
 			}
 		}
 		want := database + "\nredis\nredis\nredis\n"
-		for _, when := range []string{"at first", "after FLUSHDB of the cache"} {
+		for _, when := range []string{"initially", "after FLUSHDB of the cache"} {
 			if got := runExample(x, t, loop); got != want {
 				t.Errorf("%s it prints %q, want %q", when, got, want)
 			}
@@ -33,14 +33,14 @@ func TestRepeatedBasicIsAnsweredByRedis(t *testing.T) {
 			t.Errorf("programs have sessions: %v", keys)
 		}
 		if keys := x.Keys("throttle:*"); len(keys) != 0 {
-			t.Errorf("right passwords are counted: %v", keys)
+			t.Errorf("correct passwords are counted: %v", keys)
 		}
 	})
 }
 
-// TestWarmRequestsCostOneRoundTrip: no SQL, no argon2id and one round trip, by whatever one is
-// signed in; no cookie either, but for the page that signs in.
-func TestWarmRequestsCostOneRoundTrip(t *testing.T) {
+// TestWarmRequest_CostsOneRoundTrip: with every method of authentication a warm request costs no SQL, no password hash
+// and one Redis round trip, and sets no cookie.
+func TestWarmRequest_CostsOneRoundTrip(t *testing.T) {
 	kit.OnBothStores(t, func(t *testing.T, x *kit.Target, _ string) {
 		program := x.NewClient()
 		browser := x.NewClient()
@@ -50,7 +50,7 @@ func TestWarmRequestsCostOneRoundTrip(t *testing.T) {
 			"Authorization", kit.BasicHeader("john_doe", kit.AwkwardPassword), "Content-Type", "application/json"))
 		program.WantStatus(made, http.StatusCreated)
 		if cold := x.RequestLog(made); cold["sql"] == 0.0 || cold["hashes"] != 1.0 {
-			t.Errorf("a password that nobody knew yet took %v statements and %v hashes", cold["sql"], cold["hashes"])
+			t.Errorf("an uncached password took %v statements and %v hashes, want SQL and one hash", cold["sql"], cold["hashes"])
 		}
 		token := regexp.MustCompile(`gatehouse_\w+`).FindString(made.Text)
 
@@ -69,7 +69,7 @@ func TestWarmRequestsCostOneRoundTrip(t *testing.T) {
 			x.WantWarm(t, name, request)
 		}
 		if now := len(x.Keys("session:*")); now != sessions {
-			t.Errorf("there are %d sessions, were %d", now, sessions)
+			t.Errorf("%d sessions, were %d", now, sessions)
 		}
 		if cookies := program.HTTP.Jar.Cookies(program.NewRequest(http.MethodGet, "/", "").URL); len(cookies) != 0 {
 			t.Errorf("a program has cookies: %v", cookies)

@@ -20,9 +20,9 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestTheExamplesOfTheManualWork runs every block of docs/api.md as it stands: by curl, Python,
-// Node and in a browser. Each does the same task, as the server's log tells.
-func TestTheExamplesOfTheManualWork(t *testing.T) {
+// TestManual_ExamplesRun runs every code block of docs/api.md verbatim: with curl, Python, Node and in a browser. The
+// server's log shows that all of them do the same task.
+func TestManual_ExamplesRun(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	x := &kit.Target{Site: s, Server: kit.ServeJohnDoe(t, s.Env("LOG_FORMAT", "json")), DB: kit.OpenDB(t, "postgres", s.DatabaseURL)}
@@ -42,7 +42,7 @@ func TestTheExamplesOfTheManualWork(t *testing.T) {
 			default:
 				out := runExample(x, t, b)
 				if strings.Contains(b.code, "for i in") {
-					return // TestRepeatedBasicIsAnsweredByRedis reads the output
+					return // TestBasic_RepeatedRequestIsAuthorizedByRedis reads the output
 				}
 				wantTimes(t, out)
 			}
@@ -55,11 +55,11 @@ func TestTheExamplesOfTheManualWork(t *testing.T) {
 		}
 	}
 	if len(ran) != 5 {
-		t.Errorf("docs/api.md has blocks that nobody runs: %v", ran)
+		t.Errorf("docs/api.md has blocks that this test cannot run: %v", ran)
 	}
 }
 
-// example is a fenced block of the manual.
+// example is a fenced code block of the manual.
 type example struct {
 	kind, code string
 	line       int
@@ -78,12 +78,12 @@ func manual(t testing.TB) []example {
 		all = append(all, example{string(text[at[2]:at[3]]), string(text[at[4]:at[5]]), bytes.Count(text[:at[0]], []byte("\n")) + 1})
 	}
 	if fences := len(regexp.MustCompile("(?m)^```").FindAll(text, -1)); fences != 2*len(all) {
-		t.Errorf("docs/api.md has %d fences, which are not %d blocks with a language each", fences, len(all))
+		t.Errorf("docs/api.md has %d fences, which do not make %d blocks with a language each", fences, len(all))
 	}
 	return all
 }
 
-// runExample runs a block as a person would who has put in their site, and returns the output.
+// runExample runs a block as a reader would after filling in the address of their site, and returns its output.
 func runExample(x *kit.Target, t testing.TB, b example) string {
 	t.Helper()
 	var command []string
@@ -96,7 +96,7 @@ func runExample(x *kit.Target, t testing.TB, b example) string {
 	case "js node":
 		command = []string{testkit.Tool(t, "node"), "--input-type=module", "-"}
 	default:
-		t.Fatalf("nobody knows how to run %q", b.kind)
+		t.Fatalf("no way to run %q", b.kind)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -112,7 +112,7 @@ func runExample(x *kit.Target, t testing.TB, b example) string {
 	return stdout.String()
 }
 
-// wantTimes wants two lines: the answer to Basic, and to the token, who is in Redis by then.
+// wantTimes fails unless out has two lines: the responses to Basic and to the token, which by then is in Redis.
 func wantTimes(t testing.TB, out string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -131,7 +131,7 @@ func wantTimes(t testing.TB, out string) {
 			line = now.AuthorizedBy
 		}
 		if line != "redis" && (i > 0 || line != "postgres") {
-			t.Errorf("the answer %d was authorized by %q", i+1, line)
+			t.Errorf("response %d was authorized by %q", i+1, line)
 		}
 	}
 }
@@ -147,11 +147,11 @@ func runInBrowser(x *kit.Target, t *testing.T, code string) {
 	if want := "201 john_doe john_doe"; got != want {
 		t.Errorf("the page got %q, want %q", got, want)
 	}
-	// Nor may the browser have asked for a password: its window would still be open.
+	// The browser must not have asked for a password either: its dialog would still be open.
 	p.Open("/dashboard", 200)
 }
 
-// wantTask: since that place in the log the server was asked for just the task.
+// wantTask fails unless the requests logged since from are exactly those of the task.
 func wantTask(x *kit.Target, t testing.TB, from int) {
 	t.Helper()
 	want := []string{
@@ -164,21 +164,21 @@ func wantTask(x *kit.Target, t testing.TB, from int) {
 			if line.Text("msg") == "request" && strings.HasPrefix(line.Text("route"), "/api/") {
 				got = append(got, fmt.Sprint(line["method"], " ", line["route"], " ", line["status"]))
 				if line.Text("user_id") != x.UserID("john_doe") {
-					t.Errorf("%s was for %q", got[len(got)-1], line.Text("user_id"))
+					t.Errorf("%s was made by %q", got[len(got)-1], line.Text("user_id"))
 				}
 			}
 		}
 		return len(got) >= len(want)
 	})
 	if !slices.Equal(got, want) {
-		t.Errorf("the server was asked for %q, want %q", got, want)
+		t.Errorf("the requests are %q, want %q", got, want)
 	}
 	if keys := x.Keys("token:*"); len(keys) != 0 {
 		t.Errorf("the token was not revoked: %v", keys)
 	}
 }
 
-// wantProblemExample: what the manual shows is what the description says.
+// wantProblemExample fails unless the manual's example of an error matches the API description.
 func wantProblemExample(t testing.TB, code string) {
 	t.Helper()
 	var v any
@@ -192,16 +192,16 @@ func wantProblemExample(t testing.TB, code string) {
 
 var manualCode = regexp.MustCompile("(?m)^\\| (\\d{3}) \\| `([a-z_]+)` \\| .+ \\|$")
 
-// TestTheManualHasEveryErrorCode: the table of errors is that of the description, 405, which is no
-// operation's, and what only /auth/verify answers.
-func TestTheManualHasEveryErrorCode(t *testing.T) {
+// TestManual_ListsEveryErrorCode: the table of errors has the codes of the API description, 405, which belongs to no
+// operation, and those that only /auth/verify sends.
+func TestManual_ListsEveryErrorCode(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "api.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told []string
+	var listed []string
 	for _, m := range manualCode.FindAllStringSubmatch(string(text), -1) {
-		told = append(told, m[1]+" "+m[2])
+		listed = append(listed, m[1]+" "+m[2])
 	}
 	want := []string{"405 method_not_allowed", "403 token_limited"}
 	d := newDescription(t)
@@ -214,9 +214,9 @@ func TestTheManualHasEveryErrorCode(t *testing.T) {
 			}
 		}
 	}
-	slices.Sort(told)
+	slices.Sort(listed)
 	slices.Sort(want)
-	if !slices.Equal(told, want) {
-		t.Errorf("docs/api.md tells of\n%s\ndescribed are\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	if !slices.Equal(listed, want) {
+		t.Errorf("docs/api.md lists\n%s\nthe description has\n%s", strings.Join(listed, "\n"), strings.Join(want, "\n"))
 	}
 }

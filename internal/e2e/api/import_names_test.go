@@ -21,7 +21,7 @@ func newImporter(t *testing.T) *importer {
 	return &importer{t, map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}}
 }
 
-// run imports rows, each "id,name of the user" or whatever head says, all with one hash.
+// run imports rows, each "id,username" or whatever head says, all with the same hash.
 func (i *importer) run(head string, rows []string, args ...string) kit.CommandResult {
 	i.t.Helper()
 	text := head + ",password\n"
@@ -31,7 +31,7 @@ func (i *importer) run(head string, rows []string, args ...string) kit.CommandRe
 	return kit.RunCommand(i.t, i.env, text, append([]string{"user", "import", "-"}, args...)...)
 }
 
-// users are the names of all users.
+// users returns the names of all users.
 func (i *importer) users() string {
 	i.t.Helper()
 	o := kit.RunCommand(i.t, i.env, "", "user", "list")
@@ -50,7 +50,7 @@ func (i *importer) wantUsers(want string) {
 	}
 }
 
-// TestImport_ReservedNamesAreRefused: unless the operator allows them.
+// TestImport_ReservedNamesAreRefused unless the operator allows them.
 func TestImport_ReservedNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	i := newImporter(t)
@@ -65,9 +65,9 @@ func TestImport_ReservedNamesAreRefused(t *testing.T) {
 	i.wantUsers("admin ann r00t")
 }
 
-// TestImport_NamesFromAddressesAreNobodyElses: the part before the @ only where it is free, not reserved and
-// of one address alone; otherwise the whole address, with _ for @.
-func TestImport_NamesFromAddressesAreNobodyElses(t *testing.T) {
+// TestImport_DerivesUniqueNamesFromAddresses: the part before the @ if it is free, not reserved and used by one
+// address only; otherwise the whole address with _ for @.
+func TestImport_DerivesUniqueNamesFromAddresses(t *testing.T) {
 	t.Parallel()
 	i := newImporter(t)
 	kit.RunCommand(t, i.env, kit.Password+"\n", "user", "add", "dora", "--password-stdin").WantCode(t, 0)
@@ -78,7 +78,7 @@ func TestImport_NamesFromAddressesAreNobodyElses(t *testing.T) {
 	const want = "admin_evil.example admin_other.example ann_a.example ann_b.example b.admin bob dora dora_a.example"
 	dry := i.run("id,email", rows, "--dry-run", "--allow-reserved")
 	i.wantUsers("dora")
-	o := i.run("id,email", rows, "--allow-reserved") // which is about names that are names
+	o := i.run("id,email", rows, "--allow-reserved") // which does not concern derived names
 	o.WantCode(t, 1)
 	i.wantUsers(want)
 	if !strings.Contains(o.Stdout, "Imported 7; there already: 0; refused: 1.") || !strings.Contains(o.Stdout, "5 of them are named after their whole address") ||
@@ -86,9 +86,9 @@ func TestImport_NamesFromAddressesAreNobodyElses(t *testing.T) {
 		t.Errorf("%s%s", o.Stdout, o.Stderr)
 	}
 	if dry.Stderr != o.Stderr || strings.ReplaceAll(dry.Stdout, "Nothing is changed. To be imported:", "Imported") != o.Stdout {
-		t.Errorf("the dry run said\n%s%sand then it was\n%s%s", dry.Stdout, dry.Stderr, o.Stdout, o.Stderr)
+		t.Errorf("the dry run printed\n%s%sbut the import printed\n%s%s", dry.Stdout, dry.Stderr, o.Stdout, o.Stderr)
 	}
-	// Run again, in another order and with others gone, each is still known.
+	// A second run, in another order and with some rows gone, still recognizes every user.
 	again := i.run("id,email", []string{"3,ann@b.example", "5,dora@a.example", "4,bob@a.example", "1,admin@evil.example"})
 	again.WantCode(t, 0)
 	if !strings.Contains(again.Stdout, "Imported 0; there already: 4; refused: 0.") {
@@ -96,11 +96,11 @@ func TestImport_NamesFromAddressesAreNobodyElses(t *testing.T) {
 	}
 	i.run("id,email", []string{"9,bob@c.example"}).WantCode(t, 0)
 	i.wantUsers(strings.Replace(want, "bob", "bob bob_c.example", 1))
-	// A name of the export's own comes before one that is made.
+	// A name in the export takes precedence over a derived one.
 	j := newImporter(t)
 	j.run("id,username", []string{"1,ann@a.example", "2,ann"}, "--username", "username").WantCode(t, 0)
 	j.wantUsers("ann ann_a.example")
-	// Without ids, the whole address tells users apart.
+	// Without ids, the whole address identifies a user.
 	k := newImporter(t)
 	k.run("email", []string{"ann@a.example", "ann@b.example"}).WantCode(t, 0)
 	k.wantUsers("ann_a.example ann_b.example")
@@ -112,10 +112,10 @@ func TestImport_TwoSystemsSideBySide(t *testing.T) {
 	i := newImporter(t)
 	first := []string{"1,ann,f", "2,bob,f"}
 	second := []string{"1,carl,f", "2,bob,f", "3,dora,f"}
-	const head = "id,username,is_superuser" // a Django's
+	const head = "id,username,is_superuser" // as in Django's export
 	i.run(head, first).WantCode(t, 0)
 
-	// Taken for the first system: who has another name under the same key is an error, who is there is listed.
+	// Imported as the first system: a different name under the same key is an error; existing users are listed.
 	for _, args := range [][]string{{"--dry-run"}, nil} {
 		o := i.run(head, second, args...)
 		o.WantCode(t, 1)
@@ -128,7 +128,7 @@ func TestImport_TwoSystemsSideBySide(t *testing.T) {
 	}
 	i.wantUsers("ann bob dora")
 	o := i.run(head, second, "--source", "shop")
-	o.WantCode(t, 1) // two names are somebody else's here
+	o.WantCode(t, 1) // two names belong to other users here
 	i.wantUsers("ann bob carl dora")
 	if strings.Count(o.Stderr, "Another account here has this name") != 2 || !strings.Contains(o.Stdout, "Imported 1; there already: 0; refused: 2.") {
 		t.Errorf("%s%s", o.Stdout, o.Stderr)
@@ -145,7 +145,7 @@ func TestImport_TwoSystemsSideBySide(t *testing.T) {
 	}
 }
 
-// TestImport_ExpensiveArgon2IsRefused: with a line that says what it asks for and what is allowed.
+// TestImport_ExpensiveArgon2IsRefused with a line that names the parameters and the limits.
 func TestImport_ExpensiveArgon2IsRefused(t *testing.T) {
 	t.Parallel()
 	i := newImporter(t)

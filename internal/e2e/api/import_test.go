@@ -15,10 +15,10 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// importPassword has a letter that Unicode writes in two ways.
+// importPassword contains a letter with two Unicode forms.
 const importPassword = "wéary-otter-lamp"
 
-// exportDjango is a Django with its own tables, which makes users and dumps them.
+// exportDjango creates users in a Django with its own tables and dumps them.
 const exportDjango = `
 import sys, django
 from django.conf import settings
@@ -54,7 +54,7 @@ fputcsv($out, [2, "Dora", "dora@example.org", "", password_hash($argv[1], PASSWO
 fputcsv($out, [3, "Emil", "emil@example.org", "", password_hash($argv[1], PASSWORD_ARGON2I), "", ""]);
 `
 
-// exported runs a program that prints an export.
+// exported runs a program that prints an export, and returns it.
 func exported(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -68,8 +68,8 @@ func exported(t testing.TB, name string, args ...string) string {
 	return out.String()
 }
 
-// scryptOfPython is Werkzeug's and Django's scrypt of the password, made by Python's hashlib: the
-// versions in Debian do not have it yet.
+// scryptOfPython is Werkzeug's and Django's scrypt format of the password, computed by Python's hashlib: Debian's
+// versions of them lack it.
 const scryptOfPython = `
 import sys, hashlib, base64
 h = lambda n: hashlib.scrypt(sys.argv[1].encode(), salt=b"saltysalt", n=n, r=8, p=1, maxmem=64 << 20, dklen=64)
@@ -78,9 +78,9 @@ print("fl_scrypt,scrypt:32768:8:1$saltysalt$" + h(32768).hex())
 print("dj_scrypt,scrypt$16384$saltysalt$8$1$" + base64.b64encode(h(16384)).decode())
 `
 
-// TestImportedUsersSignIn: users of real exports sign in with the passwords that they had, and have
-// argon2id afterwards.
-func TestImportedUsersSignIn(t *testing.T) {
+// TestImport_UsersSignInWithTheirPasswords: users of real exports sign in with their old passwords, which are rehashed
+// with argon2id.
+func TestImport_UsersSignInWithTheirPasswords(t *testing.T) {
 	t.Parallel()
 	python, php := testkit.Python(t, "django"), testkit.Tool(t, "php")
 	testkit.Python(t, "flask")
@@ -126,7 +126,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 		before := value(`SELECT count(*) FROM users`)
 		dry := importing(exports[name], "--dry-run")
 		if after := value(`SELECT count(*) FROM users`); after != before || !strings.Contains(dry.Stdout, "Nothing is changed") {
-			t.Errorf("%s: a dry run made %s users of %s: %s", name, after, before, dry.Stdout)
+			t.Errorf("%s: a dry run left %s users, were %s: %s", name, after, before, dry.Stdout)
 		}
 		o := importing(exports[name])
 		if !strings.Contains(o.Stdout, want) || (o.ExitCode != 0) != (name == "Django") {
@@ -143,12 +143,12 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 			t.Errorf("%s, again: %s", name, again.Stdout)
 		}
 	}
-	// The one without a password, after all.
+	// The user without a password, explicitly.
 	if o := importing(exports["Django"], "--without-password"); o.ExitCode != 0 || !strings.Contains(o.Stdout, "Imported 1; there already: 3") || !strings.Contains(o.Stdout, "have no password") {
 		t.Errorf("without a password: %d %s%s", o.ExitCode, o.Stdout, o.Stderr)
 	}
 	if got := value(`SELECT count(*) FROM user_groups WHERE group_name = 'admin'`); got != "0" {
-		t.Errorf("%s became administrators by an import", got)
+		t.Errorf("%s became administrators through an import", got)
 	}
 	for login, want := range map[string]string{
 		"dj_alice": "Alice Exämple", "dj_root": "", "fl_bob": "", "carol@example.org": `Carol, "C"`, "carol": `Carol, "C"`, "dora": "Dora", "emil": "Emil", "fl_scrypt": "", "dj_scrypt": "", "ht_joe": "",
@@ -160,7 +160,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 		}
 		epoch := value(`SELECT epoch FROM users WHERE username = $1`, username)
 		for round := range 2 {
-			// By Basic first, for some: it upgrades as well.
+			// Some use Basic first, which rehashes too.
 			if strings.HasPrefix(login, "d") && round == 0 {
 				req := kit.NewClient(t, server.URL()).NewRequest(http.MethodGet, "/api/me", "")
 				req.SetBasicAuth(login, importPassword)
@@ -177,7 +177,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 			t.Errorf("%s: the upgrade raised the epoch from %s to %s", login, epoch, got)
 		}
 		if got := value(`SELECT name FROM users WHERE username = $1`, username); got != want {
-			t.Errorf("%s is called %q, want %q", login, got, want)
+			t.Errorf("%s has the name %q, want %q", login, got, want)
 		}
 		if !c.IsSignedIn() {
 			t.Errorf("%s is not signed in", login)
@@ -194,9 +194,9 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 	}
 }
 
-// TestABadRowIsRefusedWhole: it is named by its line, and nothing of it is there: no user, no origin,
-// no group.
-func TestABadRowIsRefusedWhole(t *testing.T) {
+// TestImport_InvalidRowIsRefusedAsAWhole: it is reported by its line number, and leaves no user, origin or group
+// behind.
+func TestImport_InvalidRowIsRefusedAsAWhole(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
@@ -231,17 +231,17 @@ func TestABadRowIsRefusedWhole(t *testing.T) {
 	}
 	o := s.Run(file, "user", "import", "-", "--email-verified")
 	o.WantCode(t, 1)
-	told := strings.Split(strings.TrimSpace(o.Stderr), "\n")
-	if len(told) != refused {
-		t.Fatalf("told of %d rows, want %d:\n%s%s", len(told), refused, o.Stdout, o.Stderr)
+	reported := strings.Split(strings.TrimSpace(o.Stderr), "\n")
+	if len(reported) != refused {
+		t.Fatalf("%d rows reported, want %d:\n%s%s", len(reported), refused, o.Stdout, o.Stderr)
 	}
 	i := 0
 	for _, r := range rows {
 		if r.says == "" && !strings.Contains(r.row, "not an address") {
 			continue
 		}
-		if !strings.HasPrefix(told[i], want[i]) || !strings.Contains(told[i], r.says) || strings.Contains(told[i], "\u202e") {
-			t.Errorf("told %q, want %q and %q", told[i], want[i], r.says)
+		if !strings.HasPrefix(reported[i], want[i]) || !strings.Contains(reported[i], r.says) || strings.Contains(reported[i], "\u202e") {
+			t.Errorf("reported %q, want %q and %q", reported[i], want[i], r.says)
 		}
 		i++
 	}
@@ -258,8 +258,8 @@ func TestABadRowIsRefusedWhole(t *testing.T) {
 	}
 }
 
-// TestImportAnswersForTheWholeFile: what cannot be read at all is said in a sentence.
-func TestImportAnswersForTheWholeFile(t *testing.T) {
+// TestImport_UnreadableFileIsReported in one sentence.
+func TestImport_UnreadableFileIsReported(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
@@ -273,12 +273,12 @@ func TestImportAnswersForTheWholeFile(t *testing.T) {
 	o := s.Run("", "user", "import", filepath.Join(t.TempDir(), "nowhere.csv"))
 	o.WantCode(t, 1)
 	if !strings.Contains(o.Stderr, "nowhere.csv") {
-		t.Errorf("a file that is not there: %s", o.Stderr)
+		t.Errorf("a missing file: %s", o.Stderr)
 	}
 }
 
-// TestImportPrintsNoAddressAndNoHash: not where the operator takes one column for another, either.
-func TestImportPrintsNoAddressAndNoHash(t *testing.T) {
+// TestImport_PrintsNoAddressOrHash: not even when the operator mixes up the columns.
+func TestImport_PrintsNoAddressOrHash(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
@@ -299,17 +299,17 @@ func TestImportPrintsNoAddressAndNoHash(t *testing.T) {
 		o := s.Run(file, "user", "import", "-")
 		o.WantCode(t, 1)
 		if strings.Contains(o.Stdout+o.Stderr, "wonderland") || strings.Contains(o.Stdout+o.Stderr, "cX/") || strings.Contains(o.Stdout+o.Stderr, "cx-wu8y6") || o.Stderr == "" {
-			t.Errorf("%s: the command says\n%s%s", name, o.Stdout, o.Stderr)
+			t.Errorf("%s: the command printed\n%s%s", name, o.Stdout, o.Stderr)
 		}
 	}
 	if got := s.QueryInt(`SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM groups WHERE name <> 'admin')`); got != 0 {
-		t.Errorf("%d users and groups were made", got)
+		t.Errorf("%d users and groups were created", got)
 	}
 }
 
-// TestImportedGroups: groups are made where they are not there, which is told; none of those that
-// administer users here is given away.
-func TestImportedGroups(t *testing.T) {
+// TestImport_CreatesGroupsButNoAdministrators: missing groups are created and reported; groups that administer users
+// here are never given.
+func TestImport_CreatesGroupsButNoAdministrators(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
@@ -344,8 +344,8 @@ func TestImportedGroups(t *testing.T) {
 	kit.WantErrorLine(t, o, "--group", `"No Group"`)
 }
 
-// TestDryRunSaysWhatWouldBe: of rows that only get into each other's way, too.
-func TestDryRunSaysWhatWouldBe(t *testing.T) {
+// TestImport_DryRunPredictsTheImport: for rows that conflict only with each other, too.
+func TestImport_DryRunPredictsTheImport(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
@@ -362,7 +362,7 @@ func TestDryRunSaysWhatWouldBe(t *testing.T) {
 		"7,last,last@example.org," + hash + "\n"
 	dry := s.Run(file, "user", "import", "-", "--dry-run", "--email-verified")
 	if got := s.QueryInt(`SELECT count(*) FROM users`); got != 1 {
-		t.Errorf("there are %d users after a dry run", got)
+		t.Errorf("%d users after a dry run", got)
 	}
 	o := s.Run(file, "user", "import", "-", "--email-verified")
 	if dry.ExitCode != o.ExitCode || dry.Stderr != o.Stderr || strings.ReplaceAll(dry.Stdout, "Nothing is changed. To be imported:", "Imported") != o.Stdout {

@@ -21,10 +21,10 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// soonEnough is a generous bound on what happens at once.
-const soonEnough = 20 * time.Second
+// signalTimeout is a generous limit for what happens immediately.
+const signalTimeout = 20 * time.Second
 
-// terminal is a command that runs on a pseudo-terminal, as a person's does.
+// terminal is a command that runs on a pseudo-terminal.
 type terminal struct {
 	t      *testing.T
 	master *os.File
@@ -53,7 +53,7 @@ func onTerminal(t *testing.T, args ...string) *terminal {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The slave stays open here, so that its state can be looked at afterwards.
+	// The replica stays open here, so that its state can be inspected afterwards.
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
@@ -82,7 +82,7 @@ func (p *terminal) shown() string {
 
 func (p *terminal) await(text string) {
 	p.t.Helper()
-	testkit.Eventually(p.t, soonEnough, "the terminal to show "+text, func() bool { return strings.Contains(p.shown(), text) })
+	testkit.Eventually(p.t, signalTimeout, "the terminal to show "+text, func() bool { return strings.Contains(p.shown(), text) })
 }
 
 func (p *terminal) typeIn(text string) {
@@ -92,13 +92,13 @@ func (p *terminal) typeIn(text string) {
 	}
 }
 
-// awaitEnd returns the exit code. The terminal has to be as it was before.
+// awaitEnd returns the exit code, and fails unless the terminal is as it was before.
 func (p *terminal) awaitEnd() int {
 	p.t.Helper()
 	awaitExit(p.t, p.ended)
 	after, err := term.GetState(int(p.master.Fd()))
 	if err != nil || !reflect.DeepEqual(after, p.before) {
-		p.t.Errorf("the terminal is left as %v, %v; it was %v", after, err, p.before)
+		p.t.Errorf("the terminal's state is %v, %v; it was %v", after, err, p.before)
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
@@ -107,12 +107,12 @@ func awaitExit(t *testing.T, ended <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-ended:
-	case <-time.After(soonEnough):
-		t.Fatalf("the command still runs %v later", soonEnough)
+	case <-time.After(signalTimeout):
+		t.Fatalf("the command still runs after %v", signalTimeout)
 	}
 }
 
-// TestPrompt_EndsAtASignal: Ctrl-C and SIGTERM end it wherever it stands, and the terminal echoes again.
+// TestPrompt_EndsAtASignal: Ctrl-C and SIGTERM end every prompt, and the terminal echoes again.
 func TestPrompt_EndsAtASignal(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -147,8 +147,8 @@ func TestPrompt_ReadsAPassword(t *testing.T) {
 	t.Parallel()
 	p := onTerminal(t, "user", "add", "alice")
 	p.await("Password: ")
-	// Echoed if it comes before the echo is off: a person waits for the prompt, and types later.
-	testkit.Eventually(t, soonEnough, "the echo to be off", func() bool {
+	// Input before the prompt would be echoed; people type after it.
+	testkit.Eventually(t, signalTimeout, "the echo to be off", func() bool {
 		now, err := term.GetState(int(p.master.Fd()))
 		return err == nil && !reflect.DeepEqual(now, p.before)
 	})
@@ -161,20 +161,20 @@ func TestPrompt_ReadsAPassword(t *testing.T) {
 	p.await("Added alice.")
 }
 
-// TestReading_EndsAtASignal: of standard input, or a named pipe, that never ends.
+// TestReading_EndsAtASignal: reading standard input, or a named pipe, that never ends.
 func TestReading_EndsAtASignal(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Open, so that it never ends.
+	// Kept open, so that reading never ends.
 	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer writer.Close()
-	// Longer than what is looked at to tell the format.
+	// Longer than the part that format detection reads.
 	const hash = "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
 	rows := "username,note,password\nann,," + hash + "\nbob," + strings.Repeat("x", 8<<10) + "," + hash + "\n"
 	for name, test := range map[string]struct {
@@ -216,8 +216,8 @@ func TestReading_EndsAtASignal(t *testing.T) {
 				if _, err := write.WriteString(test.input); err != nil {
 					t.Fatal(err)
 				}
-				// It reads once its database is there.
-				testkit.Eventually(t, soonEnough, "the command to read", func() bool {
+				// The command starts to read once its database exists.
+				testkit.Eventually(t, signalTimeout, "the command to read", func() bool {
 					o := kit.RunCommand(t, map[string]string{"DATA_DIR": dir}, "", "user", "list")
 					return o.ExitCode == 0 && (test.input == "" || strings.Contains(o.Stdout, "bob"))
 				})

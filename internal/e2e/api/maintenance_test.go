@@ -11,13 +11,13 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// closing is how long it takes at most until every server knows.
-const closing = 2 * time.Second
+// propagation is the limit for every server to notice maintenance.
+const propagation = 2 * time.Second
 
-// fullName is how the closed page greets.
+// fullName is the name that the maintenance page greets.
 const fullName = "Alice Liddell"
 
-// closedFault says what is wrong with an answer that should be the page of a closed site, or "".
+// closedFault returns what is wrong with a response that should be the maintenance page, or "".
 func closedFault(a kit.Response, name string) string {
 	switch {
 	case a.StatusCode != http.StatusServiceUnavailable:
@@ -34,9 +34,9 @@ func closedFault(a kit.Response, name string) string {
 	return ""
 }
 
-// TestMaintenance closes two servers by a command and stops Postgres under them: people are told
-// so by name, on every server, and when it is over nobody has to sign in again.
-func TestMaintenance(t *testing.T) {
+// TestMaintenance_GreetsUsersWithoutPostgres closes two servers with a command and stops Postgres: people are greeted
+// by name on every server, and no one has to sign in again afterwards.
+func TestMaintenance_GreetsUsersWithoutPostgres(t *testing.T) {
 	t.Parallel()
 	pg := testkit.StartPostgres(t)
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: testkit.RedisURL(t)}
@@ -54,13 +54,13 @@ func TestMaintenance(t *testing.T) {
 	s.Run("", "maintenance", "status").WantOutput(t, "The site is open.\n")
 
 	s.Run("", "maintenance", "on", "--message", "back at nine <b>").WantCode(t, 0)
-	told := time.Now()
+	begun := time.Now()
 	for _, server := range []*testkit.Server{a, b} {
-		testkit.Eventually(t, closing, "the site to be closed", func() bool {
+		testkit.Eventually(t, propagation, "the site to be closed", func() bool {
 			return alice.At(server.URL()).Get("/dashboard").StatusCode == http.StatusServiceUnavailable
 		})
 	}
-	t.Logf("closed on both servers within %v", time.Since(told).Round(time.Millisecond))
+	t.Logf("both servers were closed after %v", time.Since(begun).Round(time.Millisecond))
 	for _, server := range []*testkit.Server{a, b} {
 		for _, path := range []string{"/dashboard", "/account", "/admin/users", "/admin/groups", "/api/me"} {
 			admin.WantStatus(admin.At(server.URL()).Get(path), http.StatusOK)
@@ -112,41 +112,40 @@ func TestMaintenance(t *testing.T) {
 	t.Run("without Postgres", closed)
 	t.Run("opened and closed without Postgres", func(t *testing.T) {
 		s.Run("", "maintenance", "off").WantOutput(t, "The site is open.\n")
-		testkit.Eventually(t, closing, "the site to be open", func() bool { return alice.Get("/dashboard").StatusCode == http.StatusOK })
+		testkit.Eventually(t, propagation, "the site to be open", func() bool { return alice.Get("/dashboard").StatusCode == http.StatusOK })
 		s.Run("", "maintenance", "on", "--message", "back at nine").WantCode(t, 0)
-		testkit.Eventually(t, closing, "the site to be closed", func() bool { return closedFault(alice.Get("/dashboard"), fullName) == "" })
+		testkit.Eventually(t, propagation, "the site to be closed", func() bool { return closedFault(alice.Get("/dashboard"), fullName) == "" })
 	})
 	pg.Start()
 
 	s.Run("", "maintenance", "off").WantCode(t, 0)
 	for _, server := range []*testkit.Server{a, b} {
-		testkit.Eventually(t, closing, "the site to be open", func() bool { return alice.At(server.URL()).Get("/dashboard").StatusCode == http.StatusOK })
+		testkit.Eventually(t, propagation, "the site to be open", func() bool { return alice.At(server.URL()).Get("/dashboard").StatusCode == http.StatusOK })
 		for _, way := range kit.AuthMethods {
 			testkit.Eventually(t, kit.RecoveryTime, way+" to work", func() bool { return p.At(server.URL()).Get(way, "/api/me").StatusCode == http.StatusOK })
 		}
 	}
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE name = 'Malice'`); n != 0 {
-		t.Error("a form was saved while the site was closed")
+		t.Error("a form was saved during maintenance")
 	}
 	kit.WantSignedIn(t, alice, alice.At(b.URL()))
 }
 
-// TestMaintenanceBeforeTheStart: a server that starts while the site is closed is closed.
-func TestMaintenanceBeforeTheStart(t *testing.T) {
+func TestMaintenance_HoldsForAServerThatStartsLater(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "maintenance", "on", "--message", "back at nine").WantCode(t, 0)
 	c := kit.NewClient(t, s.ServeWithoutRace().URL())
-	testkit.Eventually(t, closing, "the site to be closed", func() bool { return closedFault(c.Get("/"), "") == "" })
+	testkit.Eventually(t, propagation, "the site to be closed", func() bool { return closedFault(c.Get("/"), "") == "" })
 	s.RedisDo("SET", "maintenance", "what nobody can read")
-	testkit.Eventually(t, closing, "the message to go", func() bool { return !strings.Contains(c.Get("/").Text, "back at nine") })
+	testkit.Eventually(t, propagation, "the message to go", func() bool { return !strings.Contains(c.Get("/").Text, "back at nine") })
 	c.WantStatus(c.Get("/"), http.StatusServiceUnavailable)
 	s.Run("", "maintenance", "off").WantCode(t, 0)
-	testkit.Eventually(t, closing, "the site to be open", func() bool { return c.Get("/").StatusCode == http.StatusOK })
+	testkit.Eventually(t, propagation, "the site to be open", func() bool { return c.Get("/").StatusCode == http.StatusOK })
 }
 
-// TestMaintenanceOnTheEmbeddedStores: the command finds the Redis inside of the server by DATA_DIR.
-func TestMaintenanceOnTheEmbeddedStores(t *testing.T) {
+// TestMaintenance_OnTheEmbeddedStores: the command finds the server's embedded Redis through DATA_DIR.
+func TestMaintenance_OnTheEmbeddedStores(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	if out := kit.RunCommand(t, env, "", "maintenance", "on"); out.ExitCode != 1 || strings.Count(out.Stderr, "\n") != 1 || !strings.Contains(out.Stderr, "DATA_DIR") {
@@ -156,19 +155,19 @@ func TestMaintenanceOnTheEmbeddedStores(t *testing.T) {
 	c := kit.NewClient(t, server.URL())
 	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", kit.Password, "name", fullName), "/dashboard")
 	kit.RunCommand(t, env, "", "maintenance", "on", "--message", "back at nine").WantCode(t, 0)
-	testkit.Eventually(t, closing, "the site to be closed", func() bool { return closedFault(c.Get("/dashboard"), "Hello <strong><bdi>"+fullName) == "" })
+	testkit.Eventually(t, propagation, "the site to be closed", func() bool { return closedFault(c.Get("/dashboard"), "Hello <strong><bdi>"+fullName) == "" })
 	c.WantStatus(c.Get("/healthz"), http.StatusOK)
 	kit.RunCommand(t, env, "", "user", "join", "alice", "admin").WantCode(t, 0)
 	testkit.Eventually(t, kit.MaxDelay, "the new administrator to be let in", func() bool { return c.Get("/dashboard").StatusCode == http.StatusOK })
 	kit.RunCommand(t, env, "", "user", "leave", "alice", "admin", "--force").WantCode(t, 0)
 	testkit.Eventually(t, kit.MaxDelay, "the page to be closed again", func() bool { return closedFault(c.Get("/dashboard"), fullName) == "" })
 	kit.RunCommand(t, env, "", "maintenance", "off").WantOutput(t, "The site is open.\n")
-	testkit.Eventually(t, closing, "the site to be open", func() bool { return c.Get("/dashboard").StatusCode == http.StatusOK })
+	testkit.Eventually(t, propagation, "the site to be open", func() bool { return c.Get("/dashboard").StatusCode == http.StatusOK })
 }
 
-// TestMaintenanceInABrowser: the person sees their own name and the message, with Postgres
-// stopped, and the page opens by itself or by its button when it is over.
-func TestMaintenanceInABrowser(t *testing.T) {
+// TestMaintenance_InABrowser: with Postgres stopped, people see their own name and the message, and the page reloads
+// automatically or with its button when the site is open again.
+func TestMaintenance_InABrowser(t *testing.T) {
 	t.Parallel()
 	pg := testkit.StartPostgres(t)
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: testkit.RedisURL(t)}
@@ -177,7 +176,7 @@ func TestMaintenanceInABrowser(t *testing.T) {
 	p.Register("alice", "name", fullName)
 	s.Run("", "maintenance", "on", "--message", "back at nine").WantCode(t, 0)
 	stranger := kit.NewClient(t, server.URL())
-	testkit.Eventually(t, closing, "the site to be closed", func() bool { return stranger.Get("/").StatusCode == http.StatusServiceUnavailable })
+	testkit.Eventually(t, propagation, "the site to be closed", func() bool { return stranger.Get("/").StatusCode == http.StatusServiceUnavailable })
 	pg.Stop()
 
 	p.Open("/dashboard", http.StatusServiceUnavailable)
@@ -186,14 +185,14 @@ func TestMaintenanceInABrowser(t *testing.T) {
 	p.WantText("main", "back at nine")
 	p.WantText("main", "You stay signed in")
 	if !p.Has(`link[rel="stylesheet"]`) || kit.Eval[int](p, `document.styleSheets.length`) == 0 {
-		t.Error("the page has no style")
+		t.Error("the page has no style sheet")
 	}
 	p.Open("/account", http.StatusServiceUnavailable)
 	p.WantText("main", "Hello "+fullName)
 
 	pg.Start()
 	s.Run("", "maintenance", "off").WantCode(t, 0)
-	testkit.Eventually(t, closing, "the site to be open", func() bool { return stranger.Get("/").StatusCode == http.StatusOK })
+	testkit.Eventually(t, propagation, "the site to be open", func() bool { return stranger.Get("/").StatusCode == http.StatusOK })
 	p.Click("a.button", http.StatusOK)
 	p.WantPath("/account")
 	p.Open("/dashboard", http.StatusOK)

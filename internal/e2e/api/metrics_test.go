@@ -12,7 +12,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// wantHigher wants the series to have risen by so much between two looks.
+// wantHigher fails unless the series rose by this much between two scrapes.
 func wantHigher(t *testing.T, before, after kit.Samples, by float64, name string, labels ...string) {
 	t.Helper()
 	if got := after.Sum(name, labels...) - before.Sum(name, labels...); got != by {
@@ -20,8 +20,8 @@ func wantHigher(t *testing.T, before, after kit.Samples, by float64, name string
 	}
 }
 
-// TestMetricsTellWhatHappened: each thing that a server does moves the number that stands for it.
-func TestMetricsTellWhatHappened(t *testing.T) {
+// TestMetrics_CountWhatHappened: each event changes its metric.
+func TestMetrics_CountWhatHappened(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, kit.MetricsOn...)
 	p := kit.NewPrincipal(x, "alice")
@@ -62,7 +62,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	wantHigher(t, before, after, 1, signIns, `method="token"`, `outcome="refused"`)
 	wantHigher(t, before, after, 2, "gatehouse_credential_cache_hits_total")
 	if n := after.Sum("gatehouse_user_memory_hits_total") - before.Sum("gatehouse_user_memory_hits_total"); n < 5 {
-		t.Errorf("%v users were found in memory, want 5 at least", n)
+		t.Errorf("%v users were found in memory, want at least 5", n)
 	}
 	for _, rising := range []string{"gatehouse_redis_round_trips_total", "gatehouse_sql_statements_total"} {
 		if after.Sum(rising) <= before.Sum(rising) {
@@ -93,7 +93,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		"gatehouse_hash_queue", "gatehouse_user_cache_hits_total", "process_resident_memory_bytes", "go_goroutines",
 	} {
 		if _, ok := last[there]; !ok {
-			t.Errorf("there is no %s", there)
+			t.Errorf("%s is missing", there)
 		}
 	}
 	for _, open := range []string{`gatehouse_redis_connections{redis="sessions"}`, "gatehouse_sql_connections"} {
@@ -103,8 +103,8 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	}
 }
 
-// TestTheHashQueueIsCounted: who waits for a password hash is in the gauge, and out of it again.
-func TestTheHashQueueIsCounted(t *testing.T) {
+// TestMetrics_HashQueue: the gauge counts the sign-ins that wait for a password hash, and falls back to 0.
+func TestMetrics_HashQueue(t *testing.T) {
 	x := kit.NewTarget(t, append(kit.MetricsOn, "TRUSTED_PROXIES", "127.0.0.1/32")...)
 	done := make(chan error, 30)
 	for i := range cap(done) {
@@ -116,20 +116,20 @@ func TestTheHashQueueIsCounted(t *testing.T) {
 			done <- err
 		}()
 	}
-	testkit.Eventually(t, 10*time.Second, "some hashes to wait", func() bool { return kit.Scrape(t, x.Server).Sum("gatehouse_hash_queue") >= 5 })
+	testkit.Eventually(t, 10*time.Second, "hashes to queue up", func() bool { return kit.Scrape(t, x.Server).Sum("gatehouse_hash_queue") >= 5 })
 	for range cap(done) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
 	if n := kit.Scrape(t, x.Server).Sum("gatehouse_hash_queue"); n != 0 {
-		t.Errorf("%v hashes wait when all are answered", n)
+		t.Errorf("the queue has %v hashes after all responses", n)
 	}
 }
 
-// TestMetricsAreBounded: what strangers make up becomes no series, and no secret or name of
-// anybody is in any.
-func TestMetricsAreBounded(t *testing.T) {
+// TestMetrics_CardinalityIsBounded: made-up requests create no series, and no series contains a secret or a user's
+// name.
+func TestMetrics_CardinalityIsBounded(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, kit.MetricsOn...)
 	p := kit.NewPrincipal(x, "alice")
@@ -162,7 +162,7 @@ func TestMetricsAreBounded(t *testing.T) {
 	ask(120, 1120)
 	after := kit.ScrapeText(t, kit.MetricsAddr(t, x.Server))
 	if was, is := seriesOf(t, before), seriesOf(t, after); len(is) > len(was) {
-		t.Errorf("1000 made-up requests made %d series %d:\n%s", len(was), len(is),
+		t.Errorf("1000 made-up requests turned %d series into %d:\n%s", len(was), len(is),
 			strings.Join(slices.DeleteFunc(is, func(s string) bool { return slices.Contains(was, s) }), "\n"))
 	}
 	for what, secret := range map[string]string{
@@ -171,12 +171,12 @@ func TestMetricsAreBounded(t *testing.T) {
 		"SECRET_KEY": kit.SecretKey,
 	} {
 		if strings.Contains(after, secret) {
-			t.Errorf("the metrics have %s in them", what)
+			t.Errorf("the metrics contain %s", what)
 		}
 	}
 }
 
-// seriesOf leaves out the Go runtime's own.
+// seriesOf returns the names of all series except the Go runtime's.
 func seriesOf(t *testing.T, text string) []string {
 	t.Helper()
 	s, err := kit.ParseMetrics(text)
@@ -193,9 +193,8 @@ func seriesOf(t *testing.T, text string) []string {
 	return names
 }
 
-// TestMetricsAreElsewhere: the address of the site answers nothing of them, to nobody, and the
-// other address nothing else.
-func TestMetricsAreElsewhere(t *testing.T) {
+// TestMetrics_HaveTheirOwnAddress: the site's address never serves metrics, and the other address serves nothing else.
+func TestMetrics_HaveTheirOwnAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, kit.MetricsOn...)
 	p := kit.NewPrincipal(x, "alice")

@@ -29,13 +29,13 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// Action is what a tab is told to do.
+// Action is a step that a tab takes.
 type Action = chromedp.Action[chromedp.Void]
 
-// BrowserTimeout is how long a test waits for anything in a browser.
+// BrowserTimeout bounds the wait for anything in a browser.
 const BrowserTimeout = 20 * time.Second
 
-// chromium is the one browser of this test process. The kernel ends it with us.
+// chromium is the one browser of this test process. The kernel ends it with the process.
 var chromium struct {
 	once sync.Once
 	ctx  context.Context
@@ -55,7 +55,7 @@ func startChromium(path string) (context.Context, error) {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true), // containers give it 64 MB
-		// Several windows are open, and all of them are looked at.
+		// Several windows are open, and all of them have to be rendered.
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 		chromedp.Flag("disable-renderer-backgrounding", true),
@@ -64,28 +64,28 @@ func startChromium(path string) (context.Context, error) {
 	return ctx, chromedp.Do(ctx)
 }
 
-// Browser is somebody with a browser of their own: cookies, history and one tab.
+// Browser is a tab in a browser with cookies and history of its own.
 type Browser struct {
 	T       testing.TB
 	BaseURL string
 	Ctx     context.Context
-	// OtherHosts are other hosts that the test itself sends the person to.
+	// OtherHosts are further origins that the tab may send requests to.
 	OtherHosts []string
 
 	Mu       sync.Mutex
 	Requests []*network.EventRequestWillBeSent
 	Document network.RequestID // of the page that is shown
-	Restored int               // pages that came back from memory
+	Restored int               // pages restored from the back/forward cache
 	faults   []fault
-	Expected map[string]bool // "401 http://…": what the test asked for
+	Expected map[string]bool // "401 http://…": responses that the test asked for
 }
 
-// fault is something that no page of ours should do.
+// fault is something that no page may do.
 type fault struct{ text, answer string }
 
-// NewBrowser opens a tab in a new, private browser context. The settings apply before its
-// first page. When the test ends it fails if any page of the tab threw an exception, wrote to
-// the console, broke the content security policy or asked another host for something.
+// NewBrowser opens a tab in a new, private browser context. The settings apply before its first page. When the test
+// ends, it fails if any page of the tab threw an exception, wrote to the console, violated the content security policy
+// or sent a request to another host.
 func NewBrowser(t testing.TB, base string, settings ...Action) *Browser {
 	t.Helper()
 	path := testkit.Chromium(t)
@@ -96,7 +96,7 @@ func NewBrowser(t testing.TB, base string, settings ...Action) *Browser {
 	return openTab(t, chromium.ctx, base, settings, chromedp.WithNewBrowserContext())
 }
 
-// NewTab opens a second tab of the same browser.
+// NewTab opens another tab of the same browser.
 func (p *Browser) NewTab(settings ...Action) *Browser {
 	p.T.Helper()
 	return openTab(p.T, p.Ctx, p.BaseURL, settings)
@@ -119,7 +119,7 @@ func openTab(t testing.TB, parent context.Context, base string, settings []Actio
 	return p
 }
 
-// Command is a protocol command whose answer does not matter.
+// Command is a protocol command whose result is ignored.
 func Command[P, R any](c cdp.Command[P, R], params P) Action {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, c, params)
@@ -127,23 +127,25 @@ func Command[P, R any](c cdp.Command[P, R], params P) Action {
 	})
 }
 
+// Viewport sets the size of the window.
 func Viewport(width, height int64) Action {
 	return chromedp.EmulateViewport(width, height)
 }
 
+// NoScript disables the pages' scripts.
 func NoScript() Action { return Scripts(false) }
 
-// Scripts says whether pages may run theirs.
+// Scripts enables or disables the pages' scripts.
 func Scripts(run bool) Action {
 	return Command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !run})
 }
 
-// TimeZone puts the browser's machine into a time zone.
+// TimeZone sets the browser's time zone.
 func TimeZone(name string) Action {
 	return Command(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: name})
 }
 
-// MediaFeatures sets media features, name, value, name, value…; all others are as by default.
+// MediaFeatures sets media features, name, value, name, value…; all others have their defaults.
 func MediaFeatures(pairs ...string) Action {
 	params := emulation.SetEmulatedMediaParams{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -152,7 +154,7 @@ func MediaFeatures(pairs ...string) Action {
 	return Command(emulation.SetEmulatedMedia, params)
 }
 
-// OnNewDocument runs a script in every new page, ahead of the page's own.
+// OnNewDocument runs a script in every new page before the page's own.
 func OnNewDocument(script string) Action {
 	return Command(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
 }
@@ -163,7 +165,7 @@ func WithAndWithoutScript(t *testing.T, test func(t *testing.T, script bool, set
 	t.Run("no script", func(t *testing.T) { test(t, false, NoScript()) })
 }
 
-// notice is called for every event of the tab, on the goroutine that reads them.
+// notice handles an event of the tab, on the goroutine that reads them.
 func (p *Browser) notice(event any) {
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
@@ -200,11 +202,11 @@ func (p *Browser) notice(event any) {
 	}
 }
 
-// noticeEntry takes a line of the browser's own log. It writes one for every answer above
-// 399, which is no fault if the test asked for just that.
+// noticeEntry handles a line of the browser's own log. It has one for every response above 399, which is not a fault
+// if the test asked for that response.
 func (p *Browser) noticeEntry(e *log.Entry) {
 	if e.Level != log.EntryLevelWarning && e.Level != log.EntryLevelError {
-		return // such as: somebody typed before autofocus had its turn
+		return // such as: input came before autofocus took effect
 	}
 	f := fault{text: fmt.Sprintf("the browser's log: %s %s: %s (%s)", e.Source, e.Level, e.Text, e.URL)}
 	var status int
@@ -215,6 +217,7 @@ func (p *Browser) noticeEntry(e *log.Entry) {
 	p.faults = append(p.faults, f)
 }
 
+// StatusLine identifies a response: "401 http://…".
 func StatusLine(status int, url string) string { return fmt.Sprint(status, " ", url) }
 
 func (p *Browser) fault(format string, args ...any) {
@@ -226,6 +229,7 @@ func (p *Browser) known(u *url.URL) bool {
 	return origin == p.BaseURL || u.String() == "about:blank" || slices.Contains(p.OtherHosts, origin)
 }
 
+// ToJSON returns v as JSON, or the error.
 func ToJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -236,11 +240,11 @@ func ToJSON(v any) string {
 
 func (p *Browser) checkFaults() {
 	p.T.Helper()
-	// Events come in order: after this answer all earlier ones have been noticed.
-	ctx, cancel := p.StepContext() // a page with an open dialog never answers
+	// Events are ordered: after this response all earlier ones have been handled.
+	ctx, cancel := p.StepContext() // a page with an open dialog never responds
 	defer cancel()
 	if _, err := chromedp.Run(ctx, chromedp.Evaluate[int]("1")); err != nil {
-		p.T.Errorf("the tab does not answer any more: %v", err)
+		p.T.Errorf("the tab no longer responds: %v", err)
 	}
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
@@ -251,7 +255,7 @@ func (p *Browser) checkFaults() {
 	}
 }
 
-// StepContext bounds one step.
+// StepContext returns a context for one step, with BrowserTimeout.
 func (p *Browser) StepContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(p.Ctx, BrowserTimeout)
 }
@@ -266,7 +270,7 @@ func (p *Browser) Do(steps ...Action) {
 	}
 }
 
-// Load takes steps that load a page, waits for it (after all redirects) and checks its status.
+// Load takes steps that load a page, waits for it, after all redirects, and checks its status.
 func (p *Browser) Load(status int, steps ...Action) {
 	p.T.Helper()
 	if got := p.LoadAny(steps...); got != status {
@@ -274,7 +278,7 @@ func (p *Browser) Load(status int, steps ...Action) {
 	}
 }
 
-// LoadAny is load with any status, which it returns.
+// LoadAny is Load with any status, which it returns.
 func (p *Browser) LoadAny(steps ...Action) int {
 	p.T.Helper()
 	ctx, cancel := p.StepContext()
@@ -284,7 +288,7 @@ func (p *Browser) LoadAny(steps ...Action) int {
 		p.T.Fatalf("load a page (now at %s): %v", p.Path(), err)
 	}
 	if resp == nil {
-		p.T.Fatalf("the steps led to another part of %s and loaded nothing", p.Path())
+		p.T.Fatalf("the steps only moved within %s and loaded nothing", p.Path())
 	}
 	address, _, _ := strings.Cut(resp.URL, "#")
 	p.Mu.Lock()
@@ -293,7 +297,7 @@ func (p *Browser) LoadAny(steps ...Action) int {
 	return int(resp.Status)
 }
 
-// Open goes to a page as by typing its address.
+// Open goes to a page as if its address had been typed.
 func (p *Browser) Open(path string, status int) {
 	p.T.Helper()
 	p.Load(status, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -305,18 +309,19 @@ func (p *Browser) Open(path string, status int) {
 	}))
 }
 
-// Click loads a page by a click.
+// Click loads a page by a click on an element.
 func (p *Browser) Click(selector string, status int) {
 	p.T.Helper()
 	p.Load(status, chromedp.Click(chromedp.CSS(selector)))
 }
 
-// Submit presses the button of the form with the action.
+// Submit clicks the button of the form with this action.
 func (p *Browser) Submit(action string, status int) {
 	p.T.Helper()
 	p.Click(SubmitButton(action), status)
 }
 
+// SubmitButton returns the selector of that button.
 func SubmitButton(action string) string {
 	return `form[action="` + action + `"] button:not([type="button"])`
 }
@@ -331,13 +336,13 @@ func (p *Browser) Fill(fields ...string) {
 	}
 }
 
-// Select sets a select.
+// Select selects an option.
 func (p *Browser) Select(id, value string) {
 	p.T.Helper()
 	p.Do(chromedp.SetValue(chromedp.CSS("#"+id), value))
 }
 
-// Register makes an account through the form.
+// Register creates an account through the form.
 func (p *Browser) Register(username string, more ...string) {
 	p.T.Helper()
 	p.Open("/register", http.StatusOK)
@@ -355,8 +360,8 @@ func (p *Browser) SignIn(username string) {
 	p.WantPath("/dashboard")
 }
 
-// Eval returns the value of an expression, or of the promise that it is. It works in pages
-// whose own scripts are off, too, as long as it waits for nothing.
+// Eval returns the value of an expression or, if that is a promise, its result. It works in pages whose own scripts
+// are disabled as well, unless it awaits something.
 func Eval[T any](p *Browser, expression string) T {
 	p.T.Helper()
 	ctx, cancel := p.StepContext()
@@ -368,7 +373,7 @@ func Eval[T any](p *Browser, expression string) T {
 	return v
 }
 
-// WaitFor waits until an expression holds, whatever page is shown meanwhile.
+// WaitFor waits until an expression holds, whatever page is shown in the meantime.
 func (p *Browser) WaitFor(what, expression string) {
 	p.T.Helper()
 	ctx, cancel := p.StepContext()
@@ -385,13 +390,13 @@ func (p *Browser) Text(selector string) string {
 	return Eval[string](p, `document.querySelector(`+ToJSON(selector)+`)?.innerText ?? "nothing matches"`)
 }
 
-// Has reports whether something matches.
+// Has reports whether an element matches.
 func (p *Browser) Has(selector string) bool {
 	p.T.Helper()
 	return Eval[bool](p, `!!document.querySelector(`+ToJSON(selector)+`)`)
 }
 
-// Value returns what a field holds.
+// Value returns the value of a field.
 func (p *Browser) Value(id string) string {
 	p.T.Helper()
 	return Eval[string](p, `document.getElementById("`+id+`").value`)
@@ -403,6 +408,7 @@ func (p *Browser) Path() string {
 	return Eval[string](p, `location.pathname + location.search`)
 }
 
+// WantPath fails unless the page has this path and query.
 func (p *Browser) WantPath(path string) {
 	p.T.Helper()
 	if got := p.Path(); got != path {
@@ -410,6 +416,7 @@ func (p *Browser) WantPath(path string) {
 	}
 }
 
+// WantText fails unless the element's text contains the part.
 func (p *Browser) WantText(selector, part string) {
 	p.T.Helper()
 	if got := p.Text(selector); !strings.Contains(got, part) {
@@ -417,7 +424,7 @@ func (p *Browser) WantText(selector, part string) {
 	}
 }
 
-// WantTitle wants an error's title if wrong, else one that is none.
+// WantTitle wants the title of an error page, or that of any other page.
 func (p *Browser) WantTitle(wrong bool) {
 	p.T.Helper()
 	title := Eval[string](p, `document.title`)
@@ -426,13 +433,13 @@ func (p *Browser) WantTitle(wrong bool) {
 	}
 }
 
-// WantFocus waits for the focus, which pages give to a field once they are drawn.
+// WantFocus waits for the focus, which pages move to a field once they are rendered.
 func (p *Browser) WantFocus(id string) {
 	p.T.Helper()
 	p.WaitFor("the focus on "+id, `document.activeElement.id === "`+id+`"`)
 }
 
-// WantDescription wants the parts in what the field refers to as its description.
+// WantDescription fails unless the field's aria-describedby leads to texts that contain the parts.
 func (p *Browser) WantDescription(id string, parts ...string) {
 	p.T.Helper()
 	got := Eval[string](p, `(document.getElementById("`+id+`").getAttribute("aria-describedby") ?? "").split(" ").filter(Boolean)
@@ -444,7 +451,7 @@ func (p *Browser) WantDescription(id string, parts ...string) {
 	}
 }
 
-// CountPosts counts the POST requests for the path.
+// CountPosts returns the number of POST requests for the path.
 func (p *Browser) CountPosts(path string) int {
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
@@ -457,7 +464,7 @@ func (p *Browser) CountPosts(path string) int {
 	return n
 }
 
-// Cookies returns the person's cookies at the site by name.
+// Cookies returns the tab's cookies for the site by name.
 func (p *Browser) Cookies() map[string]*network.Cookie {
 	p.T.Helper()
 	ctx, cancel := p.StepContext()
@@ -473,7 +480,7 @@ func (p *Browser) Cookies() map[string]*network.Cookie {
 	return all
 }
 
-// Back presses the browser's back button and waits for nothing.
+// Back presses the browser's back button, and waits for nothing.
 func (p *Browser) Back() {
 	p.T.Helper()
 	p.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {

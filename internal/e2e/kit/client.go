@@ -20,13 +20,14 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// Client is a person's browser as far as HTTP goes: it keeps cookies and follows no redirects.
+// Client is an HTTP client with a cookie jar that follows no redirects.
 type Client struct {
 	T       testing.TB
 	BaseURL string
 	HTTP    *http.Client
 }
 
+// NewClient returns a client without cookies for the server at a base URL.
 func NewClient(t testing.TB, base string) *Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -39,17 +40,18 @@ func NewClient(t testing.TB, base string) *Client {
 	}}
 }
 
-// At returns the same browser at another server: cookies do not look at ports.
+// At returns a client with the same cookies for another server: cookies ignore ports.
 func (c *Client) At(base string) *Client {
 	return &Client{T: c.T, BaseURL: base, HTTP: c.HTTP}
 }
 
-// Response is a response, read to its end.
+// Response is an HTTP response whose body has been read.
 type Response struct {
 	*http.Response
 	Text string
 }
 
+// Do sends a request and fails the test if there is no response.
 func (c *Client) Do(req *http.Request) Response {
 	c.T.Helper()
 	a, err := c.TryDo(req)
@@ -59,7 +61,7 @@ func (c *Client) Do(req *http.Request) Response {
 	return a
 }
 
-// TryDo is do for goroutines beside the test's own, which may not end the test.
+// TryDo is Do for other goroutines, which must not end the test.
 func (c *Client) TryDo(req *http.Request) (Response, error) {
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
@@ -68,7 +70,7 @@ func (c *Client) TryDo(req *http.Request) (Response, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return Response{}, fmt.Errorf("read the answer: %w", err)
+		return Response{}, fmt.Errorf("read the response: %w", err)
 	}
 	return Response{resp, string(body)}, nil
 }
@@ -86,17 +88,19 @@ func (c *Client) NewRequest(method, path, body string, header ...string) *http.R
 	return req
 }
 
+// Get sends a GET request; header lists name, value, name, value….
 func (c *Client) Get(path string, header ...string) Response {
 	c.T.Helper()
 	return c.Do(c.NewRequest(http.MethodGet, path, "", header...))
 }
 
-// PostForm sends a form; fields are name, value, name, value….
+// PostForm submits a form; fields are name, value, name, value….
 func (c *Client) PostForm(path string, fields ...string) Response {
 	c.T.Helper()
 	return c.Do(c.NewRequest(http.MethodPost, path, EncodeForm(fields...), "Content-Type", "application/x-www-form-urlencoded"))
 }
 
+// EncodeForm encodes fields as application/x-www-form-urlencoded.
 func EncodeForm(fields ...string) string {
 	values := url.Values{}
 	for name, value := range pairsOf(fields) {
@@ -105,7 +109,7 @@ func EncodeForm(fields ...string) string {
 	return values.Encode()
 }
 
-// Register makes an account through the form and leaves the client signed in.
+// Register creates an account through the form, which signs the client in.
 func (c *Client) Register(username string) {
 	c.T.Helper()
 	a := c.PostForm("/register", "username", username, "password", Password)
@@ -119,6 +123,7 @@ func (c *Client) SignIn(username string, fields ...string) {
 	c.WantSeeOther(a, "/dashboard")
 }
 
+// WantSeeOther fails the test unless the response is a 303 to the location.
 func (c *Client) WantSeeOther(a Response, location string) {
 	c.T.Helper()
 	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != location {
@@ -126,6 +131,7 @@ func (c *Client) WantSeeOther(a Response, location string) {
 	}
 }
 
+// WantStatus fails the test unless the response has the status.
 func (c *Client) WantStatus(a Response, status int) {
 	c.T.Helper()
 	if a.StatusCode != status {
@@ -133,8 +139,8 @@ func (c *Client) WantStatus(a Response, status int) {
 	}
 }
 
-// IsSignedIn reports whether the dashboard greets the client. Every answer but the page and
-// the way to the sign-in form fails the test.
+// IsSignedIn reports whether the dashboard greets the client. Any response except the page and a redirect to the
+// sign-in form fails the test.
 func (c *Client) IsSignedIn() bool {
 	c.T.Helper()
 	a := c.Get("/dashboard")
@@ -163,7 +169,7 @@ func (c *Client) Cookie(name string) string {
 	return ""
 }
 
-// SetCookie plants a cookie.
+// SetCookie adds a cookie to the client's jar.
 func (c *Client) SetCookie(name, value string) {
 	c.T.Helper()
 	u, err := url.Parse(c.BaseURL)
@@ -173,10 +179,10 @@ func (c *Client) SetCookie(name, value string) {
 	c.HTTP.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
 }
 
-// UniqueName returns letters for the name of a user that nobody else has.
+// UniqueName returns a name that no other user has.
 func UniqueName() string { return strings.ToLower(rand.Text()[:8]) }
 
-// DoWithin is do with a limit, after which the test ends.
+// DoWithin is Do with a limit on the duration, which fails the test.
 func (c *Client) DoWithin(limit time.Duration, req *http.Request) Response {
 	c.T.Helper()
 	begun := time.Now()
@@ -189,7 +195,7 @@ func (c *Client) DoWithin(limit time.Duration, req *http.Request) Response {
 
 var stylesheetPath = regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`)
 
-// StylesheetPath returns the address of a static file.
+// StylesheetPath returns the path of a static file.
 func (c *Client) StylesheetPath() string {
 	c.T.Helper()
 	found := stylesheetPath.FindString(c.Get("/login").Text)
@@ -199,6 +205,7 @@ func (c *Client) StylesheetPath() string {
 	return found
 }
 
+// DecodeJSON decodes the body of a response into v.
 func DecodeJSON(t testing.TB, a Response, v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(a.Text), v); err != nil {
@@ -206,10 +213,11 @@ func DecodeJSON(t testing.TB, a Response, v any) {
 	}
 }
 
+// AcceptHTML is an Accept header as browsers send it.
 const AcceptHTML = "text/html,application/xhtml+xml"
 
-// ComparableResponse is all that a client sees of an answer, but for the name that it sent itself and what
-// differs in every answer.
+// ComparableResponse returns everything that a client can see of a response, except the user name that it sent and
+// what differs in every response.
 func ComparableResponse(a Response, name string) string {
 	header := maps.Clone(a.Header)
 	for _, each := range []string{"Date", "X-Request-Id"} {
@@ -219,7 +227,7 @@ func ComparableResponse(a Response, name string) string {
 	return fmt.Sprintf("%s\n%v\n%s", a.Status, header, body)
 }
 
-// SessionCookieHeader returns the client's session as a Cookie header without its other cookies.
+// SessionCookieHeader returns a Cookie header with the client's session and no other cookies.
 func (c *Client) SessionCookieHeader() string {
 	c.T.Helper()
 	value := c.Cookie(SessionCookie)
@@ -229,7 +237,7 @@ func (c *Client) SessionCookieHeader() string {
 	return SessionCookie + "=" + value
 }
 
-// CookiesOf returns the answer's cookies by name, and fails on a name that is set twice.
+// CookiesOf returns the cookies that a response sets, by name, and fails if a name is set twice.
 func (c *Client) CookiesOf(a Response) map[string]*http.Cookie {
 	c.T.Helper()
 	all := map[string]*http.Cookie{}
@@ -242,7 +250,7 @@ func (c *Client) CookiesOf(a Response) map[string]*http.Cookie {
 	return all
 }
 
-// FieldError returns the sentence that a page shows at a field.
+// FieldError returns the message that a page shows at a field, or "".
 func FieldError(a Response, field string) string {
 	pattern := `id="` + regexp.QuoteMeta(field) + `-help"><span class="aside">Error: </span>([^<]*)</p>`
 	m := regexp.MustCompile(pattern).FindStringSubmatch(a.Text)
@@ -252,7 +260,7 @@ func FieldError(a Response, field string) string {
 	return html.UnescapeString(m[1])
 }
 
-// FormError returns what a page says about a form as a whole.
+// FormError returns the message that a page shows about the whole form, or "".
 func FormError(a Response) string {
 	m := regexp.MustCompile(`role="alert"[^>]*>([^<]*)</p>`).FindStringSubmatch(a.Text)
 	if m == nil {
@@ -261,7 +269,7 @@ func FormError(a Response) string {
 	return html.UnescapeString(m[1])
 }
 
-// WantFieldError fails unless a form came back with a sentence at the field.
+// WantFieldError fails unless the form came back with a message at the field that contains the sentence.
 func (c *Client) WantFieldError(a Response, field, sentence string) {
 	c.T.Helper()
 	c.WantStatus(a, http.StatusUnprocessableEntity)
@@ -270,6 +278,7 @@ func (c *Client) WantFieldError(a Response, field, sentence string) {
 	}
 }
 
+// WantSignedIn fails unless every client is signed in.
 func WantSignedIn(t *testing.T, clients ...*Client) {
 	t.Helper()
 	for i, c := range clients {
@@ -279,7 +288,7 @@ func WantSignedIn(t *testing.T, clients ...*Client) {
 	}
 }
 
-// WantSignedOut waits until another server has heard of a change, and fails if the client is signed in again after that.
+// WantSignedOut waits until other servers have noticed a change, and fails if a client is signed in again afterwards.
 func WantSignedOut(t *testing.T, clients ...*Client) {
 	t.Helper()
 	for i, c := range clients {
@@ -291,16 +300,16 @@ func WantSignedOut(t *testing.T, clients ...*Client) {
 	}
 }
 
-// RunConcurrently lets n goroutines begin together and returns their answers.
-func RunConcurrently(t *testing.T, n int, ask func(i int) (Response, error)) []Response {
+// RunConcurrently starts n goroutines at the same moment and returns their responses.
+func RunConcurrently(t *testing.T, n int, send func(i int) (Response, error)) []Response {
 	t.Helper()
-	answers, errs := make([]Response, n), make([]error, n)
+	responses, errs := make([]Response, n), make([]error, n)
 	begin := make(chan struct{})
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
 			<-begin
-			answers[i], errs[i] = ask(i)
+			responses[i], errs[i] = send(i)
 		})
 	}
 	close(begin)
@@ -308,15 +317,15 @@ func RunConcurrently(t *testing.T, n int, ask func(i int) (Response, error)) []R
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
-	return answers
+	return responses
 }
 
-// NewForm returns the request of post.
+// NewForm returns the request that PostForm sends.
 func (c *Client) NewForm(path string, fields ...string) *http.Request {
 	return c.NewRequest(http.MethodPost, path, EncodeForm(fields...), "Content-Type", "application/x-www-form-urlencoded")
 }
 
-// CopySession is what somebody has who copied the session cookie as it is now.
+// CopySession returns a new client with a copy of the current session cookie.
 func (c *Client) CopySession(base string) *Client {
 	c.T.Helper()
 	copied := NewClient(c.T, base)
@@ -324,6 +333,7 @@ func (c *Client) CopySession(base string) *Client {
 	return copied
 }
 
+// ChangePassword submits the form that changes the password.
 func (c *Client) ChangePassword(current, next string) Response {
 	c.T.Helper()
 	return c.PostForm("/account/password", "current_password", current, "new_password", next)
@@ -341,4 +351,5 @@ func (c *Client) OtherSessionIDs() []string {
 	return ids
 }
 
+// FormContentType is the content type of forms.
 const FormContentType = "application/x-www-form-urlencoded"

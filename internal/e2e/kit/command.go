@@ -17,10 +17,10 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// SecretSetting stands wherever a setting may hold one; it must never be printed.
+// SecretSetting stands for any secret in a setting; it must never be printed.
 const SecretSetting = "hunter2-never-printed"
 
-// WantErrorLine wants an error of one line that contains all of says, and no secret.
+// WantErrorLine fails unless the command printed an error of one line with all of these parts, and no secret.
 func WantErrorLine(t *testing.T, o CommandResult, says ...string) {
 	t.Helper()
 	if !strings.HasPrefix(o.Stderr, "gatehouse: ") || strings.Count(o.Stderr, "\n") != 1 || !strings.HasSuffix(o.Stderr, "\n") {
@@ -34,6 +34,7 @@ func WantErrorLine(t *testing.T, o CommandResult, says ...string) {
 	WantNoSecret(t, o)
 }
 
+// WantNoSecret fails if the output contains a secret.
 func WantNoSecret(t *testing.T, o CommandResult) {
 	t.Helper()
 	for _, kept := range []string{SecretSetting, SecretKey, Password, OtherPassword, "aHVudGVyMi1uZXZlcg=="} {
@@ -43,8 +44,8 @@ func WantNoSecret(t *testing.T, o CommandResult) {
 	}
 }
 
-// RunTwice runs a command twice at the same time. It may call FailNow in neither, so the
-// outcomes are looked at afterwards.
+// RunTwice runs a command twice concurrently. The command must not fail the test, so the results are checked
+// afterwards.
 func RunTwice(run func() CommandResult) []CommandResult {
 	outcomes := make(chan CommandResult)
 	for range 2 {
@@ -60,8 +61,7 @@ type CommandResult struct {
 	Duration       time.Duration
 }
 
-// RunCommand runs the program with these settings and hardly anything else in its environment, in
-// an empty directory.
+// RunCommand runs the program in an empty directory with these settings and almost nothing else in its environment.
 func RunCommand(t testing.TB, env map[string]string, stdin string, args ...string) CommandResult {
 	t.Helper()
 	all := map[string]string{}
@@ -95,8 +95,8 @@ func (s *Site) Run(stdin string, args ...string) CommandResult {
 	return RunCommand(s.T, s.Env(), stdin, args...)
 }
 
-// BinaryWithoutRace builds the program without the race detector, once: for commands, which it
-// makes slow, and for measuring time and memory.
+// BinaryWithoutRace builds the program once per test process without the race detector, which slows commands down and
+// distorts measurements of time and memory.
 func BinaryWithoutRace(t testing.TB) string {
 	t.Helper()
 	path, err := buildPlain()
@@ -119,6 +119,7 @@ var buildPlain = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// WantCode fails unless the command ended with the exit code.
 func (o CommandResult) WantCode(t testing.TB, code int) {
 	t.Helper()
 	if o.ExitCode != code {
@@ -126,7 +127,7 @@ func (o CommandResult) WantCode(t testing.TB, code int) {
 	}
 }
 
-// WantOutput wants success and these very words.
+// WantOutput fails unless the command succeeded and printed exactly this.
 func (o CommandResult) WantOutput(t testing.TB, stdout string) {
 	t.Helper()
 	o.WantCode(t, 0)

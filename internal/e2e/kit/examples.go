@@ -9,12 +9,12 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// AwkwardPassword has what clients get wrong: a colon, letters in and outside of Latin-1, what
-// shells and URLs take for their own.
+// AwkwardPassword contains what clients get wrong: a colon, letters inside and outside of Latin-1, and characters that
+// are special in shells and URLs.
 const AwkwardPassword = `wéary:otter €+%41 $x"`
 
-// OnBothStores runs a test on Postgres and Redis, and on what is embedded. john_doe is there, and
-// the server hears of changes.
+// OnBothStores runs a test on Postgres and Redis, and on the embedded stores. The user john_doe exists, and the server
+// receives changes.
 func OnBothStores(t *testing.T, test func(t *testing.T, x *Target, database string)) {
 	t.Run("postgres", func(t *testing.T) {
 		s := NewSite(t)
@@ -30,8 +30,8 @@ func OnBothStores(t *testing.T, test func(t *testing.T, x *Target, database stri
 	})
 }
 
-// ServeJohnDoe starts a server whose user john_doe is older than it is, and returns when it keeps
-// users in memory: so no news of changes come in between.
+// ServeJohnDoe creates the user john_doe, starts a server and returns once it caches users locally, so that no
+// invalidation interferes with the test.
 func ServeJohnDoe(t *testing.T, env map[string]string) *testkit.Server {
 	t.Helper()
 	if env["DATABASE_URL"] != "" {
@@ -42,7 +42,7 @@ func ServeJohnDoe(t *testing.T, env map[string]string) *testkit.Server {
 	env["METRICS_ADDR"] = metrics
 	server := testkit.StartServer(t, BinaryWithoutRace(t), env)
 	c := NewClient(t, "http://"+metrics)
-	testkit.Eventually(t, 10*time.Second, "the server to hear of changes", func() bool {
+	testkit.Eventually(t, 10*time.Second, "the server to receive changes", func() bool {
 		return strings.Contains(c.Get("/metrics").Text, "\ngatehouse_listening 1\n")
 	})
 	return server

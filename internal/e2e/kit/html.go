@@ -10,7 +10,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// CheckHTML runs the Nu checker over a directory. It is strict: a warning fails, too.
+// CheckHTML runs the Nu checker over a directory. It is strict: warnings fail the test, too.
 func CheckHTML(t *testing.T, dir string) {
 	t.Helper()
 	jar := testkit.NodeModule(t, "vnu-jar/build/dist/vnu.jar")

@@ -10,7 +10,61 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// WantWarm asks until the user is in memory, and then again and again.
+// logLine is one line of the server's log.
+type logLine map[string]any
+
+// Text returns a field of the line that is a string.
+func (l logLine) Text(name string) string {
+	s, _ := l[name].(string)
+	return s
+}
+
+// LogLines returns the log from the given offset on. Every line must be a JSON object.
+func (x *Target) LogLines(from int) []logLine {
+	x.T.Helper()
+	var lines []logLine
+	whole := x.Server.Log()[from:]
+	whole = whole[:strings.LastIndexByte(whole, '\n')+1]
+	for text := range strings.Lines(whole) {
+		var line logLine
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			x.T.Fatalf("the log has a line that is not JSON: %v\n%q", err, text)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Events returns the log's security events with this message.
+func (x *Target) Events(message string) []logLine {
+	x.T.Helper()
+	var found []logLine
+	for _, line := range x.LogLines(0) {
+		if line["event"] == true && line.Text("msg") == message {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// RequestLog waits for the log line about a request and returns it.
+func (x *Target) RequestLog(a Response) logLine {
+	x.T.Helper()
+	id := a.Header.Get("X-Request-Id")
+	var found logLine
+	testkit.Eventually(x.T, 5*time.Second, "the log line of the request", func() bool {
+		for line := range strings.Lines(x.Server.Log()) {
+			if strings.Contains(line, `"msg":"request"`) && strings.Contains(line, `"request_id":"`+id+`"`) {
+				return json.Unmarshal([]byte(line), &found) == nil
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// WantWarm sends requests until the user is cached locally, and then wants every further one to cost a single round
+// trip.
 func (x *Target) WantWarm(t *testing.T, name string, request func() Response) {
 	t.Helper()
 	testkit.Eventually(t, 10*time.Second, name+" to be warm", func() bool {
@@ -27,56 +81,4 @@ func (x *Target) WantWarm(t *testing.T, name string, request func() Response) {
 			t.Errorf("%s: cookies %v", name, a.Cookies())
 		}
 	}
-}
-
-// logLine is one line of the server's log.
-type logLine map[string]any
-
-func (l logLine) Text(name string) string {
-	s, _ := l[name].(string)
-	return s
-}
-
-// LogLines returns the log from the given offset on. Every line must be one JSON object.
-func (x *Target) LogLines(from int) []logLine {
-	x.T.Helper()
-	var lines []logLine
-	whole := x.Server.Log()[from:]
-	whole = whole[:strings.LastIndexByte(whole, '\n')+1]
-	for text := range strings.Lines(whole) {
-		var line logLine
-		if err := json.Unmarshal([]byte(text), &line); err != nil {
-			x.T.Fatalf("the log has a line that is no JSON: %v\n%q", err, text)
-		}
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-// Events returns the log's security events of this kind.
-func (x *Target) Events(message string) []logLine {
-	x.T.Helper()
-	var found []logLine
-	for _, line := range x.LogLines(0) {
-		if line["event"] == true && line.Text("msg") == message {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-// RequestLog waits for the line that the log has about an answered request.
-func (x *Target) RequestLog(a Response) logLine {
-	x.T.Helper()
-	id := a.Header.Get("X-Request-Id")
-	var found logLine
-	testkit.Eventually(x.T, 5*time.Second, "the request's line in the log", func() bool {
-		for line := range strings.Lines(x.Server.Log()) {
-			if strings.Contains(line, `"msg":"request"`) && strings.Contains(line, `"request_id":"`+id+`"`) {
-				return json.Unmarshal([]byte(line), &found) == nil
-			}
-		}
-		return false
-	})
-	return found
 }

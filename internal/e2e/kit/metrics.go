@@ -15,10 +15,10 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// MetricsOn is the setting of a server that can be asked for its metrics.
+// MetricsOn is the setting of a server that serves metrics.
 var MetricsOn = []string{"METRICS_ADDR", "127.0.0.1:0"}
 
-// MetricsAddr returns the address that the server has logged for its metrics.
+// MetricsAddr returns the address that the server logged for its metrics.
 func MetricsAddr(t testing.TB, server *testkit.Server) string {
 	t.Helper()
 	for line := range strings.Lines(server.Log()) {
@@ -36,12 +36,13 @@ func MetricsAddr(t testing.TB, server *testkit.Server) string {
 // Samples are the values of metrics by series: name{label="value",…}.
 type Samples map[string]float64
 
-// Scrape asks the server for its metrics.
+// Scrape returns the server's metrics.
 func Scrape(t testing.TB, server *testkit.Server) Samples {
 	t.Helper()
 	return ScrapeAt(t, MetricsAddr(t, server))
 }
 
+// ScrapeAt returns the metrics at an address.
 func ScrapeAt(t testing.TB, addr string) Samples {
 	t.Helper()
 	s, err := ParseMetrics(ScrapeText(t, addr))
@@ -51,6 +52,7 @@ func ScrapeAt(t testing.TB, addr string) Samples {
 	return s
 }
 
+// ScrapeText returns the metrics at an address in the text format.
 func ScrapeText(t testing.TB, addr string) string {
 	t.Helper()
 	resp, err := http.Get("http://" + addr + "/metrics")
@@ -65,6 +67,7 @@ func ScrapeText(t testing.TB, addr string) string {
 	return string(body)
 }
 
+// ParseMetrics parses Prometheus's text format.
 func ParseMetrics(text string) (Samples, error) {
 	s := Samples{}
 	for line := range strings.Lines(text) {
@@ -74,18 +77,18 @@ func ParseMetrics(text string) (Samples, error) {
 		}
 		cut := strings.LastIndexByte(line, ' ')
 		if cut < 0 {
-			return nil, fmt.Errorf("a line of the metrics is %q", line)
+			return nil, fmt.Errorf("unexpected line of metrics %q", line)
 		}
 		value, err := strconv.ParseFloat(line[cut+1:], 64)
 		if err != nil {
-			return nil, fmt.Errorf("a line of the metrics is %q", line)
+			return nil, fmt.Errorf("unexpected line of metrics %q", line)
 		}
 		s[line[:cut]] = value
 	}
 	return s, nil
 }
 
-// Sum adds up all series of the name that have the labels: `route="/"`.
+// Sum adds up all series of the name that have the labels, such as `route="/"`.
 func (s Samples) Sum(name string, labels ...string) float64 {
 	total := 0.0
 	for series, value := range s {
@@ -100,7 +103,7 @@ func (s Samples) Sum(name string, labels ...string) float64 {
 	return total
 }
 
-// Quantile returns the upper bound of the bucket in which the quantile lies.
+// Quantile returns the upper bound of the bucket that contains the quantile.
 func (s Samples) Quantile(name string, q float64) time.Duration {
 	count := s.Sum(name + "_count")
 	bound := math.Inf(1)

@@ -11,58 +11,30 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// GetMe asks /api/me with these headers.
-func (x *Target) GetMe(header ...string) Response {
-	x.T.Helper()
-	return x.NewClient().Get("/api/me", header...)
-}
-
-// GetMeBasic asks /api/me by Basic.
-func (x *Target) GetMeBasic(name, secret string, header ...string) Response {
-	x.T.Helper()
-	return x.GetMe(append(header, "Authorization", BasicHeader(name, secret))...)
-}
-
-// WantAuthorizedBy wants an answer to this user for whom Redis alone vouched, or else the database.
-func (x *Target) WantAuthorizedBy(a Response, username, by string) {
-	x.T.Helper()
-	var me Me
-	if a.StatusCode == http.StatusOK {
-		DecodeJSON(x.T, a, &me)
-	}
-	if me.User.Username != username || me.AuthorizedBy != by {
-		x.T.Fatalf("%s for %q by %q, want %q by %q\n%s", a.Status, me.User.Username, me.AuthorizedBy, username, by, a.Text)
-	}
-}
-
-// AddCarol adds a user with a verified address.
-func (x *Target) AddCarol() {
-	x.T.Helper()
-	x.Run(Password, "user", "add", "carol", "--email", "carol@example.org", "--password-stdin").WantCode(x.T, 0)
-}
-
-// The ways in which a program or a browser shows who it is.
-const (
-	BySession = "session"
-	ByBasic   = "basic"
-	ByToken   = "token"
-)
-
-var AuthMethods = []string{BySession, ByBasic, ByToken}
-
-// Principal is a user as one server knows them: by a session, by Basic and by an API token.
+// Principal is a user as one server knows them: with a session, a password for Basic and an API token.
 type Principal struct {
 	T                                  testing.TB
 	Client                             *Client
 	ID, Name, Password, Token, TokenID string
 }
 
-// NewPrincipal registers a user at the target's server and makes a token.
+// The methods by which programs and browsers authenticate.
+const (
+	BySession = "session"
+	ByBasic   = "basic"
+	ByToken   = "token"
+)
+
+// AuthMethods lists all of them.
+var AuthMethods = []string{BySession, ByBasic, ByToken}
+
+// NewPrincipal registers a user at the target's server and creates a token.
 func NewPrincipal(x *Target, name string) *Principal {
 	x.T.Helper()
 	return RegisterPrincipal(x.T, x.Server.URL(), name)
 }
 
+// RegisterPrincipal is NewPrincipal for the server at a base URL.
 func RegisterPrincipal(t testing.TB, base, name string) *Principal {
 	t.Helper()
 	p := &Principal{T: t, Client: NewClient(t, base), Name: name, Password: Password}
@@ -74,7 +46,7 @@ func RegisterPrincipal(t testing.TB, base, name string) *Principal {
 	return p
 }
 
-// CreateToken makes a new token by the session.
+// CreateToken replaces the principal's token with a new one.
 func (p *Principal) CreateToken() {
 	p.T.Helper()
 	a := p.Client.Do(p.Client.NewRequest(http.MethodPost, "/api/tokens", `{"name":"test"}`, "Content-Type", "application/json"))
@@ -84,7 +56,7 @@ func (p *Principal) CreateToken() {
 	p.Token, p.TokenID = made.Token, made.ID
 }
 
-// Me is what /api/me says.
+// Me is the body of /api/me.
 type Me struct {
 	User         struct{ ID, Username, Name string }
 	Groups       []string
@@ -92,11 +64,12 @@ type Me struct {
 	AuthorizedBy string `json:"authorized_by"`
 }
 
+// BasicHeader returns the value of an Authorization header.
 func BasicHeader(name, secret string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+secret))
 }
 
-// TokenKey is the key under which the token is kept.
+// TokenKey returns the Redis key of the token.
 func (p *Principal) TokenKey() string {
 	p.T.Helper()
 	id, err := auth.TokenID(p.Token)
@@ -106,14 +79,14 @@ func (p *Principal) TokenKey() string {
 	return "token:" + id
 }
 
-// At is the same principal at another server.
+// At returns the same principal at another server.
 func (p *Principal) At(base string) *Principal {
 	other := *p
 	other.Client = p.Client.At(base)
 	return &other
 }
 
-// newRequest returns a request of the principal in one of the ways, which has no other credentials.
+// newRequest returns a request with the credentials of one method and no others.
 func (p *Principal) newRequest(way, path string) *http.Request {
 	req, err := http.NewRequestWithContext(p.T.Context(), http.MethodGet, p.Client.BaseURL+path, nil)
 	if err != nil {
@@ -136,6 +109,7 @@ var NoCookies = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
+// Get requests a path with one of AuthMethods.
 func (p *Principal) Get(way, path string) Response {
 	p.T.Helper()
 	a, err := p.TryGet(way, path)
@@ -145,11 +119,12 @@ func (p *Principal) Get(way, path string) Response {
 	return a
 }
 
-// TryGet is ask for goroutines beside the test's own.
+// TryGet is Get for other goroutines, which must not end the test.
 func (p *Principal) TryGet(way, path string) (Response, error) {
 	return (&Client{T: p.T, BaseURL: p.Client.BaseURL, HTTP: NoCookies}).TryDo(p.newRequest(way, path))
 }
 
+// WantGet is Get, and fails unless the response has the status.
 func (p *Principal) WantGet(way, path string, status int) Response {
 	p.T.Helper()
 	a := p.Get(way, path)
@@ -159,7 +134,7 @@ func (p *Principal) WantGet(way, path string, status int) Response {
 	return a
 }
 
-// Cost returns the Redis round trips and SQL statements that an answer says it took.
+// Cost returns the Redis round trips and SQL statements of a response, as its Server-Timing header says.
 func Cost(a Response) (trips, sql string) {
 	m := regexp.MustCompile(`^redis;desc="(\d+)".*, sql;desc="(\d+)"`).FindStringSubmatch(a.Header.Get("Server-Timing"))
 	if m == nil {
@@ -168,7 +143,7 @@ func Cost(a Response) (trips, sql string) {
 	return m[1], m[2]
 }
 
-// Warm asks until the server has everything in memory: each way costs a single round trip.
+// Warm sends requests until the server has cached everything: each method costs a single round trip.
 func (p *Principal) Warm() {
 	p.T.Helper()
 	for _, way := range AuthMethods {
@@ -177,4 +152,34 @@ func (p *Principal) Warm() {
 			return trips == "1" && sql == "0"
 		})
 	}
+}
+
+// GetMe requests /api/me with these headers.
+func (x *Target) GetMe(header ...string) Response {
+	x.T.Helper()
+	return x.NewClient().Get("/api/me", header...)
+}
+
+// GetMeBasic requests /api/me with Basic authentication.
+func (x *Target) GetMeBasic(name, secret string, header ...string) Response {
+	x.T.Helper()
+	return x.GetMe(append(header, "Authorization", BasicHeader(name, secret))...)
+}
+
+// WantAuthorizedBy fails unless the response is for this user and was authorized by this store, such as "redis".
+func (x *Target) WantAuthorizedBy(a Response, username, by string) {
+	x.T.Helper()
+	var me Me
+	if a.StatusCode == http.StatusOK {
+		DecodeJSON(x.T, a, &me)
+	}
+	if me.User.Username != username || me.AuthorizedBy != by {
+		x.T.Fatalf("%s for %q by %q, want %q by %q\n%s", a.Status, me.User.Username, me.AuthorizedBy, username, by, a.Text)
+	}
+}
+
+// AddCarol adds the user carol with a verified email address.
+func (x *Target) AddCarol() {
+	x.T.Helper()
+	x.Run(Password, "user", "add", "carol", "--email", "carol@example.org", "--password-stdin").WantCode(x.T, 0)
 }

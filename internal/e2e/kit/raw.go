@@ -12,22 +12,6 @@ import (
 	"time"
 )
 
-// HoldHalf sends the head of a request and half of its body, once the server asks for the body;
-// nil when it does not.
-func (x *Target) HoldHalf(method, path, credential, contentType, body string) *HeldRequest {
-	x.T.Helper()
-	p := x.HoldRequest(method, path, credential, contentType, body)
-	if p == nil {
-		return nil
-	}
-	half := len(p.rest) / 2
-	if _, err := p.Conn.Write([]byte(p.rest[:half])); err != nil {
-		x.T.Fatal(err)
-	}
-	p.rest = p.rest[half:]
-	return p
-}
-
 // Dial opens a connection for requests that no client library would send.
 func (x *Target) Dial() net.Conn {
 	x.T.Helper()
@@ -42,23 +26,22 @@ func (x *Target) Dial() net.Conn {
 	return conn
 }
 
-// SendRaw sends bytes as they are and returns every answer to them, read as those to GET requests.
-// When the server has nothing more to say it is told that nothing more will come: not before,
-// because it takes that for a client who has gone; and not at all when the bytes ask it to
-// hang up, with "Connection: close".
+// SendRaw sends bytes unchanged and returns every response, parsed as responses to GET requests. It closes its sending
+// half only after the server has fallen silent, because the server takes that for a client that is gone; and not at
+// all if the bytes ask the server to close the connection.
 func (x *Target) SendRaw(request string) []Response {
 	x.T.Helper()
 	conn := x.Dial()
-	// The server may answer, and hang up, before it has read everything.
+	// The server may respond, and close the connection, before it has read everything.
 	go func() { _, _ = io.WriteString(conn, request) }()
 	r := bufio.NewReader(conn)
-	patience := quiet
+	timeout := quiet
 	if strings.Contains(request, "Connection: close\r\n") {
-		patience = responseTimeout
+		timeout = responseTimeout
 	}
 	var all []Response
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		_ = conn.SetReadDeadline(time.Now().Add(timeout))
 		_, err := r.Peek(1)
 		_ = conn.SetReadDeadline(time.Now().Add(responseTimeout))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -70,18 +53,19 @@ func (x *Target) SendRaw(request string) []Response {
 		}
 		a, err := ReadResponse(r)
 		if err != nil {
-			x.T.Fatalf("an answer to %.200q: %v", request, err)
+			x.T.Fatalf("a response to %.200q: %v", request, err)
 		}
 		all = append(all, a)
 	}
 }
 
-// responseTimeout is more than the server takes for an answer.
+// responseTimeout is more than the server takes for a response.
 const responseTimeout = 10 * time.Second
 
-// quiet is how long the server says nothing when it waits for more.
+// quiet is how long the server stays silent when it waits for more input.
 const quiet = 300 * time.Millisecond
 
+// ReadResponse reads a response to a GET request with its body.
 func ReadResponse(r *bufio.Reader) (Response, error) {
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -92,7 +76,7 @@ func ReadResponse(r *bufio.Reader) (Response, error) {
 	return Response{resp, string(body)}, err
 }
 
-// HeldRequest is a form on its way: the server has looked at the session and waits for the body.
+// HeldRequest is a request whose session the server has read, and which now waits for its body.
 type HeldRequest struct {
 	x      *Target
 	Conn   net.Conn
@@ -100,7 +84,7 @@ type HeldRequest struct {
 	rest   string
 }
 
-// HoldForm sends the head of a form and returns when the server asks for the body.
+// HoldForm sends the head of a form and returns once the server asks for the body.
 func (x *Target) HoldForm(path, cookie string, fields ...string) *HeldRequest {
 	x.T.Helper()
 	p := x.HoldRequest(http.MethodPost, path, "Cookie: "+cookie, "application/x-www-form-urlencoded", EncodeForm(fields...))
@@ -110,8 +94,8 @@ func (x *Target) HoldForm(path, cookie string, fields ...string) *HeldRequest {
 	return p
 }
 
-// HoldRequest is slow for any request; credential is a header. It fails the test and returns nil
-// when the server answers without the body.
+// HoldRequest is HoldForm for any request; credential is a header line. It fails the test and returns nil if the
+// server responds without the body.
 func (x *Target) HoldRequest(method, path, credential, contentType, body string) *HeldRequest {
 	x.T.Helper()
 	conn := x.Dial()
@@ -126,7 +110,22 @@ func (x *Target) HoldRequest(method, path, credential, contentType, body string)
 	return p
 }
 
-// Finish sends the body and returns the answer.
+// HoldHalf sends the head of a request and half of its body, once the server asks for the body; nil if it does not.
+func (x *Target) HoldHalf(method, path, credential, contentType, body string) *HeldRequest {
+	x.T.Helper()
+	p := x.HoldRequest(method, path, credential, contentType, body)
+	if p == nil {
+		return nil
+	}
+	half := len(p.rest) / 2
+	if _, err := p.Conn.Write([]byte(p.rest[:half])); err != nil {
+		x.T.Fatal(err)
+	}
+	p.rest = p.rest[half:]
+	return p
+}
+
+// Finish sends the body and returns the response.
 func (p *HeldRequest) Finish() Response {
 	p.x.T.Helper()
 	if _, err := io.WriteString(p.Conn, p.rest); err != nil {

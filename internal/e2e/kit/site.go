@@ -17,11 +17,16 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// Password passes every rule for new passwords.
-const Password = "weary-otter-lamp"
-
-// SecretKey is for tests only.
-const SecretKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+const (
+	// Password passes every rule for new passwords.
+	Password = "weary-otter-lamp"
+	// OtherPassword is what passwords are changed to.
+	OtherPassword = "brisk-walnut-tram"
+	// SecretKey is the SECRET_KEY of test servers.
+	SecretKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	// SessionCookie is the name of the session cookie.
+	SessionCookie = "gatehouse"
+)
 
 // Site is a Postgres and a Redis, and as many servers on them as the test starts.
 type Site struct {
@@ -30,7 +35,7 @@ type Site struct {
 	RedisURL    string
 }
 
-// NewSite returns stores of the test's own with the schema in place.
+// NewSite returns a site with a Redis and a migrated Postgres of the test's own.
 func NewSite(t testing.TB) *Site {
 	t.Helper()
 	return &Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: testkit.RedisURL(t)}
@@ -58,14 +63,14 @@ func pairsOf(pairs []string) map[string]string {
 	return m
 }
 
-// Serve starts a server on the site.
+// Serve starts a server on the site; pairs are further settings.
 func (s *Site) Serve(pairs ...string) *testkit.Server {
 	s.T.Helper()
 	return s.serveBinary(testkit.BuildBinary(s.T), pairs...)
 }
 
-// serveBinary starts a server and waits until it receives changes from the database: before that it keeps no user in
-// memory, and once it does, it empties the cache.
+// serveBinary starts a server and waits until it receives changes from the database: until then it caches no user
+// locally, and once it does, it empties the cache.
 func (s *Site) serveBinary(binary string, pairs ...string) *testkit.Server {
 	s.T.Helper()
 	env := s.Env(pairs...)
@@ -78,6 +83,7 @@ func (s *Site) serveBinary(binary string, pairs ...string) *testkit.Server {
 	return server
 }
 
+// QueryText returns the text that a query selects.
 func QueryText(t testing.TB, db *sql.DB, query string, args ...any) string {
 	t.Helper()
 	var s string
@@ -87,13 +93,7 @@ func QueryText(t testing.TB, db *sql.DB, query string, args ...any) string {
 	return s
 }
 
-const (
-	SessionCookie = "gatehouse"
-	// OtherPassword is what passwords are changed to.
-	OtherPassword = "brisk-walnut-tram"
-)
-
-// RedisDo sends one command to database 0 of the site's Redis.
+// RedisDo sends one command to database 0 of the site's Redis, on a connection of its own.
 func (s *Site) RedisDo(command string, args ...any) any {
 	s.T.Helper()
 	conn, err := redis.DialURL(s.RedisURL)
@@ -108,6 +108,7 @@ func (s *Site) RedisDo(command string, args ...any) any {
 	return reply
 }
 
+// RedisInt is RedisDo for an integer reply.
 func (s *Site) RedisInt(command string, args ...any) int64 {
 	s.T.Helper()
 	n, err := redis.Int64(s.RedisDo(command, args...), nil)
@@ -117,7 +118,7 @@ func (s *Site) RedisInt(command string, args ...any) int64 {
 	return n
 }
 
-// CommandCalls returns how often the site's Redis carried out a command.
+// CommandCalls returns how many times the site's Redis has executed a command.
 func (s *Site) CommandCalls(command string) int {
 	s.T.Helper()
 	info, err := redis.String(s.RedisDo("INFO", "commandstats"), nil)
@@ -137,7 +138,7 @@ func (s *Site) CommandCalls(command string) int {
 	return 0
 }
 
-// Reset takes away every user and everything in Redis.
+// Reset deletes all users and everything in Redis.
 func (s *Site) Reset() {
 	s.T.Helper()
 	if _, err := OpenDB(s.T, "postgres", s.DatabaseURL).Exec(`DELETE FROM users`); err != nil {
@@ -146,6 +147,7 @@ func (s *Site) Reset() {
 	s.RedisDo("FLUSHALL")
 }
 
+// QueryInt returns the number that a query selects in the site's Postgres.
 func (s *Site) QueryInt(query string) int {
 	s.T.Helper()
 	db := OpenDB(s.T, "postgres", s.DatabaseURL)
@@ -157,7 +159,7 @@ func (s *Site) QueryInt(query string) int {
 	return n
 }
 
-// OpenDB opens a database for looking around; it is closed when the test ends.
+// OpenDB opens a database for the test's own queries and closes it when the test ends.
 func OpenDB(t testing.TB, driver, source string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, source)
@@ -168,7 +170,7 @@ func OpenDB(t testing.TB, driver, source string) *sql.DB {
 	return db
 }
 
-// ServeWithoutRace is serve without the race detector.
+// ServeWithoutRace is Serve without the race detector.
 func (s *Site) ServeWithoutRace(pairs ...string) *testkit.Server {
 	s.T.Helper()
 	return s.serveBinary(BinaryWithoutRace(s.T), pairs...)

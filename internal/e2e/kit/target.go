@@ -18,8 +18,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// Target is a running server together with what an auditor may open: its Redis, its
-// database, its log and its socket.
+// Target is a running server with everything that an auditor may inspect: its Redis, database, log and socket.
 type Target struct {
 	*Site
 	Server   *testkit.Server
@@ -42,6 +41,7 @@ func NewTarget(t testing.TB, pairs ...string) *Target {
 	return x
 }
 
+// DialRedis connects to a Redis and closes the connection when the test ends.
 func DialRedis(t testing.TB, url string) redis.Conn {
 	t.Helper()
 	c, err := redis.DialURL(url)
@@ -63,13 +63,13 @@ func dialEmbeddedRedis(t testing.TB, dir string, database int) redis.Conn {
 	return c
 }
 
-// NewClient returns a browser that has never been here.
+// NewClient returns a client without cookies.
 func (x *Target) NewClient() *Client {
 	x.T.Helper()
 	return NewClient(x.T, x.Server.URL())
 }
 
-// Do runs a Redis command on the sessions' database.
+// Do runs a Redis command on the database of the sessions.
 func (x *Target) Do(command string, args ...any) any {
 	x.T.Helper()
 	reply, err := x.Sessions.Do(command, args...)
@@ -79,6 +79,7 @@ func (x *Target) Do(command string, args ...any) any {
 	return reply
 }
 
+// Int is Do for an integer reply.
 func (x *Target) Int(command string, args ...any) int64 {
 	x.T.Helper()
 	n, err := redis.Int64(x.Do(command, args...), nil)
@@ -88,6 +89,7 @@ func (x *Target) Int(command string, args ...any) int64 {
 	return n
 }
 
+// Keys returns the keys that match a pattern.
 func (x *Target) Keys(pattern string) []string {
 	x.T.Helper()
 	keys, err := redis.Strings(x.Do("KEYS", pattern), nil)
@@ -97,13 +99,13 @@ func (x *Target) Keys(pattern string) []string {
 	return keys
 }
 
-// TTL returns a key's remaining time; negative when it has none or is gone.
+// TTL returns a key's remaining time; negative if it has none or does not exist.
 func (x *Target) TTL(key string) time.Duration {
 	x.T.Helper()
 	return time.Duration(x.Int("PTTL", key)) * time.Millisecond
 }
 
-// Exec runs SQL by hand.
+// Exec runs SQL directly on the database.
 func (x *Target) Exec(statement string, args ...any) {
 	x.T.Helper()
 	if _, err := x.DB.ExecContext(x.T.Context(), statement, args...); err != nil {
@@ -121,13 +123,14 @@ func (x *Target) QueryValue(query string, args ...any) string {
 	return v.String
 }
 
+// UserID returns the id of a user.
 func (x *Target) UserID(username string) string {
 	x.T.Helper()
 	return x.QueryValue(`SELECT id FROM users WHERE username = $1`, username)
 }
 
-// Snapshot is everything that a request could change, as one text: all users, and all keys with
-// their values. How long keys still live is not part of it.
+// Snapshot returns everything that a request could change as one text: all users, and all keys with their values,
+// without their remaining times.
 func (x *Target) Snapshot() string {
 	x.T.Helper()
 	var b strings.Builder
@@ -151,7 +154,7 @@ func (x *Target) CookieOpensDashboard(cookies string) bool {
 	return a.StatusCode == http.StatusOK
 }
 
-// RoutePaths returns the paths of the route table for a method.
+// RoutePaths returns the paths of all routes for a method.
 func RoutePaths(method string) []string {
 	var paths []string
 	for _, r := range (&handlers.Handlers{}).Routes() {
@@ -162,6 +165,7 @@ func RoutePaths(method string) []string {
 	return paths
 }
 
+// CacheDo runs a Redis command on the database of the caches.
 func (x *Target) CacheDo(command string, args ...any) any {
 	x.T.Helper()
 	reply, err := x.Cache.Do(command, args...)
@@ -171,6 +175,7 @@ func (x *Target) CacheDo(command string, args ...any) any {
 	return reply
 }
 
+// CacheKeys returns the cache's keys that match a pattern, sorted.
 func (x *Target) CacheKeys(pattern string) []string {
 	x.T.Helper()
 	keys, err := redis.Strings(x.CacheDo("KEYS", pattern), nil)
@@ -181,6 +186,7 @@ func (x *Target) CacheKeys(pattern string) []string {
 	return keys
 }
 
+// WriteFile writes a file and returns its path.
 func WriteFile(t testing.TB, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -189,13 +195,13 @@ func WriteFile(t testing.TB, path, text string) string {
 	return path
 }
 
-// SessionKey returns where Redis has the client's session.
+// SessionKey returns the Redis key of the client's session.
 func (x *Target) SessionKey(c *Client) string {
 	x.T.Helper()
 	return "session:" + auth.SessionID(c.Cookie(SessionCookie))
 }
 
-// FlushCache empties the user cache, which may happen at any time.
+// FlushCache empties the user and credential caches, which may happen at any moment.
 func (x *Target) FlushCache() {
 	x.T.Helper()
 	if _, err := x.Cache.Do("FLUSHDB"); err != nil {

@@ -14,19 +14,10 @@ import (
 	"gatehouse/auth"
 )
 
-// ClearWaits ends every wait, in both places.
-func (x *Target) ClearWaits() {
-	x.T.Helper()
-	x.ClearThrottles()
-	for _, key := range x.CacheKeys("waiting:*") {
-		x.CacheDo("DEL", key)
-	}
-}
-
-// AccountKey is what the throttle counts the failures of a name under.
+// AccountKey returns the key under which the throttle counts the failures of a name.
 func AccountKey(name string) string { return parsedKeys().AccountKey(name) }
 
-// WaitKey is the Redis key that makes a program wait.
+// WaitKey returns the Redis key that makes a program on a network wait.
 func WaitKey(name, network string) string {
 	return "waiting:" + parsedKeys().APIClientKey(name, network)
 }
@@ -39,10 +30,10 @@ func parsedKeys() auth.Keys {
 	return keys
 }
 
-// ThrottleKey is the Redis key of it.
+// ThrottleKey returns the Redis key of a name's throttle.
 func ThrottleKey(name string) string { return "throttle:" + AccountKey(name) }
 
-// GuessPassword posts a sign-in in a browser that nobody knows.
+// GuessPassword tries to sign in from an unknown browser.
 func (x *Target) GuessPassword(username, password string, header ...string) Response {
 	x.T.Helper()
 	c := x.NewClient()
@@ -50,7 +41,7 @@ func (x *Target) GuessPassword(username, password string, header ...string) Resp
 		append(header, "Content-Type", "application/x-www-form-urlencoded")...))
 }
 
-// WantThrottled fails unless the answer says for how long to wait, within bounds.
+// WantThrottled fails unless the page tells how long to wait, within bounds.
 func (x *Target) WantThrottled(a Response, least, most time.Duration) {
 	x.T.Helper()
 	after, err := strconv.Atoi(a.Header.Get("Retry-After"))
@@ -65,19 +56,19 @@ func (x *Target) WantThrottled(a Response, least, most time.Duration) {
 	}
 }
 
-// RedisMillis is Redis' clock in Unix milliseconds.
+// RedisMillis returns Redis's clock in Unix milliseconds.
 func (x *Target) RedisMillis() int64 {
 	x.T.Helper()
 	return x.Int("EVAL", `local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000)`, 0)
 }
 
-// ForwardingHeaders are the names under which proxies say whom they speak for.
+// ForwardingHeaders are the names under which proxies forward the address of a client.
 var ForwardingHeaders = []string{
 	"X-Forwarded-For", "X_Forwarded_For", "x-forwarded_for", "X-Real-Ip", "X_Real_IP", "Forwarded", "True-Client-Ip", "Cf-Connecting-Ip",
 	"X-Client-Ip", "X-Cluster-Client-Ip", "Fastly-Client-Ip", "X-Originating-Ip", "Remote-Addr", "X-Remote-Addr", "Via",
 }
 
-// CountedFailures returns what a throttle has counted; 0 when there is none.
+// CountedFailures returns what a throttle has counted; 0 if there is none.
 func (x *Target) CountedFailures(key string) int64 {
 	x.T.Helper()
 	n, err := redis.Int64(x.Do("HGET", "throttle:"+key, "n"), nil)
@@ -87,7 +78,7 @@ func (x *Target) CountedFailures(key string) int64 {
 	return n
 }
 
-// ClearThrottles makes every throttle as old as it has to be to end.
+// ClearThrottles deletes every throttle.
 func (x *Target) ClearThrottles() {
 	x.T.Helper()
 	for _, key := range x.Keys("throttle:*") {
@@ -95,20 +86,29 @@ func (x *Target) ClearThrottles() {
 	}
 }
 
-// The networks that requests come from in these tests, as a trusted proxy reports them.
+// ClearWaits ends every wait, of accounts and of programs.
+func (x *Target) ClearWaits() {
+	x.T.Helper()
+	x.ClearThrottles()
+	for _, key := range x.CacheKeys("waiting:*") {
+		x.CacheDo("DEL", key)
+	}
+}
+
+// The networks of clients, as a trusted proxy reports them.
 const (
 	HomeNetwork     = "203.0.113.5"
 	OtherNetwork    = "203.0.113.6"
 	StrangerNetwork = "198.51.100.7"
 )
 
-// NewProxiedTarget is a target whose visitors may come from any network: see from.
+// NewProxiedTarget is a target whose clients may come from any network: see FromNetwork.
 func NewProxiedTarget(t testing.TB, pairs ...string) *Target {
 	t.Helper()
 	return NewTarget(t, append(pairs, "TRUSTED_PROXIES", "127.0.0.0/8,::1")...)
 }
 
-// FromNetwork is the header of a request that comes from a network.
+// FromNetwork returns the header of a request from a network.
 func FromNetwork(network string) []string { return []string{"X-Forwarded-For", network} }
 
 var wrongPasswords atomic.Int64
@@ -116,11 +116,13 @@ var wrongPasswords atomic.Int64
 // WrongPassword returns a password that was not tried before.
 func WrongPassword() string { return fmt.Sprintf("wrong-guess-%d", wrongPasswords.Add(1)) }
 
+// GetMeBasicFrom is GetMeBasic from a network.
 func (x *Target) GetMeBasicFrom(network, name, secret string) Response {
 	x.T.Helper()
 	return x.GetMeBasic(name, secret, FromNetwork(network)...)
 }
 
+// GuessPasswordFrom is GuessPassword from a network.
 func (x *Target) GuessPasswordFrom(network, name, secret string) Response {
 	x.T.Helper()
 	return x.GuessPassword(name, secret, FromNetwork(network)...)
