@@ -19,47 +19,44 @@ import (
 
 const (
 	changesKey = "user-changes"
-	// changesField is the one field of an entry: a user's id, or auth.AllUsers.
+	// changesField is the only field of an entry: a user's id, or auth.AllUsers.
 	changesField = "user"
-	// changesLength caps the stream; Redis may keep up to a hundred more. A server that was idle
-	// while more users changed invalidates all of them.
+	// changesLength caps the stream; Redis may keep up to a hundred entries more. A server that was
+	// idle while more users changed invalidates all users.
 	changesLength = 1000
-	// embeddedChangesLength caps the stream in the embedded Redis, which looks at each entry on
-	// every read.
+	// embeddedChangesLength caps the stream in the embedded Redis, which scans all entries on every read.
 	embeddedChangesLength = 32
-	// changesBatch is how many entries one read returns at most.
+	// changesBatch bounds the entries that one read returns.
 	changesBatch = 100
 )
 
-// ChangeReceiver is told which users changed. Its methods never wait for the network.
+// ChangeReceiver invalidates cached users. Its methods never wait for the network.
 type ChangeReceiver interface {
 	InvalidateUser(id string)
 	InvalidateAllUsers()
-	// InvalidateLocalUsers empties local memory only.
+	// InvalidateLocalUsers clears the cache in this process only.
 	InvalidateLocalUsers()
 }
 
 // Changes is the auth.ChangeLog: the capped stream "user-changes" beside the sessions. A change is
-// appended after its commit and before it is answered. Every read of a session or a token brings
-// along the entries since the last one that this process saw, in the same round trip, and returns
-// only after the receiver has them: a change that was answered is in effect for every request that
-// begins afterwards.
+// appended after its commit and before its request is answered. Every read of a session or token also
+// reads, in the same round trip, the entries that are new to this process, and returns only after the
+// receiver has handled them: every request that begins after a change was answered sees the change.
 //
-// The read begins with the last entry seen, so that a gap shows: when that entry is missing, the
-// stream was trimmed, flushed or restored, and all users are invalidated. While there is no stream
-// at all, nothing could be announced, so local memory is emptied on every read.
+// A read starts at the last known entry to detect gaps. If that entry is missing, the stream was trimmed,
+// flushed or restored, and all users are invalidated. While there is no stream, changes cannot be
+// announced, so every read clears the local cache.
 type Changes struct {
 	redis  *redisconn.Pool
 	length int
 	log    *slog.Logger
 
-	// last is the id of the last entry that was handed to the receiver; "" when the stream was
-	// empty. It is stored under mu.
+	// last is the id of the last entry that the receiver handled; "" for an empty stream. Stores hold mu.
 	last     atomic.Pointer[string]
 	mu       sync.Mutex
 	receiver ChangeReceiver
 
-	// pending are the entries that could not be appended yet.
+	// pending holds the entries whose append failed.
 	pendingMu sync.Mutex
 	pending   map[string]bool
 	retrying  bool
@@ -70,8 +67,7 @@ type Changes struct {
 
 var _ auth.ChangeLog = (*Changes)(nil)
 
-// NewChanges returns the stream in r. embedded is set for the Redis in a server's own process.
-// Close it at the end.
+// NewChanges returns the stream in r; embedded is set for an embedded Redis. The caller closes it.
 func NewChanges(r *redisconn.Pool, embedded bool, log *slog.Logger) *Changes {
 	c := &Changes{redis: r, length: changesLength, log: log, pending: map[string]bool{}, done: make(chan struct{})}
 	if embedded {
@@ -81,15 +77,15 @@ func NewChanges(r *redisconn.Pool, embedded bool, log *slog.Logger) *Changes {
 	return c
 }
 
-// Follow hands the changes to the receiver from now on, with every read in r. It is called once,
-// before r is used by several goroutines. What changed before is unknown to the receiver. The error
-// says that the stream cannot be read.
+// Follow passes the changes to the receiver from now on, with every read in r. Call it once, before r is
+// used concurrently; earlier changes are unknown to the receiver. An error means that the stream cannot
+// be read.
 func (c *Changes) Follow(ctx context.Context, receiver ChangeReceiver) error {
-	n, err := redis.Int64(c.redis.Do(ctx, redisconn.Idempotent("look for changed users"), redisconn.Cmd("XLEN", changesKey)))
+	n, err := redis.Int64(c.redis.Do(ctx, redisconn.Idempotent("find changed users"), redisconn.Cmd("XLEN", changesKey)))
 	if err != nil || n == 0 {
-		// Something else under the key is replaced; what else is wrong, Sync tells.
+		// A key of another type is replaced; Sync returns any other error.
 		if err := c.Append(ctx, auth.AllUsers); err != nil {
-			c.log.WarnContext(ctx, "changes of users cannot be announced to other servers; users stay out of memory until they can", "error", err)
+			c.log.WarnContext(ctx, "user changes cannot be announced to other servers; the local user cache stays off until they can", "error", err)
 		}
 	}
 	c.receiver = receiver
@@ -97,7 +93,7 @@ func (c *Changes) Follow(ctx context.Context, receiver ChangeReceiver) error {
 	return c.Sync(ctx)
 }
 
-// Append implements auth.ChangeLog. A failed one is retried in the background.
+// Append implements auth.ChangeLog. A failed append is retried in the background.
 func (c *Changes) Append(ctx context.Context, userID string) error {
 	err := c.append(context.WithoutCancel(ctx), userID)
 	if err != nil {
@@ -125,8 +121,8 @@ func (c *Changes) append(ctx context.Context, userIDs ...string) error {
 	for _, reply := range replies {
 		if err := redisconn.ReplyError(what, reply); err != nil {
 			if redisconn.HasCode(reply, "OOM") {
-				// A full Redis still deletes. Without the stream every server empties its memory
-				// on every read, until something can be appended.
+				// A full Redis still executes DEL. Without the stream every server clears its local
+				// cache on every read until an append succeeds.
 				_, delErr := c.redis.Do(ctx, redisconn.Idempotent(what), redisconn.Cmd("DEL", changesKey))
 				err = errors.Join(err, delErr)
 			}
@@ -142,7 +138,7 @@ func (c *Changes) Sync(ctx context.Context) error {
 	return err
 }
 
-// readCommand returns the command that reads the entries from the last one seen on, and that entry's id.
+// readCommand returns the command that reads from the last known entry on, and that entry's id.
 func (c *Changes) readCommand() (redisconn.Command, string) {
 	last := *c.last.Load()
 	if last == "" {
@@ -151,7 +147,7 @@ func (c *Changes) readCommand() (redisconn.Command, string) {
 	return redisconn.Cmd("XRANGE", changesKey, last, "+", "COUNT", changesBatch), last
 }
 
-// receive hands the reply of readCommand to the receiver. An error means that nothing is known.
+// receive passes the entries in the reply to the receiver. On error, changes may have been missed.
 func (c *Changes) receive(from string, reply any) error {
 	const what = "read changed users"
 	if redisconn.HasCode(reply, "WRONGTYPE") {
@@ -164,63 +160,63 @@ func (c *Changes) receive(from string, reply any) error {
 	if !ok {
 		return redisconn.Unavailable(what, redis.Error("unexpected reply"))
 	}
-	// What almost every reply is: the last entry seen, and nothing after it.
-	if id, _, ok := entry(entries, 0); ok && len(entries) == 1 && string(id) == from {
+	// The common case: the last known entry and nothing after it.
+	if id, _, ok := parseEntry(entries, 0); ok && len(entries) == 1 && string(id) == from {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(entries) == 0 {
-		c.vanished(from)
+		c.streamLost(from)
 		return nil
 	}
-	first, _, ok := entry(entries, 0)
-	newest, _, okNewest := entry(entries, len(entries)-1)
+	first, _, ok := parseEntry(entries, 0)
+	newest, _, okNewest := parseEntry(entries, len(entries)-1)
 	switch {
 	case !ok || !okNewest:
 		return redisconn.Unavailable(what, redis.Error("unexpected entry"))
 	case from == "" || string(first) != from:
 		c.receiver.InvalidateAllUsers()
-		c.store(string(newest))
+		c.setLast(string(newest))
 		return nil
 	case len(entries) == changesBatch:
 		c.receiver.InvalidateAllUsers()
-		c.store("") // and the next read begins at the end
+		c.setLast("") // the next read starts at the end
 		return nil
 	}
 	last := *c.last.Load()
 	for i := 1; i < len(entries); i++ {
-		id, user, ok := entry(entries, i)
+		id, user, ok := parseEntry(entries, i)
 		switch {
-		case ok && last != "" && !laterEntry(string(id), last):
-			// Another read has handed it over already.
+		case ok && last != "" && !isLater(string(id), last):
+			// A concurrent read has passed it on already.
 		case !ok || len(user) == 0 || string(user) == auth.AllUsers:
 			c.receiver.InvalidateAllUsers()
 		default:
 			c.receiver.InvalidateUser(string(user))
 		}
 	}
-	if last == "" || laterEntry(string(newest), last) {
-		c.store(string(newest))
+	if last == "" || isLater(string(newest), last) {
+		c.setLast(string(newest))
 	}
 	return nil
 }
 
-// vanished: there is no stream, so that nothing can be learned from it. The caller holds the lock.
-func (c *Changes) vanished(from string) {
+// streamLost handles a missing stream, in which changes may have been lost. The caller holds the lock.
+func (c *Changes) streamLost(from string) {
 	if from == "" {
 		c.receiver.InvalidateLocalUsers()
 	} else {
 		c.receiver.InvalidateAllUsers()
-		c.store("")
+		c.setLast("")
 	}
 	c.retryLater(auth.AllUsers)
 }
 
-func (c *Changes) store(last string) { c.last.Store(&last) }
+func (c *Changes) setLast(last string) { c.last.Store(&last) }
 
-// entry returns the id of an entry and the user in it, if it names one.
-func entry(entries []any, i int) (id, user []byte, ok bool) {
+// parseEntry returns the id of an entry and its user, if it has one.
+func parseEntry(entries []any, i int) (id, user []byte, ok bool) {
 	if i >= len(entries) {
 		return nil, nil, false
 	}
@@ -238,8 +234,8 @@ func entry(entries []any, i int) (id, user []byte, ok bool) {
 	return id, user, ok && len(id) > 0
 }
 
-// laterEntry compares two ids of entries, each "MILLISECONDS-SEQUENCE".
-func laterEntry(a, b string) bool {
+// isLater compares two entry ids, each "MILLISECONDS-SEQUENCE".
+func isLater(a, b string) bool {
 	aTime, aSeq := parseEntryID(a)
 	bTime, bSeq := parseEntryID(b)
 	return aTime > bTime || aTime == bTime && aSeq > bSeq
@@ -252,7 +248,7 @@ func parseEntryID(id string) (ms, seq uint64) {
 	return ms, seq
 }
 
-// retryLater notes an entry to append and starts the background work unless it is running.
+// retryLater queues an entry for the background goroutine, and starts that unless it is running.
 func (c *Changes) retryLater(userID string) {
 	c.pendingMu.Lock()
 	defer c.pendingMu.Unlock()
@@ -281,7 +277,7 @@ func (c *Changes) retry() {
 	}
 }
 
-// retryAll appends what is pending.
+// retryAll appends the pending entries.
 func (c *Changes) retryAll() error {
 	c.pendingMu.Lock()
 	ids := make([]string, 0, len(c.pending))
@@ -304,7 +300,7 @@ func (c *Changes) retryAll() error {
 	return err
 }
 
-// idle reports whether nothing is pending, and then ends the background work.
+// idle reports whether nothing is pending; if so, the background goroutine ends.
 func (c *Changes) idle() bool {
 	c.pendingMu.Lock()
 	defer c.pendingMu.Unlock()
@@ -312,7 +308,7 @@ func (c *Changes) idle() bool {
 	return !c.retrying
 }
 
-// Close ends the background work and tries once more what is pending.
+// Close stops the background goroutine and retries the pending appends once.
 func (c *Changes) Close() error {
 	c.pendingMu.Lock()
 	if c.closed {
@@ -324,7 +320,7 @@ func (c *Changes) Close() error {
 	c.pendingMu.Unlock()
 	c.retries.Wait()
 	if err := c.retryAll(); err != nil {
-		return fmt.Errorf("changed users were not announced: %w", err)
+		return fmt.Errorf("announce changed users: %w", err)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	return rec.Deadline, map[string]any{SessionKey: rec}, nil
 }
 
-var sessionFields = namesOf(auth.Session{})
+var sessionFields = fieldNamesOf(auth.Session{})
 
 // parseSession reads a record and says whether it is whole. A field that the rules stand on
 // has no value that means "missing", or one that is refused: the epoch begins at -1 because a

@@ -14,7 +14,7 @@ import (
 
 const (
 	credentialPrefix = "credential:"
-	waitingPrefix    = "waiting:"
+	throttledPrefix    = "waiting:"
 	// maxCredential is the size in bytes above which a credential is not read.
 	maxCredential = 2 << 10
 )
@@ -25,12 +25,12 @@ const (
 type Credentials struct {
 	redis *redisconn.Pool
 	ttl   time.Duration
-	read  *decodeCache[auth.Credential]
+	decoded  *decodeCache[auth.Credential]
 	// Users is the cache of users in the same Redis, which is read along with the credentials;
 	// nil for none.
 	Users    *Users
 	hints    *userHints
-	readUser *decodeCache[auth.User]
+	decodedUsers *decodeCache[auth.User]
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64
 }
@@ -39,7 +39,7 @@ var _ auth.CredentialCache = (*Credentials)(nil)
 
 // NewCredentials returns the cache in r, which keeps a credential for ttl.
 func NewCredentials(r *redisconn.Pool, ttl time.Duration) *Credentials {
-	return &Credentials{redis: r, ttl: ttl, read: newDecodeCache[auth.Credential](), hints: newUserHints(), readUser: newDecodeCache[auth.User]()}
+	return &Credentials{redis: r, ttl: ttl, decoded: newDecodeCache[auth.Credential](), hints: newUserHints(), decodedUsers: newDecodeCache[auth.User]()}
 }
 
 // Credential implements auth.CredentialCache in one round trip.
@@ -47,7 +47,7 @@ func (c *Credentials) Credential(ctx context.Context, name, network string, wait
 	const what = "find credential"
 	cmds := []redisconn.Command{redisconn.Cmd("GET", credentialKey(name, network))}
 	for _, key := range waitKeys {
-		cmds = append(cmds, redisconn.Cmd("PTTL", waitingPrefix+key))
+		cmds = append(cmds, redisconn.Cmd("PTTL", throttledPrefix+key))
 	}
 	userID := c.hints.user(name)
 	if userID != "" {
@@ -76,7 +76,7 @@ func (c *Credentials) Credential(ctx context.Context, name, network string, wait
 		return auth.Credential{}, err
 	}
 	value, _ := replies[0].([]byte)
-	found, ok := c.read.decode(value, parseCredential)
+	found, ok := c.decoded.decode(value, parseCredential)
 	if !ok || found.Name != name || found.Network != network {
 		c.Misses.Add(1)
 		return auth.Credential{}, auth.ErrNotFound
@@ -116,7 +116,7 @@ func (c *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.D
 	var cmds []redisconn.Command
 	for key, wait := range waits {
 		if wait > 0 {
-			cmds = append(cmds, redisconn.Cmd("SET", waitingPrefix+key, 1, "PX", redisconn.Millis(wait)))
+			cmds = append(cmds, redisconn.Cmd("SET", throttledPrefix+key, 1, "PX", redisconn.Millis(wait)))
 		}
 	}
 	if len(cmds) == 0 {

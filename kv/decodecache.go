@@ -12,13 +12,13 @@ import (
 // The values are shared: nobody may change what is behind their pointers and slices.
 type decodeCache[T any] struct {
 	seed  maphash.Seed
-	slots [decodeCacheSlots]atomic.Pointer[decodedEntry[T]]
+	slots [decodeCacheSlots]atomic.Pointer[decodeCacheEntry[T]]
 }
 
 // readingSlots bounds the memory: a record has some 400 bytes, and at most 8 KiB.
 const decodeCacheSlots = 1024
 
-type decodedEntry[T any] struct {
+type decodeCacheEntry[T any] struct {
 	raw   string
 	value T
 }
@@ -33,7 +33,7 @@ func (r *decodeCache[T]) decode(raw []byte, parse func([]byte) (T, bool)) (T, bo
 	}
 	value, ok := parse(raw)
 	if ok {
-		slot.Store(&decodedEntry[T]{string(raw), value})
+		slot.Store(&decodeCacheEntry[T]{string(raw), value})
 	}
 	return value, ok
 }

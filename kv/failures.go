@@ -13,7 +13,7 @@ import (
 
 const (
 	// keptFailures is how many different failures are kept of one login name and network.
-	keptFailures = 8
+	maxFailures = 8
 	// failureTTL is for how long after it was counted a failure is the same one again: as long as the
 	// throttle remembers an account. For as long again it is kept, so that it does not count twice
 	// in a count that other failures have kept alive.
@@ -34,11 +34,11 @@ if age and (age < 0 or age >= 2 * ttl) then age = nil end
 `
 
 // repeatedScript returns 1 for a failure that was counted less than failureTTL ago.
-var repeatedScript = redisconn.NewScript(failureClock + `
+var hasFailureScript = redisconn.NewScript(failureClock + `
 return age and age < ttl and 1 or 0`)
 
 // keepFailureScript: ARGV[3] = number of marks. It returns an auth.Recurrence.
-var keepFailureScript = redisconn.NewScript(failureClock + `
+var recordFailureScript = redisconn.NewScript(failureClock + `
 if age and age < ttl then return 1 end
 if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
@@ -50,14 +50,14 @@ return age and 2 or 0`)
 // Repeated implements auth.Throttle in one round trip. Something else under a failure's key is no
 // failure.
 func (t *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFingerprint) (bool, error) {
-	replies, err := t.run(ctx, "look for a repeated failure", repeatedScript, failureCalls(failures))
+	replies, err := t.run(ctx, "look for a repeated failure", hasFailureScript, failureCalls(failures))
 	return slices.Contains(replies, any(int64(1))), err
 }
 
 // KeepFailure implements auth.Throttle in one round trip. The failure is new if it is under
 // each of its keys.
 func (t *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFingerprint) (auth.Recurrence, error) {
-	replies, err := t.run(ctx, "keep a failure", keepFailureScript, failureCalls(failures, keptFailures))
+	replies, err := t.run(ctx, "keep a failure", recordFailureScript, failureCalls(failures, maxFailures))
 	found := func(r auth.Recurrence) bool { return slices.Contains(replies, any(int64(r))) }
 	switch {
 	case err != nil:

@@ -59,7 +59,7 @@ func (x index) add(ctx context.Context, userID, id string, now time.Time, lifeti
 
 // addBelowScript adds a member unless the index is full: ARGV = member, score, limit, TTL in ms. It
 // returns 1 if the member is in the index afterwards. The TTL is never shortened.
-var addBelowScript = redisconn.NewScript(`
+var addLimitedScript = redisconn.NewScript(`
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
@@ -68,9 +68,9 @@ return 1`)
 
 // addBelow is add for a kind that has a limit, which holds however many are added at once. It
 // reports whether there was room.
-func (x index) addBelow(ctx context.Context, limit int, userID, id string, seen time.Time, lifetime time.Duration) (added bool, err error) {
+func (x index) addLimited(ctx context.Context, limit int, userID, id string, seen time.Time, lifetime time.Duration) (added bool, err error) {
 	what := "index " + x.kind
-	replies, err := x.redis.RunScript(ctx, what, addBelowScript,
+	replies, err := x.redis.RunScript(ctx, what, addLimitedScript,
 		redisconn.Call(x.prefix+userID, id, seen.UnixMilli(), limit, redisconn.Millis(max(indexTTL, lifetime))))
 	if err != nil {
 		return false, err
@@ -120,7 +120,7 @@ func (x index) newest(ctx context.Context, userID string, limit int) ([]member, 
 }
 
 // all returns every id.
-func (x index) all(ctx context.Context, userID string) ([]string, error) {
+func (x index) allIDs(ctx context.Context, userID string) ([]string, error) {
 	return x.strings(ctx, "list all "+x.kind+"s", redisconn.Cmd("ZRANGE", x.prefix+userID, 0, -1))
 }
 

@@ -28,7 +28,7 @@ type Sessions struct {
 	*redisstore.RedisStore
 	redis *redisconn.Pool
 	index index
-	read  *decodeCache[auth.Session]
+	decoded  *decodeCache[auth.Session]
 }
 
 var _ auth.SessionStore = (*Sessions)(nil)
@@ -75,7 +75,7 @@ func (s *Sessions) parse(id string, replies []any) (auth.Session, error) {
 	if err != nil {
 		return auth.Session{}, err
 	}
-	rec, ok := s.read.decode(record, parseSession)
+	rec, ok := s.decoded.decode(record, parseSession)
 	if !ok {
 		return auth.Session{}, auth.ErrNotFound
 	}
@@ -141,14 +141,14 @@ func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ ti
 	if err != nil || n <= auth.MaxSessions {
 		return err
 	}
-	return s.makeRoom(ctx, rec.UserID, rec.ID)
+	return s.endOldest(ctx, rec.UserID, rec.ID)
 }
 
 // makeRoom ends the user's sessions above auth.MaxSessions, least recently seen first. Each sign-in
 // that finds the index full does so after it added its own session, so that the limit holds when the
 // last of many has been answered. The new session is spared: the clock of its server may be behind.
-func (s *Sessions) makeRoom(ctx context.Context, userID, newID string) error {
-	ids, err := s.index.all(ctx, userID)
+func (s *Sessions) endOldest(ctx context.Context, userID, newID string) error {
+	ids, err := s.index.allIDs(ctx, userID)
 	if err != nil || len(ids) <= auth.MaxSessions {
 		return err
 	}
@@ -172,14 +172,14 @@ func (s *Sessions) makeRoom(ctx context.Context, userID, newID string) error {
 	over := max(len(live)-auth.MaxSessions, 0)
 	live = slices.DeleteFunc(live, func(id string) bool { return id == newID })
 	oldest := live[:min(over, len(live))]
-	if err := s.endOwn(ctx, userID, oldest); err != nil {
+	if err := s.endOwned(ctx, userID, oldest); err != nil {
 		return err
 	}
 	return s.index.remove(ctx, userID, append(drop, oldest...))
 }
 
 // endOwn ends those of the sessions that are the user's.
-func (s *Sessions) endOwn(ctx context.Context, userID string, ids []string) error {
+func (s *Sessions) endOwned(ctx context.Context, userID string, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -193,7 +193,7 @@ func (s *Sessions) endOwn(ctx context.Context, userID string, ids []string) erro
 	}
 	var own []string
 	for i, id := range ids {
-		if _, ok := ownedBy(replies[i], userID, id); ok {
+		if _, ok := parseOwned(replies[i], userID, id); ok {
 			own = append(own, id)
 		}
 	}
@@ -317,7 +317,7 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 			gone = append(gone, m.id)
 			continue
 		}
-		if rec, ok := ownedBy(replies[i], userID, m.id); ok && rec.Valid(m.id, now) {
+		if rec, ok := parseOwned(replies[i], userID, m.id); ok && rec.Valid(m.id, now) {
 			rec.LastSeen = m.seen
 			live = append(live, rec)
 		}
@@ -328,7 +328,7 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 }
 
 // ownedBy reads a reply that should be the user's record of this id.
-func ownedBy(reply any, userID, id string) (auth.Session, bool) {
+func parseOwned(reply any, userID, id string) (auth.Session, bool) {
 	b, ok := reply.([]byte)
 	if !ok {
 		return auth.Session{}, false
@@ -351,7 +351,7 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return err
 	}
-	if _, ok := ownedBy(replies[0], userID, id); !ok {
+	if _, ok := parseOwned(replies[0], userID, id); !ok {
 		return auth.ErrNotFound
 	}
 	// An id is never used again, so that between reading and ending nothing else can have taken its place.
@@ -383,7 +383,7 @@ func (s *Sessions) EndRejected(ctx context.Context, userID, id string) error {
 
 // EndStale implements auth.SessionStore.
 func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current func(context.Context) (int64, error)) error {
-	ids, err := s.index.all(ctx, userID)
+	ids, err := s.index.allIDs(ctx, userID)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -399,7 +399,7 @@ func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current fu
 	gone := err != nil
 	var keys, stale []string
 	for i, id := range ids {
-		if rec, ok := ownedBy(replies[i], userID, id); ok && id != keep && (gone || rec.Epoch != epoch) {
+		if rec, ok := parseOwned(replies[i], userID, id); ok && id != keep && (gone || rec.Epoch != epoch) {
 			keys, stale = append(keys, sessionPrefix+id), append(stale, id)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 type fieldNames map[string]bool
 
 // namesOf returns the names of a record's fields; none of them may be left out when it is empty.
-func namesOf(record any) fieldNames {
+func fieldNamesOf(record any) fieldNames {
 	b, err := json.Marshal(record)
 	var fields map[string]json.RawMessage
 	if err != nil || json.Unmarshal(b, &fields) != nil {

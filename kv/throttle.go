@@ -32,7 +32,7 @@ func NewThrottle(r *redisconn.Pool) *Throttle { return &Throttle{r} }
 // readThrottle begins each script. It sets the clock (now, in Unix ms), the key's state (n, ready, its
 // PTTL as left) and how many attempts are under way, and removes what is no throttle, and
 // reservations that have ended.
-const readThrottle = `
+const throttlePrelude = `
 local function number(s, most)
   local v = tonumber(s or '')
   if not v or v ~= v or v < 0 or v > most then return 0 end
@@ -60,7 +60,7 @@ local left = redis.call('PTTL', KEYS[1])
 
 // limitThrottle follows readThrottle where ARGV begins with free, base, max, total, forget (times in
 // ms). fail counts a failure, unless the total is reached, and returns the wait that it begins.
-const limitThrottle = readThrottle + `
+const limitPrelude = throttlePrelude + `
 local first, base, longest = math.max(tonumber(ARGV[1]), 1), tonumber(ARGV[2]), tonumber(ARGV[3])
 local total, forget = tonumber(ARGV[4]), tonumber(ARGV[5])
 if ready > now + longest then ready = 0 end
@@ -82,7 +82,7 @@ end
 // the wait in ms (0 for an attempt that passed), whether a failure began it (and not attempts under way),
 // the wait that an attempt which counts at once begins, and the state of the key before the attempt (n)
 // and after it (n, until, PTTL).
-var takeScript = redisconn.NewScript(limitThrottle + `
+var reserveScript = redisconn.NewScript(limitPrelude + `
 local mode, before = ARGV[6], n
 local refused, waits, begins = 0, 0, 0
 if total > 0 and n >= total then
@@ -107,24 +107,24 @@ return {refused, waits, begins, before, n, ready, left}`)
 
 // failScript: ARGV[6] = 1 for a failure that was counted before, [7] = id of the attempt. It turns the
 // attempt's reservation into a failure and returns the wait that this begins.
-var failScript = redisconn.NewScript(limitThrottle + `
+var countFailureScript = redisconn.NewScript(limitPrelude + `
 redis.call('HDEL', KEYS[1], 'r:' .. ARGV[7])
 if ARGV[6] == '1' and n > 0 then return 0 end
 return fail()`)
 
 // raiseScript brings a key to at least the state of another one: ARGV = n, until, PTTL.
-var raiseScript = redisconn.NewScript(readThrottle + `
+var raiseScript = redisconn.NewScript(throttlePrelude + `
 local count, wait, expires = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], 'n', whole(math.max(n, count)), 'until', whole(math.max(ready, wait)))
 return redis.call('PEXPIRE', KEYS[1], whole(math.max(left, expires, 1)))`)
 
 // takeReply is what takeScript did to a key, and the state that it left.
-type takeReply struct {
+type reserveReply struct {
 	key     string // without its prefix
 	refused time.Duration
 	waits   bool
 	begins  time.Duration
-	before  int64
+	countBefore  int64
 	// count, until (Unix ms) and expires (ms, as PTTL) are n, until and the TTL afterwards.
 	count, until, expires int64
 }
@@ -143,18 +143,18 @@ func (t *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth
 	for _, a := range attempts {
 		for _, key := range append([]string{a.Key}, a.PreviousKeys...) {
 			all = append(all, auth.Reservation{Key: key, ID: id, Bucket: a})
-			calls = append(calls, redisconn.Call(throttlePrefix+key, append(limitArgs(a.Limit), takeMode(a), id, redisconn.Millis(reservationTTL))...))
+			calls = append(calls, redisconn.Call(throttlePrefix+key, append(limitArgs(a.Limit), reserveMode(a), id, redisconn.Millis(reservationTTL))...))
 		}
 	}
-	replies, err := t.redis.RunScript(ctx, what, takeScript, calls...)
+	replies, err := t.redis.RunScript(ctx, what, reserveScript, calls...)
 	if err != nil {
 		return nil, err
 	}
 	var wait time.Duration
 	var passed, refused []auth.Reservation
-	took := make([]takeReply, len(all))
+	took := make([]reserveReply, len(all))
 	for i, reply := range replies {
-		one, replyErr := readTake(what, all[i].Key, reply)
+		one, replyErr := parseReserveReply(what, all[i].Key, reply)
 		took[i] = one
 		switch {
 		case replyErr != nil:
@@ -171,15 +171,15 @@ func (t *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth
 		}
 	}
 	if err == nil && wait == 0 {
-		return passed, t.takeOver(ctx, attempts, took)
+		return passed, t.adoptPreviousCounts(ctx, attempts, took)
 	}
 	// Also for a client that has gone.
 	ctx = context.WithoutCancel(ctx)
-	if giveBackErr := t.settleRefused(ctx, passed); err == nil {
+	if giveBackErr := t.releaseRefused(ctx, passed); err == nil {
 		err = giveBackErr
 	}
 	if err == nil {
-		err = t.takeOver(ctx, attempts, took)
+		err = t.adoptPreviousCounts(ctx, attempts, took)
 	}
 	// A wait that was read refuses, whatever could not be written of the other keys.
 	if wait > 0 {
@@ -189,7 +189,7 @@ func (t *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth
 }
 
 // settleRefused gives back what passed of a call that was refused, and counts what was compared.
-func (t *Throttle) settleRefused(ctx context.Context, passed []auth.Reservation) error {
+func (t *Throttle) releaseRefused(ctx context.Context, passed []auth.Reservation) error {
 	var compared, others []auth.Reservation
 	for _, one := range passed {
 		if one.Bucket.CountOnRefusal {
@@ -202,7 +202,7 @@ func (t *Throttle) settleRefused(ctx context.Context, passed []auth.Reservation)
 	return errors.Join(err, t.Refund(ctx, others...))
 }
 
-func takeMode(a auth.Bucket) string {
+func reserveMode(a auth.Bucket) string {
 	switch {
 	case a.CountOnReserve:
 		return "count"
@@ -212,32 +212,32 @@ func takeMode(a auth.Bucket) string {
 	return "reserve"
 }
 
-func readTake(what, key string, reply any) (takeReply, error) {
+func parseReserveReply(what, key string, reply any) (reserveReply, error) {
 	if err := redisconn.ReplyError(what, reply); err != nil {
-		return takeReply{key: key}, err
+		return reserveReply{key: key}, err
 	}
 	n, err := redis.Int64s(reply, nil)
 	if err != nil || len(n) != 7 {
-		return takeReply{key: key}, redisconn.Unavailable(what, redis.Error("unexpected reply"))
+		return reserveReply{key: key}, redisconn.Unavailable(what, redis.Error("unexpected reply"))
 	}
-	return takeReply{
+	return reserveReply{
 		key:     key,
 		refused: time.Duration(n[0]) * time.Millisecond,
 		waits:   n[1] == 1,
 		begins:  time.Duration(n[2]) * time.Millisecond,
-		before:  n[3],
+		countBefore:  n[3],
 		count:   n[4], until: n[5], expires: n[6],
 	}, nil
 }
 
 // takeOver raises each attempt's key to the highest count of its previous ones.
-func (t *Throttle) takeOver(ctx context.Context, attempts []auth.Bucket, took []takeReply) error {
+func (t *Throttle) adoptPreviousCounts(ctx context.Context, attempts []auth.Bucket, took []reserveReply) error {
 	var raises []redisconn.ScriptCall
 	for _, a := range attempts {
 		current, previous := took[0], took[1:1+len(a.PreviousKeys)]
 		took = took[1+len(a.PreviousKeys):]
 		for _, p := range previous {
-			if p.before > current.before {
+			if p.countBefore > current.countBefore {
 				raises = append(raises, redisconn.Call(throttlePrefix+a.Key, p.count, p.until, p.expires))
 			}
 		}
@@ -258,11 +258,11 @@ func (t *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.
 	failed := make([]auth.Reservation, 0, len(taken))
 	for _, one := range taken {
 		if !one.Bucket.CountOnReserve {
-			calls = append(calls, redisconn.Call(throttlePrefix+one.Key, append(limitArgs(one.Bucket.Limit), flag(again), one.ID)...))
+			calls = append(calls, redisconn.Call(throttlePrefix+one.Key, append(limitArgs(one.Bucket.Limit), boolArg(again), one.ID)...))
 			failed = append(failed, one)
 		}
 	}
-	replies, err := t.run(ctx, "count a failure", failScript, calls)
+	replies, err := t.run(ctx, "count a failure", countFailureScript, calls)
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func (t *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.
 	return failed, nil
 }
 
-func flag(set bool) int {
+func boolArg(set bool) int {
 	if set {
 		return 1
 	}

@@ -510,10 +510,10 @@ func TestFailures_AreKept(t *testing.T) {
 		// One that is known under the old key only is repeated, and kept under the new one.
 		wants("after a rotation", auth.FailureRepeated, of(2)...)
 		wants("after a rotation, new key", auth.FailureRepeated, of(2)[0])
-		for n := range keptFailures {
+		for n := range maxFailures {
 			wants("one more", auth.FailureNew, of(10+n)...)
 		}
-		if n := kvtest.Run(t, r, "ZCARD", "throttle:failures:a"); n != int64(keptFailures) {
+		if n := kvtest.Run(t, r, "ZCARD", "throttle:failures:a"); n != int64(maxFailures) {
 			t.Errorf("%v are kept", n)
 		}
 		wants("the eighth last", auth.FailureRepeated, of(10)...)
@@ -700,7 +700,7 @@ func TestOnlyMissedScriptsRunAgain(t *testing.T) {
 		}
 		return fmt.Sprintf(":%d\r\n", n)
 	})
-	replies, err := kvtest.Open(t, f.URL("")).RunScript(t.Context(), "test", takeScript, redisconn.Call("a"), redisconn.Call("b"), redisconn.Call("c"))
+	replies, err := kvtest.Open(t, f.URL("")).RunScript(t.Context(), "test", reserveScript, redisconn.Call("a"), redisconn.Call("b"), redisconn.Call("c"))
 	if err != nil || !slices.Equal(replies, []any{int64(1), int64(4), int64(3)}) || f.Commands() != "EVALSHA EVALSHA EVALSHA EVAL" {
 		t.Errorf("got %v, %v for %s", replies, err, f.Commands())
 	}

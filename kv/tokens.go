@@ -19,7 +19,7 @@ import (
 const (
 	tokenPrefix = "token:"
 	// usedEvery is how often the times of last use are written, all together.
-	usedEvery = 2 * time.Second
+	writeUsesEvery = 2 * time.Second
 	// maxPendingUses bounds what waits to be written; a use more is not noted.
 	maxPendingUses = 10_000
 )
@@ -30,18 +30,18 @@ type Tokens struct {
 	redis *redisconn.Pool
 	index index
 	log   *slog.Logger
-	read  *decodeCache[auth.Token]
+	decoded  *decodeCache[auth.Token]
 	// pruning makes room for a user's next token.
 	pruning singleflight.Group
 
 	mu      sync.Mutex
-	pending map[string]use
+	pending map[string]tokenUse
 	done    chan struct{}
 	writer  sync.WaitGroup
 	closing sync.Once
 }
 
-type use struct {
+type tokenUse struct {
 	userID string
 	at     time.Time
 }
@@ -50,8 +50,8 @@ var _ auth.TokenStore = (*Tokens)(nil)
 
 // NewTokens returns the tokens in r. Close it at the end: it writes what is pending.
 func NewTokens(r *redisconn.Pool, log *slog.Logger) *Tokens {
-	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, read: newDecodeCache[auth.Token](), pending: map[string]use{}, done: make(chan struct{})}
-	t.writer.Go(t.write)
+	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, decoded: newDecodeCache[auth.Token](), pending: map[string]tokenUse{}, done: make(chan struct{})}
+	t.writer.Go(t.writeUses)
 	return t
 }
 
@@ -78,7 +78,7 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(contex
 	if err != nil {
 		return err
 	}
-	added, err := t.claim(ctx, rec, lifetime, current)
+	added, err := t.addToIndex(ctx, rec, lifetime, current)
 	if err == nil && !added {
 		err = auth.ErrTooManyTokens
 	}
@@ -90,9 +90,9 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(contex
 
 // claim takes one of the user's places. When all are taken it frees those of tokens that have ended and
 // tries once more.
-func (t *Tokens) claim(ctx context.Context, rec auth.Token, lifetime time.Duration, current func(context.Context) (int64, error)) (bool, error) {
+func (t *Tokens) addToIndex(ctx context.Context, rec auth.Token, lifetime time.Duration, current func(context.Context) (int64, error)) (bool, error) {
 	add := func() (bool, error) {
-		return t.index.addBelow(ctx, auth.MaxTokens, rec.UserID, rec.ID, time.UnixMilli(neverUsed), lifetime)
+		return t.index.addLimited(ctx, auth.MaxTokens, rec.UserID, rec.ID, time.UnixMilli(neverUsed), lifetime)
 	}
 	added, err := add()
 	if err != nil || added {
@@ -148,14 +148,14 @@ func (t *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
 		return auth.Token{}, err
 	}
 	value, _ := replies[0].([]byte)
-	rec, ok := t.read.decode(value, parseToken)
+	rec, ok := t.decoded.decode(value, parseToken)
 	if !ok || !rec.Valid(id, time.Now()) {
 		return auth.Token{}, auth.ErrNotFound
 	}
 	return rec, nil
 }
 
-var tokenFields = namesOf(auth.Token{})
+var tokenFields = fieldNamesOf(auth.Token{})
 
 func parseToken(value []byte) (auth.Token, bool) {
 	rec := auth.Token{Epoch: -1}
@@ -174,7 +174,7 @@ func (t *Tokens) RecordUse(rec auth.Token, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, known := t.pending[rec.ID]; known || len(t.pending) < maxPendingUses {
-		t.pending[rec.ID] = use{rec.UserID, at}
+		t.pending[rec.ID] = tokenUse{rec.UserID, at}
 	}
 }
 
@@ -237,7 +237,7 @@ func (t *Tokens) Revoke(ctx context.Context, userID, tokenID string) error {
 
 // RevokeAll implements auth.TokenStore.
 func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
-	ids, err := t.index.all(ctx, userID)
+	ids, err := t.index.allIDs(ctx, userID)
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
 // EndStale implements auth.TokenStore. The records stay, so that whoever sends such a token is
 // told why it is refused.
 func (t *Tokens) EndStale(ctx context.Context, userID string, current func(context.Context) (int64, error)) error {
-	ids, err := t.index.all(ctx, userID)
+	ids, err := t.index.allIDs(ctx, userID)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -308,8 +308,8 @@ func (t *Tokens) Close() error {
 	return t.flush()
 }
 
-func (t *Tokens) write() {
-	tick := time.NewTicker(usedEvery)
+func (t *Tokens) writeUses() {
+	tick := time.NewTicker(writeUsesEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -327,7 +327,7 @@ func (t *Tokens) write() {
 func (t *Tokens) flush() error {
 	t.mu.Lock()
 	uses := t.pending
-	t.pending = map[string]use{}
+	t.pending = map[string]tokenUse{}
 	t.mu.Unlock()
 	if len(uses) == 0 {
 		return nil

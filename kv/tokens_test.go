@@ -399,7 +399,7 @@ func TestPendingUsesAreBounded(t *testing.T) {
 	s := newTokens(t, kvtest.OpenEmbedded(t))
 	s.mu.Lock() // so that the writer does not take them away
 	for i := range maxPendingUses {
-		s.pending[fmt.Sprint(i)] = use{userID: "u1"}
+		s.pending[fmt.Sprint(i)] = tokenUse{userID: "u1"}
 	}
 	s.mu.Unlock()
 	var group sync.WaitGroup
@@ -479,14 +479,14 @@ func TestIndex(t *testing.T) {
 		if _, err := r.Do(t.Context(), redisconn.Idempotent("test"), x.drop("u1", "a")); err != nil {
 			t.Fatal(err)
 		}
-		if ids, err := x.all(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"b"}) {
+		if ids, err := x.allIDs(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"b"}) {
 			t.Errorf("got %q, %v", ids, err)
 		}
 		for i := range indexCap + 5 {
 			kvtest.Run(t, r, "ZADD", "things:u1", i+1, fmt.Sprint(i))
 		}
 		add("c", now, time.Hour)
-		ids, err := x.all(t.Context(), "u1")
+		ids, err := x.allIDs(t.Context(), "u1")
 		if err != nil || len(ids) != indexCap || !slices.Contains(ids, "c") || slices.Contains(ids, "0") {
 			t.Errorf("%d are left, %v", len(ids), err)
 		}
@@ -499,7 +499,7 @@ func TestIndex(t *testing.T) {
 		// Something else under the key keeps nobody out.
 		kvtest.Run(t, r, "SET", "things:u1", "x")
 		add("d", now, time.Hour)
-		if ids, err := x.all(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"d"}) {
+		if ids, err := x.allIDs(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"d"}) {
 			t.Errorf("got %q, %v", ids, err)
 		}
 	})

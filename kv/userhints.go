@@ -41,10 +41,10 @@ func (h *userHints) store(name, userID string) {
 // any reader's: a change drops it from the cache before it is answered.
 func (c *Credentials) cachedUser(reply any, id string) *auth.User {
 	value, _ := reply.([]byte)
-	if len(value) == 0 || c.Users == nil || c.Users.isUndropped(id) {
+	if len(value) == 0 || c.Users == nil || c.Users.isDropPending(id) {
 		return nil
 	}
-	u, ok := c.readUser.decode(value, parseAnyUser)
+	u, ok := c.decodedUsers.decode(value, parseAnyUser)
 	if !ok || u.ID != id {
 		return nil
 	}

@@ -31,7 +31,7 @@ const (
 	maxRetry = 2 * time.Second
 	// dropPatience is how long a look-up waits at most for a drop that is under way. A drop takes
 	// a millisecond, and who is read past the cache does not get into it.
-	dropPatience = 50 * time.Millisecond
+	maxDropWait = 50 * time.Millisecond
 	// maxPending bounds the users whose drop is pending: it is what one pipeline deletes within
 	// opTimeout. Beyond it all users are dropped instead.
 	maxPending = 1000
@@ -51,14 +51,14 @@ type Users struct {
 	// undropped holds the ids whose drop is pending, at most maxPending, each with the number of
 	// its newest invalidation, so that an older success does not strike out a newer one. This
 	// process treats these users as misses.
-	undropped map[string]uint64
+	pendingDrops map[string]uint64
 	// undroppedAll is the number of the newest invalidation of all users that is pending: until
 	// then every user is a miss. 0 for none.
-	undroppedAll uint64
-	drops        uint64
+	pendingDropAll uint64
+	lastDrop        uint64
 	retrying     bool
 	// attempted is closed when the background work has failed once or is done.
-	attempted chan struct{}
+	firstAttempt chan struct{}
 	closed    bool
 	done      chan struct{}
 	retries   sync.WaitGroup
@@ -68,7 +68,7 @@ var _ auth.UserCache = (*Users)(nil)
 
 // NewUsers returns the cache in r, which keeps a user for at most ttl. Close it at the end.
 func NewUsers(r *redisconn.Pool, ttl time.Duration) *Users {
-	return &Users{redis: r, ttl: ttl, undropped: map[string]uint64{}, done: make(chan struct{})}
+	return &Users{redis: r, ttl: ttl, pendingDrops: map[string]uint64{}, done: make(chan struct{})}
 }
 
 // userRecord is the JSON under the key; other programs read it.
@@ -81,11 +81,11 @@ type userRecord struct {
 // NX changes nothing while there is a value, so that a hit does not write. An error that wraps
 // auth.ErrUnavailable sends the caller to SQL.
 func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) {
-	if u.isUndropped(id) && !u.awaitDrop(ctx, id) {
+	if u.isDropPending(id) && !u.awaitDrop(ctx, id) {
 		return auth.User{}, "", auth.ErrNotFound
 	}
 	user, lease, err := u.find(ctx, id)
-	if err == nil && u.isUndropped(id) {
+	if err == nil && u.isDropPending(id) {
 		// Invalidated while Redis was asked.
 		return auth.User{}, "", auth.ErrNotFound
 	}
@@ -96,16 +96,16 @@ func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) 
 // the cache can be asked.
 func (u *Users) awaitDrop(ctx context.Context, id string) bool {
 	u.mu.Lock()
-	attempted := u.attempted
+	attempted := u.firstAttempt
 	u.mu.Unlock()
-	limit := time.NewTimer(dropPatience)
+	limit := time.NewTimer(maxDropWait)
 	defer limit.Stop()
 	select {
 	case <-attempted:
 	case <-limit.C:
 	case <-ctx.Done():
 	}
-	return !u.isUndropped(id)
+	return !u.isDropPending(id)
 }
 
 func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) {
@@ -124,7 +124,7 @@ func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) 
 		return auth.User{}, lease, auth.ErrNotFound
 	}
 	if replies[0] == nil {
-		return auth.User{}, "", missed(what, replies[1])
+		return auth.User{}, "", missError(what, replies[1])
 	}
 	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return auth.User{}, "", err
@@ -145,7 +145,7 @@ func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) 
 
 // SharedLease implements auth.UserCache in one round trip.
 func (u *Users) SharedLease(ctx context.Context, id string) (string, error) {
-	if u.isUndropped(id) {
+	if u.isDropPending(id) {
 		return "", nil
 	}
 	const what = "find a lease"
@@ -160,7 +160,7 @@ func (u *Users) SharedLease(ctx context.Context, id string) (string, error) {
 }
 
 // missed is the answer when there was nothing to read and no lease to be had.
-func missed(what string, reply any) error {
+func missError(what string, reply any) error {
 	if err := redisconn.ReplyError(what, reply); err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (u *Users) discard(ctx context.Context, key string) error {
 	return auth.ErrNotFound
 }
 
-var userFields = namesOf(userRecord{})
+var userFields = fieldNamesOf(userRecord{})
 
 // parseUser checks that the value is a whole record of this user: a mixed-up value must never
 // become somebody else.
@@ -202,7 +202,7 @@ return 1`)
 
 // Fill stores the user if the lease is still there; otherwise it does nothing.
 func (u *Users) Fill(ctx context.Context, user auth.User, lease string) error {
-	if lease == "" || u.isUndropped(user.ID) {
+	if lease == "" || u.isDropPending(user.ID) {
 		return nil
 	}
 	record, err := json.Marshal(userRecord{userVersion, user})
@@ -241,7 +241,7 @@ func isTombstone(value []byte, id string) bool {
 
 // FillDeleted implements auth.UserCache.
 func (u *Users) FillDeleted(ctx context.Context, id, lease string) error {
-	if lease == "" || u.isUndropped(id) {
+	if lease == "" || u.isDropPending(id) {
 		return nil
 	}
 	record, err := json.Marshal(tombstone{Version: userVersion, ID: id, Deleted: true, Lease: rand.Text()})
@@ -270,7 +270,7 @@ func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
 	defer tick.Stop()
 	for known := ""; ; {
 		replies, err := u.redis.Pipeline(ctx, redisconn.Idempotent(what), redisconn.Cmd("SET", cacheIDKey, rand.Text(), "NX"), redisconn.Cmd("GET", cacheIDKey))
-		if id, ok := idIn(replies); err == nil && ok {
+		if id, ok := cacheID(replies); err == nil && ok {
 			if known != "" && id != known {
 				refill(ctx)
 			}
@@ -285,7 +285,7 @@ func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
 }
 
 // idIn returns the cache's id; false when the flush came between the two commands.
-func idIn(replies []any) (string, bool) {
+func cacheID(replies []any) (string, bool) {
 	if len(replies) < 2 {
 		return "", false
 	}
@@ -298,8 +298,8 @@ func idIn(replies []any) (string, bool) {
 func (u *Users) Invalidate(id string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.drops++
-	u.remember(id, u.drops)
+	u.lastDrop++
+	u.addPending(id, u.lastDrop)
 	u.startRetrying()
 }
 
@@ -307,8 +307,8 @@ func (u *Users) Invalidate(id string) {
 func (u *Users) InvalidateAll() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.drops++
-	u.rememberAll(u.drops)
+	u.lastDrop++
+	u.addPendingAll(u.lastDrop)
 	u.startRetrying()
 }
 
@@ -316,15 +316,15 @@ func (u *Users) InvalidateAll() {
 // row has changed already. When it fails it returns the error, and is retried like Invalidate.
 func (u *Users) Drop(ctx context.Context, id string) error {
 	u.mu.Lock()
-	u.drops++
-	number := u.drops
-	u.remember(id, number)
+	u.lastDrop++
+	number := u.lastDrop
+	u.addPending(id, number)
 	u.mu.Unlock()
 	err := u.drop(context.WithoutCancel(ctx), id)
 	if err == nil {
-		u.forget(number, id)
+		u.clearPending(number, id)
 	}
-	u.retryRest()
+	u.retryPending()
 	return err
 }
 
@@ -341,15 +341,15 @@ func (u *Users) drop(ctx context.Context, ids ...string) error {
 // database, not by opTimeout: each step has its own. When it fails it is retried like Invalidate.
 func (u *Users) DropAll(ctx context.Context) error {
 	u.mu.Lock()
-	u.drops++
-	number := u.drops
-	u.rememberAll(number)
+	u.lastDrop++
+	number := u.lastDrop
+	u.addPendingAll(number)
 	u.mu.Unlock()
 	err := u.dropAll(context.WithoutCancel(ctx))
 	if err == nil {
-		u.forgetAll(number)
+		u.clearPendingAll(number)
 	}
-	u.retryRest()
+	u.retryPending()
 	return err
 }
 
@@ -388,41 +388,41 @@ func (u *Users) Close() error {
 	return u.retryAll()
 }
 
-func (u *Users) isUndropped(id string) bool {
+func (u *Users) isDropPending(id string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	_, ok := u.undropped[id]
-	return ok || u.undroppedAll > 0
+	_, ok := u.pendingDrops[id]
+	return ok || u.pendingDropAll > 0
 }
 
 // begin returns the number of a new drop.
-func (u *Users) begin() uint64 {
+func (u *Users) beginDrop() uint64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.drops++
-	return u.drops
+	u.lastDrop++
+	return u.lastDrop
 }
 
 // remember notes a pending drop. The caller holds the lock.
-func (u *Users) remember(id string, number uint64) {
-	u.undropped[id] = max(u.undropped[id], number)
-	if len(u.undropped) > maxPending {
-		u.rememberAll(u.drops)
+func (u *Users) addPending(id string, number uint64) {
+	u.pendingDrops[id] = max(u.pendingDrops[id], number)
+	if len(u.pendingDrops) > maxPending {
+		u.addPendingAll(u.lastDrop)
 	}
 }
 
 // rememberAll notes that all users are to be dropped, which includes each that was noted before.
 // The caller holds the lock.
-func (u *Users) rememberAll(number uint64) {
-	u.undroppedAll = max(u.undroppedAll, number)
-	maps.DeleteFunc(u.undropped, func(_ string, n uint64) bool { return n <= u.undroppedAll })
+func (u *Users) addPendingAll(number uint64) {
+	u.pendingDropAll = max(u.pendingDropAll, number)
+	maps.DeleteFunc(u.pendingDrops, func(_ string, n uint64) bool { return n <= u.pendingDropAll })
 }
 
 // retryRest starts the background work if anything is pending.
-func (u *Users) retryRest() {
+func (u *Users) retryPending() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.undropped) > 0 || u.undroppedAll > 0 {
+	if len(u.pendingDrops) > 0 || u.pendingDropAll > 0 {
 		u.startRetrying()
 	}
 }
@@ -434,41 +434,41 @@ func (u *Users) startRetrying() {
 	}
 	u.retrying = true
 	done := make(chan struct{})
-	u.attempted = done
+	u.firstAttempt = done
 	attempted := sync.OnceFunc(func() { close(done) })
 	u.retries.Go(func() { u.retry(attempted) })
 }
 
 // forget strikes out the invalidations that came before the drop of this number began.
-func (u *Users) forget(number uint64, ids ...string) {
+func (u *Users) clearPending(number uint64, ids ...string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, id := range ids {
-		if pending, ok := u.undropped[id]; ok && pending <= number {
-			delete(u.undropped, id)
+		if pending, ok := u.pendingDrops[id]; ok && pending <= number {
+			delete(u.pendingDrops, id)
 		}
 	}
 }
 
 // forgetAll strikes out all invalidations that came before the DropAll of this number began.
-func (u *Users) forgetAll(number uint64) {
+func (u *Users) clearPendingAll(number uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for id, failed := range u.undropped {
+	for id, failed := range u.pendingDrops {
 		if failed <= number {
-			delete(u.undropped, id)
+			delete(u.pendingDrops, id)
 		}
 	}
-	if u.undroppedAll <= number {
-		u.undroppedAll = 0
+	if u.pendingDropAll <= number {
+		u.pendingDropAll = 0
 	}
 }
 
 // pending returns the ids whose drop is pending.
-func (u *Users) pending() []string {
+func (u *Users) pendingIDs() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return slices.Collect(maps.Keys(u.undropped))
+	return slices.Collect(maps.Keys(u.pendingDrops))
 }
 
 // retry drops what is pending until nothing is. What is invalidated meanwhile goes into the next
@@ -499,24 +499,24 @@ func (u *Users) retry(attempted func()) {
 func (u *Users) idle() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.retrying = len(u.undropped) > 0 || u.undroppedAll > 0
+	u.retrying = len(u.pendingDrops) > 0 || u.pendingDropAll > 0
 	return !u.retrying
 }
 
 // retryAll is one attempt for everything that is pending.
 func (u *Users) retryAll() error {
-	if u.isUndropped("") {
-		number := u.begin()
+	if u.isDropPending("") {
+		number := u.beginDrop()
 		if err := u.dropAll(context.Background()); err != nil {
 			return errors.Join(err, errors.New("users that may have changed may still be cached"))
 		}
-		u.forgetAll(number)
+		u.clearPendingAll(number)
 	}
-	number := u.begin()
-	ids := u.pending()
+	number := u.beginDrop()
+	ids := u.pendingIDs()
 	if err := u.drop(context.Background(), ids...); err != nil {
 		return errors.Join(err, fmt.Errorf("%d dropped users may still be cached", len(ids)))
 	}
-	u.forget(number, ids...)
+	u.clearPending(number, ids...)
 	return nil
 }

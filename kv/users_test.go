@@ -248,13 +248,13 @@ func TestDropAll(t *testing.T) {
 		lease := miss(t, u, "u1")
 		fill(t, u, someUser("u2"), miss(t, u, "u2"))
 		u.mu.Lock()
-		u.undropped["u3"] = 0
+		u.pendingDrops["u3"] = 0
 		u.mu.Unlock()
 		if err := u.DropAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		fill(t, u, someUser("u1"), lease)
-		if n := kvtest.Run(t, r, "DBSIZE"); n != int64(0) || u.isUndropped("u3") {
+		if n := kvtest.Run(t, r, "DBSIZE"); n != int64(0) || u.isDropPending("u3") {
 			t.Errorf("%v keys are left, or a failed drop is still remembered", n)
 		}
 	})
@@ -312,7 +312,7 @@ func TestFailedDropAllIsRetried(t *testing.T) {
 	}
 	fill(t, u, someUser("u2"), lease) // would fail if it asked Redis
 	m.SetError("")
-	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u3") })
+	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isDropPending("u1") && !u.isDropPending("u3") })
 	if n := kvtest.Run(t, r, "DBSIZE"); n != int64(0) {
 		t.Errorf("%v keys are left", n)
 	}
@@ -321,16 +321,16 @@ func TestFailedDropAllIsRetried(t *testing.T) {
 		t.Error("nobody is cached any more")
 	}
 	// A newer success makes it good as well, and an older one does not.
-	older := u.begin()
-	newer := u.begin()
+	older := u.beginDrop()
+	newer := u.beginDrop()
 	u.mu.Lock()
-	u.undroppedAll = newer
+	u.pendingDropAll = newer
 	u.mu.Unlock()
-	u.forgetAll(older)
-	if !u.isUndropped("u1") {
+	u.clearPendingAll(older)
+	if !u.isDropPending("u1") {
 		t.Error("the newer failure is forgotten")
 	}
-	if err := u.DropAll(t.Context()); err != nil || u.isUndropped("u1") {
+	if err := u.DropAll(t.Context()); err != nil || u.isDropPending("u1") {
 		t.Errorf("got %v", err)
 	}
 	// At the end it is tried once more.
@@ -376,7 +376,7 @@ func TestInvalidate_NeverWaits(t *testing.T) {
 	}
 	fill(t, u, someUser("late"), lease) // would fail if it asked Redis
 	s.Resume()
-	kvtest.Eventually(t, "all are dropped", func() bool { return len(u.pending()) == 0 })
+	kvtest.Eventually(t, "all are dropped", func() bool { return len(u.pendingIDs()) == 0 })
 	for i := range 100 {
 		if kvtest.Exists(t, r, "user:"+strconv.Itoa(i)) {
 			t.Errorf("%d is still there", i)
@@ -401,7 +401,7 @@ func TestInvalidate_BacklogDropsAll(t *testing.T) {
 	defer s.Resume()
 	for i := range 5 * maxPending {
 		u.Invalidate(strconv.Itoa(i))
-		if n := len(u.pending()); n > maxPending {
+		if n := len(u.pendingIDs()); n > maxPending {
 			t.Fatalf("%d users are pending, want at most %d", n, maxPending)
 		}
 	}
@@ -411,7 +411,7 @@ func TestInvalidate_BacklogDropsAll(t *testing.T) {
 		}
 	}
 	s.Resume()
-	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isUndropped("calm") && len(u.pending()) == 0 })
+	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isDropPending("calm") && len(u.pendingIDs()) == 0 })
 	if kvtest.Exists(t, r, "user:calm") {
 		t.Error("not all were dropped")
 	}
@@ -434,14 +434,14 @@ func TestInvalidate_WhileRedisIsAsked(t *testing.T) {
 	u.Invalidate("u1")
 	// The drop hangs, too: it must not be struck out before the answer is there.
 	u.mu.Lock()
-	u.undropped["u1"] = 1 << 40
+	u.pendingDrops["u1"] = 1 << 40
 	u.mu.Unlock()
 	s.Resume()
 	if err := <-answer; !errors.Is(err, auth.ErrNotFound) {
 		t.Errorf("got %v, want a miss", err)
 	}
 	u.mu.Lock()
-	u.undropped["u1"] = 1
+	u.pendingDrops["u1"] = 1
 	u.mu.Unlock()
 }
 
@@ -475,7 +475,7 @@ func TestFailedDropIsRetried(t *testing.T) {
 		t.Errorf("another user: got %v, want ErrUnavailable", err)
 	}
 	m.SetError("")
-	kvtest.Eventually(t, "both are dropped", func() bool { return !u.isUndropped("u1") && !u.isUndropped("u2") })
+	kvtest.Eventually(t, "both are dropped", func() bool { return !u.isDropPending("u1") && !u.isDropPending("u2") })
 	if kvtest.Exists(t, r, "user:u1") || kvtest.Exists(t, r, "user:u2") {
 		t.Error("forgotten, but not dropped")
 	}
@@ -486,7 +486,7 @@ func TestFailedDropIsRetried(t *testing.T) {
 	m.SetError(broken)
 	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
 	m.SetError("")
-	kvtest.Eventually(t, "dropped again", func() bool { return !u.isUndropped("u1") })
+	kvtest.Eventually(t, "dropped again", func() bool { return !u.isDropPending("u1") })
 }
 
 func TestFailedDropSurvivesRestart(t *testing.T) {
@@ -495,22 +495,22 @@ func TestFailedDropSurvivesRestart(t *testing.T) {
 	s.Kill()
 	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
 	s.Start()
-	kvtest.Eventually(t, "it is dropped", func() bool { return !u.isUndropped("u1") })
+	kvtest.Eventually(t, "it is dropped", func() bool { return !u.isDropPending("u1") })
 }
 
 // An older drop that succeeds late says nothing about a newer one that failed.
 func TestOldSuccessKeepsNewFailure(t *testing.T) {
 	u := newUsers(t, kvtest.OpenEmbedded(t))
-	older, newer := u.begin(), u.begin()
+	older, newer := u.beginDrop(), u.beginDrop()
 	u.mu.Lock()
-	u.undropped["u1"] = newer
+	u.pendingDrops["u1"] = newer
 	u.mu.Unlock()
-	u.forget(older, "u1")
-	if !u.isUndropped("u1") {
+	u.clearPending(older, "u1")
+	if !u.isDropPending("u1") {
 		t.Error("the newer failure is forgotten")
 	}
-	u.forget(u.begin(), "u1")
-	if u.isUndropped("u1") {
+	u.clearPending(u.beginDrop(), "u1")
+	if u.isDropPending("u1") {
 		t.Error("a newer success does not count")
 	}
 }
@@ -529,7 +529,7 @@ func TestCloseTriesOnceMore(t *testing.T) {
 	v := NewUsers(r, time.Hour)
 	kvtest.WantUnavailable(t, v.Drop(t.Context(), "u1"))
 	m.SetError("")
-	if err := v.Close(); err != nil || v.isUndropped("u1") {
+	if err := v.Close(); err != nil || v.isDropPending("u1") {
 		t.Errorf("got %v, want the drop made good", err)
 	}
 }
