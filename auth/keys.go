@@ -219,7 +219,7 @@ func IsDeviceCookie(cookie string) bool {
 }
 
 func splitBrowser(cookie string) (id string, signature []byte, err error) {
-	if len(cookie) != 22+1+43 {
+	if len(cookie) != 22+1+HashLength {
 		return "", nil, errors.New("not a browser cookie")
 	}
 	id, s, ok := strings.Cut(cookie, ".")

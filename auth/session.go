@@ -10,6 +10,16 @@ import (
 // SessionVersion is the "v" of the session record that this program writes and reads.
 const SessionVersion = 1
 
+const (
+	// SessionValueKey is the only key in an scs session; its value is a Session.
+	SessionValueKey = "session"
+	// MaxSessionIdle bounds Session.IdleSeconds, so that it fits a time.Duration: ten years.
+	MaxSessionIdle = 10 * 365 * 24 * time.Hour
+	// HashLength is the length of 32 bytes in unpadded base64url: of a SHA-256 such as a SessionID, of
+	// an HMAC and of a session token.
+	HashLength = 43
+)
+
 // Session is one browser's sign-in, as it is kept in Redis under "session:" + ID.
 // Other programs read it too: its JSON names are a contract.
 type Session struct {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"gatehouse/auth"
 )
 
 // activityChannel is where other programs PUBLISH the id of a session that they use, to have its user
@@ -36,7 +38,7 @@ func (s *Sessions) WatchActivity(ctx context.Context, log *slog.Logger, handle f
 	}
 	for reported := false; ctx.Err() == nil; {
 		err := s.redis.Subscribe(ctx, activityChannel, func() { reported = false }, func(message []byte) {
-			if len(message) != idLength {
+			if len(message) != auth.HashLength {
 				return
 			}
 			select {

@@ -10,19 +10,10 @@ import (
 	"gatehouse/auth"
 )
 
-// SessionKey is the one key of the values that scs holds for a session.
-const SessionKey = "session"
+// maxRecord is the size limit of a session record in bytes.
+const maxRecord = 8 << 10
 
-const (
-	// maxRecord is the size in bytes above which a session record is not read.
-	maxRecord = 8 << 10
-	// idLength is the length of auth.SessionID: 32 bytes in unpadded base64.
-	idLength = 43
-	// maxIdleSeconds keeps a damaged number from overflowing a time.Duration; ten years.
-	maxIdleSeconds = 10 * 365 * 24 * 60 * 60
-)
-
-// Codec is the scs.Codec of our sessions: one auth.Session under SessionKey, as JSON that
+// Codec is the scs.Codec of the sessions: one auth.Session under auth.SessionValueKey, as JSON that
 // other programs read.
 type Codec struct{}
 
@@ -30,9 +21,9 @@ type Codec struct{}
 // whole seconds. Values other than exactly one auth.Session are an error, and so is a record
 // that Decode would refuse for its size.
 func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
-	rec, ok := values[SessionKey].(auth.Session)
+	rec, ok := values[auth.SessionValueKey].(auth.Session)
 	if !ok || len(values) != 1 {
-		return nil, fmt.Errorf("encode session: want one auth.Session under %q", SessionKey)
+		return nil, fmt.Errorf("encode session: want one auth.Session under %q", auth.SessionValueKey)
 	}
 	rec.Version = auth.SessionVersion
 	rec.Deadline = deadline.UTC().Truncate(time.Second)
@@ -55,7 +46,7 @@ func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	if !ok || !time.Now().Before(rec.Deadline) {
 		return time.Time{}, map[string]any{}, nil
 	}
-	return rec.Deadline, map[string]any{SessionKey: rec}, nil
+	return rec.Deadline, map[string]any{auth.SessionValueKey: rec}, nil
 }
 
 var sessionFields = fieldNamesOf(auth.Session{})
@@ -72,7 +63,7 @@ func parseSession(b []byte) (auth.Session, bool) {
 	if !ok || !isUTC(fields["deadline"]) {
 		return auth.Session{}, false
 	}
-	whole := rec.Version == auth.SessionVersion && len(rec.ID) == idLength && rec.UserID != "" && rec.Epoch >= 0 &&
-		rec.IdleSeconds > 0 && rec.IdleSeconds <= maxIdleSeconds && !rec.Deadline.IsZero()
+	whole := rec.Version == auth.SessionVersion && len(rec.ID) == auth.HashLength && rec.UserID != "" && rec.Epoch >= 0 &&
+		rec.IdleSeconds > 0 && rec.IdleSeconds <= int64(auth.MaxSessionIdle/time.Second) && !rec.Deadline.IsZero()
 	return rec, whole
 }

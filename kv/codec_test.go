@@ -29,7 +29,7 @@ func newSession(n int, userID string) auth.Session {
 
 func encode(t testing.TB, rec auth.Session) []byte {
 	t.Helper()
-	b, err := Codec{}.Encode(rec.Deadline, map[string]any{SessionKey: rec})
+	b, err := Codec{}.Encode(rec.Deadline, map[string]any{auth.SessionValueKey: rec})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func decode(t testing.TB, b []byte) (auth.Session, bool) {
 	if values == nil || len(values) > 1 {
 		t.Fatalf("got values %v, want a map of at most one", values)
 	}
-	rec, ok := values[SessionKey].(auth.Session)
+	rec, ok := values[auth.SessionValueKey].(auth.Session)
 	if ok && !deadline.Equal(rec.Deadline) {
 		t.Fatalf("got deadline %s, want %s", deadline, rec.Deadline)
 	}
@@ -54,7 +54,7 @@ func decode(t testing.TB, b []byte) (auth.Session, bool) {
 
 func TestCodecRoundTrip(t *testing.T) {
 	want := newSession(1, "u1")
-	b, err := Codec{}.Encode(want.Deadline.Add(999*time.Millisecond).In(time.FixedZone("x", 3600)), map[string]any{SessionKey: want})
+	b, err := Codec{}.Encode(want.Deadline.Add(999*time.Millisecond).In(time.FixedZone("x", 3600)), map[string]any{auth.SessionValueKey: want})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,10 +72,10 @@ func TestCodecEncodeRefuses(t *testing.T) {
 	long.UserAgent = strings.Repeat("a", maxRecord)
 	for name, values := range map[string]map[string]any{
 		"nothing":   {},
-		"pointer":   {SessionKey: &rec},
+		"pointer":   {auth.SessionValueKey: &rec},
 		"other key": {"x": rec},
-		"two":       {SessionKey: rec, "x": 1},
-		"too long":  {SessionKey: long},
+		"two":       {auth.SessionValueKey: rec, "x": 1},
+		"too long":  {auth.SessionValueKey: long},
 	} {
 		if b, err := (Codec{}).Encode(rec.Deadline, values); err == nil {
 			t.Errorf("%s: got %s, want an error", name, b)
@@ -145,7 +145,7 @@ func FuzzDecode(f *testing.F) {
 		if !ok {
 			return
 		}
-		if !rec.Valid(rec.ID, time.Now()) || len(rec.ID) != idLength || rec.Epoch < 0 || rec.Idle() <= 0 || len(b) > maxRecord {
+		if !rec.Valid(rec.ID, time.Now()) || len(rec.ID) != auth.HashLength || rec.Epoch < 0 || rec.Idle() <= 0 || len(b) > maxRecord {
 			t.Fatalf("signs in: %+v from %q", rec, b)
 		}
 		if rec.FreshTTL(time.Now()) > rec.Idle() {

@@ -14,7 +14,7 @@ import (
 
 const (
 	credentialPrefix = "credential:"
-	throttledPrefix    = "waiting:"
+	throttledPrefix  = "waiting:"
 	// maxCredential is the size in bytes above which a credential is not read.
 	maxCredential = 2 << 10
 )
@@ -23,13 +23,13 @@ const (
 // be flushed at any moment. Under "waiting:" + key it marks, for as long as they have to wait,
 // the networks that the throttle refuses: so one round trip tells both.
 type Credentials struct {
-	redis *redisconn.Pool
-	ttl   time.Duration
-	decoded  *decodeCache[auth.Credential]
+	redis   *redisconn.Pool
+	ttl     time.Duration
+	decoded *decodeCache[auth.Credential]
 	// Users is the cache of users in the same Redis, which is read along with the credentials;
 	// nil for none.
-	Users    *Users
-	hints    *userHints
+	Users        *Users
+	hints        *userHints
 	decodedUsers *decodeCache[auth.User]
 	// Hits and Misses count look-ups, for metrics.
 	Hits, Misses atomic.Int64

@@ -26,9 +26,9 @@ const (
 // the key's TTL, so that no write can bring an ended session back.
 type Sessions struct {
 	*redisstore.RedisStore
-	redis *redisconn.Pool
-	index index
-	decoded  *decodeCache[auth.Session]
+	redis   *redisconn.Pool
+	index   index
+	decoded *decodeCache[auth.Session]
 }
 
 var _ auth.SessionStore = (*Sessions)(nil)
@@ -340,7 +340,7 @@ func parseOwned(reply any, userID, id string) (auth.Session, bool) {
 // End ends one session of the user. It returns auth.ErrNotFound when there is no such session
 // or it is somebody else's.
 func (s *Sessions) End(ctx context.Context, userID, id string) error {
-	if len(id) != idLength {
+	if len(id) != auth.HashLength {
 		return auth.ErrNotFound
 	}
 	const what = "end session"

@@ -476,7 +476,7 @@ func TestSessionManager(t *testing.T) {
 			}
 			rec := newSession(0, "u1")
 			rec.ID = auth.SessionID(m.Token(ctx))
-			m.Put(ctx, SessionKey, rec)
+			m.Put(ctx, auth.SessionValueKey, rec)
 			cookie, _, err := m.Commit(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -485,8 +485,8 @@ func TestSessionManager(t *testing.T) {
 		}
 		cookie := signIn(load(""))
 		ctx := load(cookie)
-		if rec, ok := m.Get(ctx, SessionKey).(auth.Session); !ok || !rec.Valid(auth.SessionID(cookie), time.Now()) {
-			t.Fatalf("got %v, want the session", m.Get(ctx, SessionKey))
+		if rec, ok := m.Get(ctx, auth.SessionValueKey).(auth.Session); !ok || !rec.Valid(auth.SessionID(cookie), time.Now()) {
+			t.Fatalf("got %v, want the session", m.Get(ctx, auth.SessionValueKey))
 		}
 		other := load(cookie)
 		if err := m.Destroy(other); err != nil {
@@ -495,7 +495,7 @@ func TestSessionManager(t *testing.T) {
 		if err := m.RenewToken(ctx); !errors.Is(err, auth.ErrSessionEnded) {
 			t.Errorf("renewing an ended session: got %v, want ErrSessionEnded", err)
 		}
-		if m.Exists(load(cookie), SessionKey) {
+		if m.Exists(load(cookie), auth.SessionValueKey) {
 			t.Error("a replayed cookie is signed in")
 		}
 		kvtest.Run(t, r, "SET", "session:"+auth.SessionID("planted"), "garbage")

@@ -120,11 +120,11 @@ return redis.call('PEXPIRE', KEYS[1], whole(math.max(left, expires, 1)))`)
 
 // takeReply is what takeScript did to a key, and the state that it left.
 type reserveReply struct {
-	key     string // without its prefix
-	refused time.Duration
-	waits   bool
-	begins  time.Duration
-	countBefore  int64
+	key         string // without its prefix
+	refused     time.Duration
+	waits       bool
+	begins      time.Duration
+	countBefore int64
 	// count, until (Unix ms) and expires (ms, as PTTL) are n, until and the TTL afterwards.
 	count, until, expires int64
 }
@@ -221,12 +221,12 @@ func parseReserveReply(what, key string, reply any) (reserveReply, error) {
 		return reserveReply{key: key}, redisconn.Unavailable(what, redis.Error("unexpected reply"))
 	}
 	return reserveReply{
-		key:     key,
-		refused: time.Duration(n[0]) * time.Millisecond,
-		waits:   n[1] == 1,
-		begins:  time.Duration(n[2]) * time.Millisecond,
-		countBefore:  n[3],
-		count:   n[4], until: n[5], expires: n[6],
+		key:         key,
+		refused:     time.Duration(n[0]) * time.Millisecond,
+		waits:       n[1] == 1,
+		begins:      time.Duration(n[2]) * time.Millisecond,
+		countBefore: n[3],
+		count:       n[4], until: n[5], expires: n[6],
 	}, nil
 }
 

@@ -27,10 +27,10 @@ const (
 // Tokens is the auth.TokenStore: key "token:" + id. A record is written once; the index of
 // its user has the time of its last use.
 type Tokens struct {
-	redis *redisconn.Pool
-	index index
-	log   *slog.Logger
-	decoded  *decodeCache[auth.Token]
+	redis   *redisconn.Pool
+	index   index
+	log     *slog.Logger
+	decoded *decodeCache[auth.Token]
 	// pruning makes room for a user's next token.
 	pruning singleflight.Group
 
@@ -165,7 +165,7 @@ func parseToken(value []byte) (auth.Token, bool) {
 	if fields, ok := tokenFields.decode(value, &rec); !ok || !isUTC(fields["expires_at"]) {
 		return auth.Token{}, false
 	}
-	return rec, rec.Version == auth.TokenVersion && len(rec.ID) == idLength && rec.TokenID != "" && rec.UserID != "" &&
+	return rec, rec.Version == auth.TokenVersion && len(rec.ID) == auth.HashLength && rec.TokenID != "" && rec.UserID != "" &&
 		rec.Epoch >= 0 && !rec.ExpiresAt.IsZero()
 }
 

@@ -55,13 +55,13 @@ type Users struct {
 	// undroppedAll is the number of the newest invalidation of all users that is pending: until
 	// then every user is a miss. 0 for none.
 	pendingDropAll uint64
-	lastDrop        uint64
-	retrying     bool
+	lastDrop       uint64
+	retrying       bool
 	// attempted is closed when the background work has failed once or is done.
 	firstAttempt chan struct{}
-	closed    bool
-	done      chan struct{}
-	retries   sync.WaitGroup
+	closed       bool
+	done         chan struct{}
+	retries      sync.WaitGroup
 }
 
 var _ auth.UserCache = (*Users)(nil)

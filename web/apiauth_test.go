@@ -222,7 +222,7 @@ func TestSessionsOfPrograms(t *testing.T) {
 	wantProblem(t, s.do("GET", "/api/who", cookie, basic("bob", "wrong")), http.StatusUnauthorized, "wrong_credentials")
 	wantProblem(t, s.do("GET", "/api/maybe", cookie, authorization("x")), http.StatusUnauthorized, "unknown_scheme")
 	wantProblem(t, s.do("GET", "/api/who"), http.StatusUnauthorized, "credentials_needed")
-	wantProblem(t, s.do("GET", "/api/who", s.session(strings.Repeat("A", tokenLength))), http.StatusUnauthorized, "credentials_needed")
+	wantProblem(t, s.do("GET", "/api/who", s.session(strings.Repeat("A", auth.HashLength))), http.StatusUnauthorized, "credentials_needed")
 	if w := s.do("GET", "/api/maybe"); w.Body.String() != "nobody" {
 		t.Errorf("got %s", w.Body)
 	}

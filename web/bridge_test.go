@@ -119,7 +119,7 @@ func TestOurOwnSessionComesFirst(t *testing.T) {
 		t.Errorf("got %d %s and asked Django %q", w.Code, w.Body, b.Calls("django.", "notes."))
 	}
 	b.FailOn("django.", nil)
-	b.wantSignedIn(t, true, b.session(strings.Repeat("A", tokenLength)))
+	b.wantSignedIn(t, true, b.session(strings.Repeat("A", auth.HashLength)))
 }
 
 func TestWhatEndsADjangoSessionHere(t *testing.T) {

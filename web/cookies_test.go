@@ -11,7 +11,7 @@ import (
 )
 
 // token returns a value that has the shape of a session cookie's.
-func token(letter string) string { return strings.Repeat(letter, tokenLength) }
+func token(letter string) string { return strings.Repeat(letter, auth.HashLength) }
 
 // sameName joins cookies of one name as a browser sends them.
 func (s *site) sameName(values ...string) func(*http.Request) {

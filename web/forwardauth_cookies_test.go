@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gatehouse/auth"
 )
 
 // TestVerify_KeepsItsCookiesFromTheSite: the 200 carries the Cookie header that the site may have.
@@ -49,7 +51,7 @@ func sentCookies(change func(*http.Request)) string {
 }
 
 func TestSiteCookies_CostsNothingWithoutOthers(t *testing.T) {
-	ours := "__Secure-gatehouse=" + strings.Repeat("A", tokenLength)
+	ours := "__Secure-gatehouse=" + strings.Repeat("A", auth.HashLength)
 	for _, headers := range [][]string{nil, {ours}, {ours + "; __Host-gatehouse_browser=alice.x"}, {"a=1; b=2"}} {
 		if n := testing.AllocsPerRun(100, func() { siteCookies(headers) }); n != 0 {
 			t.Errorf("%q: %v allocations", headers, n)

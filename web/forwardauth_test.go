@@ -293,7 +293,7 @@ func TestVerifyRecovers(t *testing.T) {
 	s := newGate(t)
 	accounts := s.Server.Accounts
 	s.Server.Accounts = nil
-	token := strings.Repeat("C", tokenLength)
+	token := strings.Repeat("C", auth.HashLength)
 	s.put(token, func(rec *auth.Session) {})
 	w := s.do("GET", "/auth/verify", s.session(token))
 	s.Server.Accounts = accounts
@@ -303,7 +303,7 @@ func TestVerifyRecovers(t *testing.T) {
 }
 
 func TestCookieIn(t *testing.T) {
-	a, b := strings.Repeat("A", tokenLength), strings.Repeat("B", tokenLength)
+	a, b := strings.Repeat("A", auth.HashLength), strings.Repeat("B", auth.HashLength)
 	for header, want := range map[string]string{
 		"": "", "x=" + a: "", "gatehouse=" + a: a, "y=1; gatehouse=" + a + "; z=2": a, "gatehouse=" + a + ";gatehouse=" + b: a,
 		"gatehouse=planted; gatehouse=" + b: b, "xgatehouse=" + a: "", "gatehouse=" + a + "x": "", `gatehouse="` + a + `"`: "", "gatehouse": "", ";;gatehouse=" + a + " ;": a,

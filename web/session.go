@@ -37,12 +37,6 @@ type Sessions struct {
 	cookies Cookies
 }
 
-// sessionKey is the one entry in an scs session: an auth.Session.
-const sessionKey = "session"
-
-// tokenLength is that of scs' tokens: 32 random bytes in unpadded base64url.
-const tokenLength = 43
-
 // NewSessions returns sessions on the store, encoded by the codec.
 func NewSessions(store SessionStore, codec scs.Codec, limits Lifetimes, cookies Cookies) *Sessions {
 	m := scs.New()
@@ -101,7 +95,7 @@ func (s *Sessions) load(ctx context.Context, dst []requestSession, cookies []str
 }
 
 func tokenShaped(s string) bool {
-	return len(s) == tokenLength && !strings.ContainsFunc(s, func(r rune) bool {
+	return len(s) == auth.HashLength && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }
@@ -166,7 +160,7 @@ func (s *Sessions) issue(ctx context.Context, record auth.Session) (requestSessi
 	s.manager.SetDeadline(ctx, record.Deadline)
 	record.Version = auth.SessionVersion
 	record.ID = auth.SessionID(s.manager.Token(ctx))
-	s.manager.Put(ctx, sessionKey, record)
+	s.manager.Put(ctx, auth.SessionValueKey, record)
 	return requestSession{ctx: ctx, record: &record}, nil
 }
 

@@ -107,7 +107,7 @@ func TestSignInEndsWhatWasBefore(t *testing.T) {
 		t.Errorf("the old cookie is %s", got)
 	}
 	// A value that we do not know is never adopted.
-	planted := strings.Repeat("A", tokenLength)
+	planted := strings.Repeat("A", auth.HashLength)
 	w = s.do("POST", "/sign-in?user=u1", s.session(planted))
 	if got := cookies(w)["gatehouse"].Value; got == planted {
 		t.Error("a planted cookie was adopted")
@@ -120,8 +120,8 @@ func TestSignInEndsWhatWasBefore(t *testing.T) {
 func TestStrangersLeaveNoTrace(t *testing.T) {
 	s := newSite(t, whoRoutes)
 	for name, change := range map[string]func(*http.Request){
-		"no cookie": func(*http.Request) {}, "unknown": s.session(strings.Repeat("A", tokenLength)), "garbage": s.session("x"),
-		"another name": cookie("gatehouse_other", strings.Repeat("A", tokenLength)),
+		"no cookie": func(*http.Request) {}, "unknown": s.session(strings.Repeat("A", auth.HashLength)), "garbage": s.session("x"),
+		"another name": cookie("gatehouse_other", strings.Repeat("A", auth.HashLength)),
 	} {
 		for _, path := range []string{"/", "/private", "/machine", "/nowhere"} {
 			if w := s.do("GET", path, change); len(w.Header()["Set-Cookie"]) != 0 {
@@ -149,7 +149,7 @@ func (s *site) put(token string, change func(*auth.Session)) {
 }
 
 func TestSessionsThatDoNotCount(t *testing.T) {
-	token := strings.Repeat("B", tokenLength)
+	token := strings.Repeat("B", auth.HashLength)
 	for name, c := range map[string]struct {
 		change func(*auth.Session)
 		user   func(*auth.User)
@@ -203,7 +203,7 @@ func TestWhereToSignIn(t *testing.T) {
 }
 
 func TestIdleTimeIsRenewed(t *testing.T) {
-	token := strings.Repeat("B", tokenLength)
+	token := strings.Repeat("B", auth.HashLength)
 	for ttl, want := range map[time.Duration]int{2 * time.Hour: 0, 109 * time.Minute: 0, 107 * time.Minute: 1, -1: 1} {
 		s := newSite(t, whoRoutes)
 		s.Stores.Sessions.TTL = ttl
@@ -354,8 +354,8 @@ func TestPagesWithoutRedis(t *testing.T) {
 }
 
 func FuzzSessionCookie(f *testing.F) {
-	token := strings.Repeat("B", tokenLength)
-	for _, s := range []string{"", token, token[1:], strings.Repeat("A", tokenLength), "\x00", "\xff", `"` + token + `"`, token + "; gatehouse=" + token, strings.Repeat("é", 21) + "x"} {
+	token := strings.Repeat("B", auth.HashLength)
+	for _, s := range []string{"", token, token[1:], strings.Repeat("A", auth.HashLength), "\x00", "\xff", `"` + token + `"`, token + "; gatehouse=" + token, strings.Repeat("é", 21) + "x"} {
 		f.Add(s, "gatehouse="+s)
 	}
 	s := newSite(f, whoRoutes)

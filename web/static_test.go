@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/auth"
 	"gatehouse/static"
 )
 
@@ -122,7 +123,7 @@ func TestStaticFilesAreServed(t *testing.T) {
 			return err
 		}
 		s.Reset()
-		plain := s.do("GET", u, s.session(strings.Repeat("A", tokenLength)))
+		plain := s.do("GET", u, s.session(strings.Repeat("A", auth.HashLength)))
 		if plain.Code != http.StatusOK || !bytes.Equal(plain.Body.Bytes(), content) || plain.Header().Get("Content-Encoding") != "" {
 			t.Errorf("%s: got %d and %d octets", name, plain.Code, plain.Body.Len())
 		}

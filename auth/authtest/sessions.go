@@ -188,7 +188,7 @@ type Codec struct{}
 
 // Encode implements scs.Codec.
 func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
-	rec, ok := values["session"].(auth.Session)
+	rec, ok := values[auth.SessionValueKey].(auth.Session)
 	if !ok || len(values) != 1 {
 		return nil, fmt.Errorf("not one session: %v", values)
 	}
@@ -204,5 +204,5 @@ func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	if json.Unmarshal(b, &rec) != nil {
 		return time.Time{}, map[string]any{}, nil
 	}
-	return rec.Deadline, map[string]any{"session": rec}, nil
+	return rec.Deadline, map[string]any{auth.SessionValueKey: rec}, nil
 }

@@ -204,9 +204,6 @@ func parseProxies(cidrs []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// maxDuration is the longest idle time that a session record is read with.
-const maxDuration = 10 * 365 * 24 * time.Hour
-
 func (s Settings) checkNumbers() error {
 	for _, d := range []struct {
 		name  string
@@ -219,7 +216,7 @@ func (s Settings) checkNumbers() error {
 		if d.value < time.Second {
 			return fmt.Errorf("%s is %s; it must be at least 1s", d.name, d.value)
 		}
-		if d.value > maxDuration {
+		if d.value > auth.MaxSessionIdle {
 			return fmt.Errorf("%s is %s; it must be at most 87600h, which is ten years", d.name, d.value)
 		}
 	}
