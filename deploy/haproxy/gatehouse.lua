@@ -1,19 +1,19 @@
--- Asks Gatehouse who sent a request (HAProxy 2.6 or later). See haproxy.cfg.
+-- Asks Gatehouse whether a request is allowed (HAProxy 2.6 or later). See haproxy.cfg.
 
 local address = "http://127.0.0.1:8080/auth/verify"
 
--- What Gatehouse says of the visitor, for the application. Cookie is the visitor's without Gatehouse's cookies, so that
--- the application cannot act as the visitor elsewhere; take it out if the application reads the shared session itself.
-local vouched = { "remote-user", "remote-name", "remote-email", "remote-groups", "cookie" }
+-- Headers of Gatehouse's response that the application receives. Cookie is the visitor's without Gatehouse's cookies, so
+-- that the application cannot act as the visitor elsewhere; remove it if the application reads the shared session itself.
+local identity_headers = { "remote-user", "remote-name", "remote-email", "remote-groups", "cookie" }
 
--- What the browser needs of an answer that is not 200.
-local handed_on = {
+-- Headers of a response other than 200 that the browser receives.
+local response_headers = {
 	"location", "www-authenticate", "content-type", "cache-control", "retry-after", "x-request-id",
 	"content-security-policy", "x-content-type-options", "referrer-policy",
 }
 
--- What Gatehouse needs of the request, besides where it goes.
-local asked_with = {
+-- Headers of the request that Gatehouse receives, in addition to its URL and method.
+local request_headers = {
 	"cookie", "authorization", "accept", "user-agent", "sec-fetch-mode", "sec-fetch-site", "sec-fetch-dest",
 }
 
@@ -39,7 +39,7 @@ local function refuse(txn, status, headers, body)
 	txn:done(reply)
 end
 
-core.register_action("gatehouse", { "http-req" }, function(txn, demand)
+core.register_action("gatehouse", { "http-req" }, function(txn, requirement)
 	local sent = txn.http:req_get_headers()
 	local headers = {
 		["x-forwarded-for"] = { txn.sf:src() },
@@ -48,32 +48,32 @@ core.register_action("gatehouse", { "http-req" }, function(txn, demand)
 		["x-forwarded-uri"] = { txn.sf:pathq() },
 		["x-forwarded-method"] = { txn.sf:method() },
 	}
-	for _, name in ipairs(asked_with) do
+	for _, name in ipairs(request_headers) do
 		local list = values(sent[name])
 		if #list > 0 then
 			headers[name] = list
 		end
 	end
-	local query = demand ~= nil and demand ~= "-" and "?" .. demand or ""
-	local answer = core.httpclient():get({ url = address .. query, headers = headers, timeout = 2000 })
-	if answer == nil or answer.status == nil or answer.status < 200 then
+	local query = requirement ~= nil and requirement ~= "-" and "?" .. requirement or ""
+	local response = core.httpclient():get({ url = address .. query, headers = headers, timeout = 2000 })
+	if response == nil or response.status == nil or response.status < 200 then
 		refuse(txn, 503, { ["retry-after"] = { "5" }, ["cache-control"] = { "no-store" }, ["content-type"] = { "text/plain" } },
-			"This site is not available right now. You are not signed out. Try again in a moment.\n")
+			"This site isn't available right now. You have not been signed out. Try again in a moment.\n")
 		return
 	end
-	if answer.status ~= 200 then
-		local back = {}
-		for _, name in ipairs(handed_on) do
-			local list = values(answer.headers[name])
+	if response.status ~= 200 then
+		local forwarded = {}
+		for _, name in ipairs(response_headers) do
+			local list = values(response.headers[name])
 			if #list > 0 then
-				back[name] = list
+				forwarded[name] = list
 			end
 		end
-		refuse(txn, answer.status, back, answer.body)
+		refuse(txn, response.status, forwarded, response.body)
 		return
 	end
-	for _, name in ipairs(vouched) do
-		local value = values(answer.headers[name])[1] or ""
+	for _, name in ipairs(identity_headers) do
+		local value = values(response.headers[name])[1] or ""
 		if value == "" then
 			txn.http:req_del_header(name)
 		else

@@ -301,7 +301,7 @@ func (g *gated) nothingIsSpoofed(t *testing.T, c *kit.Client) {
 
 func (g *gated) permissions(t *testing.T, c *kit.Client) {
 	c.T = t
-	if a := c.Get("/reports/2026", "Accept", kit.AcceptHTML); a.StatusCode != http.StatusForbidden || !strings.Contains(a.Text, "Not for this account") {
+	if a := c.Get("/reports/2026", "Accept", kit.AcceptHTML); a.StatusCode != http.StatusForbidden || !strings.Contains(a.Text, "Ask an administrator") {
 		t.Errorf("without the permission: %s %s", a.Status, a.Text)
 	}
 	g.Run("", "user", "grant", "alice", "reports.view").WantCode(t, 0)
