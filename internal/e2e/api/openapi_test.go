@@ -26,9 +26,9 @@ import (
 	"gatehouse/web"
 )
 
-// TestEveryAPIRouteIsDescribed: the description has the routes of the program, with how one
-// signs in, and no others.
-func TestEveryAPIRouteIsDescribed(t *testing.T) {
+// TestOpenAPI_DescribesEveryRoute: the description has exactly the routes of the program, with their methods of
+// authentication.
+func TestOpenAPI_DescribesEveryRoute(t *testing.T) {
 	t.Parallel()
 	d := newDescription(t)
 	var served []string
@@ -40,13 +40,13 @@ func TestEveryAPIRouteIsDescribed(t *testing.T) {
 		served = append(served, key)
 		operation := d.operation(key)
 		if operation == nil {
-			continue // told below
+			continue // tested below
 		}
 		security := d.doc.Security
 		if operation.Security != nil {
 			security = *operation.Security
 		}
-		// {} among several is "or nobody".
+		// {} among several requirements makes authentication optional.
 		nobody := slices.ContainsFunc(security, func(s openapi3.SecurityRequirement) bool { return len(s) == 0 })
 		var access string
 		switch {
@@ -58,21 +58,21 @@ func TestEveryAPIRouteIsDescribed(t *testing.T) {
 			access = web.API.String()
 		}
 		if rule, _, _ := strings.Cut(r.Access.String(), " with "); rule != access {
-			t.Errorf("%s is for %q and described as for %q", key, rule, access)
+			t.Errorf("%s has the access rule %q and is described as %q", key, rule, access)
 		}
 	}
 	slices.Sort(served)
 	if described := d.operations(); !slices.Equal(described, served) {
-		t.Errorf("described are\n%s\nserved are\n%s", strings.Join(described, "\n"), strings.Join(served, "\n"))
+		t.Errorf("the description has\n%s\nthe program serves\n%s", strings.Join(described, "\n"), strings.Join(served, "\n"))
 	}
 }
 
-// TestTheProgramAnswersAsDescribed calls every operation in all its good and bad cases. Each
-// answer has to be as described, and each that is described has to be seen.
-func TestTheProgramAnswersAsDescribed(t *testing.T) {
+// TestOpenAPI_ResponsesMatchTheDescription calls every operation in all its good and bad cases. Each response has to
+// match the description, and each described response has to occur.
+func TestOpenAPI_ResponsesMatchTheDescription(t *testing.T) {
 	t.Parallel()
 	a := newAPITest(t)
-	// Its body never comes: the server answers once its time for reading a request is over, which passes meanwhile.
+	// Its body never arrives: the server responds after its read timeout, which passes in the meantime.
 	pending := a.HoldHalf(http.MethodPost, "/api/tokens", "Authorization: "+kit.BasicHeader("john_doe", kit.Password), "application/json", `{"name":"late"}`)
 	t.Run("description", a.describesItself)
 	t.Run("refused", func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestTheProgramAnswersAsDescribed(t *testing.T) {
 	t.Run("maintenance", a.maintenance)
 	t.Run("outages", a.outages)
 	t.Run("elsewhere", a.elsewhere)
-	t.Run("a body that never comes", func(t *testing.T) {
+	t.Run("a body that never arrives", func(t *testing.T) {
 		if err := pending.Conn.SetDeadline(time.Now().Add(kit.WaitTimeout + 20*time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -101,15 +101,15 @@ func TestTheProgramAnswersAsDescribed(t *testing.T) {
 	})
 
 	if unseen := a.unseen(); !t.Failed() && len(unseen) > 0 {
-		t.Errorf("described, and never seen:\n%s", strings.Join(unseen, "\n"))
+		t.Errorf("described, but never seen:\n%s", strings.Join(unseen, "\n"))
 	}
 	if cookies := a.admin.HTTP.Jar.Cookies(a.admin.NewRequest("GET", "/", "").URL); len(cookies) != 0 {
 		t.Errorf("a program got cookies: %v", cookies)
 	}
 }
 
-// TestTheDescriptionNoticesFaults: what passes for as described would not if it were otherwise.
-func TestTheDescriptionNoticesFaults(t *testing.T) {
+// TestOpenAPI_CheckNoticesDeviations: the check that the tests above rely on fails for responses that deviate.
+func TestOpenAPI_CheckNoticesDeviations(t *testing.T) {
 	t.Parallel()
 	d := newDescription(t)
 	good := func(kind, body string, status int, header ...string) kit.Response {
@@ -161,10 +161,10 @@ func TestTheDescriptionNoticesFaults(t *testing.T) {
 	}
 }
 
-// describe is the one operation that asks nobody.
+// describe is the one operation without authentication.
 const describe = "GET /api/openapi.json"
 
-// description is docs/openapi.json, made strict: what it does not name must not be there.
+// description is docs/openapi.json, made strict: properties that it does not name are errors.
 type description struct {
 	t    testing.TB
 	doc  *openapi3.T
@@ -195,8 +195,8 @@ func newDescription(t testing.TB) *description {
 	return &description{t: t, doc: doc, seen: map[string]bool{}}
 }
 
-// closeObjects forbids what the schemas of objects do not name, unless they allow it. Clients
-// ignore what they do not know; this program says nothing that is not written down.
+// closeObjects forbids properties that the schema of an object does not name, unless it allows them. Clients ignore
+// unknown properties, but the program must not send undocumented ones.
 func closeObjects(node any) {
 	switch v := node.(type) {
 	case []any:
@@ -214,7 +214,7 @@ func closeObjects(node any) {
 	}
 }
 
-// operation returns what is described under "GET /api/time", or nil.
+// operation returns the operation described under a key such as "GET /api/time", or nil.
 func (d *description) operation(key string) *openapi3.Operation {
 	method, path, _ := strings.Cut(key, " ")
 	item := d.doc.Paths.Value(path)
@@ -240,7 +240,7 @@ func (d *description) operations() []string {
 	return keys
 }
 
-// check returns in what the answer is not as described.
+// check returns how a response deviates from the description.
 func (d *description) check(key string, a kit.Response) error {
 	operation := d.operation(key)
 	if operation == nil {
@@ -251,7 +251,7 @@ func (d *description) check(key string, a kit.Response) error {
 		Status:                 a.StatusCode,
 		Header:                 a.Header,
 		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true, SchemaValidationOptions: []openapi3.SchemaValidationOption{
-			openapi3.WithStringFormatValidator("uuid", openapi3.NewCallbackValidator(uuid.Validate)), // the library knows the name alone
+			openapi3.WithStringFormatValidator("uuid", openapi3.NewCallbackValidator(uuid.Validate)), // the library knows only the name
 		}},
 	}
 	input.SetBodyBytes([]byte(a.Text))
@@ -259,16 +259,16 @@ func (d *description) check(key string, a kit.Response) error {
 		return err
 	}
 	described := operation.Responses.Status(a.StatusCode).Value
-	// The library reads the first value and no further.
+	// The library reads only the first value.
 	if len(described.Content) > 0 && !json.Valid([]byte(a.Text)) {
 		return errors.New("the body is not JSON")
 	}
 	if len(described.Content) == 0 && (a.Text != "" || a.Header.Get("Content-Type") != "") {
-		return fmt.Errorf("a body of %q where none is described", a.Header.Get("Content-Type"))
+		return fmt.Errorf("a body of type %q where none is described", a.Header.Get("Content-Type"))
 	}
 	for _, name := range []string{"WWW-Authenticate", "Retry-After", "Location", "Allow"} {
 		if a.Header.Get(name) != "" && described.Headers[name] == nil {
-			return fmt.Errorf("the header %s, which is not described", name)
+			return fmt.Errorf("the undocumented header %s", name)
 		}
 	}
 	if len(a.Cookies()) > 0 {
@@ -278,7 +278,7 @@ func (d *description) check(key string, a kit.Response) error {
 	if a.StatusCode >= 400 {
 		p := problemOf(d.t, a)
 		if p.Status != a.StatusCode || p.RequestID != a.Header.Get("X-Request-Id") {
-			return fmt.Errorf("a problem of the status %d and the request %q", p.Status, p.RequestID)
+			return fmt.Errorf("a problem with the status %d and the request id %q", p.Status, p.RequestID)
 		}
 		seen += " " + p.Code
 	}
@@ -286,7 +286,7 @@ func (d *description) check(key string, a kit.Response) error {
 	return nil
 }
 
-// unseen lists what is described and was in no answer so far.
+// unseen lists the described responses that have not occurred so far.
 func (d *description) unseen() []string {
 	var unseen []string
 	for _, key := range d.operations() {
@@ -302,7 +302,7 @@ func (d *description) unseen() []string {
 	return unseen
 }
 
-// codesOf returns the codes that a problem may have; "" alone for what is none.
+// codesOf returns the codes that a problem may have; "" alone for any other response.
 func codesOf(response *openapi3.Response) []string {
 	media := response.Content["application/problem+json"]
 	if media == nil {
@@ -320,7 +320,7 @@ func codesOf(response *openapi3.Response) []string {
 	return codes
 }
 
-// matches returns in what a value is not as its schema says.
+// matches returns how a value deviates from its schema.
 func matches(schema *openapi3.Schema, v any) error {
 	return schema.VisitJSON(v, openapi3.EnableJSONSchema2020())
 }
@@ -329,20 +329,20 @@ func problemOf(t testing.TB, a kit.Response) web.Problem {
 	t.Helper()
 	var p web.Problem
 	if err := json.Unmarshal([]byte(a.Text), &p); err != nil {
-		t.Fatalf("%s %s: %s is no problem: %v\n%s", a.Request.Method, a.Request.URL.Path, a.Status, err, a.Text)
+		t.Fatalf("%s %s: %s is not a problem: %v\n%s", a.Request.Method, a.Request.URL.Path, a.Status, err, a.Text)
 	}
 	return p
 }
 
-// apiTest is a site with a few people and their tokens.
+// apiTest is a site with a few users and their tokens.
 type apiTest struct {
 	*kit.Target
 	*description
 	redis *testkit.Redis
-	admin *kit.Client // who has cookies to lose: none
-	// session is the Cookie header of somebody who is signed in.
+	admin *kit.Client // which must not receive cookies
+	// session is the Cookie header of a signed-in user.
 	session string
-	// tokens of john_doe and, to see everybody, of root.
+	// Tokens of john_doe and of root, who may list users.
 	token, rootToken string
 	dead, disabled   string
 }
@@ -368,13 +368,13 @@ func newAPITest(t *testing.T) *apiTest {
 	a.dead, a.disabled = a.newToken(t, "changes"), a.newToken(t, "leaves")
 	a.Run(kit.OtherPassword+"\n", "user", "passwd", "changes", "--password-stdin").WantCode(t, 0)
 	a.Run("", "user", "disable", "leaves").WantCode(t, 0)
-	// As after many wrong passwords; the limit itself is tested elsewhere.
+	// As if after many wrong passwords; other tests cover the limit itself.
 	a.Do("HSET", kit.ThrottleKey("waits"), "n", 50, "until", time.Now().Add(10*time.Minute).UnixMilli())
 	a.Do("PEXPIRE", kit.ThrottleKey("waits"), time.Hour.Milliseconds())
 	return a
 }
 
-// newToken makes a token as a program does.
+// newToken creates a token as a program does.
 func (a *apiTest) newToken(t testing.TB, username string) string {
 	t.Helper()
 	return a.want(t, createToken, http.StatusCreated, "", "Authorization", kit.BasicHeader(username, kit.Password))["token"].(string)
@@ -388,8 +388,8 @@ const (
 	listUsers     = "GET /api/users"
 )
 
-// ask sends what an operation needs; header lists name, value, …, and a name twice is two headers.
-func (a *apiTest) ask(t testing.TB, key, body string, header ...string) kit.Response {
+// calls an operation; header lists name, value, …, and a name given twice makes two headers.
+func (a *apiTest) call(t testing.TB, key, body string, header ...string) kit.Response {
 	t.Helper()
 	method, path, _ := strings.Cut(key, " ")
 	req := a.admin.NewRequest(method, strings.Replace(path, "{id}", uuid.Must(uuid.NewV7()).String(), 1), body)
@@ -405,10 +405,11 @@ func (a *apiTest) ask(t testing.TB, key, body string, header ...string) kit.Resp
 	return a.admin.Do(req)
 }
 
-// want asks and wants an answer of the status, as described. It returns the body, if there is one.
+// want calls an operation and wants a response with this status that matches the description. It returns the body, if
+// any.
 func (a *apiTest) want(t testing.TB, key string, status int, body string, header ...string) map[string]any {
 	t.Helper()
-	got := a.ask(t, key, body, header...)
+	got := a.call(t, key, body, header...)
 	a.wantDescribed(t, key, status, got)
 	if got.Text == "" {
 		return nil
@@ -422,7 +423,7 @@ func (a *apiTest) want(t testing.TB, key string, status int, body string, header
 
 func (a *apiTest) wantDescribed(t testing.TB, key string, status int, got kit.Response) {
 	t.Helper()
-	// What follows the path of the operation is not part of its name.
+	// The query after the path is not part of the operation's key.
 	key, _, _ = strings.Cut(key, "?")
 	if a.operation(key) == nil {
 		if method, path, _ := strings.Cut(key, " "); strings.HasPrefix(path, "/api/tokens/") {
@@ -433,14 +434,14 @@ func (a *apiTest) wantDescribed(t testing.TB, key string, status int, got kit.Re
 		t.Fatalf("%s: %s, want %d\n%s", key, got.Status, status, got.Text)
 	}
 	if err := a.check(key, got); err != nil {
-		t.Errorf("%s: %s is not as described: %v\n%s", key, got.Status, err, got.Text)
+		t.Errorf("%s: %s deviates from the description: %v\n%s", key, got.Status, err, got.Text)
 	}
 	if status < 300 && got.Request.Header.Get("Content-Type") != "text/plain" {
 		a.wantRequestDescribed(t, key, got.Request)
 	}
 }
 
-// wantRequestDescribed: what the program took is what it says that it takes.
+// wantRequestDescribed fails if the program accepted a request that deviates from the description.
 func (a *apiTest) wantRequestDescribed(t testing.TB, key string, sent *http.Request) {
 	t.Helper()
 	req := sent.Clone(t.Context())
@@ -458,14 +459,14 @@ func (a *apiTest) wantRequestDescribed(t testing.TB, key string, sent *http.Requ
 		Options:     &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true},
 	}
 	if err := openapi3filter.ValidateRequest(t.Context(), input); err != nil {
-		t.Errorf("%s: a request that was taken is not as described: %v", key, err)
+		t.Errorf("%s: an accepted request deviates from the description: %v", key, err)
 	}
 }
 
-// wantProblem asks and wants a problem of the code, as described.
+// wantProblem calls an operation and wants a problem with this code that matches the description.
 func (a *apiTest) wantProblem(t testing.TB, key string, status int, code, body string, header ...string) web.Problem {
 	t.Helper()
-	got := a.ask(t, key, body, header...)
+	got := a.call(t, key, body, header...)
 	a.wantDescribed(t, key, status, got)
 	p := problemOf(t, got)
 	if p.Code != code {
@@ -474,9 +475,9 @@ func (a *apiTest) wantProblem(t testing.TB, key string, status int, code, body s
 	return p
 }
 
-// describesItself: what is served is the document that people read.
+// describesItself the served document is docs/openapi.json.
 func (a *apiTest) describesItself(t *testing.T) {
-	got := a.ask(t, describe, "")
+	got := a.call(t, describe, "")
 	a.wantDescribed(t, describe, http.StatusOK, got)
 	file, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "openapi.json"))
 	if err != nil {
@@ -487,7 +488,7 @@ func (a *apiTest) describesItself(t *testing.T) {
 	}
 }
 
-// refused: nobody gets in who is not let in, in every operation alike.
+// refused no operation accepts missing or invalid credentials.
 func (a *apiTest) refused(t *testing.T, key string) {
 	t.Helper()
 	body := ""
@@ -523,8 +524,8 @@ func (a *apiTest) refused(t *testing.T, key string) {
 	a.challenges(t, key, body)
 }
 
-// challenges: every client is told how to sign in, and a script in a browser only what does not
-// open the browser's own password window.
+// challenges every client learns how to authenticate, but scripts in browsers get no challenge that opens the
+// browser's password dialog.
 func (a *apiTest) challenges(t *testing.T, key, body string) {
 	t.Helper()
 	const basic, bearer = `Basic realm="Gatehouse", charset="UTF-8"`, `Bearer realm="Gatehouse"`
@@ -536,14 +537,14 @@ func (a *apiTest) challenges(t *testing.T, key, body string) {
 		{[]string{"Sec-Fetch-Mode", "cors"}, []string{bearer}},
 		{[]string{"Authorization", "Bearer x"}, []string{basic, bearer + `, error="invalid_token"`}},
 	} {
-		got := a.ask(t, key, body, c.header...)
+		got := a.call(t, key, body, c.header...)
 		if challenges := got.Header.Values("WWW-Authenticate"); got.StatusCode != 401 || !slices.Equal(challenges, c.want) {
 			t.Errorf("%s with %v: %s and the challenges %q, want 401 and %q", key, c.header, got.Status, challenges, c.want)
 		}
 	}
 }
 
-// selfWorks: time and me, by everything that signs in.
+// selfWorks /api/time and /api/me accept every method of authentication.
 func (a *apiTest) selfWorks(t *testing.T) {
 	for _, c := range []struct{ name, value, username, method string }{
 		{"Authorization", kit.BasicHeader("john_doe", kit.Password), "john_doe", "basic"},
@@ -557,11 +558,11 @@ func (a *apiTest) selfWorks(t *testing.T) {
 		now := a.want(t, "GET /api/time", 200, "", c.name, c.value)
 		at, err := time.Parse(time.RFC3339Nano, now["time"].(string))
 		if err != nil || at.Before(before) || at.After(time.Now().Add(time.Second)) {
-			t.Errorf("the time is %v (%v), asked at %v", now["time"], err, before)
+			t.Errorf("the time is %v (%v), requested at %v", now["time"], err, before)
 		}
 		me := a.want(t, "GET /api/me", 200, "", c.name, c.value)
 		if me["method"] != c.method || me["user"].(map[string]any)["username"] != c.username || now["user"].(map[string]any)["username"] != c.username {
-			t.Errorf("with %s: time for %v, and me is %v; want %s by %s", c.value, now["user"], me, c.username, c.method)
+			t.Errorf("with %s: the time is for %v, /api/me is %v; want %s by %s", c.value, now["user"], me, c.username, c.method)
 		}
 	}
 	both := a.want(t, "GET /api/me", 200, "", "Authorization", "Bearer "+a.token, "Cookie", a.session)
@@ -570,14 +571,14 @@ func (a *apiTest) selfWorks(t *testing.T) {
 	}
 	root := a.want(t, "GET /api/me", 200, "", "Authorization", "Bearer "+a.rootToken)
 	if fmt.Sprint(root["groups"], root["permissions"]) != "[admin] [users.manage users.view]" {
-		t.Errorf("root is in %v and may %v", root["groups"], root["permissions"])
+		t.Errorf("root has the groups %v and the permissions %v", root["groups"], root["permissions"])
 	}
 }
 
 func (a *apiTest) tokensWork(t *testing.T) {
 	john := []string{"Authorization", kit.BasicHeader("john_doe", kit.Password)}
-	t.Run("made", a.tokensAreMade)
-	t.Run("not made", a.tokensAreNotMade)
+	t.Run("created", a.tokensAreCreated)
+	t.Run("not created", a.tokensAreNotCreated)
 	t.Run("revoked", func(t *testing.T) {
 		a.wantProblem(t, revokeCurrent, 400, "no_current_token", "", john...)
 		a.wantProblem(t, revokeCurrent, 400, "no_current_token", "", "Cookie", a.session)
@@ -595,8 +596,8 @@ func (a *apiTest) tokensWork(t *testing.T) {
 		a.wantProblem(t, revokeCurrent, 401, "token_unknown", "", "Authorization", bearer)
 
 		a.Run("", "user", "enable", "leaves").WantCode(t, 0)
-		testkit.Eventually(t, 5*time.Second, "the news that somebody is enabled", func() bool {
-			return problemOf(t, a.ask(t, "GET /api/time", "", "Authorization", "Bearer "+a.disabled)).Code == "token_dead"
+		testkit.Eventually(t, 5*time.Second, "the enabled user", func() bool {
+			return problemOf(t, a.call(t, "GET /api/time", "", "Authorization", "Bearer "+a.disabled)).Code == "token_dead"
 		})
 	})
 	t.Run("too many", func(t *testing.T) {
@@ -620,8 +621,8 @@ func (a *apiTest) tokensWork(t *testing.T) {
 	})
 }
 
-// tokensAreMade by everybody who shows a password or has a session, and do what was asked for.
-func (a *apiTest) tokensAreMade(t *testing.T) {
+// tokensAreCreated by everyone with a password or a session, with what was requested.
+func (a *apiTest) tokensAreCreated(t *testing.T) {
 	john, root := kit.BasicHeader("john_doe", kit.Password), kit.BasicHeader("root", kit.Password)
 	for _, c := range []struct {
 		body, name string
@@ -640,15 +641,15 @@ func (a *apiTest) tokensAreMade(t *testing.T) {
 	} {
 		made := a.want(t, createToken, 201, c.body, c.header...)
 		if made["name"] != c.name || fmt.Sprint(made["permissions"]) != c.narrowed || made["last_used_at"] != nil {
-			t.Errorf("%s makes %v", c.body, made)
+			t.Errorf("%s creates %v", c.body, made)
 		}
 		if life := lifeOf(t, made); life != c.life {
-			t.Errorf("%s: lives for %v, want %v", c.body, life, c.life)
+			t.Errorf("%s: the lifetime is %v, want %v", c.body, life, c.life)
 		}
 		id, bearer := made["id"].(string), []string{"Authorization", "Bearer " + made["token"].(string)}
 		may := a.want(t, "GET /api/me", 200, "", bearer...)["permissions"]
 		if c.narrowed != "<nil>" && fmt.Sprint(may) != c.narrowed {
-			t.Errorf("%s: the token may %v, want %s", c.body, may, c.narrowed)
+			t.Errorf("%s: the token has the permissions %v, want %s", c.body, may, c.narrowed)
 		}
 		a.wantListed(t, made, bearer)
 		a.want(t, "DELETE /api/tokens/"+id, 204, "", bearer...)
@@ -672,15 +673,15 @@ func lifeOf(t testing.TB, token map[string]any) time.Duration {
 	return at[1].Sub(at[0])
 }
 
-// wantListed: the list has the token as it was made, without the secret.
+// wantListed fails unless the list has the token as it was created, without its secret.
 func (a *apiTest) wantListed(t testing.TB, made map[string]any, header []string) {
 	t.Helper()
 	want := maps.Clone(made)
 	delete(want, "token")
 	listed := a.listed(t, made["id"], header)
-	listed["last_used_at"] = nil // perhaps noted already
+	listed["last_used_at"] = nil // may be set already
 	if fmt.Sprint(listed) != fmt.Sprint(want) {
-		t.Errorf("made %v, listed %v", want, listed)
+		t.Errorf("created %v, listed %v", want, listed)
 	}
 }
 
@@ -695,7 +696,7 @@ func (a *apiTest) listed(t testing.TB, id any, header []string) map[string]any {
 	return nil
 }
 
-func (a *apiTest) tokensAreNotMade(t *testing.T) {
+func (a *apiTest) tokensAreNotCreated(t *testing.T) {
 	john := []string{"Authorization", kit.BasicHeader("john_doe", kit.Password)}
 	for _, body := range []string{"{", `[]`, `"x"`, `{"name":1}`, `{"expires_in":"1h"}`, `{"expires_in":1e30}`, `{"permissions":"users.view"}`, `{} {}`} {
 		a.wantProblem(t, createToken, 400, "malformed_json", body, john...)
@@ -763,11 +764,11 @@ func (a *apiTest) usernames(t testing.TB, query string, header []string) []strin
 	return names
 }
 
-// maintenance closes the API for everybody but administrators, with the operator's words.
+// maintenance closes the API for everyone except administrators, with the operator's message.
 func (a *apiTest) maintenance(t *testing.T) {
 	a.Run("", "maintenance", "on", "--message", "Back at nine.").WantCode(t, 0)
 	testkit.Eventually(t, 10*time.Second, "maintenance", func() bool {
-		return a.ask(t, "GET /api/time", "", "Authorization", "Bearer "+a.token).StatusCode == 503
+		return a.call(t, "GET /api/time", "", "Authorization", "Bearer "+a.token).StatusCode == 503
 	})
 	for _, key := range a.operations() {
 		if key == describe {
@@ -782,11 +783,11 @@ func (a *apiTest) maintenance(t *testing.T) {
 	a.want(t, "GET /api/time", 200, "", "Authorization", "Bearer "+a.rootToken)
 	a.Run("", "maintenance", "off").WantCode(t, 0)
 	testkit.Eventually(t, 10*time.Second, "the end of maintenance", func() bool {
-		return a.ask(t, "GET /api/time", "", "Authorization", "Bearer "+a.token).StatusCode == 200
+		return a.call(t, "GET /api/time", "", "Authorization", "Bearer "+a.token).StatusCode == 200
 	})
 }
 
-// outages: a database that is not what it was is a fault of ours; a Redis that is gone comes back.
+// outages a changed database schema is an internal error; an unavailable Redis is temporary.
 func (a *apiTest) outages(t *testing.T) {
 	each := func(status int, code string) {
 		t.Helper()
@@ -805,17 +806,17 @@ func (a *apiTest) outages(t *testing.T) {
 	a.wantProblem(t, "GET /api/time", 503, "unavailable", "", "Cookie", a.session)
 	a.redis.Start()
 	testkit.Eventually(t, 20*time.Second, "the end of the outage", func() bool {
-		return a.ask(t, "GET /api/time", "", "Authorization", kit.BasicHeader("john_doe", kit.Password)).StatusCode == 200
+		return a.call(t, "GET /api/time", "", "Authorization", kit.BasicHeader("john_doe", kit.Password)).StatusCode == 200
 	})
 }
 
-// elsewhere: what is no operation is a problem as well, of the same form.
+// elsewhere requests for no operation get problems of the same form.
 func (a *apiTest) elsewhere(t *testing.T) {
 	for key, status := range map[string]int{
 		"GET /api/": 404, "GET /api/nothing": 404, "GET /api/time/": 404,
 		"PUT /api/time": 405, "DELETE /api/tokens": 405, "POST /api/openapi.json": 405,
 	} {
-		got := a.ask(t, key, "", "Authorization", kit.BasicHeader("john_doe", kit.Password))
+		got := a.call(t, key, "", "Authorization", kit.BasicHeader("john_doe", kit.Password))
 		if got.StatusCode != status || got.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %s of %q, want %d", key, got.Status, got.Header.Get("Content-Type"), status)
 			continue

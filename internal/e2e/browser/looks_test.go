@@ -21,8 +21,8 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestBrowserFirstVisit: what somebody loads to sign in for the first time is small.
-func TestBrowserFirstVisit(t *testing.T) {
+// TestFirstVisit_TransfersLittle: the sign-in page and its files take less than 15,000 bytes.
+func TestFirstVisit_TransfersLittle(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	p := kit.NewBrowser(t, server.URL())
@@ -32,21 +32,21 @@ func TestBrowserFirstVisit(t *testing.T) {
 	for _, piece := range pieces {
 		total += transferred(t, piece)
 	}
-	t.Logf("%d octets, headers included, for %v", total, pieces)
+	t.Logf("%d bytes, including headers, for %v", total, pieces)
 	if total >= 15_000 || len(pieces) != 4 { // page, style, script, icon
-		t.Errorf("the first visit takes %d octets in %d answers, want less than 15,000 in 4", total, len(pieces))
+		t.Errorf("the first visit takes %d bytes in %d responses, want less than 15,000 in 4", total, len(pieces))
 	}
-	// Chromium fetches the icon when it likes; what it asks for is never anything else.
+	// Chromium fetches the icon at any time, but it must not request anything else.
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
 	for _, e := range p.Requests {
 		if !slices.Contains(pieces, e.Request.URL) {
-			t.Errorf("the page asks for %s as well", e.Request.URL)
+			t.Errorf("the page also requests %s", e.Request.URL)
 		}
 	}
 }
 
-// transferred returns how many octets an answer has on the wire, compressed as for a browser.
+// transferred returns the size of a response on the wire in bytes, compressed as for a browser.
 func transferred(t *testing.T, url string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -66,9 +66,9 @@ func transferred(t *testing.T, url string) int {
 	return len(raw)
 }
 
-// TestBrowserMotion: nothing moves for people who do not want it, and no colour of ours
-// gets in the way of those who have their own.
-func TestBrowserMotion(t *testing.T) {
+// TestPages_RespectMediaPreferences: nothing moves for people who prefer reduced motion, and our colors do not
+// interfere with forced colors.
+func TestPages_RespectMediaPreferences(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	for _, test := range [][]string{
@@ -83,10 +83,10 @@ func TestBrowserMotion(t *testing.T) {
 				t.Helper()
 				p.WantPath(path)
 				if !kit.Eval[bool](p, `[...document.querySelectorAll("h1, main p, main a, button")].every(e => e.closest(".aside, .strength, .skip, nav, .brand") || e.checkVisibility({ opacityProperty: true, visibilityProperty: true }))`) {
-					t.Errorf("%s: something cannot be seen", path)
+					t.Errorf("%s: an element is invisible", path)
 				}
 				if test[0] == "prefers-reduced-motion" {
-					// What a pointer and a busy button would start, too.
+					// Animations that a pointer or the focus would start, too.
 					p.Do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("button, a").forEach(e => { e.focus(); e.dispatchEvent(new Event("mouseenter")) })`))
 					if moving := kit.Eval[[]string](p, `document.getAnimations().map(a => a.animationName ?? a.transitionProperty)`); len(moving) > 0 {
 						t.Errorf("%s: %q moves", path, moving)
@@ -110,13 +110,12 @@ func TestBrowserMotion(t *testing.T) {
 	}
 }
 
-// TestBrowserSky: the clock can be read at every hour, in both colour schemes: its ink has
-// a contrast of 4.5:1 (WCAG 1.4.3) with every point of the sky behind it. Axe does not judge
-// colours on gradients.
-func TestBrowserSky(t *testing.T) {
+// TestClock_IsLegibleAtEveryHour: in both color schemes the text has a contrast of 4.5:1 (WCAG 1.4.3) with every point
+// of the sky behind it. Axe does not judge colors on gradients.
+func TestClock_IsLegibleAtEveryHour(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
-	// Without scripts, so that the sky stays as it is put.
+	// Without scripts, so that the sky does not change.
 	p := kit.NewBrowser(t, server.URL(), kit.NoScript())
 	p.Register("sky" + kit.UniqueName())
 	for _, width := range []int64{360, 1440} {
@@ -137,7 +136,7 @@ func TestBrowserSky(t *testing.T) {
 	}
 }
 
-// contrast returns the least contrast between the clock's ink and what is behind its words.
+// contrast returns the lowest contrast between the clock's text and the sky behind it.
 func contrast(p *kit.Browser, hour int) float64 {
 	p.T.Helper()
 	look := kit.Eval[struct {
@@ -169,6 +168,7 @@ func contrast(p *kit.Browser, hour int) float64 {
 	return leastContrast(picture, luminance(look.Ink[0]/255, look.Ink[1]/255, look.Ink[2]/255))
 }
 
+// leastContrast returns the lowest contrast between a picture's pixels and text of the luminance ink.
 func leastContrast(picture image.Image, ink float64) float64 {
 	least, seen := math.Inf(1), map[color.Color]bool{}
 	for y := picture.Bounds().Min.Y; y < picture.Bounds().Max.Y; y++ {
@@ -186,7 +186,7 @@ func leastContrast(picture image.Image, ink float64) float64 {
 	return least
 }
 
-// luminance is the relative luminance of WCAG 2.2.
+// luminance returns the relative luminance of WCAG 2.2.
 func luminance(r, g, b float64) float64 {
 	linear := func(c float64) float64 {
 		if c <= 0.04045 {

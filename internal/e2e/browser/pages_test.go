@@ -20,9 +20,9 @@ const wrongClock = `{
 	};
 }`
 
-// TestBrowserClock: the dashboard's time is the server's to the second, in the user's zone,
-// whatever the browser's own clock and zone say; with scripts it goes on by itself.
-func TestBrowserClock(t *testing.T) {
+// TestDashboard_ShowsTheServersTime to the second in the user's time zone, whatever the browser's clock and zone are;
+// with scripts, the clock ticks.
+func TestDashboard_ShowsTheServersTime(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
@@ -32,7 +32,7 @@ func TestBrowserClock(t *testing.T) {
 		}
 		p.Register("clock" + kit.UniqueName())
 		if year := kit.Eval[int](p, `new Date().getFullYear()`); script && year < time.Now().Year()+7 {
-			t.Fatalf("the browser's clock is not wrong: %d", year)
+			t.Fatalf("the browser's clock is right: %d", year)
 		}
 		p.Open("/account", http.StatusOK)
 		p.Select("time_zone", "Asia/Kathmandu")
@@ -60,18 +60,17 @@ func TestBrowserClock(t *testing.T) {
 			soonest = min(soonest, late)
 			shown = clock(p, "Asia/Kathmandu")
 		}
-		// A busy machine may draw one of the ticks late, not all of them.
+		// A busy machine may render one of the ticks late, but not all of them.
 		if soonest > 500*time.Millisecond {
 			t.Errorf("the clock is %v behind", soonest)
 		}
 	})
 }
 
-// clock returns the time that the page shows, after comparing what people read with what
-// machines read.
+// clock returns the time that the page shows, and checks that its text, hands and attributes agree.
 func clock(p *kit.Browser, zone string) time.Time {
 	p.T.Helper()
-	// One expression, so that no tick comes between.
+	// One expression, so that no tick intervenes.
 	page := kit.Eval[struct {
 		DateTime, Digits, Date string
 		Hands                  []string
@@ -93,7 +92,7 @@ func clock(p *kit.Browser, zone string) time.Time {
 	}
 	local := at.In(location)
 	if _, offset := at.Zone(); at.Format("15:04:05") != local.Format("15:04:05") {
-		p.T.Errorf("the time is written with the offset %d s, which is not that of %s", offset, zone)
+		p.T.Errorf("the time has the offset %d s, which is not that of %s", offset, zone)
 	}
 	if page.Digits != local.Format("15:04:05") || page.Date != local.Format("Monday, 2 January 2006") {
 		p.T.Errorf("the page says %s, %s; want %v", page.Digits, page.Date, local)
@@ -111,15 +110,15 @@ func clock(p *kit.Browser, zone string) time.Time {
 	return at.Truncate(time.Second)
 }
 
-// TestBrowserZone: the script tells the registration where the person is; without it the
-// clock starts in UTC.
-func TestBrowserZone(t *testing.T) {
+// TestRegistration_TakesTheBrowsersTimeZone: the script sends it with the form; without scripts the clock starts in
+// UTC.
+func TestRegistration_TakesTheBrowsersTimeZone(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
 		p := kit.NewBrowser(t, server.URL(), append(settings, kit.TimeZone("Asia/Tokyo"))...)
 		p.Open("/register", http.StatusOK)
-		// An error on the way loses nothing.
+		// A failed attempt keeps the time zone.
 		p.Fill("username", "zone"+kit.UniqueName(), "password", "short")
 		p.Submit("/register", http.StatusUnprocessableEntity)
 		p.Fill("password", kit.Password)
@@ -137,8 +136,9 @@ func TestBrowserZone(t *testing.T) {
 	})
 }
 
-// TestBrowserWhoVouched: the first look may cost SQL; the second one is Redis' alone.
-func TestBrowserWhoVouched(t *testing.T) {
+// TestDashboard_ShowsWhatAuthorizedTheRequest: the first page may cost SQL; the second one is authorized by Redis
+// alone.
+func TestDashboard_ShowsWhatAuthorizedTheRequest(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
@@ -151,7 +151,7 @@ func TestBrowserWhoVouched(t *testing.T) {
 	})
 }
 
-func TestBrowserProfile(t *testing.T) {
+func TestAccount_UpdatesTheProfile(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
@@ -165,7 +165,7 @@ func TestBrowserProfile(t *testing.T) {
 		p.WantFocus("email")
 		p.WantDescription("email", "Error: ", "Enter an address")
 		if p.Value("name") != "Grace Hopper" || p.Value("email") != "grace@" || p.Value("time_zone") != "Pacific/Auckland" {
-			t.Error("the form is not as it was left")
+			t.Error("the form lost what was entered")
 		}
 		p.Fill("email", kit.UniqueName()+"@example.org")
 		p.Submit("/account/profile", http.StatusOK)
@@ -178,8 +178,8 @@ func TestBrowserProfile(t *testing.T) {
 	})
 }
 
-// TestBrowserPasswordChange: it needs the current password and ends every other session.
-func TestBrowserPasswordChange(t *testing.T) {
+// TestAccount_ChangesThePassword: it requires the current password and ends every other session.
+func TestAccount_ChangesThePassword(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
@@ -217,8 +217,8 @@ func TestBrowserPasswordChange(t *testing.T) {
 	})
 }
 
-// TestBrowserSessions: one browser sees the others and ends one, then all of them.
-func TestBrowserSessions(t *testing.T) {
+// TestAccount_EndsOtherSessions: one of them, and then all.
+func TestAccount_EndsOtherSessions(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
@@ -227,7 +227,7 @@ func TestBrowserSessions(t *testing.T) {
 		p.Register(name)
 		p.Click(`.next a[href="/account#sessions"]`, http.StatusOK)
 		if p.Has(`a[href="/account/sessions/end-others"]`) {
-			t.Error("there is an offer to end other sessions, and there are none")
+			t.Error("the page offers to end other sessions although there are none")
 		}
 		p.Open("/account/sessions/end-others", http.StatusOK)
 		p.WantText("h1", "No other sessions")
@@ -262,7 +262,7 @@ func TestBrowserSessions(t *testing.T) {
 
 		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
 		p.WantText("main", "2 sessions end at once")
-		p.Click(`main a[href="/account#sessions"]`, http.StatusOK) // no, after all
+		p.Click(`main a[href="/account#sessions"]`, http.StatusOK) // cancel
 		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
 		p.Submit("/account/sessions/end-others", http.StatusOK)
 		p.WantPath("/account?notice=others-ended")
@@ -276,9 +276,9 @@ func TestBrowserSessions(t *testing.T) {
 	})
 }
 
-// TestBrowserBackAfterSignOut: the back button shows nothing of what the person saw, neither
-// from the browser's cache nor from memory, not even for a moment; and no more does another tab.
-func TestBrowserBackAfterSignOut(t *testing.T) {
+// TestSignOut_BackButtonShowsNothingPrivate: neither from the browser's cache nor from memory, not even for a moment,
+// and not in another tab.
+func TestSignOut_BackButtonShowsNothingPrivate(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	private := `/Secret Name|Sign out|127\.0\.0\.1/.test(document.body.innerText)`
@@ -289,18 +289,18 @@ func TestBrowserBackAfterSignOut(t *testing.T) {
 		p.Register(name, "name", "Secret Name")
 		p.Click(`nav a[href="/account"]`, http.StatusOK)
 		if !kit.Eval[bool](p, private) {
-			t.Fatal("the test does not see what is private")
+			t.Fatal("the test does not recognize private content")
 		}
 		p.Submit("/logout", http.StatusOK)
 		for range 2 {
 			p.Back()
 			p.WaitFor("the sign-in page", gone)
 			if kit.Eval[bool](p, private) {
-				t.Errorf("back shows %s", p.Text("body"))
+				t.Errorf("the back button shows %s", p.Text("body"))
 			}
 		}
 		if p.Restored > 0 {
-			t.Error("a page came back from memory, if only for a moment")
+			t.Error("a page was restored from memory, if only for a moment")
 		}
 
 		p.SignIn(name)
@@ -311,17 +311,17 @@ func TestBrowserBackAfterSignOut(t *testing.T) {
 		p.Back() // the dashboard may still be in memory
 		p.WaitFor("the sign-in page", gone)
 		if kit.Eval[bool](p, private) {
-			t.Errorf("back shows %s", p.Text("body"))
+			t.Errorf("the back button shows %s", p.Text("body"))
 		}
 		if p.Restored > 0 {
-			t.Error("a page came back from memory after the sign-out in another tab")
+			t.Error("a page was restored from memory after the sign-out in another tab")
 		}
 	})
 }
 
-// TestBrowserOutage: without Redis a private page says so and comes back by itself, at the
-// same address, still signed in.
-func TestBrowserOutage(t *testing.T) {
+// TestUnavailablePage_ReloadsAutomatically: without Redis a private page is unavailable, and reloads at the same
+// address, still signed in, when Redis is back.
+func TestUnavailablePage_ReloadsAutomatically(t *testing.T) {
 	t.Parallel()
 	redis := testkit.StartRedis(t, "--appendonly", "yes")
 	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: redis.URL()}
@@ -342,12 +342,12 @@ func TestBrowserOutage(t *testing.T) {
 	}
 	redis.Start()
 	for _, p := range []*kit.Browser{p, plain} {
-		p.WaitFor("the page to come back by itself", `location.pathname === "/account" && document.querySelector("h1")?.innerText === "Account"`)
+		p.WaitFor("the page to reload automatically", `location.pathname === "/account" && document.querySelector("h1")?.innerText === "Account"`)
 	}
 }
 
-// TestBrowserRepeatedError: what a person posted in vain is not posted again by itself.
-func TestBrowserRepeatedError(t *testing.T) {
+// TestUnavailablePage_DoesNotRepeatAPost: a failed form is not submitted again automatically.
+func TestUnavailablePage_DoesNotRepeatAPost(t *testing.T) {
 	t.Parallel()
 	redis := testkit.StartRedis(t)
 	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: redis.URL()}
@@ -357,7 +357,7 @@ func TestBrowserRepeatedError(t *testing.T) {
 	p.Fill("username", "alice", "password", kit.Password)
 	p.Submit("/login", http.StatusServiceUnavailable)
 	if p.Has("body[data-refresh]") || p.Has("[http-equiv]") {
-		t.Error("the answer to a POST refreshes itself")
+		t.Error("the response to a POST reloads automatically")
 	}
 	p.WantText("main", "Try again in 5 seconds")
 }

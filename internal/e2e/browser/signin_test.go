@@ -16,9 +16,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestBrowserLanding: the first page leads to both ways in, and on to the dashboard for
-// whoever is in already.
-func TestBrowserLanding(t *testing.T) {
+// TestLandingPage_LeadsToTheForms, and redirects signed-in users to the dashboard.
+func TestLandingPage_LeadsToTheForms(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
@@ -39,10 +38,9 @@ func TestBrowserLanding(t *testing.T) {
 	})
 }
 
-// TestBrowserRegistration walks through everything that can be wrong with the form. It comes
-// back as it was left, without the password, with the focus on the first field to correct and
-// each message tied to its field.
-func TestBrowserRegistration(t *testing.T) {
+// TestRegistration_ShowsErrorsAtTheFields: for everything that can be wrong, the form comes back filled in except for
+// the password, with the focus on the first invalid field and each message tied to its field.
+func TestRegistration_ShowsErrorsAtTheFields(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	server := s.Serve()
@@ -61,7 +59,7 @@ func TestBrowserRegistration(t *testing.T) {
 				p.Submit("/register", http.StatusUnprocessableEntity)
 				p.WantPath("/register")
 				p.WantTitle(true)
-				wantAsLeft(p, test.entered, test.wrong)
+				wantFormKept(p, test.entered, test.wrong)
 			})
 		}
 		p.T = t
@@ -110,9 +108,9 @@ var refusedRegistrations = []struct {
 	}},
 }
 
-// wantAsLeft wants the registration form with what was entered, cut to what a field holds, and with exactly these
-// fields marked, each tied to its message; the first of them has the focus.
-func wantAsLeft(p *kit.Browser, entered [4]string, wrong map[string]string) {
+// wantFormKept fails unless the registration form has what was entered, up to what a field holds, and exactly these
+// fields are marked as invalid, each tied to its message; the first of them has the focus.
+func wantFormKept(p *kit.Browser, entered [4]string, wrong map[string]string) {
 	p.T.Helper()
 	focused := false
 	for i, field := range registrationFields {
@@ -124,7 +122,7 @@ func wantAsLeft(p *kit.Browser, entered [4]string, wrong map[string]string) {
 			want = want[:min(len(want), 100)]
 		}
 		if got := p.Value(field); got != want {
-			p.T.Errorf("%s is %q, want it as it was left: %q", field, got, want)
+			p.T.Errorf("%s is %q, want what was entered: %q", field, got, want)
 		}
 		message, marked := wrong[field]
 		if got := p.Has(`#` + field + `[aria-invalid="true"]`); got != marked {
@@ -141,8 +139,8 @@ func wantAsLeft(p *kit.Browser, entered [4]string, wrong map[string]string) {
 	}
 }
 
-// TestBrowserRegistrationClosed: the page says so, and the landing page offers no account.
-func TestBrowserRegistrationClosed(t *testing.T) {
+// TestRegistration_Closed: the page says so, and no page links to it.
+func TestRegistration_Closed(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve("REGISTRATION", "closed")
 	p := kit.NewBrowser(t, server.URL())
@@ -151,12 +149,12 @@ func TestBrowserRegistrationClosed(t *testing.T) {
 	for _, path := range []string{"/", "/login"} {
 		p.Open(path, http.StatusOK)
 		if p.Has(`a[href^="/register"]`) {
-			t.Errorf("%s leads to the registration", path)
+			t.Errorf("%s links to the registration", path)
 		}
 	}
 }
 
-func TestBrowserSignIn(t *testing.T) {
+func TestSignIn_RemembersAndRedirects(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	server := s.Serve()
@@ -186,7 +184,7 @@ func TestBrowserSignIn(t *testing.T) {
 		p.WantFocus("password")
 		p.WantDescription("password", "Wrong user name or password")
 		if p.Value("username") != "alice" || p.Value("password") != "" || !kit.Eval[bool](p, `document.querySelector("[name=remember]").checked`) {
-			t.Error("the form is not as it was left")
+			t.Error("the form lost what was entered")
 		}
 
 		p.Fill("password", kit.Password)
@@ -208,7 +206,7 @@ func TestBrowserSignIn(t *testing.T) {
 	})
 }
 
-// wantCookie wants a session cookie that ends with the browser, or lasts about so long.
+// wantCookie fails unless the session cookie ends with the browser, or lasts for about this long.
 func wantCookie(p *kit.Browser, lasting time.Duration) {
 	p.T.Helper()
 	c := p.Cookies()["gatehouse"]
@@ -227,19 +225,19 @@ func wantCookie(p *kit.Browser, lasting time.Duration) {
 	}
 }
 
-// TestBrowserKeyboard: nothing but Tab, Enter and letters from the registration to the
-// sign-out; and the focus is always visible.
-func TestBrowserKeyboard(t *testing.T) {
+// TestPages_WorkWithTheKeyboard: from the registration to the sign-out with only Tab, Enter and letters, and with a
+// visible focus.
+func TestPages_WorkWithTheKeyboard(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
 		p := kit.NewBrowser(t, server.URL(), settings...)
 		p.Open("/", http.StatusOK)
 		press(p, "the skip link", `document.activeElement.matches(".skip")`)
-		press(p, "the way to the registration", `document.activeElement.matches("main a[href='/register']")`)
+		press(p, "the link to the registration", `document.activeElement.matches("main a[href='/register']")`)
 		p.Load(http.StatusOK, chromedp.KeyEvent(kb.Enter))
 
-		p.WantFocus("username") // without a key
+		p.WantFocus("username") // without a key press
 		name := "keys" + kit.UniqueName()
 		p.Do(chromedp.KeyEvent(name))
 		press(p, "the password", `document.activeElement.id === "password"`)
@@ -256,7 +254,7 @@ func TestBrowserKeyboard(t *testing.T) {
 
 		p.WantPath("/dashboard")
 		p.WantText("#user-name", name)
-		press(p, "the way out", `document.activeElement.matches("form[action='/logout'] button")`)
+		press(p, "the sign-out button", `document.activeElement.matches("form[action='/logout'] button")`)
 		p.Load(http.StatusOK, chromedp.KeyEvent(kb.Enter))
 
 		p.WantPath("/login?notice=signed-out")
@@ -274,14 +272,13 @@ func TestBrowserKeyboard(t *testing.T) {
 	})
 }
 
-// press presses Tab until the expression holds, ten times at most, and wants to see where
-// the focus is on the way.
+// presses Tab until the expression holds, at most ten times, and wants a visible focus at each step.
 func press(p *kit.Browser, what, expression string) {
 	p.T.Helper()
 	for range 10 {
 		p.Do(chromedp.KeyEvent(kb.Tab))
 		if !kit.Eval[bool](p, `(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2 })()`) {
-			p.T.Errorf("the focus cannot be seen on %s", kit.Eval[string](p, `document.activeElement.outerHTML`))
+			p.T.Errorf("the focus is not visible on %s", kit.Eval[string](p, `document.activeElement.outerHTML`))
 		}
 		if kit.Eval[bool](p, expression) {
 			return
@@ -290,8 +287,8 @@ func press(p *kit.Browser, what, expression string) {
 	p.T.Fatalf("Tab does not lead to %s; the focus is on %s", what, kit.Eval[string](p, `document.activeElement.outerHTML`))
 }
 
-// TestBrowserDoubleClick: somebody who clicks twice makes one account, not one and an error.
-func TestBrowserDoubleClick(t *testing.T) {
+// TestRegistration_DoubleClickCreatesOneAccount and no error.
+func TestRegistration_DoubleClickCreatesOneAccount(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	p := kit.NewBrowser(t, server.URL())
@@ -299,7 +296,7 @@ func TestBrowserDoubleClick(t *testing.T) {
 	p.Fill("username", "twice", "password", kit.Password)
 	box := kit.Eval[struct{ X, Y, Width, Height float64 }](p, `document.querySelector("`+strings.ReplaceAll(kit.SubmitButton("/register"), `"`, `'`)+`").getBoundingClientRect().toJSON()`)
 	x, y := box.X+box.Width/2, box.Y+box.Height/2
-	// The answer takes its time, so that the later clicks come while it is under way.
+	// The response is slow, so that the later clicks come before it.
 	p.Do(kit.Command(network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
 		MatchedNetworkConditions: []*network.Conditions{{Latency: 700, DownloadThroughput: -1, UploadThroughput: -1}},
 	}))
@@ -315,9 +312,9 @@ func TestBrowserDoubleClick(t *testing.T) {
 	}
 }
 
-// TestBrowserBusyButton: a page that comes back, or a request that was stopped, must not
-// leave a button that does nothing.
-func TestBrowserBusyButton(t *testing.T) {
+// TestSubmitButton_WorksAfterGoingBack: a page restored by the back button, or a stopped request, must not leave a
+// disabled button.
+func TestSubmitButton_WorksAfterGoingBack(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.NewClient(t, server.URL()).Register("alice")
@@ -327,7 +324,7 @@ func TestBrowserBusyButton(t *testing.T) {
 	p.Submit("/login", http.StatusOK)
 	p.WantPath("/dashboard")
 	p.Submit("/logout", http.StatusOK)
-	p.Back() // to the dashboard, which is not shown any more
+	p.Back() // to the dashboard, which is no longer shown
 	p.WaitFor("the sign-in form", `document.readyState === "complete" && location.pathname === "/login"`)
 	p.WantText(kit.SubmitButton("/login"), "Sign in")
 	p.Fill("username", "alice", "password", kit.Password)
@@ -335,9 +332,9 @@ func TestBrowserBusyButton(t *testing.T) {
 	p.WantPath("/dashboard")
 }
 
-// TestBrowserPasswordField: the meter judges while one types and nothing moves; the password
-// can be shown. Neither is promised to a browser without scripts.
-func TestBrowserPasswordField(t *testing.T) {
+// TestPasswordField_RatesAndShowsPasswords: the meter rates while typing and nothing moves; the password can be shown.
+// Without scripts, the page offers neither.
+func TestPasswordField_RatesAndShowsPasswords(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	t.Run("script", func(t *testing.T) {
@@ -348,19 +345,19 @@ func TestBrowserPasswordField(t *testing.T) {
 		meter := `document.querySelector("[role=meter]")`
 
 		p.Do(chromedp.SendKeys(chromedp.CSS("#password"), "password1"))
-		p.WaitFor("a weak judgement", meter+`.ariaValueText === "Weak" || `+meter+`.ariaValueText === "Very weak"`)
+		p.WaitFor("a weak rating", meter+`.ariaValueText === "Weak" || `+meter+`.ariaValueText === "Very weak"`)
 		p.WantText(".strength", "Too easy to guess")
 		if p.Has("#password-help") && kit.Eval[bool](p, `document.querySelector("#password-help").checkVisibility({visibilityProperty: true})`) {
-			t.Error("hint and judgement are both shown")
+			t.Error("hint and rating are both shown")
 		}
 		p.Fill("password", kit.Password)
-		p.WaitFor("a strong judgement", meter+`.ariaValueText === "Strong" && `+meter+`.ariaValueNow === "4"`)
+		p.WaitFor("a strong rating", meter+`.ariaValueText === "Strong" && `+meter+`.ariaValueNow === "4"`)
 		p.WantText(".strength", "Strong")
 		p.Fill("username", strings.ReplaceAll(kit.Password, "-", "."))
 		p.Fill("password", strings.ReplaceAll(kit.Password, "-", "."))
-		p.WaitFor("a judgement that knows the user name", meter+`.ariaValueNow === "0" || `+meter+`.ariaValueNow === "1"`)
+		p.WaitFor("a rating that takes the user name into account", meter+`.ariaValueNow === "0" || `+meter+`.ariaValueNow === "1"`)
 		if after := kit.Eval[float64](p, top); after != before {
-			t.Errorf("the judgement moved the form by %v px", after-before)
+			t.Errorf("the rating moved the form by %v px", after-before)
 		}
 
 		p.Do(chromedp.Click(chromedp.CSS(".show")))

@@ -22,21 +22,21 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// picturesDir, if set, is where the tour leaves a picture of every page at every width and in
-// both colour schemes, for people to look at.
+// picturesDir names the environment variable with a directory for a picture of every page at every width and in both
+// color schemes, for people to review.
 const picturesDir = "GATEHOUSE_PICTURES"
 
 // longName is as long as a user name may be, and cannot be broken anywhere nice.
 var (
+	// longName is as long as a user name may be, without a place to break it.
 	longName    = strings.Repeat("wilhelmina", 6) + "wwww"
 	longDisplay = strings.Repeat("Wolfeschlegelsteinhausen", 4) + "berg"
 )
 
-// TestBrowserTour visits every page in every state that people can get it into, and looks at
-// each: no accessibility violation (axe) in light and dark, no layout shift, nothing wider
-// than the window, no target below 44 px, valid HTML and CSS (the Nu checker). What no page
-// may do is watched on the way.
-func TestBrowserTour(t *testing.T) {
+// TestTour_EveryPageIsAccessible visits every page in every state that people can reach, and checks each: no
+// accessibility violation (axe) in light and dark, no layout shift, nothing wider than the window, no target below 44
+// px, valid HTML and CSS (the Nu checker). The kit checks for what no page may do.
+func TestTour_EveryPageIsAccessible(t *testing.T) {
 	t.Parallel()
 	axe, err := os.ReadFile(testkit.NodeModule(t, "axe-core/axe.min.js"))
 	if err != nil {
@@ -56,7 +56,7 @@ func TestBrowserTour(t *testing.T) {
 	kit.CheckHTML(t, served)
 }
 
-// places are servers that are special, for all tours together.
+// places are servers in special states, shared by all tours.
 type places struct{ closed, broken, throttled string }
 
 func newPlaces(t *testing.T) places {
@@ -68,7 +68,7 @@ func newPlaces(t *testing.T) places {
 		throttled: throttled.Serve().URL(),
 	}
 
-	// The honest way to an error that nobody expected.
+	// A missing table is a real unexpected error.
 	db, err := sql.Open("postgres", broken.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ type tour struct {
 	width  int64
 	script bool // whether the pages' own scripts run
 	axe    string
-	served string // directory for what the server sent
+	served string // directory for the server's responses
 	p      *kit.Browser
 	seen   int
 }
@@ -136,7 +136,7 @@ func (o *tour) run() {
 	p = o.person(o.throttled)
 	for _, form := range []string{"login", "register"} {
 		p.Open("/"+form, http.StatusOK)
-		tryInVain(p, "/"+form)
+		tryUntilThrottled(p, "/"+form)
 		p.WantFocus("password")
 		p.WantDescription("password", "Too many tries. Wait ")
 		o.look(form + "-429")
@@ -144,9 +144,8 @@ func (o *tour) run() {
 	o.t.Logf("%d pages at %d px", o.seen, o.width)
 }
 
-// tryInVain sends a form until it is refused for a while. The waits grow with each try, so it
-// soon is.
-func tryInVain(p *kit.Browser, action string) {
+// tryUntilThrottled sends a form until it is throttled. The waits grow with each try, so this happens soon.
+func tryUntilThrottled(p *kit.Browser, action string) {
 	p.T.Helper()
 	for range 10 {
 		p.Fill("username", "guessed", "password", kit.WrongPassword())
@@ -154,7 +153,7 @@ func tryInVain(p *kit.Browser, action string) {
 			return
 		}
 	}
-	p.T.Fatalf("%s: never too many tries", action)
+	p.T.Fatalf("%s: never throttled", action)
 }
 
 // person opens a browser for the next part of the tour.
@@ -167,7 +166,7 @@ func (o *tour) person(base string) *kit.Browser {
 	return o.p
 }
 
-// outside are the pages for people who are not signed in.
+// outside visits the pages for people who are not signed in.
 func (o *tour) outside(base string) {
 	kit.NewClient(o.t, base).Register("taken")
 	p := o.p
@@ -203,19 +202,19 @@ func (o *tour) outside(base string) {
 	o.look("error-405")
 }
 
-// meter is the registration while somebody types.
+// meter visits the registration while a password is being typed.
 func (o *tour) meter() {
 	p := o.p
 	p.Open("/register", http.StatusOK)
 	p.Fill("username", "meter", "password", "password1")
-	p.WaitFor("a judgement", `document.querySelector(".strength[data-score]")`)
+	p.WaitFor("a rating", `document.querySelector(".strength[data-score]")`)
 	o.look("register-weak-password")
 	p.Fill("password", kit.Password)
-	p.WaitFor("a judgement", `document.querySelector(".strength[data-score='4']")`)
+	p.WaitFor("a rating", `document.querySelector(".strength[data-score='4']")`)
 	o.look("register-strong-password")
 }
 
-// inside are the pages for somebody with long names and several sessions.
+// inside visits the pages of a user with long names and several sessions.
 func (o *tour) inside(base string) {
 	p := o.p
 	p.Register(longName, "name", longDisplay, "email", longName+"@example.org")
@@ -255,7 +254,7 @@ func (o *tour) inside(base string) {
 	o.look("login-for-another-site")
 }
 
-// administrator walks through what people have for programs, and administrators for people.
+// administrator visits the pages for API tokens and for administrators.
 func (o *tour) administrator() {
 	p := o.p
 	p.SignIn(longName)
@@ -285,7 +284,7 @@ func (o *tour) administrator() {
 	p.Submit("/logout", http.StatusOK)
 }
 
-// wrongRequests are what nobody does by the pages' own links and buttons.
+// wrongRequests visits the errors that the pages' own links and buttons never cause.
 func (o *tour) wrongRequests(base string) {
 	p := o.p
 	submit := func(status int, change string) {
@@ -298,7 +297,7 @@ func (o *tour) wrongRequests(base string) {
 	submit(http.StatusUnsupportedMediaType, `form.enctype = "text/plain"`)
 	o.look("error-415")
 
-	// A form that was damaged on the way.
+	// A form that is damaged in transit.
 	damaged := make(chan error, 1)
 	paused := chromedp.Events(p.Ctx, fetch.RequestPaused)
 	p.Do(kit.Command(fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: base + "/login"}}}))
@@ -325,7 +324,7 @@ func (o *tour) wrongRequests(base string) {
 	p.Do(kit.Command(fetch.Disable, cdp.Empty{}))
 	o.look("error-400")
 
-	// A page of somebody else's that sends our form.
+	// A page of another site that submits our form.
 	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprintf(w, `<!doctype html><link rel="icon" href="data:,"><form action="%s/login" method="post"><input name="user" autocomplete="off"><button>Win</button></form>`, base)
@@ -337,13 +336,13 @@ func (o *tour) wrongRequests(base string) {
 	o.look("error-403")
 }
 
-// look checks the page that is shown.
+// look checks the current page.
 func (o *tour) look(name string) {
 	o.t.Helper()
 	o.seen++
 	o.keep(name)
 	if !o.script {
-		// The page has been made without; from here on it is only measured.
+		// The page was rendered without scripts; from here on it is only measured.
 		o.p.Do(kit.Scripts(true))
 		defer o.p.Do(kit.Scripts(false))
 	}
@@ -361,7 +360,7 @@ func (o *tour) look(name string) {
 		o.p.Do(kit.MediaFeatures("prefers-color-scheme", scheme, "prefers-reduced-motion", "reduce"))
 		for _, violation := range kit.Eval[[]string](o.p, axeRun) {
 			if strings.HasPrefix(violation, "meta-refresh: ") && name == "error-503" && !o.script {
-				continue // nothing else can bring the page back; it says so, and when
+				continue // without scripts only a meta refresh can reload the page
 			}
 			o.t.Errorf("%s, %s: %s", name, scheme, violation)
 		}
@@ -370,8 +369,8 @@ func (o *tour) look(name string) {
 	o.p.Do(kit.MediaFeatures())
 }
 
-// layoutShift is what moved since the page was begun, also where browsers excuse it because
-// somebody has just typed. A parser that pauses within a word, on a busy machine, moves what is beside it by a thousandth or two.
+// layoutShift is how much the page has moved since it began to load, including what browsers excuse after user input.
+// A parser that pauses within a word on a busy machine moves its neighbors by one or two thousandths.
 type layoutShift struct {
 	Sum     float64
 	Sources []string
@@ -388,14 +387,14 @@ const layoutShifts = `new Promise(done => {
 	requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { add(observer.takeRecords()); done(all) })));
 })`
 
-// overflowing are the elements that stick out of the window at the side.
+// overflowing are the elements that overflow the window horizontally.
 const overflowing = `(() => {
 	const root = document.documentElement;
 	if (root.scrollWidth <= root.clientWidth) return [];
 	return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > root.clientWidth + 1).map(e => e.outerHTML.slice(0, 120)).concat("scrollWidth " + root.scrollWidth);
 })()`
 
-// smallTargets are links and controls that are hard to hit; a label is part of its box.
+// smallTargets are links and controls that are hard to hit; a label counts as part of its checkbox.
 const smallTargets = `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")]
 	.filter(e => e.checkVisibility() && !e.matches(".skip"))
 	.map(e => {
@@ -406,7 +405,7 @@ const smallTargets = `[...document.querySelectorAll("a, button, input:not([type=
 const axeRun = `axe.run(document, { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } }).then(result =>
 	result.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html.slice(0, 200) + " " + n.failureSummary).join("; ")))`
 
-// keep writes down the HTML and CSS as the server sent them.
+// keep saves the HTML and CSS that the server sent.
 func (o *tour) keep(name string) {
 	o.t.Helper()
 	ctx, cancel := o.p.StepContext()
@@ -416,7 +415,7 @@ func (o *tour) keep(name string) {
 	o.p.Mu.Unlock()
 	res, err := chromedp.Call(ctx, network.GetResponseBody, network.GetResponseBodyParams{RequestID: document})
 	if err != nil {
-		o.t.Fatalf("%s: read what was served: %v", name, err)
+		o.t.Fatalf("%s: read the response: %v", name, err)
 	}
 	file := filepath.Join(o.served, name+".html") // the width makes no difference here
 	if err := os.WriteFile(file, res.Body, 0o600); err != nil {
