@@ -34,11 +34,12 @@ func NewClock(now time.Time, zone string) Clock {
 	}
 	t := now.In(location)
 	hour, minute, second := t.Clock()
+	dateTime := t.Format("2006-01-02T15:04:05.000Z07:00")
 	return Clock{
-		DateTime:    t.Format("2006-01-02T15:04:05.000Z07:00"),
-		Hours:       t.Format("15"),
-		Minutes:     t.Format("04"),
-		Seconds:     t.Format("05"),
+		DateTime:    dateTime,
+		Hours:       dateTime[11:13],
+		Minutes:     dateTime[14:16],
+		Seconds:     dateTime[17:19],
 		Date:        t.Format("Monday, 2 January 2006"),
 		City:        city(zone),
 		Zone:        zone,
@@ -60,5 +61,7 @@ func (c Clock) DayAngle() float64 { return float64(c.Hour)*15 + c.MinuteAngle/24
 
 // rotate returns an SVG transform, to the hundredth of a degree.
 func rotate(degrees float64) string {
-	return "rotate(" + strconv.FormatFloat(math.Round(degrees*100)/100, 'f', -1, 64) + ")"
+	b := append(make([]byte, 0, 24), "rotate("...)
+	b = strconv.AppendFloat(b, math.Round(degrees*100)/100, 'f', -1, 64)
+	return string(append(b, ')'))
 }
