@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gatehouse/auth/identifier"
+	"gatehouse/auth/password"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -36,9 +38,9 @@ type Accounts struct {
 	Grants      GrantStore
 	// TokenLifetime is how long an API token lives whose maker did not say.
 	TokenLifetime time.Duration
-	Hasher        *Hasher
+	Hasher        *password.Hasher
 	Keys          Keys
-	Policy        PasswordPolicy
+	Policy        password.Policy
 	// RegistrationOpen lets people register.
 	RegistrationOpen bool
 	Log              *slog.Logger
@@ -207,13 +209,13 @@ func (a *Accounts) NewDeviceCookie(u User) string { return a.Keys.NewDeviceCooki
 // for what can be nobody's name.
 func canonicalLogin(login string) (name string, byEmail bool) {
 	if strings.Contains(login, "@") {
-		email, err := CanonicalEmail(login)
+		email, err := identifier.CanonicalEmail(login)
 		if err != nil {
 			return "", true
 		}
 		return email, true
 	}
-	name, err := CanonicalUsername(login)
+	name, err := identifier.CanonicalUsername(login)
 	if err != nil {
 		return "", false
 	}
@@ -223,7 +225,7 @@ func canonicalLogin(login string) (name string, byEmail bool) {
 // verify checks the password. A user who does not exist (the zero User) costs as much as a
 // wrong password (ASVS 6.3.8).
 func (a *Accounts) verify(ctx context.Context, user User, rawPassword string) error {
-	password, ok := NormalizePassword(rawPassword)
+	password, ok := password.Normalize(rawPassword)
 	if !ok {
 		password = "" // matches nothing: no stored password is empty
 	}
@@ -231,7 +233,7 @@ func (a *Accounts) verify(ctx context.Context, user User, rawPassword string) er
 	if !ok {
 		typed = ""
 	}
-	match, outdated, err := a.Hasher.check(ctx, password, typed, user.PasswordHash)
+	match, outdated, err := a.Hasher.Verify(ctx, password, typed, user.PasswordHash)
 	if err != nil {
 		return err
 	}
@@ -270,7 +272,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Client) (User
 		return User{}, err
 	}
 	wrong := ValidationErrors{}
-	u := a.newUser(r, NewUsername, wrong)
+	u := a.newUser(r, identifier.NewUsername, wrong)
 	password, err := a.newPassword(ctx, "password", r.Password, wrong, r.Username, r.Name, r.Email)
 	if err != nil {
 		return User{}, err
@@ -295,7 +297,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Client) (User
 // AddUser makes a user for an operator, who may give reserved names and vouches for the address.
 func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
 	wrong := ValidationErrors{}
-	u := a.newUser(r, CanonicalUsername, wrong)
+	u := a.newUser(r, identifier.CanonicalUsername, wrong)
 	u.EmailVerified = u.Email != ""
 	password, err := a.newPassword(ctx, "password", r.Password, wrong, r.Username, r.Name, r.Email)
 	if err != nil {
@@ -317,8 +319,8 @@ func (a *Accounts) newUser(r Registration, name func(string) (string, error), wr
 	now := a.now()
 	u := User{ID: uuid.Must(uuid.NewV7()).String(), Epoch: 1, Active: true, CreatedAt: now, UpdatedAt: now, TimeZone: "UTC"}
 	u.Username = checked("username", r.Username, name, wrong)
-	u.Email = checked("email", r.Email, CanonicalEmail, wrong)
-	u.Name = checked("name", r.Name, CanonicalName, wrong)
+	u.Email = checked("email", r.Email, identifier.CanonicalEmail, wrong)
+	u.Name = checked("name", r.Name, identifier.CanonicalDisplayName, wrong)
 	// The browser told the zone, nobody typed it: a strange one is not worth an error.
 	if _, ok := LoadLocation(r.TimeZone); ok {
 		u.TimeZone = r.TimeZone
@@ -337,7 +339,7 @@ func checked(field, value string, canonical func(string) (string, error), wrong 
 // newPassword returns the normal form of a new password and notes what is wrong with it. The
 // error is ErrBusy, or the context's, when there was no place to estimate it.
 func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong ValidationErrors, about ...string) (password string, err error) {
-	err = a.Hasher.estimate(ctx, func() {
+	err = a.Hasher.Do(ctx, func() {
 		password = checked(field, raw, func(s string) (string, error) { return a.Policy.Check(s, about...) }, wrong)
 	})
 	return password, err
@@ -345,12 +347,12 @@ func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong Val
 
 // EstimateStrength estimates a password for the meter. It returns ThrottledError when a network asks faster
 // than people type, and ErrBusy when the queue for hashing is full.
-func (a *Accounts) EstimateStrength(ctx context.Context, v Client, password string, about ...string) (Strength, error) {
+func (a *Accounts) EstimateStrength(ctx context.Context, v Client, raw string, about ...string) (password.Strength, error) {
 	if err := a.takeEstimate(ctx, v.network()); err != nil {
-		return Strength{}, err
+		return password.Strength{}, err
 	}
-	var strength Strength
-	err := a.Hasher.estimate(ctx, func() { strength = a.Policy.Strength(password, about...) })
+	var strength password.Strength
+	err := a.Hasher.Do(ctx, func() { strength = a.Policy.Strength(raw, about...) })
 	return strength, err
 }
 

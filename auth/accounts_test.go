@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -979,4 +980,31 @@ func TestClockIsUTC(t *testing.T) {
 	if u := w.add(t, "bob"); time.Since(u.CreatedAt) > time.Minute || u.CreatedAt.Location() != time.UTC {
 		t.Errorf("got %s", u.CreatedAt)
 	}
+}
+
+// TestFullHashQueue_RefusesEstimates: estimating a password's strength may cost as much as hashing it.
+func TestFullHashQueue_RefusesEstimates(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	const slotsAndQueue = 1 + 128
+	finish := make(chan struct{})
+	var running sync.WaitGroup
+	for range slotsAndQueue {
+		running.Go(func() { _ = w.Accounts.Hasher.Do(t.Context(), func() { <-finish }) })
+	}
+	for w.Accounts.Hasher.Waiting() < slotsAndQueue {
+		runtime.Gosched()
+	}
+	for name, try := range map[string]func() error{
+		"the meter":   func() error { _, err := w.EstimateStrength(t.Context(), visitor, "password"); return err },
+		"registering": func() error { _, err := w.Register(t.Context(), auth.Registration{}, visitor); return err },
+		"a new user":  func() error { _, err := w.AddUser(t.Context(), auth.Registration{}); return err },
+		"a password":  func() error { _, err := w.SetPassword(t.Context(), u, "x"); return err },
+	} {
+		if err := try(); !errors.Is(err, auth.ErrBusy) {
+			t.Errorf("%s with a full queue: %v", name, err)
+		}
+	}
+	close(finish)
+	running.Wait()
 }

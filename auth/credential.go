@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"gatehouse/auth/password"
 	"strconv"
 	"time"
 )
@@ -90,7 +91,7 @@ const (
 // errors are those of SignIn.
 func (a *Accounts) AuthenticateBasic(ctx context.Context, login, rawPassword string, v Client) (User, error) {
 	name, byEmail := canonicalLogin(login)
-	password, ok := NormalizePassword(rawPassword)
+	password, ok := password.Normalize(rawPassword)
 	if name == "" || !ok {
 		return a.authenticateBasicUncached(ctx, login, rawPassword, v, false)
 	}
@@ -153,7 +154,7 @@ func (a *Accounts) rememberProgram(ctx context.Context, g attempt, rawPassword s
 	if err := a.Throttle.SaveKnownNetwork(ctx, known); err != nil {
 		a.Log.WarnContext(ctx, "the network of a program was not kept", "error", err, "user_id", u.ID)
 	}
-	password, _ := NormalizePassword(rawPassword)
+	password, _ := password.Normalize(rawPassword)
 	if err := a.Credentials.FillCredential(ctx, a.Keys.newCredential(g.login, network, u, password)); err != nil {
 		a.Log.WarnContext(ctx, "the credential cache was not filled", "error", err, "user_id", u.ID)
 	}

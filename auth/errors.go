@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"gatehouse/auth/password"
 	"sort"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ var (
 	// reached, or not told to commit.
 	ErrNotWritten = errors.New("nothing was written")
 	// ErrBusy: more password hashes are wanted than the queue holds.
-	ErrBusy = errors.New("too many sign-ins at once")
+	ErrBusy = password.ErrBusy
 	// ErrLastAdministrator: the change would leave no active user who may administer users.
 	ErrLastAdministrator = errors.New("no active user would be left with the permission " + ManageUsers)
 	// ErrAdminGroup: commands and documents rely on the group admin to make administrators.

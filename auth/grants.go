@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"gatehouse/auth/identifier"
 	"slices"
 	"strings"
 )
@@ -81,7 +82,7 @@ func LosingAdministratorsAllowed(ctx context.Context) bool {
 
 // SetMember puts a user into a group or takes them out.
 func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (User, error) {
-	if err := ValidateGroupName(group); err != nil {
+	if err := identifier.ValidateGroupName(group); err != nil {
 		return User{}, ValidationErrors{"group": err.Error()}
 	}
 	return a.change(ctx, onOff(on, "user joined "+group, "user left "+group), id, func() (User, error) {
@@ -91,7 +92,7 @@ func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (Us
 
 // SetPermission gives a user a permission of their own, or takes it back.
 func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on bool) (User, error) {
-	if err := ValidatePermissionName(permission); err != nil {
+	if err := identifier.ValidatePermissionName(permission); err != nil {
 		return User{}, ValidationErrors{"permission": err.Error()}
 	}
 	return a.change(ctx, onOff(on, "permission granted: "+permission, "permission taken: "+permission), id, func() (User, error) {
@@ -101,7 +102,7 @@ func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on 
 
 // AddGroup makes a group without members or permissions.
 func (a *Accounts) AddGroup(ctx context.Context, name string) error {
-	if err := ValidateGroupName(name); err != nil {
+	if err := identifier.ValidateGroupName(name); err != nil {
 		return ValidationErrors{"group": err.Error()}
 	}
 	return a.changeGroup(ctx, "group added", name, func() error { return a.Grants.AddGroup(ctx, name) })
@@ -127,7 +128,7 @@ func (a *Accounts) RemoveGroupWithMembers(ctx context.Context, name, version str
 // SetGroupPermission gives a permission to all members of a group, or takes it back. ErrAdminGroup for
 // taking ManageUsers from the group admin.
 func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
-	if err := ValidatePermissionName(permission); err != nil {
+	if err := identifier.ValidatePermissionName(permission); err != nil {
 		return ValidationErrors{"permission": err.Error()}
 	}
 	if group == AdminGroup && permission == ManageUsers && !on && !LosingAdministratorsAllowed(ctx) {

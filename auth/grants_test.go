@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 )
 
 func TestMay(t *testing.T) {
@@ -57,7 +58,7 @@ func TestGrantNames(t *testing.T) {
 		"users view": false, "users.vi ew": false, "üsers.view": false, "users.1": false, "1.users": false, "-a.b": false, "a.b\n": false, "a.b\x00": false,
 		"*": false, "users.*": false, strings.Repeat("a", 63) + ".b": false,
 	} {
-		err := auth.ValidatePermissionName(name)
+		err := identifier.ValidatePermissionName(name)
 		if (err == nil) != want || err != nil && err.Error() != "A permission is lower-case words with dots between them, such as users.view." {
 			t.Errorf("permission %q: %v", name, err)
 		}
@@ -66,7 +67,7 @@ func TestGrantNames(t *testing.T) {
 		"admin": true, "a": true, "on-call_2": true, strings.Repeat("a", 64): true,
 		"": false, "Admin": false, "2nd": false, "-a": false, "a.b": false, "a b": false, "a\n": false, "ä": false, strings.Repeat("a", 65): false,
 	} {
-		err := auth.ValidateGroupName(name)
+		err := identifier.ValidateGroupName(name)
 		if (err == nil) != want || err != nil && err.Error() != "A group is one lower-case word, such as admin." {
 			t.Errorf("group %q: %v", name, err)
 		}

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/auth/identifier"
+	"gatehouse/auth/password"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -20,7 +21,7 @@ type ImportedUser struct {
 	Active        bool
 	CreatedAt     time.Time // zero for now
 	Groups        []string
-	// Hash is the password's, in one of the forms of ValidateLegacyHash; "" for nobody's password.
+	// Hash is the password's, in one of the forms of password.ValidateLegacyHash; "" for nobody's password.
 	Hash string
 	// AllowReserved takes reserved names as well.
 	AllowReserved bool
@@ -45,8 +46,8 @@ const unusableHash = "!imported without a password"
 // ValidateImport returns the row for an imported user. ValidationErrors says what is wrong with it.
 func (a *Accounts) ValidateImport(in ImportedUser) (User, error) {
 	wrong := ValidationErrors{}
-	u := a.newUser(Registration{Username: in.Username, Email: in.Email, Name: in.Name}, CanonicalUsername, wrong)
-	if wrong["username"] == "" && !in.AllowReserved && IsReservedUsername(u.Username) {
+	u := a.newUser(Registration{Username: in.Username, Email: in.Email, Name: in.Name}, identifier.CanonicalUsername, wrong)
+	if wrong["username"] == "" && !in.AllowReserved && identifier.IsReserved(u.Username) {
 		wrong["username"] = "This name is reserved; --allow-reserved takes it nevertheless."
 	}
 	u.EmailVerified = in.EmailVerified && u.Email != ""
@@ -55,7 +56,7 @@ func (a *Accounts) ValidateImport(in ImportedUser) (User, error) {
 		u.CreatedAt = in.CreatedAt.UTC()
 	}
 	for _, g := range in.Groups {
-		if err := ValidateGroupName(g); err != nil {
+		if err := identifier.ValidateGroupName(g); err != nil {
 			wrong["group"] = err.Error()
 		}
 	}
@@ -63,42 +64,13 @@ func (a *Accounts) ValidateImport(in ImportedUser) (User, error) {
 	u.PasswordHash = in.Hash
 	if in.Hash == "" {
 		u.PasswordHash = unusableHash
-	} else if err := ValidateLegacyHash(in.Hash); err != nil {
+	} else if err := password.ValidateLegacyHash(in.Hash); err != nil {
 		wrong["password"] = err.Error()
 	}
 	if in.ExternalID == "" || len(in.ExternalID) > 255 {
 		wrong["id"] = "The other system's id is missing, or longer than 255 characters."
 	}
 	return u, wrong.orNil()
-}
-
-// IsReservedUsername reports whether a canonical name is one that only operators give.
-func IsReservedUsername(name string) bool { return isReserved(name) }
-
-// ValidateSourceName returns a sentence about a name that can be no system's.
-func ValidateSourceName(name string) error {
-	if ValidateGroupName(name) != nil {
-		return userMessage("The name of a system is one lower-case word, such as shop.")
-	}
-	return nil
-}
-
-// UsernameFromEmail returns the user name that is made from a whole address. A domain has no underscore, so the last
-// underscore stands for the @. Two addresses make the same name only if their parts before the @ are the same user name.
-func UsernameFromEmail(address string) (string, error) {
-	email, err := CanonicalEmail(address)
-	if err != nil {
-		return "", err
-	}
-	at := strings.LastIndexByte(email, '@')
-	if at < 0 {
-		return "", userMessage("Enter an address such as name@example.org.")
-	}
-	name, err := CanonicalUsername(email[:at] + "_" + email[at+1:])
-	if err == nil && isReserved(name) {
-		return "", userMessage("This name is reserved.")
-	}
-	return name, err
 }
 
 // ImportUser imports a user of another system, with the hash as it is. It returns ErrAlreadyImported, with the user as they are

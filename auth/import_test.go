@@ -11,6 +11,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
+	"gatehouse/auth/password"
 )
 
 const (
@@ -68,7 +70,7 @@ func TestImportRefuses(t *testing.T) {
 	for field, spoil := range map[string]func(*auth.ImportedUser){
 		"username": func(in *auth.ImportedUser) { in.Username = "ali ce" },
 		"email":    func(in *auth.ImportedUser) { in.Email = "nowhere" },
-		"name":     func(in *auth.ImportedUser) { in.Name = strings.Repeat("x", auth.MaxName+1) },
+		"name":     func(in *auth.ImportedUser) { in.Name = strings.Repeat("x", identifier.MaxDisplayName+1) },
 		"group":    func(in *auth.ImportedUser) { in.Groups = []string{"good", "Bad"} },
 		"password": func(in *auth.ImportedUser) { in.Hash = "md5$x$0cc175b9c0f1b6a831c399e269772661" },
 		"id":       func(in *auth.ImportedUser) { in.ExternalID = "" },
@@ -176,7 +178,7 @@ func TestImportedWithoutPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	hash := w.rows().Row(u.ID).PasswordHash
-	if hash == "" || auth.ValidateLegacyHash(hash) == nil {
+	if hash == "" || password.ValidateLegacyHash(hash) == nil {
 		t.Errorf("the hash is %q", hash)
 	}
 	for _, password := range []string{"", hash, "!", imported} {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"gatehouse/auth/identifier"
 	"slices"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 // what the other did. ErrGroupNotFound when one to join is missing.
 func (a *Accounts) ChangeGroups(ctx context.Context, id string, join, leave []string) (User, error) {
 	for _, group := range join {
-		if err := ValidateGroupName(group); err != nil {
+		if err := identifier.ValidateGroupName(group); err != nil {
 			return User{}, ValidationErrors{"group": err.Error()}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/auth/identifier"
 )
 
 // Profile is what people change about themselves.
@@ -74,8 +75,8 @@ func (e *ProfileEdit) canonicalize() ValidationErrors {
 		}
 		return &Edit{edit.From, checked(field, edit.To, form, wrong)}
 	}
-	e.Name = canonical(e.Name, "name", CanonicalName)
-	e.Email = canonical(e.Email, "email", CanonicalEmail)
+	e.Name = canonical(e.Name, "name", identifier.CanonicalDisplayName)
+	e.Email = canonical(e.Email, "email", identifier.CanonicalEmail)
 	if e.TimeZone != nil {
 		if _, ok := LoadLocation(e.TimeZone.To); !ok {
 			wrong["time_zone"] = "Choose a time zone from the list."

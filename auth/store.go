@@ -14,7 +14,7 @@ type UserStore interface {
 	// ErrUsernameTaken or ErrEmailTaken when the name or verified address exists.
 	CreateUser(ctx context.Context, u User) (User, error)
 	// RegisterUser is CreateUser for a name that people choose for themselves: ErrUsernameTaken
-	// also when another user's name can be mistaken for it (see Lookalikes).
+	// also when another user's name can be mistaken for it (see identifier.Lookalikes).
 	RegisterUser(ctx context.Context, u User) (User, error)
 	// UsernameTaken reports whether RegisterUser would refuse the canonical name.
 	UsernameTaken(ctx context.Context, username string) (bool, error)

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"gatehouse/auth/identifier"
 	"hash/crc32"
 	"math/big"
 	"slices"
@@ -174,7 +175,7 @@ const (
 // what to correct; a permission that the owner does not have is one of it.
 func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (secret string, t Token, err error) {
 	wrong := ValidationErrors{}
-	name := checked("name", r.Name, CanonicalName, wrong)
+	name := checked("name", r.Name, identifier.CanonicalDisplayName, wrong)
 	if name == "" && wrong["name"] == "" {
 		wrong["name"] = "Give the token a name that you will know it by."
 	}
@@ -185,7 +186,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 		wrong["expires"] = "A token lives for at least a minute and at most a year."
 	}
 	for _, p := range r.Permissions {
-		if err := ValidatePermissionName(p); err != nil {
+		if err := identifier.ValidatePermissionName(p); err != nil {
 			wrong["permissions"] = err.Error()
 		} else if !allows(owner.Permissions, p) {
 			wrong["permissions"] = "You do not have the permission " + p + " yourself."

@@ -9,7 +9,7 @@ import (
 type User struct {
 	// ID is a UUIDv7 (RFC 9562), text form.
 	ID string `json:"id"`
-	// Username is canonical (see CanonicalUsername) and unique.
+	// Username is canonical (see identifier.CanonicalUsername) and unique.
 	Username string `json:"username"`
 	// Name is what pages call the user; may be empty.
 	Name string `json:"name"`

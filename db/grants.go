@@ -13,6 +13,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 )
 
 var _ auth.GrantStore = (*DB)(nil)
@@ -259,7 +260,7 @@ const searchWindow = 2000
 // SearchUsers implements auth.GrantStore. The database folds the case of both sides in the
 // same way, each once: of all letters or of ASCII's alone, but what is written alike is always found.
 func (d *DB) SearchUsers(ctx context.Context, text, after string, limit int) ([]auth.User, error) {
-	if limit < 1 || !isText(after) || !isText(text) || utf8.RuneCountInString(text) > auth.MaxSearch {
+	if limit < 1 || !isText(after) || !isText(text) || utf8.RuneCountInString(text) > identifier.MaxSearch {
 		return nil, nil
 	}
 	text = norm.NFC.String(text)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 	"gatehouse/internal/reqstats"
 	"gatehouse/internal/testkit"
 )
@@ -121,10 +121,10 @@ func TestSearch_FindsTheSameOnEveryPath(t *testing.T) {
 func TestSearch_LongTextsFindNobody(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
-		u.Email = strings.Repeat("a", auth.MaxSearch-len("@example.org")) + "@example.org"
+		u.Email = strings.Repeat("a", identifier.MaxSearch-len("@example.org")) + "@example.org"
 		create(t, d, u)
 		equal(t, "the longest", search(t, d, u.Email, "", 5), []string{"alice"})
-		for _, n := range []int{auth.MaxSearch + 1, 1000, 50_000, 1_000_000} {
+		for _, n := range []int{identifier.MaxSearch + 1, 1000, 50_000, 1_000_000} {
 			ctx, cost := reqstats.NewContext(t.Context())
 			users, err := d.SearchUsers(ctx, strings.Repeat("a", n), "", 5)
 			if err != nil || len(users) != 0 || cost.SQLStatements() != 0 {

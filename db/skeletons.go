@@ -12,6 +12,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 )
 
 // UsernameTaken implements auth.UserStore.
@@ -34,7 +35,7 @@ func (d *DB) UsernameTaken(ctx context.Context, username string) (bool, error) {
 const lookalikeExists = `SELECT EXISTS (SELECT 1 FROM user_skeletons WHERE skeleton IN ($1, $2))`
 
 func lookalikes(username string) (own, other string) {
-	all := auth.Lookalikes(username)
+	all := identifier.Lookalikes(username)
 	return all[0], all[len(all)-1]
 }
 
@@ -62,7 +63,7 @@ func (d *DB) refuseLookalike(ctx context.Context, tx *sqlx.Tx, username string) 
 
 // setSkeleton stores the skeleton of a new user.
 func setSkeleton(ctx context.Context, tx *sqlx.Tx, id, username string) error {
-	_, err := tx.ExecContext(ctx, updateSkeleton, id, username, auth.Skeleton(username))
+	_, err := tx.ExecContext(ctx, updateSkeleton, id, username, identifier.Skeleton(username))
 	return err
 }
 
@@ -156,7 +157,7 @@ func (d *DB) fillSkeletonBatch(ctx context.Context, lock, first string) (n int, 
 		}
 		defer update.Close()
 		for _, row := range rows {
-			if _, err := update.ExecContext(ctx, row.UserID, row.Username, auth.Skeleton(row.Username)); err != nil {
+			if _, err := update.ExecContext(ctx, row.UserID, row.Username, identifier.Skeleton(row.Username)); err != nil {
 				return err
 			}
 		}

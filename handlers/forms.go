@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 )
 
 // entered are values of a form, for showing it again.
@@ -23,9 +24,9 @@ func values(form url.Values, fields ...string) entered {
 
 // fieldSize is how many characters of a field are shown again. One that is not here shows none.
 var fieldSize = map[string]int{
-	"username": auth.MaxEmail, "email": auth.MaxEmail, "name": auth.MaxName, "time_zone": 64,
-	"shown_name": auth.MaxName, "shown_email": auth.MaxEmail, "shown_time_zone": 64,
-	"remember": 8, "days": 8, "group": auth.MaxGrantName, "permission": auth.MaxGrantName, "q": auth.MaxEmail,
+	"username": identifier.MaxEmail, "email": identifier.MaxEmail, "name": identifier.MaxDisplayName, "time_zone": 64,
+	"shown_name": identifier.MaxDisplayName, "shown_email": identifier.MaxEmail, "shown_time_zone": 64,
+	"remember": 8, "days": 8, "group": identifier.MaxGrantName, "permission": identifier.MaxGrantName, "q": identifier.MaxEmail,
 }
 
 // first returns at most n characters.

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/auth"
+	"gatehouse/auth/password"
 )
 
 var errDown = fmt.Errorf("dial 10.9.8.7: %w", auth.ErrUnavailable)
@@ -169,16 +170,16 @@ func TestRegisterWithoutRedisForTheSession(t *testing.T) {
 func TestPasswordStrength(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "wunderlich")
-	ask := func(b *browser, pairs ...string) auth.Strength {
+	ask := func(b *browser, pairs ...string) password.Strength {
 		t.Helper()
 		w := b.post("/password/strength", form(pairs...))
-		var got auth.Strength
+		var got password.Strength
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
 			t.Errorf("got %d %s: %v", w.Code, w.Body, err)
 		}
 		return got
 	}
-	if got := ask(s.browser(), "password", "correct horse battery staple"); got != (auth.Strength{Score: 4, Label: "Strong"}) {
+	if got := ask(s.browser(), "password", "correct horse battery staple"); got != (password.Strength{Score: 4, Label: "Strong"}) {
 		t.Errorf("got %+v", got)
 	}
 	if got := ask(s.browser(), "password", ""); got.Score != 0 || got.Message == "" {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 	"gatehouse/internal/reqstats"
 )
 
@@ -128,12 +128,12 @@ func (s *Server) requirements(req *http.Request) (requirements, error) {
 		}
 	}
 	for _, p := range d.permissions {
-		if err := auth.ValidatePermissionName(p); err != nil {
+		if err := identifier.ValidatePermissionName(p); err != nil {
 			return requirements{}, badRequest("bad_permission", err.Error())
 		}
 	}
 	for _, g := range d.groups {
-		if err := auth.ValidateGroupName(g); err != nil {
+		if err := identifier.ValidateGroupName(g); err != nil {
 			return requirements{}, badRequest("bad_group", err.Error())
 		}
 	}

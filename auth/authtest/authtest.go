@@ -15,6 +15,7 @@ import (
 	"github.com/alexedwards/argon2id"
 
 	"gatehouse/auth"
+	"gatehouse/auth/password"
 	"gatehouse/internal/reqstats"
 )
 
@@ -64,7 +65,7 @@ func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 		Tokens: s.Tokens, Credentials: s.Credentials, Grants: s.Grants,
 		TokenLifetime: 72 * time.Hour,
 		Hasher:        Hasher(t, FastHashParams), Keys: keys,
-		Policy:           auth.PasswordPolicy{MinLength: 8},
+		Policy:           password.Policy{MinLength: 8},
 		RegistrationOpen: true,
 		Log:              DiscardLogger(),
 		OnChangeAttempt:  recordChangeAttempt,
@@ -78,12 +79,9 @@ func DiscardLogger() *slog.Logger { return slog.New(slog.NewTextHandler(io.Disca
 var FastHashParams = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
 // Hasher returns a Hasher with the parameters.
-func Hasher(t testing.TB, p argon2id.Params) *auth.Hasher {
+func Hasher(t testing.TB, p argon2id.Params) *password.Hasher {
 	t.Helper()
-	strong := auth.HashParams
-	auth.HashParams = p
-	defer func() { auth.HashParams = strong }()
-	h, err := auth.NewHasher(1)
+	h, err := password.NewHasher(1, p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 )
 
 // Users is an auth.UserStore.
@@ -76,7 +77,7 @@ func (s *Users) UsernameTaken(ctx context.Context, name string) (bool, error) {
 
 func (s *Users) looksLike(name string) bool {
 	for _, u := range s.rows {
-		if slices.Contains(auth.Lookalikes(name), auth.Skeleton(u.Username)) {
+		if slices.Contains(identifier.Lookalikes(name), identifier.Skeleton(u.Username)) {
 			return true
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/auth/password"
 	"gatehouse/db"
 	"gatehouse/internal/config"
 	"gatehouse/internal/reqstats"
@@ -255,7 +256,7 @@ func warnOfEviction(ctx context.Context, r *redisconn.Pool, log *slog.Logger) {
 }
 
 func (s *Stores) makeAccounts(c config.Config, log *slog.Logger) error {
-	hasher, err := auth.NewHasher(hashers)
+	hasher, err := password.NewHasher(hashers, password.DefaultParams)
 	if err != nil {
 		return err
 	}
@@ -265,7 +266,7 @@ func (s *Stores) makeAccounts(c config.Config, log *slog.Logger) error {
 		Users:            s.database,
 		Grants:           s.database,
 		Hasher:           hasher,
-		Policy:           auth.PasswordPolicy{MinLength: c.PasswordMin},
+		Policy:           password.Policy{MinLength: c.PasswordMin},
 		RegistrationOpen: c.Registration == "open",
 		TokenLifetime:    c.TokenLifetime,
 		Log:              log,

@@ -15,20 +15,22 @@ const module = "gatehouse"
 // allowed lists the packages of this module that a package may import. A new package needs a line here.
 var allowed = map[string][]string{
 	"":                   {"internal/cli"},
-	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv", "kv/redisconn"},
-	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "mail", "web", "web/netlimit", "internal/reqstats"},
-	"internal/config":    {"auth", "django", "kv/redisconn", "web"},
-	"handlers":           {"auth", "templates", "web", "docs"},
-	"web":                {"auth", "static", "templates", "web/netlimit", "internal/reqstats"},
+	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv", "kv/redisconn", "auth/identifier", "auth/password"},
+	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "mail", "web", "web/netlimit", "internal/reqstats", "auth/password"},
+	"internal/config":    {"auth", "django", "kv/redisconn", "web", "auth/identifier"},
+	"handlers":           {"auth", "templates", "web", "docs", "auth/identifier"},
+	"web":                {"auth", "static", "templates", "web/netlimit", "internal/reqstats", "auth/identifier"},
 	"web/netlimit":       {},
 	"templates":          {"auth"},
-	"db":                 {"auth", "migrations", "internal/reqstats"},
+	"db":                 {"auth", "migrations", "internal/reqstats", "auth/identifier"},
 	"kv":                 {"auth", "internal/reqstats", "kv/redisconn"},
 	"kv/embedded":        {"kv/redisconn"},
 	"kv/redisconn":       {"auth", "internal/reqstats"},
 	"django":             {"auth", "kv/redisconn"},
 	"mail":               {"auth", "templates"},
-	"auth":               {},
+	"auth":               {"auth/identifier", "auth/password"},
+	"auth/identifier":    {},
+	"auth/password":      {},
 	"docs":               {},
 	"importer":           {},
 	"migrations":         {},
@@ -45,12 +47,15 @@ var others = map[string][]string{
 	"clients/go/example": {},
 }
 
+// transports are packages for HTTP, HTML, SQL and Redis, which the rules must not know.
+var transports = []string{
+	"net/http", "database/sql", "html/template", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo",
+	"github.com/lib/pq", "modernc.org/sqlite", "github.com/labstack/echo", "github.com/alexedwards/scs",
+}
+
 // forbidden are packages of others, with what is below them, that a package must not know.
 var forbidden = map[string][]string{
-	"auth": {
-		"net/http", "database/sql", "html/template", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo",
-		"github.com/lib/pq", "modernc.org/sqlite", "github.com/labstack/echo", "github.com/alexedwards/scs",
-	},
+	"auth": transports, "auth/identifier": transports, "auth/password": transports,
 	"handlers": {
 		"database/sql", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo", "github.com/labstack/echo",
 		"github.com/alexedwards/scs", "github.com/lib/pq", "modernc.org/sqlite",
@@ -107,6 +112,9 @@ func TestFaultsAreFound(t *testing.T) {
 		{"gatehouse/auth", "net/http/httptest", false},
 		{"gatehouse/auth", "net/mail", true},
 		{"gatehouse/auth", "database/sql", false},
+		{"gatehouse/auth", "gatehouse/auth/password", true},
+		{"gatehouse/auth/password", "gatehouse/auth", false},
+		{"gatehouse/auth/password", "net/http", false},
 		{"gatehouse/static", "gatehouse/auth", false},
 		{"gatehouse/kv", "gatehouse/db", false},
 		{"gatehouse/db", "gatehouse/internal/testkit", false},

@@ -24,7 +24,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
-	"gatehouse/auth"
+	hashing "gatehouse/auth/password"
 	"gatehouse/internal/testkit/servers"
 )
 
@@ -128,7 +128,7 @@ func (s *site) migrate(ctx context.Context) error {
 
 // seed makes the users. They share a hash, which is made once.
 func (s *site) seed(ctx context.Context) error {
-	hash, err := argon2id.CreateHash(password, &auth.HashParams)
+	hash, err := argon2id.CreateHash(password, &hashing.DefaultParams)
 	if err != nil {
 		return fmt.Errorf("hash a password: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 )
 
 type userCmd struct {
@@ -27,7 +28,7 @@ type nameArg struct {
 
 func (c *command) withUser(name string, run func(*auth.Accounts, auth.User) error) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
-		canonical, err := auth.CanonicalUsername(name)
+		canonical, err := identifier.CanonicalUsername(name)
 		if err != nil {
 			return fmt.Errorf("%q is no user name: %w", name, err)
 		}

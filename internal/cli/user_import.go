@@ -14,6 +14,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
+	"gatehouse/auth/password"
 	"gatehouse/importer"
 )
 
@@ -32,12 +34,12 @@ type userImportCmd struct {
 
 func (a userImportCmd) Run(c *command) error {
 	for _, group := range a.Group {
-		if err := auth.ValidateGroupName(group); err != nil {
+		if err := identifier.ValidateGroupName(group); err != nil {
 			return fmt.Errorf("--group: %q: %w", group, err)
 		}
 	}
 	if a.Source != "" {
-		if err := auth.ValidateSourceName(a.Source); err != nil {
+		if err := identifier.ValidateSourceName(a.Source); err != nil {
 			return fmt.Errorf("--source: %q: %w", a.Source, err)
 		}
 	}
@@ -153,10 +155,10 @@ func (c claims) add(name, id string) {
 // claimNames notes the names that a row asks for whose name is made from an address. A row that is refused counts too:
 // it asks again once it is corrected.
 func (i *importing) claimNames(row importer.Row) {
-	if short, err := auth.CanonicalUsername(row.Username); err == nil {
+	if short, err := identifier.CanonicalUsername(row.Username); err == nil {
 		i.short.add(short, row.ID)
 	}
-	if full, err := auth.UsernameFromEmail(row.Address); err == nil {
+	if full, err := identifier.UsernameFromEmail(row.Address); err == nil {
 		i.full.add(full, row.ID)
 	}
 }
@@ -184,12 +186,12 @@ func (i *importing) restFromAddresses(ctx context.Context) error {
 // is free, else (long) a name made from the whole address. It depends on which rows there are and not on their order,
 // so that no row gets a name made from the address of another one. auth.ValidationErrors if there is no such name.
 func (i *importing) nameFromAddress(ctx context.Context, row importer.Row) (name string, long bool, err error) {
-	short, err := auth.CanonicalUsername(row.Username)
+	short, err := identifier.CanonicalUsername(row.Username)
 	if err != nil {
 		return row.Username, false, nil // the import refuses it and says why
 	}
 	_, another := i.full[short]
-	if !another && !i.short[short].shared && !auth.IsReservedUsername(short) {
+	if !another && !i.short[short].shared && !identifier.IsReserved(short) {
 		free, err := i.isFree(ctx, short)
 		if err != nil {
 			return "", false, fmt.Errorf("look whether a user name is free: %w", err)
@@ -198,7 +200,7 @@ func (i *importing) nameFromAddress(ctx context.Context, row importer.Row) (name
 			return short, false, nil
 		}
 	}
-	full, err := auth.UsernameFromEmail(row.Address)
+	full, err := identifier.UsernameFromEmail(row.Address)
 	if err != nil {
 		return "", false, auth.ValidationErrors{"username": "The part of the address before the @ is reserved, taken or not unique, and the whole address makes no user name: " + err.Error()}
 	}
@@ -236,7 +238,7 @@ func (i *importing) oneNamed(ctx context.Context, row importer.Row, choose func(
 		Source: i.source(), ExternalID: row.ID, Name: row.Name, Email: row.Email,
 		EmailVerified: row.Verified || i.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash, AllowReserved: i.AllowReserved,
 	}
-	if i.WithoutPassword && auth.ValidateLegacyHash(in.Hash) != nil {
+	if i.WithoutPassword && password.ValidateLegacyHash(in.Hash) != nil {
 		in.Hash = ""
 	} else if in.Hash == "" {
 		in.Hash = "!" // which is refused, with a sentence that says what to do
@@ -283,9 +285,9 @@ func (i *importing) source() string { return cmp.Or(i.Source, i.file.Source) }
 
 // skip notes a row whose id is known: of the same user, or of another system's.
 func (i *importing) skip(row importer.Row, here auth.User) {
-	name, _ := auth.CanonicalUsername(row.Username)
+	name, _ := identifier.CanonicalUsername(row.Username)
 	// Who has a name that is made of an address may have got either: others come and go.
-	full, err := auth.UsernameFromEmail(row.Address)
+	full, err := identifier.UsernameFromEmail(row.Address)
 	if here.Username != name && (err != nil || here.Username != full) {
 		who := cmp.Or(nameWithoutAddress(here.Username), "another user")
 		i.refuse(row, fmt.Sprintf("Its id is the one of %s here (source %s). If the export is of another system, name that: --source NAME.", who, i.source()))
@@ -300,10 +302,10 @@ func (i *importing) skip(row importer.Row, here auth.User) {
 }
 
 // nameWithoutAddress returns the name of a user here as it may be printed: "" for one that has the form of
-// auth.UsernameFromEmail, since it gives the address away.
+// identifier.UsernameFromEmail, since it gives the address away.
 func nameWithoutAddress(name string) string {
 	if at := strings.LastIndexByte(name, '_'); at > 0 {
-		if address, err := auth.CanonicalEmail(name[:at] + "@" + name[at+1:]); err == nil && address != "" {
+		if address, err := identifier.CanonicalEmail(name[:at] + "@" + name[at+1:]); err == nil && address != "" {
 			return ""
 		}
 	}
@@ -387,7 +389,7 @@ func printable(s string) string {
 func (i *importing) groupsHere(names []string) (all []string, fault string) {
 	for _, name := range names {
 		here := groupName(name)
-		if auth.ValidateGroupName(here) != nil {
+		if identifier.ValidateGroupName(here) != nil {
 			return nil, fmt.Sprintf("The name of the group %q cannot be made one lower-case word of plain letters and digits, such as editors.", printable(name))
 		}
 		if here == auth.AdminGroup || slices.Contains(i.groups[here].Permissions, auth.ManageUsers) {

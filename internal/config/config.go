@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 	"gatehouse/kv/redisconn"
 	"gatehouse/web"
 )
@@ -103,7 +104,7 @@ func (s Settings) Validate() (Config, error) {
 
 // checkDjango returns the keys of Django's sessions, if there is a bridge to them.
 func (s Settings) checkDjango(ours web.Cookies) (auth.DjangoKeys, error) {
-	if err := auth.ValidateSourceName(s.DjangoSource); err != nil {
+	if err := identifier.ValidateSourceName(s.DjangoSource); err != nil {
 		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SOURCE %q: %w", s.DjangoSource, err)
 	}
 	switch {

@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/auth"
+	"gatehouse/auth/identifier"
 	"gatehouse/handlers"
 	"gatehouse/internal/e2e/kit"
 	"gatehouse/internal/testkit"
@@ -709,7 +710,7 @@ func (a *apiTest) tokensAreNotCreated(t *testing.T) {
 	a.wantProblem(t, createToken, 401, "wrong_credentials", `{"username":"leaves","password":"`+kit.Password+`"}`)
 	a.wantProblem(t, createToken, 429, "throttled", `{"username":"waits","password":"`+kit.Password+`"}`)
 	for field, body := range map[string]string{
-		"name":        `{"name":"` + strings.Repeat("x", auth.MaxName+1) + `"}`,
+		"name":        `{"name":"` + strings.Repeat("x", identifier.MaxDisplayName+1) + `"}`,
 		"permissions": `{"permissions":["users.view"]}`,
 		"expires_in":  `{"expires_in":59}`,
 	} {

@@ -1,4 +1,4 @@
-package auth
+package password
 
 import (
 	"crypto/pbkdf2"
@@ -43,7 +43,7 @@ func ValidateLegacyHash(hash string) error {
 	if err := checkArgon2Import(hash); err != nil {
 		return err
 	}
-	if checkable(hash) {
+	if isComputable(hash) {
 		return nil
 	}
 	_, err := parseLegacyHash(hash)

@@ -1,24 +1,24 @@
-package auth
+// Package identifier validates the names that people and administrators choose, and returns their
+// canonical form: usernames, email addresses, display names, groups and permissions. It knows no
+// storage or HTTP: whether a name is taken is not decided here.
+package identifier
 
 import (
 	"fmt"
-	"net/mail"
 	"slices"
 	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/net/idna"
 	"golang.org/x/text/secure/precis"
-	"golang.org/x/text/unicode/norm"
 )
 
 // Limits of names, in code points unless said otherwise.
 const (
-	MinUsername = 2
-	MaxUsername = 64
-	MaxName     = 100
+	MinUsername    = 2
+	MaxUsername    = 64
+	MaxDisplayName = 100
 	// MaxEmail is in octets: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 	MaxEmail = 254
 	// MaxSearch is the longest text that a search for users looks for: that of the longest field.
@@ -26,9 +26,6 @@ const (
 	// maxRawInput in octets: nothing longer is even normalised.
 	maxRawInput = 4096
 )
-
-// AppName is refused as a password and reserved as a user name.
-const AppName = "gatehouse"
 
 // CanonicalUsername returns the form of a user name under which it is stored, looked up,
 // cached and throttled: PRECIS UsernameCaseMapped (RFC 8265, section 3.3), so that
@@ -84,7 +81,7 @@ func NewUsername(raw string) (string, error) {
 	if n := utf8.RuneCountInString(name); n < MinUsername {
 		return "", userMessage(fmt.Sprintf("At least %d characters: this has %d.", MinUsername, n))
 	}
-	if isReserved(name) {
+	if IsReserved(name) {
 		return "", userMessage("This name is reserved; choose another one.")
 	}
 	if mixesScripts(name) {
@@ -93,8 +90,8 @@ func NewUsername(raw string) (string, error) {
 	return name, nil
 }
 
-// isReserved reports whether a name is, or looks like, one of the reserved names.
-func isReserved(name string) bool {
+// IsReserved reports whether a name is, or looks like, one of the reserved names.
+func IsReserved(name string) bool {
 	plain := strings.Map(withoutSeparators, latinLookalike(name))
 	if strings.Contains(plain, "1") {
 		plain = strings.Map(asOne, plain)
@@ -220,85 +217,3 @@ func pairs(s string) map[rune]rune {
 	}
 	return m
 }
-
-// CanonicalEmail returns an address as it is stored and looked up: NFC, lower case, the
-// domain in ASCII (RFC 5890). Empty stays empty. The error is a sentence for people.
-func CanonicalEmail(raw string) (string, error) {
-	raw = strings.TrimSpace(raw)
-	if raw == "" {
-		return "", nil
-	}
-	bad := userMessage("Enter an address such as name@example.org.")
-	if len(raw) > MaxEmail || !cleanText(raw) || strings.ContainsAny(raw, " \t<>\"(),;:\\[]") || strings.ContainsFunc(raw, invisible) {
-		return "", bad
-	}
-	at := strings.LastIndexByte(raw, '@')
-	if at < 0 {
-		return "", bad
-	}
-	domain, err := idna.Lookup.ToASCII(raw[at+1:])
-	if err != nil || !strings.Contains(domain, ".") {
-		return "", bad
-	}
-	// Mapping may end in a domain that is refused when it comes back from a form, as in ℵ.example, whose
-	// direction is only checked once it is a Hebrew letter.
-	if again, err := idna.Lookup.ToASCII(domain); err != nil || again != domain {
-		return "", bad
-	}
-	// The local part is case sensitive by RFC 5321 and nowhere in practice; two accounts
-	// that differ in case only would be a trap.
-	email := strings.ToLower(norm.NFC.String(raw[:at])) + "@" + domain
-	// Mapping makes dots of other characters: what must be an address is what is stored.
-	if parsed, err := mail.ParseAddress(email); err != nil || parsed.Address != email {
-		return "", bad
-	}
-	if len(email) > MaxEmail {
-		return "", bad
-	}
-	return email, nil
-}
-
-// CanonicalName returns a person's name: NFC, trimmed, one line, no control or bidirectional
-// override characters. Empty stays empty. The error is a sentence for people.
-func CanonicalName(raw string) (string, error) {
-	if len(raw) > maxRawInput {
-		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxName))
-	}
-	name := strings.Join(strings.Fields(norm.NFC.String(raw)), " ")
-	if !cleanText(raw) || name != "" && !strings.ContainsFunc(name, visible) {
-		return "", userMessage("Some characters can't be used in a name; type it again.")
-	}
-	if utf8.RuneCountInString(name) > MaxName {
-		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxName))
-	}
-	return name, nil
-}
-
-// cleanText reports whether s is valid UTF-8 without control characters and without
-// those format characters that reorder or hide text around them (Unicode TR 36, 2.3).
-func cleanText(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		switch {
-		case unicode.IsControl(r) && r != '\t',
-			r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069, r == 0x200E, r == 0x200F, r == 0x061C,
-			r == 0xFEFF, r == 0x2028, r == 0x2029, r >= 0xE0000 && r <= 0xE007F, unicode.Is(unicode.Co, r):
-			return false
-		}
-	}
-	return true
-}
-
-// invisible reports whether a character takes no room at all.
-func invisible(r rune) bool {
-	return unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
-}
-
-func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !invisible(r) }
-
-// userMessage is an error whose text is meant for the person at the form.
-type userMessage string
-
-func (s userMessage) Error() string { return string(s) }

@@ -1,4 +1,4 @@
-package auth
+package password
 
 import (
 	"bufio"
@@ -32,19 +32,19 @@ func TestNormalPassword(t *testing.T) {
 		strings.Repeat("\u1ead", 128):        strings.Repeat("\u1ead", 128),
 		strings.Repeat("a\u0323\u0302", 128): strings.Repeat("\u1ead", 128),
 	} {
-		if got, ok := NormalizePassword(raw); !ok || got != want {
-			t.Errorf("NormalPassword(%.20q) = %.20q, %v; want %.20q", raw, got, ok, want)
+		if got, ok := Normalize(raw); !ok || got != want {
+			t.Errorf("Normalize(%.20q) = %.20q, %v; want %.20q", raw, got, ok, want)
 		}
 	}
 	for _, raw := range []string{"", strings.Repeat("x", 129), strings.Repeat("😀", 129), "nul\x00", "bad\xff", strings.Repeat("x", 1<<20)} {
-		if _, ok := NormalizePassword(raw); ok {
-			t.Errorf("NormalPassword(%.20q…) of %d octets is accepted", raw, len(raw))
+		if _, ok := Normalize(raw); ok {
+			t.Errorf("Normalize(%.20q…) of %d octets is accepted", raw, len(raw))
 		}
 	}
 }
 
 func TestPasswordPolicy(t *testing.T) {
-	policy := PasswordPolicy{MinLength: 8}
+	policy := Policy{MinLength: 8}
 	about := []string{"Alice.Liddell", "Alice Liddell", "alice@wonderland.example"}
 	const damaged = "Some characters are damaged; type the password again."
 	const guessable = "Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password."
@@ -102,20 +102,20 @@ func TestPasswordPolicy(t *testing.T) {
 }
 
 func TestPasswordPolicyOfFullWidthUserName(t *testing.T) {
-	got, err := PasswordPolicy{MinLength: 8}.Check("wunderlich7", "ＷＵＮＤＥＲＬＩＣＨ")
+	got, err := Policy{MinLength: 8}.Check("wunderlich7", "ＷＵＮＤＥＲＬＩＣＨ")
 	if err == nil {
 		t.Errorf("Check accepted %q, which is the user name and a digit", got)
 	}
 }
 
 func TestPasswordMinimumIsASetting(t *testing.T) {
-	if _, err := (PasswordPolicy{MinLength: 15}).Check("vK3$xQ9!vK3$x"); err == nil || err.Error() != "At least 15 characters: this has 13." {
+	if _, err := (Policy{MinLength: 15}).Check("vK3$xQ9!vK3$x"); err == nil || err.Error() != "At least 15 characters: this has 13." {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestPasswordFormsOfUnicodeAreOne(t *testing.T) {
-	policy := PasswordPolicy{MinLength: 8}
+	policy := Policy{MinLength: 8}
 	const raw = "Ängström façade Ệ"
 	composed, err1 := policy.Check(norm.NFC.String(raw))
 	apart, err2 := policy.Check(norm.NFD.String(raw))
@@ -125,7 +125,7 @@ func TestPasswordFormsOfUnicodeAreOne(t *testing.T) {
 }
 
 func TestHugePasswordIsRefusedFast(t *testing.T) {
-	policy := PasswordPolicy{MinLength: 8}
+	policy := Policy{MinLength: 8}
 	for _, huge := range []string{strings.Repeat("x", 1<<20), strings.Repeat("e\u0301", 1<<19), strings.Repeat("\xff", 1<<20)} {
 		begun := time.Now()
 		s := policy.Strength(huge, huge, huge, huge)
@@ -140,14 +140,14 @@ func TestHugePasswordIsRefusedFast(t *testing.T) {
 
 func TestLongestPasswordIsEstimatedFast(t *testing.T) {
 	begun := time.Now()
-	_, _ = PasswordPolicy{MinLength: 8}.Check(strings.Repeat("aA1!p4ssw0rd", 10), strings.Repeat("alice ", 100))
+	_, _ = Policy{MinLength: 8}.Check(strings.Repeat("aA1!p4ssw0rd", 10), strings.Repeat("alice ", 100))
 	if took := time.Since(begun); took > 2*time.Second {
 		t.Errorf("took %s", took)
 	}
 }
 
 func TestStrengthAgreesWithPolicy(t *testing.T) {
-	policy := PasswordPolicy{MinLength: 8}
+	policy := Policy{MinLength: 8}
 	labels := map[int]string{0: "Very weak", 1: "Weak", 2: "Fair", 3: "Good", 4: "Strong"}
 	seen := map[int]bool{}
 	for _, raw := range []string{
@@ -178,7 +178,7 @@ func TestStrengthAgreesWithPolicy(t *testing.T) {
 // TestPasswords_WithAYearAreRefused: a word with this year, or any near it, is what people choose who have to
 // change their password. No year is special, so that next year needs no release.
 func TestPasswords_WithAYearAreRefused(t *testing.T) {
-	policy := PasswordPolicy{MinLength: 8}
+	policy := Policy{MinLength: 8}
 	now := time.Now().Year()
 	for year := now - 10; year <= now+10; year++ {
 		for _, form := range []string{
@@ -205,7 +205,7 @@ func TestPasswords_WithAYearAreRefused(t *testing.T) {
 
 // TestPasswords_CommonOnesAreRefused: also those that the estimator does not know, in any case.
 func TestPasswords_CommonOnesAreRefused(t *testing.T) {
-	policy := PasswordPolicy{MinLength: 8}
+	policy := Policy{MinLength: 8}
 	for _, password := range []string{"cuthbert", "brooking", "alliswell", "Alliswell", "1G2W3E4R", "home0401", "raffaella", "sk8erboi", "Sk8erboi2026!", "ｓｋ８ｅｒｂｏｉ", "#1stunna"} {
 		if _, err := policy.Check(password); err == nil {
 			t.Errorf("%s is accepted", password)
@@ -227,7 +227,7 @@ func TestPasswords_OnDjangosListAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := PasswordPolicy{MinLength: 8}
+	policy := Policy{MinLength: 8}
 	n := 0
 	for lines := bufio.NewScanner(list); lines.Scan(); {
 		if password := lines.Text(); utf8.RuneCountInString(password) >= 8 {

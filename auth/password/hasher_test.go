@@ -1,4 +1,4 @@
-package auth
+package password
 
 import (
 	"context"
@@ -27,11 +27,11 @@ func newTestHasher(t testing.TB, atOnce, queued int, wait time.Duration) *Hasher
 
 func TestHashParamsAreStrongEnough(t *testing.T) {
 	// OWASP Password Storage Cheat Sheet; ASVS 11.4.2.
-	p := HashParams
+	p := DefaultParams
 	if p.Memory < 19456 || p.Iterations < 2 || p.Parallelism < 1 || p.SaltLength < 16 || p.KeyLength < 32 {
 		t.Errorf("got %+v", p)
 	}
-	h, err := NewHasher(1)
+	h, err := NewHasher(1, DefaultParams)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestHashParamsAreStrongEnough(t *testing.T) {
 		t.Errorf("got %q, %v", hash, err)
 	}
 	if got := cap(h.slots); got >= runtime.GOMAXPROCS(0) && got != 1 {
-		t.Errorf("%d hashes at once leave the pages no processor", got)
+		t.Errorf("%d hashes at once release the pages no processor", got)
 	}
 }
 
@@ -52,7 +52,7 @@ func TestHashAndCheck(t *testing.T) {
 		t.Fatalf("got %q (%v) and %q (%v), want two hashes that differ", one, err1, two, err2)
 	}
 	for password, want := range map[string]bool{"secret": true, "Secret": false, "secret ": false, "": false, "a password that nobody has": false} {
-		match, outdated, err := h.Check(t.Context(), password, one)
+		match, outdated, err := verify(h, t.Context(), password, one)
 		if match != want || outdated || err != nil {
 			t.Errorf("Check(%q) = %v, %v, %v; want %v", password, match, outdated, err, want)
 		}
@@ -63,7 +63,7 @@ func TestHashAndCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if match, _, _ := h.Check(t.Context(), eighty[:72], hash); match {
+	if match, _, _ := verify(h, t.Context(), eighty[:72], hash); match {
 		t.Error("the first 72 of 80 characters match")
 	}
 }
@@ -71,7 +71,7 @@ func TestHashAndCheck(t *testing.T) {
 func TestCheckWithoutUser(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Second)
 	for _, password := range []string{"", "x", "a password that nobody has"} {
-		if match, outdated, err := h.Check(t.Context(), password, ""); match || outdated || err != nil {
+		if match, outdated, err := verify(h, t.Context(), password, ""); match || outdated || err != nil {
 			t.Errorf("Check(%q) of nobody = %v, %v, %v", password, match, outdated, err)
 		}
 	}
@@ -92,10 +92,10 @@ func TestCheckOutdated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if match, outdated, err := h.Check(t.Context(), "secret", hash); !match || !outdated || err != nil {
+		if match, outdated, err := verify(h, t.Context(), "secret", hash); !match || !outdated || err != nil {
 			t.Errorf("%s: got %v, %v, %v; want a match that is outdated", name, match, outdated, err)
 		}
-		if match, outdated, err := h.Check(t.Context(), "wrong", hash); match || outdated || err != nil {
+		if match, outdated, err := verify(h, t.Context(), "wrong", hash); match || outdated || err != nil {
 			t.Errorf("%s: got %v, %v, %v for a wrong password", name, match, outdated, err)
 		}
 	}
@@ -120,7 +120,7 @@ func TestCheckGarbage(t *testing.T) {
 		"$argon2id$v=19$m=8,t=4294967295,p=1$" + salt + "$" + key,
 		"$argon2id$v=19$m=8,t=1,p=1$" + salt + "$" + key + "$",
 	} {
-		if match, outdated, err := h.Check(t.Context(), "secret", hash); match || outdated || err != nil {
+		if match, outdated, err := verify(h, t.Context(), "secret", hash); match || outdated || err != nil {
 			t.Errorf("Check against %q = %v, %v, %v; want a wrong password", hash, match, outdated, err)
 		}
 	}
@@ -147,7 +147,7 @@ func TestEveryCheckIsOneHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, stored := range map[string]string{"a user": hash, "nobody": "", "garbage": "garbage", "impossible": "$argon2id$v=19$m=8,t=0,p=1$c2FsdA$a2V5"} {
-		got := worked(func() { _, _, _ = h.Check(t.Context(), "wrong", stored) })
+		got := worked(func() { _, _, _ = verify(h, t.Context(), "wrong", stored) })
 		if got < memory || got > 2*memory-1 {
 			t.Errorf("%s: %d octets were filled, want those of one hash, %d", name, got, memory)
 		}
@@ -166,7 +166,7 @@ func TestNoMoreThanSoManyAtOnce(t *testing.T) {
 		finish := make(chan struct{})
 		for range atOnce + queued {
 			go func() {
-				leave, err := h.enter(t.Context())
+				release, err := h.acquire(t.Context())
 				if err != nil {
 					t.Errorf("got %v, want a place", err)
 					return
@@ -180,7 +180,7 @@ func TestNoMoreThanSoManyAtOnce(t *testing.T) {
 				running--
 				done++
 				mu.Unlock()
-				leave()
+				release()
 			}()
 		}
 		synctest.Wait()
@@ -191,7 +191,7 @@ func TestNoMoreThanSoManyAtOnce(t *testing.T) {
 		if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
 			t.Errorf("Hash: got %v, want ErrBusy", err)
 		}
-		if _, _, err := h.Check(t.Context(), "x", ""); !errors.Is(err, ErrBusy) {
+		if _, _, err := verify(h, t.Context(), "x", ""); !errors.Is(err, ErrBusy) {
 			t.Errorf("Check: got %v, want ErrBusy", err)
 		}
 		for i := range atOnce + queued {
@@ -213,18 +213,18 @@ func TestNoMoreThanSoManyAtOnce(t *testing.T) {
 func TestHashAndCheckTakePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 2, time.Minute)
-		leave, err := h.enter(t.Context())
+		release, err := h.acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var finished sync.WaitGroup
 		finished.Go(func() { _, _ = h.Hash(t.Context(), "x") })
-		finished.Go(func() { _, _, _ = h.Check(t.Context(), "x", "") })
+		finished.Go(func() { _, _, _ = verify(h, t.Context(), "x", "") })
 		synctest.Wait()
 		if h.Waiting() != 3 {
 			t.Errorf("%d run or wait, want 3", h.Waiting())
 		}
-		leave()
+		release()
 		finished.Wait()
 		if h.Waiting() != 0 {
 			t.Errorf("%d are left", h.Waiting())
@@ -235,7 +235,7 @@ func TestHashAndCheckTakePlaces(t *testing.T) {
 func TestQueuedWorkIsDroppedWithItsClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 1, time.Minute)
-		leave, err := h.enter(t.Context())
+		release, err := h.acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestQueuedWorkIsDroppedWithItsClient(t *testing.T) {
 		if h.Waiting() != 1 {
 			t.Errorf("%d run or wait, want the first alone", h.Waiting())
 		}
-		leave()
+		release()
 	})
 }
 
@@ -265,7 +265,7 @@ func TestNoWorkForClientsThatHaveGone(t *testing.T) {
 		if _, err := h.Hash(ctx, "x"); !errors.Is(err, context.Canceled) {
 			t.Fatalf("Hash: got %v, want context.Canceled", err)
 		}
-		if _, _, err := h.Check(ctx, "x", ""); !errors.Is(err, context.Canceled) {
+		if _, _, err := verify(h, ctx, "x", ""); !errors.Is(err, context.Canceled) {
 			t.Fatalf("Check: got %v, want context.Canceled", err)
 		}
 	}
@@ -277,11 +277,11 @@ func TestNoWorkForClientsThatHaveGone(t *testing.T) {
 func TestLongWaitIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 1, 5*time.Second)
-		leave, err := h.enter(t.Context())
+		release, err := h.acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer leave()
+		defer release()
 		begun := time.Now()
 		if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
 			t.Errorf("got %v, want ErrBusy", err)
@@ -297,11 +297,11 @@ func TestLongWaitIsBusy(t *testing.T) {
 func TestAPlaceRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 4, time.Minute)
-		h.rest = 50
+		h.cooldown = 50
 		begun := time.Now()
 		// Hashing takes no time by the bubble's clock, so the work is stood in for.
 		for i := range 3 {
-			leave, err := h.enter(t.Context())
+			release, err := h.acquire(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -309,71 +309,62 @@ func TestAPlaceRests(t *testing.T) {
 				t.Errorf("hash %d began after %s, want %s", i, at, want)
 			}
 			time.Sleep(100 * time.Millisecond) // the bubble's clock
-			leave()
+			release()
 			if at, want := time.Since(begun), time.Duration(i)*150*time.Millisecond+100*time.Millisecond; at != want {
 				t.Errorf("hash %d was answered after %s, want %s", i, at, want)
 			}
 		}
 		// A slower one rests no longer.
-		leave, err := h.enter(t.Context())
+		release, err := h.acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		leave()
+		release()
 		slow := time.Now()
-		leave, err = h.enter(t.Context())
+		release, err = h.acquire(t.Context())
 		if err != nil || time.Since(slow) != 50*time.Millisecond {
 			t.Errorf("after a slow hash the place rested for %s (%v), want 50ms", time.Since(slow), err)
 		}
-		leave()
+		release()
 		synctest.Wait()
 		time.Sleep(time.Minute) // the last rest ends
 	})
 }
 
-// TestEstimates_TakeAPlaceForHashing: estimates and hashes together never run more at once than there are
-// places, and estimates are refused when the queue is full.
-func TestEstimates_TakeAPlaceForHashing(t *testing.T) {
+// verify is Hasher.Verify for a password whose typed form is the normalized one.
+func verify(h *Hasher, ctx context.Context, password, hash string) (match, outdated bool, err error) {
+	return h.Verify(ctx, password, password, hash)
+}
+
+// TestDo_SharesSlotsWithHashes: other work and hashes together never exceed the slots, and are refused
+// when the queue is full.
+func TestDo_SharesSlotsWithHashes(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Minute)
-	a := &Accounts{Hasher: h, Throttle: unlimited{}, RegistrationOpen: true}
-	begun, finish := make(chan struct{}), make(chan struct{})
-	go func() { _ = h.estimate(t.Context(), func() { close(begun); <-finish }) }()
-	<-begun
+	started, finish := make(chan struct{}), make(chan struct{})
+	go func() { _ = h.Do(t.Context(), func() { close(started); <-finish }) }()
+	<-started
 	queued := make(chan error, 1)
-	go func() {
-		_, err := a.EstimateStrength(t.Context(), Client{}, "password")
-		queued <- err
-	}()
+	go func() { queued <- h.Do(t.Context(), func() {}) }()
 	for h.Waiting() < 2 {
 		runtime.Gosched()
 	}
-	for name, try := range map[string]func() error{
-		"a hash":       func() error { _, err := h.Hash(t.Context(), "x"); return err },
-		"the meter":    func() error { _, err := a.EstimateStrength(t.Context(), Client{}, "password"); return err },
-		"registering":  func() error { _, err := a.Register(t.Context(), Registration{}, Client{}); return err },
-		"a new user":   func() error { _, err := a.AddUser(t.Context(), Registration{}); return err },
-		"the password": func() error { _, err := a.SetPassword(t.Context(), User{}, "x"); return err },
-	} {
-		if err := try(); !errors.Is(err, ErrBusy) {
-			t.Errorf("%s in a full queue: %v", name, err)
-		}
+	if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
+		t.Errorf("a hash in a full queue: %v", err)
+	}
+	if err := h.Do(t.Context(), func() {}); !errors.Is(err, ErrBusy) {
+		t.Errorf("other work in a full queue: %v", err)
 	}
 	select {
 	case err := <-queued:
-		t.Errorf("two work in one place: %v", err)
+		t.Errorf("two run in one slot: %v", err)
 	default:
 	}
 	close(finish)
 	if err := <-queued; err != nil {
 		t.Error(err)
 	}
-	if h.shortest.Load() != 0 {
-		t.Error("an estimate counts as the duration of a hash")
+	if h.fastest.Load() != 0 {
+		t.Error("other work counts as the duration of a hash")
 	}
 }
-
-// unlimited is a Throttle that refuses nobody.
-type unlimited struct{ Throttle }
-
-func (unlimited) Reserve(context.Context, ...Bucket) ([]Reservation, error) { return nil, nil }

@@ -1,4 +1,4 @@
-package auth
+package password
 
 import (
 	"strings"
@@ -29,7 +29,7 @@ var legacyHashes = map[string]string{
 }
 
 func TestLegacyHashes(t *testing.T) {
-	h, err := newHasher(1, 8, time.Minute, HashParams)
+	h, err := newHasher(1, 8, time.Minute, DefaultParams)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,21 +37,21 @@ func TestLegacyHashes(t *testing.T) {
 		if err := ValidateLegacyHash(hash); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		match, outdated, err := h.Check(t.Context(), legacyPassword, hash)
+		match, outdated, err := verify(h, t.Context(), legacyPassword, hash)
 		if !match || !outdated || err != nil {
 			t.Errorf("%s: match %t, outdated %t, %v", name, match, outdated, err)
 		}
 		for _, wrong := range []string{"", "x", legacyPassword + "x", strings.ToUpper(legacyPassword), norm.NFD.String(legacyPassword)} {
-			if match, outdated, err := h.Check(t.Context(), wrong, hash); match || outdated || err != nil {
+			if match, outdated, err := verify(h, t.Context(), wrong, hash); match || outdated || err != nil {
 				t.Errorf("%s: %q matches %t, outdated %t, %v", name, wrong, match, outdated, err)
 			}
 		}
 		// What was typed in another form of Unicode than the one that is hashed here.
-		if match, _, err := h.check(t.Context(), "something else", legacyPassword, hash); !match || err != nil {
+		if match, _, err := h.Verify(t.Context(), "something else", legacyPassword, hash); !match || err != nil {
 			t.Errorf("%s: the password as it was typed does not match, %v", name, err)
 		}
 		for cut := 1; cut < len(hash); cut += 7 {
-			if match, _, err := h.Check(t.Context(), legacyPassword, hash[:cut]); match || err != nil {
+			if match, _, err := verify(h, t.Context(), legacyPassword, hash[:cut]); match || err != nil {
 				t.Errorf("%s: the first %d octets match: %t, %v", name, cut, match, err)
 			}
 		}

@@ -1,4 +1,4 @@
-package auth
+package identifier
 
 import (
 	"slices"
@@ -91,36 +91,36 @@ func TestNewUsername(t *testing.T) {
 
 func TestNewUsernameRefuses(t *testing.T) {
 	const (
-		isReserved = "This name is reserved; choose another one."
+		IsReserved = "This name is reserved; choose another one."
 		mixed      = "Letters of different alphabets can't be mixed in one name."
 	)
 	for name, want := range map[string]string{
 		"a": "At least 2 characters: this has 1.",
 		"é": "At least 2 characters: this has 1.",
 
-		"admin":          isReserved,
-		"Admin":          isReserved,
-		"ＡＤＭＩＮ":          isReserved,
-		"a.d-m_i.n":      isReserved,
-		"admin-":         isReserved,
-		"no-reply":       isReserved,
-		"web.master":     isReserved,
-		"gatehouse":      isReserved,
-		"r00t":           isReserved,
-		"4dm1n":          isReserved,
-		"adm1n":          isReserved,
-		"adm1n1strator":  isReserved,
-		"bi11ing":        isReserved,
-		"b11l1ng":        isReserved,
-		"he1p":           isReserved,
-		"5upp0r7":        isReserved,
-		"l0g1n":          isReserved,
-		"admın":          isReserved, // a dotless i
-		"\u0430dmin":     isReserved, // Cyrillic а
-		"аԁміп":          isReserved, // Cyrillic all over
-		"r\u043e\u043et": isReserved, // Cyrillic о
-		"r\u03bf\u03bft": isReserved, // Greek ο
-		"ѕуѕтем":         isReserved, // the same
+		"admin":          IsReserved,
+		"Admin":          IsReserved,
+		"ＡＤＭＩＮ":          IsReserved,
+		"a.d-m_i.n":      IsReserved,
+		"admin-":         IsReserved,
+		"no-reply":       IsReserved,
+		"web.master":     IsReserved,
+		"gatehouse":      IsReserved,
+		"r00t":           IsReserved,
+		"4dm1n":          IsReserved,
+		"adm1n":          IsReserved,
+		"adm1n1strator":  IsReserved,
+		"bi11ing":        IsReserved,
+		"b11l1ng":        IsReserved,
+		"he1p":           IsReserved,
+		"5upp0r7":        IsReserved,
+		"l0g1n":          IsReserved,
+		"admın":          IsReserved, // a dotless i
+		"\u0430dmin":     IsReserved, // Cyrillic а
+		"аԁміп":          IsReserved, // Cyrillic all over
+		"r\u043e\u043et": IsReserved, // Cyrillic о
+		"r\u03bf\u03bft": IsReserved, // Greek ο
+		"ѕуѕтем":         IsReserved, // the same
 
 		"p\u0430ypal":  mixed, // Cyrillic а
 		"аlice":        mixed, // Cyrillic а
@@ -217,9 +217,9 @@ func TestCanonicalName(t *testing.T) {
 		strings.Repeat("é", 100):       strings.Repeat("é", 100),
 		strings.Repeat("e\u0301", 100): strings.Repeat("é", 100),
 	} {
-		got, err := CanonicalName(raw)
+		got, err := CanonicalDisplayName(raw)
 		if err != nil || got != want {
-			t.Errorf("CanonicalName(%q) = %q, %v; want %q", raw, got, err, want)
+			t.Errorf("CanonicalDisplayName(%q) = %q, %v; want %q", raw, got, err, want)
 		}
 	}
 	for raw, want := range map[string]string{
@@ -237,8 +237,8 @@ func TestCanonicalName(t *testing.T) {
 		"\u200d\u2060\u00ad":       "Some characters can't be used in a name; type it again.",
 		"\u3164":                   "Some characters can't be used in a name; type it again.", // a Hangul filler is blank
 	} {
-		if got, err := CanonicalName(raw); err == nil || got != "" || err.Error() != want {
-			t.Errorf("CanonicalName(%.40q) = %q, %v; want the sentence %q", raw, got, err, want)
+		if got, err := CanonicalDisplayName(raw); err == nil || got != "" || err.Error() != want {
+			t.Errorf("CanonicalDisplayName(%.40q) = %q, %v; want the sentence %q", raw, got, err, want)
 		}
 	}
 }
