@@ -18,8 +18,7 @@ const maxRecord = 8 << 10
 type Codec struct{}
 
 // Encode returns the JSON of the auth.Session in values with the deadline of scs, in UTC and
-// whole seconds. Values other than exactly one auth.Session are an error, and so is a record
-// that Decode would refuse for its size.
+// whole seconds. It returns an error for any other values, and for a record above maxRecord.
 func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
 	rec, ok := values[auth.SessionValueKey].(auth.Session)
 	if !ok || len(values) != 1 {
@@ -38,9 +37,9 @@ func (Codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads what FindCtx returned. It never returns an error, because scs would turn one
-// into an error page at every request of that browser: what cannot be read, or is past its
-// deadline, is an anonymous visitor with no values.
+// Decode parses what FindCtx returned. It never returns an error, because scs would answer every
+// request of that browser with an error page: an invalid record, or one past its deadline, has no
+// values, so the visitor is anonymous.
 func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	rec, ok := parseSession(b)
 	if !ok || !time.Now().Before(rec.Deadline) {
@@ -51,9 +50,8 @@ func (Codec) Decode(b []byte) (time.Time, map[string]any, error) {
 
 var sessionFields = fieldNamesOf(auth.Session{})
 
-// parseSession reads a record and says whether it is whole. A field that the rules stand on
-// has no value that means "missing", or one that is refused: the epoch begins at -1 because a
-// record without it must not pass for one of epoch 0.
+// parseSession parses a record and reports whether it is valid. A missing required field makes it
+// invalid: the epoch starts at -1 so that a record without one does not pass as epoch 0.
 func parseSession(b []byte) (auth.Session, bool) {
 	if len(b) > maxRecord || !utf8.Valid(b) {
 		return auth.Session{}, false
@@ -63,7 +61,7 @@ func parseSession(b []byte) (auth.Session, bool) {
 	if !ok || !isUTC(fields["deadline"]) {
 		return auth.Session{}, false
 	}
-	whole := rec.Version == auth.SessionVersion && len(rec.ID) == auth.HashLength && rec.UserID != "" && rec.Epoch >= 0 &&
+	valid := rec.Version == auth.SessionVersion && len(rec.ID) == auth.HashLength && rec.UserID != "" && rec.Epoch >= 0 &&
 		rec.IdleSeconds > 0 && rec.IdleSeconds <= int64(auth.MaxSessionIdle/time.Second) && !rec.Deadline.IsZero()
-	return rec, whole
+	return rec, valid
 }

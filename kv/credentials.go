@@ -15,38 +15,38 @@ import (
 const (
 	credentialPrefix = "credential:"
 	throttledPrefix  = "waiting:"
-	// maxCredential is the size in bytes above which a credential is not read.
+	// maxCredential is the size limit of a credential in bytes.
 	maxCredential = 2 << 10
 )
 
 // Credentials is the auth.CredentialCache: key "credential:" + login name + ":" + network. It may
-// be flushed at any moment. Under "waiting:" + key it marks, for as long as they have to wait,
-// the networks that the throttle refuses: so one round trip tells both.
+// be flushed at any time. Keys "waiting:" + rate-limit key mark throttled clients until they may try
+// again, so that one round trip reads both.
 type Credentials struct {
-	redis   *redisconn.Pool
-	ttl     time.Duration
-	decoded *decodeCache[auth.Credential]
-	// Users is the cache of users in the same Redis, which is read along with the credentials;
-	// nil for none.
-	Users        *Users
-	hints        *userHints
-	decodedUsers *decodeCache[auth.User]
-	// Hits and Misses count look-ups, for metrics.
+	// Users is the user cache in the same Redis, read in the same round trip; nil for none.
+	Users *Users
+	// Hits and Misses count lookups, for metrics.
 	Hits, Misses atomic.Int64
+
+	redis        *redisconn.Pool
+	ttl          time.Duration
+	hints        *userHints
+	decoded      *decodeCache[auth.Credential]
+	decodedUsers *decodeCache[auth.User]
 }
 
 var _ auth.CredentialCache = (*Credentials)(nil)
 
-// NewCredentials returns the cache in r, which keeps a credential for ttl.
+// NewCredentials returns the cache in r. Credentials expire after ttl.
 func NewCredentials(r *redisconn.Pool, ttl time.Duration) *Credentials {
 	return &Credentials{redis: r, ttl: ttl, decoded: newDecodeCache[auth.Credential](), hints: newUserHints(), decodedUsers: newDecodeCache[auth.User]()}
 }
 
 // Credential implements auth.CredentialCache in one round trip.
-func (c *Credentials) Credential(ctx context.Context, name, network string, waitKeys ...string) (auth.Credential, error) {
+func (c *Credentials) Credential(ctx context.Context, name, network string, throttleKeys ...string) (auth.Credential, error) {
 	const what = "find credential"
 	cmds := []redisconn.Command{redisconn.Cmd("GET", credentialKey(name, network))}
-	for _, key := range waitKeys {
+	for _, key := range throttleKeys {
 		cmds = append(cmds, redisconn.Cmd("PTTL", throttledPrefix+key))
 	}
 	userID := c.hints.user(name)
@@ -61,16 +61,16 @@ func (c *Credentials) Credential(ctx context.Context, name, network string, wait
 	if userID != "" {
 		replies, user = replies[:len(replies)-1], replies[len(replies)-1]
 	}
-	var longest int64
+	var wait int64
 	for _, reply := range replies[1:] {
 		if err := redisconn.ReplyError(what, reply); err != nil {
 			return auth.Credential{}, err
 		}
-		wait, _ := reply.(int64)
-		longest = max(longest, wait)
+		left, _ := reply.(int64)
+		wait = max(wait, left)
 	}
-	if longest > 0 {
-		return auth.Credential{}, auth.ThrottledError{RetryAfter: time.Duration(longest) * time.Millisecond}
+	if wait > 0 {
+		return auth.Credential{}, auth.ThrottledError{RetryAfter: time.Duration(wait) * time.Millisecond}
 	}
 	if err := redisconn.ReplyError(what, replies[0]); err != nil && !redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return auth.Credential{}, err
@@ -89,8 +89,8 @@ func (c *Credentials) Credential(ctx context.Context, name, network string, wait
 	return found, nil
 }
 
-// parseCredential checks that the value is a whole record. Whether it proves
-// anything only the keeper of SECRET_KEY can tell.
+// parseCredential parses a record and checks that it is complete. Verifying its MAC takes SECRET_KEY,
+// which this package does not have.
 func parseCredential(value []byte) (auth.Credential, bool) {
 	rec := auth.Credential{Epoch: -1}
 	if len(value) > maxCredential || !utf8.Valid(value) || json.Unmarshal(value, &rec) != nil {
@@ -122,6 +122,6 @@ func (c *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.D
 	if len(cmds) == 0 {
 		return nil
 	}
-	_, err := c.redis.Pipeline(ctx, redisconn.Idempotent("mark who has to wait"), cmds...)
+	_, err := c.redis.Pipeline(ctx, redisconn.Idempotent("mark throttled clients"), cmds...)
 	return err
 }

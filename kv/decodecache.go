@@ -5,17 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// readings remembers what records were read as. Redis is asked every time; but a record is
-// written once and read on every request, and parsing the same bytes again took an eighth of a
-// request. What is remembered is found by the bytes themselves, so that it cannot be out of date.
+// decodeCache holds decoded records by their encoded bytes, so that an entry is never stale. Redis is
+// still read every time; but a record is written once and read on every request, and decoding the same
+// bytes again took an eighth of a request.
 //
-// The values are shared: nobody may change what is behind their pointers and slices.
+// Values are shared: callers must not modify what their pointers and slices refer to.
 type decodeCache[T any] struct {
 	seed  maphash.Seed
 	slots [decodeCacheSlots]atomic.Pointer[decodeCacheEntry[T]]
 }
 
-// readingSlots bounds the memory: a record has some 400 bytes, and at most 8 KiB.
+// decodeCacheSlots bounds the memory: a record takes about 400 bytes, at most 8 KiB.
 const decodeCacheSlots = 1024
 
 type decodeCacheEntry[T any] struct {
@@ -25,11 +25,11 @@ type decodeCacheEntry[T any] struct {
 
 func newDecodeCache[T any]() *decodeCache[T] { return &decodeCache[T]{seed: maphash.MakeSeed()} }
 
-// of returns parse(raw), which must depend on nothing but raw.
-func (r *decodeCache[T]) decode(raw []byte, parse func([]byte) (T, bool)) (T, bool) {
-	slot := &r.slots[maphash.Bytes(r.seed, raw)%decodeCacheSlots]
-	if known := slot.Load(); known != nil && known.raw == string(raw) {
-		return known.value, true
+// decode returns parse(raw), which must depend on raw alone.
+func (c *decodeCache[T]) decode(raw []byte, parse func([]byte) (T, bool)) (T, bool) {
+	slot := &c.slots[maphash.Bytes(c.seed, raw)%decodeCacheSlots]
+	if entry := slot.Load(); entry != nil && entry.raw == string(raw) {
+		return entry.value, true
 	}
 	value, ok := parse(raw)
 	if ok {

@@ -12,24 +12,23 @@ import (
 )
 
 const (
-	// listCap bounds what a list shows and reads.
+	// listCap bounds the members that a list reads and shows.
 	listCap = 200
-	// indexCap bounds a user's index, whose members that have ended only a list removes.
+	// indexCap bounds a user's index, from which only lists remove ended members.
 	indexCap = 1000
-	// indexTTL is how long an index outlives the last addition, at least.
+	// indexTTL is the minimum time that an index lives after the last addition.
 	indexTTL = 60 * 24 * time.Hour
 )
 
-// index is what one user has of a kind: a sorted set of ids under prefix + user id, by the time
-// each was last seen (unix ms). What is in it may have ended; what is not may still be valid.
+// index lists a user's sessions or tokens: a sorted set of ids under prefix + user id, by the time each was
+// last seen (Unix ms). A member may have ended, and a valid session or token may be missing.
 type index struct {
 	redis  *redisconn.Pool
 	prefix string
 	kind   string // "session", for errors
 }
 
-// add puts an id into the index, which then lives at least as long as the thing itself, and returns
-// how many are in it.
+// add adds an id to the index, which then lives for at least the lifetime, and returns its size.
 func (x index) add(ctx context.Context, userID, id string, now time.Time, lifetime time.Duration) (n int64, err error) {
 	what := "index " + x.kind
 	key := x.prefix + userID
@@ -44,7 +43,7 @@ func (x index) add(ctx context.Context, userID, id string, now time.Time, lifeti
 		return 0, err
 	}
 	if redisconn.HasCode(replies[0], "WRONGTYPE") {
-		// Something else under this key would keep its user from signing in for ever.
+		// A key of another type would lock its user out permanently.
 		add = append([]redisconn.Command{redisconn.Cmd("DEL", key)}, add...)
 		_, err = x.redis.Pipeline(ctx, redisconn.Idempotent(what), add...)
 		return 1, err
@@ -57,8 +56,8 @@ func (x index) add(ctx context.Context, userID, id string, now time.Time, lifeti
 	return redis.Int64(replies[len(replies)-1], nil)
 }
 
-// addBelowScript adds a member unless the index is full: ARGV = member, score, limit, TTL in ms. It
-// returns 1 if the member is in the index afterwards. The TTL is never shortened.
+// addLimitedScript adds a member unless the index is full: ARGV = member, score, limit, TTL in ms. It
+// returns 1 if the member is in the index afterwards, and never shortens the TTL.
 var addLimitedScript = redisconn.NewScript(`
 if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('DEL', KEYS[1]) end
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
@@ -66,8 +65,8 @@ redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 return 1`)
 
-// addBelow is add for a kind that has a limit, which holds however many are added at once. It
-// reports whether there was room.
+// addLimited is add with a limit, which concurrent calls do not exceed. It reports whether the index
+// had room.
 func (x index) addLimited(ctx context.Context, limit int, userID, id string, seen time.Time, lifetime time.Duration) (added bool, err error) {
 	what := "index " + x.kind
 	replies, err := x.redis.RunScript(ctx, what, addLimitedScript,
@@ -81,12 +80,12 @@ func (x index) addLimited(ctx context.Context, limit int, userID, id string, see
 	return redis.Bool(replies[0], nil)
 }
 
-// touch is the command that notes when an id was seen; it never adds one.
+// touch returns the command that updates when an id was last seen. It never adds an id.
 func (x index) touch(userID, id string, seen time.Time) redisconn.Command {
 	return redisconn.Cmd("ZADD", x.prefix+userID, "XX", seen.UnixMilli(), id)
 }
 
-// drop is the command that takes an id out.
+// drop returns the command that removes an id.
 func (x index) drop(userID, id string) redisconn.Command {
 	return redisconn.Cmd("ZREM", x.prefix+userID, id)
 }
@@ -112,20 +111,20 @@ func (x index) newest(ctx context.Context, userID string, limit int) ([]member, 
 	for i := 0; i+1 < len(pairs); i += 2 {
 		score, err := strconv.ParseFloat(pairs[i+1], 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s: score of the index: %w", what, err)
+			return nil, fmt.Errorf("%s: invalid score in the index: %w", what, err)
 		}
 		members = append(members, member{pairs[i], time.UnixMilli(int64(score)).UTC()})
 	}
 	return members, nil
 }
 
-// all returns every id.
+// allIDs returns every id.
 func (x index) allIDs(ctx context.Context, userID string) ([]string, error) {
 	return x.strings(ctx, "list all "+x.kind+"s", redisconn.Cmd("ZRANGE", x.prefix+userID, 0, -1))
 }
 
-// strings returns the reply of a command on the index. Something else under its key is an empty
-// index; the next addition makes it one again.
+// strings returns the reply of a command on the index. A key of another type is an empty index, which
+// the next addition replaces.
 func (x index) strings(ctx context.Context, what string, c redisconn.Command) ([]string, error) {
 	replies, err := x.redis.Exchange(ctx, redisconn.Idempotent(what), c)
 	if err != nil || redisconn.HasCode(replies[0], "WRONGTYPE") {
@@ -137,7 +136,7 @@ func (x index) strings(ctx context.Context, what string, c redisconn.Command) ([
 	return redis.Strings(replies[0], nil)
 }
 
-// remove takes ids out.
+// remove removes ids.
 func (x index) remove(ctx context.Context, userID string, ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -146,6 +145,6 @@ func (x index) remove(ctx context.Context, userID string, ids []string) error {
 	for _, id := range ids {
 		args = append(args, id)
 	}
-	_, err := x.redis.Do(ctx, redisconn.Idempotent("prune index of "+x.kind+"s"), redisconn.Cmd("ZREM", args...))
+	_, err := x.redis.Do(ctx, redisconn.Idempotent("prune "+x.kind+" index"), redisconn.Cmd("ZREM", args...))
 	return err
 }

@@ -22,10 +22,10 @@ var _ auth.MaintenanceStore = (*Maintenance)(nil)
 // NewMaintenance returns the store in r.
 func NewMaintenance(r *redisconn.Pool) *Maintenance { return &Maintenance{r} }
 
-// Maintenance implements auth.MaintenanceStore. A value that cannot be read closes the site
-// all the same: somebody wanted it closed.
+// Maintenance implements auth.MaintenanceStore. An invalid value closes the site too, because an
+// operator has turned maintenance on.
 func (m *Maintenance) Maintenance(ctx context.Context) (*auth.Maintenance, error) {
-	const what = "look for maintenance"
+	const what = "read the maintenance state"
 	replies, err := m.redis.Exchange(ctx, redisconn.Idempotent(what), redisconn.Cmd("GET", maintenanceKey))
 	if err != nil || replies[0] == nil {
 		return nil, err

@@ -16,14 +16,12 @@ import (
 	"github.com/gomodule/redigo/redis"
 )
 
-const (
-	sessionPrefix = "session:"
-)
+const sessionPrefix = "session:"
 
-// Sessions keeps sessions. It is the scs.CtxStore of a SessionManager with HashTokenInStore,
-// Codec and no IdleTimeout, so that its "token" is always an auth.SessionID; and it is the
-// auth.SessionStore. A record is written once, when it is created: what changes afterwards is
-// the key's TTL, so that no write can bring an ended session back.
+// Sessions is the auth.SessionStore and the scs.CtxStore of a SessionManager with HashTokenInStore,
+// Codec and no IdleTimeout, so that its "token" is always an auth.SessionID. A record is written only
+// once, when it is created; later only the key's TTL changes, so that no write can restore an ended
+// session.
 type Sessions struct {
 	*redisstore.RedisStore
 	redis   *redisconn.Pool
@@ -33,14 +31,14 @@ type Sessions struct {
 
 var _ auth.SessionStore = (*Sessions)(nil)
 
-// NewSessions returns the sessions of a Redis.
+// NewSessions returns the sessions in r.
 func NewSessions(r *redisconn.Pool) *Sessions {
 	return &Sessions{redisstore.NewWithPrefix(r.ConnPool(), sessionPrefix), r, index{r, "sessions:", "session"}, newDecodeCache[auth.Session]()}
 }
 
-// Session returns the session of an id, with what is left of its key's time, in one round trip. A
-// key that holds no string, or a record that cannot be read or names another id, is
-// auth.ErrNotFound. The deadline is the caller's to look at.
+// Session returns the session of an id, with the remaining TTL of its key, in one round trip. It returns
+// auth.ErrNotFound also for a key of another type, an invalid record and a record of another id. The
+// caller checks the deadline.
 func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error) {
 	replies, err := s.readSessions(ctx, id)
 	if err != nil {
@@ -49,7 +47,7 @@ func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error)
 	return s.parse(id, replies)
 }
 
-// LiveSessions implements auth.SessionStore: it is Session for several ids, in one round trip.
+// LiveSessions implements auth.SessionStore: Session for several ids, in one round trip.
 func (s *Sessions) LiveSessions(ctx context.Context, ids []string) (map[string]auth.Session, error) {
 	replies, err := s.readSessions(ctx, ids...)
 	if err != nil {
@@ -69,9 +67,9 @@ func (s *Sessions) LiveSessions(ctx context.Context, ids []string) (map[string]a
 	return live, nil
 }
 
-// parse returns the session of an id from the two replies about it.
+// parse returns the session of an id from its two replies.
 func (s *Sessions) parse(id string, replies []any) (auth.Session, error) {
-	record, ttl, err := foundSession(id, replies)
+	record, ttl, err := findRecord(id, replies)
 	if err != nil {
 		return auth.Session{}, err
 	}
@@ -83,13 +81,13 @@ func (s *Sessions) parse(id string, replies []any) (auth.Session, error) {
 	return rec, nil
 }
 
-// FindCtx returns the record for Codec.Decode; one that Session would not find is not found.
+// FindCtx returns the record for Codec.Decode. It finds what Session finds.
 func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error) {
 	replies, err := s.readSessions(ctx, id)
 	if err != nil {
 		return nil, false, err
 	}
-	record, _, err := foundSession(id, replies)
+	record, _, err := findRecord(id, replies)
 	if errors.Is(err, auth.ErrNotFound) {
 		return nil, false, nil
 	}
@@ -98,7 +96,7 @@ func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error)
 
 const findSession = "find session"
 
-// readSessions asks for each id's record and for the time that its key has left: two replies an id.
+// readSessions reads each id's record and the TTL of its key: two replies per id.
 func (s *Sessions) readSessions(ctx context.Context, ids ...string) ([]any, error) {
 	cmds := make([]redisconn.Command, 0, 2*len(ids))
 	for _, id := range ids {
@@ -107,8 +105,8 @@ func (s *Sessions) readSessions(ctx context.Context, ids ...string) ([]any, erro
 	return s.redis.ReadPipelined(ctx, findSession, cmds...)
 }
 
-// foundSession reads the two replies about an id: its record, and the time that its key has left.
-func foundSession(id string, replies []any) (record []byte, left time.Duration, err error) {
+// findRecord returns the record of an id and the TTL of its key from the two replies.
+func findRecord(id string, replies []any) (record []byte, ttl time.Duration, err error) {
 	if redisconn.HasCode(replies[0], "WRONGTYPE") {
 		return nil, 0, auth.ErrNotFound
 	}
@@ -116,23 +114,23 @@ func foundSession(id string, replies []any) (record []byte, left time.Duration, 
 		return nil, 0, err
 	}
 	record, _ = replies[0].([]byte)
-	ttl, _ := replies[1].(int64)
-	const gone = -2 // the key ended between the two commands
-	// A quote inside a JSON string is escaped, so that this can only be the field.
-	if record == nil || ttl == gone || !bytes.Contains(record, []byte(`"id":"`+id+`"`)) {
+	millis, _ := replies[1].(int64)
+	const noKey = -2 // the key expired between the two commands
+	// A quote inside a JSON string is escaped, so this can only match the field.
+	if record == nil || millis == noKey || !bytes.Contains(record, []byte(`"id":"`+id+`"`)) {
 		return nil, 0, auth.ErrNotFound
 	}
-	return record, time.Duration(ttl) * time.Millisecond, nil
+	return record, time.Duration(millis) * time.Millisecond, nil
 }
 
-// CommitCtx stores a new record and adds it to its user's index. The expiry of scs is not
-// used: the key lives for the record's idle time, at most to its deadline. The record must be
-// valid under id. A user who has more than auth.MaxSessions then loses the oldest.
+// CommitCtx stores a new record, which must be valid under id, and adds it to its user's index. It
+// ignores the expiry of scs: the key's TTL is the record's idle time, at most until its deadline. If the
+// user then has more than auth.MaxSessions, the oldest end.
 func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ time.Time) error {
 	now := time.Now()
 	rec, ok := parseSession(record)
 	if !ok || !rec.Valid(id, now) {
-		return errors.New("commit session: the record is not valid under its key")
+		return errors.New("commit session: the record is invalid under its key")
 	}
 	if err := s.create(ctx, id, record, now.Add(rec.FreshTTL(now))); err != nil {
 		return err
@@ -144,73 +142,66 @@ func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ ti
 	return s.endOldest(ctx, rec.UserID, rec.ID)
 }
 
-// makeRoom ends the user's sessions above auth.MaxSessions, least recently seen first. Each sign-in
-// that finds the index full does so after it added its own session, so that the limit holds when the
-// last of many has been answered. The new session is spared: the clock of its server may be behind.
+// endOldest ends the user's sessions above auth.MaxSessions, least recently seen first. Every sign-in
+// that finds the index full calls it after adding its own session, so that the limit holds once the last
+// of several concurrent sign-ins has been answered. It spares the new session: this server's clock may be
+// behind.
 func (s *Sessions) endOldest(ctx context.Context, userID, newID string) error {
 	ids, err := s.index.allIDs(ctx, userID)
 	if err != nil || len(ids) <= auth.MaxSessions {
 		return err
 	}
 	const what = "count sessions"
-	asks := make([]redisconn.Command, len(ids))
-	for i, id := range ids {
-		asks[i] = redisconn.Cmd("EXISTS", sessionPrefix+id)
-	}
-	replies, err := s.redis.Pipeline(ctx, redisconn.Idempotent(what), asks...)
+	replies, err := s.redis.Pipeline(ctx, redisconn.Idempotent(what), cmdPerID("EXISTS", sessionPrefix, ids)...)
 	if err != nil {
 		return err
 	}
-	var live, drop []string
+	var live, ended []string
 	for i, id := range ids {
 		if replies[i] == int64(0) {
-			drop = append(drop, id)
+			ended = append(ended, id)
 		} else {
 			live = append(live, id)
 		}
 	}
-	over := max(len(live)-auth.MaxSessions, 0)
+	excess := max(len(live)-auth.MaxSessions, 0)
 	live = slices.DeleteFunc(live, func(id string) bool { return id == newID })
-	oldest := live[:min(over, len(live))]
+	oldest := live[:min(excess, len(live))]
 	if err := s.endOwned(ctx, userID, oldest); err != nil {
 		return err
 	}
-	return s.index.remove(ctx, userID, append(drop, oldest...))
+	return s.index.remove(ctx, userID, append(ended, oldest...))
 }
 
-// endOwn ends those of the sessions that are the user's.
+// endOwned ends those of the sessions that belong to the user.
 func (s *Sessions) endOwned(ctx context.Context, userID string, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	gets := make([]redisconn.Command, len(ids))
-	for i, id := range ids {
-		gets[i] = redisconn.Cmd("GET", sessionPrefix+id)
-	}
-	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent("end the oldest sessions"), gets...)
+	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent("end the oldest sessions"), cmdPerID("GET", sessionPrefix, ids)...)
 	if err != nil {
 		return err
 	}
-	var own []string
+	var owned []string
 	for i, id := range ids {
 		if _, ok := parseOwned(replies[i], userID, id); ok {
-			own = append(own, id)
+			owned = append(owned, id)
 		}
 	}
-	return s.EndAll(ctx, own)
+	return s.EndAll(ctx, owned)
 }
 
-// create is repeated when the connection breaks: nobody else knows this id yet, so nobody can
-// have ended it in between.
+// create retries when the connection breaks: the id is still unknown to anyone else, so the session
+// cannot have been ended in between.
 func (s *Sessions) create(ctx context.Context, id string, record []byte, expiry time.Time) error {
 	const what = "commit session"
 	if err := ctx.Err(); err != nil {
 		return redisconn.Unavailable(what, err)
 	}
 	err := s.commitOnce(ctx, id, record, expiry)
-	var said redis.Error
-	if errors.As(err, &said) {
-		return redisconn.ReplyError(what, said)
+	var refusal redis.Error
+	if errors.As(err, &refusal) {
+		return redisconn.ReplyError(what, refusal)
 	}
 	if err != nil && !redisconn.IsTimeout(err) {
 		err = s.commitOnce(ctx, id, record, expiry)
@@ -225,20 +216,20 @@ func (s *Sessions) commitOnce(ctx context.Context, id string, record []byte, exp
 	start := time.Now()
 	err := s.RedisStore.Commit(id, record, expiry)
 	reqstats.FromContext(ctx).AddRedis(time.Since(start))
-	var said redis.Error
-	if err != nil && !errors.As(err, &said) {
+	var refusal redis.Error
+	if err != nil && !errors.As(err, &refusal) {
 		s.redis.NoteFailure()
 	}
 	return err
 }
 
-// DeleteCtx ends a session. It returns auth.ErrSessionEnded when the session was gone already:
-// a token is renewed by deleting the old key first, and that must fail if somebody else ended it.
+// DeleteCtx ends a session. It returns auth.ErrSessionEnded if the session did not exist: a token is
+// renewed by first deleting the old key, and only the request that deletes it proceeds.
 func (s *Sessions) DeleteCtx(ctx context.Context, id string) error {
 	if id == noSession {
 		return nil
 	}
-	// Not repeated: the second answer would say "gone" of a session that we ended.
+	// No retry: it would report a session as missing that the first attempt deleted.
 	n, err := redis.Int64(s.redis.Do(ctx, redisconn.Once("delete session"), redisconn.Cmd("DEL", sessionPrefix+id)))
 	if err != nil {
 		return err
@@ -258,11 +249,10 @@ func (s *Sessions) EndAll(ctx context.Context, ids []string) error {
 	return s.redis.Delete(ctx, "end sessions", keys)
 }
 
-// noSession is what scs deletes when it renews the token of a visitor who has none.
+// noSession is the id that scs deletes when it renews the token of a visitor without a session.
 var noSession = auth.SessionID("")
 
-// Find, Commit and Delete are the forms of scs.Store, without a context. All is refused: it
-// would be a KEYS over everything.
+// Find is FindCtx without a context.
 func (s *Sessions) Find(id string) ([]byte, bool, error) {
 	return s.FindCtx(context.Background(), id)
 }
@@ -275,13 +265,12 @@ func (s *Sessions) Commit(id string, record []byte, expiry time.Time) error {
 // Delete is DeleteCtx without a context.
 func (s *Sessions) Delete(id string) error { return s.DeleteCtx(context.Background(), id) }
 
-// All returns errors.ErrUnsupported.
+// All returns errors.ErrUnsupported: it would scan the whole database.
 func (s *Sessions) All() (map[string][]byte, error) {
 	return nil, fmt.Errorf("all sessions: %w", errors.ErrUnsupported)
 }
 
-// Renew sets the key's TTL, which does nothing to a key that is gone, and notes the time in
-// the index. It is one round trip.
+// Renew sets the key's TTL, if the key still exists, and updates the index, in one round trip.
 func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
 	now := time.Now()
 	_, err := s.redis.Pipeline(ctx, redisconn.Idempotent("renew session"),
@@ -290,8 +279,8 @@ func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
 	return err
 }
 
-// List returns the user's live sessions, last seen first, and removes from the index those that are
-// gone. It reads all that the index holds, 1,000 at most: what has ended must not hide what has not.
+// List returns the user's live sessions, last seen first, and removes ended ones from the index. It
+// reads the whole index, so that ended sessions never hide live ones.
 func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, error) {
 	members, err := s.index.newest(ctx, userID, indexCap)
 	if err != nil || len(members) == 0 {
@@ -307,14 +296,14 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 		return nil, err
 	}
 	var live []auth.Session
-	var gone []string
+	var ended []string
 	now := time.Now()
 	for i, m := range members {
 		if err := redisconn.ReplyError(what, replies[i]); err != nil && !redisconn.HasCode(replies[i], "WRONGTYPE") {
 			return nil, err
 		}
 		if replies[i] == nil {
-			gone = append(gone, m.id)
+			ended = append(ended, m.id)
 			continue
 		}
 		if rec, ok := parseOwned(replies[i], userID, m.id); ok && rec.Valid(m.id, now) {
@@ -322,12 +311,12 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 			live = append(live, rec)
 		}
 	}
-	// As far as possible: what was read counts although Redis takes no writes; the next list removes them.
-	_ = s.index.remove(ctx, userID, gone)
+	// Best effort: the list is valid even if Redis accepts no writes, and the next one retries.
+	_ = s.index.remove(ctx, userID, ended)
 	return live, nil
 }
 
-// ownedBy reads a reply that should be the user's record of this id.
+// parseOwned parses a reply that should be the user's record of this id.
 func parseOwned(reply any, userID, id string) (auth.Session, bool) {
 	b, ok := reply.([]byte)
 	if !ok {
@@ -337,8 +326,8 @@ func parseOwned(reply any, userID, id string) (auth.Session, bool) {
 	return rec, ok && rec.UserID == userID && rec.ID == id
 }
 
-// End ends one session of the user. It returns auth.ErrNotFound when there is no such session
-// or it is somebody else's.
+// End ends one session of the user. It returns auth.ErrNotFound if there is none or it belongs to
+// another user.
 func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	if len(id) != auth.HashLength {
 		return auth.ErrNotFound
@@ -354,7 +343,7 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	if _, ok := parseOwned(replies[0], userID, id); !ok {
 		return auth.ErrNotFound
 	}
-	// An id is never used again, so that between reading and ending nothing else can have taken its place.
+	// Ids are never reused, so the key cannot have got another session in between.
 	_, err = s.redis.Pipeline(ctx, redisconn.Idempotent(what),
 		redisconn.Cmd("DEL", sessionPrefix+id), s.index.drop(userID, id))
 	return err
@@ -362,19 +351,19 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 
 const (
 	renewingPrefix = "renewing:"
-	// renewalTime is more than a request takes between the announcement and the renewal.
-	renewalTime = 10 * time.Second
+	// renewalTimeout exceeds the time between a request's HoldForRenewal and its renewal.
+	renewalTimeout = 10 * time.Second
 )
 
 // HoldForRenewal implements auth.SessionStore: key "renewing:" + id.
 func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
-	_, err := s.redis.Do(ctx, redisconn.Idempotent("hold session"), redisconn.Cmd("SET", renewingPrefix+id, 1, "PX", redisconn.Millis(renewalTime)))
+	_, err := s.redis.Do(ctx, redisconn.Idempotent("hold session"), redisconn.Cmd("SET", renewingPrefix+id, 1, "PX", redisconn.Millis(renewalTimeout)))
 	return err
 }
 
-// EndRefused implements auth.SessionStore.
+// EndRejected implements auth.SessionStore.
 func (s *Sessions) EndRejected(ctx context.Context, userID, id string) error {
-	held, err := redis.Int64(s.redis.Do(ctx, redisconn.Idempotent("end refused session"), redisconn.Cmd("EXISTS", renewingPrefix+id)))
+	held, err := redis.Int64(s.redis.Do(ctx, redisconn.Idempotent("end rejected session"), redisconn.Cmd("EXISTS", renewingPrefix+id)))
 	if err != nil || held > 0 {
 		return err
 	}
@@ -388,7 +377,7 @@ func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current fu
 		return err
 	}
 	const what = "end stale sessions"
-	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent(what), gets(sessionPrefix, ids)...)
+	replies, err := s.redis.Exchange(ctx, redisconn.Idempotent(what), cmdPerID("GET", sessionPrefix, ids)...)
 	if err != nil {
 		return err
 	}
@@ -396,10 +385,10 @@ func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current fu
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {
 		return err
 	}
-	gone := err != nil
+	userGone := err != nil
 	var keys, stale []string
 	for i, id := range ids {
-		if rec, ok := parseOwned(replies[i], userID, id); ok && id != keep && (gone || rec.Epoch != epoch) {
+		if rec, ok := parseOwned(replies[i], userID, id); ok && id != keep && (userGone || rec.Epoch != epoch) {
 			keys, stale = append(keys, sessionPrefix+id), append(stale, id)
 		}
 	}
@@ -409,11 +398,11 @@ func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current fu
 	return s.index.remove(ctx, userID, stale)
 }
 
-// gets returns a GET for each id.
-func gets(prefix string, ids []string) []redisconn.Command {
+// cmdPerID returns a command on the key of each id.
+func cmdPerID(name, prefix string, ids []string) []redisconn.Command {
 	cmds := make([]redisconn.Command, len(ids))
 	for i, id := range ids {
-		cmds[i] = redisconn.Cmd("GET", prefix+id)
+		cmds[i] = redisconn.Cmd(name, prefix+id)
 	}
 	return cmds
 }

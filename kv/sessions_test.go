@@ -625,7 +625,7 @@ func TestEndRefused_SparesWhatIsRenewed(t *testing.T) {
 		if _, ok := find(t, s, other.ID); ok {
 			t.Error("a refused session goes on")
 		}
-		if ttl := kvtest.Run(t, r, "PTTL", "renewing:"+held.ID).(int64); ttl <= 0 || ttl > renewalTime.Milliseconds() {
+		if ttl := kvtest.Run(t, r, "PTTL", "renewing:"+held.ID).(int64); ttl <= 0 || ttl > renewalTimeout.Milliseconds() {
 			t.Errorf("it is held for %d ms", ttl)
 		}
 		kvtest.Run(t, r, "DEL", "renewing:"+held.ID)

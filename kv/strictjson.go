@@ -8,15 +8,15 @@ import (
 	"unicode/utf8"
 )
 
-// fieldNames are the JSON names of a record.
+// fieldNames is the set of JSON field names of a record.
 type fieldNames map[string]bool
 
-// namesOf returns the names of a record's fields; none of them may be left out when it is empty.
+// fieldNamesOf returns the field names of a record, none of which may be omitted when empty.
 func fieldNamesOf(record any) fieldNames {
 	b, err := json.Marshal(record)
 	var fields map[string]json.RawMessage
 	if err != nil || json.Unmarshal(b, &fields) != nil {
-		panic("a record that is no JSON object")
+		panic("kv: the record is not a JSON object")
 	}
 	names := fieldNames{}
 	for name := range fields {
@@ -25,8 +25,8 @@ func fieldNamesOf(record any) fieldNames {
 	return names
 }
 
-// decode reads one JSON object into v and returns its fields. Names are told apart by case, as
-// docs/session-format.md and every other reader do; encoding/json alone takes "V" for "v".
+// decode parses a JSON object into v and returns its fields. Names are case-sensitive, as in
+// docs/session-format.md and in every other reader; encoding/json alone would accept "V" for "v".
 func (names fieldNames) decode(b []byte, v any) (map[string]json.RawMessage, bool) {
 	var fields map[string]json.RawMessage
 	if !utf8.Valid(b) || json.Unmarshal(b, &fields) != nil || fields == nil {
@@ -56,5 +56,5 @@ func (names fieldNames) decode(b []byte, v any) (map[string]json.RawMessage, boo
 
 var utcTime = regexp.MustCompile(`^"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z"$`)
 
-// isUTC reports whether a time is written as the session format writes it: with Z, not with an offset.
+// isUTC reports whether a time has the form that the session format demands: with Z and no offset.
 func isUTC(raw json.RawMessage) bool { return utcTime.Match(bytes.TrimSpace(raw)) }

@@ -14,14 +14,13 @@ import (
 
 const throttlePrefix = "throttle:"
 
-// reservationTTL is how long an attempt whose server died stays reserved, in the way of others: longer
-// than any sign-in takes.
+// reservationTTL is how long an attempt stays reserved if its server dies: longer than any sign-in takes.
 const reservationTTL = time.Minute
 
-// Throttle is the auth.Throttle: key "throttle:" + name, a hash of n (failures counted), until (unix
-// ms by Redis' clock before which the next attempt has to wait) and, for each attempt under way,
-// "r:" + its id (unix ms at which its reservation ends). Something else under such a key, or in such
-// a hash, counts as absent.
+// Throttle is the auth.Throttle: key "throttle:" + name, a hash of n (counted failures), until (Unix
+// ms by Redis' clock before which the next attempt is refused) and, for each attempt in progress, "r:" +
+// its id (Unix ms at which its reservation expires). Keys of another type and invalid fields count as
+// absent.
 type Throttle struct{ redis *redisconn.Pool }
 
 var _ auth.Throttle = (*Throttle)(nil)
@@ -29,121 +28,123 @@ var _ auth.Throttle = (*Throttle)(nil)
 // NewThrottle returns the throttle in r.
 func NewThrottle(r *redisconn.Pool) *Throttle { return &Throttle{r} }
 
-// readThrottle begins each script. It sets the clock (now, in Unix ms), the key's state (n, ready, its
-// PTTL as left) and how many attempts are under way, and removes what is no throttle, and
-// reservations that have ended.
+// throttlePrelude begins each script. It sets the clock (now, in Unix ms), the key's state (failures,
+// retry_at in Unix ms, ttl in ms) and the number of attempts in progress (reserved). It deletes a key of
+// another type and expired reservations.
 const throttlePrelude = `
-local function number(s, most)
+local function number(s, limit)
   local v = tonumber(s or '')
-  if not v or v ~= v or v < 0 or v > most then return 0 end
+  if not v or v ~= v or v < 0 or v > limit then return 0 end
   return math.floor(v)
 end
-local function whole(v) return string.format('%.0f', v) end
+local function int(v) return string.format('%.0f', v) end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local kind = redis.call('TYPE', KEYS[1]).ok
-local n, ready, reserved = 0, 0, 0
+local failures, retry_at, reserved = 0, 0, 0
 if kind == 'hash' then
   local fields = redis.call('HGETALL', KEYS[1])
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
-    if name == 'n' then n = number(value, 1e9)
-    elseif name == 'until' then ready = number(value, 1e15)
+    if name == 'n' then failures = number(value, 1e9)
+    elseif name == 'until' then retry_at = number(value, 1e15)
     elseif string.sub(name, 1, 2) == 'r:' then
       if number(value, now + 3600000) > now then reserved = reserved + 1
       else redis.call('HDEL', KEYS[1], name) end
     end
   end
 elseif kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-local left = redis.call('PTTL', KEYS[1])
+local ttl = redis.call('PTTL', KEYS[1])
 `
 
-// limitThrottle follows readThrottle where ARGV begins with free, base, max, total, forget (times in
-// ms). fail counts a failure, unless the total is reached, and returns the wait that it begins.
+// limitPrelude is throttlePrelude for scripts whose ARGV begins with an auth.RateLimit: Burst, BaseDelay,
+// MaxDelay, MaxFailures, ResetAfter (times in ms). count_failure counts a failure, unless MaxFailures
+// is reached, and returns the wait that it starts.
 const limitPrelude = throttlePrelude + `
-local first, base, longest = math.max(tonumber(ARGV[1]), 1), tonumber(ARGV[2]), tonumber(ARGV[3])
-local total, forget = tonumber(ARGV[4]), tonumber(ARGV[5])
-if ready > now + longest then ready = 0 end
-local function fail()
-  if total > 0 and n >= total then return math.max(left, 0) end
-  n = n + 1
+local burst, base_delay, max_delay = math.max(tonumber(ARGV[1]), 1), tonumber(ARGV[2]), tonumber(ARGV[3])
+local max_failures, reset_after = tonumber(ARGV[4]), tonumber(ARGV[5])
+if retry_at > now + max_delay then retry_at = 0 end
+local function count_failure()
+  if max_failures > 0 and failures >= max_failures then return math.max(ttl, 0) end
+  failures = failures + 1
   local wait = 0
-  if n >= first then wait = math.min(longest, base * 2 ^ math.min(n - first, 40)) end
-  ready = math.max(ready, now + wait)
-  left = math.max(forget, ready - now, 1)
-  redis.call('HSET', KEYS[1], 'n', whole(n), 'until', whole(ready))
-  redis.call('PEXPIRE', KEYS[1], whole(left))
-  if total > 0 and n >= total then return left end
-  return ready - now
+  if failures >= burst then wait = math.min(max_delay, base_delay * 2 ^ math.min(failures - burst, 40)) end
+  retry_at = math.max(retry_at, now + wait)
+  ttl = math.max(reset_after, retry_at - now, 1)
+  redis.call('HSET', KEYS[1], 'n', int(failures), 'until', int(retry_at))
+  redis.call('PEXPIRE', KEYS[1], int(ttl))
+  if max_failures > 0 and failures >= max_failures then return ttl end
+  return retry_at - now
 end
 `
 
-// takeScript: ARGV[6] = mode, [7] = id of the attempt, [8] = ms that its reservation lasts. It returns
-// the wait in ms (0 for an attempt that passed), whether a failure began it (and not attempts under way),
-// the wait that an attempt which counts at once begins, and the state of the key before the attempt (n)
-// and after it (n, until, PTTL).
+// reserveScript: ARGV[6] = mode, [7] = id of the attempt, [8] = TTL of its reservation in ms. It returns
+// the wait in ms (0 if it passes), whether a failure caused that wait (rather than attempts in progress),
+// the wait that an immediately counted attempt starts, and the failures before the attempt and the state
+// after it (failures, retry_at, ttl).
 var reserveScript = redisconn.NewScript(limitPrelude + `
-local mode, before = ARGV[6], n
-local refused, waits, begins = 0, 0, 0
-if total > 0 and n >= total then
-  if left < 0 then
-    left = math.max(forget, 1)
-    redis.call('PEXPIRE', KEYS[1], whole(left))
+local mode, failures_before = ARGV[6], failures
+local wait_now, by_failures, wait_next = 0, 0, 0
+if max_failures > 0 and failures >= max_failures then
+  if ttl < 0 then
+    ttl = math.max(reset_after, 1)
+    redis.call('PEXPIRE', KEYS[1], int(ttl))
   end
-  refused, waits = math.max(left, ready - now, 1), 1
-elseif ready > now then
-  refused, waits = ready - now, 1
-elseif reserved >= math.max(first - n, 1) or total > 0 and n + reserved >= total then
-  refused = 1000
+  wait_now, by_failures = math.max(ttl, retry_at - now, 1), 1
+elseif retry_at > now then
+  wait_now, by_failures = retry_at - now, 1
+elseif reserved >= math.max(burst - failures, 1) or max_failures > 0 and failures + reserved >= max_failures then
+  wait_now = 1000
 end
-if mode == 'count' and refused == 0 or mode == 'compared' and refused > 0 then
-  begins = fail()
-elseif refused == 0 then
-  redis.call('HSET', KEYS[1], 'r:' .. ARGV[7], whole(now + tonumber(ARGV[8])))
-  if n == 0 then redis.call('PEXPIRE', KEYS[1], whole(math.max(left, tonumber(ARGV[8]))))
-  elseif left < 0 then redis.call('PEXPIRE', KEYS[1], whole(math.max(forget, 1))) end
+if mode == 'count' and wait_now == 0 or mode == 'count refused' and wait_now > 0 then
+  wait_next = count_failure()
+elseif wait_now == 0 then
+  redis.call('HSET', KEYS[1], 'r:' .. ARGV[7], int(now + tonumber(ARGV[8])))
+  if failures == 0 then redis.call('PEXPIRE', KEYS[1], int(math.max(ttl, tonumber(ARGV[8]))))
+  elseif ttl < 0 then redis.call('PEXPIRE', KEYS[1], int(math.max(reset_after, 1))) end
 end
-return {refused, waits, begins, before, n, ready, left}`)
+return {wait_now, by_failures, wait_next, failures_before, failures, retry_at, ttl}`)
 
-// failScript: ARGV[6] = 1 for a failure that was counted before, [7] = id of the attempt. It turns the
-// attempt's reservation into a failure and returns the wait that this begins.
+// countFailureScript: ARGV[6] = 1 for a failure that was counted before, [7] = id of the attempt. It turns
+// the attempt's reservation into a failure and returns the wait that this starts.
 var countFailureScript = redisconn.NewScript(limitPrelude + `
 redis.call('HDEL', KEYS[1], 'r:' .. ARGV[7])
-if ARGV[6] == '1' and n > 0 then return 0 end
-return fail()`)
+if ARGV[6] == '1' and failures > 0 then return 0 end
+return count_failure()`)
 
-// raiseScript brings a key to at least the state of another one: ARGV = n, until, PTTL.
+// raiseScript raises a key to at least another key's state: ARGV = failures, retry_at, ttl.
 var raiseScript = redisconn.NewScript(throttlePrelude + `
-local count, wait, expires = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-redis.call('HSET', KEYS[1], 'n', whole(math.max(n, count)), 'until', whole(math.max(ready, wait)))
-return redis.call('PEXPIRE', KEYS[1], whole(math.max(left, expires, 1)))`)
+local other_failures, other_retry_at, other_ttl = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], 'n', int(math.max(failures, other_failures)), 'until', int(math.max(retry_at, other_retry_at)))
+return redis.call('PEXPIRE', KEYS[1], int(math.max(ttl, other_ttl, 1)))`)
 
-// takeReply is what takeScript did to a key, and the state that it left.
+// reserveReply is the reply of reserveScript about one key.
 type reserveReply struct {
-	key         string // without its prefix
-	refused     time.Duration
-	waits       bool
-	begins      time.Duration
-	countBefore int64
-	// count, until (Unix ms) and expires (ms, as PTTL) are n, until and the TTL afterwards.
-	count, until, expires int64
+	// wait is the time until the next attempt is allowed; 0 if this one passed.
+	wait time.Duration
+	// byFailures is set if failures caused the wait, and not attempts in progress.
+	byFailures bool
+	// nextWait is the wait that the attempt started, if it was counted immediately.
+	nextWait       time.Duration
+	failuresBefore int64
+	// failures, retryAt (Unix ms) and ttl (ms) are the state afterwards.
+	failures, retryAt, ttl int64
 }
 
-// Take reserves one attempt under each key, in one round trip; see auth.Throttle. It is never
-// repeated on a broken connection, which would count twice. More round trips are needed to refuse,
-// and once for a key that takes over a count after a rotation.
-func (t *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth.Reservation, error) {
-	if len(attempts) == 0 {
+// Reserve implements auth.Throttle in one round trip; a refusal takes more, and so does adopting a count
+// after a key rotation. It is never retried on a broken connection, which could count twice.
+func (t *Throttle) Reserve(ctx context.Context, buckets ...auth.Bucket) ([]auth.Reservation, error) {
+	if len(buckets) == 0 {
 		return nil, nil
 	}
-	const what = "take from throttle"
+	const what = "reserve an attempt"
 	id := rand.Text()
 	var all []auth.Reservation
 	var calls []redisconn.ScriptCall
-	for _, a := range attempts {
-		for _, key := range append([]string{a.Key}, a.PreviousKeys...) {
-			all = append(all, auth.Reservation{Key: key, ID: id, Bucket: a})
-			calls = append(calls, redisconn.Call(throttlePrefix+key, append(limitArgs(a.Limit), reserveMode(a), id, redisconn.Millis(reservationTTL))...))
+	for _, b := range buckets {
+		for _, key := range append([]string{b.Key}, b.PreviousKeys...) {
+			all = append(all, auth.Reservation{Key: key, ID: id, Bucket: b})
+			calls = append(calls, redisconn.Call(throttlePrefix+key, append(limitArgs(b.Limit), reserveMode(b), id, redisconn.Millis(reservationTTL))...))
 		}
 	}
 	replies, err := t.redis.RunScript(ctx, what, reserveScript, calls...)
@@ -152,114 +153,113 @@ func (t *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth
 	}
 	var wait time.Duration
 	var passed, refused []auth.Reservation
-	took := make([]reserveReply, len(all))
+	states := make([]reserveReply, len(all))
 	for i, reply := range replies {
-		one, replyErr := parseReserveReply(what, all[i].Key, reply)
-		took[i] = one
+		state, replyErr := parseReserveReply(what, reply)
+		states[i] = state
 		switch {
 		case replyErr != nil:
 			err = replyErr
-		case one.refused > 0:
-			wait = max(wait, one.refused)
-			if one.waits {
-				all[i].RetryAfter = max(one.refused, one.begins)
+		case state.wait > 0:
+			wait = max(wait, state.wait)
+			if state.byFailures {
+				all[i].RetryAfter = max(state.wait, state.nextWait)
 			}
 			refused = append(refused, all[i])
 		default:
-			all[i].RetryAfter = one.begins
+			all[i].RetryAfter = state.nextWait
 			passed = append(passed, all[i])
 		}
 	}
 	if err == nil && wait == 0 {
-		return passed, t.adoptPreviousCounts(ctx, attempts, took)
+		return passed, t.adoptPreviousCounts(ctx, buckets, states)
 	}
-	// Also for a client that has gone.
+	// Also if the client has gone.
 	ctx = context.WithoutCancel(ctx)
-	if giveBackErr := t.releaseRefused(ctx, passed); err == nil {
-		err = giveBackErr
+	if releaseErr := t.releaseRefused(ctx, passed); err == nil {
+		err = releaseErr
 	}
 	if err == nil {
-		err = t.adoptPreviousCounts(ctx, attempts, took)
+		err = t.adoptPreviousCounts(ctx, buckets, states)
 	}
-	// A wait that was read refuses, whatever could not be written of the other keys.
+	// A wait refuses the attempt, even if updating the other keys failed.
 	if wait > 0 {
 		err = auth.ThrottledError{RetryAfter: wait}
 	}
 	return refused, err
 }
 
-// settleRefused gives back what passed of a call that was refused, and counts what was compared.
+// releaseRefused refunds the keys that passed of a refused call, and counts those with CountOnRefusal.
 func (t *Throttle) releaseRefused(ctx context.Context, passed []auth.Reservation) error {
-	var compared, others []auth.Reservation
-	for _, one := range passed {
-		if one.Bucket.CountOnRefusal {
-			compared = append(compared, one)
+	var counted, others []auth.Reservation
+	for _, r := range passed {
+		if r.Bucket.CountOnRefusal {
+			counted = append(counted, r)
 		} else {
-			others = append(others, one)
+			others = append(others, r)
 		}
 	}
-	_, err := t.CountFailures(ctx, false, compared...)
+	_, err := t.CountFailures(ctx, false, counted...)
 	return errors.Join(err, t.Refund(ctx, others...))
 }
 
-func reserveMode(a auth.Bucket) string {
+func reserveMode(b auth.Bucket) string {
 	switch {
-	case a.CountOnReserve:
+	case b.CountOnReserve:
 		return "count"
-	case a.CountOnRefusal:
-		return "compared"
+	case b.CountOnRefusal:
+		return "count refused"
 	}
 	return "reserve"
 }
 
-func parseReserveReply(what, key string, reply any) (reserveReply, error) {
+func parseReserveReply(what string, reply any) (reserveReply, error) {
 	if err := redisconn.ReplyError(what, reply); err != nil {
-		return reserveReply{key: key}, err
+		return reserveReply{}, err
 	}
 	n, err := redis.Int64s(reply, nil)
 	if err != nil || len(n) != 7 {
-		return reserveReply{key: key}, redisconn.Unavailable(what, redis.Error("unexpected reply"))
+		return reserveReply{}, redisconn.Unavailable(what, redis.Error("unexpected reply"))
 	}
 	return reserveReply{
-		key:         key,
-		refused:     time.Duration(n[0]) * time.Millisecond,
-		waits:       n[1] == 1,
-		begins:      time.Duration(n[2]) * time.Millisecond,
-		countBefore: n[3],
-		count:       n[4], until: n[5], expires: n[6],
+		wait:           time.Duration(n[0]) * time.Millisecond,
+		byFailures:     n[1] == 1,
+		nextWait:       time.Duration(n[2]) * time.Millisecond,
+		failuresBefore: n[3],
+		failures:       n[4], retryAt: n[5], ttl: n[6],
 	}, nil
 }
 
-// takeOver raises each attempt's key to the highest count of its previous ones.
-func (t *Throttle) adoptPreviousCounts(ctx context.Context, attempts []auth.Bucket, took []reserveReply) error {
+// adoptPreviousCounts raises each bucket's key to the highest count of its previous keys.
+func (t *Throttle) adoptPreviousCounts(ctx context.Context, buckets []auth.Bucket, states []reserveReply) error {
 	var raises []redisconn.ScriptCall
-	for _, a := range attempts {
-		current, previous := took[0], took[1:1+len(a.PreviousKeys)]
-		took = took[1+len(a.PreviousKeys):]
+	for _, b := range buckets {
+		current, previous := states[0], states[1:1+len(b.PreviousKeys)]
+		states = states[1+len(b.PreviousKeys):]
 		for _, p := range previous {
-			if p.countBefore > current.countBefore {
-				raises = append(raises, redisconn.Call(throttlePrefix+a.Key, p.count, p.until, p.expires))
+			if p.failuresBefore > current.failuresBefore {
+				raises = append(raises, redisconn.Call(throttlePrefix+b.Key, p.failures, p.retryAt, p.ttl))
 			}
 		}
 	}
-	_, err := t.run(ctx, "take over throttle", raiseScript, raises)
+	_, err := t.run(ctx, "adopt counts of previous keys", raiseScript, raises)
 	return err
 }
 
-// limitArgs never lets the longest wait be shorter than the first.
+// limitArgs returns the arguments of limitPrelude. MaxDelay is at least BaseDelay.
 func limitArgs(l auth.RateLimit) []any {
 	base := max(redisconn.Millis(l.BaseDelay), 0)
 	return []any{l.Burst, base, max(redisconn.Millis(l.MaxDelay), base), l.MaxFailures, max(redisconn.Millis(l.ResetAfter), 0)}
 }
 
-// Fail implements auth.Throttle in one round trip.
-func (t *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.Reservation) ([]auth.Reservation, error) {
-	calls := make([]redisconn.ScriptCall, 0, len(taken))
-	failed := make([]auth.Reservation, 0, len(taken))
-	for _, one := range taken {
-		if !one.Bucket.CountOnReserve {
-			calls = append(calls, redisconn.Call(throttlePrefix+one.Key, append(limitArgs(one.Bucket.Limit), boolArg(again), one.ID)...))
-			failed = append(failed, one)
+// CountFailures implements auth.Throttle in one round trip.
+func (t *Throttle) CountFailures(ctx context.Context, again bool, reservations ...auth.Reservation) ([]auth.Reservation, error) {
+	calls := make([]redisconn.ScriptCall, 0, len(reservations))
+	failed := make([]auth.Reservation, 0, len(reservations))
+	for _, r := range reservations {
+		if !r.Bucket.CountOnReserve {
+			calls = append(calls, redisconn.Call(throttlePrefix+r.Key, append(limitArgs(r.Bucket.Limit), boolArg(again), r.ID)...))
+			failed = append(failed, r)
 		}
 	}
 	replies, err := t.run(ctx, "count a failure", countFailureScript, calls)
@@ -281,11 +281,11 @@ func boolArg(set bool) int {
 }
 
 // Refund implements auth.Throttle in one round trip.
-func (t *Throttle) Refund(ctx context.Context, taken ...auth.Reservation) error {
-	const what = "refund throttle"
-	cmds := make([]redisconn.Command, 0, len(taken))
-	for _, one := range taken {
-		cmds = append(cmds, redisconn.Cmd("HDEL", throttlePrefix+one.Key, "r:"+one.ID))
+func (t *Throttle) Refund(ctx context.Context, reservations ...auth.Reservation) error {
+	const what = "refund an attempt"
+	cmds := make([]redisconn.Command, 0, len(reservations))
+	for _, r := range reservations {
+		cmds = append(cmds, redisconn.Cmd("HDEL", throttlePrefix+r.Key, "r:"+r.ID))
 	}
 	if len(cmds) == 0 {
 		return nil

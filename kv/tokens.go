@@ -18,20 +18,20 @@ import (
 
 const (
 	tokenPrefix = "token:"
-	// usedEvery is how often the times of last use are written, all together.
+	// writeUsesEvery is the interval at which the times of last use are written, all in one round trip.
 	writeUsesEvery = 2 * time.Second
-	// maxPendingUses bounds what waits to be written; a use more is not noted.
+	// maxPendingUses bounds the uses that wait to be written; further ones are not recorded.
 	maxPendingUses = 10_000
 )
 
-// Tokens is the auth.TokenStore: key "token:" + id. A record is written once; the index of
-// its user has the time of its last use.
+// Tokens is the auth.TokenStore: key "token:" + id. The time of a token's last use is in its user's
+// index, so that a record is not rewritten.
 type Tokens struct {
 	redis   *redisconn.Pool
 	index   index
 	log     *slog.Logger
 	decoded *decodeCache[auth.Token]
-	// pruning makes room for a user's next token.
+	// pruning shares concurrent calls of prune for the same user.
 	pruning singleflight.Group
 
 	mu      sync.Mutex
@@ -48,16 +48,16 @@ type tokenUse struct {
 
 var _ auth.TokenStore = (*Tokens)(nil)
 
-// NewTokens returns the tokens in r. Close it at the end: it writes what is pending.
+// NewTokens returns the tokens in r. Close writes the pending uses.
 func NewTokens(r *redisconn.Pool, log *slog.Logger) *Tokens {
 	t := &Tokens{redis: r, index: index{r, "tokens:", "token"}, log: log, decoded: newDecodeCache[auth.Token](), pending: map[string]tokenUse{}, done: make(chan struct{})}
 	t.writer.Go(t.writeUses)
 	return t
 }
 
-// Create implements auth.TokenStore. The record comes first and its place in the index, which is what
-// counts, second: a list takes out of the index what has no record. Without a place the record is
-// removed again; its secret was not handed out.
+// Create implements auth.TokenStore. It writes the record before the index entry, because a list removes
+// index entries without a record. If the index is full, it removes the record again; its secret has
+// not been handed out.
 func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(context.Context) (int64, error)) error {
 	rec.Version = auth.TokenVersion
 	b, err := json.Marshal(rec)
@@ -70,10 +70,9 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(contex
 	now := time.Now()
 	lifetime := rec.ExpiresAt.Sub(now)
 	if lifetime <= 0 {
-		return errors.New("create token: it has expired already")
+		return errors.New("create token: it has already expired")
 	}
-	// NX: an id is never used twice, and a repeated command must not bring a token back
-	// that was revoked in between.
+	// NX: a retried command must not restore a token that was revoked in between.
 	_, err = t.redis.Do(ctx, redisconn.Idempotent("create token"), redisconn.Cmd("SET", tokenPrefix+rec.ID, b, "NX", "PX", redisconn.Millis(lifetime)))
 	if err != nil {
 		return err
@@ -88,8 +87,8 @@ func (t *Tokens) Create(ctx context.Context, rec auth.Token, current func(contex
 	return nil
 }
 
-// claim takes one of the user's places. When all are taken it frees those of tokens that have ended and
-// tries once more.
+// addToIndex adds a token to its user's index and reports whether it had room. If it is full, addToIndex
+// prunes it and tries once more.
 func (t *Tokens) addToIndex(ctx context.Context, rec auth.Token, lifetime time.Duration, current func(context.Context) (int64, error)) (bool, error) {
 	add := func() (bool, error) {
 		return t.index.addLimited(ctx, auth.MaxTokens, rec.UserID, rec.ID, time.UnixMilli(neverUsed), lifetime)
@@ -98,7 +97,7 @@ func (t *Tokens) addToIndex(ctx context.Context, rec auth.Token, lifetime time.D
 	if err != nil || added {
 		return added, err
 	}
-	// Concurrent requests of one user share the work.
+	// Concurrent requests of a user share one prune.
 	pruned := t.pruning.DoChan(rec.UserID, func() (any, error) {
 		return nil, t.prune(context.WithoutCancel(ctx), rec.UserID, current)
 	})
@@ -113,9 +112,9 @@ func (t *Tokens) addToIndex(ctx context.Context, rec auth.Token, lifetime time.D
 	return add()
 }
 
-// prune removes what has ended: tokens without a record, and those of another epoch than the user's current
-// one. The epoch of the new token does not tell: a request that waited across a change of the password still
-// has the old one, and the owner's tokens since then would look dead.
+// prune removes tokens without a record and tokens of another epoch than the user's current one. It does
+// not use the epoch of the new token: a request that was delayed past a password change still has the old
+// epoch, by which all tokens created since would look dead.
 func (t *Tokens) prune(ctx context.Context, userID string, current func(context.Context) (int64, error)) error {
 	live, err := t.List(ctx, userID)
 	if err != nil {
@@ -134,7 +133,7 @@ func (t *Tokens) prune(ctx context.Context, userID string, current func(context.
 	return t.remove(ctx, userID, dead)
 }
 
-// neverUsed is the index's time of a token that was not used yet, in unix ms.
+// neverUsed is the time of an unused token in the index, in Unix ms.
 const neverUsed = 0
 
 // Find implements auth.TokenStore.
@@ -169,7 +168,7 @@ func parseToken(value []byte) (auth.Token, bool) {
 		rec.Epoch >= 0 && !rec.ExpiresAt.IsZero()
 }
 
-// Used implements auth.TokenStore.
+// RecordUse implements auth.TokenStore.
 func (t *Tokens) RecordUse(rec auth.Token, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -178,7 +177,7 @@ func (t *Tokens) RecordUse(rec auth.Token, at time.Time) {
 	}
 }
 
-// List implements auth.TokenStore, and removes from the index what has ended.
+// List implements auth.TokenStore, and removes ended tokens from the index.
 func (t *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) {
 	members, err := t.index.members(ctx, userID)
 	if err != nil || len(members) == 0 {
@@ -194,14 +193,14 @@ func (t *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) 
 		return nil, err
 	}
 	var live []auth.Token
-	var gone []string
+	var ended []string
 	now := time.Now()
 	for i, m := range members {
 		if err := redisconn.ReplyError(what, replies[i]); err != nil && !redisconn.HasCode(replies[i], "WRONGTYPE") {
 			return nil, err
 		}
 		if replies[i] == nil {
-			gone = append(gone, m.id)
+			ended = append(ended, m.id)
 			continue
 		}
 		value, _ := replies[i].([]byte)
@@ -215,8 +214,8 @@ func (t *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) 
 		live = append(live, rec)
 	}
 	slices.SortStableFunc(live, func(a, b auth.Token) int { return b.CreatedAt.Compare(a.CreatedAt) })
-	// As far as possible: what was read counts although Redis takes no writes; the next list removes them.
-	_ = t.index.remove(ctx, userID, gone)
+	// Best effort: the list is valid even if Redis accepts no writes, and the next one retries.
+	_ = t.index.remove(ctx, userID, ended)
 	return live, nil
 }
 
@@ -244,15 +243,15 @@ func (t *Tokens) RevokeAll(ctx context.Context, userID string) error {
 	return t.remove(ctx, userID, ids)
 }
 
-// EndStale implements auth.TokenStore. The records stay, so that whoever sends such a token is
-// told why it is refused.
+// EndStale implements auth.TokenStore. It keeps the records, so that requests with such a token can be
+// told why it is rejected.
 func (t *Tokens) EndStale(ctx context.Context, userID string, current func(context.Context) (int64, error)) error {
 	ids, err := t.index.allIDs(ctx, userID)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
 	const what = "end stale tokens"
-	replies, err := t.redis.Exchange(ctx, redisconn.Idempotent(what), gets(tokenPrefix, ids)...)
+	replies, err := t.redis.Exchange(ctx, redisconn.Idempotent(what), cmdPerID("GET", tokenPrefix, ids)...)
 	if err != nil {
 		return err
 	}
@@ -276,7 +275,7 @@ func (t *Tokens) EndStale(ctx context.Context, userID string, current func(conte
 		if err != nil {
 			return fmt.Errorf("encode token: %w", err)
 		}
-		// XX: one that was revoked meanwhile stays away.
+		// XX: a token that was revoked in between must not come back.
 		cmds = append(cmds, redisconn.Cmd("SET", tokenPrefix+id, b, "XX", "PX", redisconn.Millis(rec.ExpiresAt.Sub(now))))
 	}
 	if len(cmds) == 0 {
@@ -301,7 +300,7 @@ func (t *Tokens) remove(ctx context.Context, userID string, ids []string) error 
 	return t.index.remove(ctx, userID, ids)
 }
 
-// Close writes the uses that are pending and ends the writer.
+// Close stops the writer and writes the pending uses.
 func (t *Tokens) Close() error {
 	t.closing.Do(func() { close(t.done) })
 	t.writer.Wait()
@@ -318,12 +317,12 @@ func (t *Tokens) writeUses() {
 		case <-tick.C:
 		}
 		if err := t.flush(); err != nil {
-			t.log.Warn("the times of last use of API tokens were not written", "error", err)
+			t.log.Warn("cannot write the times of last use of API tokens", "error", err)
 		}
 	}
 }
 
-// flush writes the pending uses; those that fail are lost, which costs a date in a list.
+// flush writes the pending uses. A failed write is not retried: it only affects a date in a list.
 func (t *Tokens) flush() error {
 	t.mu.Lock()
 	uses := t.pending
@@ -336,6 +335,6 @@ func (t *Tokens) flush() error {
 	for id, u := range uses {
 		cmds = append(cmds, t.index.touch(u.userID, id, u.at))
 	}
-	_, err := t.redis.Pipeline(context.Background(), redisconn.Idempotent("note uses of tokens"), cmds...)
+	_, err := t.redis.Pipeline(context.Background(), redisconn.Idempotent("record uses of tokens"), cmds...)
 	return err
 }

@@ -7,9 +7,8 @@ import (
 	"gatehouse/auth"
 )
 
-// userHints remember which user a login name belonged to when its credential was last read, so that
-// the cached user can be read in the same round trip. A wrong hint costs that round trip's use, and
-// nothing else: the credential says whose it is.
+// userHints maps a login name to the user of its last credential, so that the cached user can be read
+// in the same round trip. A wrong hint only wastes that read: the credential names its user.
 type userHints struct {
 	seed  maphash.Seed
 	slots [decodeCacheSlots]atomic.Pointer[userHint]
@@ -37,8 +36,8 @@ func (h *userHints) store(name, userID string) {
 	}
 }
 
-// cachedUser returns the user that was read along with a credential, or nil. It is as current as
-// any reader's: a change drops it from the cache before it is answered.
+// cachedUser returns the user that was read together with a credential, or nil. It is current: a change
+// deletes it from the cache before the change is answered.
 func (c *Credentials) cachedUser(reply any, id string) *auth.User {
 	value, _ := reply.([]byte)
 	if len(value) == 0 || c.Users == nil || c.Users.isDropPending(id) {

@@ -23,41 +23,41 @@ import (
 const (
 	userPrefix  = "user:"
 	leasePrefix = "lease:"
-	// leaseTTL is how long a filler may take between its miss and its Fill.
+	// leaseTTL bounds the time between a miss and its Fill.
 	leaseTTL    = 5 * time.Second
 	userVersion = 1
 	// A failed drop is retried after minRetry, then twice as long, up to maxRetry.
 	minRetry = 50 * time.Millisecond
 	maxRetry = 2 * time.Second
-	// dropPatience is how long a look-up waits at most for a drop that is under way. A drop takes
-	// a millisecond, and who is read past the cache does not get into it.
+	// maxDropWait bounds how long a lookup waits for a drop in progress. A drop takes about a millisecond; a
+	// user that is read past the cache is not stored in it.
 	maxDropWait = 50 * time.Millisecond
-	// maxPending bounds the users whose drop is pending: it is what one pipeline deletes within
-	// opTimeout. Beyond it all users are dropped instead.
+	// maxPending bounds the users with a pending drop to what one pipeline deletes within OpTimeout.
+	// Beyond it, all users are dropped.
 	maxPending = 1000
 )
 
-// Users is the auth.UserCache: key "user:" + id, a user as JSON or the lease of whoever is
-// about to fill it. It may be flushed at any moment.
+// Users is the auth.UserCache: key "user:" + id, holding a user as JSON or the lease of the request that
+// is about to fill it. It may be flushed at any time.
 type Users struct {
 	redis *redisconn.Pool
 	ttl   time.Duration
-	// Log is told once when drops begin to fail; nil for nobody.
+	// Log gets one warning when drops begin to fail; nil for none.
 	Log *slog.Logger
-	// Hits and Misses count look-ups, for metrics.
+	// Hits and Misses count lookups, for metrics.
 	Hits, Misses atomic.Int64
 
 	mu sync.Mutex
-	// undropped holds the ids whose drop is pending, at most maxPending, each with the number of
-	// its newest invalidation, so that an older success does not strike out a newer one. This
-	// process treats these users as misses.
+	// pendingDrops holds the ids whose drop is pending, at most maxPending, each with the number of its
+	// latest invalidation, so that an older success does not clear a newer one. This process treats
+	// these users as misses.
 	pendingDrops map[string]uint64
-	// undroppedAll is the number of the newest invalidation of all users that is pending: until
-	// then every user is a miss. 0 for none.
+	// pendingDropAll is the number of the latest pending invalidation of all users; 0 for none. While it
+	// is pending, every user is a miss.
 	pendingDropAll uint64
 	lastDrop       uint64
 	retrying       bool
-	// attempted is closed when the background work has failed once or is done.
+	// firstAttempt is closed when the background goroutine has failed once or is done.
 	firstAttempt chan struct{}
 	closed       bool
 	done         chan struct{}
@@ -66,34 +66,34 @@ type Users struct {
 
 var _ auth.UserCache = (*Users)(nil)
 
-// NewUsers returns the cache in r, which keeps a user for at most ttl. Close it at the end.
+// NewUsers returns the cache in r. Users expire after ttl. The caller closes it.
 func NewUsers(r *redisconn.Pool, ttl time.Duration) *Users {
 	return &Users{redis: r, ttl: ttl, pendingDrops: map[string]uint64{}, done: make(chan struct{})}
 }
 
-// userRecord is the JSON under the key; other programs read it.
+// userRecord is the JSON record of a user, which other programs read.
 type userRecord struct {
 	Version int `json:"v"`
 	auth.User
 }
 
-// User returns the cached user in one round trip. The lease is asked for in the same one: SET
-// NX changes nothing while there is a value, so that a hit does not write. An error that wraps
-// auth.ErrUnavailable sends the caller to SQL.
+// User implements auth.UserCache in one round trip, which also requests the lease: SET NX changes nothing
+// while there is a value, so that a hit does not write. On an error that wraps auth.ErrUnavailable the
+// caller reads from SQL.
 func (u *Users) User(ctx context.Context, id string) (auth.User, string, error) {
 	if u.isDropPending(id) && !u.awaitDrop(ctx, id) {
 		return auth.User{}, "", auth.ErrNotFound
 	}
 	user, lease, err := u.find(ctx, id)
 	if err == nil && u.isDropPending(id) {
-		// Invalidated while Redis was asked.
+		// Invalidated during the read.
 		return auth.User{}, "", auth.ErrNotFound
 	}
 	return user, lease, err
 }
 
-// awaitDrop waits for a drop that is under way, unless it hangs or has failed, and reports whether
-// the cache can be asked.
+// awaitDrop waits for a drop in progress, unless it hangs or has failed, and reports whether the cache
+// may be read.
 func (u *Users) awaitDrop(ctx context.Context, id string) bool {
 	u.mu.Lock()
 	attempted := u.firstAttempt
@@ -118,8 +118,8 @@ func (u *Users) find(ctx context.Context, id string) (auth.User, string, error) 
 	}
 	value, _ := replies[0].([]byte)
 	if replies[1] == "OK" || string(value) == lease {
-		// Also when GET saw a user, who was dropped right after, and when the command was
-		// repeated on a new connection and finds its own lease.
+		// Also if GET found a user that was dropped right afterwards, and if the retry on a new
+		// connection finds its own lease.
 		u.Misses.Add(1)
 		return auth.User{}, lease, auth.ErrNotFound
 	}
@@ -159,7 +159,7 @@ func (u *Users) SharedLease(ctx context.Context, id string) (string, error) {
 	return "", nil
 }
 
-// missed is the answer when there was nothing to read and no lease to be had.
+// missError returns the error of a miss without a lease.
 func missError(what string, reply any) error {
 	if err := redisconn.ReplyError(what, reply); err != nil {
 		return err
@@ -167,7 +167,7 @@ func missError(what string, reply any) error {
 	return auth.ErrNotFound
 }
 
-// discard deletes what cannot be read, so that the next request gets a lease.
+// discard deletes an invalid record, so that the next request gets a lease.
 func (u *Users) discard(ctx context.Context, key string) error {
 	if _, err := u.redis.Do(ctx, redisconn.Idempotent("discard cached user"), redisconn.Cmd("DEL", key)); err != nil {
 		return err
@@ -177,21 +177,20 @@ func (u *Users) discard(ctx context.Context, key string) error {
 
 var userFields = fieldNamesOf(userRecord{})
 
-// parseUser checks that the value is a whole record of this user: a mixed-up value must never
-// become somebody else.
+// parseUser parses a record and checks that it is complete and belongs to this user.
 func parseUser(value []byte, id string) (auth.User, bool) {
 	u, ok := parseAnyUser(value)
 	return u, ok && u.ID == id
 }
 
-// parseAnyUser is parseUser before it is known whose record it should be.
+// parseAnyUser is parseUser for a record of any user.
 func parseAnyUser(value []byte) (auth.User, bool) {
 	rec := userRecord{User: auth.User{Epoch: -1}}
 	if _, ok := userFields.decode(value, &rec); !ok {
 		return auth.User{}, false
 	}
-	whole := rec.Version == userVersion && rec.ID != "" && rec.Username != "" && rec.Epoch >= 0
-	return rec.User, whole
+	valid := rec.Version == userVersion && rec.ID != "" && rec.Username != "" && rec.Epoch >= 0
+	return rec.User, valid
 }
 
 // fillScript: KEYS[1] = user:ID; ARGV = lease, record, TTL in ms.
@@ -200,14 +199,14 @@ if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('GET', KEYS[1]) ~= A
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1`)
 
-// Fill stores the user if the lease is still there; otherwise it does nothing.
+// Fill stores the user if the lease still exists.
 func (u *Users) Fill(ctx context.Context, user auth.User, lease string) error {
 	if lease == "" || u.isDropPending(user.ID) {
 		return nil
 	}
 	record, err := json.Marshal(userRecord{userVersion, user})
 	if err != nil {
-		return fmt.Errorf("encode user for the cache: %w", err)
+		return fmt.Errorf("encode cached user: %w", err)
 	}
 	const what = "fill user cache"
 	replies, err := u.redis.RunScript(ctx, what, fillScript,
@@ -218,11 +217,11 @@ func (u *Users) Fill(ctx context.Context, user auth.User, lease string) error {
 	return redisconn.ReplyError(what, replies[0])
 }
 
-// tombstoneTTL is short because inserting a user again, as from a backup, takes no tombstone away;
+// tombstoneTTL is short because restoring a deleted user, as from a backup, does not remove the tombstone;
 // signing in does.
 const tombstoneTTL = time.Minute
 
-// tombstone stands in the place of a deleted user. To other programs it is a user who is not active.
+// tombstone replaces the record of a deleted user. To other programs it is an inactive user.
 type tombstone struct {
 	Version  int    `json:"v"`
 	ID       string `json:"id"`
@@ -230,7 +229,7 @@ type tombstone struct {
 	Epoch    int64  `json:"epoch"`
 	Active   bool   `json:"active"`
 	Deleted  bool   `json:"deleted"`
-	// Lease makes the value unique, so that it is a lease for whoever finds it.
+	// Lease makes the value unique, so that it also serves as a lease.
 	Lease string `json:"lease"`
 }
 
@@ -246,7 +245,7 @@ func (u *Users) FillDeleted(ctx context.Context, id, lease string) error {
 	}
 	record, err := json.Marshal(tombstone{Version: userVersion, ID: id, Deleted: true, Lease: rand.Text()})
 	if err != nil {
-		return fmt.Errorf("encode a deleted user for the cache: %w", err)
+		return fmt.Errorf("encode tombstone: %w", err)
 	}
 	const what = "fill user cache"
 	replies, err := u.redis.RunScript(ctx, what, fillScript, redisconn.Call(userPrefix+id, lease, record, redisconn.Millis(tombstoneTTL)))
@@ -257,16 +256,16 @@ func (u *Users) FillDeleted(ctx context.Context, id, lease string) error {
 }
 
 const (
-	// cacheIDKey holds a random text that is made anew when the cache was flushed.
+	// cacheIDKey holds a random id, which is missing after a flush.
 	cacheIDKey = "cache-id"
-	// flushInterval is how often the cache is looked at for a flush.
-	flushInterval = 250 * time.Millisecond
+	// flushCheckInterval is the time between two checks for a flush.
+	flushCheckInterval = 250 * time.Millisecond
 )
 
 // WatchFlush calls refill after each flush of the cache, until ctx ends.
 func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
-	const what = "look whether the cache was flushed"
-	tick := time.NewTicker(flushInterval)
+	const what = "check for a flushed cache"
+	tick := time.NewTicker(flushCheckInterval)
 	defer tick.Stop()
 	for known := ""; ; {
 		replies, err := u.redis.Pipeline(ctx, redisconn.Idempotent(what), redisconn.Cmd("SET", cacheIDKey, rand.Text(), "NX"), redisconn.Cmd("GET", cacheIDKey))
@@ -284,7 +283,7 @@ func (u *Users) WatchFlush(ctx context.Context, refill func(context.Context)) {
 	}
 }
 
-// idIn returns the cache's id; false when the flush came between the two commands.
+// cacheID returns the cache's id; false if a flush came between the two commands.
 func cacheID(replies []any) (string, bool) {
 	if len(replies) < 2 {
 		return "", false
@@ -293,8 +292,8 @@ func cacheID(replies []any) (string, bool) {
 	return string(id), ok
 }
 
-// Invalidate implements auth.UserCache: from now on this process treats the user as a miss, until
-// the cached user and any lease were dropped, which goes on in the background. It never waits.
+// Invalidate implements auth.UserCache: this process treats the user as a miss until the cached user and
+// any lease have been dropped in the background. It never waits.
 func (u *Users) Invalidate(id string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -312,8 +311,8 @@ func (u *Users) InvalidateAll() {
 	u.startRetrying()
 }
 
-// Drop is Invalidate and waits for the first attempt. It goes on when ctx is canceled, because the
-// row has changed already. When it fails it returns the error, and is retried like Invalidate.
+// Drop is Invalidate, but waits for the first attempt and returns its error; a failed drop is retried like
+// Invalidate. It continues when ctx is canceled, because the row has already changed.
 func (u *Users) Drop(ctx context.Context, id string) error {
 	u.mu.Lock()
 	u.lastDrop++
@@ -336,9 +335,9 @@ func (u *Users) drop(ctx context.Context, ids ...string) error {
 	return u.redis.Delete(ctx, "drop cached users", keys)
 }
 
-// DropAll removes every cached user and lease, and nothing else: credentials live beside
-// them. It also makes good every drop that is pending. The work is bounded by the size of the
-// database, not by opTimeout: each step has its own. When it fails it is retried like Invalidate.
+// DropAll removes every cached user and lease, and nothing else: the same database holds credentials. It
+// completes all pending drops. OpTimeout applies to each step, not to the whole. A failed DropAll is
+// retried like Invalidate.
 func (u *Users) DropAll(ctx context.Context) error {
 	u.mu.Lock()
 	u.lastDrop++
@@ -373,8 +372,8 @@ func (u *Users) dropAll(ctx context.Context) error {
 	}
 }
 
-// Close ends the background work. It tries the drops that failed once more and returns an
-// error if Redis still does not take them.
+// Close stops the background goroutine and retries the pending drops once. It returns an error if they
+// fail again.
 func (u *Users) Close() error {
 	u.mu.Lock()
 	if u.closed {
@@ -403,7 +402,7 @@ func (u *Users) beginDrop() uint64 {
 	return u.lastDrop
 }
 
-// remember notes a pending drop. The caller holds the lock.
+// addPending records a pending drop. The caller holds the lock.
 func (u *Users) addPending(id string, number uint64) {
 	u.pendingDrops[id] = max(u.pendingDrops[id], number)
 	if len(u.pendingDrops) > maxPending {
@@ -411,14 +410,14 @@ func (u *Users) addPending(id string, number uint64) {
 	}
 }
 
-// rememberAll notes that all users are to be dropped, which includes each that was noted before.
-// The caller holds the lock.
+// addPendingAll records that all users are to be dropped, which includes earlier pending drops. The caller
+// holds the lock.
 func (u *Users) addPendingAll(number uint64) {
 	u.pendingDropAll = max(u.pendingDropAll, number)
 	maps.DeleteFunc(u.pendingDrops, func(_ string, n uint64) bool { return n <= u.pendingDropAll })
 }
 
-// retryRest starts the background work if anything is pending.
+// retryPending starts the background goroutine if a drop is pending.
 func (u *Users) retryPending() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -427,7 +426,7 @@ func (u *Users) retryPending() {
 	}
 }
 
-// startRetrying starts the background work unless it is running. The caller holds the lock.
+// startRetrying starts the background goroutine unless it is running. The caller holds the lock.
 func (u *Users) startRetrying() {
 	if u.retrying || u.closed {
 		return
@@ -439,7 +438,7 @@ func (u *Users) startRetrying() {
 	u.retries.Go(func() { u.retry(attempted) })
 }
 
-// forget strikes out the invalidations that came before the drop of this number began.
+// clearPending removes the invalidations from before the drop with this number.
 func (u *Users) clearPending(number uint64, ids ...string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -450,7 +449,7 @@ func (u *Users) clearPending(number uint64, ids ...string) {
 	}
 }
 
-// forgetAll strikes out all invalidations that came before the DropAll of this number began.
+// clearPendingAll removes all invalidations from before the DropAll with this number.
 func (u *Users) clearPendingAll(number uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -464,15 +463,14 @@ func (u *Users) clearPendingAll(number uint64) {
 	}
 }
 
-// pending returns the ids whose drop is pending.
+// pendingIDs returns the ids with a pending drop.
 func (u *Users) pendingIDs() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Collect(maps.Keys(u.pendingDrops))
 }
 
-// retry drops what is pending until nothing is. What is invalidated meanwhile goes into the next
-// batch.
+// retry drops the pending users until there are none. Those invalidated meanwhile go into the next batch.
 func (u *Users) retry(attempted func()) {
 	defer attempted()
 	var wait time.Duration
@@ -484,7 +482,7 @@ func (u *Users) retry(attempted func()) {
 		}
 		attempted()
 		if wait == 0 && u.Log != nil {
-			u.Log.Warn("changed users cannot be dropped from the cache; they are read from the database until they are", "error", err)
+			u.Log.Warn("cannot drop changed users from the cache; reading them from the database until that succeeds", "error", err)
 		}
 		wait = min(max(2*wait, minRetry), maxRetry)
 		select {
@@ -495,7 +493,7 @@ func (u *Users) retry(attempted func()) {
 	}
 }
 
-// idle reports whether nothing is pending, and then ends the background work.
+// idle reports whether no drop is pending; if so, the background goroutine ends.
 func (u *Users) idle() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -503,19 +501,19 @@ func (u *Users) idle() bool {
 	return !u.retrying
 }
 
-// retryAll is one attempt for everything that is pending.
+// retryAll tries all pending drops once.
 func (u *Users) retryAll() error {
 	if u.isDropPending("") {
 		number := u.beginDrop()
 		if err := u.dropAll(context.Background()); err != nil {
-			return errors.Join(err, errors.New("users that may have changed may still be cached"))
+			return errors.Join(err, errors.New("outdated users may still be cached"))
 		}
 		u.clearPendingAll(number)
 	}
 	number := u.beginDrop()
 	ids := u.pendingIDs()
 	if err := u.drop(context.Background(), ids...); err != nil {
-		return errors.Join(err, fmt.Errorf("%d dropped users may still be cached", len(ids)))
+		return errors.Join(err, fmt.Errorf("%d outdated users may still be cached", len(ids)))
 	}
 	u.clearPending(number, ids...)
 	return nil
