@@ -9,23 +9,23 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// silence takes away the triggers that notify servers of changes: what is left is what the servers
-// and commands announce themselves. Listening goes on, so that users stay in local memory.
-func silence(x *kit.Target) {
+// disableTriggers drops the triggers that notify servers of changes, so that only what servers and commands publish is
+// left. Servers keep listening, so users stay in local memory.
+func disableTriggers(x *kit.Target) {
 	x.T.Helper()
 	for trigger, table := range map[string]string{"users_tell": "users", "user_groups_tell": "user_groups", "user_permissions_tell": "user_permissions", "group_permissions_tell": "group_permissions"} {
 		x.Exec(`DROP TRIGGER ` + trigger + ` ON ` + table)
 	}
 }
 
-// TestChange_ImmediateOnOtherServers: without any notification, a change made through one server is in
-// effect for the very next request at another: 1,000 changes, and no stale answer.
+// TestChange_ImmediateOnOtherServers: without notifications, a change through one server takes effect for the very
+// next request at another: 1,000 changes, and no stale response.
 func TestChange_ImmediateOnOtherServers(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	p := kit.NewPrincipal(x, "alice")
 	there := p.At(x.Serve().URL())
-	silence(x)
+	disableTriggers(x)
 	stale := 0
 	for i := range 980 {
 		way, name := kit.AuthMethods[i%3], fmt.Sprint("Alice ", i)
@@ -39,14 +39,14 @@ func TestChange_ImmediateOnOtherServers(t *testing.T) {
 			got = me.User.Name
 		}
 		if got != name {
-			t.Errorf("by %s she is called %q after change %d", way, got, i)
+			t.Errorf("with %s the name is %q after change %d", way, got, i)
 			stale++
 		}
 		if stale > 10 {
-			t.Fatal("and so on")
+			t.Fatal("further errors omitted")
 		}
 	}
-	// What ends everything, each change followed at once by one way.
+	// Changes that end every session and token, each followed immediately by one request.
 	admin := kit.NewClient(t, x.Server.URL())
 	admin.Register("the-admin")
 	if out := x.Run("", "user", "join", "the-admin", "admin"); out.ExitCode != 0 {
@@ -69,7 +69,7 @@ func TestChange_ImmediateOnOtherServers(t *testing.T) {
 	}
 }
 
-// flushWaits forgets what Basic has to wait for.
+// flushWaits makes Basic forget what programs have to wait for.
 func flushWaits(x *kit.Target) {
 	x.T.Helper()
 	keys, err := x.Cache.Do("KEYS", "waiting:*")
@@ -83,11 +83,11 @@ func flushWaits(x *kit.Target) {
 	}
 }
 
-// TestChange_ImmediateAfterCommands: so it is for changes by command, with Postgres as with the embedded stores.
+// TestChange_ImmediateAfterCommands: the same for changes by command, with Postgres and with the embedded stores.
 func TestChange_ImmediateAfterCommands(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
-	silence(x)
+	disableTriggers(x)
 	both := []*testkit.Server{x.Server, x.Serve()}
 	p := kit.NewPrincipal(x, "alice")
 	command := func(args ...string) {
@@ -114,7 +114,7 @@ func TestChange_ImmediateAfterCommands(t *testing.T) {
 	command("group", "grant", "staff", "books.write")
 	command("user", "join", "alice", "staff")
 	p.WantGet(kit.BySession, "/auth/verify?permission=books.write", http.StatusOK)
-	command("group", "ungrant", "staff", "books.write") // concerns all users
+	command("group", "ungrant", "staff", "books.write") // affects all users
 	for _, server := range both {
 		for _, way := range kit.AuthMethods {
 			p.At(server.URL()).WantGet(way, "/auth/verify?permission=books.write", http.StatusForbidden)
@@ -128,12 +128,12 @@ func TestChange_ImmediateAfterCommands(t *testing.T) {
 	}
 }
 
-// TestChangeStream_LossInvalidatesEverything: when the stream is gone, went back or does not reach back far
-// enough, nothing in local memory is used any more.
+// TestChangeStream_LossInvalidatesEverything: when the stream is missing, went backward or does not reach back far
+// enough, local memory is no longer used.
 func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
-	silence(x)
+	disableTriggers(x)
 	p := kit.NewPrincipal(x, "alice")
 	x.Exec(`INSERT INTO groups (name) VALUES ('staff')`)
 	losses := map[string]func(){
@@ -160,10 +160,10 @@ func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
 	for name, lose := range losses {
 		for _, way := range []string{kit.BySession, kit.ByToken} {
 			var want int
-			testkit.Eventually(t, kit.WaitTimeout, "an answer from local memory that is stale", func() bool {
-				healStream(x)
+			testkit.Eventually(t, kit.WaitTimeout, "a stale response from local memory", func() bool {
+				awaitStream(x)
 				testkit.Eventually(t, kit.WaitTimeout, "the user to be in memory", func() bool { return fromMemory(x, p, way) })
-				// By hand, and out of the cache: what is left is local memory.
+				// Directly in SQL, and deleted from the cache: only local memory has the old user.
 				inGroup = !inGroup
 				if inGroup {
 					x.Exec(`INSERT INTO user_groups (user_id, group_name) VALUES ($1, 'staff')`, p.ID)
@@ -175,7 +175,7 @@ func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
 				if _, err := x.Cache.Do("DEL", "user:"+p.ID); err != nil {
 					t.Fatal(err)
 				}
-				// Not if what healed the stream has just invalidated everything once more.
+				// Not if the repair of the stream has just invalidated everything again.
 				return p.Get(way, "/auth/verify?group=staff").StatusCode != want
 			})
 			lose()
@@ -186,13 +186,13 @@ func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
 	}
 }
 
-// healStream waits until the stream is one again.
-func healStream(x *kit.Target) {
+// awaitStream waits until the stream is a stream again.
+func awaitStream(x *kit.Target) {
 	x.T.Helper()
-	testkit.Eventually(x.T, kit.WaitTimeout, "the stream to be there", func() bool { return fmt.Sprint(x.Do("TYPE", "user-changes")) == "stream" })
+	testkit.Eventually(x.T, kit.WaitTimeout, "the stream to exist", func() bool { return fmt.Sprint(x.Do("TYPE", "user-changes")) == "stream" })
 }
 
-// fromMemory reports whether a request costs what it does with the user in memory.
+// fromMemory reports whether a request costs as little as with the user in local memory.
 func fromMemory(x *kit.Target, p *kit.Principal, way string) bool {
 	x.T.Helper()
 	line := x.RequestLog(p.Get(way, "/api/time"))

@@ -21,11 +21,11 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestEmbeddedRedis_NoLocalUserReachesIt: the process listens on no port but the one of its pages, the socket
-// belongs to its owner alone, and a malformed command, whoever sends it, does not end the process.
-func TestEmbeddedRedis_NoLocalUserReachesIt(t *testing.T) {
+// TestEmbeddedRedis_OnlyItsOwnerReachesIt: the process listens on no port except that of its pages, the socket is
+// accessible to its owner only, and no malformed command ends the process.
+func TestEmbeddedRedis_OnlyItsOwnerReachesIt(t *testing.T) {
 	t.Parallel()
-	// An open directory: what protects the socket is its own mode.
+	// The directory is accessible to everyone, so only the socket's own mode protects it.
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestEmbeddedRedis_NoLocalUserReachesIt(t *testing.T) {
 	}
 }
 
-// sendRaw sends bytes and reads what comes back until the other side hangs up, a second at the longest.
+// sendRaw sends bytes and reads the reply until the other side closes the connection, for at most a second.
 func sendRaw(t *testing.T, network, address, text string) {
 	t.Helper()
 	c, err := net.Dial(network, address)
@@ -77,7 +77,7 @@ func sendRaw(t *testing.T, network, address, text string) {
 	}
 }
 
-// listeningPorts are the TCP ports on which a process listens.
+// listeningPorts returns the TCP ports on which a process listens.
 func listeningPorts(t *testing.T, pid int) []int {
 	t.Helper()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
@@ -105,7 +105,7 @@ func listeningPorts(t *testing.T, pid int) []int {
 			_, port, _ := strings.Cut(f[1], ":")
 			b, err := hex.DecodeString(port)
 			if err != nil || len(b) != 2 {
-				t.Fatalf("a port of the form %q", port)
+				t.Fatalf("unexpected port %q", port)
 			}
 			ports = append(ports, int(b[0])<<8|int(b[1]))
 		}
@@ -113,8 +113,8 @@ func listeningPorts(t *testing.T, pid int) []int {
 	return ports
 }
 
-// TestEmbeddedRedis_CommandsReachIt: in a directory whose path is longer than a socket's may be, too; after
-// the server was killed, the next one takes its place.
+// TestEmbeddedRedis_CommandsReachIt: even in a directory whose path is longer than a socket's may be. After the server
+// was killed, the next one takes its place.
 func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 	t.Parallel()
 	for name, dir := range map[string]string{
@@ -128,9 +128,9 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 			server.Signal(syscall.SIGKILL)
 			server.Wait()
 			if _, err := os.Lstat(filepath.Join(dir, "redis.sock")); err != nil {
-				t.Fatal("a killed server leaves its socket, or this test is about nothing:", err)
+				t.Fatal("a killed server leaves no socket, so this test proves nothing:", err)
 			}
-			// Nothing runs: the command says so, instead of waiting for an answer.
+			// No server runs: the command says so instead of waiting for a reply.
 			o := kit.RunCommand(t, env, "", "maintenance", "status")
 			o.WantCode(t, 1)
 			kit.WantErrorLine(t, o, "no server runs")
@@ -146,14 +146,14 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 			}
 			left, err := filepath.Glob(filepath.Join(dir, "redis*"))
 			if err != nil || len(left) != 1 || filepath.Base(left[0]) != "redis.lock" {
-				t.Errorf("a server that was stopped leaves %v, %v", left, err)
+				t.Errorf("a stopped server left %v, %v", left, err)
 			}
 		})
 	}
 }
 
-// TestEmbeddedRedis_BelongsToOneServer: a second server on the same DATA_DIR would keep sessions of its own, so it
-// does not start, and the first one goes on.
+// TestEmbeddedRedis_BelongsToOneServer: a second server on the same DATA_DIR would have separate sessions, so it does
+// not start; the first one keeps running.
 func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "LISTEN_ADDR": "127.0.0.1:0", "GORACE": "atexit_sleep_ms=0"}
@@ -168,10 +168,10 @@ func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
 	kit.RunCommand(t, env, "", "maintenance", "status").WantOutput(t, "The site is open.\n")
 }
 
-// TestEmbeddedRedis_AServerThatDoesNotListenIsNotTakenForNone: a command reports a process that has the directory and does not
-// listen, instead of saying that no server runs, or changing users past its caches.
-func TestEmbeddedRedis_AServerThatDoesNotListenIsNotTakenForNone(t *testing.T) {
-	t.Parallel() // it waits for the socket, most of the time
+// TestEmbeddedRedis_CommandReportsAServerThatDoesNotListen: a command reports a process that has locked the directory
+// but does not listen, instead of assuming that no server runs and bypassing its caches.
+func TestEmbeddedRedis_CommandReportsAServerThatDoesNotListen(t *testing.T) {
+	t.Parallel() // it mostly waits for the socket
 	dir := filepath.Join(t.TempDir(), "data")
 	env := map[string]string{"DATA_DIR": dir, "GORACE": "atexit_sleep_ms=0"}
 	kit.RunCommand(t, env, kit.Password+"\n", "user", "add", "alice", "--password-stdin").WantCode(t, 0)
@@ -205,10 +205,10 @@ func TestEmbeddedRedis_AServerThatDoesNotListenIsNotTakenForNone(t *testing.T) {
 	kit.RunCommand(t, env, "", "user", "disable", "alice").WantCode(t, 0)
 }
 
-// TestEmbeddedRedis_AStoppedServerIsNotTakenForNone: a command whose change could not reach the server's caches
-// does not report success.
-func TestEmbeddedRedis_AStoppedServerIsNotTakenForNone(t *testing.T) {
-	t.Parallel() // it waits for an answer, most of the time
+// TestEmbeddedRedis_CommandFailsIfTheServerIsFrozen: a command whose change could not reach the server's caches does
+// not report success.
+func TestEmbeddedRedis_CommandFailsIfTheServerIsFrozen(t *testing.T) {
+	t.Parallel() // it mostly waits for a reply
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
 	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
 	kit.NewClient(t, server.URL()).Register("alice")

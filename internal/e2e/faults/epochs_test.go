@@ -11,7 +11,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// endings are what ends every session and API token of a user, by name: by the user's own session, or by hand.
+// endings are the ways to end every session and API token of a user: in the user's own session, or directly in SQL.
 var endings = map[string]func(p *kit.Principal, byHand func(statement string)){
 	"password": func(p *kit.Principal, _ func(string)) {
 		p.Client.WantSeeOther(p.Client.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
@@ -24,8 +24,8 @@ var endings = map[string]func(p *kit.Principal, byHand func(statement string)){
 	},
 }
 
-// TestEpoch_RestoredBackupRevivesNothing: sessions and API tokens that ended after a backup stay
-// ended when the backup is restored, and so do those that began after it when a later epoch is set.
+// TestEpoch_RestoredBackupRevivesNothing: sessions and API tokens that ended after a backup stay invalid when the
+// backup is restored, and those created after it become invalid when a later epoch is set.
 func TestEpoch_RestoredBackupRevivesNothing(t *testing.T) {
 	t.Parallel()
 	for name, end := range endings {
@@ -91,7 +91,7 @@ func restoreRevivesNothing(t *testing.T, server *testkit.Server, end func(*kit.P
 	lost := after.At(server.URL())
 	gone("the backup", before.At(server.URL()))
 	gone("the backup", lost)
-	// A change after the restore must not meet the epoch that a change before it set.
+	// A change after the restore must not arrive at the epoch of a change before it.
 	back := kit.NewClient(t, server.URL())
 	back.WantSeeOther(back.PostForm("/login", "username", "alice", "password", kit.Password), "/dashboard")
 	byHand(`UPDATE users SET epoch = epoch + 1`)

@@ -27,9 +27,9 @@ import (
 // openPages need neither Redis nor the database.
 var openPages = []string{"/", "/login", "/register", "/healthz"}
 
-// TestRedisKilled: open pages work on, private ones say that they cannot, nobody is signed
-// out by it, and nothing needs a restart.
-func TestRedisKilled(t *testing.T) {
+// TestRedis_Killed: public pages keep working, private ones are unavailable, nobody is signed out, and nothing needs a
+// restart.
+func TestRedis_Killed(t *testing.T) {
 	t.Parallel()
 	r := testkit.StartRedis(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: r.URL()}
@@ -74,15 +74,14 @@ func TestRedisKilled(t *testing.T) {
 	kit.WantSignedIn(t, c)
 	c.WantStatus(c.Get("/readyz"), http.StatusOK)
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE username = 'alice' AND epoch = 1`); n != 1 {
-		t.Error("a change that was refused was made nevertheless")
+		t.Error("a refused change was made nevertheless")
 	}
 	c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
 	kit.WantSignedOut(t, c)
 }
 
-// TestRedisFrozen: a Redis that is there and silent is worse than one that is gone, because
-// everybody waits for it.
-func TestRedisFrozen(t *testing.T) {
+// TestRedis_Frozen: a silent Redis is worse than a dead one, because every request waits for it.
+func TestRedis_Frozen(t *testing.T) {
 	t.Parallel()
 	r := testkit.StartRedis(t)
 	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: r.URL()}
@@ -99,7 +98,7 @@ func TestRedisFrozen(t *testing.T) {
 	for _, path := range append(openPages, c.StylesheetPath()) {
 		c.WantStatus(c.DoWithin(kit.ResponseTimeout, c.NewRequest(http.MethodGet, path, "")), http.StatusOK)
 	}
-	// Whether a frozen Redis carries it out later nobody knows; so nobody is told that it did.
+	// A frozen Redis may execute the command later, so the response must not claim success.
 	wantUnavailable(leaving, leaving.NewForm("/logout"))
 	visits.await(3)
 
@@ -110,8 +109,8 @@ func TestRedisFrozen(t *testing.T) {
 	kit.WantSignedOut(t, leaving)
 }
 
-// TestCacheKilled: without the user cache the database vouches, and nobody notices.
-func TestCacheKilled(t *testing.T) {
+// TestCache_Killed: without the user cache the database authorizes requests, and users notice nothing.
+func TestCache_Killed(t *testing.T) {
 	t.Parallel()
 	cache := testkit.StartRedis(t)
 	s := kit.NewSite(t)
@@ -122,7 +121,7 @@ func TestCacheKilled(t *testing.T) {
 	}
 	wantVouchedBy := func(who string) {
 		t.Helper()
-		testkit.Eventually(t, kit.RecoveryTime, who+" to vouch", vouchedBy(who))
+		testkit.Eventually(t, kit.RecoveryTime, who+" to authorize the request", vouchedBy(who))
 	}
 	wantVouchedBy("Redis")
 	visits := visit(t, c)
@@ -140,14 +139,14 @@ func TestCacheKilled(t *testing.T) {
 		{"frozen", cache.Pause, cache.Resume},
 	} {
 		late := kit.NewClient(t, c.BaseURL)
-		late.Register("late-" + fault.name) // nobody has looked this user up yet
+		late.Register("late-" + fault.name) // this user is in no cache yet
 		fault.begin()
 		c.WantStatus(c.DoWithin(kit.ResponseTimeout, c.NewRequest(http.MethodGet, "/dashboard", "")), http.StatusOK)
 		page := late.DoWithin(kit.ResponseTimeout, late.NewRequest(http.MethodGet, "/dashboard", ""))
 		if late.WantStatus(page, http.StatusOK); !strings.Contains(page.Text, `id="authorized-by">Postgres<`) {
-			t.Errorf("cache %s: somebody else than Postgres vouches", fault.name)
+			t.Errorf("cache %s: the request was not authorized by Postgres", fault.name)
 		}
-		// A change could not be made known to the other servers.
+		// Other servers could not be notified of a change.
 		wantUnavailable(c, c.NewForm("/account/profile", "name", "Alice", "time_zone", "UTC"))
 		c.WantStatus(c.DoWithin(kit.ResponseTimeout+time.Second, c.NewRequest(http.MethodGet, "/readyz", "")), http.StatusServiceUnavailable)
 		visits.await(10)
@@ -157,12 +156,12 @@ func TestCacheKilled(t *testing.T) {
 	}
 	visits.wantNone()
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE name <> ''`); n != 0 {
-		t.Error("a change that was refused was made nevertheless")
+		t.Error("a refused change was made nevertheless")
 	}
 }
 
-// TestPostgresKilled: who is signed in stays so; what needs the database says that it cannot.
-func TestPostgresKilled(t *testing.T) {
+// TestPostgres_Killed: signed-in users stay signed in; what needs the database is unavailable.
+func TestPostgres_Killed(t *testing.T) {
 	t.Parallel()
 	p := testkit.StartPostgres(t)
 	s := &kit.Site{T: t, DatabaseURL: p.URL(), RedisURL: testkit.RedisURL(t)}
@@ -188,7 +187,7 @@ func TestPostgresKilled(t *testing.T) {
 		for _, path := range append(openPages, anonymous.StylesheetPath()) {
 			anonymous.WantStatus(anonymous.DoWithin(kit.ResponseTimeout, anonymous.NewRequest(http.MethodGet, path, "")), http.StatusOK)
 		}
-		// The limit of one statement is two seconds, and there is some work besides.
+		// A statement is limited to two seconds, and there is some work besides.
 		const patience = kit.ResponseTimeout + time.Second
 		for _, req := range []*http.Request{
 			anonymous.NewForm("/login", "username", "alice", "password", kit.Password),
@@ -217,9 +216,9 @@ func TestPostgresKilled(t *testing.T) {
 	kit.WantSignedIn(t, c)
 }
 
-// TestPostgresKilledWhileRegistering: an account that was acknowledged is there, and one that
-// was not can be made again or is whole.
-func TestPostgresKilledWhileRegistering(t *testing.T) {
+// TestPostgres_KilledWhileRegistering: an acknowledged account exists, and one that was not acknowledged can be
+// created again or is complete.
+func TestPostgres_KilledWhileRegistering(t *testing.T) {
 	t.Parallel()
 	p := testkit.StartPostgres(t)
 	s := &kit.Site{T: t, DatabaseURL: p.URL(), RedisURL: testkit.RedisURL(t)}
@@ -255,7 +254,7 @@ func TestPostgresKilledWhileRegistering(t *testing.T) {
 			}
 		})
 	}
-	testkit.Eventually(t, 30*time.Second, "some registrations", func() bool { return made.Load() >= 8 })
+	testkit.Eventually(t, 30*time.Second, "8 registrations", func() bool { return made.Load() >= 8 })
 	p.Kill()
 	close(killed)
 	all.Wait()
@@ -274,31 +273,31 @@ func TestPostgresKilledWhileRegistering(t *testing.T) {
 			switch status {
 			case http.StatusSeeOther:
 				if got := signIn(); got != http.StatusSeeOther {
-					t.Errorf("%s was told to have an account, and the sign-in is answered %d", name(person, i), got)
+					t.Errorf("%s was told to have an account, but the sign-in got %d", name(person, i), got)
 				}
 			case http.StatusServiceUnavailable:
 				refused++
 				if got := signIn(); got == http.StatusSeeOther {
-					continue // made, and only the answer was lost
+					continue // created; only the response was lost
 				}
 				c.Register(name(person, i))
 			default:
-				t.Errorf("a registration was answered %d", status)
+				t.Errorf("a registration got %d", status)
 			}
 		}
 	}
 	t.Logf("%d registrations, %d acknowledged, %d refused", done.Load(), made.Load(), refused)
 	if refused == 0 {
-		t.Error("no registration met the fault; this test has shown nothing")
+		t.Error("no registration met the fault, so this test proves nothing")
 	}
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE password_hash NOT LIKE '$argon2id$%'`); n > 0 {
-		t.Errorf("%d rows have no whole password", n)
+		t.Errorf("%d rows have an incomplete password", n)
 	}
 }
 
-// TestSIGTERMFinishesRequests: those in flight get their answers, no new ones are taken, and
-// the process ends by itself.
-func TestSIGTERMFinishesRequests(t *testing.T) {
+// TestServe_FinishesRequestsAfterSIGTERM: requests in flight get their responses, new ones are refused, and the
+// process exits.
+func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	server := s.Serve(kit.MetricsOn...)
@@ -307,7 +306,7 @@ func TestSIGTERMFinishesRequests(t *testing.T) {
 	held := half(c, "/account/profile", "name", "Saved", "email", "", "time_zone", "UTC")
 	const signIns = 6
 	answers := make(chan kit.Response, signIns)
-	// Different people: equal sign-ins at once would share one hash.
+	// Different users: equal concurrent sign-ins would share one hash.
 	for i := range signIns {
 		kit.NewClient(t, server.URL()).Register(fmt.Sprintf("alice%d", i))
 	}
@@ -336,7 +335,7 @@ func TestSIGTERMFinishesRequests(t *testing.T) {
 	})
 	for range signIns {
 		if a := <-answers; a.Response != nil && a.StatusCode != http.StatusSeeOther {
-			t.Errorf("a sign-in in flight was answered %s", a.Status)
+			t.Errorf("a sign-in in flight got %s", a.Status)
 		}
 	}
 	c.WantSeeOther(held.finish(), "/account?notice=profile")
@@ -348,13 +347,13 @@ func TestSIGTERMFinishesRequests(t *testing.T) {
 		t.Errorf("exit code %d after %v, want 0 within 10 s", code, took)
 	}
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE name = 'Saved'`); n != 1 {
-		t.Error("what the request in flight changed is not there")
+		t.Error("the change of the request in flight is lost")
 	}
 }
 
-// TestSlowClientsAreCut: two hundred that send a byte a second, half of them in the header and
-// half in the body, keep nobody else waiting and do not stay.
-func TestSlowClientsAreCut(t *testing.T) {
+// TestSlowClients_AreDisconnected: two hundred clients that send a byte a second, half of them in the header and half
+// in the body, delay no other client and get disconnected.
+func TestSlowClients_AreDisconnected(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	server := s.Serve()
@@ -387,31 +386,31 @@ func TestSlowClientsAreCut(t *testing.T) {
 		case <-tick.C:
 			asked := time.Now()
 			if !c.IsSignedIn() {
-				t.Fatal("a signed-in page was not shown")
+				t.Fatal("no signed-in page")
 			}
 			pages, slowest = pages+1, max(slowest, time.Since(asked))
 		}
 		if time.Since(begun) > 30*time.Second {
-			t.Fatalf("after 30 s only %d of %d slow clients are cut", len(cut), slow)
+			t.Fatalf("after 30 s only %d of %d slow clients are disconnected", len(cut), slow)
 		}
 	}
-	t.Logf("slow clients were cut %v to %v after they came; meanwhile %d pages, the slowest %v",
+	t.Logf("slow clients were disconnected after %v to %v; in the meantime %d pages, the slowest %v",
 		slices.Min(cut).Round(time.Millisecond), slices.Max(cut).Round(time.Millisecond), pages, slowest)
-	// Whoever has to wait for slow clients waits until the first of them is cut, after 10 s.
+	// A request that waits for slow clients waits until the first of them is disconnected, after 10 s.
 	if slowest > 8*time.Second {
-		t.Errorf("somebody else waited %v for a page", slowest)
+		t.Errorf("another client waited %v for a page", slowest)
 	}
-	testkit.Eventually(t, 5*time.Second, "the server to close the connections on its side", func() bool {
+	testkit.Eventually(t, 5*time.Second, "the server to close the connections", func() bool {
 		return openFiles(t, server) <= before+8
 	})
 }
 
-// drip sends a byte a second until the server ends the connection, and says when it did.
+// drip sends a byte a second until the server closes the connection, and sends the time until then to left.
 func drip(conn net.Conn, begin string, left chan<- time.Duration) {
 	begun := time.Now()
 	ended := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, conn) // the answer, if any, and the end
+		_, _ = io.Copy(io.Discard, conn) // the response, if any, and the end
 		left <- time.Since(begun)
 		close(ended)
 		conn.Close()
@@ -427,8 +426,8 @@ func drip(conn net.Conn, begin string, left chan<- time.Duration) {
 	}
 }
 
-// TestTooMuch: what is too large is refused early, and the server works on.
-func TestTooMuch(t *testing.T) {
+// TestSizeLimits: what is too large is refused early, and the server keeps working.
+func TestSizeLimits(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	c := kit.NewClient(t, s.Serve().URL())
@@ -467,19 +466,19 @@ func TestTooMuch(t *testing.T) {
 			}
 			resp.Body.Close()
 			if resp.StatusCode != test.status {
-				t.Errorf("answered %s, want %d", resp.Status, test.status)
+				t.Errorf("got %s, want %d", resp.Status, test.status)
 			}
 			c.WantStatus(c.Get("/healthz"), http.StatusOK)
 		})
 	}
 }
 
-// TestStormOfSignIns: five hundred at once are answered, each of them, with bounded memory,
-// and who is signed in hardly notices.
-func TestStormOfSignIns(t *testing.T) {
+// TestSignInStorm_MemoryIsBounded: all of five hundred concurrent sign-ins get a response, and signed-in users hardly
+// notice.
+func TestSignInStorm_MemoryIsBounded(t *testing.T) {
 	s := kit.NewSite(t)
-	// Each sign-in comes from an address of its own, so that the queue and not the throttle
-	// is what holds them back.
+	// Each sign-in comes from a different address, so that the queue and not the throttle
+	// limits them.
 	server := s.ServeWithoutRace("TRUSTED_PROXIES", "127.0.0.1/32", "LOG_LEVEL", "info")
 	const users, signIns = 20, 500
 	for i := range users {
@@ -502,7 +501,7 @@ func TestStormOfSignIns(t *testing.T) {
 			asked := time.Now()
 			a, err := reader.TryDo(reader.NewRequest(http.MethodGet, "/dashboard", ""))
 			if err != nil || a.StatusCode != http.StatusOK {
-				t.Errorf("a signed-in page in the storm: %v %v", a.Response, err)
+				t.Errorf("a signed-in page during the storm: %v %v", a.Response, err)
 				return
 			}
 			pages = append(pages, time.Since(asked))
@@ -533,14 +532,14 @@ func TestStormOfSignIns(t *testing.T) {
 				t.Error("a 503 without Retry-After")
 			}
 		default:
-			t.Errorf("a sign-in was answered %s", a.Status)
+			t.Errorf("a sign-in got %s", a.Status)
 		}
 	}
 	peak := peakMemory(t, server)
 	slices.Sort(pages)
 	t.Logf("%d sign-ins in %v: %v; peak memory %d MB, before %d MB; %d pages, median %v, slowest %v",
 		signIns, took.Round(time.Millisecond), count, peak>>20, calm>>20, len(pages), pages[len(pages)/2], pages[len(pages)-1])
-	// The peak is 130 to 155 MB, by where the garbage collector stands when the storm begins; make bench measures it.
+	// The peak is 130 to 155 MB, depending on the garbage collector's state at the start; make bench measures it.
 	// Without a bound, 50 hashes alone take 1 GB.
 	if peak > 200<<20 {
 		t.Errorf("the server took %d MB at its peak", peak>>20)
@@ -549,12 +548,12 @@ func TestStormOfSignIns(t *testing.T) {
 		t.Errorf("a signed-in page took %v", pages[len(pages)-1])
 	}
 	if count[http.StatusSeeOther]+count[http.StatusUnauthorized] < 20 {
-		t.Error("hardly any sign-in got its turn")
+		t.Error("hardly any sign-in succeeded")
 	}
 	reader.SignIn("person0")
 }
 
-// peakMemory returns the most resident memory that the server ever had, in bytes.
+// peakMemory returns the server's peak resident memory in bytes.
 func peakMemory(t *testing.T, server *testkit.Server) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", server.PID()))
@@ -572,7 +571,7 @@ func peakMemory(t *testing.T, server *testkit.Server) int {
 	return kilobytes << 10
 }
 
-// openFiles returns how many files and connections the server holds.
+// openFiles returns the number of the server's open files and connections.
 func openFiles(t *testing.T, server *testkit.Server) int {
 	t.Helper()
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", server.PID()))
@@ -587,7 +586,7 @@ func wantUnavailable(c *kit.Client, req *http.Request) {
 	wantUnavailableWithin(c, kit.ResponseTimeout, req)
 }
 
-// wantUnavailableWithin wants the page that says to try again, which leaves the cookies alone.
+// wantUnavailableWithin wants the 503 page, which asks to try again and leaves the cookies alone.
 func wantUnavailableWithin(c *kit.Client, limit time.Duration, req *http.Request) {
 	c.T.Helper()
 	a := c.DoWithin(limit, req)
@@ -596,7 +595,7 @@ func wantUnavailableWithin(c *kit.Client, limit time.Duration, req *http.Request
 	}
 }
 
-// unavailableFault says what is wrong with an answer that should be the 503 page, or "".
+// unavailableFault returns what is wrong with a response that should be the 503 page, or "".
 func unavailableFault(a kit.Response) string {
 	switch {
 	case a.StatusCode != http.StatusServiceUnavailable:
@@ -611,21 +610,21 @@ func unavailableFault(a kit.Response) string {
 	return ""
 }
 
-// visitors are people who read pages all the time.
+// visitors read pages continuously.
 type visitors struct {
 	t    *testing.T
 	stop func()
-	// n counts the private pages, 503 or not.
+	// n counts the private pages, including 503 pages.
 	n atomic.Int64
 
 	mu sync.Mutex
-	// unavailable are the moments at which a 503 page was asked for.
+	// unavailable has the times of the requests that got the 503 page.
 	unavailable []time.Time
 }
 
-// visit lets people read the landing page without a session and the dashboard with c's and
-// with that of another user, until the test ends. Each answer has to be the page, with the
-// user's own name on it, or within two seconds the 503 page; open pages are never 503.
+// visit starts visitors that read the landing page without a session, and the dashboard with c's session and that of
+// another user, until the test ends. Each response has to be the page, with the user's own name, or within two seconds
+// the 503 page; public pages are never 503.
 func visit(t *testing.T, c *kit.Client) *visitors {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -671,7 +670,7 @@ func visit(t *testing.T, c *kit.Client) *visitors {
 	return v
 }
 
-// one reads a page; false when it was wrong, or when the test is over.
+// one reads a page. It returns false if it was wrong, or if the test is over.
 func (v *visitors) one(browser *kit.Client, req *http.Request, contains string) bool {
 	begun := time.Now()
 	a, err := browser.TryDo(req)
@@ -704,15 +703,15 @@ func (v *visitors) one(browser *kit.Client, req *http.Request, contains string) 
 	return true
 }
 
-// await waits until so many more private pages were read.
+// await waits until this many more private pages were read.
 func (v *visitors) await(pages int64) {
 	v.t.Helper()
 	until := v.n.Load() + pages
-	testkit.Eventually(v.t, 30*time.Second, "the visitors", func() bool { return v.n.Load() >= until || v.t.Failed() })
+	testkit.Eventually(v.t, 30*time.Second, "the visitors' pages", func() bool { return v.n.Load() >= until || v.t.Failed() })
 }
 
-// wantEnd watches the pages after a fault was mended: they come at once, or at least in time.
-func (v *visitors) wantEnd(mended time.Time) {
+// wantEnd watches the pages after a fault was fixed: they have to recover in time.
+func (v *visitors) wantEnd(fixed time.Time) {
 	v.t.Helper()
 	v.mu.Lock()
 	faults := len(v.unavailable)
@@ -720,7 +719,7 @@ func (v *visitors) wantEnd(mended time.Time) {
 	if faults == 0 {
 		v.t.Error("no visitor met the fault")
 	}
-	// Calm: a hundred private pages in a row without a fault.
+	// The fault is over after a hundred private pages in a row without a 503.
 	var last time.Time
 	count, calm := faults, v.n.Load()
 	testkit.Eventually(v.t, kit.RecoveryTime+kit.ResponseTimeout, "a hundred pages without a fault", func() bool {
@@ -733,16 +732,16 @@ func (v *visitors) wantEnd(mended time.Time) {
 	})
 	v.stop()
 	late := time.Duration(0)
-	if last.After(mended) {
-		late = last.Sub(mended)
+	if last.After(fixed) {
+		late = last.Sub(fixed)
 	}
-	v.t.Logf("%d private pages, %d of them 503; the last of these %v after the fault was mended", v.n.Load(), count, late.Round(time.Millisecond))
+	v.t.Logf("%d private pages, %d of them 503; the last of these %v after the fault was fixed", v.n.Load(), count, late.Round(time.Millisecond))
 	if late > kit.RecoveryTime {
-		v.t.Errorf("pages were 503 up to %v after the fault was mended", late)
+		v.t.Errorf("pages were 503 up to %v after the fault was fixed", late)
 	}
 }
 
-// wantNone ends the visits, none of which may have met a 503 page.
+// wantNone ends the visits and fails if any got a 503 page.
 func (v *visitors) wantNone() {
 	v.t.Helper()
 	v.stop()

@@ -13,19 +13,19 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// feedSite is a server whose users can be changed by hand.
+// feedSite is a server whose users the test changes directly in SQL.
 type feedSite struct {
 	t      *testing.T
 	server *testkit.Server
 	env    map[string]string
 	db     *sql.DB
-	// fillers inserts $1 more users, whose names begin with "filler".
+	// fillers inserts $1 users, whose names begin with "filler".
 	fillers string
 }
 
-// onBothFeeds runs the test against a server on Postgres and one on SQLite, which keep sessions in
-// one Redis and the cache in another.
-func onBothFeeds(t *testing.T, test func(t *testing.T, s *feedSite, cache *testkit.Redis)) {
+// onBothDatabases runs a test against a server on Postgres and one on SQLite, with sessions in one Redis and the cache
+// in another.
+func onBothDatabases(t *testing.T, test func(t *testing.T, s *feedSite, cache *testkit.Redis)) {
 	t.Run("Postgres", func(t *testing.T) {
 		cache := testkit.StartRedis(t)
 		s := kit.NewSite(t)
@@ -55,20 +55,20 @@ func (s *feedSite) exec(statement string, args ...any) {
 	}
 }
 
-// fill inserts n more users by hand, and waits until people can register again beside them.
+// fill inserts n users directly in SQL, and waits until registration works again.
 func (s *feedSite) fill(n int) {
 	s.t.Helper()
 	s.exec(s.fillers, n)
-	kit.NewClient(s.t, s.server.URL()).PostForm("/register", "username", "first"+kit.UniqueName(), "password", kit.Password) // asks for the rest
-	testkit.Eventually(s.t, kit.WaitTimeout, "what the names look like to be known", func() bool {
+	kit.NewClient(s.t, s.server.URL()).PostForm("/register", "username", "first"+kit.UniqueName(), "password", kit.Password) // makes the server compute the rest
+	testkit.Eventually(s.t, kit.WaitTimeout, "the skeletons of the new names", func() bool {
 		var missing int
 		err := s.db.QueryRow(`SELECT count(*) FROM user_skeletons WHERE skeleton IS NULL`).Scan(&missing)
 		return err == nil && missing == 0
 	})
 }
 
-// wantOut asks by session and by token until both are refused, and then for some more time: who is
-// out stays out.
+// wantOut sends requests with the session and the token until both are refused, and fails if one is accepted again
+// afterwards.
 func wantOut(t *testing.T, p *kit.Principal) {
 	t.Helper()
 	committed := time.Now()
@@ -77,7 +77,7 @@ func wantOut(t *testing.T, p *kit.Principal) {
 			return p.Get(way, "/api/me").StatusCode == http.StatusUnauthorized
 		})
 	}
-	t.Logf("out after %v", time.Since(committed).Round(time.Millisecond))
+	t.Logf("refused after %v", time.Since(committed).Round(time.Millisecond))
 	for range 10 {
 		for _, way := range []string{kit.BySession, kit.ByToken} {
 			p.WantGet(way, "/api/me", http.StatusUnauthorized)
@@ -85,10 +85,10 @@ func wantOut(t *testing.T, p *kit.Principal) {
 	}
 }
 
-// TestChanges_AFrozenCacheDelaysNone: however many users are changed while the cache hangs, each
-// change takes effect as if it did not.
-func TestChanges_AFrozenCacheDelaysNone(t *testing.T) {
-	onBothFeeds(t, func(t *testing.T, s *feedSite, cache *testkit.Redis) {
+// TestChange_NotDelayedByAFrozenCache: however many users are changed while the cache hangs, each change takes effect
+// on time.
+func TestChange_NotDelayedByAFrozenCache(t *testing.T) {
+	onBothDatabases(t, func(t *testing.T, s *feedSite, cache *testkit.Redis) {
 		s.fill(1500)
 		for _, test := range []struct {
 			name       string
@@ -124,16 +124,16 @@ func TestChanges_AFrozenCacheDelaysNone(t *testing.T) {
 					wantOut(t, other)
 				}
 				cache.Resume()
-				// Whatever the cache kept meanwhile, the user does not come back from there.
+				// Whatever the cache still contains, it does not revive the user.
 				wantOut(t, p)
 			})
 		}
 	})
 }
 
-// TestListening_APoolerIsNotTrusted: through a pooler in transaction mode LISTEN succeeds and nothing
-// ever arrives. The server says so, asks the database instead, and doctor names the remedy; with a
-// direct connection for notifications everything is as without the pooler.
+// TestListening_APoolerIsNotTrusted: through a pooler in transaction mode LISTEN succeeds, but no notification ever
+// arrives. The server logs it and reads the database instead, and doctor names the remedy; with a direct connection
+// for notifications, the pooler makes no difference.
 func TestListening_APoolerIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -159,7 +159,7 @@ func TestListening_APoolerIsNotTrusted(t *testing.T) {
 	disable(bob)
 	wantOut(t, bob)
 
-	testkit.Eventually(t, kit.MaxDelay, "the database to be asked", func() bool {
+	testkit.Eventually(t, kit.MaxDelay, "the server to read the database", func() bool {
 		_, sql := kit.Cost(alice.WantGet(kit.BySession, "/api/me", http.StatusOK))
 		return sql == "1"
 	})
@@ -167,7 +167,7 @@ func TestListening_APoolerIsNotTrusted(t *testing.T) {
 	if n := kit.Scrape(t, blind).Sum("gatehouse_listening"); n != 0 {
 		t.Errorf("gatehouse_listening is %v through the pooler, want 0", n)
 	}
-	seeing.Stop() // which would drop the cached user
+	seeing.Stop() // otherwise it would invalidate the cached user
 	disable(alice)
 	wantOut(t, alice)
 
@@ -183,8 +183,8 @@ func TestListening_APoolerIsNotTrusted(t *testing.T) {
 	}
 }
 
-// TestListening_ASilentConnectionIsNotTrusted: a connection that is open and carries nothing any more
-// is found out, and trusted again once it does.
+// TestListening_ASilentConnectionIsNotTrusted: an open connection that no longer carries anything is noticed, and
+// trusted again once it does.
 func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -207,8 +207,7 @@ func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
 	other.Warm()
 }
 
-// TestLog_AnOutageIsOneLinePerSecond: with Postgres down the log does not grow with the requests that
-// fail because of it.
+// TestLog_AnOutageIsOneLinePerSecond: with Postgres down the log does not grow with the failing requests.
 func TestLog_AnOutageIsOneLinePerSecond(t *testing.T) {
 	pg := testkit.StartPostgres(t)
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: testkit.RedisURL(t)}
@@ -229,10 +228,10 @@ func TestLog_AnOutageIsOneLinePerSecond(t *testing.T) {
 	}
 	const users = 20
 	asked := 0
-	// Until there are some lines, but for no fewer requests than show that not each has its own.
+	// Until there are a few lines, but for enough requests to show that not each of them logs one.
 	for len(about()) < 4 || asked < 10*users {
 		if time.Since(begun) > time.Minute {
-			t.Fatalf("%d lines in a minute of requests: this test shows nothing", len(about()))
+			t.Fatalf("%d lines in a minute of requests, so this test proves nothing", len(about()))
 		}
 		kit.RunConcurrently(t, users, func(i int) (kit.Response, error) {
 			c := kit.NewClient(t, server.URL())
@@ -240,7 +239,7 @@ func TestLog_AnOutageIsOneLinePerSecond(t *testing.T) {
 		})
 		asked += users
 	}
-	// One line says that changes are not heard of, once; the others keep their distance.
+	// One line says once that no changes are received; the others are rate-limited.
 	times := about()
 	if most := int(time.Since(begun)/time.Second) + 2; len(times) > most {
 		t.Errorf("%d lines for %d requests in %v, want at most %d", len(times), asked, time.Since(begun), most)

@@ -10,9 +10,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestUnavailablePage_AfterAPasswordChange holds a password change in Postgres while Redis goes
-// silent: the new password is saved, the page cannot renew the session, and does not say that
-// nothing was saved. Before and beside it, what it says is so as well.
+// TestUnavailablePage_AfterAPasswordChange holds a password change in Postgres while Redis freezes: the new password
+// is saved, but the session cannot be renewed. The page must not claim that nothing was saved; otherwise it may.
 func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 	t.Parallel()
 	store := testkit.StartRedis(t)
@@ -49,7 +48,7 @@ func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 
 	c.WantStatus(a, http.StatusServiceUnavailable)
 	if !strings.Contains(a.Text, "Your change may have been saved.") || strings.Contains(a.Text, "Nothing was") {
-		t.Errorf("after a change that was made the page says\n%s", a.Text)
+		t.Errorf("after a saved change the page says\n%s", a.Text)
 	}
 	c.WantStatus(form, http.StatusServiceUnavailable)
 	if !strings.Contains(form.Text, "Nothing was saved") {
@@ -57,7 +56,7 @@ func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 	}
 	c.WantStatus(page, http.StatusServiceUnavailable)
 	if strings.Contains(page.Text, "saved") || strings.Contains(page.Text, "sent") {
-		t.Errorf("a page that was only opened says\n%s", page.Text)
+		t.Errorf("after a GET the page says\n%s", page.Text)
 	}
 	other := x.NewClient()
 	testkit.Eventually(t, 10*time.Second, "the new password", func() bool {
