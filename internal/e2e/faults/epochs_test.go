@@ -12,15 +12,15 @@ import (
 )
 
 // endings are the ways to end every session and API token of a user: in the user's own session, or directly in SQL.
-var endings = map[string]func(p *kit.Principal, byHand func(statement string)){
+var endings = map[string]func(p *kit.Principal, execSQL func(statement string)){
 	"password": func(p *kit.Principal, _ func(string)) {
 		p.Client.WantSeeOther(p.Client.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
 	},
 	"end all others": func(p *kit.Principal, _ func(string)) {
 		p.Client.WantSeeOther(p.Client.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
 	},
-	"by hand": func(p *kit.Principal, byHand func(string)) {
-		byHand(`UPDATE users SET epoch = epoch + 1`)
+	"SQL": func(p *kit.Principal, execSQL func(string)) {
+		execSQL(`UPDATE users SET epoch = epoch + 1`)
 	},
 }
 
@@ -33,7 +33,7 @@ func TestEpoch_RestoredBackupRevivesNothing(t *testing.T) {
 			s := kit.NewSite(t)
 			server := s.Serve()
 			dump := filepath.Join(t.TempDir(), "backup.sql")
-			restoreRevivesNothing(t, server, end, func(statement string) { byHand(t, s.Env(), statement) },
+			restoreRevivesNothing(t, server, end, func(statement string) { execSQL(t, s.Env(), statement) },
 				func() { runTool(t, "pg_dump", "--clean", "--if-exists", "--no-owner", "--file", dump, s.DatabaseURL) },
 				func() *testkit.Server {
 					server.Stop()
@@ -45,8 +45,8 @@ func TestEpoch_RestoredBackupRevivesNothing(t *testing.T) {
 			s := &kit.Site{T: t, DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "users.db"), RedisURL: testkit.RedisURL(t)}
 			server := s.Serve()
 			path, backup := s.DatabaseURL[len("sqlite:"):], filepath.Join(t.TempDir(), "backup.db")
-			restoreRevivesNothing(t, server, end, func(statement string) { byHand(t, s.Env(), statement) },
-				func() { byHand(t, s.Env(), `VACUUM INTO '`+backup+`'`) },
+			restoreRevivesNothing(t, server, end, func(statement string) { execSQL(t, s.Env(), statement) },
+				func() { execSQL(t, s.Env(), `VACUUM INTO '`+backup+`'`) },
 				func() *testkit.Server {
 					server.Stop()
 					for _, file := range []string{path, path + "-wal", path + "-shm"} {
@@ -63,12 +63,12 @@ func TestEpoch_RestoredBackupRevivesNothing(t *testing.T) {
 	}
 }
 
-func restoreRevivesNothing(t *testing.T, server *testkit.Server, end func(*kit.Principal, func(string)), byHand func(string), save func(), restore func() *testkit.Server) {
+func restoreRevivesNothing(t *testing.T, server *testkit.Server, end func(*kit.Principal, func(string)), execSQL func(string), save func(), restore func() *testkit.Server) {
 	p := kit.RegisterPrincipal(t, server.URL(), "alice")
 	before := *p
 	before.Client = p.Client.CopySession(server.URL())
 	save()
-	end(p, byHand)
+	end(p, execSQL)
 	gone := func(what string, p *kit.Principal) {
 		t.Helper()
 		for _, way := range []string{kit.BySession, kit.ByToken} {
@@ -94,7 +94,7 @@ func restoreRevivesNothing(t *testing.T, server *testkit.Server, end func(*kit.P
 	// A change after the restore must not arrive at the epoch of a change before it.
 	back := kit.NewClient(t, server.URL())
 	back.WantSeeOther(back.PostForm("/login", "username", "alice", "password", kit.Password), "/dashboard")
-	byHand(`UPDATE users SET epoch = epoch + 1`)
+	execSQL(`UPDATE users SET epoch = epoch + 1`)
 	wantSignedOutSoon(t, back)
 	gone("the next change", lost)
 	gone("the next change", before.At(server.URL()))

@@ -303,7 +303,7 @@ func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 	server := s.Serve(kit.MetricsOn...)
 	c := kit.NewClient(t, server.URL())
 	c.Register("alice")
-	held := half(c, "/account/profile", "name", "Saved", "email", "", "time_zone", "UTC")
+	held := postHalf(c, "/account/profile", "name", "Saved", "email", "", "time_zone", "UTC")
 	const signIns = 6
 	answers := make(chan kit.Response, signIns)
 	// Different users: equal concurrent sign-ins would share one hash.

@@ -188,7 +188,7 @@ func TestListening_APoolerIsNotTrusted(t *testing.T) {
 func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
-	slow, through := newSlowNews(t, s.DatabaseURL)
+	slow, through := newDelayedPostgres(t, s.DatabaseURL)
 	server := s.ServeWithoutRace(append(kit.MetricsOn, "DATABASE_LISTEN_URL", through)...)
 	db := kit.OpenDB(t, "postgres", s.DatabaseURL)
 	listening := func() float64 { return kit.Scrape(t, server).Sum("gatehouse_listening") }

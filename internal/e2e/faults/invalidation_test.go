@@ -23,19 +23,18 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// revocation is a change after which a server must not act on what it knew.
+// revocation is a change after which a server must not use cached data.
 type revocation struct {
 	name string
 	path string
-	// over reports whether the answer is one that the change asks for; nil for a way that it
-	// does not concern.
+	// over reports whether a response to one of kit.AuthMethods is as the change requires.
 	over func(way string, a kit.Response) bool
 	ways []string
-	// by are the ways of making it, by name.
+	// by has the ways to make the change, by name.
 	by map[string]func(p *kit.Principal)
 }
 
-// refusedWith wants 401, and of a token's holder this code.
+// refusedWith wants a 401, and for tokens this code.
 func refusedWith(code string) func(string, kit.Response) bool {
 	return func(way string, a kit.Response) bool {
 		return a.StatusCode == http.StatusUnauthorized && (way != kit.ByToken || strings.Contains(a.Text, `"code":"`+code+`"`))
@@ -44,8 +43,8 @@ func refusedWith(code string) func(string, kit.Response) bool {
 
 func forbidden(_ string, a kit.Response) bool { return a.StatusCode == http.StatusForbidden }
 
-// measure makes the change, and asks in all ways at once and without a pause until each answer
-// is the one that is asked for. It returns how long that took from the commit on, at most.
+// measure makes the change, and sends requests with all methods concurrently and without a pause until each response
+// is as required. It returns how long that took since the commit, at most.
 func (r revocation) measure(p *kit.Principal, change func(*kit.Principal)) map[string]time.Duration {
 	p.T.Helper()
 	change(p)
@@ -65,7 +64,7 @@ func (r revocation) measure(p *kit.Principal, change func(*kit.Principal)) map[s
 					return
 				}
 				if since > kit.MaxDelay || err != nil {
-					p.T.Errorf("%s: %v after the change %s by %s is %v %v\n%s", r.name, since, r.path, way, a.Response, err, a.Text)
+					p.T.Errorf("%s: %v after the change, %s with %s gets %v %v\n%s", r.name, since, r.path, way, a.Response, err, a.Text)
 					return
 				}
 			}
@@ -75,9 +74,9 @@ func (r revocation) measure(p *kit.Principal, change func(*kit.Principal)) map[s
 	return took
 }
 
-// TestChangesAreInEffectOnEveryServer: whoever changes what, in whatever way, a server that has
-// the user in its memory heeds it at once, for sessions, Basic and tokens alike.
-func TestChangesAreInEffectOnEveryServer(t *testing.T) {
+// TestChange_TakesEffectOnEveryServer: however a user is changed, a server that has cached them applies the change
+// immediately to sessions, Basic and tokens.
+func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.ServeWithoutRace(kit.MetricsOn...), s.ServeWithoutRace(kit.MetricsOn...)
@@ -106,7 +105,7 @@ func TestChangesAreInEffectOnEveryServer(t *testing.T) {
 			s.Run(kit.OtherPassword, named...).WantCode(p.T, 0)
 		}
 	}
-	// own is the same person in another browser, at the other server.
+	// own makes a change by the same user in another browser, at the other server.
 	own := func(p *kit.Principal, path string, fields ...string) {
 		c := kit.NewClient(p.T, a.URL())
 		c.SignIn(p.Name)
@@ -131,7 +130,7 @@ func TestChangesAreInEffectOnEveryServer(t *testing.T) {
 		}},
 		{"signed out everywhere", "/api/me", func(way string, a kit.Response) bool {
 			if way == kit.ByBasic {
-				// The password is right as ever. What was remembered of it is not used.
+				// The password is still correct, but the cached credential is not used.
 				return a.StatusCode == http.StatusOK && strings.Contains(a.Text, `"authorized_by":"postgres"`)
 			}
 			return refusedWith("token_dead")(way, a)
@@ -183,12 +182,12 @@ func TestChangesAreInEffectOnEveryServer(t *testing.T) {
 				}
 				p.Warm()
 				took := change.measure(p, change.by[by])
-				t.Logf("in effect on the other server, from the commit to the answer: %v", took)
+				t.Logf("in effect on the other server, from the commit to the response: %v", took)
 			})
 		}
 	}
 
-	t.Run("a change that is rolled back is none", func(t *testing.T) {
+	t.Run("a rolled back change has no effect", func(t *testing.T) {
 		p := kit.RegisterPrincipal(t, b.URL(), "rolled-back")
 		p.Warm()
 		tx, err := db.Begin()
@@ -217,7 +216,7 @@ func TestChangesAreInEffectOnEveryServer(t *testing.T) {
 			committed := time.Now()
 			for !strings.Contains(p.WantGet(kit.BySession, "/api/me", http.StatusOK).Text, `"`+name+`"`) {
 				if time.Since(committed) > kit.MaxDelay {
-					t.Fatalf("after %v the old name is shown", kit.MaxDelay)
+					t.Fatalf("the old name is still shown after %v", kit.MaxDelay)
 				}
 			}
 			slowest = max(slowest, time.Since(committed))
@@ -225,7 +224,7 @@ func TestChangesAreInEffectOnEveryServer(t *testing.T) {
 		for name, server := range map[string]*testkit.Server{"a": a, "b": b} {
 			m := kit.Scrape(t, server)
 			const revocations = "gatehouse_revocation_seconds"
-			t.Logf("server %s: %v changes, median ≤ %v, 99th percentile ≤ %v; 200 names shown after %v at most", name, m.Sum(revocations+"_count"),
+			t.Logf("server %s: %v changes, median ≤ %v, 99th percentile ≤ %v; 200 names shown after at most %v", name, m.Sum(revocations+"_count"),
 				m.Quantile(revocations, .5), m.Quantile(revocations, .99), slowest)
 			if m.Sum(revocations+"_count") < 200 || m.Quantile(revocations, .5) > kit.MaxDelay {
 				t.Errorf("server %s counted %v changes with a median of up to %v", name, m.Sum(revocations+"_count"), m.Quantile(revocations, .5))
@@ -234,9 +233,7 @@ func TestChangesAreInEffectOnEveryServer(t *testing.T) {
 	})
 }
 
-// TestChangesAreInEffectOnTheEmbeddedStores: the same promise where the database is a file and
-// Redis is inside of the server.
-func TestChangesAreInEffectOnTheEmbeddedStores(t *testing.T) {
+func TestChange_TakesEffectOnTheEmbeddedStores(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "METRICS_ADDR": "127.0.0.1:0"}
 	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
@@ -303,7 +300,7 @@ func TestChangesAreInEffectOnTheEmbeddedStores(t *testing.T) {
 					testkit.Eventually(t, kit.MaxDelay, "the permission", func() bool { return p.Get(way, "/api/users").StatusCode == http.StatusOK })
 				}
 				p.Warm()
-				t.Logf("in effect, from the commit to the answer: %v", change.measure(p, change.by[by]))
+				t.Logf("in effect, from the commit to the response: %v", change.measure(p, change.by[by]))
 			})
 		}
 	}
@@ -315,9 +312,9 @@ func TestChangesAreInEffectOnTheEmbeddedStores(t *testing.T) {
 	}
 }
 
-// TestChangesMadeWhileNoServerRan: what Redis still holds of users at a start may be old, and
-// the first request already does not believe it.
-func TestChangesMadeWhileNoServerRan(t *testing.T) {
+// TestChange_WhileNoServerRuns: cached users in Redis may be stale when a server starts, and not even the first
+// request uses them.
+func TestChange_WhileNoServerRuns(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	db := kit.OpenDB(t, "postgres", s.DatabaseURL)
@@ -334,7 +331,7 @@ func TestChangesMadeWhileNoServerRan(t *testing.T) {
 			cache := kit.DialRedis(t, s.RedisURL+"/1")
 			cached, err := redis.String(cache.Do("GET", "user:"+p.ID))
 			if err != nil || !strings.Contains(cached, p.Name) {
-				t.Fatalf("the cache holds %q of the user (%v); this test would show nothing", cached, err)
+				t.Fatalf("the cache has %q for the user (%v), so this test proves nothing", cached, err)
 			}
 			if _, err := db.Exec(test.change, p.ID); err != nil {
 				t.Fatal(err)
@@ -344,13 +341,13 @@ func TestChangesMadeWhileNoServerRan(t *testing.T) {
 				p.WantGet(way, "/api/me", http.StatusUnauthorized)
 			}
 			if a := p.Get(kit.ByBasic, "/api/me"); a.StatusCode == http.StatusOK && !strings.Contains(a.Text, `"authorized_by":"postgres"`) {
-				t.Errorf("Basic is answered from what was remembered: %s", a.Text)
+				t.Errorf("Basic is authorized by the stale cache: %s", a.Text)
 			}
 		})
 	}
 }
 
-// listeners are the connections on which servers of this database hear of changes.
+// listeners returns the ids of the backends through which servers of this database receive changes.
 func listeners(t testing.TB, db *sql.DB) []int {
 	t.Helper()
 	rows, err := db.Query(`SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -370,7 +367,7 @@ func listeners(t testing.TB, db *sql.DB) []int {
 	return pids
 }
 
-// cutListeners ends these connections as an administrator or a firewall would.
+// cutListeners terminates these connections, as an administrator or a firewall would, and returns their number.
 func cutListeners(t testing.TB, db *sql.DB) int {
 	t.Helper()
 	pids := listeners(t, db)
@@ -382,7 +379,7 @@ func cutListeners(t testing.TB, db *sql.DB) int {
 	return len(pids)
 }
 
-// handConn is a prompt that was opened beforehand.
+// handConn returns a connection that is already open.
 func handConn(t testing.TB, db *sql.DB) *sql.Conn {
 	t.Helper()
 	conn, err := db.Conn(t.Context())
@@ -396,10 +393,10 @@ func handConn(t testing.TB, db *sql.DB) *sql.Conn {
 	return conn
 }
 
-// TestTheListenerIsCut: again and again the connection on which a server hears of changes is
-// cut, and in the same moment somebody is disabled. The server hears of it nevertheless, when it
-// listens again: it trusts nothing that it knew before.
-func TestTheListenerIsCut(t *testing.T) {
+// TestListening_ConnectionTerminatedBeforeAChange: the connection on which a server receives changes is terminated
+// again and again, and a user is disabled at the same moment. The change still takes effect once the server listens
+// again, because it then trusts nothing that it cached.
+func TestListening_ConnectionTerminatedBeforeAChange(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	b := s.ServeWithoutRace(kit.MetricsOn...)
@@ -422,7 +419,7 @@ func TestTheListenerIsCut(t *testing.T) {
 		committed := time.Now()
 		for p.Get(kit.BySession, "/api/me").StatusCode != http.StatusUnauthorized {
 			if time.Since(committed) > kit.MaxDelay {
-				t.Fatalf("%v after the change the session is served", kit.MaxDelay)
+				t.Fatalf("%v after the change the session is still accepted", kit.MaxDelay)
 			}
 		}
 		slowest = max(slowest, time.Since(committed))
@@ -438,13 +435,13 @@ func TestTheListenerIsCut(t *testing.T) {
 		})
 		p.CreateToken()
 	}
-	t.Logf("in effect %v after the change at most, with the listener cut just before it", slowest)
+	t.Logf("in effect at most %v after the change, with the listener terminated just before it", slowest)
 }
 
-// TestWhileNobodyListens: as long as a server cannot hear of changes it keeps nobody in memory and
-// asks the database, which costs a round trip to Redis and a statement more. So a change by hand
-// takes effect all the same, and what was changed is in effect when it listens again.
-func TestWhileNobodyListens(t *testing.T) {
+// TestListening_WithoutItUsersAreReadFromTheDatabase: while a server cannot receive changes it caches no users
+// locally, at the cost of one more Redis round trip and one SQL statement. So direct changes in SQL still take effect,
+// and stay in effect when it listens again.
+func TestListening_WithoutItUsersAreReadFromTheDatabase(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.ServeWithoutRace(kit.MetricsOn...), s.ServeWithoutRace(kit.MetricsOn...)
@@ -457,7 +454,7 @@ func TestWhileNobodyListens(t *testing.T) {
 	name := strings.TrimPrefix(u.Path, "/")
 	u.Path = "/postgres"
 	elsewhere := kit.OpenDB(t, "postgres", u.String())
-	// Connections that are open go on; no new ones are let in.
+	// Open connections keep working; new ones are refused.
 	allow := func(yes bool) {
 		if _, err := elsewhere.Exec(fmt.Sprintf(`ALTER DATABASE %s WITH ALLOW_CONNECTIONS %t`, name, yes)); err != nil {
 			t.Fatal(err)
@@ -472,7 +469,7 @@ func TestWhileNobodyListens(t *testing.T) {
 		p.Warm()
 	}
 	if n := kit.Scrape(t, b).Sum("gatehouse_listening"); n != 1 {
-		t.Fatalf("gatehouse_listening is %v before anything was cut", n)
+		t.Fatalf("gatehouse_listening is %v before any connection was terminated", n)
 	}
 
 	allow(false)
@@ -487,11 +484,11 @@ func TestWhileNobodyListens(t *testing.T) {
 		return trips + " round trips, " + sql + " statements"
 	}
 	for _, p := range []*kit.Principal{alice, alice.At(a.URL())} {
-		testkit.Eventually(t, kit.MaxDelay, "the database to be asked", func() bool { return cost(p) == "2 round trips, 1 statements" })
+		testkit.Eventually(t, kit.MaxDelay, "the server to read the database", func() bool { return cost(p) == "2 round trips, 1 statements" })
 	}
 	for range 5 {
 		if got := cost(alice); got != "2 round trips, 1 statements" {
-			t.Errorf("a page costs %s while nobody listens, want 2 and 1", got)
+			t.Errorf("a page costs %s without listening, want 2 and 1", got)
 		}
 	}
 	admin.WantStatus(admin.PostForm("/admin/users/"+bob.ID+"/active", "active", "false"), http.StatusSeeOther)
@@ -501,7 +498,7 @@ func TestWhileNobodyListens(t *testing.T) {
 	if _, err := prompt.ExecContext(t.Context(), `UPDATE users SET active = false WHERE id = $1`, alice.ID); err != nil {
 		t.Fatal(err)
 	}
-	// One connection is all that the pool may have, and a canary may be using it: that is a 503.
+	// The pool has a single connection; while a canary uses it, the response is a 503.
 	for _, way := range kit.AuthMethods {
 		for _, p := range []*kit.Principal{alice, alice.At(a.URL())} {
 			testkit.Eventually(t, kit.MaxDelay, "the "+way+" to be refused", func() bool {
@@ -514,7 +511,7 @@ func TestWhileNobodyListens(t *testing.T) {
 		}
 	}
 	cached := kit.DialRedis(t, s.RedisURL+"/1")
-	testkit.Eventually(t, kit.MaxDelay, "the cached user to be gone, whom other apps read", func() bool {
+	testkit.Eventually(t, kit.MaxDelay, "the cached user, which other apps read, to be deleted", func() bool {
 		record, err := redis.String(cached.Do("GET", "user:"+alice.ID))
 		return errors.Is(err, redis.ErrNil) || err == nil && !strings.Contains(record, `"active":true`)
 	})
@@ -529,9 +526,9 @@ func TestWhileNobodyListens(t *testing.T) {
 	carol.Warm()
 }
 
-// TestPostgresRestartsUnderTheListener: a Postgres that was killed and is back has told nobody
-// what was changed meanwhile.
-func TestPostgresRestartsUnderTheListener(t *testing.T) {
+// TestListening_PostgresRestarts: a Postgres that was killed does not report the changes that were made before the
+// server listens again.
+func TestListening_PostgresRestarts(t *testing.T) {
 	t.Parallel()
 	pg := testkit.StartPostgres(t)
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: testkit.RedisURL(t)}
@@ -544,10 +541,10 @@ func TestPostgresRestartsUnderTheListener(t *testing.T) {
 		for _, way := range kit.AuthMethods {
 			want := "2"
 			if way == kit.ByBasic {
-				want = "1" // the user is read along with the credential
+				want = "1" // the user is read together with the credential
 			}
 			if trips, sql := kit.Cost(p.WantGet(way, "/api/me", http.StatusOK)); trips != want || sql != "0" {
-				t.Errorf("without Postgres %s costs %s round trips and %s statements, want %s and 0", way, trips, sql, want)
+				t.Errorf("without Postgres, %s costs %s round trips and %s statements, want %s and 0", way, trips, sql, want)
 			}
 		}
 		pg.Start()
@@ -570,17 +567,17 @@ func TestPostgresRestartsUnderTheListener(t *testing.T) {
 	}
 }
 
-// slowNews is a way to Postgres on which the news of changes can be held back.
-type slowNews struct {
+// delayedPostgres is a TCP proxy to Postgres that can hold back notifications of changes.
+type delayedPostgres struct {
 	t      testing.TB
 	server string
 	listen net.Listener
 
 	mu   sync.Mutex
-	open chan struct{} // closed while news come through
+	open chan struct{} // closed while notifications pass
 }
 
-func newSlowNews(t testing.TB, databaseURL string) (*slowNews, string) {
+func newDelayedPostgres(t testing.TB, databaseURL string) (*delayedPostgres, string) {
 	t.Helper()
 	u, err := url.Parse(databaseURL)
 	if err != nil {
@@ -591,32 +588,32 @@ func newSlowNews(t testing.TB, databaseURL string) (*slowNews, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { listen.Close() })
-	n := &slowNews{t: t, server: u.Host, listen: listen, open: make(chan struct{})}
+	n := &delayedPostgres{t: t, server: u.Host, listen: listen, open: make(chan struct{})}
 	close(n.open)
 	go n.accept()
 	u.Host = listen.Addr().String()
 	return n, u.String()
 }
 
-func (n *slowNews) hold() {
+func (n *delayedPostgres) hold() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.open = make(chan struct{})
 }
 
-func (n *slowNews) release() {
+func (n *delayedPostgres) release() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	close(n.open)
 }
 
-func (n *slowNews) gate() <-chan struct{} {
+func (n *delayedPostgres) gate() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.open
 }
 
-func (n *slowNews) accept() {
+func (n *delayedPostgres) accept() {
 	for {
 		in, err := n.listen.Accept()
 		if err != nil {
@@ -631,8 +628,8 @@ func (n *slowNews) accept() {
 	}
 }
 
-// pass copies both ways. A connection on which LISTEN was said waits at the gate.
-func (n *slowNews) pass(in, out net.Conn) {
+// pass copies in both directions. Connections that have sent LISTEN wait at the gate.
+func (n *delayedPostgres) pass(in, out net.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	listens := make(chan struct{})
 	go func() {
@@ -668,13 +665,13 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// TestAServerThatHearsLateMisleadsNobody: a server to which the news of a change are still on
-// their way finishes a sign-in whose row it has read before the change. It must not put the old
-// user where another server, which has heard the news already, finds and keeps it.
-func TestAServerThatHearsLateMisleadsNobody(t *testing.T) {
+// TestListening_LateServerDoesNotRefillTheCache: a server that has not received a change yet finishes a sign-in for
+// which it read the row before the change. It must not write the old user to the cache, where another server, which
+// has already received the change, would use it.
+func TestListening_LateServerDoesNotRefillTheCache(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
-	news, through := newSlowNews(t, s.DatabaseURL)
+	delayed, through := newDelayedPostgres(t, s.DatabaseURL)
 	b := s.ServeWithoutRace(kit.MetricsOn...)
 	a := s.ServeWithoutRace(append(kit.MetricsOn, "DATABASE_URL", through)...)
 	db := kit.OpenDB(t, "postgres", s.DatabaseURL)
@@ -684,15 +681,15 @@ func TestAServerThatHearsLateMisleadsNobody(t *testing.T) {
 		c := kit.NewClient(t, b.URL())
 		c.Register(name)
 		id := kit.QueryText(t, db, `SELECT id FROM users WHERE username = $1`, name)
-		heard := kit.Scrape(t, b).Sum("gatehouse_revocation_seconds_count")
+		counted := kit.Scrape(t, b).Sum("gatehouse_revocation_seconds_count")
 
-		news.hold()
-		// Others are before the sign-in in the queue of hashes, so that there is time for the change.
+		delayed.hold()
+		// Other sign-ins are ahead in the hash queue, so that there is time for the change.
 		done := make(chan kit.Response, 1)
 		var all sync.WaitGroup
 		for _, who := range []string{"nobody1", "nobody2", "nobody3", name} {
 			if who == name {
-				testkit.Eventually(t, kit.MaxDelay, "the others to be before it", func() bool { return kit.Scrape(t, a).Sum("gatehouse_hash_queue") >= 1 })
+				testkit.Eventually(t, kit.MaxDelay, "the others to be ahead of it", func() bool { return kit.Scrape(t, a).Sum("gatehouse_hash_queue") >= 1 })
 			}
 			all.Go(func() {
 				other := kit.NewClient(t, a.URL())
@@ -712,26 +709,26 @@ func TestAServerThatHearsLateMisleadsNobody(t *testing.T) {
 		if _, err := db.Exec(`UPDATE users SET active = false WHERE id = $1`, id); err != nil {
 			t.Fatal(err)
 		}
-		testkit.Eventually(t, kit.MaxDelay, "the other server to hear of it", func() bool {
-			return kit.Scrape(t, b).Sum("gatehouse_revocation_seconds_count") > heard
+		testkit.Eventually(t, kit.MaxDelay, "the other server to receive it", func() bool {
+			return kit.Scrape(t, b).Sum("gatehouse_revocation_seconds_count") > counted
 		})
 		if got := <-done; got.StatusCode == http.StatusSeeOther {
-			met++ // the password was checked against the row as it was
+			met++ // the password was checked against the old row
 		}
-		c.Get("/dashboard") // the other server looks the user up
-		news.release()
+		c.Get("/dashboard") // the other server loads the user
+		delayed.release()
 
 		committed := time.Now()
 		for c.IsSignedIn() {
 			if time.Since(committed) > kit.MaxDelay/2 {
-				t.Fatalf("%v after a change the server that heard of it in time serves the user: the late one has misled it", kit.MaxDelay/2)
+				t.Fatalf("%v after a change the server that received it still accepts the user: the late one has refilled the cache", kit.MaxDelay/2)
 			}
 		}
 		all.Wait()
 		s.RedisDo("FLUSHDB")
 	}
-	t.Logf("%d of %d sign-ins ended between the change and its news", met, tries)
+	t.Logf("%d of %d sign-ins ended between the change and its notification", met, tries)
 	if met == 0 {
-		t.Error("no sign-in met the gap; this test has shown nothing")
+		t.Error("no sign-in met the gap, so this test proves nothing")
 	}
 }

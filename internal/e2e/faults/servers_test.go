@@ -20,11 +20,11 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestOneNameIsTakenOnce: whoever registers a name, on whatever server, only one gets it.
-func TestOneNameIsTakenOnce(t *testing.T) {
+// TestRegistration_OneNameOnTwoServers: of many concurrent registrations of one name exactly one succeeds.
+func TestRegistration_OneNameOnTwoServers(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
-	// With the race detector a hash takes so long that hardly any registration gets to the table.
+	// With the race detector a hash takes so long that hardly any registration reaches the database.
 	both := []*testkit.Server{s.ServeWithoutRace(), s.ServeWithoutRace()}
 
 	answers := kit.RunConcurrently(t, 100, func(i int) (kit.Response, error) {
@@ -39,25 +39,24 @@ func TestOneNameIsTakenOnce(t *testing.T) {
 		case a.StatusCode == http.StatusSeeOther:
 		case a.StatusCode == http.StatusUnprocessableEntity && strings.Contains(a.Text, "This name is taken"):
 		case a.StatusCode == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "":
-			// The queue of hashes was full, and nothing was done.
+			// The hash queue was full, and nothing was done.
 		default:
-			t.Errorf("a registration was answered %s\n%s", a.Status, a.Text)
+			t.Errorf("a registration got %s\n%s", a.Status, a.Text)
 		}
 	}
-	t.Logf("answers by status: %v", count)
+	t.Logf("responses by status: %v", count)
 	if count[http.StatusSeeOther] != 1 {
 		t.Errorf("%d registrations succeeded, want 1", count[http.StatusSeeOther])
 	}
 	if n := s.QueryInt(`SELECT count(*) FROM users`); n != 1 {
-		t.Errorf("there are %d rows, want 1", n)
+		t.Errorf("%d rows, want 1", n)
 	}
 	if keys := sessionKeys(s); len(keys) != 1 {
-		t.Errorf("there are %d sessions, want 1", len(keys))
+		t.Errorf("%d sessions, want 1", len(keys))
 	}
 }
 
-// TestEndingSessionsReachesEveryServer: what one server ends, the others refuse at once.
-func TestEndingSessionsReachesEveryServer(t *testing.T) {
+func TestEndSession_TakesEffectOnEveryServer(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.Serve().URL(), s.Serve().URL()
@@ -108,7 +107,7 @@ func TestEndingSessionsReachesEveryServer(t *testing.T) {
 		kit.WantSignedOut(t, append(others, before)...)
 		kit.WantSignedIn(t, c, c.At(b))
 	})
-	t.Run("somebody else's session cannot be ended", func(t *testing.T) {
+	t.Run("another user's session cannot be ended", func(t *testing.T) {
 		c, stranger := kit.NewClient(t, a), kit.NewClient(t, b)
 		c.Register("landlord")
 		other := kit.NewClient(t, b)
@@ -121,8 +120,7 @@ func TestEndingSessionsReachesEveryServer(t *testing.T) {
 	})
 }
 
-// TestCommandsReachEveryServer: what an operator does holds at the next request, wherever it goes.
-func TestCommandsReachEveryServer(t *testing.T) {
+func TestUserCommands_TakeEffectOnEveryServer(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.Serve().URL(), s.Serve().URL()
@@ -163,10 +161,10 @@ func TestCommandsReachEveryServer(t *testing.T) {
 	})
 }
 
-// TestEndedIsFinal holds a password change half sent on one server, ends its session in every
-// way there is on the other, and then sends the rest: nothing of the session comes back. What
-// is held after it was authenticated is TestEndingOthersAcrossASignOut's.
-func TestEndedIsFinal(t *testing.T) {
+// TestEndedSession_StaysEnded holds a half-sent password change on one server, ends its session in every possible way
+// on the other, and then sends the rest: the session must not come back. For requests held after authentication see
+// TestEndOthers_AcrossASignOut.
+func TestEndedSession_StaysEnded(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.Serve().URL(), s.Serve().URL()
@@ -174,7 +172,7 @@ func TestEndedIsFinal(t *testing.T) {
 		name string
 		// end ends the session of c; other is a second session of the same user, on b.
 		end func(c, other *kit.Client, id string)
-		// gone: not even a key is left.
+		// gone reports whether the key must be deleted, too.
 		gone bool
 	}{
 		{"sign-out", func(c, _ *kit.Client, _ string) {
@@ -212,12 +210,12 @@ func TestEndedIsFinal(t *testing.T) {
 			old, onB := c.CopySession(a), c.CopySession(b)
 			kit.WantSignedIn(t, old, onB, other)
 
-			held := half(c, "/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword+"-2")
+			held := postHalf(c, "/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword+"-2")
 			test.end(onB, other, strings.TrimPrefix(key, "session:"))
 			got := held.finish()
 
 			if got.StatusCode >= 500 {
-				t.Errorf("the held request was answered %s\n%s", got.Status, got.Text)
+				t.Errorf("the held request got %s\n%s", got.Status, got.Text)
 			}
 			kit.WantSignedOut(t, old, old.At(b))
 			for _, cookie := range got.Cookies() {
@@ -225,15 +223,15 @@ func TestEndedIsFinal(t *testing.T) {
 			}
 			kit.WantSignedOut(t, c, c.At(b))
 			if test.gone && slices.Contains(sessionKeys(s), key) {
-				t.Error("the session's key is still there")
+				t.Error("the session's key still exists")
 			}
 		})
 	}
 }
 
-// TestSignOutLeavesNoKey is the strictest form: one session, ended while a request that would
-// renew it is under way. Redis holds nothing of it afterwards.
-func TestSignOutLeavesNoKey(t *testing.T) {
+// TestSignOut_LeavesNoKey: Redis has no keys of a session that ended while a request that would renew it was in
+// flight.
+func TestSignOut_LeavesNoKey(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.Serve().URL(), s.Serve().URL()
@@ -241,20 +239,19 @@ func TestSignOutLeavesNoKey(t *testing.T) {
 	c.Register("alice")
 	onB := c.CopySession(b)
 
-	held := half(c, "/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword)
+	held := postHalf(c, "/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword)
 	onB.WantSeeOther(onB.PostForm("/logout"), "/login?notice=signed-out")
 	got := held.finish()
 
 	c.WantSeeOther(got, "/login")
 	if keys := sessionKeys(s); len(keys) > 0 {
-		t.Errorf("after the sign-out there is %q", keys)
+		t.Errorf("after the sign-out the keys are %q", keys)
 	}
 }
 
-// TestEndingOthersAcrossASignOut holds the forms that renew their own session ("end all others",
-// and a new password) by a lock on the user's row, after the session was authenticated, and
-// meanwhile ends the session itself.
-func TestEndingOthersAcrossASignOut(t *testing.T) {
+// TestEndOthers_AcrossASignOut holds the forms that renew their own session (ending all others, and a new password)
+// with a lock on the user's row after authentication, and ends the session itself in the meantime.
+func TestEndOthers_AcrossASignOut(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.Serve().URL(), s.Serve().URL()
@@ -328,7 +325,7 @@ func TestEndingOthersAcrossASignOut(t *testing.T) {
 				}
 
 				if got.StatusCode >= 500 {
-					t.Errorf("the held request was answered %s", got.Status)
+					t.Errorf("the held request got %s", got.Status)
 				}
 				kit.WantSignedOut(t, c, c.At(b), old, old.At(b), onB)
 			})
@@ -336,9 +333,9 @@ func TestEndingOthersAcrossASignOut(t *testing.T) {
 	}
 }
 
-// TestIdleRenewalNeverBringsBack signs out in the middle of many requests, each of which is
-// about to renew the session's idle time.
-func TestIdleRenewalNeverBringsBack(t *testing.T) {
+// TestIdleRenewal_DoesNotReviveASession signs out in the middle of many requests, each of which is about to renew the
+// session's idle time.
+func TestIdleRenewal_DoesNotReviveASession(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	const idle = 2 * time.Second
@@ -363,23 +360,23 @@ func TestIdleRenewalNeverBringsBack(t *testing.T) {
 		})
 		for _, got := range answers {
 			if got.StatusCode >= 400 || slices.ContainsFunc(got.Cookies(), func(k *http.Cookie) bool { return k.Value != "" }) {
-				t.Errorf("%s was answered %s with cookies %v", got.Request.URL.Path, got.Status, got.Cookies())
+				t.Errorf("%s got %s with cookies %v", got.Request.URL.Path, got.Status, got.Cookies())
 			}
 		}
 		if keys := sessionKeys(s); len(keys) > 0 {
-			t.Fatalf("after the sign-out there is %q", keys)
+			t.Fatalf("after the sign-out the keys are %q", keys)
 		}
 		kit.WantSignedOut(t, copied...)
 		c.SignIn("alice")
 	}
 	if s.CommandCalls("pexpire") < renewals+10 {
-		t.Error("hardly any request renewed the session; this test has shown nothing")
+		t.Error("hardly any request renewed the session, so this test proves nothing")
 	}
 }
 
-// TestOneRenewalCarriesOn: of many requests that would give one session a new token, on two
-// servers, a single one does.
-func TestOneRenewalCarriesOn(t *testing.T) {
+// TestTokenRenewal_OnlyOneSucceeds: of many concurrent requests on two servers that would replace a session's token,
+// exactly one does.
+func TestTokenRenewal_OnlyOneSucceeds(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	both := []string{s.Serve().URL(), s.Serve().URL()}
@@ -394,27 +391,27 @@ func TestOneRenewalCarriesOn(t *testing.T) {
 		return copies[i].TryDo(copies[i].NewForm("/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword))
 	})
 
-	carried := 0
+	signedIn := 0
 	count := map[int]int{}
 	for i, got := range answers {
 		count[got.StatusCode]++
 		if got.StatusCode >= 500 && got.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("answered %s\n%s", got.Status, got.Text)
+			t.Errorf("got %s\n%s", got.Status, got.Text)
 		}
 		if copies[i].Cookie(kit.SessionCookie) != "" && copies[i].IsSignedIn() {
-			carried++
+			signedIn++
 		}
 	}
-	t.Logf("answers by status: %v", count)
-	if keys := sessionKeys(s); carried != 1 || len(keys) != 1 {
-		t.Errorf("%d of %d carry on, with the keys %q; want 1", carried, len(copies), keys)
+	t.Logf("responses by status: %v", count)
+	if keys := sessionKeys(s); signedIn != 1 || len(keys) != 1 {
+		t.Errorf("%d of %d are still signed in, with the keys %q; want 1", signedIn, len(copies), keys)
 	}
 	kit.WantSignedOut(t, c, c.At(both[1]))
 }
 
-// TestChangesReachAServerWithEmbeddedStores: neither the commands nor a person with a SQL
-// prompt can reach into the server's own process, and yet it heeds them within a second.
-func TestChangesReachAServerWithEmbeddedStores(t *testing.T) {
+// TestChange_ReachesAServerWithEmbeddedStores: commands and SQL clients cannot access the server's process, but their
+// changes take effect within a second.
+func TestChange_ReachesAServerWithEmbeddedStores(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -440,8 +437,8 @@ func TestChangesReachAServerWithEmbeddedStores(t *testing.T) {
 			c.Register("alice")
 			inTime := func(what string, change func()) {
 				t.Helper()
-				// The server may still be about to hear of the change before.
-				testkit.Eventually(t, kit.WaitTimeout, "the session to begin before "+what, c.IsSignedIn)
+				// The server may not have noticed the previous change yet.
+				testkit.Eventually(t, kit.WaitTimeout, "the session before "+what, c.IsSignedIn)
 				change()
 				testkit.Eventually(t, kit.WaitTimeout, "the session to end after "+what, func() bool { return !c.IsSignedIn() })
 			}
@@ -452,29 +449,29 @@ func TestChangesReachAServerWithEmbeddedStores(t *testing.T) {
 			c.WantStatus(c.PostForm("/login", "username", "alice", "password", kit.Password), http.StatusUnauthorized)
 			kit.RunCommand(t, env, "", "user", "enable", "alice").WantCode(t, 0)
 			if c.IsSignedIn() {
-				t.Error("enabling brought a session back")
+				t.Error("enabling revived a session")
 			}
 			c.SignIn("alice")
 			inTime("user passwd", func() {
 				kit.RunCommand(t, env, kit.OtherPassword, "user", "passwd", "alice", "--password-stdin").WantCode(t, 0)
 			})
 			c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
-			inTime("active = false by hand", func() { byHand(t, env, `UPDATE users SET active = false`) })
-			byHand(t, env, `UPDATE users SET active = true`)
+			inTime("active = false by hand", func() { execSQL(t, env, `UPDATE users SET active = false`) })
+			execSQL(t, env, `UPDATE users SET active = true`)
 			c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
-			inTime("epoch + 1 by hand", func() { byHand(t, env, `UPDATE users SET epoch = epoch + 1`) })
+			inTime("epoch + 1 by hand", func() { execSQL(t, env, `UPDATE users SET epoch = epoch + 1`) })
 			c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
-			byHand(t, env, `UPDATE users SET name = 'Alice by Hand'`)
+			execSQL(t, env, `UPDATE users SET name = 'Alice by Hand'`)
 			testkit.Eventually(t, kit.WaitTimeout, "the page to show the new name", func() bool {
 				return strings.Contains(c.Get("/dashboard").Text, "Alice by Hand")
 			})
-			inTime("DELETE by hand", func() { byHand(t, env, `DELETE FROM users`) })
+			inTime("DELETE by hand", func() { execSQL(t, env, `DELETE FROM users`) })
 		})
 	}
 }
 
-// TestEmbeddedUsersSurviveARestart: the users stay, their sessions end with the process.
-func TestEmbeddedUsersSurviveARestart(t *testing.T) {
+// TestEmbeddedStores_UsersSurviveARestart; their sessions end with the process.
+func TestEmbeddedStores_UsersSurviveARestart(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
 	binary := testkit.BuildBinary(t)
@@ -494,7 +491,7 @@ func TestEmbeddedUsersSurviveARestart(t *testing.T) {
 	kit.WantSignedIn(t, c)
 }
 
-// heldPost is a form of which the server has the first half.
+// heldPost is a half-sent form.
 type heldPost struct {
 	t    testing.TB
 	conn net.Conn
@@ -502,8 +499,8 @@ type heldPost struct {
 	rest string
 }
 
-// half sends half of a form, once the server asks for it.
-func half(c *kit.Client, path string, fields ...string) *heldPost {
+// postHalf sends half of a form, once the server asks for it.
+func postHalf(c *kit.Client, path string, fields ...string) *heldPost {
 	c.T.Helper()
 	u, err := url.Parse(c.BaseURL)
 	if err != nil {
@@ -534,7 +531,7 @@ func half(c *kit.Client, path string, fields ...string) *heldPost {
 	return &heldPost{c.T, conn, r, body[len(body)/2:]}
 }
 
-// finish sends the rest and returns the answer.
+// finish sends the rest and returns the response.
 func (p *heldPost) finish() kit.Response {
 	p.t.Helper()
 	if _, err := fmt.Fprint(p.conn, p.rest); err != nil {
@@ -545,7 +542,7 @@ func (p *heldPost) finish() kit.Response {
 	}
 	resp, err := http.ReadResponse(p.r, &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "(held)"}})
 	if err != nil {
-		p.t.Fatalf("read the answer to a held request: %v", err)
+		p.t.Fatalf("read the response to a held request: %v", err)
 	}
 	defer resp.Body.Close()
 	var body bytes.Buffer
@@ -555,7 +552,7 @@ func (p *heldPost) finish() kit.Response {
 	return kit.Response{Response: resp, Text: body.String()}
 }
 
-// sessionKeys returns the key of every session.
+// sessionKeys returns the keys of all sessions.
 func sessionKeys(s *kit.Site) []string {
 	s.T.Helper()
 	keys, err := redis.Strings(s.RedisDo("KEYS", "session:*"), nil)
@@ -565,8 +562,8 @@ func sessionKeys(s *kit.Site) []string {
 	return keys
 }
 
-// byHand runs a statement on the database of a server with these settings, as a person at a prompt would.
-func byHand(t *testing.T, env map[string]string, statement string) {
+// execSQL runs a statement directly on the database of a server with these settings.
+func execSQL(t *testing.T, env map[string]string, statement string) {
 	t.Helper()
 	driver, source := "sqlite", "file:"+filepath.Join(env["DATA_DIR"], "gatehouse.db")
 	if path, ok := strings.CutPrefix(env["DATABASE_URL"], "sqlite:"); ok {

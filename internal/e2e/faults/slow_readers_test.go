@@ -18,14 +18,13 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// slowReaderMemory is what a server may take while clients do not read its responses.
+// slowReaderMemory is the limit for a server's memory while clients do not read their responses.
 const slowReaderMemory = 256 << 20
 
-// TestSlowReaders_StayWithinTheirMemory lets thousands of clients ask for the largest responses
-// that they can get and then read next to nothing: strangers who post a form full of quotes, and
-// administrators who open a list of half a megabyte. The server's memory stays within its bound,
-// its connections too, and everybody else is served meanwhile.
-func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
+// TestSlowReaders_MemoryIsBounded lets thousands of clients request the largest responses that they can get and then
+// read almost nothing: anonymous ones submit a form full of quotes, and administrators open a list of half a megabyte.
+// The server's memory and connections stay within their limits, and other clients get their responses.
+func TestSlowReaders_MemoryIsBounded(t *testing.T) {
 	x := &kit.Target{Site: kit.NewSite(t)}
 	x.Server = x.ServeWithoutRace("LOG_LEVEL", "info")
 	admin := x.NewClient()
@@ -42,7 +41,7 @@ func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
 	}
 	testkit.Eventually(t, 10*time.Second, "the permission", func() bool { return admin.Get("/admin/users").StatusCode == http.StatusOK })
 	if large := admin.Get("/admin/groups"); large.StatusCode != http.StatusOK || len(large.Text) < 500<<10 {
-		t.Fatalf("the list of groups is %s, %d octets", large.Status, len(large.Text))
+		t.Fatalf("the list of groups is %s, %d bytes", large.Status, len(large.Text))
 	}
 	calm := peakMemory(t, x.Server)
 
@@ -57,13 +56,13 @@ func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
 	page := "GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	readers := &slowReaders{t: t, addr: strings.TrimPrefix(x.Server.URL(), "http://")}
 	t.Cleanup(readers.close)
-	// Those whose forms never arrive whole hold what they have sent.
+	// Forms that never arrive completely occupy memory, too.
 	readers.send("POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 65000\r\n\r\n"+quotes, 600)
 	for _, wave := range []struct {
 		name, request string
 		n             int
 	}{{"quotes", post, 300}, {"many fields", fields, 300}, {"large pages", list, 250}, {"pages", page, 3300}} {
-		readers.ask(wave.request, wave.n)
+		readers.request(wave.request, wave.n)
 		admin.WantStatus(admin.Get("/dashboard"), http.StatusOK)
 		x.NewClient().WantStatus(x.NewClient().Get("/login"), http.StatusOK)
 		t.Logf("with %d more readers of %s: peak memory %d MB (before %d MB), %d open files", wave.n, wave.name, peakMemory(t, x.Server)>>20, calm>>20, openFiles(t, x.Server))
@@ -77,10 +76,10 @@ func TestSlowReaders_StayWithinTheirMemory(t *testing.T) {
 	admin.WantStatus(admin.Get("/dashboard"), http.StatusOK)
 }
 
-// TestSlowHeads_StayWithinTheirMemory sends request heads that cost the server most, never whole or
-// with a body that does not arrive, over as many connections as it holds. Its memory stays within
-// the same bound, and everybody else is served meanwhile.
-func TestSlowHeads_StayWithinTheirMemory(t *testing.T) {
+// TestSlowHeads_MemoryIsBounded sends the request heads that cost the server most, incomplete or with a body that does
+// not arrive, over as many connections as it accepts. Its memory stays within the same limit, and other clients get
+// their responses.
+func TestSlowHeads_MemoryIsBounded(t *testing.T) {
 	x := &kit.Target{Site: kit.NewSite(t)}
 	x.Server = x.ServeWithoutRace("LOG_LEVEL", "info")
 	calm := peakMemory(t, x.Server)
@@ -115,10 +114,10 @@ func TestSlowHeads_StayWithinTheirMemory(t *testing.T) {
 	}
 }
 
-// maxConnections is how many connections a server holds at most, as docs/security.md says.
+// maxConnections is the limit of a server's connections, as docs/security.md says.
 const maxConnections = 3072
 
-// slowReaders are connections on which a response is read no further than its first line.
+// slowReaders are connections on which only the first line of each response is read.
 type slowReaders struct {
 	t    *testing.T
 	addr string
@@ -127,19 +126,19 @@ type slowReaders struct {
 	open []net.Conn
 }
 
-// ask sends the request on n connections, and returns when the server has begun to answer, or has
-// hung up, on each of them.
-func (r *slowReaders) ask(request string, n int) {
+// request sends the request on n connections, and returns when the server has begun to respond, or closed the
+// connection, on each of them.
+func (r *slowReaders) request(request string, n int) {
 	r.t.Helper()
 	r.each(n, request, func(conn net.Conn) {
 		line, err := bufio.NewReaderSize(conn, 16).ReadSlice('\n')
 		if os.IsTimeout(err) {
-			r.t.Errorf("a slow reader had no answer: %q", line)
+			r.t.Errorf("a slow reader got no response: %q", line)
 		}
 	})
 }
 
-// send sends the same and does not wait for an answer.
+// send is request without waiting for a response.
 func (r *slowReaders) send(request string, n int) {
 	r.t.Helper()
 	r.each(n, request, func(net.Conn) {})
@@ -147,7 +146,7 @@ func (r *slowReaders) send(request string, n int) {
 
 func (r *slowReaders) each(n int, request string, then func(net.Conn)) {
 	r.t.Helper()
-	// The system would otherwise take a whole page off the server's hands.
+	// Otherwise the kernel would buffer a whole page.
 	dialer := net.Dialer{Timeout: 20 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
 	}}
@@ -166,7 +165,7 @@ func (r *slowReaders) each(n int, request string, then func(net.Conn)) {
 				r.mu.Unlock()
 				_ = conn.SetDeadline(time.Now().Add(60 * time.Second))
 				if _, err := conn.Write([]byte(request)); err != nil {
-					continue // cut before it was sent
+					continue // closed before it was sent
 				}
 				then(conn)
 			}

@@ -25,65 +25,62 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// staleness is how long ago a change was committed, at most, when a request begins that is still
-// answered from before it.
+// staleness is the limit for the age of a committed change at the start of a request whose response ignores the change.
 //
-// The change tells every server by NOTIFY at its commit. A server that has the news drops the user
-// from Redis and then from its memory, and a look-up that began before stores nothing afterwards:
-// so a request can only be answered from before the change if it begins before the server has
-// done so. That takes the way of the news, one command to Redis and a turn on the processor;
-// gatehouse_revocation_seconds says a few milliseconds. Half a second is for machines on which
-// everything waits for the processor.
+// A change notifies every server at its commit. A server that receives the notification deletes the user from Redis and
+// then from its local memory, and lookups that began before store nothing afterwards: so a response can only be stale
+// if its request begins before the server has done so. That takes the delivery of the notification, one Redis command
+// and some processor time; gatehouse_revocation_seconds shows a few milliseconds. Half a second allows for overloaded
+// machines.
 //
-// It does not hold while a server does not hear: its listener was cut and it has not noticed, or
-// has emptied its memory and reads Redis, where the old user may stand until somebody who hears
-// drops it. From the moment at which it listens again, when it has dropped everything, it holds
-// again, for changes of whatever age.
+// The limit does not hold while a server is disconnected: its listener was terminated and it has not noticed, or it has
+// emptied its memory and reads Redis, where the old user may remain until a connected server deletes it. From the moment
+// at which it listens again, when it has dropped everything, the limit holds again, for changes of any age.
 const staleness = 500 * time.Millisecond
 
-// standing is what the database says about a user, as far as requests depend on it. The epoch
-// counts the changes that set a new one.
-type standing struct {
+// userState is what the database says about a user, as far as requests depend on it. The epoch counts the changes that
+// set a new one.
+type userState struct {
 	active, staff bool
 	epoch         int64
 }
 
-// version is a standing and the time in which it may be what a statement sees: from before the
-// statement that made it until after the one that ended it.
+// version is a state and the time in which a statement may see it: from before the statement that set it until after
+// the one that replaced it.
 type version struct {
-	standing
+	userState
 	from, until time.Time // until is zero for the last one
 }
 
-// credential opens the door only in its epoch.
+// credential is valid only in its epoch.
 type credential struct {
 	value string
 	epoch int64
 }
 
-// soaked is a user with a history.
-type soaked struct {
+// soakUser is a user with a history.
+type soakUser struct {
 	id, name string
-	// changing is held by whoever changes the user or signs in: one at a time.
+	// changing serializes changes of the user and sign-ins.
 	changing sync.Mutex
-	// rests is until when nobody changes the user, so that what is remembered wrongly shows.
-	rests time.Time
+	// untouchedUntil is when the user may be changed again, so that stale data shows.
+	untouchedUntil time.Time
 
 	mu             sync.Mutex
 	versions       []version
 	session, token credential
 }
 
-func (u *soaked) now() standing {
+func (u *soakUser) now() userState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.versions[len(u.versions)-1].standing
+	return u.versions[len(u.versions)-1].userState
 }
 
-// change notes what the change will make of the user, makes it, and notes that it is committed.
-func (u *soaked) change(to standing, make func() error) error {
+// change records the user's next state, makes the change, and records that it is committed.
+func (u *soakUser) change(to userState, make func() error) error {
 	u.mu.Lock()
-	u.versions = append(u.versions, version{standing: to, from: time.Now()})
+	u.versions = append(u.versions, version{userState: to, from: time.Now()})
 	old := len(u.versions) - 2
 	u.mu.Unlock()
 	err := make()
@@ -93,10 +90,10 @@ func (u *soaked) change(to standing, make func() error) error {
 	return err
 }
 
-// seen is what an answer says about the user.
+// seen is what a response says about the user.
 type seen struct{ served, staff bool }
 
-// expect returns the answer that a version asks for.
+// expect returns the response that a version requires.
 func (v version) expect(way string, epoch int64) seen {
 	if !v.active || way != kit.ByBasic && v.epoch != epoch {
 		return seen{}
@@ -104,9 +101,9 @@ func (v version) expect(way string, epoch int64) seen {
 	return seen{true, v.staff}
 }
 
-// age returns how long before the beginning of the request the last version ended that explains
-// the answer; false if none does.
-func (u *soaked) age(got seen, way string, epoch int64, begun, ended time.Time) (time.Duration, bool) {
+// age returns how long before the start of the request the last version ended that explains the response; false if
+// none does.
+func (u *soakUser) age(got seen, way string, epoch int64, begun, ended time.Time) (time.Duration, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, v := range slices.Backward(u.versions) {
@@ -121,7 +118,7 @@ func (u *soaked) age(got seen, way string, epoch int64, begun, ended time.Time) 
 	return 0, false
 }
 
-// soak is the whole of it.
+// soak is the state of TestSoak.
 type soak struct {
 	t       *testing.T
 	ctx     context.Context
@@ -129,25 +126,25 @@ type soak struct {
 	db      *sql.DB
 	redis   string
 	admins  []*kit.Client
-	users   []*soaked
+	users   []*soakUser
 
-	// hot is the user who is changed now, about whom every other request asks.
-	hot atomic.Pointer[soaked]
+	// hot is the user that is being changed, and that every other request is for.
+	hot atomic.Pointer[soakUser]
 
 	served, refused, unclear, changes, signIns, cuts, flushes atomic.Int64
 
 	mu sync.Mutex
-	// deaf are the times in which a server may not have heard of changes; the last may go on.
-	deaf               []period
-	oldest, oldestDeaf time.Duration
-	old                map[string]int
+	// disconnected has the periods in which a server may not have received changes; the last may continue.
+	disconnected               []period
+	oldest, oldestDisconnected time.Duration
+	old                        map[string]int
 }
 
 type period struct{ from, to time.Time }
 
-// TestSoak lets programs and browsers ask two servers while users are changed in every way,
-// listeners are cut and caches flushed, and holds each answer against what was committed when.
-// GATEHOUSE_SOAK=10m lets it go on for so long.
+// TestSoak sends requests with every method of authentication to two servers while users are changed in every way,
+// listeners are terminated and caches flushed, and compares each response with what was committed at that time.
+// GATEHOUSE_SOAK sets how long, such as 10m.
 func TestSoak(t *testing.T) {
 	lasts := 20 * time.Second
 	if s := os.Getenv("GATEHOUSE_SOAK"); s != "" {
@@ -165,25 +162,25 @@ func TestSoak(t *testing.T) {
 		for _, way := range kit.AuthMethods {
 			every := time.Millisecond
 			if way == kit.ByBasic {
-				every = 5 * time.Millisecond // a cold one costs a hash
+				every = 5 * time.Millisecond // an uncached one costs a hash
 			}
-			all.Go(func() { w.again(every, every, func() { w.ask(i, way) }) })
+			all.Go(func() { w.repeat(every, every, func() { w.request(i, way) }) })
 		}
 	}
 	for range 3 {
-		all.Go(func() { w.again(5*time.Millisecond, 30*time.Millisecond, w.changeSomebody) })
+		all.Go(func() { w.repeat(5*time.Millisecond, 30*time.Millisecond, w.changeUser) })
 	}
-	all.Go(func() { w.again(time.Second, 2*time.Second, w.cut) })
-	all.Go(func() { w.again(200*time.Millisecond, 800*time.Millisecond, w.flush) })
+	all.Go(func() { w.repeat(time.Second, 2*time.Second, w.cut) })
+	all.Go(func() { w.repeat(200*time.Millisecond, 800*time.Millisecond, w.flush) })
 	all.Wait()
 
-	w.wantModelIsTrue()
-	t.Logf("%d answers: %d served, %d refused, %d busy or throttled; %d changes, %d sign-ins, %d cut listeners, %d flushed caches",
+	w.wantHistoryMatches()
+	t.Logf("%d responses: %d accepted, %d refused, %d busy or throttled; %d changes, %d sign-ins, %d terminated listeners, %d flushed caches",
 		w.served.Load()+w.refused.Load()+w.unclear.Load(), w.served.Load(), w.refused.Load(), w.unclear.Load(), w.changes.Load(), w.signIns.Load(), w.cuts.Load(), w.flushes.Load())
-	t.Logf("the largest staleness: %v; while a server did not hear: %v", w.oldest, w.oldestDeaf)
-	t.Logf("answers from before a change that was committed when they were asked for, by age: %v", w.old)
+	t.Logf("maximum staleness: %v; while a server was disconnected: %v", w.oldest, w.oldestDisconnected)
+	t.Logf("stale responses by age: %v", w.old)
 	if w.served.Load() < 1000 || w.refused.Load() < 100 || w.changes.Load() < 100 || w.cuts.Load() < 3 || w.flushes.Load() < 3 {
-		t.Error("too little has happened; this test has shown nothing")
+		t.Error("too little happened, so this test proves nothing")
 	}
 }
 
@@ -200,18 +197,18 @@ func newSoak(t *testing.T) *soak {
 		w.admins = append(w.admins, admin)
 	}
 	for i := range 16 {
-		u := &soaked{name: fmt.Sprintf("person%d", i)}
+		u := &soakUser{name: fmt.Sprintf("person%d", i)}
 		p := kit.RegisterPrincipal(t, w.servers[i%2].base, u.name)
 		u.id = p.ID
-		u.versions = []version{{standing: standing{active: true, epoch: 1}}}
+		u.versions = []version{{userState: userState{active: true, epoch: 1}}}
 		u.session, u.token = credential{p.Client.Cookie(kit.SessionCookie), 1}, credential{p.Token, 1}
 		w.users = append(w.users, u)
 	}
 	return w
 }
 
-// again runs f again and again, with pauses of random lengths.
-func (w *soak) again(least, most time.Duration, f func()) {
+// repeat runs f repeatedly, with pauses of random lengths.
+func (w *soak) repeat(least, most time.Duration, f func()) {
 	for {
 		pause := time.NewTimer(least + rand.N(most-least+1))
 		select {
@@ -224,7 +221,7 @@ func (w *soak) again(least, most time.Duration, f func()) {
 	}
 }
 
-// send makes a request at a server, from an address that nobody has used.
+// sends a request to a server, from a random address.
 func (w *soak) send(server int, method, path, body string, header ...string) (kit.Response, error) {
 	c := &kit.Client{T: w.t, BaseURL: w.servers[server].base, HTTP: kit.NoCookies}
 	req, err := http.NewRequest(method, c.BaseURL+path, strings.NewReader(body))
@@ -238,8 +235,8 @@ func (w *soak) send(server int, method, path, body string, header ...string) (ki
 	return c.TryDo(req)
 }
 
-// ask asks who a random user is, and judges the answer.
-func (w *soak) ask(server int, way string) {
+// requests who a random user is, and judges the response.
+func (w *soak) request(server int, way string) {
 	u := w.hot.Load()
 	if u == nil || rand.N(2) == 0 {
 		u = w.users[rand.N(len(w.users))]
@@ -261,7 +258,7 @@ func (w *soak) ask(server int, way string) {
 	a, err := w.send(server, http.MethodGet, "/api/me", "", header...)
 	ended := time.Now()
 	if err != nil {
-		w.t.Errorf("ask by %s: %v", way, err)
+		w.t.Errorf("request with %s: %v", way, err)
 		return
 	}
 	got := seen{served: a.StatusCode == http.StatusOK}
@@ -270,41 +267,41 @@ func (w *soak) ask(server int, way string) {
 		var me kit.Me
 		kit.DecodeJSON(w.t, a, &me)
 		if me.User.ID != u.id {
-			w.t.Errorf("%s is served to %s by %s", me.User.Username, u.name, way)
+			w.t.Errorf("%s's response went to %s with %s", me.User.Username, u.name, way)
 		}
 		got.staff = slices.Contains(me.Groups, "staff")
 		w.served.Add(1)
 	case a.StatusCode == http.StatusUnauthorized:
 		w.refused.Add(1)
 	case a.StatusCode == http.StatusTooManyRequests && way == kit.ByBasic, a.StatusCode == http.StatusServiceUnavailable && way == kit.ByBasic:
-		w.unclear.Add(1) // too many guesses at a disabled user, or a full queue of hashes: it says nothing
+		w.unclear.Add(1) // throttled while the user was disabled, or the hash queue is full: inconclusive
 		return
 	default:
-		w.t.Errorf("ask by %s: %s\n%s", way, a.Status, a.Text)
+		w.t.Errorf("request with %s: %s\n%s", way, a.Status, a.Text)
 		return
 	}
 	age, explained := u.age(got, way, epoch, begun, ended)
 	w.judge(u, way, got, age, explained, begun)
 }
 
-func (w *soak) judge(u *soaked, way string, got seen, age time.Duration, explained bool, begun time.Time) {
+func (w *soak) judge(u *soakUser, way string, got seen, age time.Duration, explained bool, begun time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	deaf := slices.ContainsFunc(w.deaf, func(p period) bool {
+	disconnected := slices.ContainsFunc(w.disconnected, func(p period) bool {
 		return !begun.Before(p.from) && (p.to.IsZero() || !begun.After(p.to))
 	})
 	switch {
 	case !explained:
-		w.t.Errorf("%s by %s is answered %+v, which was never true: %+v", u.name, way, got, u.versions)
-	case deaf:
-		w.oldestDeaf = max(w.oldestDeaf, age)
+		w.t.Errorf("%s with %s got %+v, which was never true: %+v", u.name, way, got, u.versions)
+	case disconnected:
+		w.oldestDisconnected = max(w.oldestDisconnected, age)
 		if age > kit.MaxDelay {
-			w.t.Errorf("%s by %s is answered %+v, which was over %v before, with servers that do not hear", u.name, way, got, age)
+			w.t.Errorf("%s with %s got %+v, outdated since %v, with a disconnected server", u.name, way, got, age)
 		}
 	default:
 		w.oldest = max(w.oldest, age)
 		if age > staleness {
-			w.t.Errorf("%s by %s is answered %+v, which was over %v before", u.name, way, got, age)
+			w.t.Errorf("%s with %s got %+v, outdated since %v", u.name, way, got, age)
 		}
 	}
 	for _, step := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, staleness, kit.MaxDelay} {
@@ -315,16 +312,15 @@ func (w *soak) judge(u *soaked, way string, got seen, age time.Duration, explain
 	}
 }
 
-// changeSomebody changes a random user a few times right after each other, so that look-ups are
-// under way meanwhile, signs them in again when that has ended their session, and leaves them
-// alone for longer than an answer may be old.
-func (w *soak) changeSomebody() {
+// changeUser changes a random user several times in quick succession, so that lookups are in flight, signs them in
+// again if their session ended, and leaves them untouched for longer than a response may be stale.
+func (w *soak) changeUser() {
 	u := w.users[rand.N(len(w.users))]
 	if !u.changing.TryLock() {
 		return
 	}
 	defer u.changing.Unlock()
-	if time.Now().Before(u.rests) {
+	if time.Now().Before(u.untouchedUntil) {
 		return
 	}
 	w.hot.Store(u)
@@ -336,14 +332,14 @@ func (w *soak) changeSomebody() {
 		w.changes.Add(1)
 	}
 	if is := u.now(); is.active && is.epoch != u.session.epoch && rand.N(4) > 0 {
-		w.forgive(u)
+		w.clearFailures(u)
 		w.signIn(u, is.epoch)
 	}
-	u.rests = time.Now().Add(staleness + rand.N(staleness))
+	u.untouchedUntil = time.Now().Add(staleness + rand.N(staleness))
 }
 
-// changeOnce makes one change, by hand or through a server.
-func (w *soak) changeOnce(u *soaked) error {
+// changeOnce makes one change, directly in SQL or through a server.
+func (w *soak) changeOnce(u *soakUser) error {
 	is := u.now()
 	to := is
 	var statement, path, body string
@@ -379,8 +375,8 @@ func (w *soak) changeOnce(u *soaked) error {
 	})
 }
 
-// forgive takes back what Basic has counted against the user while it was disabled.
-func (w *soak) forgive(u *soaked) {
+// clearFailures deletes the failures that Basic counted while the user was disabled.
+func (w *soak) clearFailures(u *soakUser) {
 	for database, keys := range map[string][]any{"": {kit.ThrottleKey(u.name), "throttle:networks:" + u.id}, "/1": {kit.WaitKey(u.name, "127.0.0.1")}} {
 		conn, err := redis.DialURL(w.redis + database)
 		if err == nil {
@@ -393,8 +389,8 @@ func (w *soak) forgive(u *soaked) {
 	}
 }
 
-// signIn gives the user a session and a token of this epoch. Whoever calls holds u.changing.
-func (w *soak) signIn(u *soaked, epoch int64) {
+// signIn gives the user a session and a token of this epoch. The caller holds u.changing.
+func (w *soak) signIn(u *soakUser, epoch int64) {
 	server := rand.N(len(w.servers))
 	a, err := w.send(server, http.MethodPost, "/login", kit.EncodeForm("username", u.name, "password", kit.Password), "Content-Type", kit.FormContentType)
 	if err != nil {
@@ -424,7 +420,7 @@ func (w *soak) signIn(u *soaked, epoch int64) {
 		w.t.Errorf("a token: %v", err)
 		return
 	}
-	// A server that has not heard of the change yet does not know the new session either.
+	// A server that has not received the change yet does not accept the new session either.
 	if a.StatusCode != http.StatusCreated {
 		return
 	}
@@ -435,22 +431,22 @@ func (w *soak) signIn(u *soaked, epoch int64) {
 	u.mu.Unlock()
 }
 
-// cut ends the connections on which the servers hear, and waits until they hear again.
+// cut terminates the connections on which the servers listen, and waits until they listen again.
 func (w *soak) cut() {
 	before := listeners(w.t, w.db)
 	w.mu.Lock()
-	w.deaf = append(w.deaf, period{from: time.Now()})
+	w.disconnected = append(w.disconnected, period{from: time.Now()})
 	w.mu.Unlock()
 	w.cuts.Add(int64(cutListeners(w.t, w.db)))
-	testkit.Eventually(w.t, 2*kit.MaxDelay, "all servers to hear again", func() bool {
-		// A server says that it is deaf before it connects again.
+	testkit.Eventually(w.t, 2*kit.MaxDelay, "all servers to listen again", func() bool {
+		// A server reports the disconnection before it connects again.
 		now := listeners(w.t, w.db)
 		return len(now) == len(w.servers) && !slices.ContainsFunc(now, func(pid int) bool { return slices.Contains(before, pid) }) &&
 			!slices.ContainsFunc(w.servers, func(s quietServer) bool { return kit.ScrapeAt(w.t, s.metrics).Sum("gatehouse_listening") != 1 })
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.deaf[len(w.deaf)-1].to = time.Now()
+	w.disconnected[len(w.disconnected)-1].to = time.Now()
 }
 
 func (w *soak) flush() {
@@ -465,23 +461,23 @@ func (w *soak) flush() {
 	w.flushes.Add(1)
 }
 
-// wantModelIsTrue compares the history's end with the database.
-func (w *soak) wantModelIsTrue() {
+// wantHistoryMatches fails unless the history's end matches the database.
+func (w *soak) wantHistoryMatches() {
 	for _, u := range w.users {
-		var got standing
+		var got userState
 		err := w.db.QueryRow(`SELECT active, EXISTS (SELECT 1 FROM user_groups WHERE user_id = id) FROM users WHERE id = $1`, u.id).Scan(&got.active, &got.staff)
 		got.epoch = u.now().epoch // random in the database
 		if err != nil || got != u.now() {
-			w.t.Errorf("%s is %+v in the database (%v) and %+v in the history: this test is wrong", u.name, got, err, u.now())
+			w.t.Errorf("%s is %+v in the database (%v) but %+v in the history: this test is wrong", u.name, got, err, u.now())
 		}
 	}
 }
 
-// quietServer is a server that logs no requests: in ten minutes there are many.
+// quietServer is a server that does not log requests, because a long run has too many.
 type quietServer struct{ base, metrics string }
 
-// startQuiet starts a server on the site. Above info it does not log its addresses, so they are
-// chosen beforehand.
+// startQuiet starts a server on the site. With LOG_LEVEL=warn it does not log its addresses, so they are chosen in
+// advance.
 func startQuiet(t *testing.T, s *kit.Site, pairs ...string) quietServer {
 	t.Helper()
 	addr, metrics := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
@@ -498,14 +494,14 @@ func startQuiet(t *testing.T, s *kit.Site, pairs ...string) quietServer {
 	t.Cleanup(func() {
 		err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait())
 		if err != nil {
-			t.Errorf("a server's end: %v", err)
+			t.Errorf("a server ended with %v", err)
 		}
 		if t.Failed() {
 			t.Logf("log of the server %s:\n%s", addr, said.String())
 		}
 	})
 	base := "http://" + addr
-	testkit.Eventually(t, 60*time.Second, "the server to answer", func() bool {
+	testkit.Eventually(t, 60*time.Second, "the server to respond", func() bool {
 		resp, err := kit.NoCookies.Get(base + "/readyz")
 		if err != nil {
 			return false

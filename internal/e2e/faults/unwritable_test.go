@@ -16,9 +16,9 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestRedisThatTakesNoWrites_AnswersWhatItCanRead: full, a replica, or unable to save. Everybody who is
-// signed in goes on, although idle times cannot be renewed; what has to be written says that it was not.
-func TestRedisThatTakesNoWrites_AnswersWhatItCanRead(t *testing.T) {
+// TestRedis_RefusesWrites because it is full, a replica or unable to save. Signed-in users stay signed in, although
+// idle times cannot be renewed; requests that need a write fail explicitly.
+func TestRedis_RefusesWrites(t *testing.T) {
 	t.Parallel()
 	r := testkit.StartRedis(t, "--save", "3600 1", "--dbfilename", "occupied")
 	s := &kit.Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: r.URL()}
@@ -32,7 +32,7 @@ func TestRedisThatTakesNoWrites_AnswersWhatItCanRead(t *testing.T) {
 	created := made.Do(made.NewRequest(http.MethodPost, "/api/tokens", `{"name":"reader"}`, "Authorization", kit.BasicHeader("alice", kit.Password), "Content-Type", "application/json"))
 	made.WantStatus(created, http.StatusCreated)
 	token := regexp.MustCompile(`gatehouse_\w+`).FindString(created.Text)
-	// Somebody who has guessed until they have to wait, for longer than this test takes.
+	// A user who is throttled for longer than this test takes.
 	for i := range 20 {
 		x.GuessPassword("bob", fmt.Sprint("wrong", i))
 	}
@@ -57,19 +57,19 @@ func TestRedisThatTakesNoWrites_AnswersWhatItCanRead(t *testing.T) {
 		}, func() { x.Do("CONFIG", "SET", "save", "") }, false, false},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
-			// In a browser of its own: alice's others stay as they are.
+			// In a separate browser, so that alice's other sessions do not change.
 			browser, leaving := x.NewClient(), x.NewClient()
 			browser.SignIn("alice")
 			leaving.SignIn("alice")
 			ways := map[string][]string{"session": {"Cookie", browser.SessionCookieHeader()}, "token": {"Authorization", "Bearer " + token}, "Basic": {"Authorization", kit.BasicHeader("alice", kit.Password)}}
 			v := x.NewClient()
 			for _, header := range ways {
-				v.WantStatus(v.Get("/api/me", header...), http.StatusOK) // warm, so that the password is not hashed again
+				v.WantStatus(v.Get("/api/me", header...), http.StatusOK) // cached, so that the password is not hashed again
 			}
 			key := x.SessionKey(browser)
-			x.Do("PEXPIRE", key, (10 * time.Minute).Milliseconds()) // of two hours: every request would renew it
+			x.Do("PEXPIRE", key, (10 * time.Minute).Milliseconds()) // of two hours, so every request would renew it
 			if fault.full {
-				// More than the limit, so that it is reached for certain.
+				// More than the limit.
 				x.Do("SET", "ballast", strings.Repeat("x", 1<<20))
 				defer x.Do("DEL", "ballast")
 			}
@@ -91,11 +91,11 @@ func TestRedisThatTakesNoWrites_AnswersWhatItCanRead(t *testing.T) {
 					}
 				}
 			}
-			// Of a throttle, the waits are read.
+			// Throttled users are still refused.
 			if a := x.GuessPassword("bob", "wrong"); a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") == "" {
-				t.Errorf("who has to wait is answered %s", a.Status)
+				t.Errorf("a throttled user got %s", a.Status)
 			}
-			// An attempt has to be counted, an account and a session to be stored.
+			// These need to count an attempt, or to store an account or a session.
 			for path, fields := range map[string][]string{"/login": {"username", "alice", "password", kit.Password}, "/register": {"username", "carol", "password", kit.Password}} {
 				stranger := x.NewClient()
 				if a := stranger.PostForm(path, fields...); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || len(a.Cookies()) > 0 {
@@ -106,7 +106,7 @@ func TestRedisThatTakesNoWrites_AnswersWhatItCanRead(t *testing.T) {
 			if fault.deletes {
 				leaving.WantSeeOther(out, "/login?notice=signed-out")
 			} else if out.StatusCode != http.StatusServiceUnavailable || len(out.Cookies()) > 0 || !leaving.IsSignedIn() {
-				t.Errorf("a sign-out that cannot be made: %s, sets %v", out.Status, out.Cookies())
+				t.Errorf("a failed sign-out: %s, sets %v", out.Status, out.Cookies())
 			}
 			var said int
 			for _, line := range x.LogLines(from) {
@@ -115,7 +115,7 @@ func TestRedisThatTakesNoWrites_AnswersWhatItCanRead(t *testing.T) {
 				}
 			}
 			if said > 1 {
-				t.Errorf("the log says %d times that idle times are not renewed", said)
+				t.Errorf("the log says %d times that idle times are not renewed, want once", said)
 			}
 
 			fault.end()
