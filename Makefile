@@ -1,46 +1,61 @@
 # Gatehouse. `make` alone lists the targets.
 
-# The check installs the C compiler that cgo needs, so that it is itself built without. It takes
-# the shell's place: signals that make passes on reach it, and make waits until it has cleaned up.
+# exec: check takes the place of the shell, so that signals from make reach it and make waits
+# until it has cleaned up.
 CHECK = CGO_ENABLED=0 go build -buildvcs=false -o tools/bin/check ./internal/check && exec tools/bin/check
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
+# npm writes this file last.
+NODE_MODULES = tools/npm/node_modules/.package-lock.json
+
+# Debian's servers are in /usr/sbin. libpq's variables would change the defaults of tests.
+export PATH := $(PATH):/usr/sbin:/sbin
+unexport $(filter PG%,$(.VARIABLES))
+
 .DEFAULT_GOAL = help
-.PHONY: help run test bench fuzz fmt generate lint dist audit nightly clean
+.NOTPARALLEL:
+.PHONY: help run test bench fuzz fmt generate lint dist audit nightly clean packages
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\): *## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z]*\):[^#]*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 run: ## serve on http://localhost:8080 with the embedded stores
 	go run .
 
-test: ## all checks and tests, on servers of their own; installs what is missing
+test: packages $(NODE_MODULES) ## run all checks and tests, on private servers; installs what is missing
 	@$(CHECK) test
 
-bench: ## benchmarks, on servers of their own; installs wrk (docs/benchmarks.md)
+bench: packages ## run the benchmarks, on private servers; installs wrk (docs/benchmarks.md)
+	@tools/install-packages wrk
 	@$(CHECK) bench
 
-fuzz: ## every fuzz target for 20 seconds
+fuzz: packages ## run each fuzz test for 20 seconds
 	@$(CHECK) fuzz
 
 fmt: ## format the Go code
 	gofmt -w .
 
-generate: ## the Go code of the pages, after a change of templates/*.templ
+generate: ## regenerate the Go code of the pages, after a change to templates/*.templ
 	go generate ./templates
 
-lint: ## gofmt, generated code, vet, staticcheck, go.mod; no servers needed
+lint: ## check formatting, generated code and go.mod; vet (also for macOS and Windows); staticcheck
 	@$(CHECK) lint
 
-dist: ## a static binary in dist/
+dist: ## build a static binary, dist/gatehouse
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X gatehouse/internal/config.version=$(VERSION)" -o dist/gatehouse .
 
 audit: ## look for known vulnerabilities; needs the internet
 	@$(CHECK) audit
 
-nightly: ## the tests five times in random order, ten minutes of soaking, five minutes of every fuzz target, benchmarks
+nightly: packages $(NODE_MODULES) ## run the tests five times in random order, a soak test, long fuzzing, benchmarks
 	@$(CHECK) nightly
 
-clean: ## remove what was built and installed here; data/ stays
+clean: ## remove what was built and installed here, but not data/
 	rm -rf dist coverage coverage.out tools/bin tools/npm/node_modules
+
+packages:
+	@tools/install-packages
+
+$(NODE_MODULES): tools/npm/package-lock.json | packages
+	npm --prefix tools/npm ci --ignore-scripts --no-audit --no-fund

@@ -3,102 +3,234 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"os/exec"
-	"syscall"
-	"time"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"gatehouse/internal/testkit/servers"
 )
 
-// gate runs steps one after the other and remembers how each went.
-type gate struct {
-	out   io.Writer
-	env   []string
-	steps []step
-	tests *report // nil if the command runs no tests
-
-	stop []func() error // what stops the servers
+// test runs all checks and all tests, including the seeds of the fuzz tests.
+func (c *check) test(ctx context.Context) {
+	if c.prepare(ctx) {
+		c.step(ctx, "go test", func(ctx context.Context) error { return c.goTest(ctx, "-count=1") })
+	}
 }
 
-type step struct {
-	name string
-	took time.Duration
-	err  error
+// nightly looks for rare failures.
+func (c *check) nightly(ctx context.Context) {
+	if c.prepare(ctx) {
+		c.step(ctx, "go test", func(ctx context.Context) error { return c.goTest(ctx, "-count=5", "-shuffle=on") })
+		c.step(ctx, "soak", c.soak)
+		c.step(ctx, "fuzz", func(ctx context.Context) error { return c.run(ctx, "", "tools/fuzz", "5m") })
+		c.step(ctx, "bench", c.goBench)
+	}
 }
 
-// step runs one step, unless the gate was interrupted, and says whether it went well.
-func (g *gate) step(ctx context.Context, name string, do func(context.Context) error) bool {
-	if ctx.Err() != nil {
-		return false
+// prepare runs the checks without tests and starts the servers. It reports whether the tests can
+// run: a failed check does not prevent that.
+func (c *check) prepare(ctx context.Context) bool {
+	c.tests = &testCounts{}
+	c.lint(ctx)
+	return c.step(ctx, "servers", c.startServers)
+}
+
+// soak changes users for ten minutes and looks for requests that still see the old user.
+func (c *check) soak(ctx context.Context) error {
+	long := *c
+	long.env = append(slices.Clip(c.env), "GATEHOUSE_SOAK=10m")
+	return long.goTest(ctx, "-count=1", "-run=^TestSoak$")
+}
+
+func (c *check) fuzz(ctx context.Context) {
+	if c.step(ctx, "servers", c.startServers) {
+		c.step(ctx, "fuzz", func(ctx context.Context) error { return c.run(ctx, "", "tools/fuzz", "20s") })
 	}
-	fmt.Fprintf(g.out, "\n=== %s\n", name)
-	start := time.Now()
-	err := do(ctx)
-	if err == nil {
-		err = ctx.Err()
+}
+
+// bench measures the site before it starts the shared servers.
+func (c *check) bench(ctx context.Context) {
+	c.step(ctx, "site under load", c.loadSite)
+	if c.step(ctx, "servers", c.startServers) {
+		c.step(ctx, "go test -bench", c.goBench)
 	}
+}
+
+// loadSite runs internal/bench. It builds the binary, because `go run` would not forward signals.
+func (c *check) loadSite(ctx context.Context) error {
+	dir, err := servers.TempDir("bench")
 	if err != nil {
-		fmt.Fprintln(g.out, err)
-	}
-	g.steps = append(g.steps, step{name, time.Since(start), err})
-	return err == nil
-}
-
-func (g *gate) passed() bool {
-	for _, s := range g.steps {
-		if s.err != nil {
-			return false
-		}
-	}
-	return true
-}
-
-// summarize prints a line per step and, where tests were to run, their count as the last line.
-func (g *gate) summarize() {
-	if g.tests != nil {
-		g.tests.list()
-	}
-	fmt.Fprintln(g.out)
-	for _, s := range g.steps {
-		verdict := "ok"
-		if s.err != nil {
-			verdict = "FAILED"
-		}
-		fmt.Fprintf(g.out, "%-8s%-20s%8.1fs\n", verdict, s.name, s.took.Seconds())
-	}
-	if g.tests != nil {
-		fmt.Fprintln(g.out, g.tests.count())
-	}
-}
-
-// command prepares a program in a process group of its own. When the gate is interrupted,
-// the group is asked to end, and killed 10 seconds later.
-func (g *gate) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = g.env
-	cmd.Stdout, cmd.Stderr = g.out, g.out
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
-	return cmd
-}
-
-// finish starts a command and waits for it.
-func finish(ctx context.Context, cmd *exec.Cmd) error {
-	if err := servers.Start(cmd, syscall.SIGTERM); err != nil {
 		return err
 	}
-	err := cmd.Wait()
-	if ctx.Err() != nil {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what is left of the group
-		return ctx.Err()
+	path := filepath.Join(dir, "bench")
+	if err := c.run(ctx, "", "go", "build", "-buildvcs=false", "-o", path, "./internal/bench"); err != nil {
+		return err
+	}
+	return c.run(ctx, "", path)
+}
+
+func (c *check) goBench(ctx context.Context) error {
+	return c.run(ctx, "", "go", "test", "-run=^$", "-bench=.", "-benchmem", "-timeout=60m", "./...")
+}
+
+// audit compares all modules with the Go vulnerability database.
+func (c *check) audit(ctx context.Context) {
+	fmt.Fprintln(c.out, "govulncheck queries the Go vulnerability database: this needs the internet.")
+	c.step(ctx, "govulncheck", func(ctx context.Context) error {
+		return each(codeModules, func(dir string) error { return c.tool(ctx, dir, "govulncheck", "./...") })
+	})
+}
+
+// codeModules are the directories of the modules with packages; allModules adds the one that only
+// pins tools.
+var (
+	codeModules = []string{".", "clients/go"}
+	allModules  = append(slices.Clip(codeModules), "tools")
+)
+
+// lint needs neither servers nor Debian packages.
+func (c *check) lint(ctx context.Context) {
+	c.step(ctx, "gofmt", c.gofmt)
+	c.step(ctx, "go generate", c.generate)
+	c.step(ctx, "go vet", func(ctx context.Context) error {
+		return each(codeModules, func(dir string) error { return c.run(ctx, dir, "go", "vet", "./...") })
+	})
+	c.step(ctx, "go vet, macOS", func(ctx context.Context) error {
+		return c.withEnv("GOOS=darwin", "CGO_ENABLED=0").run(ctx, "", "go", "vet", "./...")
+	})
+	c.step(ctx, "go build, Windows", func(ctx context.Context) error {
+		return c.withEnv("GOOS=windows", "CGO_ENABLED=0").run(ctx, "", "go", "build", "./...")
+	})
+	c.step(ctx, "staticcheck", func(ctx context.Context) error {
+		return each(codeModules, func(dir string) error { return c.tool(ctx, dir, "staticcheck", "./...") })
+	})
+	c.step(ctx, "go mod tidy", func(ctx context.Context) error {
+		return each(allModules, func(dir string) error { return c.tidy(ctx, dir) })
+	})
+	c.step(ctx, "go mod verify", func(ctx context.Context) error {
+		return each(allModules, func(dir string) error { return c.verify(ctx, dir) })
+	})
+}
+
+// each calls do for every directory, and joins the errors.
+func each(dirs []string, do func(dir string) error) error {
+	var errs []error
+	for _, dir := range dirs {
+		if err := do(dir); err != nil {
+			errs = append(errs, fmt.Errorf("module %s: %w", dir, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// withEnv returns a copy of c whose commands have further environment variables.
+func (c *check) withEnv(env ...string) *check {
+	changed := *c
+	changed.env = slices.Concat(c.env, env)
+	return &changed
+}
+
+// tool runs a Go tool in the version of tools/go.mod.
+func (c *check) tool(ctx context.Context, dir string, args ...string) error {
+	modfile, err := filepath.Abs("tools/go.mod")
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, dir, "go", append([]string{"tool", "-modfile=" + modfile}, args...)...)
+}
+
+func (c *check) gofmt(ctx context.Context) error {
+	var files bytes.Buffer
+	cmd := c.command(ctx, "", "gofmt", "-l", ".")
+	cmd.Stdout = &files
+	if err := wait(ctx, cmd); err != nil {
+		return err
+	}
+	if files.Len() > 0 {
+		return fmt.Errorf("not formatted (run make fmt):\n%s", strings.TrimSpace(files.String()))
+	}
+	return nil
+}
+
+// generate regenerates the Go code of the pages and fails if it was stale.
+func (c *check) generate(ctx context.Context) error {
+	before, err := generatedPages()
+	if err != nil {
+		return err
+	}
+	if err := c.run(ctx, "", "go", "generate", "./templates"); err != nil {
+		return err
+	}
+	after, err := generatedPages()
+	if err != nil {
+		return err
+	}
+	if !maps.Equal(before, after) {
+		return errors.New("templates/*_templ.go were stale and have been regenerated: commit them")
+	}
+	return nil
+}
+
+// generatedPages returns the contents of the generated files by path.
+func generatedPages() (map[string]string, error) {
+	paths, err := filepath.Glob("templates/*_templ.go")
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		files[path] = string(content)
+	}
+	return files, nil
+}
+
+// tidy compares go.mod with the imports. That needs modules that no build needs, so a developer
+// who is offline only gets a message; in CI the comparison must succeed.
+func (c *check) tidy(ctx context.Context, dir string) error {
+	var diff bytes.Buffer
+	cmd := c.command(ctx, dir, "go", "mod", "tidy", "-diff")
+	cmd.Stdout = &diff
+	err := wait(ctx, cmd)
+	if diff.Len() > 0 {
+		return fmt.Errorf("not tidy:\n%s", diff.Bytes())
+	}
+	if err != nil && ctx.Err() == nil && os.Getenv("CI") == "" {
+		fmt.Fprintf(c.out, "go mod tidy failed (%v), and is ignored outside CI: are you offline?\n", err)
+		return nil
 	}
 	return err
 }
 
-// run runs a program with its output passed on.
-func (g *gate) run(ctx context.Context, name string, args ...string) error {
-	return finish(ctx, g.command(ctx, name, args...))
+// verify compares the downloaded modules with go.sum, except for our own module clients/go: it is
+// not downloaded, and `go mod verify` cannot skip a replaced module whose path has no dot.
+func (c *check) verify(ctx context.Context, dir string) error {
+	temp, err := servers.TempDir("verify")
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(temp, name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	const own = "gatehouse/clients/go"
+	modfile := filepath.Join(temp, "go.mod")
+	if err := c.run(ctx, "", "go", "mod", "edit", "-droprequire="+own, "-dropreplace="+own, modfile); err != nil {
+		return err
+	}
+	return c.run(ctx, dir, "go", "mod", "verify", "-modfile="+modfile)
 }

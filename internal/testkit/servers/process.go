@@ -115,12 +115,9 @@ func systemTempDir() string {
 	}
 }
 
-// lifeline is the writing end of the pipe that removeAtExit's shell reads. The kernel closes it
-// when this process ends; the variable keeps the garbage collector from closing it earlier.
-var lifeline *os.File
-
-// removeAtExit starts a shell that removes dir once its standard input ends, that is, when this
-// process has ended. It retries for five seconds, because servers may still write to dir.
+// removeAtExit starts a shell that removes dir once its standard input ends, that is, when the
+// kernel closes the pipe of a process that has ended. It retries for five seconds, because servers
+// may still write to dir.
 func removeAtExit(dir string) error {
 	input, output, err := os.Pipe()
 	if err != nil {
@@ -138,8 +135,10 @@ for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" && exit; sleep 0.5; done`
 		output.Close()
 		return fmt.Errorf("start the shell that removes %s: %w", dir, err)
 	}
-	lifeline = output
-	go cmd.Wait() // leaves no zombie if the shell is killed
+	go func() {
+		cmd.Wait() // leaves no zombie if the shell is killed
+		output.Close()
+	}()
 	return nil
 }
 
