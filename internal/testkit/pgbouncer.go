@@ -1,5 +1,3 @@
-//go:build unix
-
 package testkit
 
 import (
@@ -10,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"testing"
 
 	"gatehouse/internal/testkit/servers"
@@ -46,14 +43,7 @@ ignore_startup_parameters = extra_float_digits
 	must(t, os.WriteFile(file, []byte(config), 0o600))
 	cmd := exec.Command(binary, file)
 	cmd.Dir = dir
-	// Like Postgres, it refuses to run as root.
-	cred, err := servers.PostgresUser()
-	must(t, err)
-	if cred != nil {
-		must(t, os.Chown(dir, int(cred.Uid), int(cred.Gid)))
-		must(t, os.Chown(file, int(cred.Uid), int(cred.Gid)))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
-	}
+	must(t, servers.RunAsPostgres(cmd, dir, file))
 	u.Host = net.JoinHostPort("127.0.0.1", port)
 	StartProgram(t, cmd, u.Host)
 	return u.String()

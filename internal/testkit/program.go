@@ -1,5 +1,3 @@
-//go:build unix
-
 package testkit
 
 import (
@@ -36,7 +34,7 @@ func StartProgram(t testing.TB, cmd *exec.Cmd, address string) *Program {
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = servers.KillGroup(cmd)
 		<-p.done
 		if t.Failed() {
 			t.Logf("output of %s:\n%s", cmd, &p.output)

@@ -1,5 +1,3 @@
-//go:build unix
-
 package testkit
 
 import (
@@ -142,14 +140,14 @@ func (s *Server) Stop() int {
 	case <-s.done:
 	case <-time.After(10 * time.Second):
 		s.t.Error("the server did not stop within 10 s of SIGTERM")
-		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+		servers.KillGroup(s.cmd)
 	}
 	return s.Wait()
 }
 
 func (s *Server) cleanup() {
 	s.t.Helper()
-	s.cmd.Process.Signal(syscall.SIGCONT) // in case the test paused it
+	servers.Resume(s.cmd.Process) // in case the test paused it
 	s.Stop()
 	if strings.Contains(s.Log(), "WARNING: DATA RACE") {
 		s.t.Error("the race detector found a data race in the server")

@@ -1,5 +1,3 @@
-//go:build unix
-
 package servers
 
 import (
@@ -8,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -120,10 +117,10 @@ func (p *Postgres) end(sig syscall.Signal) error {
 }
 
 // Pause freezes the server: its connections stay open but get no answers.
-func (p *Postgres) Pause() error { return p.signalAll(syscall.SIGSTOP) }
+func (p *Postgres) Pause() error { return p.signalAll(stopSignal) }
 
 // Resume ends a Pause.
-func (p *Postgres) Resume() error { return p.signalAll(syscall.SIGCONT) }
+func (p *Postgres) Resume() error { return p.signalAll(continueSignal) }
 
 // signalAll signals the postmaster first, so that it starts no more processes, and then each of
 // its children: every one of them leads its own process group.
@@ -138,7 +135,7 @@ func (p *Postgres) signalAll(sig syscall.Signal) error {
 		return fmt.Errorf("signal postgres: %w", err)
 	}
 	for _, child := range ChildPIDs(pid) {
-		syscall.Kill(child, sig) // fails if the child has exited
+		signalPID(child, sig) // fails if the child has exited
 	}
 	return nil
 }
@@ -151,34 +148,22 @@ func (p *Postgres) Remove() error {
 // initialize creates the data directory for the user that the server will run as. The superuser
 // needs a password: it may run programs, and other users may share the machine.
 func (p *Postgres) initialize() error {
-	cred, err := PostgresUser()
-	if err != nil {
-		return err
-	}
 	password := filepath.Join(p.dir, "password")
 	if err := os.WriteFile(password, []byte(p.password+"\n"), 0o600); err != nil {
 		return err
 	}
 	defer os.Remove(password)
-	if cred != nil {
-		uid, gid := int(cred.Uid), int(cred.Gid)
-		if err := errors.Join(os.Chown(p.dir, uid, gid), os.Chown(password, uid, gid)); err != nil {
-			return fmt.Errorf("give the data directory to postgres: %w", err)
-		}
-	}
 	cmd := p.command("initdb", "--pgdata="+p.dataDir(), "--username=postgres", "--pwfile="+password,
 		"--auth=password", "--encoding=UTF8", "--locale=C", "--no-sync")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	if err := RunAsPostgres(cmd, p.dir, password); err != nil {
+		return err
+	}
 	return runQuietly(cmd)
 }
 
 // launch starts the server process. Without fsync, a killed server still loses nothing, because
 // committed data is in the kernel's page cache.
 func (p *Postgres) launch() (*process, error) {
-	cred, err := PostgresUser()
-	if err != nil {
-		return nil, err
-	}
 	log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -188,7 +173,9 @@ func (p *Postgres) launch() (*process, error) {
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=300",
 		"-c", "timezone=UTC", "-c", "log_timezone=UTC")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	if err := RunAsPostgres(cmd); err != nil {
+		return nil, err
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	return launch(cmd, syscall.SIGQUIT)
 }
@@ -241,25 +228,4 @@ func majorVersion(bin string) int {
 		return 0 // such as 9.6, older than all versions with a single number
 	}
 	return n
-}
-
-// PostgresUser returns the user to run Postgres as, which refuses to run as root; nil if this
-// process is not root.
-func PostgresUser() (*syscall.Credential, error) {
-	if os.Getuid() != 0 {
-		return nil, nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, errU := strconv.ParseUint(u.Uid, 10, 32)
-		gid, errG := strconv.ParseUint(u.Gid, 10, 32)
-		if err := errors.Join(errU, errG); err != nil {
-			return nil, err
-		}
-		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-	}
-	return nil, errors.New("postgres refuses to run as root, and there is no user named postgres or nobody")
 }

@@ -1,5 +1,3 @@
-//go:build unix
-
 package servers
 
 import (
@@ -60,17 +58,20 @@ func (p *process) await(ready func() bool) error {
 	return nil
 }
 
+// Resume resumes a paused process.
+func Resume(p *os.Process) error { return p.Signal(continueSignal) }
+
 // end sends sig, and SIGKILL to the process group if the process is still running 10 seconds
 // later. A paused process is resumed, so that it can handle the signal.
 func (p *process) end(sig syscall.Signal) error {
 	p.cmd.Process.Signal(sig)
-	p.cmd.Process.Signal(syscall.SIGCONT)
+	Resume(p.cmd.Process)
 	select {
 	case <-p.done:
 		return nil
 	case <-time.After(10 * time.Second):
 	}
-	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	KillGroup(p.cmd)
 	<-p.done
 	return fmt.Errorf("%s ignored %v for 10 seconds and was killed", filepath.Base(p.cmd.Path), sig)
 }
@@ -130,7 +131,7 @@ for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" && exit; sleep 0.5; done`
 	cmd := exec.Command("/bin/sh", "-c", script, "gatehouse-cleanup", dir)
 	cmd.Dir = "/"
 	cmd.Stdin = input
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	newGroup(cmd)
 	if err := cmd.Start(); err != nil {
 		output.Close()
 		return fmt.Errorf("start the shell that removes %s: %w", dir, err)

@@ -15,10 +15,7 @@ import (
 // Start starts cmd in a new process group. When this process dies, even by SIGKILL, the kernel
 // sends deathSignal to cmd.
 func Start(cmd *exec.Cmd, deathSignal syscall.Signal) error {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Setpgid = true
+	newGroup(cmd)
 	cmd.SysProcAttr.Pdeathsig = deathSignal
 	result := make(chan error)
 	spawner() <- func() { result <- cmd.Start() }

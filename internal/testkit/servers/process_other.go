@@ -20,18 +20,15 @@ kill -s "$3" -- "-$2"`
 // Start starts cmd in a new process group. Within a second after this process has died, even by
 // SIGKILL, a shell sends deathSignal to the group: only Linux has death signals.
 func Start(cmd *exec.Cmd, deathSignal syscall.Signal) error {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Setpgid = true
+	newGroup(cmd)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	watcher := exec.Command("/bin/sh", "-c", watchParent, "gatehouse-watcher",
 		strconv.Itoa(os.Getpid()), strconv.Itoa(cmd.Process.Pid), strconv.Itoa(int(deathSignal)))
-	watcher.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	newGroup(watcher)
 	if err := watcher.Start(); err != nil {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		KillGroup(cmd)
 		cmd.Wait()
 		return fmt.Errorf("start the watcher of %s: %w", cmd.Path, err)
 	}

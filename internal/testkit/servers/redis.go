@@ -1,5 +1,3 @@
-//go:build unix
-
 package servers
 
 import (
@@ -110,10 +108,10 @@ func (r *Redis) end(sig syscall.Signal) error {
 
 // Pause freezes the server: connections stay open, and the kernel accepts new ones, but none gets
 // an answer.
-func (r *Redis) Pause() error { return r.signal(syscall.SIGSTOP) }
+func (r *Redis) Pause() error { return r.signal(stopSignal) }
 
 // Resume ends a Pause.
-func (r *Redis) Resume() error { return r.signal(syscall.SIGCONT) }
+func (r *Redis) Resume() error { return r.signal(continueSignal) }
 
 func (r *Redis) signal(sig syscall.Signal) error {
 	r.mu.Lock()
