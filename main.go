@@ -10,7 +10,7 @@ import (
 
 func main() {
 	ctx, stop := cli.UntilSignal(os.Interrupt, syscall.SIGTERM)
-	err := cli.Run(ctx, os.Args[1:], cli.Environment(os.Environ()), cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	err := cli.Run(ctx, os.Args[1:], cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	code := cli.Report(ctx, err, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -10,69 +10,67 @@ import (
 	"gatehouse/web"
 )
 
-// invalidator invalidates what this server keeps of users when the database tells of changes, and turns
-// the memory off while it cannot. No method waits for the network.
+// invalidator is the db.Listener that invalidates cached users when the database announces changes, and turns the
+// local cache off while it cannot announce them. Its methods do not wait for the network.
 type invalidator struct {
 	ctx      context.Context
 	accounts *auth.Accounts
 	metrics  *web.Metrics
 	log      *slog.Logger
-	// listening is what was last reported, and reported when the log said that it is not so.
-	listening bool
-	reported  time.Time
+
+	connected bool
+	warned    time.Time // when the log last said that the connection is lost
 }
 
-// remindDeaf is how often the log says that changes are still not heard of.
-const remindDeaf = time.Minute
+// warnInterval is how often the log repeats that the connection is lost.
+const warnInterval = time.Minute
 
 func newInvalidator(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics, log *slog.Logger) *invalidator {
 	return &invalidator{ctx: ctx, accounts: accounts, metrics: metrics, log: log}
 }
 
-// Connected implements db.Listener. What changed before is unknown, so everything that is cached
-// is invalidated; memory is filled from the database until the cache is empty.
-func (n *invalidator) Connected() {
-	n.accounts.InvalidateAllUsers()
-	n.accounts.LocalCache.SetEnabled(true)
-	n.accounts.LocalCache.SetDatabaseFirst(false)
-	if !n.listening {
-		n.log.Debug("receiving changes of users from the database")
+// Connected invalidates everything, because messages sent while disconnected are lost. The local cache is filled from
+// the database until the cache in Redis is empty.
+func (i *invalidator) Connected() {
+	i.accounts.InvalidateAllUsers()
+	i.accounts.LocalCache.SetEnabled(true)
+	i.accounts.LocalCache.SetDatabaseFirst(false)
+	if !i.connected {
+		i.log.Debug("receiving user changes from the database")
 	}
-	n.listening = true
-	n.metrics.SetListening(true)
+	i.connected = true
+	i.metrics.SetListening(true)
 }
 
-// Disconnected implements db.Listener.
-func (n *invalidator) Disconnected(err error) {
-	n.accounts.LocalCache.SetEnabled(false)
-	n.metrics.SetListening(false)
-	if n.listening {
-		n.accounts.LocalCache.SetDatabaseFirst(false) // until it is known whether it answers
+// Disconnected turns the local cache off. It is called after every failed attempt to connect.
+func (i *invalidator) Disconnected(err error) {
+	i.accounts.LocalCache.SetEnabled(false)
+	i.metrics.SetListening(false)
+	if i.connected {
+		i.accounts.LocalCache.SetDatabaseFirst(false) // until Reachable says whether it responds
 	}
-	// It is called again for each attempt that fails.
-	if n.ctx.Err() == nil && (n.listening || time.Since(n.reported) > remindDeaf) {
-		n.log.Warn("changes of users are not heard of; users stay out of memory until they are", "error", err)
-		n.reported = time.Now()
+	if i.ctx.Err() == nil && (i.connected || time.Since(i.warned) > warnInterval) {
+		i.log.Warn("not receiving user changes from the database; the local user cache is off until the connection is back", "error", err)
+		i.warned = time.Now()
 	}
-	n.listening = false
+	i.connected = false
 }
 
-// Reachable implements db.Listener. What the cache has of users may be old while nobody hears of
-// changes, so the database is asked as long as it answers.
-func (n *invalidator) Reachable(yes bool) {
-	if !n.listening {
-		n.accounts.LocalCache.SetDatabaseFirst(yes)
+// Reachable makes lookups read the database while it responds but announces no changes: the cache in Redis may be stale.
+func (i *invalidator) Reachable(yes bool) {
+	if !i.connected {
+		i.accounts.LocalCache.SetDatabaseFirst(yes)
 	}
 }
 
-// Changed implements db.Listener.
-func (n *invalidator) Changed(c db.Change) {
+// Changed invalidates a user, or all of them.
+func (i *invalidator) Changed(c db.Change) {
 	if c.UserID == auth.AllUsers {
-		n.accounts.InvalidateAllUsers()
+		i.accounts.InvalidateAllUsers()
 	} else {
-		n.accounts.InvalidateUser(c.UserID)
+		i.accounts.InvalidateUser(c.UserID)
 	}
 	if !c.At.IsZero() {
-		n.metrics.ObserveRevocation(time.Since(c.At))
+		i.metrics.ObserveRevocation(time.Since(c.At))
 	}
 }

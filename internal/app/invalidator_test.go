@@ -14,7 +14,7 @@ import (
 	"gatehouse/web"
 )
 
-// testInvalidator returns an invalidator on stores in memory, with one user who is in the cache.
+// testInvalidator returns an invalidator on in-memory stores, and the id of a user whom the cache holds.
 func testInvalidator(t *testing.T) (*invalidator, *authtest.Stores, string) {
 	t.Helper()
 	stores := authtest.New()
@@ -26,100 +26,100 @@ func testInvalidator(t *testing.T) (*invalidator, *authtest.Stores, string) {
 	return n, stores, "u1"
 }
 
-// lookUp returns the stores that were asked for alice: none when she was in memory.
+// lookUp looks a user up and returns the stores that it read: none if the local cache had the user.
 func lookUp(t *testing.T, n *invalidator, stores *authtest.Stores) string {
 	t.Helper()
 	stores.Reset()
 	if _, err := n.accounts.User(t.Context(), "u1"); err != nil {
 		t.Fatal(err)
 	}
-	var asked []string
+	var read []string
 	for _, call := range stores.Calls("cache.User", "users.") {
 		store, _, _ := strings.Cut(call, ".")
-		asked = append(asked, store)
+		read = append(read, store)
 	}
-	return strings.Join(asked, " ")
+	return strings.Join(read, " ")
 }
 
-func wantAsked(t *testing.T, n *invalidator, stores *authtest.Stores, what, want string) {
+func wantReads(t *testing.T, n *invalidator, stores *authtest.Stores, what, want string) {
 	t.Helper()
 	if got := lookUp(t, n, stores); got != want {
-		t.Errorf("%s: asked %q, want %q", what, got, want)
+		t.Errorf("%s: read %q, want %q", what, got, want)
 	}
 }
 
-func TestInvalidator(t *testing.T) {
+func TestInvalidator_InvalidatesOnChangesAndConnections(t *testing.T) {
 	n, stores, id := testInvalidator(t)
-	wantAsked(t, n, stores, "before anybody listens", "cache")
+	wantReads(t, n, stores, "before the first connection", "cache")
 	n.Disconnected(errors.New("not yet"))
-	wantAsked(t, n, stores, "deaf", "cache")
+	wantReads(t, n, stores, "disconnected", "cache")
 	n.Connected()
-	wantAsked(t, n, stores, "what came before is unknown", "cache users")
-	wantAsked(t, n, stores, "listening", "")
+	wantReads(t, n, stores, "changes may have been missed", "cache users")
+	wantReads(t, n, stores, "connected", "")
 	n.Changed(db.Change{UserID: id, At: time.Now()})
-	wantAsked(t, n, stores, "the user changed", "cache users")
-	wantAsked(t, n, stores, "after it", "")
+	wantReads(t, n, stores, "the user changed", "cache users")
+	wantReads(t, n, stores, "after it", "")
 	n.Changed(db.Change{UserID: "u2"})
-	wantAsked(t, n, stores, "somebody else changed", "")
+	wantReads(t, n, stores, "another user changed", "")
 	n.Changed(db.Change{UserID: auth.AllUsers})
-	wantAsked(t, n, stores, "anybody changed", "cache users")
-	wantAsked(t, n, stores, "after it", "")
+	wantReads(t, n, stores, "all users changed", "cache users")
+	wantReads(t, n, stores, "after it", "")
 	n.Disconnected(errors.New("lost"))
-	wantAsked(t, n, stores, "deaf again", "cache")
-	wantAsked(t, n, stores, "still deaf", "cache")
+	wantReads(t, n, stores, "disconnected again", "cache")
+	wantReads(t, n, stores, "still disconnected", "cache")
 	n.Connected()
-	wantAsked(t, n, stores, "listening again", "cache users")
-	wantAsked(t, n, stores, "after it", "")
+	wantReads(t, n, stores, "connected again", "cache users")
+	wantReads(t, n, stores, "after it", "")
 }
 
-// While the cache cannot be emptied nobody knows what in it is old: users come from the database,
-// and are kept in memory.
-func TestInvalidator_CacheCannotBeEmptied(t *testing.T) {
+// Until the cache has been emptied, any of its users may be stale: they are read from the database, and kept in the
+// local cache.
+func TestInvalidator_BypassesACacheThatCannotBeEmptied(t *testing.T) {
 	n, stores, id := testInvalidator(t)
 	stores.FailOn("cache.Drop", auth.ErrUnavailable)
 	n.Connected()
-	wantAsked(t, n, stores, "not emptied", "cache users")
-	wantAsked(t, n, stores, "in memory", "")
+	wantReads(t, n, stores, "not emptied", "cache users")
+	wantReads(t, n, stores, "in the local cache", "")
 	n.Changed(db.Change{UserID: id})
-	wantAsked(t, n, stores, "changed", "cache users")
-	wantAsked(t, n, stores, "in memory again", "")
+	wantReads(t, n, stores, "changed", "cache users")
+	wantReads(t, n, stores, "in the local cache again", "")
 	stores.FailOn("cache.Drop", nil)
 	n.Changed(db.Change{UserID: auth.AllUsers})
-	wantAsked(t, n, stores, "emptied", "cache users")
+	wantReads(t, n, stores, "emptied", "cache users")
 	n.Disconnected(errors.New("lost"))
-	wantAsked(t, n, stores, "in the cache", "cache")
+	wantReads(t, n, stores, "in the cache", "cache")
 }
 
-// While nobody listens the database is asked as long as it answers; what the cache has beside it is
-// mended, and counts where the database does not answer any more.
-func TestInvalidator_AsksTheDatabaseWhileDisconnected(t *testing.T) {
+// While disconnected, users are read from the database as long as it responds, and stale ones are dropped from the
+// cache, which is used once the database does not respond.
+func TestInvalidator_ReadsTheDatabaseWhileDisconnected(t *testing.T) {
 	n, stores, id := testInvalidator(t)
 	n.Disconnected(errors.New("not yet"))
-	wantAsked(t, n, stores, "unknown whether the database answers", "cache")
+	wantReads(t, n, stores, "not known whether the database responds", "cache")
 	n.Reachable(true)
-	wantAsked(t, n, stores, "it answers", "cache users")
-	n.Disconnected(errors.New("still deaf"))
-	wantAsked(t, n, stores, "it was not heard that it does not", "cache users")
+	wantReads(t, n, stores, "it responds", "cache users")
+	n.Disconnected(errors.New("still disconnected"))
+	wantReads(t, n, stores, "not known to be down", "cache users")
 	row := stores.Users.Row(id)
 	row.Active, row.Epoch = false, 2
 	stores.Users.Put(row)
 	if u, err := n.accounts.User(t.Context(), id); err != nil || u.Active || stores.Cache.Has(id) {
-		t.Errorf("got %+v, %v, want the row, and the stale user out of the cache", u, err)
+		t.Errorf("got %+v, %v, want the row, and the stale user dropped from the cache", u, err)
 	}
 	lookUp(t, n, stores)
 	stores.FailOn("users.", auth.ErrUnavailable)
 	if u, err := n.accounts.User(t.Context(), id); err != nil || u.Active {
-		t.Errorf("got %+v, %v, want the cached user of a database that does not answer", u, err)
+		t.Errorf("got %+v, %v, want the cached user while the database does not respond", u, err)
 	}
 	stores.FailOn("users.", nil)
 	n.Reachable(false)
-	wantAsked(t, n, stores, "it does not answer", "cache")
+	wantReads(t, n, stores, "it does not respond", "cache")
 	n.Reachable(true)
 	n.Connected()
-	wantAsked(t, n, stores, "what came before is unknown", "cache users")
-	wantAsked(t, n, stores, "listening", "")
+	wantReads(t, n, stores, "changes may have been missed", "cache users")
+	wantReads(t, n, stores, "connected", "")
 	n.Reachable(true)
-	wantAsked(t, n, stores, "still listening", "")
+	wantReads(t, n, stores, "still connected", "")
 	n.Disconnected(errors.New("lost"))
-	wantAsked(t, n, stores, "unknown again", "cache")
+	wantReads(t, n, stores, "not known again", "cache")
 }

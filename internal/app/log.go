@@ -11,7 +11,7 @@ import (
 	"gatehouse/web"
 )
 
-// NewLogger returns the log: text for people at a terminal, JSON for machines.
+// NewLogger returns the server's log: text on a terminal, otherwise JSON, unless LOG_FORMAT says which.
 func NewLogger(s config.Settings, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: s.LogLevel}
 	var h slog.Handler = slog.NewJSONHandler(w, options)

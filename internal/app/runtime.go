@@ -1,39 +1,54 @@
-// Package app opens the stores, wires the server and runs it. It knows nothing of commands or terminals.
 package app
 
 import (
+	"context"
 	"os"
 	"runtime"
-	"sync"
+	"time"
 )
 
-// hashers is how many passwords are hashed concurrently: on all processors but one.
+// hashers is the maximum number of concurrent password hashes: one less than there are processors, so that requests
+// without a hash always find a free one.
 var hashers = max(1, runtime.GOMAXPROCS(0)-1)
 
-// reserveProcs gives hashing processors of its own, as far as Go knows: a hash computes for 20 ms
-// without a pause, and pages would wait for it in the queue of a processor. Sharing the real ones
-// is what the system's scheduler is good at. An operator who sets GOMAXPROCS has decided otherwise.
-func reserveProcs() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + hashers)
+// procsInterval is how often reserveProcs adapts to a changed number of processors.
+const procsInterval = 30 * time.Second
+
+// reserveProcs keeps GOMAXPROCS above its default by one for each hasher, until ctx ends. A hash computes for 20 ms
+// without a pause, and requests would wait behind it in the run queue of its processor; the operating system shares
+// the real processors fairly. Setting GOMAXPROCS stops Go from following the CPU limit of the cgroup, so reserveProcs
+// follows it. It does nothing if the operator set GOMAXPROCS.
+func reserveProcs(ctx context.Context) {
+	if os.Getenv("GOMAXPROCS") != "" {
+		return
+	}
+	raiseProcs()
+	ticker := time.NewTicker(procsInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			raiseProcs()
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-// heapBallast is never touched, so that it takes no memory; but the garbage collector counts it. It
-// collects when the heap has doubled, and a server whose users are few has hardly any heap to double: it
-// would collect a hundred times a second under load. GOGC instead would double the password hashes
-// as well. An operator who sets GOGC has decided otherwise.
+// raiseProcs sets GOMAXPROCS to its default for the present CPU limit and affinity, plus one for each hasher.
+func raiseProcs() {
+	runtime.SetDefaultGOMAXPROCS()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + hashers)
+}
+
+// heapBallast is never touched and so takes no memory, but the garbage collector counts it. It collects when the heap
+// has doubled: without ballast, the small heap of a server with few users doubles a hundred times a second under load.
+// GOGC would also let the memory of password hashes double.
 var heapBallast []byte
 
+// allocateHeapBallast does nothing if the operator set GOGC.
 func allocateHeapBallast() {
-	if os.Getenv("GOGC") == "" {
+	if os.Getenv("GOGC") == "" && heapBallast == nil {
 		heapBallast = make([]byte, 16<<20)
 	}
-	runtime.KeepAlive(heapBallast)
 }
-
-// tuneRuntime prepares Go's scheduler and garbage collector for a server, once in a process.
-var tuneRuntime = sync.OnceFunc(func() {
-	reserveProcs()
-	allocateHeapBallast()
-})

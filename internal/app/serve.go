@@ -1,3 +1,5 @@
+// Package app is the server: it opens the stores, wires them to the handlers, serves, and drains on the way out. It knows
+// neither commands nor terminals.
 package app
 
 import (
@@ -19,76 +21,108 @@ import (
 	"gatehouse/web/netlimit"
 )
 
-// drainTime is how long requests in flight may take after SIGTERM.
-const drainTime = 9 * time.Second
+const (
+	// drainTimeout is how long requests in flight may take after SIGTERM.
+	drainTimeout = 9 * time.Second
+	// storeTimeout bounds a readiness check, and the refresh of a session that another program used.
+	storeTimeout = 2 * time.Second
+)
 
 // Options are what Serve needs besides the settings.
 type Options struct {
-	// Migrate updates the schema of a Postgres database first; an embedded database is always migrated.
+	// Migrate updates the schema of a Postgres database first. An embedded database is always migrated.
 	Migrate bool
 	Log     *slog.Logger
-	// Listening is called once the server listens at the address.
+	// Listening is called with the address once the server listens.
 	Listening func(net.Addr)
 }
 
 // Serve runs the server until ctx ends, and then lets the requests in flight finish.
 func Serve(ctx context.Context, c config.Config, o Options) error {
-	tuneRuntime()
 	log := o.Log
+	allocateHeapBallast()
 	s, err := openForServer(ctx, c, o.Migrate, log)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	// Changes made while no server ran went unnoticed. The cache is bypassed until it is empty.
+	// Changes made while no server ran were missed: bypass the cache until it has been emptied.
 	s.Accounts.InvalidateAllUsers()
 	if err := s.changes.Follow(ctx, s.Accounts); err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
-	metrics := newMetrics(s)
-	maintenance := web.NewMaintenance(s.maintenance, log)
-	server := newServer(c, s, log)
-	server.Metrics, server.Maintenance = metrics, maintenance
-	if server.Bridge, err = s.openBridge(ctx, c, log); err != nil {
-		return err
-	}
-	routes := (&handlers.Handlers{Accounts: s.Accounts, Sessions: s.sessions, Ready: s.ready, OpenAPI: docs.OpenAPI}).Routes()
-	if err := server.Init(routes); err != nil {
+	server, err := newServer(ctx, c, s, log)
+	if err != nil {
 		return err
 	}
 	listener, err := netlimit.Listen(ctx, c.ListenAddr)
 	if err != nil {
-		return fmt.Errorf("LISTEN_ADDR: %w; is another program using the port? Choose another one, such as LISTEN_ADDR=localhost:8081", err)
+		return fmt.Errorf("LISTEN_ADDR: %w; if another program uses the port, choose a different one, such as LISTEN_ADDR=localhost:8081", err)
 	}
+	// The requests that finish after ctx still need the background work.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer stop()
-	if err := serveMetrics(background, &group, c.MetricsAddr, metrics, log); err != nil {
+	if err := serveMetrics(background, &group, c.MetricsAddr, server.Metrics, log); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	group.Go(func() { s.database.Listen(background, newInvalidator(background, s.Accounts, metrics, log)) })
+	group.Go(func() { reserveProcs(background) })
+	group.Go(func() { s.database.Listen(background, newInvalidator(background, s.Accounts, server.Metrics, log)) })
 	group.Go(func() { s.database.FillSkeletons(background, log) })
 	group.Go(func() { s.users.WatchFlush(background, s.Accounts.RefillCache) })
-	group.Go(func() { maintenance.Watch(background) })
-	group.Go(func() { s.sessions.WatchActivity(background, log, used(s.Accounts, log)) })
+	group.Go(func() { server.Maintenance.Watch(background) })
+	group.Go(func() { s.sessions.WatchActivity(background, log, touchSession(s.Accounts, log)) })
 	o.Listening(listener.Addr())
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.BaseURL, "database", s.database.Name(), "version", config.Version())
 	return serve(ctx, server.HTTPServer(), server.LimitListener(listener), log)
 }
 
-// used is what is done about a session that another program used.
-func used(accounts *auth.Accounts, log *slog.Logger) func(context.Context, string) {
+// newServer wires the stores to the routes.
+func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger) (*web.Server, error) {
+	bridge, err := s.openBridge(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	server := &web.Server{
+		Accounts:       s.Accounts,
+		Sessions:       web.NewSessions(s.sessions, kv.Codec{}, c.Lifetimes(), c.Cookies),
+		Cookies:        c.Cookies,
+		Database:       s.database.Name(),
+		TrustedProxies: c.Proxies,
+		BaseOrigin:     c.Base.Scheme + "://" + c.Base.Host,
+		Bridge:         bridge,
+		Metrics:        newMetrics(s),
+		Maintenance:    web.NewMaintenance(s.maintenance, log),
+		Log:            log,
+	}
+	routes := (&handlers.Handlers{Accounts: s.Accounts, Sessions: s.sessions, Ready: s.ready, OpenAPI: docs.OpenAPI}).Routes()
+	return server, server.Init(routes)
+}
+
+// ready checks every store, by name.
+func (s *Stores) ready(ctx context.Context) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return map[string]error{
+		"database": s.database.Ping(ctx),
+		"redis":    s.redis.Ping(ctx),
+		"cache":    s.cache.Ping(ctx),
+	}
+}
+
+// touchSession returns what to do about a session that another program has used.
+func touchSession(accounts *auth.Accounts, log *slog.Logger) func(context.Context, string) {
 	return func(ctx context.Context, id string) {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 		defer cancel()
 		if err := accounts.TouchSession(ctx, id); err != nil {
-			log.WarnContext(ctx, "a session that another program used", "error", err)
+			log.WarnContext(ctx, "could not refresh a session that another program used", "error", err)
 		}
 	}
 }
 
-// serveMetrics answers Prometheus on an address of its own, if there is one.
+// serveMetrics serves Prometheus metrics on their own address; empty: not at all.
 func serveMetrics(ctx context.Context, group *sync.WaitGroup, addr string, m *web.Metrics, log *slog.Logger) error {
 	if addr == "" {
 		return nil
@@ -100,17 +134,17 @@ func serveMetrics(ctx context.Context, group *sync.WaitGroup, addr string, m *we
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
-	log.Info("metrics", "metrics_addr", listener.Addr().String())
+	log.Info("serving metrics", "metrics_addr", listener.Addr().String())
 	group.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("metrics are not served any more", "error", err)
+			log.Error("stopped serving metrics", "error", err)
 		}
 	})
 	group.Go(func() { <-ctx.Done(); _ = server.Close() })
 	return nil
 }
 
-// serve answers requests until ctx ends, and then finishes those in flight.
+// serve serves until ctx ends, and then drains.
 func serve(ctx context.Context, server *http.Server, listener net.Listener, log *slog.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
@@ -119,36 +153,12 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener, log 
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	log.Info("stopping", "wait", drainTime)
-	// The signal has ended ctx; the requests in flight have their own.
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	log.Info("stopping", "wait", drainTimeout)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if err := web.Drain(drain, server); err != nil {
 		return errors.Join(err, server.Close())
 	}
 	log.Info("stopped")
 	return nil
-}
-
-func newServer(c config.Config, s *Stores, log *slog.Logger) *web.Server {
-	return &web.Server{
-		Accounts:       s.Accounts,
-		Sessions:       web.NewSessions(s.sessions, kv.Codec{}, c.Lifetimes(), c.Cookies),
-		Cookies:        c.Cookies,
-		Database:       s.database.Name(),
-		TrustedProxies: c.Proxies,
-		BaseOrigin:     c.Base.Scheme + "://" + c.Base.Host,
-		Log:            log,
-	}
-}
-
-// ready asks every server behind this one.
-func (s *Stores) ready(ctx context.Context) map[string]error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	return map[string]error{
-		"database": s.database.Ping(ctx),
-		"redis":    s.redis.Ping(ctx),
-		"cache":    s.cache.Ping(ctx),
-	}
 }

@@ -20,32 +20,48 @@ import (
 // testSecret is a SECRET_KEY.
 const testSecret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
+// setEnvironment sets the variables of the settings for the test; those that env does not have are unset.
+func setEnvironment(t *testing.T, env map[string]string) {
+	t.Helper()
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[config.Settings]()) {
+		t.Setenv(field.Tag.Get("env"), "")
+	}
+	t.Setenv("SMTP_URL", "")
+	t.Setenv("MAIL_FROM", "")
+	for name, value := range env {
+		t.Setenv(name, value)
+	}
+}
+
 // runIn runs the program with an environment and returns what it printed.
 func runIn(t *testing.T, env map[string]string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	if _, ok := env["DATA_DIR"]; !ok {
 		env["DATA_DIR"] = filepath.Join(t.TempDir(), "data")
 	}
+	setEnvironment(t, env)
 	var out, errs bytes.Buffer
-	err = Run(t.Context(), args, env, IO{strings.NewReader(""), &out, &errs})
+	err = Run(t.Context(), args, IO{strings.NewReader(""), &out, &errs})
 	return out.String(), errs.String(), err
 }
 
-// parse returns the settings as run reads them.
+// parse returns the settings as Run reads them.
 func parse(t *testing.T, env map[string]string, args ...string) config.Settings {
 	t.Helper()
+	setEnvironment(t, env)
 	var c cli
-	parser, err := kong.New(&c, kong.Resolvers(environmentResolver(env)), kong.Exit(func(int) { t.Error("exit") }))
+	parser, err := kong.New(&c, kong.Exit(func(int) { t.Error("exit") }))
 	if err != nil {
 		t.Fatal(err)
 	}
+	unsetEmpty(parser.Model)
 	if _, err := parser.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	return c.Settings
 }
 
-func TestDefaults(t *testing.T) {
+func TestSettings_Defaults(t *testing.T) {
 	want := config.Settings{
 		ListenAddr: "localhost:8080", BaseURL: "http://localhost:8080", DataDir: "./data",
 		SessionLifetime: 24 * time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 720 * time.Hour, RememberIdle: 336 * time.Hour,
@@ -55,7 +71,7 @@ func TestDefaults(t *testing.T) {
 	for name, got := range map[string]config.Settings{
 		"nothing set":     parse(t, nil),
 		"serve":           parse(t, nil, "serve"),
-		"all of it empty": parse(t, map[string]string{"LISTEN_ADDR": "", "SESSION_IDLE": "", "PASSWORD_MIN_LENGTH": "", "TRUSTED_PROXIES": ""}),
+		"empty variables": parse(t, map[string]string{"LISTEN_ADDR": "", "SESSION_IDLE": "", "PASSWORD_MIN_LENGTH": "", "TRUSTED_PROXIES": ""}),
 	} {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, want %+v", name, got, want)
@@ -70,7 +86,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
+func TestSettings_FromEnvironmentAndFlags(t *testing.T) {
 	env := map[string]string{
 		"LISTEN_ADDR": ":1", "BASE_URL": "https://a.example.org", "DATABASE_URL": "sqlite:x", "DATABASE_LISTEN_URL": "postgres://h/d", "REDIS_URL": "redis://h", "CACHE_URL": "redis://h/1",
 		"SECRET_KEY": testSecret + "," + testSecret, "DATA_DIR": "d", "COOKIE_DOMAIN": "example.org", "TRUSTED_PROXIES": "10.0.0.0/8,::1",
@@ -104,11 +120,11 @@ func TestSettingsFromEnvironmentAndFlags(t *testing.T) {
 	}
 }
 
-func TestBadSettingsAbortStartup(t *testing.T) {
+func TestRun_RefusesInvalidSettings(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"LISTEN_ADDR", "8080", `LISTEN_ADDR "8080" is not host:port`},
-		{"DATABASE_LISTEN_URL", "db:5432", "DATABASE_LISTEN_URL is not an address"},
-		{"DATABASE_LISTEN_URL", "postgres://u:hunter2@h/d", "DATABASE_URL is not a Postgres"},
+		{"DATABASE_LISTEN_URL", "db:5432", "DATABASE_LISTEN_URL is not a URL"},
+		{"DATABASE_LISTEN_URL", "postgres://u:hunter2@h/d", "DATABASE_URL is not a Postgres URL"},
 		{"BASE_URL", "login.example.org", "BASE_URL"},
 		{"BASE_URL", "ftp://login.example.org", "BASE_URL"},
 		{"BASE_URL", "https://", "BASE_URL"},
@@ -117,8 +133,8 @@ func TestBadSettingsAbortStartup(t *testing.T) {
 		{"BASE_URL", "https://login.example.org?a", "BASE_URL"},
 		{"BASE_URL", "https://login.example.org?", "BASE_URL"},
 		{"BASE_URL", "https://login.example.org#a", "BASE_URL"},
-		{"BASE_URL", "https://u:hunter2@login.example.org", "BASE_URL has a user or a password in it"},
-		{"BASE_URL", "https://u:hun%zter2@login.example.org", "BASE_URL has a user or a password in it"},
+		{"BASE_URL", "https://u:hunter2@login.example.org", "BASE_URL contains a user name or password"},
+		{"BASE_URL", "https://u:hun%zter2@login.example.org", "BASE_URL contains a user name or password"},
 		{"TRUSTED_PROXIES", "10.0.0.0/8,garbage", `TRUSTED_PROXIES: "garbage" is not a network such as 10.0.0.0/8`},
 		{"TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES"},
 		{"COOKIE_DOMAIN", "example.org", `COOKIE_DOMAIN "example.org" is not the domain of BASE_URL's host "localhost"`},
@@ -132,10 +148,10 @@ func TestBadSettingsAbortStartup(t *testing.T) {
 		{"PASSWORD_MIN_LENGTH", "7", "PASSWORD_MIN_LENGTH is 7; it must be 8 to 64"},
 		{"PASSWORD_MIN_LENGTH", "65", "PASSWORD_MIN_LENGTH"},
 		{"PASSWORD_MIN_LENGTH", "ten", "PASSWORD_MIN_LENGTH (--password-min-length)"},
-		{"REGISTRATION", "maybe", "registration"},
-		{"LOG_FORMAT", "xml", "log-format"},
+		{"REGISTRATION", "maybe", "REGISTRATION (--registration) must be one of"},
+		{"LOG_FORMAT", "xml", "LOG_FORMAT (--log-format)"},
 		{"LOG_LEVEL", "loud", "LOG_LEVEL"},
-		{"SMTP_URL", "smtp://u:hunter2@h", "SMTP_URL is set, but this version does not have sending mail yet: unset it"},
+		{"SMTP_URL", "smtp://u:hunter2@h", "SMTP_URL is set, but this version cannot send mail yet: unset it"},
 		{"METRICS_ADDR", "9090", `METRICS_ADDR "9090" is not host:port`},
 		{"TOKEN_LIFETIME", "59s", "TOKEN_LIFETIME is 59s; it must be 1m to 8784h"},
 		{"TOKEN_LIFETIME", "8785h", "TOKEN_LIFETIME is 8785h0m0s; it must be 1m to 8784h"},
@@ -164,15 +180,15 @@ func TestBadSettingsAbortStartup(t *testing.T) {
 	}
 }
 
-func TestServeRefusesABadURLOfDjangosRedis(t *testing.T) {
+func TestServe_RefusesAnInvalidDjangoSessionsURL(t *testing.T) {
 	_, errs, err := runIn(t, map[string]string{"DJANGO_SESSIONS_URL": "http://:hunter2@h", "DJANGO_SECRET_KEY": "x", "LISTEN_ADDR": "127.0.0.1:0"}, "serve")
 	if err == nil || !strings.HasPrefix(err.Error(), "DJANGO_SESSIONS_URL: ") || strings.Contains(err.Error()+errs, "hunter2") {
 		t.Errorf("got %v, %s", err, errs)
 	}
 }
 
-func TestDoctorLooksAtDjangosRedis(t *testing.T) {
-	const fault, ok = "FAULT  DJANGO_SESSIONS_URL", "ok     DJANGO_SESSIONS_URL answers"
+func TestDoctor_ChecksDjangosRedis(t *testing.T) {
+	const fault, ok = "FAULT  DJANGO_SESSIONS_URL", "ok     DJANGO_SESSIONS_URL responds"
 	embedded, err := embedded.StartRedis(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -188,14 +204,7 @@ func TestDoctorLooksAtDjangosRedis(t *testing.T) {
 	}
 }
 
-func TestEnvironment(t *testing.T) {
-	got := Environment([]string{"A=1", "B=x=y", "C=", "D"})
-	if want := map[string]string{"A": "1", "B": "x=y", "C": "", "D": ""}; !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestVersionAndHelp(t *testing.T) {
+func TestRun_VersionAndHelp(t *testing.T) {
 	out, _, err := runIn(t, map[string]string{"LISTEN_ADDR": "nonsense"}, "version")
 	if err != nil || !strings.HasPrefix(out, "gatehouse ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("got %q, %v", out, err)
@@ -209,26 +218,28 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-func TestNamingVariable(t *testing.T) {
+func TestNameVariable(t *testing.T) {
 	for in, want := range map[string]string{
-		"--session-idle: expected duration": "SESSION_IDLE (--session-idle): expected duration",
-		"--log-level=LEVEL: bad":            "LOG_LEVEL (--log-level): bad",
-		"unexpected argument x":             "unexpected argument x",
-		"--a b: c":                          "--a b: c",
-		"x: y":                              "x: y",
+		"--session-idle: expected duration":                    "SESSION_IDLE (--session-idle): expected duration",
+		"--log-level=LEVEL: bad":                               "LOG_LEVEL (--log-level): bad",
+		"--log-format must be one of a, b":                     "LOG_FORMAT (--log-format) must be one of a, b",
+		"--session-idle: x: y (from envar SESSION_IDLE=\"y\")": "SESSION_IDLE (--session-idle): x: y",
+		"unexpected argument x":                                "unexpected argument x",
+		"unknown flag --a":                                     "unknown flag --a",
+		"x: y":                                                 "x: y",
 	} {
-		if got := namingVariable(errors.New(in)).Error(); got != want {
+		if got := nameVariable(errors.New(in)).Error(); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}
 }
 
-func TestPasswordFromStandardInput(t *testing.T) {
+func TestPassword_FromStandardInput(t *testing.T) {
 	for in, want := range map[string]string{
 		"secret": "secret", "secret\n": "secret", "secret\r\n": "secret", " spaced \nmore": " spaced ", "": "", strings.Repeat("x", 1<<20): strings.Repeat("x", 8<<10),
 	} {
 		if got, err := (passwordFlag{PasswordStdin: true}).password(&command{ctx: t.Context(), io: IO{In: strings.NewReader(in)}}); err != nil || got != want {
-			t.Errorf("got %.20q of %d octets, %v", got, len(got), err)
+			t.Errorf("got %.20q of %d bytes, %v", got, len(got), err)
 		}
 	}
 	if _, err := (passwordFlag{}).password(&command{ctx: t.Context(), io: IO{In: strings.NewReader("x")}}); err == nil || !strings.Contains(err.Error(), "--password-stdin") {

@@ -4,20 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+
 	"gatehouse/internal/app"
 	"gatehouse/internal/config"
 	"gatehouse/kv"
 	"gatehouse/kv/redisconn"
-	"net"
 )
 
 type doctorCmd struct{}
 
-// Run checks settings and servers as serve would, but goes on after a fault.
+// Run checks the settings and servers as serve would, and continues after a problem.
 func (doctorCmd) Run(c *command, settings *config.Settings) error {
 	d := &doctor{command: c}
 	config, err := settings.Validate()
-	d.say("settings", "can be used", err)
+	d.report("settings", "valid", err)
 	if err == nil {
 		d.config = config
 		d.checkKey()
@@ -27,59 +28,64 @@ func (doctorCmd) Run(c *command, settings *config.Settings) error {
 		d.checkRedis()
 		d.checkDjango()
 	}
-	if d.faults > 0 {
-		fmt.Fprintf(c.io.Out, "\n%d to mend.\n", d.faults)
+	if d.problems > 0 {
+		noun := "problems"
+		if d.problems == 1 {
+			noun = "problem"
+		}
+		c.printf("\n%d %s found.", d.problems, noun)
 		return errReported
 	}
 	return nil
 }
 
-// doctor prints one line for each check and counts the faults.
+// doctor prints one line for each check and counts the problems.
 type doctor struct {
 	*command
-	faults int
+	problems int
 }
 
-func (d *doctor) say(what, good string, err error) {
+// report prints err, or ok if it is nil.
+func (d *doctor) report(check, ok string, err error) {
 	if err != nil {
-		d.faults++
-		fmt.Fprintf(d.io.Out, "FAULT  %-12s %v\n", what, err)
+		d.problems++
+		d.printf("FAULT  %-12s %v", check, err)
 		return
 	}
-	fmt.Fprintf(d.io.Out, "ok     %-12s %s\n", what, good)
+	d.printf("ok     %-12s %s", check, ok)
 }
 
-func (d *doctor) warn(what, text string) {
-	fmt.Fprintf(d.io.Out, "warn   %-12s %s\n", what, text)
+func (d *doctor) warn(check, text string) {
+	d.printf("warn   %-12s %s", check, text)
 }
 
 func (d *doctor) checkKey() {
 	_, err := d.config.Keys()
-	d.say("SECRET_KEY", "long enough", err)
+	d.report("SECRET_KEY", "long enough", err)
 }
 
 func (d *doctor) checkBaseURL() {
 	if d.config.Base.Scheme == "http" && d.config.Base.Hostname() != "localhost" {
-		d.warn("BASE_URL", d.config.BaseURL+" is not https: passwords and cookies can be read on the way")
+		d.warn("BASE_URL", d.config.BaseURL+" is not https: passwords and cookies can be read in transit")
 		return
 	}
-	d.say("BASE_URL", d.config.BaseURL, nil)
+	d.report("BASE_URL", d.config.BaseURL, nil)
 }
 
 func (d *doctor) checkListen() {
 	l, err := net.Listen("tcp", d.config.ListenAddr)
 	if err != nil {
-		d.warn("LISTEN_ADDR", fmt.Sprintf("%s is taken, perhaps by a running gatehouse", d.config.ListenAddr))
+		d.warn("LISTEN_ADDR", fmt.Sprintf("%s is in use, perhaps by a running gatehouse", d.config.ListenAddr))
 		return
 	}
 	_ = l.Close()
-	d.say("LISTEN_ADDR", d.config.ListenAddr+" is free", nil)
+	d.report("LISTEN_ADDR", d.config.ListenAddr+" is available", nil)
 }
 
 func (d *doctor) checkDatabase() {
 	database, err := app.OpenDatabase(d.ctx, d.config)
 	if err != nil {
-		d.say("DATABASE_URL", "", err)
+		d.report("DATABASE_URL", "", err)
 		return
 	}
 	defer database.Close()
@@ -87,29 +93,43 @@ func (d *doctor) checkDatabase() {
 	switch {
 	case err != nil:
 	case current < want && d.config.EmbeddedSQL():
-		d.say("DATABASE_URL", fmt.Sprintf("%s answers; its schema is made at the first start", database.Name()), nil)
+		d.report("DATABASE_URL", fmt.Sprintf("%s responds; the first start creates its schema", database.Name()), nil)
 		return
 	case current < want:
-		err = fmt.Errorf("%s answers, but its schema is at version %d and this program needs %d: run `gatehouse migrate up`", database.Name(), current, want)
+		err = fmt.Errorf("%s responds, but its schema is at version %d and this program needs %d: run `gatehouse migrate up`", database.Name(), current, want)
 	}
-	d.say("DATABASE_URL", fmt.Sprintf("%s answers; its schema is at version %d", database.Name(), current), err)
+	d.report("DATABASE_URL", fmt.Sprintf("%s responds; its schema is at version %d", database.Name(), current), err)
 	if err == nil && !d.config.EmbeddedSQL() {
-		d.say("changes", "notifications of changed users arrive", database.CheckListening(d.ctx))
+		d.report("changes", "notifications of user changes arrive", database.CheckListening(d.ctx))
 	}
 }
 
 func (d *doctor) checkRedis() {
 	if d.config.RedisURL == "" {
-		d.say("REDIS_URL", "empty: Redis inside the server's process; sessions end with it", nil)
+		d.report("REDIS_URL", "empty: Redis inside the server's process, whose sessions are lost when it stops", nil)
 		return
 	}
-	d.checkOneRedis("REDIS_URL", d.config.RedisURL, true)
+	d.checkRedisURL("REDIS_URL", d.config.RedisURL, true)
 	cacheURL, err := d.config.ResolveCacheURL(d.config.RedisURL)
 	if err != nil {
-		d.say("CACHE_URL", "", err)
+		d.report("CACHE_URL", "", err)
 		return
 	}
-	d.checkOneRedis("CACHE_URL", cacheURL, false)
+	d.checkRedisURL("CACHE_URL", cacheURL, false)
+}
+
+// checkRedisURL checks one Redis; durable means that losing its keys signs users out.
+func (d *doctor) checkRedisURL(setting, url string, durable bool) {
+	r, err := app.OpenRedis(d.ctx, url)
+	if err != nil {
+		d.report(setting, "", err)
+		return
+	}
+	defer r.Close()
+	if problem := app.EvictionProblem(d.ctx, r); durable && problem != "" {
+		err = errors.New(problem)
+	}
+	d.report(setting, "responds", err)
 }
 
 func (d *doctor) checkDjango() {
@@ -119,31 +139,11 @@ func (d *doctor) checkDjango() {
 	}
 	r, err := redisconn.Open(d.config.DjangoSessionsURL)
 	if err != nil {
-		d.say(setting, "", err)
+		d.report(setting, "", err)
 		return
 	}
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(d.ctx, app.ConnectTimeout)
 	defer cancel()
-	d.say(setting, "answers", kv.NewDjango(r, nil, d.config.DjangoSessionPrefix).Readable(ctx))
-}
-
-func (d *doctor) checkOneRedis(setting, url string, keeps bool) {
-	r, err := redisconn.Open(url)
-	if err != nil {
-		d.say(setting, "", err)
-		return
-	}
-	defer r.Close()
-	ctx, cancel := context.WithTimeout(d.ctx, app.ConnectTimeout)
-	defer cancel()
-	if err := r.Ping(ctx); err != nil {
-		d.say(setting, "", err)
-		return
-	}
-	if fault := app.EvictionProblem(ctx, r); keeps && fault != "" {
-		d.say(setting, "", errors.New(fault))
-		return
-	}
-	d.say(setting, "answers", nil)
+	d.report(setting, "responds", kv.NewDjango(r, nil, d.config.DjangoSessionPrefix).Readable(ctx))
 }

@@ -1,36 +1,68 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strings"
+	"syscall"
 
 	"gatehouse/auth"
 )
 
-// errReported: the command has already printed what is wrong.
+// errReported is the error of a command that has already printed what went wrong.
 var errReported = errors.New("reported")
 
-// refusal returns what a person at a terminal reads about a change that was refused.
-func refusal(err error) error {
-	var wrong auth.ValidationErrors
+// Report prints the error of a command, unless the command did, and returns the exit code.
+func Report(ctx context.Context, err error, w io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	code := exitCode(ctx, err)
+	if _, named := errors.AsType[interruption](err); code > 1 && !named {
+		err = fmt.Errorf("interrupted: %w", err)
+	}
+	if !errors.Is(err, errReported) {
+		fmt.Fprintln(w, "gatehouse:", err)
+	}
+	return code
+}
+
+// exitCode returns the exit code of a failed command: 128 plus the signal's number if a signal ended it, as shells
+// report it.
+func exitCode(ctx context.Context, err error) int {
+	if i, ok := errors.AsType[interruption](context.Cause(ctx)); ok && errors.Is(err, context.Canceled) {
+		if s, ok := i.signal.(syscall.Signal); ok {
+			return 128 + int(s)
+		}
+	}
+	return 1
+}
+
+// userMessage returns an error as a person at a terminal should read it.
+func userMessage(err error) error {
+	var invalid auth.ValidationErrors
 	switch {
-	case errors.As(err, &wrong):
-		return fieldsInOneLine(wrong)
+	case errors.As(err, &invalid):
+		return oneLine(invalid)
 	case errors.Is(err, auth.ErrLastAdministrator):
-		return fmt.Errorf("%w; make somebody else an administrator first (gatehouse user join NAME admin), or use --force", auth.ErrLastAdministrator)
+		return fmt.Errorf("%w; make someone else an administrator first (gatehouse user join NAME admin), or use --force", auth.ErrLastAdministrator)
 	case errors.Is(err, auth.ErrAdminGroup):
-		return fmt.Errorf("%w; --force does it nevertheless", auth.ErrAdminGroup)
+		return fmt.Errorf("%w; --force overrides this", auth.ErrAdminGroup)
 	case errors.Is(err, auth.ErrGroupNotFound):
-		return errors.New("there is no group of this name; nothing was changed (gatehouse group list shows all)")
+		return errors.New("there is no such group; nothing was changed (gatehouse group list shows all groups)")
 	}
 	return err
 }
 
-func fieldsInOneLine(wrong auth.ValidationErrors) error {
+// oneLine joins the messages of all fields in the order of the fields' names.
+func oneLine(invalid auth.ValidationErrors) error {
 	var parts []string
-	for field, message := range wrong {
-		parts = append(parts, field+": "+message)
+	for _, field := range slices.Sorted(maps.Keys(invalid)) {
+		parts = append(parts, field+": "+invalid[field])
 	}
 	return errors.New(strings.Join(parts, " "))
 }

@@ -1,8 +1,6 @@
 package cli
 
-import (
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type groupGrantCmd struct {
 	groupArg
@@ -10,19 +8,11 @@ type groupGrantCmd struct {
 }
 
 func (a groupGrantCmd) Run(c *command) error {
-	return c.changeGroup("The group "+a.Group+" has the permission "+a.Permission+" now.", func(accounts *auth.Accounts) error {
-		return accounts.SetGroupPermission(c.ctx, a.Group, a.Permission, true)
-	})
-}
-
-type groupUngrantCmd struct {
-	groupArg
-	permissionArg
-	forceFlag
-}
-
-func (a groupUngrantCmd) Run(c *command) error {
-	return c.changeGroup("The group "+a.Group+" has the permission "+a.Permission+" no more.", func(accounts *auth.Accounts) error {
-		return accounts.SetGroupPermission(a.context(c), a.Group, a.Permission, false)
+	return c.withAccounts(func(accounts *auth.Accounts) error {
+		if err := accounts.SetGroupPermission(c.ctx, a.Group, a.Permission, true); err != nil {
+			return err
+		}
+		c.printf("Granted %s to the group %s.", a.Permission, a.Group)
+		return nil
 	})
 }

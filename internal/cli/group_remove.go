@@ -1,8 +1,6 @@
 package cli
 
-import (
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type groupRemoveCmd struct {
 	groupArg
@@ -10,5 +8,11 @@ type groupRemoveCmd struct {
 }
 
 func (a groupRemoveCmd) Run(c *command) error {
-	return c.changeGroup("The group "+a.Group+" is removed.", func(accounts *auth.Accounts) error { return accounts.RemoveGroup(a.context(c), a.Group) })
+	return c.withAccounts(func(accounts *auth.Accounts) error {
+		if err := accounts.RemoveGroup(a.context(c), a.Group); err != nil {
+			return err
+		}
+		c.printf("Removed the group %s.", a.Group)
+		return nil
+	})
 }

@@ -50,12 +50,12 @@ func TestInterruptible(t *testing.T) {
 	}
 }
 
-// TestFirstLineOf_DoesNotWaitForTheEnd: a pipe may stay open behind the password.
-func TestFirstLineOf_DoesNotWaitForTheEnd(t *testing.T) {
+// TestReadFirstLine_DoesNotWaitForTheEnd.
+func TestReadFirstLine_DoesNotWaitForTheEnd(t *testing.T) {
 	in, out := io.Pipe()
 	defer out.Close()
 	go func() { _, _ = io.WriteString(out, "hunter22\r\nrest") }()
-	if got, err := firstLineOf(in); got != "hunter22" || err != nil {
+	if got, err := readFirstLine(in); got != "hunter22" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -9,31 +8,30 @@ import (
 	"gatehouse/auth"
 	"gatehouse/internal/app"
 	"gatehouse/kv"
-	"gatehouse/kv/redisconn"
 )
 
 type maintCmd struct {
 	On     maintOnCmd     `cmd:"" help:"Close the site."`
-	Off    maintOffCmd    `cmd:"" help:"Open the site again."`
-	Status maintStatusCmd `cmd:"" help:"Say whether the site is closed."`
+	Off    maintOffCmd    `cmd:"" help:"Reopen the site."`
+	Status maintStatusCmd `cmd:"" help:"Print whether the site is closed."`
 }
 
 type maintOnCmd struct {
-	Message string `help:"What people read on the page, such as \"back at nine\"."`
+	Message string `help:"Text for the maintenance page, such as \"back at nine\"."`
 }
 
-// maxMaintenance is the longest message, in octets.
-const maxMaintenance = 500
+// maxMessageBytes is the maximum length of the message.
+const maxMessageBytes = 500
 
 func (a maintOnCmd) Run(c *command) error {
-	if len(a.Message) > maxMaintenance {
-		return fmt.Errorf("the message is longer than %d characters", maxMaintenance)
+	if len(a.Message) > maxMessageBytes {
+		return fmt.Errorf("the message has %d bytes; the maximum is %d", len(a.Message), maxMessageBytes)
 	}
 	return c.withMaintenance(func(m *kv.Maintenance) error {
 		if err := m.SetMaintenance(c.ctx, auth.Maintenance{Message: a.Message, Since: time.Now().UTC()}); err != nil {
 			return err
 		}
-		fmt.Fprintln(c.io.Out, "The site is closed; administrators go on. Open it with: gatehouse maintenance off")
+		c.printf("The site is closed to everyone but administrators. Reopen it with: gatehouse maintenance off")
 		return nil
 	})
 }
@@ -45,7 +43,7 @@ func (maintOffCmd) Run(c *command) error {
 		if err := m.EndMaintenance(c.ctx); err != nil {
 			return err
 		}
-		fmt.Fprintln(c.io.Out, "The site is open.")
+		c.printf("The site is open.")
 		return nil
 	})
 }
@@ -59,15 +57,16 @@ func (maintStatusCmd) Run(c *command) error {
 		case err != nil:
 			return err
 		case found == nil:
-			fmt.Fprintln(c.io.Out, "The site is open.")
+			c.printf("The site is open.")
 		default:
-			fmt.Fprintf(c.io.Out, "The site is closed since %s. %s\n", found.Since.Format(time.RFC3339), found.Message)
+			c.printf("The site has been closed since %s. %s", found.Since.Format(time.RFC3339), found.Message)
 		}
 		return nil
 	})
 }
 
-// withMaintenance needs Redis only: Postgres may be what is being worked on.
+// withMaintenance calls run with the maintenance state in Redis. It does not open the database, which may be down for
+// the maintenance.
 func (c *command) withMaintenance(run func(*kv.Maintenance) error) error {
 	url := c.config.RedisURL
 	if url == "" {
@@ -77,17 +76,12 @@ func (c *command) withMaintenance(run func(*kv.Maintenance) error) error {
 		}
 	}
 	if url == "" {
-		return errors.New("no server runs on the embedded stores in DATA_DIR, so there is nothing to close; start one, or set REDIS_URL")
+		return errors.New("no server runs on the embedded stores in DATA_DIR, so there is no site to close; start one, or set REDIS_URL")
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, app.ConnectTimeout)
-	defer cancel()
-	r, err := redisconn.Open(url)
+	r, err := app.OpenRedis(c.ctx, url)
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer r.Close()
-	if err := r.Ping(ctx); err != nil {
-		return fmt.Errorf("REDIS_URL: %w", err)
-	}
 	return run(kv.NewMaintenance(r))
 }

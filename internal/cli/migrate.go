@@ -8,7 +8,7 @@ import (
 )
 
 type migrateCmd struct {
-	Up     migrateUpCmd     `cmd:"" help:"Apply what is missing; several at once wait for each other."`
+	Up     migrateUpCmd     `cmd:"" help:"Apply pending migrations; concurrent runs wait for each other."`
 	Status migrateStatusCmd `cmd:"" help:"List the migrations."`
 }
 
@@ -27,7 +27,7 @@ func (migrateUpCmd) Run(c *command) error {
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	fmt.Fprintf(c.io.Out, "The schema is at version %d.\n", current)
+	c.printf("The schema is at version %d.", current)
 	return nil
 }
 

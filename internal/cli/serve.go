@@ -9,10 +9,10 @@ import (
 )
 
 type serveCmd struct {
-	Migrate bool `help:"Bring the database's schema up to date first."`
+	Migrate bool `help:"Update the database schema first."`
 }
 
-// Run serves until the context ends, then lets the requests in flight finish.
+// Run serves until the command's context ends and the requests in flight are finished.
 func (cmd serveCmd) Run(c *command) error {
 	return app.Serve(c.ctx, c.config, app.Options{
 		Migrate:   cmd.Migrate,
@@ -21,23 +21,23 @@ func (cmd serveCmd) Run(c *command) error {
 	})
 }
 
-// greet tells somebody who has just typed one command where to look, and what is missing
-// for real use.
+// greet prints the URL of a server on embedded stores, and the settings for production.
 func greet(c *command, addr net.Addr) {
 	if c.config.RedisURL != "" && !c.config.EmbeddedSQL() {
 		return
 	}
 	w := c.io.Out
-	fmt.Fprintf(w, "\nGatehouse is open at %s\n\n", browserURL(c.config, addr))
+	fmt.Fprintf(w, "\nGatehouse is running at %s\n\n", browserURL(c.config, addr))
 	if c.config.EmbeddedSQL() {
-		fmt.Fprintf(w, "  Users are kept in SQLite (%s).\n", c.config.ResolveDatabaseURL()[len("sqlite:"):])
+		fmt.Fprintf(w, "  Users are stored in SQLite (%s).\n", c.config.ResolveDatabaseURL()[len("sqlite:"):])
 	}
 	if c.config.RedisURL == "" {
-		fmt.Fprintln(w, "  Sessions are kept in this process: they end when it does.")
+		fmt.Fprintln(w, "  Sessions are stored in this process and end when it stops.")
 	}
-	fmt.Fprint(w, "\n  For a real deployment set DATABASE_URL (postgres://…), REDIS_URL (redis://…),\n  SECRET_KEY and BASE_URL (https://…); `gatehouse --help` lists all settings,\n  `gatehouse doctor` checks them.\n\n")
+	fmt.Fprint(w, "\n  In production, set DATABASE_URL (postgres://…), REDIS_URL (redis://…),\n  SECRET_KEY and BASE_URL (https://…). `gatehouse --help` lists all settings,\n  `gatehouse doctor` checks them.\n\n")
 }
 
+// browserURL returns BASE_URL, or, if it has its default value, localhost with the port of addr.
 func browserURL(c config.Config, addr net.Addr) string {
 	if c.BaseURL != "http://localhost:8080" {
 		return c.BaseURL

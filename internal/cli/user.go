@@ -9,28 +9,33 @@ import (
 )
 
 type userCmd struct {
-	Add     userAddCmd     `cmd:"" help:"Add a user; the password is asked for."`
-	Passwd  userPasswdCmd  `cmd:"" help:"Set a user's password; all sessions end."`
+	Add     userAddCmd     `cmd:"" help:"Add a user; asks for the password."`
+	Passwd  userPasswdCmd  `cmd:"" help:"Set a user's password; ends all their sessions."`
 	List    userListCmd    `cmd:"" help:"List the users."`
-	Import  userImportCmd  `cmd:"" help:"Bring in users of another system with their password hashes."`
-	Disable userDisableCmd `cmd:"" help:"Disable a user; all sessions end."`
-	Enable  userEnableCmd  `cmd:"" help:"Enable a user again."`
+	Import  userImportCmd  `cmd:"" help:"Import the users of another system with their password hashes."`
+	Disable userDisableCmd `cmd:"" help:"Disable a user; ends all their sessions."`
+	Enable  userEnableCmd  `cmd:"" help:"Enable a disabled user."`
 	Logout  userLogoutCmd  `cmd:"" help:"End all sessions and API tokens of a user."`
-	Grant   userGrantCmd   `cmd:"" help:"Give a user a permission of their own."`
-	Ungrant userUngrantCmd `cmd:"" help:"Take a user's own permission back."`
-	Join    userJoinCmd    `cmd:"" help:"Put a user into a group."`
-	Leave   userLeaveCmd   `cmd:"" help:"Take a user out of a group."`
+	Grant   userGrantCmd   `cmd:"" help:"Grant a permission to a user."`
+	Ungrant userUngrantCmd `cmd:"" help:"Revoke a permission that was granted to a user directly."`
+	Join    userJoinCmd    `cmd:"" help:"Add a user to a group."`
+	Leave   userLeaveCmd   `cmd:"" help:"Remove a user from a group."`
 }
 
 type nameArg struct {
 	Name string `arg:"" help:"User name."`
 }
 
+type permissionArg struct {
+	Permission string `arg:"" help:"Permission, such as users.view."`
+}
+
+// withUser calls run with the named user.
 func (c *command) withUser(name string, run func(*auth.Accounts, auth.User) error) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
 		canonical, err := identifier.CanonicalUsername(name)
 		if err != nil {
-			return fmt.Errorf("%q is no user name: %w", name, err)
+			return fmt.Errorf("%q is not a valid user name: %w", name, err)
 		}
 		u, err := accounts.Users.UserByUsername(c.ctx, canonical)
 		if errors.Is(err, auth.ErrNotFound) {
@@ -43,8 +48,8 @@ func (c *command) withUser(name string, run func(*auth.Accounts, auth.User) erro
 	})
 }
 
-// changeUser runs a change of the named user and says the sentence, which has a place for the name.
-func (c *command) changeUser(name, done string, change func(*auth.Accounts, string) error) error {
+// changeUser changes the named user and prints done, a format with a verb for the name.
+func (c *command) changeUser(name, done string, change func(accounts *auth.Accounts, id string) error) error {
 	return c.withUser(name, func(accounts *auth.Accounts, u auth.User) error {
 		if err := change(accounts, u.ID); err != nil {
 			return err

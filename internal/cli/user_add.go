@@ -11,9 +11,9 @@ import (
 type userAddCmd struct {
 	nameArg
 	passwordFlag
-	Email   string `help:"Address; you vouch for it, so it signs in too."`
-	Display string `name:"name" help:"What pages call the user."`
-	Group   string `help:"Put the user into this group, such as admin."`
+	Email   string `help:"Email address. It counts as verified, so the user can sign in with it."`
+	Display string `name:"name" help:"Display name."`
+	Group   string `help:"Add the user to this group, such as admin."`
 }
 
 func (a userAddCmd) Run(c *command) error {
@@ -31,15 +31,15 @@ func (a userAddCmd) Run(c *command) error {
 		}
 		if a.Group != "" {
 			if _, err := accounts.SetMember(c.ctx, u.ID, a.Group, true); err != nil {
-				return fmt.Errorf("%s is added, but not to the group: %w", u.Username, err)
+				return fmt.Errorf("added %s, but not to the group: %w", u.Username, err)
 			}
 		}
-		fmt.Fprintf(c.io.Out, "Added %s.\n", u.Username)
+		c.printf("Added %s.", u.Username)
 		return nil
 	})
 }
 
-// checkGroup looks for the group before there is a user who would have to do without it.
+// checkGroup returns auth.ErrGroupNotFound before a user is added who could not be put into the group.
 func (a userAddCmd) checkGroup(ctx context.Context, accounts *auth.Accounts) error {
 	if a.Group == "" {
 		return nil

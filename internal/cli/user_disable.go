@@ -1,10 +1,6 @@
 package cli
 
-import (
-	"fmt"
-
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type userDisableCmd struct {
 	nameArg
@@ -16,7 +12,7 @@ func (a userDisableCmd) Run(c *command) error {
 		if _, err := accounts.SetActive(a.context(c), u.ID, false); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.io.Out, "%s is disabled; all sessions are ended.\n", u.Username)
+		c.printf("Disabled %s and ended all their sessions.", u.Username)
 		return nil
 	})
 }

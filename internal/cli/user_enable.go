@@ -1,10 +1,6 @@
 package cli
 
-import (
-	"fmt"
-
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type userEnableCmd struct{ nameArg }
 
@@ -13,7 +9,7 @@ func (a userEnableCmd) Run(c *command) error {
 		if _, err := accounts.SetActive(c.ctx, u.ID, true); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.io.Out, "%s is enabled.\n", u.Username)
+		c.printf("Enabled %s.", u.Username)
 		return nil
 	})
 }

@@ -1,8 +1,6 @@
 package cli
 
-import (
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type userGrantCmd struct {
 	nameArg
@@ -10,21 +8,11 @@ type userGrantCmd struct {
 }
 
 func (a userGrantCmd) Run(c *command) error {
-	return c.changeUser(a.Name, "%s has the permission "+a.Permission+" now.", func(accounts *auth.Accounts, id string) error {
-		_, err := accounts.SetPermission(c.ctx, id, a.Permission, true)
-		return err
-	})
-}
-
-type userUngrantCmd struct {
-	nameArg
-	permissionArg
-	forceFlag
-}
-
-func (a userUngrantCmd) Run(c *command) error {
-	return c.changeUser(a.Name, "%s has the permission "+a.Permission+" no more, unless through a group.", func(accounts *auth.Accounts, id string) error {
-		_, err := accounts.SetPermission(a.context(c), id, a.Permission, false)
-		return err
+	return c.withUser(a.Name, func(accounts *auth.Accounts, u auth.User) error {
+		if _, err := accounts.SetPermission(c.ctx, u.ID, a.Permission, true); err != nil {
+			return err
+		}
+		c.printf("Granted %s to %s.", a.Permission, u.Username)
+		return nil
 	})
 }

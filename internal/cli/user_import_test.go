@@ -27,8 +27,9 @@ func (s *importSite) run(head string, rows []string, args ...string) (stdout, st
 	for _, row := range rows {
 		text += row + "," + importedHash + "\n"
 	}
+	setEnvironment(s.t, s.env)
 	var out, errs bytes.Buffer
-	err = Run(s.t.Context(), append([]string{"user", "import", "-"}, args...), s.env, IO{strings.NewReader(text), &out, &errs})
+	err = Run(s.t.Context(), append([]string{"user", "import", "-"}, args...), IO{strings.NewReader(text), &out, &errs})
 	return out.String(), errs.String(), err
 }
 

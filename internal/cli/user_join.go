@@ -1,8 +1,6 @@
 package cli
 
-import (
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type userJoinCmd struct {
 	nameArg
@@ -10,21 +8,11 @@ type userJoinCmd struct {
 }
 
 func (a userJoinCmd) Run(c *command) error {
-	return c.changeUser(a.Name, "%s is in the group "+a.Group+".", func(accounts *auth.Accounts, id string) error {
-		_, err := accounts.SetMember(c.ctx, id, a.Group, true)
-		return err
-	})
-}
-
-type userLeaveCmd struct {
-	nameArg
-	groupArg
-	forceFlag
-}
-
-func (a userLeaveCmd) Run(c *command) error {
-	return c.changeUser(a.Name, "%s is not in the group "+a.Group+".", func(accounts *auth.Accounts, id string) error {
-		_, err := accounts.SetMember(a.context(c), id, a.Group, false)
-		return err
+	return c.withUser(a.Name, func(accounts *auth.Accounts, u auth.User) error {
+		if _, err := accounts.SetMember(c.ctx, u.ID, a.Group, true); err != nil {
+			return err
+		}
+		c.printf("%s is in the group %s.", u.Username, a.Group)
+		return nil
 	})
 }

@@ -9,15 +9,15 @@ import (
 
 type userListCmd struct{}
 
-// pageOfUsers is how many rows are read at once.
-const pageOfUsers = 500
+// userPageSize is how many rows one query reads.
+const userPageSize = 500
 
 func (userListCmd) Run(c *command) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
 		table := tabwriter.NewWriter(c.io.Out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "USER\tNAME\tEMAIL\tSTATE\tLAST SIGN-IN")
 		for after := ""; ; {
-			users, err := accounts.Users.Users(c.ctx, after, pageOfUsers)
+			users, err := accounts.Users.Users(c.ctx, after, userPageSize)
 			if err != nil {
 				return err
 			}
@@ -25,7 +25,7 @@ func (userListCmd) Run(c *command) error {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", u.Username, u.Name, u.Email, state(u), lastSignIn(u))
 				after = u.Username
 			}
-			if len(users) < pageOfUsers {
+			if len(users) < userPageSize {
 				return table.Flush()
 			}
 		}

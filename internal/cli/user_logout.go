@@ -1,10 +1,6 @@
 package cli
 
-import (
-	"fmt"
-
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type userLogoutCmd struct{ nameArg }
 
@@ -13,7 +9,7 @@ func (a userLogoutCmd) Run(c *command) error {
 		if _, err := accounts.SignOutEverywhere(c.ctx, u.ID, ""); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.io.Out, "All sessions of %s are ended.\n", u.Username)
+		c.printf("Ended all sessions and API tokens of %s.", u.Username)
 		return nil
 	})
 }

@@ -1,10 +1,6 @@
 package cli
 
-import (
-	"fmt"
-
-	"gatehouse/auth"
-)
+import "gatehouse/auth"
 
 type userPasswdCmd struct {
 	nameArg
@@ -20,7 +16,7 @@ func (a userPasswdCmd) Run(c *command) error {
 		if _, err := accounts.SetPassword(c.ctx, u, password); err != nil {
 			return err
 		}
-		fmt.Fprintf(c.io.Out, "%s has a new password; all sessions are ended.\n", u.Username)
+		c.printf("Changed the password of %s and ended all their sessions.", u.Username)
 		return nil
 	})
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -18,6 +19,10 @@ const testSecret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 // defaults returns the settings when nothing is set.
 func defaults(t *testing.T) Settings {
 	t.Helper()
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Settings]()) {
+		t.Setenv(field.Tag.Get("env"), "")
+		os.Unsetenv(field.Tag.Get("env"))
+	}
 	var s Settings
 	parser, err := kong.New(&s)
 	if err != nil {
@@ -33,9 +38,9 @@ func TestDjangoSettings(t *testing.T) {
 	for _, c := range []struct{ key, cookie, base, want string }{
 		{"hunter2", "sessionid", "http://localhost", ""},
 		{"[\"hunter2\"]", "__Host-sessionid", "http://localhost", ""},
-		{"", "sessionid", "http://localhost", "DJANGO_SECRET_KEY is needed with DJANGO_SESSIONS_URL: give it Django's SECRET_KEY"},
+		{"", "sessionid", "http://localhost", "DJANGO_SECRET_KEY is required with DJANGO_SESSIONS_URL: set it to Django's SECRET_KEY"},
 		{"['hunter2']", "sessionid", "http://localhost", "DJANGO_SECRET_KEY: it begins with"},
-		{"hunter2", "a b", "http://localhost", `DJANGO_SESSION_COOKIE "a b" is not the name of a cookie`},
+		{"hunter2", "a b", "http://localhost", `DJANGO_SESSION_COOKIE "a b" is not a valid cookie name`},
 		{"hunter2", "gatehouse", "http://localhost", `DJANGO_SESSION_COOKIE is "gatehouse", which is the name of Gatehouse's own cookie`},
 		{"hunter2", "gatehouse", "https://login.example.org", ""},
 	} {
@@ -155,7 +160,7 @@ func TestKeys(t *testing.T) {
 		"Redis":    {RedisURL: "redis://h"},
 	} {
 		s.DataDir = t.TempDir()
-		if _, err := (Config{Settings: s}).Keys(); err == nil || !strings.Contains(err.Error(), "SECRET_KEY is needed") {
+		if _, err := (Config{Settings: s}).Keys(); err == nil || !strings.Contains(err.Error(), "SECRET_KEY is required") {
 			t.Errorf("%s without a key: got %v", name, err)
 		}
 	}
@@ -199,7 +204,7 @@ func TestSecretFile(t *testing.T) {
 	if _, err := c.Keys(); err == nil {
 		t.Error("a directory is taken for a key")
 	}
-	if _, err := (Config{Settings: Settings{DataDir: "config.go"}}).Keys(); err == nil || !strings.Contains(err.Error(), "DATA_DIR") {
+	if _, err := (Config{Settings: Settings{DataDir: "config_test.go"}}).Keys(); err == nil || !strings.Contains(err.Error(), "DATA_DIR") {
 		t.Errorf("a file for DATA_DIR: got %v", err)
 	}
 }

@@ -60,8 +60,8 @@ func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 		{"BASE_URL that is none", []string{"BASE_URL", "http://%zz"}, []string{"BASE_URL"}},
 		{"COOKIE_DOMAIN", []string{"COOKIE_DOMAIN", "example.com"}, []string{"COOKIE_DOMAIN", "BASE_URL"}},
 		{"PASSWORD_MIN_LENGTH", []string{"PASSWORD_MIN_LENGTH", "4"}, []string{"PASSWORD_MIN_LENGTH", "8 to 64"}},
-		{"REGISTRATION", []string{"REGISTRATION", "perhaps"}, []string{"registration", "open", "closed"}},
-		{"mail", []string{"SMTP_URL", "smtp://me:" + kit.SecretSetting + "@mail.example.org"}, []string{"SMTP_URL", "not have", "unset"}},
+		{"REGISTRATION", []string{"REGISTRATION", "perhaps"}, []string{"REGISTRATION", "open", "closed"}},
+		{"mail", []string{"SMTP_URL", "smtp://me:" + kit.SecretSetting + "@mail.example.org"}, []string{"SMTP_URL", "cannot send mail", "unset"}},
 		{"metrics", []string{"METRICS_ADDR", "9090"}, []string{"METRICS_ADDR", "host:port"}},
 		{"Redis Cluster", []string{"REDIS_URL", "redis+cluster://:" + kit.SecretSetting + "@a:6379,b:6379"}, []string{"REDIS_URL", "redis+cluster://", "not supported"}},
 		{"Redis Sentinel", []string{"REDIS_URL", "redis+sentinel://:" + kit.SecretSetting + "@a:26379/main"}, []string{"REDIS_URL", "redis+sentinel://", "not supported"}},
@@ -193,7 +193,7 @@ func TestUserCommands_ChangeUsers(t *testing.T) {
 		{"nobody to disable", "", []string{"user", "disable", "nobody"}, []string{`no user "nobody"`}},
 		{"nobody to enable", "", []string{"user", "enable", "nobody"}, []string{`no user "nobody"`}},
 		{"nobody to log out", "", []string{"user", "logout", "nobody"}, []string{`no user "nobody"`}},
-		{"no name at all", "", []string{"user", "logout", "no spaces"}, []string{`"no spaces" is no user name`}},
+		{"no name at all", "", []string{"user", "logout", "no spaces"}, []string{`"no spaces" is not a valid user name`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := s.Run(test.stdin, test.args...)
@@ -276,7 +276,7 @@ func TestDoctor_ReportsProblems(t *testing.T) {
 			t.Errorf("%s: %q", what, found[what])
 		}
 	}
-	if !strings.HasPrefix(found["BASE_URL"], "warn") || !strings.Contains(several.Stdout, "\n4 to mend.\n") {
+	if !strings.HasPrefix(found["BASE_URL"], "warn") || !strings.Contains(several.Stdout, "\n4 problems found.\n") {
 		t.Errorf("doctor with four problems and a warning:\n%s", several.Stdout)
 	}
 
@@ -301,7 +301,7 @@ func TestServe_StartsWithoutSettings(t *testing.T) {
 	for range 3 {
 		port := testkit.FreePort(t)
 		took, said := serveWithoutArguments(t, binary, port)
-		for _, part := range []string{fmt.Sprintf("Gatehouse is open at http://localhost:%d\n", port), "SQLite", "Sessions are kept in this process", "DATABASE_URL", "gatehouse doctor"} {
+		for _, part := range []string{fmt.Sprintf("Gatehouse is running at http://localhost:%d\n", port), "SQLite", "Sessions are stored in this process", "DATABASE_URL", "gatehouse doctor"} {
 			if !strings.Contains(said, part) {
 				t.Errorf("the output does not say %q:\n%s", part, said)
 			}

@@ -128,7 +128,7 @@ func TestPrompt_EndsAtASignal(t *testing.T) {
 				p.await("Password: ")
 				p.typeIn(typed)
 				if strings.HasSuffix(typed, "\n") {
-					p.await("Again: ")
+					p.await("Repeat password: ")
 				}
 				test.end(p)
 				if code := p.awaitEnd(); code != test.code {
@@ -153,7 +153,7 @@ func TestPrompt_ReadsAPassword(t *testing.T) {
 		return err == nil && !reflect.DeepEqual(now, p.before)
 	})
 	p.typeIn(kit.Password + "\n")
-	p.await("Again: ")
+	p.await("Repeat password: ")
 	p.typeIn(kit.Password + "\n")
 	if code := p.awaitEnd(); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -405,7 +405,7 @@ func TestListening_ConnectionTerminatedBeforeAChange(t *testing.T) {
 	var slowest time.Duration
 	for i := range 12 {
 		p.Warm()
-		before := strings.Count(b.Log(), "changes of users are not heard of")
+		before := strings.Count(b.Log(), "not receiving user changes")
 		if n := cutListeners(t, db); n != 1 {
 			t.Fatalf("%d connections listen, want 1", n)
 		}
@@ -425,7 +425,7 @@ func TestListening_ConnectionTerminatedBeforeAChange(t *testing.T) {
 		slowest = max(slowest, time.Since(committed))
 		p.WantGet(kit.ByToken, "/api/me", http.StatusUnauthorized)
 		testkit.Eventually(t, kit.MaxDelay, "the server to listen again", func() bool {
-			return strings.Count(b.Log(), "changes of users are not heard of") > before && kit.Scrape(t, b).Sum("gatehouse_listening") == 1
+			return strings.Count(b.Log(), "not receiving user changes") > before && kit.Scrape(t, b).Sum("gatehouse_listening") == 1
 		})
 		if _, err := db.Exec(`UPDATE users SET active = true`); err != nil {
 			t.Fatal(err)

@@ -134,26 +134,26 @@ func TestUserCommands_TakeEffectOnEveryServer(t *testing.T) {
 
 	t.Run("disable and enable", func(t *testing.T) {
 		onA, onB := signedIn(t, "disabled")
-		s.Run("", "user", "disable", "disabled").WantOutput(t, "disabled is disabled; all sessions are ended.\n")
+		s.Run("", "user", "disable", "disabled").WantOutput(t, "Disabled disabled and ended all their sessions.\n")
 		kit.WantSignedOut(t, onA, onB)
 		for _, c := range []*kit.Client{onA, onB} {
 			c.WantStatus(c.PostForm("/login", "username", "disabled", "password", kit.Password), http.StatusUnauthorized)
 		}
-		s.Run("", "user", "enable", "disabled").WantOutput(t, "disabled is enabled.\n")
+		s.Run("", "user", "enable", "disabled").WantOutput(t, "Enabled disabled.\n")
 		kit.WantSignedOut(t, onA, onB, onA.At(b), onB.At(a))
 		onA.SignIn("disabled")
 		kit.WantSignedIn(t, onA, onA.At(b))
 	})
 	t.Run("logout", func(t *testing.T) {
 		onA, onB := signedIn(t, "logged-out")
-		s.Run("", "user", "logout", "logged-out").WantOutput(t, "All sessions of logged-out are ended.\n")
+		s.Run("", "user", "logout", "logged-out").WantOutput(t, "Ended all sessions and API tokens of logged-out.\n")
 		kit.WantSignedOut(t, onA, onB)
 		onB.SignIn("logged-out")
 		kit.WantSignedIn(t, onB, onB.At(a))
 	})
 	t.Run("passwd", func(t *testing.T) {
 		onA, onB := signedIn(t, "reset")
-		s.Run(kit.OtherPassword+"\n", "user", "passwd", "reset", "--password-stdin").WantOutput(t, "reset has a new password; all sessions are ended.\n")
+		s.Run(kit.OtherPassword+"\n", "user", "passwd", "reset", "--password-stdin").WantOutput(t, "Changed the password of reset and ended all their sessions.\n")
 		kit.WantSignedOut(t, onA, onB)
 		onA.WantStatus(onA.PostForm("/login", "username", "reset", "password", kit.Password), http.StatusUnauthorized)
 		onB.WantSeeOther(onB.PostForm("/login", "username", "reset", "password", kit.OtherPassword), "/dashboard")
@@ -191,7 +191,7 @@ func TestEndedSession_StaysEnded(t *testing.T) {
 			c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
 		}, true},
 		{"user logout", func(*kit.Client, *kit.Client, string) {
-			s.Run("", "user", "logout", "alice").WantOutput(t, "All sessions of alice are ended.\n")
+			s.Run("", "user", "logout", "alice").WantOutput(t, "Ended all sessions and API tokens of alice.\n")
 		}, false},
 		{"user passwd", func(*kit.Client, *kit.Client, string) {
 			s.Run(kit.OtherPassword+"\n", "user", "passwd", "alice", "--password-stdin").WantCode(t, 0)

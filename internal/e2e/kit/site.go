@@ -77,7 +77,7 @@ func (s *Site) serveBinary(binary string, pairs ...string) *testkit.Server {
 	server := testkit.StartServer(s.T, binary, env, "--migrate")
 	if env["DATABASE_URL"] == s.DatabaseURL && env["LOG_LEVEL"] == "debug" {
 		testkit.Eventually(s.T, WaitTimeout, "the server to receive changes", func() bool {
-			return strings.Contains(server.Log(), "receiving changes of users from the database")
+			return strings.Contains(server.Log(), "receiving user changes from the database")
 		})
 	}
 	return server

@@ -58,8 +58,8 @@ func TestLastAdministrator_StaysOnTheCommandLine(t *testing.T) {
 	// Somebody else takes over.
 	command("user join bob admin").WantCode(t, 0)
 	command("user ungrant alice users.manage").WantCode(t, 0)
-	command("user disable bob --force").WantOutput(t, "bob is disabled; all sessions are ended.\n")
-	command("group remove admin --force").WantOutput(t, "The group admin is removed.\n")
+	command("user disable bob --force").WantOutput(t, "Disabled bob and ended all their sessions.\n")
+	command("group remove admin --force").WantOutput(t, "Removed the group admin.\n")
 }
 
 // TestUserJoin_ThatFailsSaysSo: and a user who was to be put into a group that is not there is not added.
@@ -70,7 +70,7 @@ func TestUserJoin_ThatFailsSaysSo(t *testing.T) {
 	for _, line := range []string{"user join alice nosuch", "user leave alice nosuch", "group remove nosuch", "group grant nosuch a.b", "user add bob --password-stdin --group nosuch"} {
 		o := kit.RunCommand(t, env, kit.Password+"\n", strings.Fields(line)...)
 		o.WantCode(t, 1)
-		kit.WantErrorLine(t, o, "there is no group of this name", "nothing was changed")
+		kit.WantErrorLine(t, o, "there is no such group", "nothing was changed")
 		if o.Stdout != "" || strings.Contains(o.Stderr, "joined") || strings.Contains(o.Stderr, "added") {
 			t.Errorf("%s: %s%s", line, o.Stdout, o.Stderr)
 		}
