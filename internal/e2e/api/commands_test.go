@@ -48,7 +48,7 @@ func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 		{"cache in the sessions' database", []string{"CACHE_URL", s.RedisURL + "/0"}, []string{"CACHE_URL", "REDIS_URL", "same database"}},
 		{"short SECRET_KEY", []string{"SECRET_KEY", "aHVudGVyMi1uZXZlcg=="}, []string{"SECRET_KEY", "13 bytes", "32", "openssl rand"}},
 		{"SECRET_KEY not base64", []string{"SECRET_KEY", kit.SecretSetting + "!"}, []string{"SECRET_KEY", "base64", "openssl rand"}},
-		{"missing SECRET_KEY", []string{"SECRET_KEY", ""}, []string{"SECRET_KEY", "needed", "openssl rand"}},
+		{"missing SECRET_KEY", []string{"SECRET_KEY", ""}, []string{"SECRET_KEY", "required", "openssl rand"}},
 		{"duration", []string{"SESSION_IDLE", "soon"}, []string{"SESSION_IDLE", "soon"}},
 		{"duration without a unit", []string{"SESSION_LIFETIME", "3600"}, []string{"SESSION_LIFETIME", "3600"}},
 		{"negative duration", []string{"REMEMBER_IDLE", "-1h"}, []string{"REMEMBER_IDLE", "at least 1s"}},
