@@ -12,6 +12,7 @@ import (
 	"gatehouse/auth"
 	"gatehouse/templates"
 	"gatehouse/web"
+	"gatehouse/web/problem"
 )
 
 func (h *Handlers) adminHome(*web.Request) (web.Response, error) {
@@ -96,7 +97,7 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 	}
 	id, active := r.Param("id"), form.Get("active") == "true"
 	if !active && form.Get("active") != "false" {
-		return web.Response{}, web.BadRequest("bad_active", "active is true or false.")
+		return web.Response{}, problem.BadRequest(problem.Unreadable, "active is true or false.")
 	}
 	if strings.EqualFold(id, r.User().ID) && !active {
 		page, err := h.userPage(r)

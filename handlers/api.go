@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/web"
+	"gatehouse/web/problem"
 )
 
 // apiUser is a user as the API tells of them.
@@ -122,7 +123,7 @@ func (h *Handlers) apiCreateToken(r *web.Request) (web.Response, error) {
 // would live for ever.
 func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.User, error) {
 	if r.AuthMethod() == web.ByToken {
-		return auth.User{}, web.BadRequest("token_from_token", "A token can't make tokens; use HTTP Basic, or username and password in the body.")
+		return auth.User{}, problem.BadRequest(problem.TokenFromToken, "A token can't make tokens; use HTTP Basic, or username and password in the body.")
 	}
 	// Who names a user in the body means that one, whoever is signed in in this browser.
 	inBody := body.Username != "" || body.Password != ""
@@ -130,12 +131,12 @@ func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.Use
 		return *r.User(), nil
 	}
 	if body.Username == "" || body.Password == "" {
-		return auth.User{}, web.Unauthorized("credentials_needed", "Send HTTP Basic, or username and password in the body.")
+		return auth.User{}, problem.Unauthorized(problem.CredentialsNeeded, "Send HTTP Basic, or username and password in the body.")
 	}
 	u, err := h.Accounts.SignInAPIClient(r.Context(), body.Username, body.Password, r.Visitor())
 	r.CountSignIn(err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
-		return auth.User{}, web.Unauthorized("wrong_credentials", "User name or password is wrong, or the account is disabled.")
+		return auth.User{}, problem.Unauthorized(problem.WrongCredentials, "User name or password is wrong, or the account is disabled.")
 	}
 	return u, err
 }
@@ -163,7 +164,7 @@ func (h *Handlers) apiRevokeToken(r *web.Request) (web.Response, error) {
 
 func (h *Handlers) apiRevokeCurrentToken(r *web.Request) (web.Response, error) {
 	if r.Token() == nil {
-		return web.Response{}, web.BadRequest("no_current_token", "This request was not made with an API token.")
+		return web.Response{}, problem.BadRequest(problem.NoCurrentToken, "This request was not made with an API token.")
 	}
 	if err := h.Accounts.RevokeToken(r.Context(), *r.User(), r.Token().TokenID); err != nil {
 		return web.Response{}, err
@@ -192,7 +193,7 @@ func (h *Handlers) apiUsers(r *web.Request) (web.Response, error) {
 	if q := r.Query("limit"); q != "" {
 		n, err := strconv.Atoi(q)
 		if err != nil || n < 1 || n > maxPageOfUsers {
-			return web.Response{}, web.BadRequest("bad_limit", "limit is a number from 1 to 200.")
+			return web.Response{}, problem.BadRequest(problem.BadLimit, "limit is a number from 1 to 200.")
 		}
 		limit = n
 	}

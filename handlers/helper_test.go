@@ -13,6 +13,7 @@ import (
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
 	"gatehouse/web"
+	"gatehouse/web/sessions"
 )
 
 const secret = "correct horse battery"
@@ -34,10 +35,10 @@ func newSite(t testing.TB) *site {
 		Accounts: accounts, Sessions: s.Stores.Sessions,
 		Ready: func(context.Context) map[string]error { return s.ready },
 	}
-	limits := web.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
+	limits := sessions.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
 	s.server = &web.Server{
 		Accounts:   accounts,
-		Sessions:   web.NewSessions(s.Stores.Sessions, authtest.Codec{}, limits, web.Cookies{}),
+		Sessions:   sessions.New(s.Stores.Sessions, authtest.Codec{}, limits),
 		Database:   "SQLite",
 		BaseOrigin: "https://example.com",
 		Log:        slog.New(slog.NewTextHandler(&s.log, nil)),

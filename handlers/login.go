@@ -9,6 +9,7 @@ import (
 	"gatehouse/auth"
 	"gatehouse/templates"
 	"gatehouse/web"
+	"gatehouse/web/redirect"
 )
 
 // home is where people go who wanted no page in particular.
@@ -17,7 +18,7 @@ const home = "/dashboard"
 func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
 	next := r.SafeRedirect(r.Query("next"))
 	// Sites that read our sessions do not know a foreign one, and would send the person back here.
-	if r.User() != nil && !(r.HasExternalSession() && web.HostOf(next) != "") {
+	if r.User() != nil && !(r.HasExternalSession() && redirect.Host(next) != "") {
 		return web.SeeOther(orHome(next)), nil
 	}
 	page := h.loginPage(r, url.Values{"next": {next}})
@@ -70,7 +71,7 @@ func (h *Handlers) loginPage(r *web.Request, form url.Values) templates.LoginPag
 			First:  "username",
 		},
 		RegistrationOpen: h.Accounts.RegistrationOpen,
-		NextHost:         web.HostOf(next),
+		NextHost:         redirect.Host(next),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/auth"
+	"gatehouse/web/problem"
 )
 
 // Methods of signing in, as answers and logs name them.
@@ -28,7 +29,7 @@ func (s *Server) identifyAPI(r *Request) error {
 	case 1:
 		return s.authenticateHeader(r, headers[0])
 	}
-	return badRequest("several_credentials", "The request has more than one Authorization header; send one.")
+	return problem.BadRequest(problem.SeveralCredentials, "The request has more than one Authorization header; send one.")
 }
 
 func (s *Server) authenticateHeader(r *Request, header string) error {
@@ -40,7 +41,7 @@ func (s *Server) authenticateHeader(r *Request, header string) error {
 	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Token"):
 		return s.authenticateToken(r, credentials)
 	}
-	return unauthorized("unknown_scheme", "The Authorization header names a scheme other than Basic, Bearer and Token.")
+	return problem.Unauthorized(problem.UnknownScheme, "The Authorization header names a scheme other than Basic, Bearer and Token.")
 }
 
 func (s *Server) authenticateBasic(r *Request, credentials string) error {
@@ -49,9 +50,9 @@ func (s *Server) authenticateBasic(r *Request, credentials string) error {
 		return err
 	}
 	u, err := s.Accounts.AuthenticateBasic(r.ctx, login, password, r.Visitor())
-	s.Metrics.signIn(ByBasic, err)
+	s.Metrics.CountSignIn(ByBasic, err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
-		return unauthorized("wrong_credentials", "User name or password is wrong, or the account is disabled.")
+		return problem.Unauthorized(problem.WrongCredentials, "User name or password is wrong, or the account is disabled.")
 	}
 	if err != nil {
 		return err
@@ -62,7 +63,7 @@ func (s *Server) authenticateBasic(r *Request, credentials string) error {
 
 // parseBasic reads the credentials of RFC 7617 in UTF-8: the password may contain colons.
 func parseBasic(credentials string) (login, password string, err error) {
-	malformed := badRequest("malformed_basic", "The credentials of Basic are the base64 of name:password in UTF-8.")
+	malformed := problem.BadRequest(problem.MalformedBasic, "The credentials of Basic are the base64 of name:password in UTF-8.")
 	if len(credentials) > maxBasic {
 		return "", "", malformed
 	}
@@ -85,10 +86,10 @@ const maxBasic = 8 << 10
 
 func (s *Server) authenticateToken(r *Request, secret string) error {
 	u, t, err := s.Accounts.AuthenticateToken(r.ctx, secret)
-	s.Metrics.signIn(ByToken, err)
+	s.Metrics.CountSignIn(ByToken, err)
 	for reason, say := range tokenRefusals {
 		if errors.Is(err, reason) {
-			return unauthorized(say.code, say.detail)
+			return problem.Unauthorized(say.code, say.detail)
 		}
 	}
 	if err != nil {
@@ -100,23 +101,26 @@ func (s *Server) authenticateToken(r *Request, secret string) error {
 }
 
 // tokenRefusals are what an API client can act on. Who has the token may know.
-var tokenRefusals = map[error]struct{ code, detail string }{
-	auth.ErrTokenMalformed:   {"token_malformed", "This is not an API token: it is mistyped, cut or from somewhere else."},
-	auth.ErrTokenUnknown:     {"token_unknown", "The token is expired, revoked or was never valid. Get a new one."},
-	auth.ErrTokenInvalidated: {"token_dead", "The account's password was changed or all its sessions were ended after the token was made. Get a new one."},
-	auth.ErrUserDisabled:     {"user_disabled", "The account that the token belongs to is disabled. Ask an administrator."},
+var tokenRefusals = map[error]struct {
+	code   problem.Code
+	detail string
+}{
+	auth.ErrTokenMalformed:   {problem.TokenMalformed, "This is not an API token: it is mistyped, cut or from somewhere else."},
+	auth.ErrTokenUnknown:     {problem.TokenUnknown, "The token is expired, revoked or was never valid. Get a new one."},
+	auth.ErrTokenInvalidated: {problem.TokenDead, "The account's password was changed or all its sessions were ended after the token was made. Get a new one."},
+	auth.ErrUserDisabled:     {problem.UserDisabled, "The account that the token belongs to is disabled. Ask an administrator."},
 }
 
 const bearerChallenge = `Bearer realm="Gatehouse"`
 
 // challenge adds WWW-Authenticate (RFC 9110, 11.6.1). A script in a browser is not offered
 // Basic: the browser would open its own password window over our page.
-func challenge(h http.Header, req *http.Request, code string) {
+func challenge(h http.Header, req *http.Request, code problem.Code) {
 	if mode := req.Header.Get("Sec-Fetch-Mode"); mode == "" || mode == "navigate" {
 		h.Add("WWW-Authenticate", `Basic realm="Gatehouse", charset="UTF-8"`)
 	}
 	bearer := bearerChallenge
-	if strings.HasPrefix(code, "token_") || code == "user_disabled" {
+	if strings.HasPrefix(string(code), "token_") || code == problem.UserDisabled {
 		bearer += `, error="invalid_token"` // RFC 6750, 3.1
 	}
 	h.Add("WWW-Authenticate", bearer)

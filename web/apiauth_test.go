@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
+	"gatehouse/web/problem"
 )
 
 const password = "correct horse battery"
@@ -68,9 +69,9 @@ var apiRoutes = []Route{
 }
 
 // wantProblem checks that the answer is one problem of the API with this code.
-func wantProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code string) Problem {
+func wantProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code problem.Code) problem.Document {
 	t.Helper()
-	var p Problem
+	var p problem.Document
 	d := json.NewDecoder(strings.NewReader(w.Body.String()))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil || d.More() {
@@ -129,8 +130,8 @@ func TestParseBasic(t *testing.T) {
 		if login != c.login || password != c.password || (err == nil) != c.ok {
 			t.Errorf("%s: got %.40q, %.40q, %v", what, login, password, err)
 		}
-		var said problem
-		if err != nil && (!errors.As(err, &said) || said.status != http.StatusBadRequest || said.code != "malformed_basic") {
+		var own problem.Error
+		if err != nil && (!errors.As(err, &own) || own.Status != http.StatusBadRequest || own.Code != "malformed_basic") {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
@@ -179,7 +180,7 @@ func TestAuthorizationSchemes(t *testing.T) {
 			if want[0] == "400" {
 				status = http.StatusBadRequest
 			}
-			wantProblem(t, w, status, want[1])
+			wantProblem(t, w, status, problem.Code(want[1]))
 		}
 	}
 }
@@ -209,7 +210,7 @@ func TestSessionsOfPrograms(t *testing.T) {
 	u := s.account(t, "alice")
 	s.account(t, "bob")
 	token := s.token(t, u, nil)
-	cookie := s.session(cookies(s.do("POST", "/sign-in?user="+u.ID))["gatehouse"].Value)
+	cookie := s.session(setCookies(s.do("POST", "/sign-in?user="+u.ID))["gatehouse"].Value)
 	if w := s.do("GET", "/api/who", cookie); w.Body.String() != "alice session" || len(w.Header()["Set-Cookie"]) != 0 {
 		t.Errorf("got %s %v", w.Body, w.Header())
 	}
@@ -222,7 +223,7 @@ func TestSessionsOfPrograms(t *testing.T) {
 	wantProblem(t, s.do("GET", "/api/who", cookie, basic("bob", "wrong")), http.StatusUnauthorized, "wrong_credentials")
 	wantProblem(t, s.do("GET", "/api/maybe", cookie, authorization("x")), http.StatusUnauthorized, "unknown_scheme")
 	wantProblem(t, s.do("GET", "/api/who"), http.StatusUnauthorized, "credentials_needed")
-	wantProblem(t, s.do("GET", "/api/who", s.session(strings.Repeat("A", auth.HashLength))), http.StatusUnauthorized, "credentials_needed")
+	wantProblem(t, s.do("GET", "/api/who", s.session(fakeToken("A"))), http.StatusUnauthorized, "credentials_needed")
 	if w := s.do("GET", "/api/maybe"); w.Body.String() != "nobody" {
 		t.Errorf("got %s", w.Body)
 	}
@@ -316,15 +317,15 @@ func TestProblems(t *testing.T) {
 	for what, c := range map[string]struct {
 		err    error
 		status int
-		code   string
+		code   problem.Code
 		detail string
 		retry  string
 	}{
-		"bad request":  {BadRequest("bad_limit", "A limit."), 400, "bad_limit", "A limit.", ""},
-		"unauthorized": {Unauthorized("credentials_needed", "Send some."), 401, "credentials_needed", "Send some.", ""},
+		"bad request":  {problem.BadRequest("bad_limit", "A limit."), 400, "bad_limit", "A limit.", ""},
+		"unauthorized": {problem.Unauthorized("credentials_needed", "Send some."), 401, "credentials_needed", "Send some.", ""},
 		"permission":   {missingPermission("users.view"), 403, "missing_permission", "This needs the permission users.view.", ""},
 		"not found":    {fmt.Errorf("revoke: %w", auth.ErrNotFound), 404, "not_found", "nothing", ""},
-		"invalid":      {auth.ValidationErrors{"name": "Wrong."}, 422, "invalid", "corrected", ""},
+		"invalid":      {auth.ValidationErrors{"name": "Wrong."}, 422, "invalid", "Some fields are invalid.", ""},
 		"too many":     {fmt.Errorf("create: %w", auth.ErrTooManyTokens), 422, "too_many_tokens", "100 tokens", ""},
 		"throttled":    {auth.ThrottledError{RetryAfter: 90 * time.Second}, 429, "throttled", "Try again in", "90"},
 		"unexpected":   {errSecret, 500, "internal", "written down", ""},
@@ -358,7 +359,7 @@ func TestProblems(t *testing.T) {
 	for what, c := range map[string]struct {
 		kind, body string
 		status     int
-		code       string
+		code       problem.Code
 	}{
 		"form": {"application/x-www-form-urlencoded", "a=b", 415, "unsupported_media_type"}, "no type": {"", "{}", 415, "unsupported_media_type"},
 		"text": {"text/plain", "{}", 415, "unsupported_media_type"},
@@ -386,7 +387,7 @@ func TestPermissions(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	for name, permissions := range map[string][]string{"viewer": {auth.ViewUsers}, "manager": {auth.ManageUsers}, "nobody": {"books.read"}} {
 		u := s.account(t, name, permissions...)
-		cookie := s.session(cookies(s.do("POST", "/sign-in?user="+u.ID))["gatehouse"].Value)
+		cookie := s.session(setCookies(s.do("POST", "/sign-in?user="+u.ID))["gatehouse"].Value)
 		get, post, api := s.do("GET", "/admin", cookie), s.do("POST", "/admin", cookie), s.do("GET", "/api/users", basic(name, password))
 		bySession := s.do("GET", "/api/users", cookie)
 		if name == "nobody" {
@@ -505,7 +506,7 @@ func FuzzAuthorizationHeader(f *testing.F) {
 					t.Errorf("%q is let in as %q", value, w.Body)
 				}
 			case w.Code == http.StatusBadRequest, w.Code == http.StatusUnauthorized, w.Code == http.StatusTooManyRequests:
-				var p Problem
+				var p problem.Document
 				if json.Unmarshal(w.Body.Bytes(), &p) != nil || p.Code == "" {
 					t.Errorf("%q: got %s", value, w.Body)
 				}

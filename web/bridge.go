@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"gatehouse/auth"
+	"gatehouse/web/cookies"
+	"gatehouse/web/sessions"
 )
 
 // Bridge lets in whom Django has signed in, as long as they have no session of ours.
@@ -19,7 +21,7 @@ func (b *Bridge) key(r *Request) string {
 	if b == nil {
 		return ""
 	}
-	return cookieIn(r.echo.Request().Header["Cookie"], b.Cookie, auth.DjangoKeyShaped)
+	return cookies.Value(r.echo.Request(), b.Cookie, auth.DjangoKeyShaped)
 }
 
 // identify finds out who is signed in by Django's session. Whoever cannot be found is anonymous;
@@ -40,7 +42,7 @@ func (b *Bridge) identify(r *Request) error {
 	if err != nil || !ok {
 		return err
 	}
-	r.session = requestSession{record: &record}
+	r.session = sessions.Current{Record: &record}
 	r.signedIn(user, BySession, user.Permissions)
 	return nil
 }
@@ -64,7 +66,7 @@ func (b *Bridge) end(r *Request) error {
 // Foreign reports whether the person is signed in by a session of another program's. It cannot be
 // renewed: what ends it, ends it here for good.
 func (r *Request) HasExternalSession() bool {
-	return r.session.record != nil && r.session.record.External
+	return r.session.Record != nil && r.session.Record.External
 }
 
 // SignedInElsewhere reports, after SignOut, whether the person is still signed in at the program

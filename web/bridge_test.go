@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
+	"gatehouse/web/sessions"
 )
 
 const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
@@ -119,7 +120,7 @@ func TestOurOwnSessionComesFirst(t *testing.T) {
 		t.Errorf("got %d %s and asked Django %q", w.Code, w.Body, b.Calls("django.", "notes."))
 	}
 	b.FailOn("django.", nil)
-	b.wantSignedIn(t, true, b.session(strings.Repeat("A", auth.HashLength)))
+	b.wantSignedIn(t, true, b.session(fakeToken("A")))
 }
 
 func TestWhatEndsADjangoSessionHere(t *testing.T) {
@@ -144,7 +145,7 @@ func TestSignOutEndsBoth(t *testing.T) {
 	b := newBridgedSite(t)
 	token := b.signedIn(t, "u2")
 	w := b.do("POST", "/sign-out", b.session(token), django)
-	if c := cookies(w); w.Code != 200 || w.Body.String() != "elsewhere" || c["gatehouse"] == nil || c["gatehouse"].MaxAge >= 0 || c["sessionid"] != nil {
+	if c := setCookies(w); w.Code != 200 || w.Body.String() != "elsewhere" || c["gatehouse"] == nil || c["gatehouse"].MaxAge >= 0 || c["sessionid"] != nil {
 		t.Errorf("got %d %s, %v", w.Code, w.Body, w.Header())
 	}
 	b.wantSignedIn(t, false, b.session(token))
@@ -191,7 +192,7 @@ func TestBridgeFaults(t *testing.T) {
 func TestForeignSessionsAreNotRenewed(t *testing.T) {
 	b := newBridgedSite(t)
 	b.wantSignedIn(t, true)
-	r := &Request{server: b.Server, session: requestSession{record: &auth.Session{UserID: "u1", Epoch: 1, External: true}}}
+	r := &Request{server: b.Server, session: sessions.Current{Record: &auth.Session{UserID: "u1", Epoch: 1, External: true}}}
 	if err := r.RenewSession(auth.User{ID: "u1", Epoch: 2, Active: true}); err != auth.ErrSessionEnded {
 		t.Errorf("got %v", err)
 	}

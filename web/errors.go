@@ -14,6 +14,8 @@ import (
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
 	"gatehouse/templates"
+	"gatehouse/web/logging"
+	"gatehouse/web/problem"
 )
 
 // retryUnavailable is when to try again after a server behind us did not answer.
@@ -52,8 +54,8 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 	}
 	page := errorPage(status)
 	page.Path, page.Assets = c.Request().URL.Path, s.assets
-	page.RequestID = requestIDFrom(c.Request().Context())
-	what, name := isMissing(err)
+	page.RequestID = logging.RequestID(c.Request().Context())
+	what, name := missing(err)
 	switch what {
 	case "permission":
 		page.Heading, page.Do = "Not for this account", "Ask an administrator if you should have it."
@@ -155,14 +157,14 @@ func classify(err error) (status int, retry time.Duration) {
 		invalid   auth.ValidationErrors
 		tooLarge  *http.MaxBytesError
 		httpError *echo.HTTPError
-		said      problem
+		own       problem.Error
 		missing   missingPermission
 		group     missingGroup
 		closed    underMaintenance
 	)
 	switch {
-	case errors.As(err, &said):
-		return said.status, 0
+	case errors.As(err, &own):
+		return own.Status, 0
 	case errors.As(err, &missing), errors.As(err, &group):
 		return http.StatusForbidden, 0
 	case errors.As(err, &closed):

@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +14,10 @@ import (
 
 	"gatehouse/auth/identifier"
 	"gatehouse/internal/reqstats"
+	"gatehouse/web/cookies"
+	"gatehouse/web/logging"
+	"gatehouse/web/problem"
+	"gatehouse/web/redirect"
 )
 
 // Forward-auth: a reverse proxy asks about each request that it is sent, and passes it on when the
@@ -51,7 +54,7 @@ func (s *Server) verify(w http.ResponseWriter, req *http.Request) {
 		s.writeIdentity(r)
 	}
 	took := time.Since(begun)
-	s.Metrics.request(req.Method, s.verifyPath, c.Response().Status, took, cost)
+	s.Metrics.ObserveRequest(req.Method, s.verifyPath, c.Response().Status, took, cost)
 	s.logRequest(c, level, took, cost)
 }
 
@@ -70,13 +73,13 @@ func (s *Server) authorizeProxy(r *Request) (err error) {
 		return err
 	}
 	if r.user == nil {
-		return unauthorized("credentials_needed", "Sign in with HTTP Basic, an API token or a session.")
+		return problem.Unauthorized(problem.CredentialsNeeded, "Sign in with HTTP Basic, an API token or a session.")
 	}
 	if err := s.Maintenance.refuse(r, Route{Path: s.verifyPath, Access: ForwardAuth}); err != nil {
 		return err
 	}
 	if r.limited() && !needs.trusted {
-		return problem{http.StatusForbidden, "token_limited", "The token is limited to certain permissions, and this address requires none."}
+		return problem.Error{Status: http.StatusForbidden, Code: problem.TokenLimited, Detail: "The token is limited to certain permissions, and this address requires none."}
 	}
 	for _, permission := range needs.permissions {
 		if !r.HasPermission(permission) {
@@ -113,7 +116,7 @@ func (s *Server) requirements(req *http.Request) (requirements, error) {
 	if req.URL.RawQuery != "" && len(req.URL.Path) == len(s.verifyPath) {
 		query, err := url.ParseQuery(req.URL.RawQuery)
 		if err != nil {
-			return requirements{}, badRequest("malformed_query", "The query of the address cannot be read.")
+			return requirements{}, problem.BadRequest(problem.MalformedQuery, "The query of the address cannot be read.")
 		}
 		for name, values := range query {
 			switch name {
@@ -123,18 +126,18 @@ func (s *Server) requirements(req *http.Request) (requirements, error) {
 			case "group":
 				d.groups = append(d.groups[:len(d.groups):len(d.groups)], values...)
 			default:
-				return requirements{}, badRequest("unknown_parameter", "The query may ask for permission and group, and for nothing else.")
+				return requirements{}, problem.BadRequest(problem.UnknownParameter, "The query may ask for permission and group, and for nothing else.")
 			}
 		}
 	}
 	for _, p := range d.permissions {
 		if err := identifier.ValidatePermissionName(p); err != nil {
-			return requirements{}, badRequest("bad_permission", err.Error())
+			return requirements{}, problem.BadRequest(problem.BadPermission, err.Error())
 		}
 	}
 	for _, g := range d.groups {
 		if err := identifier.ValidateGroupName(g); err != nil {
-			return requirements{}, badRequest("bad_group", err.Error())
+			return requirements{}, problem.BadRequest(problem.BadGroup, err.Error())
 		}
 	}
 	return d, nil
@@ -156,7 +159,7 @@ const extAuthz = "/ext-authz"
 func (s *Server) checkVerifyTarget(req *http.Request) error {
 	for name := range req.Header {
 		if unknownRequirement(name) {
-			return badRequest("unknown_header", "Requirements are stated in "+permissionHeader+" and "+groupHeader+", and in no other header.")
+			return problem.BadRequest(problem.UnknownHeader, "Requirements are stated in "+permissionHeader+" and "+groupHeader+", and in no other header.")
 		}
 	}
 	u := req.URL
@@ -167,13 +170,13 @@ func (s *Server) checkVerifyTarget(req *http.Request) error {
 	// Our part of the path must be spelled literally. What follows is the visitor's path and may be encoded.
 	escaped, ok := strings.CutPrefix(u.EscapedPath(), s.verifyPath)
 	if !ok || !strings.HasPrefix(escaped, "/") {
-		return badRequest("misspelled_path", "Spell "+s.verifyPath+" without percent-encoding.")
+		return problem.BadRequest(problem.MisspelledPath, "Spell "+s.verifyPath+" without percent-encoding.")
 	}
 	if strings.HasPrefix(escaped, extAuthz+"/") {
 		return nil
 	}
 	if rest == extAuthz || mayStateRequirement(rest, u.RawQuery) {
-		return badRequest("ambiguous_path", "Requirements belong into the query of "+s.verifyPath+". A proxy that appends the visitor's path and query appends them to "+
+		return problem.BadRequest(problem.AmbiguousPath, "Requirements belong into the query of "+s.verifyPath+". A proxy that appends the visitor's path and query appends them to "+
 			s.verifyPath+extAuthz+" and states requirements in headers.")
 	}
 	return nil
@@ -229,7 +232,7 @@ func (s *Server) writeIdentity(r *Request) {
 	for i, name := range identityHeaders {
 		h[name] = values[i : i+1 : i+1]
 	}
-	h["Cookie"] = siteCookies(r.echo.Request().Header["Cookie"])
+	h["Cookie"] = cookies.WithoutOurs(r.echo.Request().Header["Cookie"])
 	h["Cache-Control"] = noStore
 	r.echo.Response().WriteHeader(http.StatusOK)
 }
@@ -239,17 +242,12 @@ var (
 	noStore         = []string{"no-store"}
 )
 
-// missingGroup is a 403 that says which group it would take.
-type missingGroup string
-
-func (m missingGroup) Error() string { return "not in the group " + string(m) }
-
 // denyProxy answers whoever is not let through: a browser that opens a page is sent to sign in, or
 // reads why not; a program gets a problem.
 func (s *Server) denyProxy(r *Request, err error) {
 	c, req := r.echo, r.echo.Request()
 	id := requestID(req)
-	c.SetRequest(req.WithContext(ContextWithRequestID(req.Context(), id)))
+	c.SetRequest(req.WithContext(logging.WithRequestID(req.Context(), id)))
 	h := c.Response().Header()
 	h.Set(echo.HeaderXRequestID, id)
 	s.setHeaders(h)
@@ -275,7 +273,7 @@ const visitorKey = "visitor"
 func (s *Server) sendToSignIn(c echo.Context, want originalRequest) {
 	h := c.Response().Header()
 	address := s.BaseOrigin + "/login"
-	if next := s.safeRedirect(want.address()); next != "" {
+	if next := s.redirects.Safe(want.address()); next != "" {
 		address += "?next=" + url.QueryEscape(next)
 	} else {
 		s.warnOfProxy(c.Request(), want)
@@ -305,8 +303,8 @@ func (s *Server) originalRequest(req *http.Request) originalRequest {
 	w := originalRequest{page: opensPage(req), method: cmp.Or(h.Get("X-Forwarded-Method"), h.Get("X-Original-Method"), req.Method)}
 	if original := h.Get("X-Original-Url"); original != "" {
 		w.statusOnly = true
-		if u := s.trustedRedirect(original); u != nil {
-			w.origin, w.uri = originOf(original), u.RequestURI()
+		if u := s.redirects.Trusted(original); u != nil {
+			w.origin, w.uri = redirect.Origin(original), u.RequestURI()
 		}
 		return w
 	}
@@ -362,20 +360,5 @@ func (s *Server) warnOfProxy(req *http.Request, want originalRequest) {
 		reason = "it sends neither X-Original-URL nor X-Forwarded-Host and X-Forwarded-Uri"
 	}
 	s.Log.WarnContext(req.Context(), "people are not sent back after signing in for a reverse proxy: "+reason,
-		"proxy", req.RemoteAddr, "wanted", shorten(want.origin, 256))
-}
-
-// isMissing reports the name that a 403 is about, and what it is.
-func isMissing(err error) (what, name string) {
-	var (
-		permission missingPermission
-		group      missingGroup
-	)
-	switch {
-	case errors.As(err, &permission):
-		return "permission", string(permission)
-	case errors.As(err, &group):
-		return "group", string(group)
-	}
-	return "", ""
+		"proxy", req.RemoteAddr, "wanted", truncate(want.origin, 256))
 }

@@ -3,10 +3,7 @@ package web
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
-
-	"gatehouse/auth"
 )
 
 // TestVerify_KeepsItsCookiesFromTheSite: the 200 carries the Cookie header that the site may have.
@@ -48,16 +45,4 @@ func sentCookies(change func(*http.Request)) string {
 	r := &http.Request{Header: http.Header{}}
 	change(r)
 	return r.Header.Get("Cookie")
-}
-
-func TestSiteCookies_CostsNothingWithoutOthers(t *testing.T) {
-	ours := "__Secure-gatehouse=" + strings.Repeat("A", auth.HashLength)
-	for _, headers := range [][]string{nil, {ours}, {ours + "; __Host-gatehouse_browser=alice.x"}, {"a=1; b=2"}} {
-		if n := testing.AllocsPerRun(100, func() { siteCookies(headers) }); n != 0 {
-			t.Errorf("%q: %v allocations", headers, n)
-		}
-	}
-	if n := testing.AllocsPerRun(100, func() { siteCookies([]string{"a=1; " + ours + "; b=2"}) }); n > 3 {
-		t.Errorf("with others: %v allocations", n)
-	}
 }

@@ -21,7 +21,7 @@ func (s *Server) writeVisitorPage(c echo.Context, page templates.ErrorPage, othe
 	v := templates.ForwardAuthErrorPage{ErrorPage: page}
 	if otherAccount {
 		v.SignOut = s.BaseOrigin + "/sign-out"
-		if next := s.safeRedirect(s.originalRequest(c.Request()).address()); next != "" {
+		if next := s.redirects.Safe(s.originalRequest(c.Request()).address()); next != "" {
 			v.SignOut += "?next=" + url.QueryEscape(next)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
+	"gatehouse/web/logging"
+	"gatehouse/web/sessions"
 )
 
 var (
@@ -21,7 +23,7 @@ var (
 	errDown = fmt.Errorf("ask a server: %w", auth.ErrUnavailable)
 )
 
-var limits = Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
+var limits = sessions.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
 
 // site is a server on stores in memory.
 type site struct {
@@ -40,14 +42,14 @@ func newSite(t testing.TB, routes []Route, change ...func(*site)) *site {
 		Accounts:   accounts,
 		Database:   "SQLite",
 		BaseOrigin: "https://login.example.org",
-		Log:        slog.New(LogHandler{slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})}),
+		Log:        slog.New(logging.RequestIDHandler{Handler: slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug})}),
 		Clock:      func() time.Time { return noon },
 	}
 	for _, f := range change {
 		f(s)
 	}
 	if s.Server.Sessions == nil {
-		s.Server.Sessions = NewSessions(s.Stores.Sessions, authtest.Codec{}, limits, s.Cookies)
+		s.Server.Sessions = sessions.New(s.Stores.Sessions, authtest.Codec{}, limits)
 	}
 	if err := s.Init(routes); err != nil {
 		t.Fatal(err)
@@ -119,7 +121,7 @@ func (s *site) signedIn(t testing.TB, id string) string {
 	t.Helper()
 	s.add(id)
 	w := s.do("POST", "/sign-in?user="+id)
-	c := cookies(w)[s.Cookies.SessionName()]
+	c := setCookies(w)[s.Cookies.SessionName()]
 	if w.Code != http.StatusSeeOther || c == nil || c.Value == "" {
 		t.Fatalf("sign-in: %d, %v", w.Code, w.Header())
 	}
@@ -127,7 +129,7 @@ func (s *site) signedIn(t testing.TB, id string) string {
 	return c.Value
 }
 
-func cookies(w *httptest.ResponseRecorder) map[string]*http.Cookie {
+func setCookies(w *httptest.ResponseRecorder) map[string]*http.Cookie {
 	all := map[string]*http.Cookie{}
 	for _, c := range w.Result().Cookies() {
 		all[c.Name] = c

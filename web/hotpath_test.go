@@ -13,7 +13,7 @@ func BenchmarkHotPath(b *testing.B) {
 	s := newSite(b, append([]Route{Verify("/auth/verify")}, apiRoutes...))
 	s.Log = slog.New(slog.DiscardHandler)
 	user := s.account(b, "alice")
-	session := s.session(cookies(s.do("POST", "/sign-in?user="+user.ID))["gatehouse"].Value)
+	session := s.session(setCookies(s.do("POST", "/sign-in?user="+user.ID))["gatehouse"].Value)
 	token := authorization("Bearer " + s.token(b, user, nil))
 	for _, c := range []struct {
 		name, path string

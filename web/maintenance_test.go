@@ -45,7 +45,7 @@ func wantClosed(t testing.TB, w *httptest.ResponseRecorder) {
 func TestMaintenance(t *testing.T) {
 	s := closable(t)
 	cookie := func(id string) func(*http.Request) {
-		return s.session(cookies(s.do("POST", "/sign-in?user="+id))["gatehouse"].Value)
+		return s.session(setCookies(s.do("POST", "/sign-in?user="+id))["gatehouse"].Value)
 	}
 	root, viewer := s.account(t, "root", auth.ManageUsers), s.account(t, "viewer", auth.ViewUsers)
 	admin, looker := cookie(root.ID), cookie(viewer.ID)

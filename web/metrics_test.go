@@ -1,8 +1,8 @@
 package web
 
 import (
-	"errors"
 	"fmt"
+	"gatehouse/web/metrics"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -11,12 +11,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"gatehouse/auth"
 )
 
 // scraped returns what Prometheus reads, by series.
-func scraped(t testing.TB, m *Metrics) map[string]string {
+func scraped(t testing.TB, m *metrics.Metrics) map[string]string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -32,7 +30,7 @@ func scraped(t testing.TB, m *Metrics) map[string]string {
 	return all
 }
 
-func wantSeries(t testing.TB, m *Metrics, want map[string]string) {
+func wantSeries(t testing.TB, m *metrics.Metrics, want map[string]string) {
 	t.Helper()
 	got := scraped(t, m)
 	for series, value := range want {
@@ -46,7 +44,7 @@ var requestCount = regexp.MustCompile(`^gatehouse_request_duration_seconds_count
 
 // TestMetricsAreBounded: whatever strangers make up, there is no series for it.
 func TestMetricsAreBounded(t *testing.T) {
-	m := NewMetrics()
+	m := metrics.New()
 	routes := append(slices.Clone(apiRoutes), Get("/user/:id", Open, whoAsks), Post("/user/:id/active", Open, whoAsks))
 	s := newSite(t, routes, func(s *site) { s.Metrics = m })
 	for i := range 50 {
@@ -83,7 +81,7 @@ func TestMetricsAreBounded(t *testing.T) {
 }
 
 func TestRequestsAreCounted(t *testing.T) {
-	m := NewMetrics()
+	m := metrics.New()
 	costly := Get("/costly", Open, func(r *Request) (Response, error) {
 		r.Stats().AddRedis(time.Millisecond)
 		r.Stats().AddRedis(time.Millisecond)
@@ -112,37 +110,4 @@ func TestRequestsAreCounted(t *testing.T) {
 		`gatehouse_sign_ins_total{method="basic",outcome="refused"}`:                           "1",
 		`gatehouse_sign_ins_total{method="token",outcome="refused"}`:                           "1",
 	})
-}
-
-func TestOutcomes(t *testing.T) {
-	for want, err := range map[string]error{
-		"ok": nil, "refused": auth.ErrWrongCredentials, "throttled": fmt.Errorf("sign in: %w", auth.ThrottledError{RetryAfter: 1}),
-		"busy": fmt.Errorf("hash: %w", auth.ErrBusy), "unavailable": errors.Join(auth.ErrUnavailable, errSecret),
-	} {
-		if got := outcome(err); got != want {
-			t.Errorf("%v is %s, want %s", err, got, want)
-		}
-	}
-}
-
-func TestMetricsOfTheServer(t *testing.T) {
-	m := NewMetrics()
-	m.RegisterGauge("a_gauge", "A gauge.", map[string]string{"redis": "cache"}, func() float64 { return 7 })
-	m.RegisterCounter("a_counter_total", "A counter.", nil, func() float64 { return 8 })
-	wantSeries(t, m, map[string]string{`a_gauge{redis="cache"}`: "7", "a_counter_total": "8", "gatehouse_listening": "0"})
-	m.SetListening(true)
-	m.ObserveRevocation(20 * time.Millisecond)
-	m.ObserveRevocation(-time.Second) // clocks differ
-	wantSeries(t, m, map[string]string{"gatehouse_listening": "1", "gatehouse_revocation_seconds_count": "1", `gatehouse_revocation_seconds_bucket{le="0.025"}`: "1", `gatehouse_revocation_seconds_bucket{le="0.01"}`: "0"})
-	m.SetListening(false)
-	wantSeries(t, m, map[string]string{"gatehouse_listening": "0"})
-	if all := scraped(t, m); all["go_goroutines"] == "" || all["process_open_fds"] == "" {
-		t.Error("nothing of the process")
-	}
-	// Without metrics everything works and nothing is counted.
-	var none *Metrics
-	none.SetListening(true)
-	none.ObserveRevocation(time.Second)
-	none.signIn("form", nil)
-	none.request("GET", "/", 200, time.Second, nil)
 }

@@ -15,6 +15,9 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"gatehouse/web/logging"
 
 	"github.com/labstack/echo/v4"
 )
@@ -31,13 +34,13 @@ func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 		s.dropForgedHeaders(req)
 		ctx, cost := reqstats.NewContext(req.Context())
 		id := requestID(req)
-		c.SetRequest(req.WithContext(ContextWithRequestID(ctx, id)))
+		c.SetRequest(req.WithContext(logging.WithRequestID(ctx, id)))
 		c.Response().Header().Set(echo.HeaderXRequestID, id)
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
 		took := time.Since(begun)
-		s.Metrics.request(req.Method, c.Path(), c.Response().Status, took, cost)
+		s.Metrics.ObserveRequest(req.Method, c.Path(), c.Response().Status, took, cost)
 		s.logRequest(c, slog.LevelInfo, took, cost)
 		return nil
 	}
@@ -52,7 +55,7 @@ func (s *Server) logRequest(c echo.Context, level slog.Level, took time.Duration
 	s.Log.LogAttrs(req.Context(), level, "request",
 		slog.String("method", req.Method),
 		slog.String("route", c.Path()),
-		slog.String("path", shorten(req.URL.Path, 256)),
+		slog.String("path", truncate(req.URL.Path, 256)),
 		slog.Int("status", c.Response().Status),
 		slog.Float64("duration_ms", milliseconds(took.Round(time.Microsecond))),
 		slog.Int64("bytes", c.Response().Size),
@@ -207,7 +210,7 @@ func (s *Server) checkOrigin(req *http.Request) error {
 		// An origin is a scheme, a host and a port, and nothing else (RFC 6454, section 6.2).
 		if err != nil || u.Host == "" || u.Scheme != s.base.Scheme || (u.Host != req.Host && u.Host != s.base.Host) || len(origin) != len(u.Scheme+"://"+u.Host) {
 			return fmt.Errorf("a page of another origin (%q) asked for a change; BASE_URL is %q, the request's host %q",
-				shorten(origin, 128), s.BaseOrigin, shorten(req.Host, 128))
+				truncate(origin, 128), s.BaseOrigin, truncate(req.Host, 128))
 		}
 	}
 	return nil
@@ -245,4 +248,16 @@ func (s *Server) setHeaders(h http.Header) {
 	case s.Cookies.Secure:
 		h["Strict-Transport-Security"] = strictTransport
 	}
+}
+
+// truncate cuts s to at most n bytes of valid UTF-8.
+func truncate(s string, n int) string {
+	s = strings.ToValidUTF8(s, "")
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"gatehouse/web/cookies"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -11,7 +12,7 @@ import (
 	"testing"
 )
 
-func TestShorten(t *testing.T) {
+func TestTruncate(t *testing.T) {
 	for _, c := range []struct {
 		s    string
 		n    int
@@ -20,8 +21,8 @@ func TestShorten(t *testing.T) {
 		{"", 5, ""}, {"abc", 5, "abc"}, {"abcde", 5, "abcde"}, {"abcdef", 5, "abcde"},
 		{"aé", 2, "a"}, {"aé", 3, "aé"}, {"😀😀", 7, "😀"}, {"😀", 3, ""}, {"a\xffb", 5, "ab"}, {"\xff\xff", 1, ""}, {"abc", 0, ""},
 	} {
-		if got := shorten(c.s, c.n); got != c.want {
-			t.Errorf("shorten(%q, %d) = %q, want %q", c.s, c.n, got, c.want)
+		if got := truncate(c.s, c.n); got != c.want {
+			t.Errorf("truncate(%q, %d) = %q, want %q", c.s, c.n, got, c.want)
 		}
 	}
 }
@@ -135,7 +136,7 @@ func TestAddressOfTheVisitor(t *testing.T) {
 func TestHeadersOfEveryResponse(t *testing.T) {
 	s := newSite(t, whoRoutes)
 	secure := newSite(t, whoRoutes, func(s *site) { s.Cookies.Secure = true })
-	shared := newSite(t, whoRoutes, func(s *site) { s.Cookies = Cookies{Secure: true, Domain: "example.org"} })
+	shared := newSite(t, whoRoutes, func(s *site) { s.Cookies = cookies.Policy{Secure: true, Domain: "example.org"} })
 	for _, path := range []string{"/", "/private", "/machine", "/nowhere", s.statics.urls["app.css"]} {
 		h := s.do("GET", path).Header()
 		csp := h.Get("Content-Security-Policy")
@@ -281,15 +282,5 @@ func TestOneLogLinePerRequest(t *testing.T) {
 		if !json.Valid(line) || len(line) > 1500 {
 			t.Errorf("a line of %d octets: %.300s", len(line), line)
 		}
-	}
-}
-
-func TestLogHandlerKeepsTheID(t *testing.T) {
-	s := newSite(t, nil)
-	ctx := ContextWithRequestID(t.Context(), "id-7")
-	s.Log.With("a", 1).WithGroup("g").InfoContext(ctx, "x")
-	s.Log.InfoContext(t.Context(), "y")
-	if n := strings.Count(s.log.String(), "id-7"); n != 1 {
-		t.Errorf("the id is there %d times: %s", n, s.log.String())
 	}
 }

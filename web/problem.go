@@ -12,100 +12,66 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/templates"
+	"gatehouse/web/logging"
+	"gatehouse/web/problem"
 )
 
-// Problem is an error of the API (RFC 9457). Code is for programs, Detail for people.
-type Problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-	Code   string `json:"code"`
-	// Errors maps the fields of the request to what is wrong with them.
-	Errors    map[string]string `json:"errors,omitempty"`
-	RequestID string            `json:"request_id,omitempty"`
-}
-
-// problem is an error with the words for an API client.
-type problem struct {
-	status       int
-	code, detail string
-}
-
-func (p problem) Error() string { return p.code }
-
-func badRequest(code, detail string) error {
-	return problem{http.StatusBadRequest, code, detail}
-}
-
-func unauthorized(code, detail string) error {
-	return problem{http.StatusUnauthorized, code, detail}
-}
-
-// BadRequest says that what a program sent cannot be read.
-func BadRequest(code, detail string) error { return badRequest(code, detail) }
-
-// Unauthorized says that a program has not shown who it is.
-func Unauthorized(code, detail string) error { return unauthorized(code, detail) }
-
-// missingPermission is a 403 that says which permission it would take.
+// missingPermission is the 403 of a request that lacks a permission.
 type missingPermission string
 
 func (m missingPermission) Error() string { return "permission " + string(m) + " is missing" }
+
+// missingGroup is the 403 of a request that lacks a group.
+type missingGroup string
+
+func (m missingGroup) Error() string { return "not in the group " + string(m) }
+
+// missing returns what a 403 is about, "permission" or "group", and its name.
+func missing(err error) (what, name string) {
+	var (
+		permission missingPermission
+		group      missingGroup
+	)
+	switch {
+	case errors.As(err, &permission):
+		return "permission", string(permission)
+	case errors.As(err, &group):
+		return "group", string(group)
+	}
+	return "", ""
+}
 
 // isAPI reports whether errors of the path are problems rather than pages.
 func isAPI(path string) bool {
 	return strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/auth/")
 }
 
-// newProblem returns the words for an error of the API.
-func newProblem(err error, status int) Problem {
-	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: problemCodes[status]}
-	if p.Code == "" {
-		p.Code = "error"
-	}
+// newProblem returns the document for an error of the API.
+func newProblem(err error, status int) problem.Document {
+	p := problem.New(status)
 	var (
-		said    problem
-		missing missingPermission
-		group   missingGroup
+		own     problem.Error
 		closed  underMaintenance
-		wrong   auth.ValidationErrors
+		invalid auth.ValidationErrors
 	)
+	what, name := missing(err)
 	switch {
-	case errors.As(err, &said):
-		p.Code, p.Detail = said.code, said.detail
+	case errors.As(err, &own):
+		p.Code, p.Detail = own.Code, own.Detail
 	case errors.As(err, &closed):
-		p.Code, p.Detail = "maintenance", strings.TrimSpace("This site is being worked on. "+closed.Message)
-	case errors.As(err, &missing):
-		p.Code = "missing_permission"
-		p.Detail = fmt.Sprintf("This needs the permission %s.", string(missing))
-	case errors.As(err, &group):
-		p.Code = "missing_group"
-		p.Detail = fmt.Sprintf("This is for members of the group %s.", string(group))
-	case errors.As(err, &wrong):
-		p.Code, p.Errors, p.Detail = "invalid", wrong, "Some fields have to be corrected."
+		p.Code, p.Detail = problem.Maintenance, strings.TrimSpace("This site is being worked on. "+closed.Message)
+	case what == "permission":
+		p.Code, p.Detail = problem.MissingPermission, fmt.Sprintf("This needs the permission %s.", name)
+	case what == "group":
+		p.Code, p.Detail = problem.MissingGroup, fmt.Sprintf("This is for members of the group %s.", name)
+	case errors.As(err, &invalid):
+		p.Code, p.Errors, p.Detail = problem.Invalid, invalid, "Some fields are invalid."
 	case errors.Is(err, auth.ErrTooManyTokens):
-		p.Code, p.Detail = "too_many_tokens", fmt.Sprintf("There are %d tokens already; revoke one first.", auth.MaxTokens)
+		p.Code, p.Detail = problem.TooManyTokens, fmt.Sprintf("You already have %d tokens. Revoke one first.", auth.MaxTokens)
 	default:
-		w := errorCopies[status]
-		p.Detail = w.what
+		p.Detail = errorCopies[status].what
 	}
 	return p
-}
-
-var problemCodes = map[int]string{
-	http.StatusBadRequest:            "bad_request",
-	http.StatusUnauthorized:          "unauthorized",
-	http.StatusForbidden:             "forbidden",
-	http.StatusNotFound:              "not_found",
-	http.StatusMethodNotAllowed:      "method_not_allowed",
-	http.StatusRequestTimeout:        "timeout",
-	http.StatusRequestEntityTooLarge: "too_large",
-	http.StatusUnsupportedMediaType:  "unsupported_media_type",
-	http.StatusUnprocessableEntity:   "invalid",
-	http.StatusTooManyRequests:       "throttled",
-	http.StatusInternalServerError:   "internal",
-	http.StatusServiceUnavailable:    "unavailable",
 }
 
 func (s *Server) writeProblem(c echo.Context, err error, status int, retry time.Duration) error {
@@ -118,7 +84,7 @@ func (s *Server) writeProblem(c echo.Context, err error, status int, retry time.
 			p.Detail = strings.TrimSpace(p.Detail + " " + page.Lost)
 		}
 	}
-	p.RequestID = requestIDFrom(c.Request().Context())
+	p.RequestID = logging.RequestID(c.Request().Context())
 	h := c.Response().Header()
 	if status == http.StatusUnauthorized {
 		challenge(h, c.Request(), p.Code)

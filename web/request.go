@@ -12,13 +12,15 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
+	"gatehouse/web/cookies"
+	"gatehouse/web/problem"
+	"gatehouse/web/sessions"
 )
 
 // Request is one request on its way through a handler: who asks, what was sent, and the
@@ -28,7 +30,7 @@ type Request struct {
 	echo    echo.Context
 	ctx     context.Context
 	stats   *reqstats.Stats
-	session requestSession
+	session sessions.Current
 	user    *auth.User
 	// method is how the user signed in; permissions what they may by it.
 	method      string
@@ -60,6 +62,9 @@ func (r *Request) signedIn(u auth.User, method string, permissions []string) {
 	r.user, r.method, r.permissions = &u, method, permissions
 	r.echo.Set(userKey, u.ID)
 }
+
+// CountSignIn counts a sign-in through a form; err is its outcome.
+func (r *Request) CountSignIn(err error) { r.server.Metrics.CountSignIn("form", err) }
 
 // AuthMethod returns how the user signed in: BySession, ByBasic or ByToken.
 func (r *Request) AuthMethod() string { return r.method }
@@ -98,7 +103,7 @@ func (r *Request) DecodeJSON(v any) error {
 		return err
 	}
 	if err != nil {
-		return badRequest("malformed_json", "The body is not the JSON object that this needs.")
+		return problem.BadRequest(problem.MalformedJSON, "The body is not the JSON object that this needs.")
 	}
 	return nil
 }
@@ -107,7 +112,7 @@ func (r *Request) DecodeJSON(v any) error {
 func (r *Request) Param(name string) string { return r.echo.Param(name) }
 
 // Session returns the session, or nil for a visitor without one.
-func (r *Request) Session() *auth.Session { return r.session.record }
+func (r *Request) Session() *auth.Session { return r.session.Record }
 
 // AbsoluteURL returns the whole address of a path, for use outside of this site's pages.
 func (r *Request) AbsoluteURL(path string) string {
@@ -153,9 +158,9 @@ const maxBrowserCookies = 4
 // Visitor returns where the request comes from.
 func (r *Request) Visitor() auth.Client {
 	v := auth.Client{Address: r.clientIP()}
-	v.DeviceCookies = appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.browser(), auth.IsDeviceCookie, maxBrowserCookies)
-	if r.session.record != nil {
-		v.SessionID, v.Epoch = r.session.record.ID, r.session.record.Epoch
+	v.DeviceCookies = cookies.AppendValues(nil, r.echo.Request(), r.server.Cookies.DeviceName(), auth.IsDeviceCookie, maxBrowserCookies)
+	if r.session.Record != nil {
+		v.SessionID, v.Epoch = r.session.Record.ID, r.session.Record.Epoch
 	}
 	return v
 }
@@ -171,11 +176,11 @@ func (r *Request) clientIP() netip.Addr {
 // SignIn starts a session for the user under a new token and makes the browser known. It is
 // written when the response is.
 func (r *Request) SignIn(u auth.User, remember bool) error {
-	if r.session.record != nil {
+	if r.session.Record != nil {
 		r.stats.RecordChangeAttempt() // it ends the session that the browser had
 	}
-	s, err := r.server.Sessions.start(r.ctx, r.allSessionCookies(), u, remember,
-		r.echo.Request().UserAgent(), r.clientIP().String(), r.Now())
+	s, err := r.server.Sessions.Start(r.ctx, r.allSessionCookies(), u, remember,
+		sessions.Client{UserAgent: truncate(r.echo.Request().UserAgent(), 256), Address: r.clientIP().String()}, r.Now())
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
 	}
@@ -186,7 +191,7 @@ func (r *Request) SignIn(u auth.User, remember bool) error {
 
 // rememberBrowser makes the browser known for the user, until the epoch changes.
 func (r *Request) rememberBrowser(u auth.User) {
-	r.cookies = append(r.cookies, r.server.Cookies.browserCookie(r.server.Accounts.NewDeviceCookie(u)))
+	r.cookies = append(r.cookies, r.server.Cookies.Device(r.server.Accounts.NewDeviceCookie(u)))
 }
 
 // RenewSession gives the session a new token after its own change of the user, as the store
@@ -195,7 +200,7 @@ func (r *Request) RenewSession(u auth.User) error {
 	if r.HasExternalSession() {
 		return auth.ErrSessionEnded
 	}
-	s, err := r.server.Sessions.renew(r.ctx, r.session, u, r.Now())
+	s, err := r.server.Sessions.Renew(r.ctx, r.session, u, r.Now())
 	if err != nil {
 		return fmt.Errorf("renew a session: %w", err)
 	}
@@ -213,11 +218,11 @@ func (r *Request) SignOut() error {
 		r.stats.RecordChangeAttempt()
 		return err
 	}
-	if err := r.server.Sessions.end(r.ctx, r.allSessionCookies()); err != nil {
+	if err := r.server.Sessions.End(r.ctx, r.allSessionCookies()); err != nil {
 		r.stats.RecordChangeAttempt()
 		return fmt.Errorf("end a session: %w", err)
 	}
-	r.session, r.user, r.ended = requestSession{}, nil, true
+	r.session, r.user, r.ended = sessions.Current{}, nil, true
 	return nil
 }
 
@@ -227,39 +232,15 @@ const maxSessionCookies = 4
 
 // sessionCookies appends to dst the session cookies that are tried, in the order of the request.
 func (r *Request) sessionCookies(dst []string) []string {
-	return appendCookies(dst, r.echo.Request().Header["Cookie"], r.server.Cookies.SessionName(), tokenShaped, maxSessionCookies)
+	return cookies.AppendValues(dst, r.echo.Request(), r.server.Cookies.SessionName(), sessions.IsToken, maxSessionCookies)
 }
 
 // allSessionCookies returns every session cookie of the request, tried or not. The limit on the
 // size of headers bounds them.
 func (r *Request) allSessionCookies() []string {
-	return appendCookies(nil, r.echo.Request().Header["Cookie"], r.server.Cookies.SessionName(), tokenShaped, math.MaxInt)
+	return cookies.AppendValues(nil, r.echo.Request(), r.server.Cookies.SessionName(), sessions.IsToken, math.MaxInt)
 }
 
-// cookieIn returns the first cookie of the name that has the shape, or "".
-func cookieIn(headers []string, name string, shaped func(string) bool) string {
-	var one [1]string
-	if found := appendCookies(one[:0], headers, name, shaped, 1); len(found) > 0 {
-		return found[0]
-	}
-	return ""
-}
-
-// appendCookies appends to dst the values of the first cookies of the name that have the shape, at
-// most limit. Parsing the headers whole would cost several allocations for each cookie that a
-// browser sends.
-func appendCookies(dst []string, headers []string, name string, shaped func(string) bool, limit int) []string {
-	for _, header := range headers {
-		for part := range strings.SplitSeq(header, ";") {
-			key, value, _ := strings.Cut(strings.TrimLeft(part, " \t"), "=")
-			value = strings.TrimRight(value, " \t")
-			if strings.TrimRight(key, " \t") != name || !shaped(value) {
-				continue
-			}
-			if dst = append(dst, value); len(dst) >= limit {
-				return dst
-			}
-		}
-	}
-	return dst
-}
+// SafeRedirect returns where to send the browser after signing in or out if that is safe: a path of this site, or the
+// absolute URL of a site that shares the sign-in. Otherwise "".
+func (r *Request) SafeRedirect(next string) string { return r.server.redirects.Safe(next) }

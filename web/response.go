@@ -1,6 +1,7 @@
 package web
 
 import (
+	"gatehouse/web/redirect"
 	"net/http"
 	"time"
 
@@ -53,7 +54,7 @@ func NoContent() Response { return Response{status: http.StatusNoContent} }
 // FormTo lets a form of the page end at the address: browsers hold even the redirect that answers
 // a form to the policy's form-action.
 func (r Response) FormTo(address string) Response {
-	r.formOrigin = originOf(address)
+	r.formOrigin = redirect.Origin(address)
 	return r
 }
 

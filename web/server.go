@@ -23,14 +23,19 @@ import (
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
 	"gatehouse/templates"
+	"gatehouse/web/cookies"
+	"gatehouse/web/metrics"
 	"gatehouse/web/netlimit"
+	"gatehouse/web/problem"
+	"gatehouse/web/redirect"
+	"gatehouse/web/sessions"
 )
 
 // Server is everything that a request meets before and after its handler.
 type Server struct {
 	Accounts *auth.Accounts
-	Sessions *Sessions
-	Cookies  Cookies
+	Sessions *sessions.Manager
+	Cookies  cookies.Policy
 	// Database is the name of the SQL database, as the dashboard shows it.
 	Database string
 	// TrustedProxies are the networks whose X-Forwarded-… headers are believed.
@@ -39,7 +44,7 @@ type Server struct {
 	BaseOrigin string
 	Log        *slog.Logger
 	// Metrics may be nil: nothing is counted then.
-	Metrics *Metrics
+	Metrics *metrics.Metrics
 	// Maintenance may be nil: there is none then.
 	Maintenance *Maintenance
 	// Bridge may be nil: only our own sessions count then.
@@ -47,10 +52,11 @@ type Server struct {
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
 
-	base    *url.URL // BaseOrigin, parsed
-	echo    *echo.Echo
-	statics *assets
-	assets  templates.Assets
+	base      *url.URL // BaseOrigin, parsed
+	redirects redirect.Policy
+	echo      *echo.Echo
+	statics   *assets
+	assets    templates.Assets
 	// verifyPath is where reverse proxies ask; "" for nowhere.
 	verifyPath string
 	limiter    *netlimit.Limiter
@@ -71,6 +77,7 @@ func (s *Server) Init(routes []Route) error {
 	if s.base, err = url.Parse(s.BaseOrigin); err != nil {
 		return fmt.Errorf("the site's own address: %w", err)
 	}
+	s.redirects = redirect.Policy{Base: s.base, CookieDomain: s.Cookies.Domain}
 	if s.statics, err = newAssets(); err != nil {
 		return err
 	}
@@ -178,7 +185,7 @@ func (s *Server) answer(r *Request, route Route) (Response, error) {
 		return SeeOther(signInAddress(r.echo.Request())), nil
 	}
 	if r.user == nil && route.Access.who == api {
-		return Response{}, unauthorized("credentials_needed", "Sign in with HTTP Basic, an API token or a session.")
+		return Response{}, problem.Unauthorized(problem.CredentialsNeeded, "Sign in with HTTP Basic, an API token or a session.")
 	}
 	if err := s.Maintenance.refuse(r, route); err != nil {
 		return Response{}, err
@@ -217,24 +224,24 @@ func (s *Server) identify(r *Request) error {
 // round trips than one.
 func (s *Server) identifyOwn(r *Request) error {
 	var (
-		cookies  [maxSessionCookies]string
-		sessions [maxSessionCookies]requestSession
+		values [maxSessionCookies]string
+		found  [maxSessionCookies]sessions.Current
 	)
 	now := s.now()
-	valid, err := s.Sessions.load(r.ctx, sessions[:0], r.sessionCookies(cookies[:0]), now)
+	valid, err := s.Sessions.Load(r.ctx, found[:0], r.sessionCookies(values[:0]), now)
 	if err != nil {
 		return fmt.Errorf("load a session: %w", err)
 	}
 	for _, session := range valid {
-		user, ok, err := s.owner(r, session.record)
+		user, ok, err := s.owner(r, session.Record)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			continue
 		}
-		if session.record.NeedsRenewal(now) {
-			s.Accounts.RenewIdleTime(r.ctx, *session.record, now)
+		if session.Record.NeedsRenewal(now) {
+			s.Accounts.RenewIdleTime(r.ctx, *session.Record, now)
 		}
 		r.session = session
 		r.signedIn(user, BySession, user.Permissions)
@@ -259,7 +266,7 @@ const userKey = "user_id"
 // posted cannot be posted again by a redirect, so that begins anew.
 func signInAddress(req *http.Request) string {
 	uri := req.URL.RequestURI()
-	if req.Method != http.MethodGet && req.Method != http.MethodHead || len(uri) > maxRedirect {
+	if req.Method != http.MethodGet && req.Method != http.MethodHead || len(uri) > redirect.MaxLength {
 		return "/login"
 	}
 	return "/login?next=" + url.QueryEscape(uri)
@@ -324,14 +331,14 @@ func (s *Server) render(body *bytes.Buffer, resp Response) (contentType string, 
 
 // commit writes the session, if there is something to write, and prepares its cookie.
 func (s *Server) commit(r *Request) error {
-	token, err := s.Sessions.commit(r.session)
+	token, err := s.Sessions.Commit(r.session)
 	if err != nil {
 		return fmt.Errorf("commit a session: %w", err)
 	}
 	if token != "" {
-		r.cookies = append(r.cookies, s.Cookies.sessionCookie(token, *r.session.record, s.now()))
+		r.cookies = append(r.cookies, s.Cookies.Session(token, *r.session.Record, s.now()))
 	} else if r.ended {
-		r.cookies = append(r.cookies, s.Cookies.endedCookie())
+		r.cookies = append(r.cookies, s.Cookies.ExpiredSession())
 	}
 	return nil
 }

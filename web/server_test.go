@@ -221,7 +221,7 @@ func TestOneResponse(t *testing.T) {
 		if c.broken != "" {
 			s.FailOn(c.broken, errDown)
 		}
-		old := strings.Repeat("B", auth.HashLength)
+		old := fakeToken("B")
 		s.put(old, func(*auth.Session) {})
 		w := s.do("POST", "/", s.session(old))
 		wantErrorPage(t, w, c.status)

@@ -9,59 +9,8 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/web/sessions"
 )
-
-func TestTokenShaped(t *testing.T) {
-	token := strings.Repeat("A", 30) + "z09-_azAZ0919"
-	if len(token) != 43 || !tokenShaped(token) {
-		t.Errorf("%q is refused", token)
-	}
-	for _, s := range []string{"", "A", token[1:], token + "A", token[1:] + "=", token[1:] + "+", token[1:] + "/", token[1:] + " ", token[1:] + "\n", token[1:] + "\x00", token[2:] + "é", strings.Repeat("A", 1<<20)} {
-		if tokenShaped(s) {
-			t.Errorf("%.60q is taken for a token", s)
-		}
-	}
-}
-
-func TestCookies(t *testing.T) {
-	record := auth.Session{Deadline: noon.Add(24 * time.Hour)}
-	remembered := auth.Session{Deadline: noon.Add(720 * time.Hour), Remember: true}
-	for _, c := range []struct {
-		name    string
-		cookies Cookies
-		prefix  string
-		rest    string
-	}{
-		{"http", Cookies{}, "", "; Path=/%s; HttpOnly; SameSite=Lax"},
-		{"https", Cookies{Secure: true}, "__Host-", "; Path=/%s; HttpOnly; Secure; SameSite=Lax"},
-		{"https, shared", Cookies{Secure: true, Domain: "example.org"}, "__Secure-", "; Path=/; Domain=example.org%s; HttpOnly; Secure; SameSite=Lax"},
-	} {
-		attributes := func(lifetime string) string { return strings.Replace(c.rest, "%s", lifetime, 1) }
-		for what, pair := range map[string][2]string{
-			"session":    {c.cookies.sessionCookie("tok", record, noon).String(), c.prefix + "gatehouse=tok" + attributes("")},
-			"remembered": {c.cookies.sessionCookie("tok", remembered, noon).String(), c.prefix + "gatehouse=tok" + attributes("; Expires=Wed, 01 Jul 2026 12:00:00 GMT; Max-Age=2592000")},
-			"ended":      {c.cookies.endedCookie().String(), c.prefix + "gatehouse=" + attributes("; Expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0")},
-		} {
-			// net/http writes Path=/%s with the domain in between.
-			if strings.ReplaceAll(pair[0], " ", "") != strings.ReplaceAll(pair[1], " ", "") {
-				t.Errorf("%s, %s:\n got %s\nwant %s", c.name, what, pair[0], pair[1])
-			}
-		}
-	}
-	// A known browser is known to this host alone.
-	for _, domain := range []string{"", "example.org"} {
-		if got := (Cookies{Domain: domain}).browserCookie("b").String(); got != "gatehouse_browser=b; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax" {
-			t.Errorf("http, domain %q: got %s", domain, got)
-		}
-		if got := (Cookies{Secure: true, Domain: domain}).browserCookie("b").String(); got != "__Host-gatehouse_browser=b; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=Lax" {
-			t.Errorf("https, domain %q: got %s", domain, got)
-		}
-	}
-	late := Cookies{}.sessionCookie("tok", remembered, noon.Add(1000*time.Hour))
-	if late.MaxAge != 1 {
-		t.Errorf("Max-Age is %d; 0 would mean none", late.MaxAge)
-	}
-}
 
 func TestSignInStartsASession(t *testing.T) {
 	s := newSite(t, whoRoutes)
@@ -70,8 +19,8 @@ func TestSignInStartsASession(t *testing.T) {
 	if got := len(w.Header()["Set-Cookie"]); got != 2 {
 		t.Fatalf("%d cookies are set: %q", got, w.Header()["Set-Cookie"])
 	}
-	c := cookies(w)["gatehouse"]
-	if !tokenShaped(c.Value) || c.MaxAge != 0 || !c.Expires.IsZero() {
+	c := setCookies(w)["gatehouse"]
+	if !sessions.IsToken(c.Value) || c.MaxAge != 0 || !c.Expires.IsZero() {
 		t.Errorf("got the cookie %s", c)
 	}
 	rec, ok := s.Stores.Sessions.Record(auth.SessionID(c.Value))
@@ -88,7 +37,7 @@ func TestSignInStartsASession(t *testing.T) {
 	}
 
 	w = s.do("POST", "/sign-in?user=u1&remember=1")
-	c = cookies(w)["gatehouse"]
+	c = setCookies(w)["gatehouse"]
 	rec, _ = s.Stores.Sessions.Record(auth.SessionID(c.Value))
 	if c.MaxAge != 720*3600 || !rec.Remember || !rec.Deadline.Equal(noon.Add(720*time.Hour)) || rec.Idle() != 336*time.Hour {
 		t.Errorf("got the cookie %s and the session %+v", c, rec)
@@ -99,7 +48,7 @@ func TestSignInEndsWhatWasBefore(t *testing.T) {
 	s := newSite(t, whoRoutes)
 	old := s.signedIn(t, "u1")
 	w := s.do("POST", "/sign-in?user=u1", s.session(old))
-	fresh := cookies(w)["gatehouse"].Value
+	fresh := setCookies(w)["gatehouse"].Value
 	if fresh == old || s.Stores.Sessions.Len() != 1 {
 		t.Errorf("%d sessions, the cookie changed: %v", s.Stores.Sessions.Len(), fresh != old)
 	}
@@ -107,9 +56,9 @@ func TestSignInEndsWhatWasBefore(t *testing.T) {
 		t.Errorf("the old cookie is %s", got)
 	}
 	// A value that we do not know is never adopted.
-	planted := strings.Repeat("A", auth.HashLength)
+	planted := fakeToken("A")
 	w = s.do("POST", "/sign-in?user=u1", s.session(planted))
-	if got := cookies(w)["gatehouse"].Value; got == planted {
+	if got := setCookies(w)["gatehouse"].Value; got == planted {
 		t.Error("a planted cookie was adopted")
 	}
 	if _, ok := s.Stores.Sessions.Record(auth.SessionID(planted)); ok {
@@ -120,8 +69,8 @@ func TestSignInEndsWhatWasBefore(t *testing.T) {
 func TestStrangersLeaveNoTrace(t *testing.T) {
 	s := newSite(t, whoRoutes)
 	for name, change := range map[string]func(*http.Request){
-		"no cookie": func(*http.Request) {}, "unknown": s.session(strings.Repeat("A", auth.HashLength)), "garbage": s.session("x"),
-		"another name": cookie("gatehouse_other", strings.Repeat("A", auth.HashLength)),
+		"no cookie": func(*http.Request) {}, "unknown": s.session(fakeToken("A")), "garbage": s.session("x"),
+		"another name": cookie("gatehouse_other", fakeToken("A")),
 	} {
 		for _, path := range []string{"/", "/private", "/machine", "/nowhere"} {
 			if w := s.do("GET", path, change); len(w.Header()["Set-Cookie"]) != 0 {
@@ -149,7 +98,7 @@ func (s *site) put(token string, change func(*auth.Session)) {
 }
 
 func TestSessionsThatDoNotCount(t *testing.T) {
-	token := strings.Repeat("B", auth.HashLength)
+	token := fakeToken("B")
 	for name, c := range map[string]struct {
 		change func(*auth.Session)
 		user   func(*auth.User)
@@ -187,7 +136,7 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		if w := s.do("GET", "/private", s.session(token)); w.Code != http.StatusSeeOther {
 			t.Errorf("%q: got %d", garbage, w.Code)
 		}
-		if w := s.do("POST", "/sign-in?user=u1", s.session(token)); w.Code != http.StatusSeeOther || cookies(w)["gatehouse"] == nil {
+		if w := s.do("POST", "/sign-in?user=u1", s.session(token)); w.Code != http.StatusSeeOther || setCookies(w)["gatehouse"] == nil {
 			t.Errorf("%q: can't sign in: %d", garbage, w.Code)
 		}
 	}
@@ -203,7 +152,7 @@ func TestWhereToSignIn(t *testing.T) {
 }
 
 func TestIdleTimeIsRenewed(t *testing.T) {
-	token := strings.Repeat("B", auth.HashLength)
+	token := fakeToken("B")
 	for ttl, want := range map[time.Duration]int{2 * time.Hour: 0, 109 * time.Minute: 0, 107 * time.Minute: 1, -1: 1} {
 		s := newSite(t, whoRoutes)
 		s.Stores.Sessions.TTL = ttl
@@ -224,7 +173,7 @@ func TestRenewSession(t *testing.T) {
 			return Response{}, err
 		}
 		if r.Query("ended") != "" {
-			_ = r.server.Sessions.store.End(r.ctx, u.ID, r.Session().ID)
+			_ = r.server.Accounts.Sessions.End(r.ctx, u.ID, r.Session().ID)
 		}
 		if r.Query("disabled") != "" {
 			u.Active = false
@@ -241,7 +190,7 @@ func TestRenewSession(t *testing.T) {
 	old := s.signedIn(t, "u1")
 	before, _ := s.Stores.Sessions.Record(auth.SessionID(old))
 	w := s.do("POST", "/renew", s.session(old))
-	fresh := cookies(w)["gatehouse"]
+	fresh := setCookies(w)["gatehouse"]
 	if ended != nil || fresh == nil || fresh.Value == old || len(w.Header()["Set-Cookie"]) != 1 {
 		t.Fatalf("got %v, %q", ended, w.Header()["Set-Cookie"])
 	}
@@ -255,7 +204,7 @@ func TestRenewSession(t *testing.T) {
 		if !errors.Is(ended, auth.ErrSessionEnded) || s.Stores.Sessions.Len() != 0 {
 			t.Errorf("%s: got %v and %d sessions", why, ended, s.Stores.Sessions.Len())
 		}
-		if c := cookies(w)["gatehouse"]; c == nil || c.Value != "" || c.MaxAge >= 0 || len(w.Header()["Set-Cookie"]) != 1 {
+		if c := setCookies(w)["gatehouse"]; c == nil || c.Value != "" || c.MaxAge >= 0 || len(w.Header()["Set-Cookie"]) != 1 {
 			t.Errorf("%s: sets %q", why, w.Header()["Set-Cookie"])
 		}
 	}
@@ -267,7 +216,7 @@ func TestSignOut(t *testing.T) {
 	s := newSite(t, routes)
 	token := s.signedIn(t, "u1")
 	w := s.do("POST", "/sign-out", s.session(token))
-	if c := cookies(w)["gatehouse"]; w.Code != http.StatusSeeOther || c == nil || c.Value != "" || c.MaxAge >= 0 || len(w.Header()["Set-Cookie"]) != 1 {
+	if c := setCookies(w)["gatehouse"]; w.Code != http.StatusSeeOther || c == nil || c.Value != "" || c.MaxAge >= 0 || len(w.Header()["Set-Cookie"]) != 1 {
 		t.Errorf("got %d, %q", w.Code, w.Header()["Set-Cookie"])
 	}
 	if s.Stores.Sessions.Len() != 0 {
@@ -285,7 +234,7 @@ func TestSignOut(t *testing.T) {
 	s = newSite(t, []Route{Post("/", Open, func(r *Request) (Response, error) {
 		return SeeOther("/"), errors.Join(r.SignIn(s.add("u1"), false), r.SignOut())
 	})})
-	if w := s.do("POST", "/"); cookies(w)["gatehouse"].Value != "" || s.Stores.Sessions.Len() != 0 {
+	if w := s.do("POST", "/"); setCookies(w)["gatehouse"].Value != "" || s.Stores.Sessions.Len() != 0 {
 		t.Errorf("got %q and %d sessions", w.Header()["Set-Cookie"], s.Stores.Sessions.Len())
 	}
 	// Nobody is told to be signed out who is not.
@@ -354,8 +303,8 @@ func TestPagesWithoutRedis(t *testing.T) {
 }
 
 func FuzzSessionCookie(f *testing.F) {
-	token := strings.Repeat("B", auth.HashLength)
-	for _, s := range []string{"", token, token[1:], strings.Repeat("A", auth.HashLength), "\x00", "\xff", `"` + token + `"`, token + "; gatehouse=" + token, strings.Repeat("é", 21) + "x"} {
+	token := fakeToken("B")
+	for _, s := range []string{"", token, token[1:], fakeToken("A"), "\x00", "\xff", `"` + token + `"`, token + "; gatehouse=" + token, strings.Repeat("é", 21) + "x"} {
 		f.Add(s, "gatehouse="+s)
 	}
 	s := newSite(f, whoRoutes)

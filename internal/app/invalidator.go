@@ -7,7 +7,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/db"
-	"gatehouse/web"
+	"gatehouse/web/metrics"
 )
 
 // invalidator is the db.Listener that invalidates cached users when the database announces changes, and turns the
@@ -15,7 +15,7 @@ import (
 type invalidator struct {
 	ctx      context.Context
 	accounts *auth.Accounts
-	metrics  *web.Metrics
+	metrics  *metrics.Metrics
 	log      *slog.Logger
 
 	connected bool
@@ -25,7 +25,7 @@ type invalidator struct {
 // warnInterval is how often the log repeats that the connection is lost.
 const warnInterval = time.Minute
 
-func newInvalidator(ctx context.Context, accounts *auth.Accounts, metrics *web.Metrics, log *slog.Logger) *invalidator {
+func newInvalidator(ctx context.Context, accounts *auth.Accounts, metrics *metrics.Metrics, log *slog.Logger) *invalidator {
 	return &invalidator{ctx: ctx, accounts: accounts, metrics: metrics, log: log}
 }
 

@@ -11,7 +11,7 @@ import (
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
 	"gatehouse/db"
-	"gatehouse/web"
+	"gatehouse/web/metrics"
 )
 
 // testInvalidator returns an invalidator on in-memory stores, and the id of a user whom the cache holds.
@@ -21,7 +21,7 @@ func testInvalidator(t *testing.T) (*invalidator, *authtest.Stores, string) {
 	accounts := stores.Accounts(t)
 	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
 	stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true})
-	n := newInvalidator(t.Context(), accounts, web.NewMetrics(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	n := newInvalidator(t.Context(), accounts, metrics.New(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	lookUp(t, n, stores)
 	return n, stores, "u1"
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/term"
 
 	"gatehouse/internal/config"
-	"gatehouse/web"
+	"gatehouse/web/logging"
 )
 
 // NewLogger returns the server's log: text on a terminal, otherwise JSON, unless LOG_FORMAT says which.
@@ -18,7 +18,7 @@ func NewLogger(s config.Settings, w io.Writer) *slog.Logger {
 	if s.LogFormat == "text" || s.LogFormat == "auto" && isTerminal(w) {
 		h = slog.NewTextHandler(w, options)
 	}
-	return slog.New(web.LogHandler{Handler: web.LimitOutages(h)})
+	return slog.New(logging.RequestIDHandler{Handler: logging.LimitOutages(h)})
 }
 
 func isTerminal(w io.Writer) bool {

@@ -4,12 +4,12 @@ import (
 	"sync/atomic"
 
 	"gatehouse/kv/redisconn"
-	"gatehouse/web"
+	"gatehouse/web/metrics"
 )
 
 // newMetrics returns the metrics of a server, including those of its stores.
-func newMetrics(s *Stores) *web.Metrics {
-	m := web.NewMetrics()
+func newMetrics(s *Stores) *metrics.Metrics {
+	m := metrics.New()
 	gauge := func(name, help string, labels map[string]string, value func() int) {
 		m.RegisterGauge(name, help, labels, func() float64 { return float64(value()) })
 	}

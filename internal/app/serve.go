@@ -18,7 +18,9 @@ import (
 	"gatehouse/internal/config"
 	"gatehouse/kv"
 	"gatehouse/web"
+	"gatehouse/web/metrics"
 	"gatehouse/web/netlimit"
+	"gatehouse/web/sessions"
 )
 
 const (
@@ -86,7 +88,7 @@ func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger
 	}
 	server := &web.Server{
 		Accounts:       s.Accounts,
-		Sessions:       web.NewSessions(s.sessions, kv.Codec{}, c.Lifetimes(), c.Cookies),
+		Sessions:       sessions.New(s.sessions, kv.Codec{}, c.Lifetimes()),
 		Cookies:        c.Cookies,
 		Database:       s.database.Name(),
 		TrustedProxies: c.Proxies,
@@ -123,7 +125,7 @@ func touchSession(accounts *auth.Accounts, log *slog.Logger) func(context.Contex
 }
 
 // serveMetrics serves Prometheus metrics on their own address; empty: not at all.
-func serveMetrics(ctx context.Context, group *sync.WaitGroup, addr string, m *web.Metrics, log *slog.Logger) error {
+func serveMetrics(ctx context.Context, group *sync.WaitGroup, addr string, m *metrics.Metrics, log *slog.Logger) error {
 	if addr == "" {
 		return nil
 	}

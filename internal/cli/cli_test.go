@@ -14,7 +14,8 @@ import (
 
 	"gatehouse/internal/config"
 	"gatehouse/kv/embedded"
-	"gatehouse/web"
+	"gatehouse/web/cookies"
+	"gatehouse/web/sessions"
 )
 
 // testSecret is a SECRET_KEY.
@@ -78,10 +79,10 @@ func TestSettings_Defaults(t *testing.T) {
 		}
 	}
 	c, err := want.Validate()
-	if err != nil || c.Cookies != (web.Cookies{}) || len(c.Proxies) != 0 || c.Base.Host != "localhost:8080" {
+	if err != nil || c.Cookies != (cookies.Policy{}) || len(c.Proxies) != 0 || c.Base.Host != "localhost:8080" {
 		t.Errorf("got %+v, %v", c, err)
 	}
-	if got := c.Lifetimes(); got != (web.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}) {
+	if got := c.Lifetimes(); got != (sessions.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}) {
 		t.Errorf("got %+v", got)
 	}
 }

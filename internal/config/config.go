@@ -13,7 +13,8 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/kv/redisconn"
-	"gatehouse/web"
+	"gatehouse/web/cookies"
+	"gatehouse/web/sessions"
 )
 
 // Config is the validated settings, with those that need parsing in their parsed form.
@@ -21,7 +22,7 @@ type Config struct {
 	Settings
 	Base       *url.URL // BASE_URL, with its host as browsers write it in an Origin header
 	Proxies    []netip.Prefix
-	Cookies    web.Cookies
+	Cookies    cookies.Policy
 	DjangoKeys auth.DjangoKeys // zero without DJANGO_SESSIONS_URL
 }
 
@@ -105,6 +106,6 @@ func (c Config) secretFile() (string, error) {
 }
 
 // Lifetimes returns how long sessions last.
-func (c Config) Lifetimes() web.Lifetimes {
-	return web.Lifetimes{Session: c.SessionLifetime, Idle: c.SessionIdle, Remember: c.RememberLifetime, RememberIdle: c.RememberIdle}
+func (c Config) Lifetimes() sessions.Lifetimes {
+	return sessions.Lifetimes{Session: c.SessionLifetime, Idle: c.SessionIdle, Remember: c.RememberLifetime, RememberIdle: c.RememberIdle}
 }

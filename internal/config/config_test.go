@@ -10,7 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"gatehouse/auth"
-	"gatehouse/web"
+	"gatehouse/web/cookies"
 )
 
 // testSecret is a SECRET_KEY.
@@ -72,31 +72,31 @@ func TestOneFaultAtATime(t *testing.T) {
 func TestCookieSettings(t *testing.T) {
 	for _, c := range []struct {
 		base, domain string
-		want         web.Cookies
+		want         cookies.Policy
 		wrong        bool
 	}{
-		{"http://localhost:8080", "", web.Cookies{}, false},
-		{"https://login.example.org", "", web.Cookies{Secure: true}, false},
-		{"https://login.example.org/", "example.org", web.Cookies{Secure: true, Domain: "example.org"}, false},
-		{"https://example.org:8443", "example.org", web.Cookies{Secure: true, Domain: "example.org"}, false},
-		{"https://badexample.org", "example.org", web.Cookies{}, true},
-		{"https://example.org", "login.example.org", web.Cookies{}, true},
-		{"https://example.org.evil.example", "example.org", web.Cookies{}, true},
+		{"http://localhost:8080", "", cookies.Policy{}, false},
+		{"https://login.example.org", "", cookies.Policy{Secure: true}, false},
+		{"https://login.example.org/", "example.org", cookies.Policy{Secure: true, Domain: "example.org"}, false},
+		{"https://example.org:8443", "example.org", cookies.Policy{Secure: true, Domain: "example.org"}, false},
+		{"https://badexample.org", "example.org", cookies.Policy{}, true},
+		{"https://example.org", "login.example.org", cookies.Policy{}, true},
+		{"https://example.org.evil.example", "example.org", cookies.Policy{}, true},
 		// Anybody may have a name right below these, so that browsers refuse such cookies.
-		{"https://login.co.uk", "co.uk", web.Cookies{}, true},
-		{"https://login.example.co.uk", "co.uk", web.Cookies{}, true},
-		{"https://login.example.co.uk", "example.co.uk", web.Cookies{Secure: true, Domain: "example.co.uk"}, false},
-		{"https://me.github.io", "github.io", web.Cookies{}, true},
-		{"https://login.me.github.io", "me.github.io", web.Cookies{Secure: true, Domain: "me.github.io"}, false},
-		{"https://github.io", "github.io", web.Cookies{}, true},
-		{"https://login.com", "com", web.Cookies{}, true},
-		{"https://login.corp", "corp", web.Cookies{}, true},
-		{"http://localhost:8080", "localhost", web.Cookies{}, true},
-		{"https://login.CO.UK", "CO.UK", web.Cookies{}, true},
-		{"https://xn--85x722f.xn--55qx5d.cn", "xn--55qx5d.cn", web.Cookies{}, true},
-		{"https://食狮.公司.cn", "公司.cn", web.Cookies{}, true},
-		{"https://login.example.org", ".example.org", web.Cookies{}, true},
-		{"https://192.0.2.7", "192.0.2.7", web.Cookies{}, true},
+		{"https://login.co.uk", "co.uk", cookies.Policy{}, true},
+		{"https://login.example.co.uk", "co.uk", cookies.Policy{}, true},
+		{"https://login.example.co.uk", "example.co.uk", cookies.Policy{Secure: true, Domain: "example.co.uk"}, false},
+		{"https://me.github.io", "github.io", cookies.Policy{}, true},
+		{"https://login.me.github.io", "me.github.io", cookies.Policy{Secure: true, Domain: "me.github.io"}, false},
+		{"https://github.io", "github.io", cookies.Policy{}, true},
+		{"https://login.com", "com", cookies.Policy{}, true},
+		{"https://login.corp", "corp", cookies.Policy{}, true},
+		{"http://localhost:8080", "localhost", cookies.Policy{}, true},
+		{"https://login.CO.UK", "CO.UK", cookies.Policy{}, true},
+		{"https://xn--85x722f.xn--55qx5d.cn", "xn--55qx5d.cn", cookies.Policy{}, true},
+		{"https://食狮.公司.cn", "公司.cn", cookies.Policy{}, true},
+		{"https://login.example.org", ".example.org", cookies.Policy{}, true},
+		{"https://192.0.2.7", "192.0.2.7", cookies.Policy{}, true},
 	} {
 		s := defaults(t)
 		s.BaseURL, s.CookieDomain = c.base, c.domain

@@ -17,7 +17,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/identifier"
-	"gatehouse/web"
+	"gatehouse/web/cookies"
 )
 
 // Validate parses the settings. The error is one line about the first invalid setting, which it names.
@@ -33,7 +33,7 @@ func (s Settings) Validate() (Config, error) {
 	if err := cmp.Or(s.checkAddresses(), s.checkListenURL(), s.checkNumbers(), s.checkCookieDomain(c.Base)); err != nil {
 		return Config{}, err
 	}
-	c.Cookies = web.Cookies{Secure: c.Base.Scheme == "https", Domain: s.CookieDomain}
+	c.Cookies = cookies.Policy{Secure: c.Base.Scheme == "https", Domain: s.CookieDomain}
 	if c.DjangoKeys, err = s.parseDjango(c.Cookies); err != nil {
 		return Config{}, err
 	}
@@ -41,7 +41,7 @@ func (s Settings) Validate() (Config, error) {
 }
 
 // parseDjango returns the keys of Django's sessions; zero if DJANGO_SESSIONS_URL is empty.
-func (s Settings) parseDjango(ours web.Cookies) (auth.DjangoKeys, error) {
+func (s Settings) parseDjango(ours cookies.Policy) (auth.DjangoKeys, error) {
 	if err := identifier.ValidateSourceName(s.DjangoSource); err != nil {
 		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SOURCE %q: %w", s.DjangoSource, err)
 	}

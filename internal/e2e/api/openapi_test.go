@@ -25,6 +25,7 @@ import (
 	"gatehouse/internal/e2e/kit"
 	"gatehouse/internal/testkit"
 	"gatehouse/web"
+	"gatehouse/web/problem"
 )
 
 // TestOpenAPI_DescribesEveryRoute: the description has exactly the routes of the program, with their methods of
@@ -281,7 +282,7 @@ func (d *description) check(key string, a kit.Response) error {
 		if p.Status != a.StatusCode || p.RequestID != a.Header.Get("X-Request-Id") {
 			return fmt.Errorf("a problem with the status %d and the request id %q", p.Status, p.RequestID)
 		}
-		seen += " " + p.Code
+		seen += " " + string(p.Code)
 	}
 	d.seen[seen] = true
 	return nil
@@ -326,9 +327,9 @@ func matches(schema *openapi3.Schema, v any) error {
 	return schema.VisitJSON(v, openapi3.EnableJSONSchema2020())
 }
 
-func problemOf(t testing.TB, a kit.Response) web.Problem {
+func problemOf(t testing.TB, a kit.Response) problem.Document {
 	t.Helper()
-	var p web.Problem
+	var p problem.Document
 	if err := json.Unmarshal([]byte(a.Text), &p); err != nil {
 		t.Fatalf("%s %s: %s is not a problem: %v\n%s", a.Request.Method, a.Request.URL.Path, a.Status, err, a.Text)
 	}
@@ -465,12 +466,12 @@ func (a *apiTest) wantRequestDescribed(t testing.TB, key string, sent *http.Requ
 }
 
 // wantProblem calls an operation and wants a problem with this code that matches the description.
-func (a *apiTest) wantProblem(t testing.TB, key string, status int, code, body string, header ...string) web.Problem {
+func (a *apiTest) wantProblem(t testing.TB, key string, status int, code, body string, header ...string) problem.Document {
 	t.Helper()
 	got := a.call(t, key, body, header...)
 	a.wantDescribed(t, key, status, got)
 	p := problemOf(t, got)
-	if p.Code != code {
+	if string(p.Code) != code {
 		t.Errorf("%s: the code is %s, want %s\n%s", key, p.Code, code, got.Text)
 	}
 	return p

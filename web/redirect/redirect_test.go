@@ -1,4 +1,4 @@
-package web
+package redirect
 
 import (
 	"net/url"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestLocalPath(t *testing.T) {
+func TestLocalPath_AcceptsLocalPaths(t *testing.T) {
 	for next, want := range map[string]string{
 		"/":                             "/",
 		"/dashboard":                    "/dashboard",
@@ -30,7 +30,7 @@ func TestLocalPath(t *testing.T) {
 	}
 }
 
-func TestLocalPathRefuses(t *testing.T) {
+func TestLocalPath_RefusesEverythingElse(t *testing.T) {
 	for _, next := range []string{
 		"", "dashboard", "./dashboard", "?x", "#x", ".", "..",
 		"//evil.example", "///evil.example", "////evil.example", "//evil.example/%2f..", "//@evil.example",
@@ -71,7 +71,7 @@ func FuzzLocalPath(f *testing.F) {
 		if got == "" {
 			return
 		}
-		if len(got) > 3*maxRedirect {
+		if len(got) > 3*MaxLength {
 			t.Errorf("%d octets became %d", len(next), len(got))
 		}
 		u, err := url.Parse(got)
@@ -80,19 +80,19 @@ func FuzzLocalPath(f *testing.F) {
 		}
 		for _, seen := range []string{got, unescaped(got), unescaped(unescaped(got))} {
 			if leaves(seen) {
-				t.Errorf("%q became %q; as %q a browser leaves the site with it", next, got, seen)
+				t.Errorf("%q became %q; read as %q it leaves the site", next, got, seen)
 			}
 		}
 		if strings.ContainsAny(got, "\r\n\x00") {
 			t.Errorf("%q became %q, which breaks a header", next, got)
 		}
-		if again := LocalPath(got, ""); len(got) <= maxRedirect && again != got {
+		if again := LocalPath(got, ""); len(got) <= MaxLength && again != got {
 			t.Errorf("%q became %q, and that %q", next, got, again)
 		}
 	})
 }
 
-// unescaped is the address with the path unescaped once more, by whoever stands between.
+// unescaped returns the address with the path unescaped once more, as a proxy may do.
 func unescaped(address string) string {
 	p, query, _ := strings.Cut(address, "?")
 	if decoded, err := url.PathUnescape(p); err == nil {
@@ -101,17 +101,27 @@ func unescaped(address string) string {
 	return p + "?" + query
 }
 
-// leaves is a browser's view of an address (WHATWG URL Standard, 4.4), made simple: tabs and
-// line ends are dropped, control characters at the ends too, a backslash is a slash, and two
-// slashes or a scheme lead elsewhere.
+// leaves reports whether a browser leaves the site for the address, by a simplified WHATWG URL Standard, section 4.4:
+// tabs, line ends and control characters at the ends are dropped, a backslash is a slash, and two slashes or a scheme
+// lead to another site.
 func leaves(address string) bool {
 	address = strings.TrimFunc(address, func(r rune) bool { return r <= ' ' })
 	address = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(address)
 	return !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//")
 }
 
-func TestNextGoesToNeighboursOnly(t *testing.T) {
-	shared := newGate(t)
+// policy returns the Policy of a server.
+func policy(t testing.TB, base, cookieDomain string) Policy {
+	t.Helper()
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Policy{Base: u, CookieDomain: cookieDomain}
+}
+
+func TestSafe_AllowsOnlySitesThatShareTheSignIn(t *testing.T) {
+	shared := policy(t, "https://login.example.org", "example.org")
 	for next, want := range map[string]string{
 		"/a?b=c":                        "/a?b=c",
 		"https://login.example.org/x":   "https://login.example.org/x",
@@ -124,8 +134,8 @@ func TestNextGoesToNeighboursOnly(t *testing.T) {
 		"https://app.example.org/a#b":                              "https://app.example.org/a",
 		"https://app.example.org/@evil.example":                    "https://app.example.org/@evil.example",
 	} {
-		if got := shared.safeRedirect(next); got != want {
-			t.Errorf("next(%q) = %q, want %q", next, got, want)
+		if got := shared.Safe(next); got != want {
+			t.Errorf("Safe(%q) = %q, want %q", next, got, want)
 		}
 	}
 	for _, next := range []string{
@@ -136,30 +146,29 @@ func TestNextGoesToNeighboursOnly(t *testing.T) {
 		"https://app.example.org\u200b", "https://аpp.example.org", "https://app。example.org", "https://evil.example。example.org", "https://evil.example／.example.org", "https://[::1].example.org", "https://[::1]", "https://a b.example.org", "https://a_b!.example.org",
 		"ftp://app.example.org", "javascript://app.example.org/%0aalert(1)", "data://app.example.org", "ws://app.example.org", "file://app.example.org/etc/passwd", "https://app.example.org/" + strings.Repeat("a", 2048), "https://\xff.example.org",
 	} {
-		if got := shared.safeRedirect(next); got != "" {
-			t.Errorf("next(%q) = %q, want nowhere", next, got)
+		if got := shared.Safe(next); got != "" {
+			t.Errorf("Safe(%q) = %q, want none", next, got)
 		}
 	}
-	local := newSite(t, nil, func(s *site) { s.BaseOrigin = "http://localhost:8080" })
+	local := policy(t, "http://localhost:8080", "")
 	for next, want := range map[string]string{
 		"http://localhost:5000/x": "http://localhost:5000/x", "https://localhost/": "https://localhost/", "http://localhost": "http://localhost",
 		"http://127.0.0.1:5000/": "", "http://app.localhost/": "", "http://localhost.evil.example/": "", "http://.localhost/": "", "http://": "", "http:///x": "",
 	} {
-		if got := local.safeRedirect(next); got != want {
-			t.Errorf("without COOKIE_DOMAIN: next(%q) = %q, want %q", next, got, want)
+		if got := local.Safe(next); got != want {
+			t.Errorf("without COOKIE_DOMAIN: Safe(%q) = %q, want %q", next, got, want)
 		}
 	}
 }
 
-// FuzzNext: wherever somebody is sent, a browser's own idea of the address (no userinfo, no
-// backslash, a host of ours) is the same.
-func FuzzNext(f *testing.F) {
+// FuzzSafe: a browser cannot read a safe target as another site's (no user info, no backslash, a trusted host).
+func FuzzSafe(f *testing.F) {
 	for _, s := range []string{"/a", "https://app.example.org/a?b#c", "https://example.org:1/", "//x", `https://a\b`, "https://a@b"} {
 		f.Add(s)
 	}
-	s := newGate(f)
+	p := policy(f, "https://login.example.org", "example.org")
 	f.Fuzz(func(t *testing.T, next string) {
-		got := s.safeRedirect(next)
+		got := p.Safe(next)
 		if got == "" || strings.HasPrefix(got, "/") {
 			if strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\t\r\n") {
 				t.Fatalf("%q leads to %q", next, got)
@@ -179,4 +188,14 @@ func FuzzNext(f *testing.F) {
 			t.Fatalf("%q leads to %q", next, got)
 		}
 	})
+}
+
+func TestOrigin_OfSafeTargets(t *testing.T) {
+	for target, want := range map[string][2]string{
+		"": {}, "/a": {}, "https://app.example.org:8443/a?b": {"https://app.example.org:8443", "app.example.org:8443"}, "https://a b": {},
+	} {
+		if origin, host := Origin(target), Host(target); origin != want[0] || host != want[1] {
+			t.Errorf("%q: got %q and %q, want %q", target, origin, host, want)
+		}
+	}
 }

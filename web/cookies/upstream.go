@@ -1,20 +1,20 @@
-package web
+package cookies
 
 import "strings"
 
-var noCookies = []string{""}
+var none = []string{""}
 
-// siteCookies returns the Cookie header that a site behind forward auth may see: the request's without our cookies,
-// the others in order and unchanged, "" if none is left. The result may be headers itself and is not to be changed.
+// WithoutOurs returns the Cookie header for a site behind forward auth: the request's without our cookies, the others in
+// order and unchanged, "" if none is left. The result may alias headers and must not be modified.
 //
-// Cookies under every name that a server of ours may use are taken out, not only those under the current one: after
-// a change of BASE_URL or COOKIE_DOMAIN the session in an old cookie may still be alive.
-func siteCookies(headers []string) []string {
+// It removes every name that a Gatehouse server may use, not only the current ones: after a change of BASE_URL or
+// COOKIE_DOMAIN the session in an old cookie may still be valid.
+func WithoutOurs(headers []string) []string {
 	ours, others := 0, 0
 	for _, header := range headers {
 		for pair := range strings.SplitSeq(header, ";") {
 			switch {
-			case isOurCookie(pair):
+			case isOurs(pair):
 				ours++
 			case strings.Trim(pair, " \t") != "":
 				others++
@@ -22,7 +22,7 @@ func siteCookies(headers []string) []string {
 		}
 	}
 	if others == 0 {
-		return noCookies
+		return none
 	}
 	if ours == 0 && len(headers) == 1 {
 		return headers
@@ -39,7 +39,7 @@ func appendOthers(b *strings.Builder, header string) {
 	first := true
 	for pair := range strings.SplitSeq(header, ";") {
 		switch {
-		case isOurCookie(pair):
+		case isOurs(pair):
 			continue
 		case !first:
 			b.WriteByte(';')
@@ -56,8 +56,8 @@ func appendOthers(b *strings.Builder, header string) {
 	}
 }
 
-// isOurCookie reports whether a pair of a Cookie header, with the white space around it, has one of our names.
-func isOurCookie(pair string) bool {
+// isOurs reports whether a pair of a Cookie header, with the whitespace around it, has one of our names.
+func isOurs(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")
 	name = strings.Trim(name, " \t")
 	if rest, ok := strings.CutPrefix(name, "__Host-"); ok {
@@ -65,5 +65,5 @@ func isOurCookie(pair string) bool {
 	} else if rest, ok := strings.CutPrefix(name, "__Secure-"); ok {
 		name = rest
 	}
-	return name == sessionCookieName || name == browserCookieName
+	return name == sessionName || name == deviceName
 }

@@ -1,4 +1,4 @@
-package web
+package logging
 
 import (
 	"context"
@@ -11,12 +11,12 @@ import (
 	"gatehouse/auth"
 )
 
-// outageInterval is how often the log repeats that a server behind this one does not answer.
+// outageInterval is the minimum time between two lines about the same unavailable server.
 const outageInterval = time.Second
 
-// LimitOutages returns a handler that passes one line per second about each server that does not
-// answer (auth.ErrUnavailable), with the number of lines left out since. Security events always
-// pass. Without it an outage writes a line for each request.
+// LimitOutages returns a handler that passes at most one line per second about each server that does not respond
+// (auth.ErrUnavailable), with the number of suppressed lines. Security events always pass. Without it an outage logs
+// a line for every request.
 func LimitOutages(h slog.Handler) slog.Handler {
 	return outageHandler{h, &outages{last: map[string]outage{}}}
 }
@@ -28,11 +28,11 @@ type outageHandler struct {
 
 // Handle implements slog.Handler.
 func (h outageHandler) Handle(ctx context.Context, r slog.Record) error {
-	server := serverOf(r)
+	server := unavailableServer(r)
 	if server == "" {
 		return h.Handler.Handle(ctx, r)
 	}
-	passes, suppressed := h.outages.note(server, r.Time)
+	passes, suppressed := h.outages.record(server, r.Time)
 	if !passes {
 		return nil
 	}
@@ -53,9 +53,9 @@ func (h outageHandler) WithGroup(name string) slog.Handler {
 	return outageHandler{h.Handler.WithGroup(name), h.outages}
 }
 
-// serverOf returns which server the record says does not answer: "redis", "database", or "" if it
-// says no such thing.
-func serverOf(r slog.Record) (server string) {
+// unavailableServer returns the server that the record reports as unavailable, "redis" or "database", or "" for
+// any other record and for security events.
+func unavailableServer(r slog.Record) (server string) {
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "event" {
 			server = ""
@@ -74,27 +74,27 @@ func serverOf(r slog.Record) (server string) {
 	return server
 }
 
-// outages notes by server when the log last told of it.
+// outages records, by server, the last line that passed.
 type outages struct {
 	mu   sync.Mutex
 	last map[string]outage
 }
 
 type outage struct {
-	told       time.Time
+	loggedAt   time.Time
 	suppressed int
 }
 
-// note reports whether a line of this moment passes, and how many were left out before it.
-func (o *outages) note(server string, at time.Time) (passes bool, suppressed int) {
+// record reports whether a line passes at this time, and how many were suppressed before it.
+func (o *outages) record(server string, at time.Time) (passes bool, suppressed int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	last := o.last[server]
-	if at.Sub(last.told) < outageInterval {
+	if at.Sub(last.loggedAt) < outageInterval {
 		last.suppressed++
 		o.last[server] = last
 		return false, 0
 	}
-	o.last[server] = outage{told: at}
+	o.last[server] = outage{loggedAt: at}
 	return true, last.suppressed
 }

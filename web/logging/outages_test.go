@@ -1,4 +1,4 @@
-package web
+package logging
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"gatehouse/auth"
 )
 
-func TestLimitOutages_OneLinePerSecondAndServer(t *testing.T) {
+func TestLimitOutages_PassesOneLinePerSecondAndServer(t *testing.T) {
 	var out bytes.Buffer
 	h := LimitOutages(slog.NewTextHandler(&out, nil))
 	start := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -43,7 +43,7 @@ func TestLimitOutages_OneLinePerSecondAndServer(t *testing.T) {
 	}
 	log(h, time.Second, "error", postgres)
 	if !strings.Contains(out.String(), "suppressed=200") {
-		t.Errorf("the next line is %q, want the number of those left out", out.String())
+		t.Errorf("the next line is %q, want the number of suppressed lines", out.String())
 	}
 	if n := lines(); n != 1 {
 		t.Errorf("%d lines in the next second, want 1", n)
@@ -55,6 +55,6 @@ func TestLimitOutages_OneLinePerSecondAndServer(t *testing.T) {
 		log(h, time.Second, "error", postgres, "event", true)
 	}
 	if n := lines(); n != 12 {
-		t.Errorf("%d lines that say something else, want all 12", n)
+		t.Errorf("%d other lines passed, want all 12", n)
 	}
 }

@@ -1,17 +1,19 @@
-package web
+package cookies_test
 
 import (
 	"encoding/json"
+	"gatehouse/web/cookies"
+	"gatehouse/web/sessions"
 	"net/http"
 	"os"
 	"slices"
 	"testing"
 )
 
-// TestCookieHeader_ServerAgreesWithTheReaders: in every Cookie header of clients/vectors.json the server finds the
-// session's cookie exactly where the readers do.
-func TestCookieHeader_ServerAgreesWithTheReaders(t *testing.T) {
-	text, err := os.ReadFile("../clients/vectors.json")
+// TestAppendValues_AgreesWithTheReaders: in every Cookie header of clients/vectors.json the server finds the session
+// cookie exactly where the readers do.
+func TestAppendValues_AgreesWithTheReaders(t *testing.T) {
+	text, err := os.ReadFile("../../clients/vectors.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +33,8 @@ func TestCookieHeader_ServerAgreesWithTheReaders(t *testing.T) {
 			continue
 		}
 		tried++
-		header := http.Header{"Cookie": {string(c.Header)}}
-		found := appendCookies(nil, header["Cookie"], c.CookieName, tokenShaped, maxSessionCookies)
+		req := &http.Request{Header: http.Header{"Cookie": {string(c.Header)}}}
+		found := cookies.AppendValues(nil, req, c.CookieName, sessions.IsToken, 4)
 		if want := c.Want != "signed out"; slices.Contains(found, good) != want {
 			t.Errorf("%s: the server found %q; readers say %s", c.Name, found, c.Want)
 		}
