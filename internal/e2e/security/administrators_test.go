@@ -9,8 +9,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestLastAdministrator_StaysOnTheCommandLine: no command takes the last administrator away, unless it is forced to.
-func TestLastAdministrator_StaysOnTheCommandLine(t *testing.T) {
+// TestLastAdministrator_CommandsRefuseToRemoveThem unless --force is given.
+func TestLastAdministrator_CommandsRefuseToRemoveThem(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
 	command := func(line string) kit.CommandResult {
@@ -30,12 +30,12 @@ func TestLastAdministrator_StaysOnTheCommandLine(t *testing.T) {
 		o.WantCode(t, 1)
 		kit.WantErrorLine(t, o, says, "--force")
 		if o.Stdout != "" {
-			t.Errorf("%s says %q", line, o.Stdout)
+			t.Errorf("%s prints %q", line, o.Stdout)
 		}
 	}
 	c.WantStatus(c.Get("/admin/users"), 200)
 
-	// The same through another group, and by a permission of her own.
+	// The same through another group, and with a direct permission.
 	for _, line := range []string{"group add keepers", "group grant keepers users.manage", "user join alice keepers", "user leave alice admin"} {
 		command(line).WantCode(t, 0)
 	}
@@ -45,7 +45,7 @@ func TestLastAdministrator_StaysOnTheCommandLine(t *testing.T) {
 		kit.WantErrorLine(t, o, "no active user would be left", "--force")
 	}
 	c.WantStatus(c.Get("/admin/users"), 200)
-	// The page refuses it with the same rule.
+	// The page has the same rule.
 	for _, path := range []string{"/admin/groups/remove", "/admin/groups/ungrant"} {
 		c.WantStatus(c.PostForm(path, "group", "keepers", "permission", "users.manage"), 422)
 	}
@@ -55,15 +55,15 @@ func TestLastAdministrator_StaysOnTheCommandLine(t *testing.T) {
 	command("user ungrant alice users.manage").WantCode(t, 1)
 	c.WantStatus(c.Get("/admin/users"), 200)
 
-	// Somebody else takes over.
+	// Another administrator takes over.
 	command("user join bob admin").WantCode(t, 0)
 	command("user ungrant alice users.manage").WantCode(t, 0)
 	command("user disable bob --force").WantOutput(t, "Disabled bob and ended all their sessions.\n")
 	command("group remove admin --force").WantOutput(t, "Removed the group admin.\n")
 }
 
-// TestUserJoin_ThatFailsSaysSo: and a user who was to be put into a group that is not there is not added.
-func TestUserJoin_ThatFailsSaysSo(t *testing.T) {
+// TestUserJoin_MissingGroupIsAnError, and a user that was to be added to a missing group is not created.
+func TestUserJoin_MissingGroupIsAnError(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
 	kit.RunCommand(t, env, kit.Password+"\n", "user", "add", "alice", "--password-stdin").WantCode(t, 0)
@@ -76,6 +76,6 @@ func TestUserJoin_ThatFailsSaysSo(t *testing.T) {
 		}
 	}
 	if list := kit.RunCommand(t, env, "", "user", "list"); strings.Contains(list.Stdout, "bob") {
-		t.Errorf("bob is there:\n%s", list.Stdout)
+		t.Errorf("bob exists:\n%s", list.Stdout)
 	}
 }

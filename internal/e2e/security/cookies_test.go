@@ -8,9 +8,9 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestSeveralSessionCookies_LiveOneCountsAndSignOutEndsAll: a sibling site, or a cookie for a longer
-// path, can put a dead session cookie in front of the live one.
-func TestSeveralSessionCookies_LiveOneCountsAndSignOutEndsAll(t *testing.T) {
+// TestSeveralSessionCookies_ValidOneCountsAndSignOutEndsAll: a sibling site, or a cookie for a longer path, can put a
+// dead session cookie before the valid one.
+func TestSeveralSessionCookies_ValidOneCountsAndSignOutEndsAll(t *testing.T) {
 	t.Parallel()
 	kit.OnBothStores(t, func(t *testing.T, x *kit.Target, _ string) {
 		browser := x.NewClient()
@@ -29,7 +29,7 @@ func TestSeveralSessionCookies_LiveOneCountsAndSignOutEndsAll(t *testing.T) {
 		} {
 			x.WantWarm(t, name, func() kit.Response { return v.Get("/api/time", "Cookie", header) })
 			if a := v.Get("/auth/verify", "Cookie", header); a.StatusCode != http.StatusOK || a.Header.Get("Remote-User") != "john_doe" {
-				t.Errorf("%s: forward auth answers %s", name, a.Status)
+				t.Errorf("%s: forward auth responds %s", name, a.Status)
 			}
 		}
 		if x.CookieOpensDashboard(planted("ABCD") + live) {
@@ -42,10 +42,10 @@ func TestSeveralSessionCookies_LiveOneCountsAndSignOutEndsAll(t *testing.T) {
 			"Cookie", planted("ABCDE")+live+"; "+other.SessionCookieHeader()))
 		v.WantSeeOther(out, "/login?notice=signed-out")
 		if x.CookieOpensDashboard(live) || x.CookieOpensDashboard(other.SessionCookieHeader()) {
-			t.Error("a session of the browser goes on after it signed out")
+			t.Error("a session of the browser is still valid after the sign-out")
 		}
 		if left := x.Keys("session:*"); len(left) != 0 {
-			t.Errorf("sessions are left: %q", left)
+			t.Errorf("sessions remain: %q", left)
 		}
 	})
 }
@@ -63,6 +63,6 @@ func TestSeveralSessionCookies_InABrowser(t *testing.T) {
 	p.WantPath("/account")
 	p.Submit("/logout", http.StatusOK)
 	if left := x.Keys("session:*"); len(left) != 0 {
-		t.Errorf("sessions are left: %q", left)
+		t.Errorf("sessions remain: %q", left)
 	}
 }

@@ -11,10 +11,9 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestASVS_3_5_1_OtherSitesChangeNothing: no page of another site, be it a sibling under the same
-// domain, posts any form here, with or without the person's cookies, nor with planted ones.
-// Signing in is no exception.
-func TestASVS_3_5_1_OtherSitesChangeNothing(t *testing.T) {
+// TestASVS_3_5_1_OtherSitesCannotSubmitForms: no other site, not even a sibling on the same domain, with or without
+// the user's cookies or planted ones. That includes the sign-in.
+func TestASVS_3_5_1_OtherSitesCannotSubmitForms(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c, other := x.NewClient(), x.NewClient()
@@ -40,7 +39,7 @@ func TestASVS_3_5_1_OtherSitesChangeNothing(t *testing.T) {
 	}
 	paths := kit.RoutePaths(http.MethodPost)
 	if len(paths) < 8 {
-		t.Fatalf("the routes that change something are %q", paths)
+		t.Fatalf("the routes for POST are %q", paths)
 	}
 	for _, path := range paths {
 		for _, origin := range origins {
@@ -54,14 +53,14 @@ func TestASVS_3_5_1_OtherSitesChangeNothing(t *testing.T) {
 		}
 	}
 	if after := x.Snapshot(); after != before {
-		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+		t.Errorf("the state changed to\n%s\nfrom\n%s", after, before)
 	}
 	kit.WantSignedIn(t, c, other)
 }
 
-// TestASVS_3_5_1_OurOwnPagesMay: the same forms work from our own pages, in browsers new and old,
-// and for programs that are no browser; behind a proxy that changes Host too.
-func TestASVS_3_5_1_OurOwnPagesMay(t *testing.T) {
+// TestASVS_3_5_1_OwnPagesMaySubmitForms: in old and new browsers, behind a proxy that changes Host, and without a
+// browser.
+func TestASVS_3_5_1_OwnPagesMaySubmitForms(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, "BASE_URL", "http://login.example.org")
 	x.NewClient().Register("alice")
@@ -77,14 +76,14 @@ func TestASVS_3_5_1_OurOwnPagesMay(t *testing.T) {
 		a := c.Do(c.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", "alice", "password", kit.Password),
 			append([]string{"Content-Type", "application/x-www-form-urlencoded"}, origin...)...))
 		if a.StatusCode != http.StatusSeeOther {
-			t.Errorf("a sign-in with %q is %s", origin, a.Status)
+			t.Errorf("a sign-in with %q: %s", origin, a.Status)
 		}
 	}
 }
 
-// TestFormsAreReadInOneFormatOnly: formats that another site can send without asking, or that a
-// parser further on might read otherwise, are refused.
-func TestFormsAreReadInOneFormatOnly(t *testing.T) {
+// TestForms_HaveOneContentType: types that other sites can send without a preflight, or that another parser may read
+// differently, are refused.
+func TestForms_HaveOneContentType(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -99,12 +98,12 @@ func TestFormsAreReadInOneFormatOnly(t *testing.T) {
 			req.Header.Del("Content-Type")
 		}
 		if a := c.Do(req); a.StatusCode != http.StatusUnsupportedMediaType || len(a.Cookies()) > 0 {
-			t.Errorf("a form as %q is %s", kind, a.Status)
+			t.Errorf("a form of type %q: %s", kind, a.Status)
 		}
 	}
 }
 
-// leaving are addresses that a careless check of `next` takes for local ones.
+// leaving are values of next that a careless check takes for local addresses.
 var leaving = []string{
 	"//evil.example", "///evil.example", "////evil.example", `/\evil.example`, `\\evil.example`, `\/evil.example`, `/\/evil.example`, `//\evil.example`, "http://evil.example",
 	"https://evil.example/dashboard", "HTTPS:evil.example", "https:/evil.example", "http:evil.example", "javascript:alert(1)", "JavaScript://x%0aalert(1)", "data:text/html,x",
@@ -116,9 +115,9 @@ var leaving = []string{
 	"//127.0.0.1:80@evil.example", "https://login.example.org@evil.example", "//[::1]", "/" + strings.Repeat("a", 3000), "x" + strings.Repeat("/a", 20), "\x00//evil.example", "／／evil.example",
 }
 
-// TestASVS_3_7_2_NextStaysHere: after a sign-in, a registration, and for people who are signed in
-// already, `next` leads to a page of this site or to the dashboard; and so do the links on pages.
-func TestASVS_3_7_2_NextStaysHere(t *testing.T) {
+// TestASVS_3_7_2_NextIsLocal: after a sign-in or registration, and for signed-in users, next leads to a page of this
+// site or to the dashboard; so do the links on pages.
+func TestASVS_3_7_2_NextIsLocal(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -139,14 +138,14 @@ func TestASVS_3_7_2_NextStaysHere(t *testing.T) {
 			v.PostForm("/login", "username", "", "password", "", "next", next), v.PostForm("/register", "username", "", "password", "", "next", next),
 		} {
 			for _, found := range regexp.MustCompile(`(?:name="next" value|next)="?=?([^">]+)"`).FindAllStringSubmatch(a.Text, -1) {
-				t.Errorf("with next %.80q the page %s leads on to %q", next, a.Request.URL.Path, html.UnescapeString(found[1]))
+				t.Errorf("with next %.80q the page %s links to %q", next, a.Request.URL.Path, html.UnescapeString(found[1]))
 			}
 		}
 	}
 	for what, a := range locations {
 		got := a.Header.Get("Location")
 		if a.StatusCode != http.StatusSeeOther || got != "/dashboard" || len(a.Header.Values("Location")) != 1 {
-			t.Errorf("%.80q leads to %s %q", what, a.Status, got)
+			t.Errorf("%.80q gets %s to %q", what, a.Status, got)
 		}
 	}
 	for _, next := range []string{"/account", "/account?notice=profile", "/dashboard?a=b&c=//evil.example", "/", "/account/sessions/end-others"} {
@@ -155,9 +154,9 @@ func TestASVS_3_7_2_NextStaysHere(t *testing.T) {
 	}
 }
 
-// TestASVS_3_7_2_TheWayToTheSignInStaysHere: what stood in the address of a private page, the host
-// included, does not lead away by the sign-in that it is sent to.
-func TestASVS_3_7_2_TheWayToTheSignInStaysHere(t *testing.T) {
+// TestASVS_3_7_2_SignInRedirectIsLocal: nothing in the address of a private page, including the host, leads to another
+// site through the sign-in.
+func TestASVS_3_7_2_SignInRedirectIsLocal(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -170,7 +169,7 @@ func TestASVS_3_7_2_TheWayToTheSignInStaysHere(t *testing.T) {
 			}
 			to, err := url.Parse(a.Header.Get("Location"))
 			if err != nil || a.StatusCode != http.StatusSeeOther || to.Host != "" || to.Path != "/login" || !strings.HasPrefix(a.Header.Get("Location"), "/login?") {
-				t.Errorf("GET %s leads to %s %q", target, a.Status, a.Header.Get("Location"))
+				t.Errorf("GET %s gets %s to %q", target, a.Status, a.Header.Get("Location"))
 				continue
 			}
 			next := to.Query().Get("next")

@@ -24,7 +24,7 @@ import (
 // dump is everything that a thief of one store has, as text.
 type dump struct{ name, text string }
 
-// dumpRedis returns every key of a database, by type, and as Redis itself would save it.
+// dumpRedis returns every key of a database, both by type and in Redis's own serialization.
 func dumpRedis(t testing.TB, address string) dump {
 	t.Helper()
 	conn := kit.DialRedis(t, address)
@@ -56,7 +56,7 @@ func dumpRedis(t testing.TB, address string) dump {
 			t.Fatal(err)
 		}
 		if read[kind] == nil {
-			t.Fatalf("nobody reads the type %s of %s", kind, key)
+			t.Fatalf("unexpected type %s of %s", kind, key)
 		}
 		value, err := conn.Do(read[kind][0].(string), append([]any{key}, read[kind][1:]...)...)
 		if err != nil {
@@ -97,9 +97,8 @@ func dumpPostgres(t testing.TB, db *sql.DB) dump {
 	return dump{"Postgres", b.String()}
 }
 
-// forms are the ways in which a secret may be written, by name. Base64 is looked for wherever the
-// secret begins in what is encoded.
-func forms(secret string) map[string]string {
+// encodings returns the ways in which a secret may be encoded, by name. Base64 is searched for at every alignment.
+func encodings(secret string) map[string]string {
 	all := map[string]string{
 		"clear":            secret,
 		"hex":              hex.EncodeToString([]byte(secret)),
@@ -110,7 +109,7 @@ func forms(secret string) map[string]string {
 	for shift := range 3 {
 		for name, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
 			encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + secret))
-			// Without the characters in which neighbours have a share.
+			// Without the characters that also encode neighboring bytes.
 			encoded = encoded[(shift*8+5)/6 : (shift+len(secret))*8/6]
 			all[fmt.Sprintf("%s at %d", name, shift)] = encoded
 		}
@@ -118,7 +117,7 @@ func forms(secret string) map[string]string {
 	return all
 }
 
-// hashes are what everybody could compute of a guess.
+// hashes returns what anyone could compute from a guess.
 func hashes(secret string, about ...string) map[string]string {
 	all := map[string]string{}
 	add := func(what string, text string) {
@@ -140,9 +139,9 @@ func hashes(secret string, about ...string) map[string]string {
 	return all
 }
 
-// TestNothingSecretInAnyStore uses everything that there is, with secrets that stand nowhere
-// else, and then reads both Redis databases, the whole of Postgres and the logs.
-func TestNothingSecretInAnyStore(t *testing.T) {
+// TestSecrets_InNoStoreOrLog uses every feature with unique secrets and then searches both Redis databases, the whole
+// of Postgres, the logs and the metrics.
+func TestSecrets_InNoStoreOrLog(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	a, b := s.Serve(kit.MetricsOn...), s.Serve(kit.MetricsOn...)
@@ -247,11 +246,11 @@ func TestNothingSecretInAnyStore(t *testing.T) {
 	c.WantStatus(c.Get("/account"), http.StatusOK)
 	c.WantStatus(c.Get("/account/tokens"), http.StatusOK)
 	s.Run("", "maintenance", "on", "--message", "soon").WantCode(t, 0)
-	// Something of each kind has to be there, or nothing is shown.
+	// Every kind of data has to exist, or the test proves nothing.
 	tokenUsed := func() bool {
 		return strings.Contains(c.Get("/account/tokens").Text, "just now")
 	}
-	testkit.Eventually(t, kit.MaxDelay, "the tokens' uses to be written", tokenUsed)
+	testkit.Eventually(t, kit.MaxDelay, "the tokens' last use to be written", tokenUsed)
 
 	dumps := []dump{
 		dumpRedis(t, s.RedisURL), dumpRedis(t, s.RedisURL+"/1"), dumpPostgres(t, db),
@@ -263,17 +262,17 @@ func TestNothingSecretInAnyStore(t *testing.T) {
 		{dumps[2].text, "$argon2id$"}, {dumps[2].text, "alice"}, {dumps[3].text, `"level":"DEBUG"`}, {dumps[4].text, "token created"},
 	} {
 		if !strings.Contains(there.where, there.what) {
-			t.Errorf("no %s was there to be looked at", there.what)
+			t.Errorf("no %s to search", there.what)
 		}
 	}
 	for what, secret := range secrets {
 		if len(secret) < 8 {
-			t.Fatalf("%s is %q: too short to be looked for", what, secret)
+			t.Fatalf("%s is %q, which is too short to search for", what, secret)
 		}
-		for form, written := range forms(secret) {
+		for form, written := range encodings(secret) {
 			for _, d := range dumps {
 				if strings.Contains(d.text, written) {
-					t.Errorf("%s stands in %s in %s", what, d.name, form)
+					t.Errorf("%s is in %s in %s", what, d.name, form)
 				}
 			}
 		}
@@ -282,7 +281,7 @@ func TestNothingSecretInAnyStore(t *testing.T) {
 		for hash, written := range hashes(p, "alice", "alice@example.org", kit.QueryText(t, db, `SELECT id FROM users`)) {
 			for _, d := range dumps {
 				if strings.Contains(d.text, written) {
-					t.Errorf("of the password %s there is %s in %s", p, hash, d.name)
+					t.Errorf("for the password %s there is %s in %s", p, hash, d.name)
 				}
 			}
 		}
@@ -290,14 +289,14 @@ func TestNothingSecretInAnyStore(t *testing.T) {
 	for _, d := range dumps[:5] {
 		for _, word := range []string{"Authorization", "Basic ", "Bearer ", kit.SecretKey, strings.TrimRight(kit.SecretKey, "=")} {
 			if strings.Contains(d.text, word) {
-				t.Errorf("%q stands in %s", word, d.name)
+				t.Errorf("%q is in %s", word, d.name)
 			}
 		}
 	}
 }
 
-// TestTheSearchFindsWhatIsThere: the test above would notice each of the forms.
-func TestTheSearchFindsWhatIsThere(t *testing.T) {
+// TestSecrets_SearchFindsEveryEncoding: the search of the test above works.
+func TestSecrets_SearchFindsEveryEncoding(t *testing.T) {
 	t.Parallel()
 	const secret = "marker-wrong-basic-9"
 	sum := sha256.Sum256([]byte(secret))
@@ -310,7 +309,7 @@ func TestTheSearchFindsWhatIsThere(t *testing.T) {
 		"in base64 with a tail": base64.StdEncoding.EncodeToString([]byte(secret + "tail")),
 		"in hex":                hex.EncodeToString([]byte("x" + secret)),
 	} {
-		if !slices.ContainsFunc(slices.Collect(maps.Values(forms(secret))), func(f string) bool { return strings.Contains(text, f) }) {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(encodings(secret))), func(f string) bool { return strings.Contains(text, f) }) {
 			t.Errorf("a password %s is not found", what)
 		}
 	}
@@ -319,15 +318,14 @@ func TestTheSearchFindsWhatIsThere(t *testing.T) {
 			t.Errorf("a hash in %s is not found", what)
 		}
 	}
-	if strings.Contains("something else altogether", forms(secret)["base64 at 1"]) {
-		t.Error("everything is found")
+	if strings.Contains("something else altogether", encodings(secret)["base64 at 1"]) {
+		t.Error("the search finds everything")
 	}
 }
 
-// TestCredentialsNeedTheSecretKey: what the cache holds of a password depends on SECRET_KEY. A
-// server with another key does not accept it, makes another one, and nothing in it can be
-// computed from name and password by who has not got the key.
-func TestCredentialsNeedTheSecretKey(t *testing.T) {
+// TestCachedCredential_DependsOnTheSecretKey: a server with another key does not accept it and creates its own, and
+// without the key nothing in it can be computed from name and password.
+func TestCachedCredential_DependsOnTheSecretKey(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	const otherKey = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
@@ -359,13 +357,13 @@ func TestCredentialsNeedTheSecretKey(t *testing.T) {
 	wantVouches := func(server *testkit.Server, who, what string) {
 		t.Helper()
 		if got := vouches(server); got != who {
-			t.Errorf("%s: %s vouches, want %s", what, got, who)
+			t.Errorf("%s: authorized by %s, want %s", what, got, who)
 		}
 	}
 	wantVouches(one, "postgres", "cold")
 	wantVouches(one, "redis", "warm")
 	made := record()
-	// A key that is being replaced still counts.
+	// A key that is being rotated out is still valid.
 	wantVouches(rotated, "redis", "the old key in second place")
 	wantVouches(other, "postgres", "a record of another key")
 	wantVouches(other, "redis", "a record of its own key")
@@ -380,7 +378,7 @@ func TestCredentialsNeedTheSecretKey(t *testing.T) {
 			t.Errorf("%s is %v under one key and %v under the other", name, value, remade[name])
 		}
 		if fmt.Sprint(again[name]) != fmt.Sprint(value) {
-			t.Errorf("%s is %v and later %v under the same key", name, value, again[name])
+			t.Errorf("%s is %v and then %v under the same key", name, value, again[name])
 		}
 	}
 	mac, err := base64.StdEncoding.DecodeString(made["mac"].(string))
@@ -392,12 +390,12 @@ func TestCredentialsNeedTheSecretKey(t *testing.T) {
 			t.Errorf("the MAC is the %s", what)
 		}
 	}
-	// Name, network, user and epoch are no secrets; nothing else is there.
+	// Name, network, user and epoch are not secret; the record has nothing else.
 	names := slices.Sorted(maps.Keys(made))
 	if !slices.Equal(names, []string{"epoch", "mac", "name", "network", "user_id", "v"}) {
 		t.Errorf("the record has %q", names)
 	}
 	if ttl, err := redis.Int64(cache.Do("PTTL", "credential:alice:127.0.0.1")); err != nil || ttl <= 0 || ttl > 5*60*1000 {
-		t.Errorf("the record lives for %d ms (%v)", ttl, err)
+		t.Errorf("the record has a TTL of %d ms (%v)", ttl, err)
 	}
 }

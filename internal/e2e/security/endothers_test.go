@@ -13,10 +13,10 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// parallelRounds is how often each race is run: a single one may end well by chance.
+// parallelRounds is how often each race is repeated, because a single one may end well by chance.
 const parallelRounds = 20
 
-// onBothDatabases runs a test on two servers that share Postgres, and on two that share an SQLite file.
+// onBothDatabases runs a test on two servers that share a Postgres, and on two that share an SQLite file.
 func onBothDatabases(t *testing.T, test func(t *testing.T, a, b string)) {
 	for name, database := range map[string]string{"postgres": "", "sqlite": "sqlite:" + filepath.Join(t.TempDir(), "users.db")} {
 		t.Run(name, func(t *testing.T) {
@@ -29,7 +29,7 @@ func onBothDatabases(t *testing.T, test func(t *testing.T, a, b string)) {
 	}
 }
 
-// after is a copy of the client once it has taken the cookies of the answers, in this order.
+// after returns a copy of the client after it has taken the responses' cookies in this order.
 func after(c *kit.Client, answers ...kit.Response) *kit.Client {
 	c.T.Helper()
 	value := c.Cookie(kit.SessionCookie)
@@ -45,9 +45,9 @@ func after(c *kit.Client, answers ...kit.Response) *kit.Client {
 	return copied
 }
 
-// TestEndOthers_AtOnceKeepsExactlyOne: of two browsers that end all others at the same moment one stays
+// TestEndOthers_ConcurrentlyKeepsExactlyOne: of two browsers that end all other sessions at the same moment, one stays
 // signed in, on both servers.
-func TestEndOthers_AtOnceKeepsExactlyOne(t *testing.T) {
+func TestEndOthers_ConcurrentlyKeepsExactlyOne(t *testing.T) {
 	onBothDatabases(t, func(t *testing.T, a, b string) {
 		first := kit.NewClient(t, a)
 		first.Register("alice")
@@ -76,11 +76,11 @@ func TestEndOthers_AtOnceKeepsExactlyOne(t *testing.T) {
 			won[winner]++
 			browsers[winner].WantSeeOther(answers[winner], "/account?notice=others-ended#sessions")
 			if location := answers[loser].Header.Get("Location"); answers[loser].StatusCode != http.StatusSeeOther || strings.Contains(location, "notice") {
-				t.Errorf("round %d: the loser is told %s, %q", round, answers[loser].Status, location)
+				t.Errorf("round %d: the loser gets %s to %q", round, answers[loser].Status, location)
 			}
 			for range 3 {
 				if browsers[loser].At(a).IsSignedIn() || browsers[loser].At(b).IsSignedIn() || !browsers[winner].At(a).IsSignedIn() || !browsers[winner].At(b).IsSignedIn() {
-					t.Fatalf("round %d: what was true of the browsers does not stay so", round)
+					t.Fatalf("round %d: the browsers' states changed later", round)
 				}
 			}
 		}
@@ -88,9 +88,9 @@ func TestEndOthers_AtOnceKeepsExactlyOne(t *testing.T) {
 	})
 }
 
-// TestDoubleClick_TheBrowserSurvives: of two identical requests of one browser, to one server or to two, one
-// is made, and whichever answer arrives last the browser is signed in.
-func TestDoubleClick_TheBrowserSurvives(t *testing.T) {
+// TestDoubleClick_KeepsTheSession: of two identical requests of one browser, to one server or two, one takes effect,
+// and whichever response arrives last the browser is signed in.
+func TestDoubleClick_KeepsTheSession(t *testing.T) {
 	t.Parallel()
 	onBothDatabases(t, func(t *testing.T, a, b string) {
 		c := kit.NewClient(t, a)
@@ -114,7 +114,7 @@ func TestDoubleClick_TheBrowserSurvives(t *testing.T) {
 				var renewed, made int
 				for _, got := range answers {
 					if got.StatusCode >= 400 {
-						t.Errorf("round %d: %s of a double click is answered %s\n%s", round, click.path, got.Status, got.Text)
+						t.Errorf("round %d: %s in a double click gets %s\n%s", round, click.path, got.Status, got.Text)
 					}
 					if set := c.CookiesOf(got)[kit.SessionCookie]; set != nil {
 						renewed++
@@ -127,13 +127,13 @@ func TestDoubleClick_TheBrowserSurvives(t *testing.T) {
 					}
 				}
 				if renewed != 1 || made == 0 {
-					t.Errorf("round %d: %s: %d answers have a cookie, %d say that it is done", round, click.path, renewed, made)
+					t.Errorf("round %d: %s: %d responses have a cookie, %d report success", round, click.path, renewed, made)
 				}
 				survivor := after(c, answers...)
 				slices.Reverse(answers)
 				for _, after := range []*kit.Client{survivor, after(c, answers...)} {
 					for _, server := range []string{a, b} {
-						testkit.Eventually(t, 10*time.Second, fmt.Sprintf("the browser to survive a double click on %s", click.path), after.At(server).IsSignedIn)
+						testkit.Eventually(t, 10*time.Second, fmt.Sprintf("the browser to stay signed in after a double click on %s", click.path), after.At(server).IsSignedIn)
 					}
 				}
 				c = survivor

@@ -13,10 +13,9 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestASVS_6_3_1_GuessingIsSlowedDown: after ten failures each further one has to wait, twice
-// as long each time, and the answer says how long; the right password is no way around it. A
-// wait is over when its time has come.
-func TestASVS_6_3_1_GuessingIsSlowedDown(t *testing.T) {
+// TestASVS_6_3_1_GuessingIsThrottled: after ten failures each further one causes a wait, twice as long each time, and
+// the response says how long. The correct password does not bypass it. Waits end on time.
+func TestASVS_6_3_1_GuessingIsThrottled(t *testing.T) {
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
 	key := kit.ThrottleKey("alice")
@@ -27,7 +26,7 @@ func TestASVS_6_3_1_GuessingIsSlowedDown(t *testing.T) {
 	}
 	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
 		wait *= time.Second
-		// The clock is Redis' own, so the test ages the key instead of waiting.
+		// The clock is Redis's, so the test edits the key instead of waiting.
 		now := x.RedisMillis()
 		until := x.Int("HGET", key, "until")
 		if left := time.Duration(until-now) * time.Millisecond; left > wait || left < wait-10*time.Second {
@@ -38,7 +37,7 @@ func TestASVS_6_3_1_GuessingIsSlowedDown(t *testing.T) {
 		x.WantThrottled(x.GuessPassword("alice", kit.WrongPassword()), wait-10*time.Second, wait)
 		x.WantThrottled(x.GuessPassword("ALICE", kit.Password), wait-10*time.Second, wait)
 		if got := x.CountedFailures(kit.AccountKey("alice")); got != counted {
-			t.Errorf("asking while one has to wait was counted: %d to %d", counted, got)
+			t.Errorf("a try during the wait was counted: %d to %d", counted, got)
 		}
 		x.Do("HSET", key, "until", "0")
 		if a := x.GuessPassword("alice", kit.WrongPassword()); a.StatusCode != http.StatusUnauthorized {
@@ -48,14 +47,14 @@ func TestASVS_6_3_1_GuessingIsSlowedDown(t *testing.T) {
 	x.Do("HSET", key, "until", "0")
 	x.NewClient().SignIn("alice")
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 22 {
-		t.Errorf("after 22 failures and a sign-in %d are counted: a success takes back its own attempt only", n)
+		t.Errorf("after 22 failures and a sign-in %d are counted: a success must refund only its own attempt", n)
 	}
 }
 
-// TestNISTAtMostAHundredFailures: the thirtieth failure of strangers at a name, of a hundred that
-// all ways to guess have together, is the last one for a day, also for the right password in an
-// unknown browser (SP 800-63B, 3.2.2). The day ends by itself, and asking does not make it longer.
-func TestNISTAtMostAHundredFailures(t *testing.T) {
+// TestNIST_AtMostAHundredFailures: the thirtieth failure of unknown clients at a name is the last one for a day, out
+// of a hundred for all clients together (SP 800-63B, 3.2.2). The correct password in an unknown browser is refused
+// too. Trying during the wait does not extend it.
+func TestNIST_AtMostAHundredFailures(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -74,14 +73,14 @@ func TestNISTAtMostAHundredFailures(t *testing.T) {
 	x.Do("PEXPIRE", key, 60_000)
 	x.WantThrottled(x.GuessPassword("alice", kit.Password), time.Second, time.Minute)
 	if left := x.TTL(key); left <= 0 || left > time.Minute {
-		t.Errorf("after asking the day lasts %v more", left)
+		t.Errorf("after a try the wait is %v", left)
 	}
 	x.Do("PEXPIRE", key, 0)
 	x.NewClient().SignIn("alice")
 }
 
-// TestNoThrottleLastsForEver: a key without an end, as after a PERSIST or a restored dump, gets one.
-func TestNoThrottleLastsForEver(t *testing.T) {
+// TestThrottle_AlwaysExpires: a key without a TTL, as after PERSIST or a restored dump, gets one.
+func TestThrottle_AlwaysExpires(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -89,15 +88,14 @@ func TestNoThrottleLastsForEver(t *testing.T) {
 		x.Do("HSET", append([]any{kit.ThrottleKey("alice")}, fields...)...)
 		x.GuessPassword("alice", kit.OtherPassword)
 		if left := x.TTL(kit.ThrottleKey("alice")); left <= 0 || left > 24*time.Hour {
-			t.Errorf("after %v the throttle lasts %v", fields, left)
+			t.Errorf("after %v the throttle's TTL is %v", fields, left)
 		}
 		x.ClearThrottles()
 	}
 }
 
-// TestThrottleKeysThatCannotBeRead: what somebody else wrote under a throttle's key is no
-// reason for an error, and none to let everybody guess.
-func TestThrottleKeysThatCannotBeRead(t *testing.T) {
+// TestThrottle_UnreadableKey: foreign data under a throttle's key causes no error, and does not disable the throttle.
+func TestThrottle_UnreadableKey(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -113,7 +111,7 @@ func TestThrottleKeysThatCannotBeRead(t *testing.T) {
 		x.ClearThrottles()
 		x.Do(write[0].(string), write[1:]...)
 		if a := x.GuessPassword("alice", kit.OtherPassword); a.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%v: a wrong password is %s", write, a.Status)
+			t.Errorf("%v: a wrong password gets %s", write, a.Status)
 		}
 		if n := x.CountedFailures(kit.AccountKey("alice")); n != 1 {
 			t.Errorf("%v: %d failures are counted after one", write, n)
@@ -122,10 +120,10 @@ func TestThrottleKeysThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestASVS_6_1_1_NoLockoutByMalice: while strangers have used up every guess at an account, its
-// owner's session lives on, a browser she signed in with before still signs in and changes
-// the password, and the others are let in when the day is over.
-func TestASVS_6_1_1_NoLockoutByMalice(t *testing.T) {
+// TestASVS_6_1_1_StrangersCannotLockOutTheOwner: when strangers have used up every guess, the owner's session stays
+// valid, her known browser can still sign in and change the password, and unknown browsers are accepted again after a
+// day.
+func TestASVS_6_1_1_StrangersCannotLockOutTheOwner(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	known, live := x.NewClient(), x.NewClient()
@@ -147,9 +145,9 @@ func TestASVS_6_1_1_NoLockoutByMalice(t *testing.T) {
 	}
 }
 
-// TestAKnownBrowserIsKnownForOneNameOnly: the cookie that gives a browser its own allowance
-// gives it for the account that signed in with it, must be whole, and is no endless allowance.
-func TestAKnownBrowserIsKnownForOneNameOnly(t *testing.T) {
+// TestKnownBrowser_ForOneNameOnly: the cookie that gives a browser its own allowance is valid only for the account
+// that signed in with it, must be intact, and the allowance is limited.
+func TestKnownBrowser_ForOneNameOnly(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	mallory, alice := x.NewClient(), x.NewClient()
@@ -183,8 +181,8 @@ func TestAKnownBrowserIsKnownForOneNameOnly(t *testing.T) {
 	x.WantThrottled(x.GuessPassword("alice", kit.Password, "Cookie", kit.SessionCookie+"_browser="+of(alice)), 23*time.Hour, 24*time.Hour)
 }
 
-// TestASVS_15_4_ABurstIsCountedWhole: guesses at once get no more of them than one after the other.
-func TestASVS_15_4_ABurstIsCountedWhole(t *testing.T) {
+// TestASVS_15_4_ConcurrentGuessesAreAllCounted: concurrent guesses get no larger allowance than sequential ones.
+func TestASVS_15_4_ConcurrentGuessesAreAllCounted(t *testing.T) {
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
 	begun := time.Now()
@@ -201,24 +199,23 @@ func TestASVS_15_4_ABurstIsCountedWhole(t *testing.T) {
 			t.Errorf("a guess: %s", a.Status)
 		}
 	}
-	// On a slow machine a wait of a second may have ended in between.
+	// On a slow machine a wait of one second may have ended in the meantime.
 	most := 10 + int64(time.Since(begun)/time.Second)
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != tried || tried > most {
 		t.Errorf("%d guesses were tried and %d counted, want at most %d", tried, n, most)
 	}
 }
 
-// TestASVS_6_3_8_NobodyIsToldWhoExists: an unknown name, a wrong password, a disabled account
-// and names that nobody can have are one answer: status, headers, words, the work done for it, and
-// what happens after ten of them.
-func TestASVS_6_3_8_NobodyIsToldWhoExists(t *testing.T) {
+// TestASVS_6_3_8_ResponsesDoNotRevealAccounts: an unknown name, a wrong password, a disabled account and impossible
+// names get the same status, headers and text, cost the same work, and are throttled alike.
+func TestASVS_6_3_8_ResponsesDoNotRevealAccounts(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
 	x.NewClient().Register("carol")
 	x.Run("", "user", "disable", "carol").WantCode(t, 0)
 
-	x.GuessPassword("nobody", kit.WrongPassword()) // Redis knows the scripts now
+	x.GuessPassword("nobody", kit.WrongPassword()) // loads the scripts into Redis
 	var first kit.Response
 	for i, name := range []string{"alice", "nobod", "carol", "a b c", "@bcde"} {
 		x.ClearThrottles()
@@ -232,7 +229,7 @@ func TestASVS_6_3_8_NobodyIsToldWhoExists(t *testing.T) {
 			first = a
 		}
 		if got, want := kit.ComparableResponse(a, name), kit.ComparableResponse(first, "alice"); got != want {
-			t.Errorf("%q is answered\n%s\nwant\n%s", name, got, want)
+			t.Errorf("%q gets\n%s\nwant\n%s", name, got, want)
 		}
 		if line["redis"] != x.RequestLog(first)["redis"] || line["sql"] != x.RequestLog(first)["sql"] {
 			t.Errorf("%q costs %v round trips and %v statements", name, line["redis"], line["sql"])
@@ -252,11 +249,11 @@ func TestASVS_6_3_8_NobodyIsToldWhoExists(t *testing.T) {
 	}
 }
 
-// TestASVS_6_3_8_NorByTheClock: an unknown name and a disabled account take as long as a wrong
-// password, to a tenth. The machine has other work as well, which can only make the medians of
-// requests in turn differ and the fastest quarter less so: the best of either, in up to three
-// rounds, is what counts. Without the hash for nobody it is a fifth.
-func TestASVS_6_3_8_NorByTheClock(t *testing.T) {
+// TestASVS_6_3_8_TimingDoesNotRevealAccounts: an unknown name and a disabled account take as long as a wrong password,
+// within a tenth. Other load on the machine can only increase the difference between the medians of interleaved
+// requests, and affects the fastest quarter less, so the better of the two in up to three rounds counts. Without the
+// dummy hash they take a fifth of the time.
+func TestASVS_6_3_8_TimingDoesNotRevealAccounts(t *testing.T) {
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
 	x.NewClient().Register("carol")
@@ -269,7 +266,7 @@ func TestASVS_6_3_8_NorByTheClock(t *testing.T) {
 		took := map[string][]time.Duration{}
 		for i := range samples * len(names) {
 			x.ClearThrottles()
-			// Each name follows each other one equally often.
+			// Each name follows every other name equally often.
 			name := names[(i+i/len(names))%len(names)]
 			begun := time.Now()
 			c.WantStatus(c.PostForm("/login", "username", name, "password", kit.OtherPassword), http.StatusUnauthorized)
@@ -292,18 +289,18 @@ func TestASVS_6_3_8_NorByTheClock(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("in parts of the time that a wrong password takes: %v", best)
+	t.Errorf("relative to the time of a wrong password: %v", best)
 }
 
-// TestASVS_6_3_4_EveryFormSharesTheThrottle: the current password at the change form is guessed
-// with the same allowance as at the sign-in.
+// TestASVS_6_3_4_EveryFormSharesTheThrottle: guesses at the current password in the change form use the same allowance
+// as sign-ins.
 func TestASVS_6_3_4_EveryFormSharesTheThrottle(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
 	c.Register("alice")
 	change := func() kit.Response {
-		thief := c.CopySession(c.BaseURL) // the session, and not the cookie that makes the browser known
+		thief := c.CopySession(c.BaseURL) // the session, but not the cookie of the known browser
 		return thief.ChangePassword(kit.WrongPassword(), kit.OtherPassword)
 	}
 	for i := range 5 {
@@ -321,9 +318,9 @@ func TestASVS_6_3_4_EveryFormSharesTheThrottle(t *testing.T) {
 	kit.WantSignedIn(t, c)
 }
 
-// TestASVS_6_3_4_TheDisabledStateHoldsEverywhere: a disabled account's right password is a wrong
-// one, and its session and its known browser open nothing.
-func TestASVS_6_3_4_TheDisabledStateHoldsEverywhere(t *testing.T) {
+// TestASVS_6_3_4_DisabledAccountsAreRefusedEverywhere: the correct password of a disabled account counts as wrong, and
+// its session and known browser are not accepted.
+func TestASVS_6_3_4_DisabledAccountsAreRefusedEverywhere(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -337,8 +334,8 @@ func TestASVS_6_3_4_TheDisabledStateHoldsEverywhere(t *testing.T) {
 	c.SignIn("alice")
 }
 
-// TestASVS_6_3_4_ASuccessDoesNotResetTheAddress: who has an account of his own cannot clear, by
-// signing in to it, what his address has failed at others'.
+// TestASVS_6_3_4_ASuccessDoesNotResetTheAddress: signing in to one's own account does not clear the failures of the
+// address at other accounts.
 func TestASVS_6_3_4_ASuccessDoesNotResetTheAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -352,20 +349,20 @@ func TestASVS_6_3_4_ASuccessDoesNotResetTheAddress(t *testing.T) {
 	if n := x.CountedFailures(key); n != 7 {
 		t.Errorf("after seven failures and two sign-ins the address has %d counted", n)
 	}
-	// The hundred and first failure of an address has to wait, whoever it is aimed at.
+	// The 101st failure of an address causes a wait, whatever the account.
 	x.Do("HSET", "throttle:"+key, "n", "99", "until", "0")
 	x.GuessPassword("victim", kit.Password)
 	x.WantThrottled(x.GuessPassword("another", kit.Password), time.Second, time.Second)
 	if left := x.TTL("throttle:" + key); left <= 0 || left > 15*time.Minute {
-		t.Errorf("the address is remembered for %v", left)
+		t.Errorf("the address's TTL is %v", left)
 	}
 	x.Do("PEXPIRE", "throttle:"+key, 0)
 	x.NewClient().SignIn("mallory")
 }
 
-// TestASVS_15_3_4_ARotatingHeaderEvadesNothing: who is no trusted proxy says nothing about
-// addresses; whatever the header is called, failures count for the address of the socket.
-func TestASVS_15_3_4_ARotatingHeaderEvadesNothing(t *testing.T) {
+// TestASVS_15_3_4_RotatingHeadersDoNotEvadeTheThrottle: unless a trusted proxy sends the header, failures count for
+// the socket's address.
+func TestASVS_15_3_4_RotatingHeadersDoNotEvadeTheThrottle(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	sent := int64(0)
@@ -386,9 +383,9 @@ func TestASVS_15_3_4_ARotatingHeaderEvadesNothing(t *testing.T) {
 	}
 }
 
-// TestASVS_4_1_3_ATrustedProxyIsBelievedAsFarAsItGoes: behind a proxy the address is the last one
-// that no trusted proxy has; what a client put before it is noise. IPv6 counts by /64.
-func TestASVS_4_1_3_ATrustedProxyIsBelievedAsFarAsItGoes(t *testing.T) {
+// TestASVS_4_1_3_TrustedProxyDeterminesTheAddress: the client's address is the last one that is not a trusted proxy's;
+// anything before it is ignored. IPv6 counts by /64.
+func TestASVS_4_1_3_TrustedProxyDeterminesTheAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, "TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")
 	for i, test := range []struct{ header, key string }{
@@ -412,7 +409,7 @@ func TestASVS_4_1_3_ATrustedProxyIsBelievedAsFarAsItGoes(t *testing.T) {
 			t.Errorf("X-Forwarded-For %q is counted under %q, want %q", test.header, keys, test.key)
 		}
 	}
-	for i := range 3 { // one customer's addresses are one
+	for i := range 3 { // a customer's /64 counts as one address
 		a := netip.MustParseAddr("2001:db8:9:9::").As16()
 		a[15] = byte(i)
 		x.GuessPassword("victim", kit.WrongPassword(), "X-Forwarded-For", netip.AddrFrom16(a).String())
@@ -422,27 +419,26 @@ func TestASVS_4_1_3_ATrustedProxyIsBelievedAsFarAsItGoes(t *testing.T) {
 	}
 }
 
-// TestRegistrationIsThrottledByAddress: an address makes so many accounts an hour and then waits.
-func TestRegistrationIsThrottledByAddress(t *testing.T) {
+// TestRegistration_IsThrottledByAddress: an address can create a limited number of accounts an hour.
+func TestRegistration_IsThrottledByAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	const key = "throttle:register:127.0.0.1"
 	x.NewClient().Register("alice")
 	if left := x.TTL(key); left <= 0 || left > time.Hour {
-		t.Errorf("a registration is remembered for %v", left)
+		t.Errorf("the registration throttle's TTL is %v", left)
 	}
 	x.Do("HSET", key, "n", "250", "until", x.RedisMillis()+30_000)
 	c := x.NewClient()
 	x.WantThrottled(c.PostForm("/register", "username", "bob", "password", kit.Password), 20*time.Second, 30*time.Second)
 	if n := x.QueryValue(`SELECT count(*) FROM users`); n != "1" {
-		t.Errorf("there are %s users", n)
+		t.Errorf("%s users", n)
 	}
 	x.Do("HSET", key, "until", "0")
 	c.Register("bob")
 }
 
-// TestASVS_6_3_2_NoDefaultAccounts: a new database has no user, and the usual names and
-// passwords open nothing.
+// TestASVS_6_3_2_NoDefaultAccounts: a new database has no users, and common names and passwords are refused.
 func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -459,29 +455,29 @@ func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
 	}
 }
 
-// TestRetryAfterIsNeverZero: a wait of a few milliseconds is said as one second, so that nobody
-// comes back too early.
-func TestRetryAfterIsNeverZero(t *testing.T) {
+// TestRetryAfter_IsNeverZero: a wait of a few milliseconds is rounded up to one second, so that clients do not come
+// back too early.
+func TestRetryAfter_IsNeverZero(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for _, wait := range []int64{300, 999, 1000, 1001, 59_001} {
 		x.Do("HSET", kit.ThrottleKey("nobody"), "n", "20", "until", x.RedisMillis()+wait)
 		a := x.GuessPassword("nobody", kit.Password)
 		if a.StatusCode != http.StatusTooManyRequests {
-			continue // over already, on a slow machine
+			continue // already over, on a slow machine
 		}
 		most := time.Duration(math.Ceil(float64(wait)/1000)) * time.Second
 		x.WantThrottled(a, time.Second, most)
 	}
 }
 
-// TestAPasswordInTheWrongField: whoever types a password where the name belongs finds it
-// neither in the log nor in a key of Redis afterwards.
-func TestAPasswordInTheWrongField(t *testing.T) {
+// TestSignIn_PasswordInTheNameFieldIsNotStored: a password typed into the name field appears neither in the log nor in
+// Redis keys.
+func TestSignIn_PasswordInTheNameFieldIsNotStored(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	const slip = "slipped-otter-lamp-77"
-	for range 12 { // until it is throttled as well
+	for range 12 { // until it is throttled, too
 		x.GuessPassword(slip, kit.WrongPassword())
 	}
 	for _, key := range x.Keys("*") {
@@ -490,12 +486,12 @@ func TestAPasswordInTheWrongField(t *testing.T) {
 		}
 	}
 	if strings.Contains(x.Server.Log(), slip) {
-		t.Error("the log has it")
+		t.Error("the log contains it")
 	}
 }
 
-// TestRegistration_IsThrottledBeforeThePasswordIsEstimated: tries that are refused count as well, because
-// estimating a password costs as much as hashing it.
+// TestRegistration_IsThrottledBeforeThePasswordIsEstimated: refused registrations count as well, because rating a
+// password costs as much as hashing it.
 func TestRegistration_IsThrottledBeforeThePasswordIsEstimated(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -508,9 +504,9 @@ func TestRegistration_IsThrottledBeforeThePasswordIsEstimated(t *testing.T) {
 	x.WantThrottled(c.PostForm("/register", "username", "alice", "password", kit.Password), 0, time.Second)
 	x.Do("HSET", "throttle:register:127.0.0.1", "until", x.RedisMillis()+60_000)
 	x.WantThrottled(x.NewClient().PostForm("/register", "username", "bob", "password", kit.Password), 50*time.Second, time.Minute)
-	// Signing in and the meter go on.
+	// Sign-ins and the meter still work.
 	if a := x.GuessPassword("alice", kit.OtherPassword); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("signing in: %s", a.Status)
+		t.Errorf("a sign-in: %s", a.Status)
 	}
 	if a := c.PostForm("/password/strength", "password", "x"); a.StatusCode != http.StatusOK {
 		t.Errorf("the meter: %s", a.Status)

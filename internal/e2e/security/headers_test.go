@@ -10,8 +10,8 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestASVS_3_3_1_CookieAttributes: the cookies' names and attributes keep other sites, scripts,
-// plain connections and other paths away from them, as far as the address that people type allows.
+// TestASVS_3_3_1_CookieAttributes: names and attributes protect the cookies from other sites, scripts, unencrypted
+// connections and other paths, as far as BASE_URL allows.
 func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -40,7 +40,7 @@ func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
 				if a.Header.Get("Cache-Control") != "no-store" {
 					t.Errorf("%s sets cookies with Cache-Control %q", what, a.Header.Get("Cache-Control"))
 				}
-				// A known browser is known to this host alone, also where the session is shared.
+				// The known-browser cookie is for this host only, even where the session is shared.
 				browser := strings.Replace(test.prefix, "__Secure-", "__Host-", 1) + "gatehouse_browser"
 				want := []string{test.prefix + "gatehouse", browser}
 				if what == "sign-out" {
@@ -62,15 +62,15 @@ func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
 				}
 			}
 			if k := c.CookiesOf(signIn)[test.prefix+"gatehouse"]; k.MaxAge != 0 || !k.Expires.IsZero() {
-				t.Errorf("a session that ends with the browser is %s", k.Raw)
+				t.Errorf("a session without remember sets %s", k.Raw)
 			}
 			if session.MaxAge < 719*3600 || session.MaxAge > 720*3600 {
-				t.Errorf("a remembered session is %s", session.Raw)
+				t.Errorf("a remembered session sets %s", session.Raw)
 			}
 			if k := c.CookiesOf(signOut)[test.prefix+"gatehouse"]; k.Value != "" || k.MaxAge >= 0 {
 				t.Errorf("a sign-out sets %s", k.Raw)
 			}
-			// A sibling or a plain page can plant cookies without the prefix; they are not looked at.
+			// A sibling site or an unencrypted page can plant cookies without the prefix; they are ignored.
 			if test.secure {
 				fresh := c.CookiesOf(c.PostForm("/login", "username", "alice", "password", kit.Password))[test.prefix+"gatehouse"]
 				for _, name := range []string{"gatehouse", "__secure-gatehouse", "__HOST-gatehouse", " __Host-gatehouse2", "Gatehouse"} {
@@ -86,9 +86,8 @@ func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
 	}
 }
 
-// TestVisitorsGetNoCookie: whoever comes without a cookie gets none on any page and leaves nothing
-// in Redis; only a sign-in does.
-func TestVisitorsGetNoCookie(t *testing.T) {
+// TestAnonymousVisitor_GetsNoCookie on any page and leaves no key in Redis; only a sign-in does.
+func TestAnonymousVisitor_GetsNoCookie(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -110,17 +109,16 @@ func TestVisitorsGetNoCookie(t *testing.T) {
 		}
 	}
 	for _, key := range x.Keys("*") {
-		// How often a network has asked for an estimate or tried to register is counted, and the server has begun its
-		// stream of changed users; those are no visitor's keys.
+		// Estimates and registrations are counted by network, and the server has started the stream of changed users.
 		if key != "throttle:strength:127.0.0.1" && key != "throttle:register:127.0.0.1" && key != "user-changes" {
 			t.Errorf("a visitor left the key %s", key)
 		}
 	}
 }
 
-// TestASVS_14_3_2_PersonalPagesAreNotStored: nothing that names a person, no form and no redirect may
-// be kept by a cache; the files with fingerprints may.
-func TestASVS_14_3_2_PersonalPagesAreNotStored(t *testing.T) {
+// TestASVS_14_3_2_PersonalPagesAreNotCached: caches must not store pages about a user, forms or redirects; files with
+// fingerprints may be cached.
+func TestASVS_14_3_2_PersonalPagesAreNotCached(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -136,8 +134,8 @@ func TestASVS_14_3_2_PersonalPagesAreNotStored(t *testing.T) {
 	}
 }
 
-// answersOfEveryKind returns an answer of each status that the program gives, by what was asked.
-func answersOfEveryKind(x *kit.Target) map[string]kit.Response {
+// responsesOfEveryKind returns a response of each status that the program sends, by what was requested.
+func responsesOfEveryKind(x *kit.Target) map[string]kit.Response {
 	x.T.Helper()
 	c, signedIn := x.NewClient(), x.NewClient()
 	signedInHeader := []string{}
@@ -165,19 +163,19 @@ func answersOfEveryKind(x *kit.Target) map[string]kit.Response {
 	}
 	for what, a := range all {
 		if len(what) >= 3 && what[0] == '4' && !strings.HasPrefix(a.Status, what[:3]) {
-			x.T.Errorf("wanted an answer %s and got %s", what, a.Status)
+			x.T.Errorf("want a response %s, got %s", what, a.Status)
 		}
 	}
 	return all
 }
 
-// TestASVS_3_4_SecurityHeaders: every answer, errors too, tells the browser to load and to send
-// nothing beyond this site, to guess no types, and not to be framed or opened by others.
+// TestASVS_3_4_SecurityHeaders: every response, including errors, forbids the browser to load or send anything beyond
+// this site, to sniff types, and to let other sites frame or open it.
 func TestASVS_3_4_SecurityHeaders(t *testing.T) {
 	t.Parallel()
 	for base, transport := range map[string]string{"http://localhost:8080": "", "https://login.example.org": "max-age=31536000"} {
 		x := kit.NewTarget(t, "BASE_URL", base)
-		for what, a := range answersOfEveryKind(x) {
+		for what, a := range responsesOfEveryKind(x) {
 			for name, want := range map[string]string{
 				"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
 				"Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY", "Strict-Transport-Security": transport,
@@ -209,7 +207,7 @@ func TestASVS_3_4_SecurityHeaders(t *testing.T) {
 			}
 			if body := strings.ToLower(a.Text); strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") &&
 				regexp.MustCompile(`<script>|<style|\sstyle=|\son[a-z]+=|javascript:|src="http|href="http`).MatchString(body) {
-				t.Errorf("%s: the page needs what the policy forbids:\n%s", what, a.Text)
+				t.Errorf("%s: the page uses what the policy forbids:\n%s", what, a.Text)
 			}
 		}
 	}
@@ -224,21 +222,21 @@ func directives(policy string) map[string]string {
 	return all
 }
 
-// TestASVS_4_1_1_EveryAnswerSaysWhatItIs: a body has a type, with its character set.
-func TestASVS_4_1_1_EveryAnswerSaysWhatItIs(t *testing.T) {
+// TestASVS_4_1_1_EveryResponseHasAContentType with its charset.
+func TestASVS_4_1_1_EveryResponseHasAContentType(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
-	for what, a := range answersOfEveryKind(x) {
+	for what, a := range responsesOfEveryKind(x) {
 		kind := a.Header.Get("Content-Type")
 		if a.Text != "" && kind != "application/json" && !strings.HasSuffix(kind, "; charset=utf-8") {
-			t.Errorf("%s is of the type %q", what, kind)
+			t.Errorf("%s has the type %q", what, kind)
 		}
 	}
 }
 
-// TestASVS_4_1_4_OtherMethods: a method that a page does not have is refused with those that it
-// has, changes nothing, and is not taken from a header, a field or the address.
-func TestASVS_4_1_4_OtherMethods(t *testing.T) {
+// TestASVS_4_1_4_OtherMethodsAreRefused with an Allow header, change nothing, and cannot be smuggled in with a header,
+// field or query.
+func TestASVS_4_1_4_OtherMethodsAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -257,7 +255,7 @@ func TestASVS_4_1_4_OtherMethods(t *testing.T) {
 			a := c.Do(c.NewRequest(method, path, "name=Mallory", "Content-Type", "application/x-www-form-urlencoded",
 				"X-HTTP-Method-Override", "POST", "X-HTTP-Method", "POST", "X-Method-Override", "POST"))
 			if a.StatusCode != http.StatusMethodNotAllowed {
-				t.Errorf("%s %s is %s", method, path, a.Status)
+				t.Errorf("%s %s: %s", method, path, a.Status)
 			}
 			for _, allowed := range has {
 				if !strings.Contains(a.Header.Get("Allow"), allowed) {
@@ -272,7 +270,7 @@ func TestASVS_4_1_4_OtherMethods(t *testing.T) {
 	for _, path := range kit.RoutePaths(http.MethodGet) {
 		for _, method := range []string{"TRACE", "TRACK", "DELETE", "PUT"} {
 			if a := c.Do(c.NewRequest(method, path, "")); a.StatusCode != http.StatusMethodNotAllowed || strings.Contains(a.Text, c.Cookie(kit.SessionCookie)) {
-				t.Errorf("%s %s is %s", method, path, a.Status)
+				t.Errorf("%s %s: %s", method, path, a.Status)
 			}
 		}
 	}
@@ -280,14 +278,13 @@ func TestASVS_4_1_4_OtherMethods(t *testing.T) {
 		c.Get(path)
 	}
 	if after := x.Snapshot(); after != before {
-		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+		t.Errorf("the state changed to\n%s\nfrom\n%s", after, before)
 	}
 	kit.WantSignedIn(t, c)
 }
 
-// TestASVS_3_5_3_ReadingChangesNothing: GET and HEAD leave Postgres and Redis as they are, whoever
-// asks and whatever the address says.
-func TestASVS_3_5_3_ReadingChangesNothing(t *testing.T) {
+// TestASVS_3_5_3_SafeMethodsChangeNothing: GET and HEAD never change Postgres or Redis.
+func TestASVS_3_5_3_SafeMethodsChangeNothing(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c, other := x.NewClient(), x.NewClient()
@@ -307,12 +304,12 @@ func TestASVS_3_5_3_ReadingChangesNothing(t *testing.T) {
 		}
 	}
 	if after := x.Snapshot(); after != before {
-		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+		t.Errorf("the state changed to\n%s\nfrom\n%s", after, before)
 	}
 }
 
-// TestHeadIsGetWithoutTheBody: the same status and the same headers, length included.
-func TestHeadIsGetWithoutTheBody(t *testing.T) {
+// TestHEAD_IsGETWithoutTheBody: with the same status and headers, including the length.
+func TestHEAD_IsGETWithoutTheBody(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -328,8 +325,8 @@ func TestHeadIsGetWithoutTheBody(t *testing.T) {
 	}
 }
 
-// TestASVS_13_4_NothingElseIsServed: no repository, no debugging pages, no source, no listing, and
-// no way out of the folder of files.
+// TestASVS_13_4_NothingElseIsServed: no repository, debug pages, sources or listings, and no path traversal out of the
+// static files.
 func TestASVS_13_4_NothingElseIsServed(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
