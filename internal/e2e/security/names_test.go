@@ -14,9 +14,9 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestNamesAreCanonicalBeforeEveryLookUp: all spellings of a name are one name: for the row,
-// for the sign-in and for the throttle.
-func TestNamesAreCanonicalBeforeEveryLookUp(t *testing.T) {
+// TestNames_AreCanonicalizedEverywhere: all spellings of a name are the same name for the row, the sign-in and the
+// throttle.
+func TestNames_AreCanonicalizedEverywhere(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for _, test := range []struct {
@@ -46,9 +46,8 @@ func TestNamesAreCanonicalBeforeEveryLookUp(t *testing.T) {
 	}
 }
 
-// TestNamesThatImitateAreRefused: invisible characters, letters of two alphabets, and whatever
-// is no name at all.
-func TestNamesThatImitateAreRefused(t *testing.T) {
+// TestNames_LookalikesAreRefused: invisible characters, mixed alphabets and invalid names.
+func TestNames_LookalikesAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -62,17 +61,16 @@ func TestNamesThatImitateAreRefused(t *testing.T) {
 		a := c.PostForm("/register", "username", name, "password", kit.Password)
 		c.WantStatus(a, http.StatusUnprocessableEntity)
 		if kit.FieldError(a, "username") == "" {
-			t.Errorf("%q was refused without a reason at the name", name)
+			t.Errorf("%q was refused without an error at the name", name)
 		}
 	}
 	if n := x.QueryValue(`SELECT count(*) FROM users`); n != "1" {
-		t.Errorf("there are %s users: %s", n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
+		t.Errorf("%s users: %s", n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
 	}
 }
 
-// TestReservedNamesAreRefused: nobody registers as the operator or a machine, in no spelling;
-// the operator may.
-func TestReservedNamesAreRefused(t *testing.T) {
+// TestNames_ReservedOnesAreRefused in every spelling, except for the operator.
+func TestNames_ReservedOnesAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for _, name := range []string{
@@ -83,16 +81,15 @@ func TestReservedNamesAreRefused(t *testing.T) {
 		a := c.PostForm("/register", "username", name, "password", kit.Password)
 		c.WantStatus(a, http.StatusUnprocessableEntity)
 		if kit.FieldError(a, "username") == "" {
-			t.Errorf("%q was refused without a reason at the name", name)
+			t.Errorf("%q was refused without an error at the name", name)
 		}
 	}
 	x.Run(kit.Password+"\n", "user", "add", "admin", "--password-stdin").WantCode(t, 0)
 	x.NewClient().SignIn("Admin")
 }
 
-// TestASVS_15_4_2_OneNameAtOnce: of a hundred who register one name at the same moment, in all
-// its spellings, one gets it.
-func TestASVS_15_4_2_OneNameAtOnce(t *testing.T) {
+// TestASVS_15_4_2_ConcurrentRegistrationsOfOneName: of a hundred, in all spellings, exactly one succeeds.
+func TestASVS_15_4_2_ConcurrentRegistrationsOfOneName(t *testing.T) {
 	x := kit.NewTarget(t)
 	spellings := []string{"alice", "Alice", "ａｌｉｃｅ", " ALICE "}
 	clients := make([]*kit.Client, 100)
@@ -107,12 +104,12 @@ func TestASVS_15_4_2_OneNameAtOnce(t *testing.T) {
 		switch a.StatusCode {
 		case http.StatusSeeOther:
 			won = append(won, i)
-		case http.StatusUnprocessableEntity, http.StatusServiceUnavailable: // taken; or the queue of hashes was full
+		case http.StatusUnprocessableEntity, http.StatusServiceUnavailable: // taken, or the hash queue was full
 		default:
 			t.Errorf("a registration: %s\n%s", a.Status, a.Text)
 		}
 		if a.StatusCode != http.StatusSeeOther && len(a.Cookies()) > 0 {
-			t.Errorf("a registration that failed sets %v", a.Cookies())
+			t.Errorf("a failed registration sets %v", a.Cookies())
 		}
 	}
 	if len(won) != 1 || x.QueryValue(`SELECT count(*) FROM users`) != "1" || len(x.Keys("session:*")) != 1 {
@@ -122,9 +119,8 @@ func TestASVS_15_4_2_OneNameAtOnce(t *testing.T) {
 	c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", fmt.Sprintf("%s-%d", kit.Password, won[0])), "/dashboard")
 }
 
-// TestASVS_15_3_3_ExtraFieldsDoNothing: a form sets what it shows, and nothing else of the row
-// or the session, whatever is sent with it.
-func TestASVS_15_3_3_ExtraFieldsDoNothing(t *testing.T) {
+// TestASVS_15_3_3_ExtraFieldsAreIgnored: a form sets its own fields, and nothing else of the row or session.
+func TestASVS_15_3_3_ExtraFieldsAreIgnored(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("victim")
@@ -149,7 +145,7 @@ func TestASVS_15_3_3_ExtraFieldsDoNothing(t *testing.T) {
 	other := x.NewClient()
 	other.WantSeeOther(other.PostForm("/login", with("username", "mallory", "password", kit.Password)...), "/dashboard")
 	if !strings.Contains(other.Get("/dashboard").Text, `<bdi id="user-name">M</bdi>`) {
-		t.Error("the session is somebody else's")
+		t.Error("the session is another user's")
 	}
 	c.WantSeeOther(c.PostForm("/account/password", with("current_password", kit.Password, "new_password", kit.OtherPassword)...), "/account?notice=password#password")
 	// The password change sets a new random epoch, not the one that was sent.
@@ -157,12 +153,12 @@ func TestASVS_15_3_3_ExtraFieldsDoNothing(t *testing.T) {
 		t.Errorf("after the new password the row is %q", got)
 	}
 	if got := x.QueryValue(`SELECT epoch FROM users WHERE username = 'victim'`); got != "1" {
-		t.Errorf("somebody else's epoch is %s", got)
+		t.Errorf("another user's epoch is %s", got)
 	}
 }
 
-// TestRegistration_RefusesLookalikesOfExistingNames, also of those that a command or SQL by hand made, and of
-// several at once all but one.
+// TestRegistration_RefusesLookalikesOfExistingNames, including names created by a command or directly in SQL, and all
+// but one of concurrent ones.
 func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -173,7 +169,7 @@ func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
 		a := c.PostForm("/register", "username", name, "password", kit.Password)
 		c.WantStatus(a, http.StatusUnprocessableEntity)
 		if kit.FieldError(a, "username") == "" {
-			t.Errorf("%q was refused without a reason at the name", name)
+			t.Errorf("%q was refused without an error at the name", name)
 		}
 	}
 	for _, name := range []string{"ᴀlice", "norrnan"} {
@@ -195,13 +191,13 @@ func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
 		}
 	}
 	if n := x.QueryValue(`SELECT count(*) FROM users`); made != 1 || n != "3" {
-		t.Errorf("%d were registered, and there are %s users: %s", made, n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
+		t.Errorf("%d were registered, but there are %s users: %s", made, n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
 	}
-	// After a bulk insert by hand the server catches up in the background.
+	// After a bulk insert in SQL the server catches up in the background.
 	x.Exec(`INSERT INTO users (id, username, password_hash) SELECT gen_random_uuid(), 'bulk' || i, 'x' FROM generate_series(1, 1000) i`)
 	c := x.NewClient()
 	if status := c.PostForm("/register", "username", "zoe", "password", kit.Password).StatusCode; status != http.StatusServiceUnavailable && status != http.StatusSeeOther {
-		t.Errorf("registering after a bulk insert answered %d, want 503 or 303", status)
+		t.Errorf("a registration after a bulk insert got %d, want 503 or 303", status)
 	}
 	testkit.Eventually(t, 20*time.Second, "all skeletons", func() bool {
 		return x.QueryValue(`SELECT count(*) FROM user_skeletons WHERE skeleton IS NULL`) == "0"

@@ -14,18 +14,17 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestASVS_6_2_1_MinimumLength: eight characters are the least, and a character is a code
-// point, however many octets it takes; where a password is changed as well.
+// TestASVS_6_2_1_MinimumLength is eight characters, counted as code points, at registration and at changes.
 func TestASVS_6_2_1_MinimumLength(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for i, short := range []string{
 		"zk9!wqp",        // seven
-		"ñéüøåæß",        // seven, fourteen octets
-		"🦊🦔🐙🦉🐢🦋🐝",        // seven, twenty-eight octets
-		"z\u0301k9!wqp",  // seven and a mark that has no composed form with z … eight code points with it
+		"ñéüøåæß",        // seven, fourteen bytes
+		"🦊🦔🐙🦉🐢🦋🐝",        // seven, twenty-eight bytes
+		"z\u0301k9!wqp",  // seven and a mark that does not compose with z: eight code points
 		"e\u0301k9!wqp",  // seven once composed
-		"Ａｂ９！ｗｑｐ",        // seven of full width
+		"Ａｂ９！ｗｑｐ",        // seven fullwidth ones
 		"zk9!wq\u200b\n", // invisible ones count like any other
 	} {
 		c := x.NewClient()
@@ -41,8 +40,7 @@ func TestASVS_6_2_1_MinimumLength(t *testing.T) {
 	c.WantFieldError(c.ChangePassword("ñé🦊9!wqp", "zk9!wqp"), "new_password", "At least 8 characters: this has 7.")
 }
 
-// TestASVS_6_2_9_LongPasswords: everything up to 128 characters is taken, whatever it is made
-// of, and opens the account; one more is refused.
+// TestASVS_6_2_9_LongPasswords: up to 128 characters of any kind are accepted and sign in; one more is refused.
 func TestASVS_6_2_9_LongPasswords(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -64,19 +62,18 @@ func TestASVS_6_2_9_LongPasswords(t *testing.T) {
 	c.WantFieldError(c.ChangePassword(kit.Password, repeatTo("weary otter lamp ", 129)), "new_password", "At most 128 characters.")
 }
 
-// repeatTo repeats s to n code points.
+// repeatTo repeats s to a length of n code points.
 func repeatTo(s string, n int) string {
 	return string([]rune(strings.Repeat(s, n))[:n])
 }
 
-// TestAMegabyteOfPasswordIsAFastRefusal: the length is looked at before any work is done, at
-// every form that takes a password.
-func TestAMegabyteOfPasswordIsAFastRefusal(t *testing.T) {
+// TestPasswords_OversizedOnesAreRefusedQuickly: every form checks the length before it does any work.
+func TestPasswords_OversizedOnesAreRefusedQuickly(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
 	c.Register("alice")
-	huge := strings.Repeat("w", 60_000) // within what a form may have
+	huge := strings.Repeat("w", 60_000) // below the limit of a form
 	for _, test := range []struct {
 		path, field string
 		others      []string
@@ -100,8 +97,7 @@ func TestAMegabyteOfPasswordIsAFastRefusal(t *testing.T) {
 	}
 }
 
-// within fails when doing something takes longer than the limit three times in a row: a busy
-// machine is late now and then.
+// within fails if do takes longer than the limit three times in a row, because a busy machine is sometimes late.
 func within(t *testing.T, limit time.Duration, what string, do func()) {
 	t.Helper()
 	var took time.Duration
@@ -115,8 +111,7 @@ func within(t *testing.T, limit time.Duration, what string, do func()) {
 	t.Errorf("%.200q took %v, want less than %v", what, took, limit)
 }
 
-// TestASVS_6_2_8_NoTruncationNoFolding: the password opens the account as it was typed and in
-// no other way: no beginning of it, no other case, nothing trimmed.
+// TestASVS_6_2_8_NoTruncationNoFolding: only the exact password signs in: no prefix, no other case, nothing trimmed.
 func TestASVS_6_2_8_NoTruncationNoFolding(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -146,9 +141,9 @@ func TestASVS_6_2_8_NoTruncationNoFolding(t *testing.T) {
 	again.WantSeeOther(again.PostForm("/login", "username", "alice", "password", whole), "/dashboard")
 }
 
-// TestNISTUnicodeFormsOfAPassword: composed and decomposed letters are the same password, for
-// keyboards differ in that; letters that merely look alike are not (SP 800-63B, 3.1.1.2).
-func TestNISTUnicodeFormsOfAPassword(t *testing.T) {
+// TestNIST_PasswordsAreNormalized: composed and decomposed letters are the same password, because keyboards differ;
+// letters that only look alike are not (SP 800-63B, 3.1.1.2).
+func TestNIST_PasswordsAreNormalized(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	const typed = "Ångström-ﬁsh-Ǖber"
@@ -164,7 +159,7 @@ func TestNISTUnicodeFormsOfAPassword(t *testing.T) {
 	}
 }
 
-// TestASVS_6_2_5_AnyComposition: no kind of character is asked for and none is refused.
+// TestASVS_6_2_5_AnyComposition: no kind of character is required or forbidden.
 func TestASVS_6_2_5_AnyComposition(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -180,9 +175,9 @@ func TestASVS_6_2_5_AnyComposition(t *testing.T) {
 	}
 }
 
-// TestPasswordsThatNoKeyboardTypes: NUL and octets that are no text are refused where a password is
-// set, instead of being cut off or replaced without a word.
-func TestPasswordsThatNoKeyboardTypes(t *testing.T) {
+// TestPasswords_InvalidTextIsRefused: NUL and invalid UTF-8 are refused when a password is set, instead of being
+// truncated or replaced silently.
+func TestPasswords_InvalidTextIsRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for _, p := range []string{kit.Password + "\x00", "\x00" + kit.Password, "weary\x00otter-lamp", kit.Password + "\xff", "weary\xc3otter-lamp"} {
@@ -191,8 +186,8 @@ func TestPasswordsThatNoKeyboardTypes(t *testing.T) {
 	}
 }
 
-// TestASVS_6_2_6_PasswordFields: every password field hides what is typed, lets it be pasted
-// and says to password managers what it is.
+// TestASVS_6_2_6_PasswordFields: every password field masks its text, allows pasting and is annotated for password
+// managers.
 func TestASVS_6_2_6_PasswordFields(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -220,17 +215,16 @@ func TestASVS_6_2_6_PasswordFields(t *testing.T) {
 			}
 		}
 		if want.kind == "password" && strings.Contains(input, "value=") {
-			t.Errorf("%s sends a password back: %q", want.page, input)
+			t.Errorf("%s echoes a password: %q", want.page, input)
 		}
 	}
 	script := regexp.MustCompile(`/static/app\.[0-9a-f]+\.js`).FindString(pages["/login"])
 	if a := c.Get(script); a.StatusCode != http.StatusOK || regexp.MustCompile(`(?i)["'.](on)?paste`).MatchString(a.Text) {
-		t.Errorf("%s: %s, and it must leave pasting alone", script, a.Status)
+		t.Errorf("%s: %s; it must not interfere with pasting", script, a.Status)
 	}
 }
 
-// TestASVS_6_2_4_CommonPasswordsAreRefused: of the most common passwords those that are long
-// enough are refused, and the page says why.
+// TestASVS_6_2_4_CommonPasswordsAreRefused if they are long enough at all, and the page says why.
 func TestASVS_6_2_4_CommonPasswordsAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -246,15 +240,15 @@ func TestASVS_6_2_4_CommonPasswordsAreRefused(t *testing.T) {
 		a := c.PostForm("/register", "username", "bob", "password", common)
 		c.WantFieldError(a, "password", "Too easy to guess")
 		if strings.Contains(a.Text, `value="`+common) {
-			t.Errorf("the page sends %q back", common)
+			t.Errorf("the page echoes %q", common)
 		}
 	}
 	c.WantFieldError(c.ChangePassword(kit.Password, "password123"), "new_password", "Too easy to guess")
 }
 
-// TestASVS_6_2_11_WordsOfTheContextAreRefused: a password is not the user's name or address
-// nor this program's name, nor one of them with a little around it; however the name is typed.
-func TestASVS_6_2_11_WordsOfTheContextAreRefused(t *testing.T) {
+// TestASVS_6_2_11_ContextWordsAreRefused: a password must not be the user's name or address or the program's name, or
+// a slight variation, in any spelling of the name.
+func TestASVS_6_2_11_ContextWordsAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -265,7 +259,7 @@ func TestASVS_6_2_11_WordsOfTheContextAreRefused(t *testing.T) {
 	} {
 		c.WantFieldError(c.PostForm("/register", append(about, "password", p)...), "password", "Too easy to guess")
 	}
-	// The name that is stored counts, not the spelling that was sent.
+	// The stored name counts, not the spelling in the request.
 	c.WantFieldError(c.PostForm("/register", "username", "ｘｑ７ｚｋｖｗ９", "password", "xq7zkvw9"), "password", "Too easy to guess")
 
 	c.WantSeeOther(c.PostForm("/register", append(about, "password", kit.Password)...), "/dashboard")
@@ -274,8 +268,8 @@ func TestASVS_6_2_11_WordsOfTheContextAreRefused(t *testing.T) {
 	}
 }
 
-// TestASVS_6_2_2_AChangeNeedsTheCurrentPassword: the session alone changes no password.
-func TestASVS_6_2_2_AChangeNeedsTheCurrentPassword(t *testing.T) {
+// TestASVS_6_2_2_ChangeRequiresTheCurrentPassword: a session alone cannot change the password.
+func TestASVS_6_2_2_ChangeRequiresTheCurrentPassword(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -295,9 +289,9 @@ func TestASVS_6_2_2_AChangeNeedsTheCurrentPassword(t *testing.T) {
 	}
 }
 
-// TestASVS_7_4_3_AChangeEndsTheOtherSessions: a new password ends every session but the one it
-// was set in, which gets a new cookie; the old password is worth nothing.
-func TestASVS_7_4_3_AChangeEndsTheOtherSessions(t *testing.T) {
+// TestASVS_7_4_3_PasswordChangeEndsOtherSessions: the current session gets a new cookie, and the old password is
+// invalid.
+func TestASVS_7_4_3_PasswordChangeEndsOtherSessions(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c, other, remembered := x.NewClient(), x.NewClient(), x.NewClient()
@@ -318,8 +312,8 @@ func TestASVS_7_4_3_AChangeEndsTheOtherSessions(t *testing.T) {
 	other.WantSeeOther(other.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
 }
 
-// TestASVS_11_4_2_Argon2idAtRest: what is stored is argon2id with 19 MiB, two passes and one
-// lane at the least, salted: one password of two people is two hashes.
+// TestASVS_11_4_2_Argon2idAtRest: stored hashes are argon2id with at least 19 MiB, two passes and one lane, and
+// salted: two users with the same password have different hashes.
 func TestASVS_11_4_2_Argon2idAtRest(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -333,7 +327,7 @@ func TestASVS_11_4_2_Argon2idAtRest(t *testing.T) {
 			t.Fatalf("the stored hash is %q: %v", hash, err)
 		}
 		if p.Memory < 19456 || p.Iterations < 2 || p.Parallelism < 1 || len(salt) < 16 || len(key) < 32 {
-			t.Errorf("hashed with %+v, a salt of %d octets, a key of %d", *p, len(salt), len(key))
+			t.Errorf("hashed with %+v, a salt of %d bytes, a key of %d", *p, len(salt), len(key))
 		}
 	}
 	if len(hashes) != 2 {
@@ -341,8 +335,8 @@ func TestASVS_11_4_2_Argon2idAtRest(t *testing.T) {
 	}
 }
 
-// TestASVS_11_4_2_OlderHashesAreUpgraded: a hash of older, cheaper parameters is replaced when
-// its owner signs in, and only then; that ends no session.
+// TestASVS_11_4_2_OlderHashesAreUpgraded: a successful sign-in replaces a hash with cheaper parameters, without ending
+// sessions.
 func TestASVS_11_4_2_OlderHashesAreUpgraded(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -367,14 +361,13 @@ func TestASVS_11_4_2_OlderHashesAreUpgraded(t *testing.T) {
 	}
 	x.NewClient().SignIn("alice")
 	if stored() != upgraded {
-		t.Error("a hash of today was replaced")
+		t.Error("a current hash was replaced")
 	}
 	kit.WantSignedIn(t, c)
 }
 
-// TestAHashThatNobodyCanMatchIsAWrongPassword: rows that were written by hand, with a hash of
-// another kind or none, let nobody in and break nothing.
-func TestAHashThatNobodyCanMatchIsAWrongPassword(t *testing.T) {
+// TestSignIn_UnknownHashIsAWrongPassword: rows with a foreign hash or none refuse every password without an error.
+func TestSignIn_UnknownHashIsAWrongPassword(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")

@@ -15,10 +15,10 @@ import (
 	"gatehouse/web"
 )
 
-// TestPendingBody_AuthorizesOnlyOnceItIsComplete sends half of a body to every route that changes
-// something, as an administrator; the administrator is disabled, and only then do the bodies
-// arrive whole. None of them may take effect, whatever the request is authenticated by.
-func TestPendingBody_AuthorizesOnlyOnceItIsComplete(t *testing.T) {
+// TestPendingBody_IsAuthorizedWhenComplete sends half of a body to every route that changes something, as an
+// administrator; the administrator is disabled, and then the rest of the bodies is sent. None of them may take effect,
+// whatever authenticates the request.
+func TestPendingBody_IsAuthorizedWhenComplete(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	victim, admin := x.NewClient(), x.NewClient()
@@ -63,12 +63,12 @@ func TestPendingBody_AuthorizesOnlyOnceItIsComplete(t *testing.T) {
 		}
 	}
 	if len(all) < 20 {
-		t.Errorf("the route table has only %d changing routes", len(all))
+		t.Errorf("the route table has only %d routes that change something", len(all))
 	}
 
 	x.Run("", "user", "disable", "boss", "--force").WantCode(t, 0)
-	testkit.Eventually(t, 5*time.Second, "the administrator to be out", func() bool { return admin.Get("/dashboard").StatusCode == http.StatusSeeOther })
-	before := lastingState(x)
+	testkit.Eventually(t, 5*time.Second, "the administrator to be signed out", func() bool { return admin.Get("/dashboard").StatusCode == http.StatusSeeOther })
+	before := durableState(x)
 	for _, p := range all {
 		if p.HeldRequest == nil {
 			continue
@@ -78,13 +78,13 @@ func TestPendingBody_AuthorizesOnlyOnceItIsComplete(t *testing.T) {
 			t.Errorf("%s: %s to %q\n%.300s", p.name, a.Status, a.Header.Get("Location"), a.Text)
 		}
 	}
-	if after := lastingState(x); after != before {
-		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+	if after := durableState(x); after != before {
+		t.Errorf("the state changed to\n%s\nfrom\n%s", after, before)
 	}
 }
 
-// lastingState is the state with the tables of groups and without the counters of failed attempts.
-func lastingState(x *kit.Target) string {
+// durableState is Snapshot with the tables of groups and without throttles.
+func durableState(x *kit.Target) string {
 	x.T.Helper()
 	var b strings.Builder
 	for _, table := range []string{"users", "groups", "user_groups", "group_permissions", "user_permissions"} {

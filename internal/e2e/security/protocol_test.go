@@ -17,9 +17,9 @@ import (
 
 func readFirst(conn net.Conn) (kit.Response, error) { return kit.ReadResponse(bufio.NewReader(conn)) }
 
-// TestASVS_4_1_3_ForgedHeadersAreNotBelieved: who a visitor is, where from and over what, is never
-// taken from headers that only a proxy of ours may set.
-func TestASVS_4_1_3_ForgedHeadersAreNotBelieved(t *testing.T) {
+// TestASVS_4_1_3_ForgedHeadersAreIgnored: a client's identity, address and scheme never come from headers that only a
+// trusted proxy may set.
+func TestASVS_4_1_3_ForgedHeadersAreIgnored(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -46,12 +46,12 @@ func TestASVS_4_1_3_ForgedHeadersAreNotBelieved(t *testing.T) {
 		}
 	}
 	if strings.Contains(x.Server.Log(), "evil.example") {
-		t.Error("the log believes a forged header")
+		t.Error("the log contains a forged header")
 	}
 }
 
-// TestASVS_4_1_3_RequestIDsOfATrustedProxy: a proxy of ours may name a request, if the name is one.
-func TestASVS_4_1_3_RequestIDsOfATrustedProxy(t *testing.T) {
+// TestASVS_4_1_3_TrustedProxySetsTheRequestID if the id is valid.
+func TestASVS_4_1_3_TrustedProxySetsTheRequestID(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, "TRUSTED_PROXIES", "127.0.0.1")
 	c := x.NewClient()
@@ -64,9 +64,9 @@ func TestASVS_4_1_3_RequestIDsOfATrustedProxy(t *testing.T) {
 	}
 }
 
-// TestASVS_4_1_3_HostsThatAreNone: a missing, doubled or damaged host is a 400; and no page, link or
-// redirect is made from a host, whatever it says.
-func TestASVS_4_1_3_HostsThatAreNone(t *testing.T) {
+// TestASVS_4_1_3_InvalidHosts: a missing, duplicate or malformed Host is a 400, and no page, link or redirect is built
+// from a Host.
+func TestASVS_4_1_3_InvalidHosts(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for what, head := range map[string]string{
@@ -82,7 +82,7 @@ func TestASVS_4_1_3_HostsThatAreNone(t *testing.T) {
 	} {
 		answers := x.SendRaw("GET / HTTP/1.1\r\n" + head + "Connection: close\r\n\r\n")
 		if len(answers) != 1 || answers[0].StatusCode != http.StatusBadRequest {
-			t.Errorf("with a host of %s: %d answers, %v", what, len(answers), answers)
+			t.Errorf("with a host of %s: %d responses, %v", what, len(answers), answers)
 		}
 	}
 	for _, host := range []string{"evil.example", "evil.example:80", "127.0.0.1@evil.example", "[::1]", "localhost:22", ""} {
@@ -96,8 +96,8 @@ func TestASVS_4_1_3_HostsThatAreNone(t *testing.T) {
 	}
 }
 
-// TestRequestSmuggling: where a request ends is never in doubt: what two readers could
-// understand differently is refused, or ends the connection.
+// TestRequestSmuggling: the end of a request is unambiguous: what two parsers could read differently is refused, or
+// closes the connection.
 func TestRequestSmuggling(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -144,7 +144,7 @@ func TestRequestSmuggling(t *testing.T) {
 	} {
 		for _, a := range x.SendRaw(request) {
 			if a.StatusCode == http.StatusOK && strings.Contains(a.Text, "alice") || a.StatusCode == http.StatusSeeOther && strings.Contains(a.Header.Get("Location"), "signed-out") {
-				t.Errorf("%s: the inner request was answered: %s", what, a.Status)
+				t.Errorf("%s: the inner request got %s", what, a.Status)
 			}
 			if a.StatusCode == http.StatusInternalServerError || a.StatusCode == http.StatusBadGateway || a.StatusCode == http.StatusSwitchingProtocols {
 				t.Errorf("%s: %s", what, a.Status)
@@ -153,13 +153,13 @@ func TestRequestSmuggling(t *testing.T) {
 	}
 	x.ClearThrottles()
 	if after := x.Snapshot(); after != before {
-		t.Errorf("something changed:\n%s\nwas\n%s", after, before)
+		t.Errorf("the state changed to\n%s\nfrom\n%s", after, before)
 	}
 	kit.WantSignedIn(t, c)
 }
 
-// TestAmbiguousFraming_ClosesTheConnection: where a proxy in front could take other bytes for the body than
-// the server does, nothing that follows is taken for a request (RFC 9112, sections 6.1 and 6.3).
+// TestAmbiguousFraming_ClosesTheConnection: where a proxy could delimit the body differently than the server, nothing
+// that follows is read as a request (RFC 9112, sections 6.1 and 6.3).
 func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -180,22 +180,21 @@ func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
 	} {
 		answers := x.SendRaw(request + next)
 		if len(answers) != 1 || !answers[0].Close || answers[0].StatusCode >= 500 {
-			t.Errorf("%s: %d answers, want one and the end of the connection: %v", what, len(answers), answers)
+			t.Errorf("%s: %d responses, want one and a closed connection: %v", what, len(answers), answers)
 		}
 	}
-	// Everything else may go on using its connection.
+	// All other requests may keep their connection.
 	for what, request := range map[string]string{
 		"a length": "POST /login HTTP/1.1\r\n" + kind + "Content-Length: 3\r\n\r\na=b", "no body": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
 		if answers := x.SendRaw(request + next); len(answers) != 2 || answers[0].Close {
-			t.Errorf("%s: %d answers, want two: %v", what, len(answers), answers)
+			t.Errorf("%s: %d responses, want two: %v", what, len(answers), answers)
 		}
 	}
 }
 
-// TestAbsoluteTargetsAreThisSite: a target with a host is the path on this site, for this host's
-// visitors; cookies and rules are the same.
-func TestAbsoluteTargetsAreThisSite(t *testing.T) {
+// TestAbsoluteTarget_IsAPathOnThisSite, with the same cookies and rules.
+func TestAbsoluteTarget_IsAPathOnThisSite(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -216,8 +215,7 @@ func TestAbsoluteTargetsAreThisSite(t *testing.T) {
 	}
 }
 
-// TestCookieTossing: of several cookies of one name only the first is looked at, none is
-// written into the answer, and a sign-in with planted ones is one's own.
+// TestCookieTossing: planted cookies are not adopted, and are not echoed.
 func TestCookieTossing(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -239,17 +237,16 @@ func TestCookieTossing(t *testing.T) {
 	if x.CookieOpensDashboard(garbage) {
 		t.Error("a planted cookie opens the dashboard")
 	}
-	// The cookie that makes a browser known is no session.
+	// The known-browser cookie is not a session.
 	for _, name := range []string{kit.SessionCookie, kit.SessionCookie + "_browser"} {
 		if x.CookieOpensDashboard(name + "=" + c.Cookie(kit.SessionCookie+"_browser")) {
-			t.Errorf("the browser's cookie as %s opens the dashboard", name)
+			t.Errorf("the known-browser cookie as %s opens the dashboard", name)
 		}
 	}
 }
 
-// TestRangesAndConditionsOfPrivatePages: no header makes the program send a part of a page, or say
-// that nothing has changed.
-func TestRangesAndConditionsOfPrivatePages(t *testing.T) {
+// TestPrivatePages_IgnoreRangesAndConditions: no header causes a partial response or a 304.
+func TestPrivatePages_IgnoreRangesAndConditions(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -261,15 +258,14 @@ func TestRangesAndConditionsOfPrivatePages(t *testing.T) {
 			{"If-None-Match", "*"}, {"If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT"}, {"If-Match", `"x"`}, {"Accept-Encoding", "gzip;q=0, *;q=0, identity;q=0"},
 		} {
 			if a := c.Get(path, header...); a.StatusCode != http.StatusOK || len(a.Text) < 500 {
-				t.Errorf("%s with %.40q: %s, %d octets", path, header, a.Status, len(a.Text))
+				t.Errorf("%s with %.40q: %s, %d bytes", path, header, a.Status, len(a.Text))
 			}
 		}
 	}
 }
 
-// TestPipelinedRequestsDoNotMix: requests that are sent together on one connection, of two people and
-// of none, are answered each with its own page.
-func TestPipelinedRequestsDoNotMix(t *testing.T) {
+// TestPipelinedRequests_DoNotMix: requests of two users and of none on one connection each get their own page.
+func TestPipelinedRequests_DoNotMix(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	alice, bob := x.NewClient(), x.NewClient()
@@ -277,7 +273,7 @@ func TestPipelinedRequestsDoNotMix(t *testing.T) {
 	bob.Register("bob")
 	var all strings.Builder
 	cookies := []string{alice.SessionCookieHeader(), bob.SessionCookieHeader(), ""}
-	// At most 128 lines may be sent ahead.
+	// The server reads at most 128 lines ahead.
 	const requests = 30
 	for i := range requests - 1 {
 		fmt.Fprintf(&all, "GET /dashboard HTTP/1.1\r\nHost: x\r\nCookie: %s\r\n\r\n", cookies[i%3])
@@ -285,18 +281,18 @@ func TestPipelinedRequestsDoNotMix(t *testing.T) {
 	fmt.Fprintf(&all, "GET /dashboard HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	answers := x.SendRaw(all.String())
 	if len(answers) != requests {
-		t.Fatalf("%d answers to %d requests", len(answers), requests)
+		t.Fatalf("%d responses to %d requests", len(answers), requests)
 	}
 	for i, a := range answers {
 		isAlice, isBob := strings.Contains(a.Text, `id="user-name">alice<`), strings.Contains(a.Text, `id="user-name">bob<`)
 		if isAlice != (i%3 == 0) || isBob != (i%3 == 1) || i%3 == 2 && a.StatusCode != http.StatusSeeOther {
-			t.Errorf("answer %d is %s, alice's %v, bob's %v", i, a.Status, isAlice, isBob)
+			t.Errorf("response %d is %s, alice's %v, bob's %v", i, a.Status, isAlice, isBob)
 		}
 	}
 }
 
-// TestConcurrentVisitorsDoNotMix: the same over many connections at once, with every form of theirs.
-func TestConcurrentVisitorsDoNotMix(t *testing.T) {
+// TestConcurrentRequests_DoNotMix: the same over many concurrent connections, including forms.
+func TestConcurrentRequests_DoNotMix(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	names := []string{"alice", "bob", "carol", "dave"}
@@ -317,20 +313,19 @@ func TestConcurrentVisitorsDoNotMix(t *testing.T) {
 		}
 		for j, name := range names {
 			if shows := strings.Contains(a.Text, ">"+name+"<") || strings.Contains(a.Text, ">"+strings.ToUpper(name)+"<"); shows && j != i%4 {
-				t.Errorf("%s is shown a page of %s", names[i%4], name)
+				t.Errorf("%s got a page of %s", names[i%4], name)
 			}
 		}
 	}
 	for _, name := range names {
 		if got := x.QueryValue(`SELECT name FROM users WHERE username = $1`, name); got != strings.ToUpper(name) {
-			t.Errorf("%s is called %q", name, got)
+			t.Errorf("%s has the name %q", name, got)
 		}
 	}
 }
 
-// TestPathsHaveOneSpelling: a private page opens under its own address only, so that a rule of a
-// proxy about it cannot be walked around.
-func TestPathsHaveOneSpelling(t *testing.T) {
+// TestPaths_HaveOneSpelling: a private page has a single path, so that rules of proxies about it cannot be bypassed.
+func TestPaths_HaveOneSpelling(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -339,22 +334,22 @@ func TestPathsHaveOneSpelling(t *testing.T) {
 		for _, other := range []string{path + "/", "/" + path, path + "%20", path + "%00", path + ";x", path + ".html", strings.ToUpper(path), "/." + path, "/x/.." + path, path + "/.", path + "%2f", "/%2e" + path, path + "%3fx"} {
 			for _, a := range x.SendRaw("GET " + other + " HTTP/1.1\r\nHost: x\r\nCookie: " + c.SessionCookieHeader() + "\r\nConnection: close\r\n\r\n") {
 				if a.StatusCode < 400 {
-					t.Errorf("GET %s is %s to %q", other, a.Status, a.Header.Get("Location"))
+					t.Errorf("GET %s gets %s to %q", other, a.Status, a.Header.Get("Location"))
 				}
 			}
 		}
 	}
 }
 
-// TestACancelledRequestIsNoSuccess: a client that shuts its sending half counts as gone, and what
-// was under way for it is dropped; as it may read on, that must not look like a page.
-func TestACancelledRequestIsNoSuccess(t *testing.T) {
+// TestCanceledRequest_IsNoSuccess: a client that closes its sending half counts as gone and its request is canceled;
+// because it may still read, the response must not look like a page.
+func TestCanceledRequest_IsNoSuccess(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
 	c.Register("alice")
 	seen := map[int]int{}
-	testkit.Eventually(t, 20*time.Second, "a request that was cancelled", func() bool {
+	testkit.Eventually(t, 20*time.Second, "a canceled request", func() bool {
 		conn := x.Dial()
 		request := "GET /dashboard HTTP/1.1\r\nHost: x\r\nCookie: " + c.SessionCookieHeader() + "\r\n\r\n"
 		if _, err := io.WriteString(conn, strings.Repeat(request, 40)); err != nil {
@@ -368,7 +363,7 @@ func TestACancelledRequestIsNoSuccess(t *testing.T) {
 			}
 			seen[a.StatusCode]++
 			if a.StatusCode < 400 && !strings.Contains(a.Text, `id="user-name">alice<`) {
-				t.Fatalf("a cancelled request is answered %s with %d octets", a.Status, len(a.Text))
+				t.Fatalf("a canceled request gets %s with %d bytes", a.Status, len(a.Text))
 			}
 		}
 		return seen[499] > 0

@@ -18,8 +18,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// edit changes fields of a session's record and leaves the key's time as it is.
-func edit(x *kit.Target, key string, change map[string]any) {
+// editSession changes fields of a session's record and keeps the key's TTL.
+func editSession(x *kit.Target, key string, change map[string]any) {
 	x.T.Helper()
 	value, err := redis.Bytes(x.Do("GET", key), nil)
 	if err != nil {
@@ -36,8 +36,8 @@ func edit(x *kit.Target, key string, change map[string]any) {
 	x.Do("SET", key, value, "KEEPTTL")
 }
 
-// TestASVS_7_2_4_NewCookieAtSignIn: every sign-in makes a new session and ends the one that the
-// browser had, somebody else's too.
+// TestASVS_7_2_4_NewCookieAtSignIn: every sign-in creates a new session and ends the browser's previous one, even
+// another user's.
 func TestASVS_7_2_4_NewCookieAtSignIn(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -58,9 +58,9 @@ func TestASVS_7_2_4_NewCookieAtSignIn(t *testing.T) {
 	}
 }
 
-// TestASVS_7_2_4_NothingPlantedIsAdopted: whoever knows the cookie that a browser had before
-// the sign-in or the registration knows nothing afterwards.
-func TestASVS_7_2_4_NothingPlantedIsAdopted(t *testing.T) {
+// TestASVS_7_2_4_SessionFixation: a cookie that the browser had before the sign-in or registration is worthless
+// afterwards.
+func TestASVS_7_2_4_SessionFixation(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for i, path := range []string{"/register", "/login"} {
@@ -77,8 +77,8 @@ func TestASVS_7_2_4_NothingPlantedIsAdopted(t *testing.T) {
 	}
 }
 
-// TestASVS_7_2_3_SessionsAreRandom: the value is 32 octets; over some hundred of them no
-// bit stands still, and none comes twice.
+// TestASVS_7_2_3_SessionsAreRandom: the values have 32 bytes; among several hundred, every bit varies and no value
+// repeats.
 func TestASVS_7_2_3_SessionsAreRandom(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -88,12 +88,12 @@ func TestASVS_7_2_3_SessionsAreRandom(t *testing.T) {
 	seen := map[string]bool{}
 	var ones [256]int
 	for range n {
-		// A renewed session costs no password hash.
+		// Renewing a session costs no password hash.
 		c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
 		value := c.Cookie(kit.SessionCookie)
 		raw, err := base64.RawURLEncoding.DecodeString(value)
 		if err != nil || len(raw) != 32 {
-			t.Fatalf("the cookie %q is %d octets (%v)", value, len(raw), err)
+			t.Fatalf("the cookie %q has %d bytes (%v)", value, len(raw), err)
 		}
 		seen[value] = true
 		for i := range ones {
@@ -103,15 +103,15 @@ func TestASVS_7_2_3_SessionsAreRandom(t *testing.T) {
 	if len(seen) != n {
 		t.Errorf("%d different values of %d", len(seen), n)
 	}
-	// A fair bit is outside of this once in 10^13 times.
+	// A fair bit exceeds these bounds once in 10^13 times.
 	if least, most := slices.Min(ones[:]), slices.Max(ones[:]); least < 4 || most > n-4 {
 		t.Errorf("a bit is set in %d to %d of %d values", least, most, n)
 	}
 }
 
-// TestASVS_7_2_3_UnknownCookiesAreNothing: a value that we did not issue is an anonymous visitor:
-// no page opens, no key is made, no cookie is sent for it.
-func TestASVS_7_2_3_UnknownCookiesAreNothing(t *testing.T) {
+// TestASVS_7_2_3_UnknownCookiesAreAnonymous: a value that the server did not issue opens no page, creates no key and
+// causes no cookie.
+func TestASVS_7_2_3_UnknownCookiesAreAnonymous(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -135,13 +135,12 @@ func TestASVS_7_2_3_UnknownCookiesAreNothing(t *testing.T) {
 		}
 	}
 	if after := x.Snapshot(); after != before {
-		t.Errorf("the stores were\n%s\nand are\n%s", before, after)
+		t.Errorf("the state changed from\n%s\nto\n%s", before, after)
 	}
 }
 
-// TestNothingSecretAtRest: what a thief of Redis or Postgres finds opens nothing: neither
-// cookie values nor passwords are stored.
-func TestNothingSecretAtRest(t *testing.T) {
+// TestStores_HaveNoCookieOrPassword: contents of Redis and Postgres cannot be used to sign in.
+func TestStores_HaveNoCookieOrPassword(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -151,20 +150,20 @@ func TestNothingSecretAtRest(t *testing.T) {
 	x.GuessPassword("alice", "guessed-"+kit.Password)
 	stored := x.QueryValue(`SELECT string_agg(users::text, ' ') FROM users`)
 	for _, conn := range []redis.Conn{x.Sessions, x.Cache} {
-		stored += everything(t, conn)
+		stored += dumpKeys(t, conn)
 	}
 	for _, secret := range []string{c.Cookie(kit.SessionCookie), c.Cookie(kit.SessionCookie + "_browser"), kit.Password, kit.OtherPassword, kit.SecretKey} {
 		if strings.Contains(stored, secret) {
 			t.Errorf("%q is stored:\n%s", secret, stored)
 		}
 	}
-	if hash := x.QueryValue(`SELECT password_hash FROM users`); strings.Contains(everything(t, x.Cache)+everything(t, x.Sessions), hash) {
+	if hash := x.QueryValue(`SELECT password_hash FROM users`); strings.Contains(dumpKeys(t, x.Cache)+dumpKeys(t, x.Sessions), hash) {
 		t.Error("the password's hash is in Redis")
 	}
 }
 
-// everything returns all keys of a Redis database with their values.
-func everything(t *testing.T, conn redis.Conn) string {
+// dumpKeys returns all keys of a Redis database with their values.
+func dumpKeys(t *testing.T, conn redis.Conn) string {
 	t.Helper()
 	all, err := redis.String(conn.Do("EVAL", `
 local out = {}
@@ -182,8 +181,8 @@ return table.concat(out, '\n')`, 0))
 	return all
 }
 
-// TestASVS_7_4_1_AReplayedCookieIsRefused: after the sign-out neither the session's cookie nor
-// one of an earlier renewal opens anything, on any page, and Redis has no key.
+// TestASVS_7_4_1_AReplayedCookieIsRefused: after the sign-out neither the session's cookie nor that of an earlier
+// renewal opens any page, and Redis has no key.
 func TestASVS_7_4_1_AReplayedCookieIsRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -193,7 +192,7 @@ func TestASVS_7_4_1_AReplayedCookieIsRefused(t *testing.T) {
 	c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
 	second := c.SessionCookieHeader()
 	if x.CookieOpensDashboard(first) || !x.CookieOpensDashboard(second) {
-		t.Error("a renewed session opens with its old cookie, or not with the new one")
+		t.Error("a renewed session accepts its old cookie, or refuses the new one")
 	}
 	a := c.PostForm("/logout")
 	c.WantSeeOther(a, "/login?notice=signed-out")
@@ -219,10 +218,9 @@ func TestASVS_7_4_1_AReplayedCookieIsRefused(t *testing.T) {
 	}
 }
 
-// TestASVS_7_4_1_NothingInFlightBringsASessionBack holds each form that changes something while
-// its session is ended in each way there is. Neither the cookie that the browser had nor one
-// that the late answer sets opens anything afterwards.
-func TestASVS_7_4_1_NothingInFlightBringsASessionBack(t *testing.T) {
+// TestASVS_7_4_1_RequestsInFlightDoNotReviveASession holds each form that changes something while its session is ended
+// in every possible way. Neither the browser's cookie nor one that the late response sets is valid afterwards.
+func TestASVS_7_4_1_RequestsInFlightDoNotReviveASession(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	forms := [][]string{
@@ -234,8 +232,8 @@ func TestASVS_7_4_1_NothingInFlightBringsASessionBack(t *testing.T) {
 	ways := []struct {
 		name string
 		end  func(c, other *kit.Client)
-		// byHand is for what the server hears of a moment later, by a notification of the database.
-		byHand bool
+		// eventually is for changes in SQL, which the server receives a moment later through a notification.
+		eventually bool
 	}{
 		{"sign-out", func(c, _ *kit.Client) { c.PostForm("/logout") }, false},
 		{"sign-in again", func(c, _ *kit.Client) { c.SignIn("alice") }, false},
@@ -263,20 +261,20 @@ func TestASVS_7_4_1_NothingInFlightBringsASessionBack(t *testing.T) {
 				late := x.HoldForm(form[0], c.SessionCookieHeader(), form[1:]...)
 
 				way.end(c, other)
-				if way.byHand {
-					testkit.Eventually(t, kit.WaitTimeout, "the server to hear of it", func() bool { return !x.CookieOpensDashboard(held.SessionCookieHeader()) })
+				if way.eventually {
+					testkit.Eventually(t, kit.WaitTimeout, "the server to receive it", func() bool { return !x.CookieOpensDashboard(held.SessionCookieHeader()) })
 				}
 				a := late.Finish()
 
 				if a.StatusCode >= 500 {
-					t.Errorf("the late form was answered %s\n%s", a.Status, a.Text)
+					t.Errorf("the late form got %s\n%s", a.Status, a.Text)
 				}
 				if x.CookieOpensDashboard(held.SessionCookieHeader()) {
 					t.Error("the ended session opens the dashboard")
 				}
 				for _, k := range a.Cookies() {
 					if k.Name == kit.SessionCookie && k.Value != "" && x.CookieOpensDashboard(k.Name+"="+k.Value) {
-						t.Errorf("the late form set the cookie of a living session")
+						t.Errorf("the late form set the cookie of a valid session")
 					}
 				}
 			})
@@ -284,9 +282,9 @@ func TestASVS_7_4_1_NothingInFlightBringsASessionBack(t *testing.T) {
 	}
 }
 
-// TestASVS_7_4_1_ASignOutThatCannotBeMadeSaysSo: while Redis is silent, or the user cannot be
-// looked up, nobody is told to be signed out whose session is still there.
-func TestASVS_7_4_1_ASignOutThatCannotBeMadeSaysSo(t *testing.T) {
+// TestASVS_7_4_1_FailedSignOutSaysSo: while Redis is frozen, or the user cannot be loaded, no response claims a
+// sign-out if the session still exists.
+func TestASVS_7_4_1_FailedSignOutSaysSo(t *testing.T) {
 	t.Parallel()
 	store := testkit.StartRedis(t)
 	x := kit.NewTarget(t, "REDIS_URL", store.URL())
@@ -299,7 +297,7 @@ func TestASVS_7_4_1_ASignOutThatCannotBeMadeSaysSo(t *testing.T) {
 	store.Resume()
 	c.WantStatus(a, http.StatusServiceUnavailable)
 	if len(a.Cookies()) > 0 || c.SessionCookieHeader() != session {
-		t.Errorf("a sign-out that failed sets %v", a.Cookies())
+		t.Errorf("a failed sign-out sets %v", a.Cookies())
 	}
 	c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
 	if x.CookieOpensDashboard(session) {
@@ -307,16 +305,16 @@ func TestASVS_7_4_1_ASignOutThatCannotBeMadeSaysSo(t *testing.T) {
 	}
 }
 
-// TestASVS_7_3_2_TheDeadlineHolds: past its deadline a session is dead, also when its key has no
-// end or a far one; and no use of it moves the deadline.
-func TestASVS_7_3_2_TheDeadlineHolds(t *testing.T) {
+// TestASVS_7_3_2_AbsoluteLifetime: past its deadline a session is invalid, even if its key has no TTL or a longer one,
+// and no request moves the deadline.
+func TestASVS_7_3_2_AbsoluteLifetime(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
 	c.Register("alice")
 	key := x.SessionKey(c)
 	if left := x.TTL(key); left <= 0 || left > 2*time.Hour {
-		t.Errorf("the key lives for %v", left)
+		t.Errorf("the key's TTL is %v", left)
 	}
 	deadline := sessionDeadline(x, key)
 	if in := time.Until(deadline); in <= 23*time.Hour || in > 24*time.Hour {
@@ -326,7 +324,7 @@ func TestASVS_7_3_2_TheDeadlineHolds(t *testing.T) {
 	x.Do("PERSIST", key)
 	kit.WantSignedIn(t, c)
 	if left := x.TTL(key); left <= 0 || left > 2*time.Hour {
-		t.Errorf("the persisted key lives for %v after a request", left)
+		t.Errorf("the persisted key's TTL is %v after a request", left)
 	}
 	c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
 	key = x.SessionKey(c)
@@ -335,19 +333,20 @@ func TestASVS_7_3_2_TheDeadlineHolds(t *testing.T) {
 	}
 
 	for _, make := range [][]any{{"PERSIST", key}, {"PEXPIRE", key, (999 * time.Hour).Milliseconds()}} {
-		edit(x, key, map[string]any{"deadline": time.Now().Add(-time.Second)})
+		editSession(x, key, map[string]any{"deadline": time.Now().Add(-time.Second)})
 		x.Do(make[0].(string), make[1:]...)
 		kit.WantSignedOut(t, c)
 	}
-	// Close to the deadline the idle time ends with it.
-	edit(x, key, map[string]any{"deadline": time.Now().Add(time.Minute)})
+	// Close to the deadline the idle time is cut to it.
+	editSession(x, key, map[string]any{"deadline": time.Now().Add(time.Minute)})
 	x.Do("PERSIST", key)
 	kit.WantSignedIn(t, c)
 	if left := x.TTL(key); left <= 0 || left > time.Minute {
-		t.Errorf("a minute before the deadline the key lives for %v", left)
+		t.Errorf("a minute before the deadline the key's TTL is %v", left)
 	}
 }
 
+// sessionDeadline returns the deadline in a session's record.
 func sessionDeadline(x *kit.Target, key string) time.Time {
 	x.T.Helper()
 	value, err := redis.Bytes(x.Do("GET", key), nil)
@@ -361,9 +360,9 @@ func sessionDeadline(x *kit.Target, key string) time.Time {
 	return record.Deadline
 }
 
-// TestASVS_7_3_1_TheIdleTimeRenews: use keeps a session alive, with one small command and only
-// once a tenth of the time has passed; without use it ends. What it says is not rewritten.
-func TestASVS_7_3_1_TheIdleTimeRenews(t *testing.T) {
+// TestASVS_7_3_1_IdleTimeout: requests extend a session, with one small command and only once a tenth of the idle time
+// has passed, without rewriting the record; an idle session ends.
+func TestASVS_7_3_1_IdleTimeout(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for _, test := range []struct {
@@ -381,7 +380,7 @@ func TestASVS_7_3_1_TheIdleTimeRenews(t *testing.T) {
 			x.Do("PEXPIRE", key, left.Milliseconds())
 			kit.WantSignedIn(t, c)
 			if got := x.TTL(key); got < test.idle-time.Minute || got > test.idle {
-				t.Errorf("with %v left a request made it %v, want %v", left, got, test.idle)
+				t.Errorf("with %v left a request set the TTL to %v, want %v", left, got, test.idle)
 			}
 		}
 		fresh := test.idle - test.idle/20
@@ -398,9 +397,8 @@ func TestASVS_7_3_1_TheIdleTimeRenews(t *testing.T) {
 	}
 }
 
-// TestASVS_7_4_2_DisabledAndDeletedUsers: a user who is disabled, by the command, or whose row is
-// gone, is refused at the next request on every page, whatever was cached a moment ago.
-func TestASVS_7_4_2_DisabledAndDeletedUsers(t *testing.T) {
+// TestASVS_7_4_2_DisabledAndDeletedUsersAreRefused at the next request on every page, whatever is cached.
+func TestASVS_7_4_2_DisabledAndDeletedUsersAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	for name, end := range map[string]func(){
@@ -417,16 +415,16 @@ func TestASVS_7_4_2_DisabledAndDeletedUsers(t *testing.T) {
 		for _, path := range kit.RoutePaths(http.MethodGet) {
 			a := c.Get(path)
 			if a.StatusCode >= 500 || strings.Contains(a.Text, name) {
-				t.Errorf("%s: GET %s is %s", name, path, a.Status)
+				t.Errorf("%s: GET %s gets %s", name, path, a.Status)
 			}
 		}
 		c.WantSeeOther(c.PostForm("/account/profile", "name", "Mallory", "time_zone", "UTC"), "/login")
 	}
 }
 
-// TestASVS_7_4_2_CachedInTheMiddleOfAChange: what a request reads of a user while a change waits for
-// the database is not what counts once the change is made.
-func TestASVS_7_4_2_CachedInTheMiddleOfAChange(t *testing.T) {
+// TestASVS_7_4_2_UserCachedDuringAChange: what a request caches of a user while a change waits for the database is not
+// used after the change.
+func TestASVS_7_4_2_UserCachedDuringAChange(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c, other := x.NewClient(), x.NewClient()
@@ -462,8 +460,7 @@ func TestASVS_7_4_2_CachedInTheMiddleOfAChange(t *testing.T) {
 	kit.WantSignedIn(t, c)
 }
 
-// TestASVS_7_4_4_SignOutOnEveryPage: every page that a signed-in person sees, errors apart, has the
-// button.
+// TestASVS_7_4_4_SignOutOnEveryPage: every page for signed-in users, except errors, has the button.
 func TestASVS_7_4_4_SignOutOnEveryPage(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -483,17 +480,17 @@ func TestASVS_7_4_4_SignOutOnEveryPage(t *testing.T) {
 		}
 		shown++
 		if !strings.Contains(a.Text, `<form action="/logout" method="post"><button`) {
-			t.Errorf("%s has no sign-out", a.Request.URL.Path)
+			t.Errorf("%s has no sign-out button", a.Request.URL.Path)
 		}
 	}
 	if shown < 5 {
-		t.Errorf("only %d pages were looked at", shown)
+		t.Errorf("only %d pages were checked", shown)
 	}
 }
 
-// TestASVS_7_5_2_OwnSessions: people see their sessions and end them, one or all others; nobody
-// sees or ends somebody else's, and the log does not say so.
-func TestASVS_7_5_2_OwnSessions(t *testing.T) {
+// TestASVS_7_5_2_UsersEndTheirOwnSessions: one or all others, but never another user's, and the log records only
+// actual ends.
+func TestASVS_7_5_2_UsersEndTheirOwnSessions(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	alice, phone, tablet, mallory := x.NewClient(), x.NewClient(), x.NewClient(), x.NewClient()
@@ -507,14 +504,14 @@ func TestASVS_7_5_2_OwnSessions(t *testing.T) {
 		t.Fatalf("the list of other sessions is %q", ids)
 	}
 	if others := mallory.OtherSessionIDs(); len(others) != 0 {
-		t.Errorf("somebody else sees %q", others)
+		t.Errorf("another user sees %q", others)
 	}
 	for _, id := range []string{ids[0], ids[1], strings.TrimPrefix(x.SessionKey(alice), "session:"), "", "*", "../" + ids[0], strings.Repeat("x", 43), alice.Cookie(kit.SessionCookie)} {
 		mallory.WantSeeOther(mallory.PostForm("/account/sessions/end", "session", id), "/account?notice=session-ended#sessions")
 	}
 	kit.WantSignedIn(t, alice, phone, tablet, mallory)
 	if events := x.Events("session ended"); len(events) > 0 {
-		t.Errorf("the log tells of ended sessions, and there were none: %v", events)
+		t.Errorf("the log has ended sessions although there were none: %v", events)
 	}
 
 	alice.WantSeeOther(alice.PostForm("/account/sessions/end", "session", strings.TrimPrefix(x.SessionKey(phone), "session:")), "/account?notice=session-ended#sessions")
@@ -533,10 +530,9 @@ func TestASVS_7_5_2_OwnSessions(t *testing.T) {
 	kit.WantSignedOut(t, alice)
 }
 
-// TestUnreadableSessionsAreAnonymous: whatever stands under a session's key, its owner is a
-// visitor who can sign in again with that cookie in the browser; never an error, and never
-// somebody else.
-func TestUnreadableSessionsAreAnonymous(t *testing.T) {
+// TestSession_UnreadableRecordIsAnonymous: whatever is stored under a session's key, its owner is an anonymous visitor
+// who can sign in again; never an error, and never another user.
+func TestSession_UnreadableRecordIsAnonymous(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	x.NewClient().Register("victim")
@@ -576,31 +572,31 @@ func TestUnreadableSessionsAreAnonymous(t *testing.T) {
 		wantUnreadable(x, c, fmt.Sprint(make[0]), victim)
 	}
 	x.Do("SET", key, whole, "PX", 60_000)
-	kit.WantSignedIn(t, c) // the record itself was fine all the time
+	kit.WantSignedIn(t, c) // the record itself was intact throughout
 }
 
 func wantUnreadable(x *kit.Target, c *kit.Client, what, victim string) {
 	x.T.Helper()
 	for _, path := range []string{"/", "/login", "/register"} {
 		if a := c.Get(path); a.StatusCode != http.StatusOK {
-			x.T.Errorf("with %s, GET %s is %s to %q", what, path, a.Status, a.Header.Get("Location"))
+			x.T.Errorf("with %s, GET %s gets %s to %q", what, path, a.Status, a.Header.Get("Location"))
 		}
 	}
 	for _, path := range []string{"/dashboard", "/account"} {
 		if a := c.Get(path); a.StatusCode != http.StatusSeeOther || strings.Contains(a.Text, victim) {
-			x.T.Errorf("with %s, GET %s is %s", what, path, a.Status)
+			x.T.Errorf("with %s, GET %s gets %s", what, path, a.Status)
 		}
 	}
 	again := c.CopySession(c.BaseURL)
 	again.SignIn("alice")
 	if !again.IsSignedIn() {
-		x.T.Errorf("with %s, a sign-in does not help", what)
+		x.T.Errorf("with %s, a sign-in fails", what)
 	}
 }
 
-// TestUnreadableCacheAndIndex: what is cached of a user, and the list of sessions, may be damaged
-// or mixed up without anybody noticing, least of all as somebody else.
-func TestUnreadableCacheAndIndex(t *testing.T) {
+// TestCache_UnreadableUserOrIndex: a damaged or swapped cached user or list of sessions has no effect, least of all
+// another user's identity.
+func TestCache_UnreadableUserOrIndex(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	victim, c := x.NewClient(), x.NewClient()
@@ -645,9 +641,9 @@ func TestUnreadableCacheAndIndex(t *testing.T) {
 	}
 }
 
-// TestConcurrentPasswordChanges: of many changes at once with one session a single one is made:
-// one new password, one session.
-func TestConcurrentPasswordChanges(t *testing.T) {
+// TestPasswordChange_OnlyOneOfConcurrentOnesSucceeds: with one session many concurrent changes result in one new
+// password and one session.
+func TestPasswordChange_OnlyOneOfConcurrentOnesSucceeds(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	c := x.NewClient()
@@ -669,7 +665,7 @@ func TestConcurrentPasswordChanges(t *testing.T) {
 		}
 	}
 	if events := len(x.Events("password changed")); len(made) != 1 || events != 1 {
-		t.Fatalf("%d changes were made, and the log has %d", len(made), events)
+		t.Fatalf("%d changes were made, but the log has %d", len(made), events)
 	}
 	for i, copied := range copies {
 		if a := x.GuessPassword("alice", fmt.Sprintf("%s-%d", kit.OtherPassword, i)); (a.StatusCode == http.StatusSeeOther) != (i == made[0]) {

@@ -12,8 +12,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestTheMainJob is what the program is for: register, see the time, sign out, sign in again.
-func TestTheMainJob(t *testing.T) {
+// TestRegisterSignInSignOut is what the program is for: register, see the time, sign out, sign in again.
+func TestRegisterSignInSignOut(t *testing.T) {
 	s := kit.NewSite(t)
 	c := kit.NewClient(t, s.Serve().URL())
 
@@ -36,9 +36,9 @@ func TestTheMainJob(t *testing.T) {
 	}
 }
 
-// TestCostBudget holds a warm signed-in page to its price: no SQL, one Redis round trip (the
-// session; the user is in memory), and no cookie.
-func TestCostBudget(t *testing.T) {
+// TestDashboard_CostsOneRoundTrip: a warm signed-in page costs no SQL and one Redis round trip (the session; the user
+// is in local memory), and sets no cookie.
+func TestDashboard_CostsOneRoundTrip(t *testing.T) {
 	s := kit.NewSite(t)
 	c := kit.NewClient(t, s.Serve().URL())
 	c.Register("alice")
@@ -49,7 +49,7 @@ func TestCostBudget(t *testing.T) {
 		m := timing.FindStringSubmatch(page.Header.Get("Server-Timing"))
 		return m != nil && m[1] == "1" && m[2] == "0"
 	}
-	// The server's memory is on as soon as it hears of changes, a moment after its start.
+	// The server caches users as soon as it receives changes, a moment after its start.
 	testkit.Eventually(t, 5*time.Second, "a page for one Redis round trip and no SQL", warm)
 	for range 20 {
 		if !warm() {
@@ -60,6 +60,6 @@ func TestCostBudget(t *testing.T) {
 		t.Errorf("the page sets %q", got)
 	}
 	if !strings.Contains(page.Text, `id="authorized-by">Redis<`) {
-		t.Errorf("the page does not say that Redis vouched:\n%s", page.Text)
+		t.Errorf("the page does not say that Redis authorized it:\n%s", page.Text)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// formOf returns what a browser would send for the page's form at the action: its fields as shown.
+// formOf returns the fields of the page's form with this action, as a browser would submit them.
 func formOf(t testing.TB, a kit.Response, action string) url.Values {
 	t.Helper()
 	whole := regexp.MustCompile(`(?s)<form[^>]*action="` + regexp.QuoteMeta(action) + `"[^>]*>.*?</form>`).FindString(a.Text)
@@ -41,9 +41,9 @@ func formOf(t testing.TB, a kit.Response, action string) url.Values {
 	return values
 }
 
-// TestStaleForms_TwoAdministratorsInParallel: two administrators, each on a server of their own, open the
-// same user and save their changes at the same moment. Both changes hold, each time.
-func TestStaleForms_TwoAdministratorsInParallel(t *testing.T) {
+// TestStaleForms_ConcurrentChangesBothHold: two administrators, each on a different server, open the same user and
+// save their changes at the same moment.
+func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	servers := []string{s.Serve().URL(), s.Serve().URL()}
@@ -87,12 +87,12 @@ func TestStaleForms_TwoAdministratorsInParallel(t *testing.T) {
 			admins[i].WantSeeOther(a, path+"?notice=user-groups")
 		}
 		if got := kit.QueryText(t, db, `SELECT string_agg(group_name, ' ' ORDER BY group_name) FROM user_groups WHERE user_id = '`+id+`'`); got != "three two" {
-			t.Errorf("round %d: alice is in %q, want three two", round, got)
+			t.Errorf("round %d: alice is in %q, want the groups two and three", round, got)
 		}
 	}
 
-	// A profile that the same person edits in two browsers: another field each time is kept, the same
-	// field is decided by the person.
+	// A user edits the profile in two browsers: changes of different fields both hold; a conflict in one field is
+	// shown to the user.
 	one, other := kit.NewClient(t, servers[0]), kit.NewClient(t, servers[1])
 	for _, c := range []*kit.Client{one, other} {
 		c.SignIn("alice")

@@ -16,7 +16,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// endWaits makes every wait of the throttle end, and keeps the counts.
+// endWaits ends every wait of the throttle and keeps the counts.
 func endWaits(x *kit.Target) {
 	x.T.Helper()
 	for _, key := range x.Keys("throttle:*") {
@@ -29,8 +29,8 @@ func endWaits(x *kit.Target) {
 	}
 }
 
-// verdicts tries different wrong passwords, ending every wait, until it is refused all the same.
-// It returns how many were answered as wrong.
+// verdicts tries different wrong passwords, ending every wait, until it is refused nevertheless. It returns how many
+// were judged as wrong.
 func verdicts(x *kit.Target, guess func(secret string) kit.Response) int {
 	x.T.Helper()
 	for n := range 250 {
@@ -43,7 +43,7 @@ func verdicts(x *kit.Target, guess func(secret string) kit.Response) int {
 			x.T.Fatalf("guess %d: %s", n+1, a.Status)
 		}
 	}
-	x.T.Fatal("guessing never ends")
+	x.T.Fatal("guesses are never refused")
 	return 0
 }
 
@@ -54,9 +54,9 @@ func wantStatus(t testing.TB, what string, a kit.Response, status int) {
 	}
 }
 
-// TestWarmBasic_ElsewhereTheThrottleComesFirst: a cached credential answers the network that it
-// was verified from. From any other network the right password is counted before it is compared.
-func TestWarmBasic_ElsewhereTheThrottleComesFirst(t *testing.T) {
+// TestWarmBasic_OtherNetworksAreThrottledFirst: a cached credential is only valid for the network that verified it.
+// From any other network even the correct password is counted before it is compared.
+func TestWarmBasic_OtherNetworksAreThrottledFirst(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
 	x.NewClient().Register("alice")
@@ -66,7 +66,7 @@ func TestWarmBasic_ElsewhereTheThrottleComesFirst(t *testing.T) {
 			home, elsewhere := networks[0], networks[1]
 			wantStatus(t, "the program", x.GetMeBasicFrom(home, "alice", kit.Password), http.StatusOK)
 			x.WantAuthorizedBy(x.GetMeBasicFrom(home, "alice", kit.Password), "alice", "redis")
-			// A burst is in flight: the allowance is used up, and nobody was told yet.
+			// A burst is in flight: the allowance is used up, but no failure was reported yet.
 			x.Do("HSET", kit.ThrottleKey("alice"), "n", "25", "until", x.RedisMillis()+600_000)
 			wantStatus(t, "the right password from elsewhere", x.GetMeBasicFrom(elsewhere, "alice", kit.Password), http.StatusTooManyRequests)
 			for range 2 {
@@ -78,13 +78,13 @@ func TestWarmBasic_ElsewhereTheThrottleComesFirst(t *testing.T) {
 			x.WantAuthorizedBy(x.GetMeBasicFrom(elsewhere, "alice", kit.Password), "alice", "redis")
 		})
 	}
-	// A customer's whole /64 is one network.
+	// A /64 is one network.
 	x.WantAuthorizedBy(x.GetMeBasicFrom("2001:db8:1:1:ffff::9", "alice", kit.Password), "alice", "redis")
 }
 
-// TestWarmBasic_BurstOfGuesses: of 200 guesses at once at least one is right. No more of them are
-// looked at than one network may try, wherever they come from.
-func TestWarmBasic_BurstOfGuesses(t *testing.T) {
+// TestWarmBasic_BurstOfGuessesIsLimited: of 200 concurrent guesses, one of them correct, no more are compared than one
+// network may try, whatever the network.
+func TestWarmBasic_BurstOfGuessesIsLimited(t *testing.T) {
 	x := kit.NewProxiedTarget(t)
 	x.NewClient().Register("alice")
 	for _, network := range []string{kit.StrangerNetwork, kit.HomeNetwork} {
@@ -111,17 +111,17 @@ func TestWarmBasic_BurstOfGuesses(t *testing.T) {
 					t.Errorf("a guess: %s", a.Status)
 				}
 			}
-			// On a slow machine waits may have ended in between.
+			// On a slow machine waits may have ended in the meantime.
 			most := 10 + int(time.Since(begun)/time.Second)
 			if verdicts+right > most+1 || network == kit.StrangerNetwork && verdicts+right > most {
-				t.Errorf("from %s: %d guesses were told wrong and %d right, want at most %d", network, verdicts, right, most)
+				t.Errorf("from %s: %d guesses were judged wrong and %d right, want at most %d", network, verdicts, right, most)
 			}
 		}
 	}
 }
 
-// TestWarmBasic_StrangersDoNotLockOutTheProgram: strangers use up every guess at the account; the
-// program goes on from its network, also when its credential is no longer cached.
+// TestWarmBasic_StrangersDoNotLockOutTheProgram: when strangers have used up every guess, the program keeps working
+// from its network, even when its credential is no longer cached.
 func TestWarmBasic_StrangersDoNotLockOutTheProgram(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -141,16 +141,16 @@ func TestWarmBasic_StrangersDoNotLockOutTheProgram(t *testing.T) {
 		x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, login, kit.Password), "carol", "postgres")
 		x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, login, kit.Password), "carol", "redis")
 	}
-	// The network that is known is not known after a change of the password.
+	// A known network is no longer known after a password change.
 	x.Run(kit.OtherPassword, "user", "passwd", "carol", "--password-stdin").WantCode(t, 0)
-	testkit.Eventually(t, kit.MaxDelay, "the change to be in effect", func() bool {
+	testkit.Eventually(t, kit.MaxDelay, "the change to take effect", func() bool {
 		return x.GetMeBasicFrom(kit.HomeNetwork, "carol", kit.Password).StatusCode != http.StatusOK
 	})
 	wantStatus(t, "the new password where the old one was used", x.GetMeBasicFrom(kit.HomeNetwork, "carol", kit.OtherPassword), http.StatusTooManyRequests)
 }
 
-// TestWarmBasic_GuessesFromItsOwnNetworkAreLimited: a guess from the program's own network is
-// counted, and what all such networks may try is bounded; then the cached credential rests too.
+// TestWarmBasic_GuessesFromItsOwnNetworkAreLimited: guesses from known networks are counted, with one limit for all of
+// them; beyond it the cached credential is throttled, too.
 func TestWarmBasic_GuessesFromItsOwnNetworkAreLimited(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -169,12 +169,12 @@ func TestWarmBasic_GuessesFromItsOwnNetworkAreLimited(t *testing.T) {
 	}
 	strangers := verdicts(x, func(secret string) kit.Response { return x.GetMeBasicFrom(kit.StrangerNetwork, "alice", secret) })
 	if sum := known + strangers; strangers == 0 || sum > 100 {
-		t.Errorf("there were %d guesses in all", sum)
+		t.Errorf("%d guesses in total", sum)
 	}
 }
 
-// TestSameWrongPassword_CountsOnce: a program that polls with an old password uses up one attempt,
-// by every way in, and nobody is locked out by it. Elsewhere, and of another password, it counts.
+// TestSameWrongPassword_CountsOnce: a program that polls with an old password uses up one attempt, with every method,
+// and locks nobody out. From another network, or with another password, it counts again.
 func TestSameWrongPassword_CountsOnce(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -209,7 +209,7 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 			}
 		})
 	}
-	t.Run("at once", func(t *testing.T) {
+	t.Run("concurrently", func(t *testing.T) {
 		x.ClearWaits()
 		kit.RunConcurrently(t, 8, func(int) (kit.Response, error) {
 			c := kit.NewClient(t, x.Server.URL())
@@ -224,7 +224,7 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 		wantStatus(t, "the first", x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), http.StatusUnauthorized)
 		x.Do("HSET", "throttle:address:"+kit.HomeNetwork, "n", "150", "until", x.RedisMillis()+50_000)
 		for range 3 {
-			// Who guesses among the failures of others in the network is told nothing.
+			// Guesses that repeat failures of others on the network reveal nothing.
 			x.WantThrottled(x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), 30*time.Second, 50*time.Second)
 			x.WantThrottled(x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.WrongPassword()), 30*time.Second, 50*time.Second)
 		}
@@ -232,13 +232,13 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 		if n := x.CountedFailures("address:" + kit.HomeNetwork); n != 150 || until < x.RedisMillis() {
 			t.Errorf("the address has %d failures and waits until %d", n, until)
 		}
-		// Nor does a repeated one end the wait that another guess began.
+		// A repeated failure does not end the wait that another guess began.
 		x.Do("HSET", "throttle:address:"+kit.HomeNetwork, "n", "105", "until", "0")
 		wantStatus(t, "a repeated one", x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), http.StatusUnauthorized)
 		wantStatus(t, "a new one", x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.WrongPassword()), http.StatusUnauthorized)
 		x.WantThrottled(x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), 10*time.Second, time.Minute)
 	})
-	t.Run("it becomes the right one", func(t *testing.T) {
+	t.Run("it becomes correct", func(t *testing.T) {
 		x.ClearWaits()
 		wantStatus(t, "before", x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.OtherPassword), http.StatusUnauthorized)
 		x.Run("", "user", "disable", "carol").WantCode(t, 0)
@@ -250,8 +250,8 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 	})
 }
 
-// TestKnownBrowsers_ShareOneAllowance: however many browsers know an account, they have one
-// allowance, and it ends with the epoch.
+// TestKnownBrowsers_ShareOneAllowance: however many browsers know an account, they share one allowance, which ends
+// with the epoch.
 func TestKnownBrowsers_ShareOneAllowance(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -287,15 +287,15 @@ func TestKnownBrowsers_ShareOneAllowance(t *testing.T) {
 		sum += verdicts(x, with(cookie))
 	}
 	if counted := x.CountedFailures(kit.AccountKey("alice")); int64(sum) != counted || sum > 30 {
-		t.Errorf("four browsers of an older epoch had %d guesses, of which %d are counted for strangers", sum, counted)
+		t.Errorf("four browsers of an older epoch had %d guesses, %d of them counted for strangers", sum, counted)
 	}
 	wantStatus(t, "a stranger afterwards", x.GuessPassword("alice", kit.OtherPassword), http.StatusTooManyRequests)
 	owner.WantStatus(owner.PostForm("/logout"), http.StatusSeeOther)
 	owner.WantStatus(owner.PostForm("/login", "username", "alice", "password", kit.OtherPassword), http.StatusSeeOther)
 }
 
-// TestKnownBrowsers_CookieStaysWithTheHost: the sites that share the session do not get the cookie.
-func TestKnownBrowsers_CookieStaysWithTheHost(t *testing.T) {
+// TestKnownBrowsers_CookieIsNotShared with the sites that share the session.
+func TestKnownBrowsers_CookieIsNotShared(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, "BASE_URL", "https://login.example.com", "COOKIE_DOMAIN", "example.com")
 	c := x.NewClient()
@@ -304,12 +304,12 @@ func TestKnownBrowsers_CookieStaysWithTheHost(t *testing.T) {
 	cookies := c.CookiesOf(a)
 	browser, session := cookies["__Host-gatehouse_browser"], cookies["__Secure-gatehouse"]
 	if browser == nil || browser.Domain != "" || !browser.Secure || browser.Path != "/" || session == nil || session.Domain != "example.com" {
-		t.Errorf("the answer sets %q", a.Header.Values("Set-Cookie"))
+		t.Errorf("the response sets %q", a.Header.Values("Set-Cookie"))
 	}
 }
 
-// TestRateLimit_SurvivesAKeyRotation: a count goes on through both steps of a rotation, and while
-// servers with different keys run side by side.
+// TestRateLimit_SurvivesAKeyRotation: counts survive both steps of a rotation, and are shared while servers with
+// different keys run side by side.
 func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 	t.Parallel()
 	old, next := kit.SecretKey, auth.NewSecretKey()
@@ -336,15 +336,15 @@ func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 	guess(both, 3)
 	wantStatus(t, "an old password again", both.GuessPasswordFrom(kit.StrangerNetwork, "alice", "old-password"), http.StatusUnauthorized)
 	guess(x, 1)
-	// The old key has counted 8 when the new one takes them over.
+	// The old key has counted 8 failures when the new one takes over.
 	guess(both, 1)
 	wantStatus(t, "an old password at last", after.GuessPasswordFrom(kit.StrangerNetwork, "alice", "old-password"), http.StatusUnauthorized)
-	// The tenth failure begins a wait of a second, which a slow machine may miss.
+	// The tenth failure causes a wait of one second, which may be over already on a slow machine.
 	begun := x.RedisMillis()
 	guess(after, 1)
 	a := after.GuessPasswordFrom(kit.StrangerNetwork, "alice", kit.WrongPassword())
 	if a.StatusCode != http.StatusTooManyRequests && x.RedisMillis()-begun < 1000 {
-		t.Errorf("the eleventh guess is %s", a.Status)
+		t.Errorf("the eleventh guess gets %s", a.Status)
 	}
 	// What is used up stays used up.
 	x.ClearThrottles()
@@ -362,9 +362,9 @@ func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 	}
 }
 
-// TestSuccess_TakesBackOnlyItsOwnAttempt: neither the owner's sign-ins nor a program's Basic give
-// strangers one more guess than they have, and neither ends a wait that a stranger's guess began.
-func TestSuccess_TakesBackOnlyItsOwnAttempt(t *testing.T) {
+// TestSuccess_RefundsOnlyItsOwnAttempt: neither the owner's sign-ins nor a program's requests give strangers another
+// guess, or end a wait that a stranger's guess caused.
+func TestSuccess_RefundsOnlyItsOwnAttempt(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
 	x.NewClient().Register("alice")
@@ -402,11 +402,11 @@ func TestSuccess_TakesBackOnlyItsOwnAttempt(t *testing.T) {
 	})
 }
 
-// tenMinutes is a wait of ten minutes, in seconds, or a little less.
+// tenMinutes is a wait of ten minutes or slightly less, in seconds.
 var tenMinutes = regexp.MustCompile(`\b(5\d\d|600)\b`)
 
-// TestThrottle_DoesNotLinkNameAndAddress: after failures for a name, its verified address is
-// answered exactly as one that nobody has, and the other way round.
+// TestThrottle_DoesNotLinkNameAndAddress: after failures at a name, responses for its verified email address are the
+// same as for an unknown one, and vice versa.
 func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -430,22 +430,22 @@ func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 					for _, name := range []string{test.linked, test.unknown} {
 						want := http.StatusUnauthorized
 						switch i {
-						case 2: // the tenth
+						case 2: // the tenth failure
 							x.Do("HSET", kit.ThrottleKey(name), "n", "9")
-						case 3: // A wait of a second might be over for one of them and not for the other.
+						case 3: // A wait of one second may be over for one of them but not for the other.
 							x.Do("HSET", kit.ThrottleKey(name), "until", x.RedisMillis()+600_000)
 							want = http.StatusTooManyRequests
 						}
 						a := guess(name, kit.WrongPassword())
 						text := strings.ReplaceAll(kit.ComparableResponse(a, name), a.Header.Get("X-Request-Id"), "ID")
-						// A slow machine asks some seconds after the wait began.
+						// A slow machine gets here some seconds after the wait began.
 						seen = append(seen, tenMinutes.ReplaceAllString(text, "600"))
 						if a.StatusCode != want {
 							t.Errorf("guess %d at %s: %s", i+1, name, a.Status)
 						}
 					}
 					if seen[0] != seen[1] {
-						t.Errorf("guess %d at the linked one is answered\n%s\nand at an unknown one\n%s", i+1, seen[0], seen[1])
+						t.Errorf("guess %d at the linked one gets\n%s\nand at an unknown one\n%s", i+1, seen[0], seen[1])
 					}
 				}
 			})
@@ -453,7 +453,7 @@ func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 	}
 }
 
-// TestThrottle_AtMostAHundredFailures: all ways to guess at one account together.
+// TestThrottle_AtMostAHundredFailures with all ways to guess at one account together.
 func TestThrottle_AtMostAHundredFailures(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -475,14 +475,14 @@ func TestThrottle_AtMostAHundredFailures(t *testing.T) {
 			})
 		}
 		if i == 0 && sums["basic"]+sums["form"]+sums["browser"] > 70 {
-			t.Errorf("by name alone there were %v", sums)
+			t.Errorf("by name alone: %v", sums)
 		}
 	}
 	if sum := sums["basic"] + sums["form"] + sums["browser"]; sum > 100 || sum < 80 {
-		t.Errorf("there were %d failures: %v", sum, sums)
+		t.Errorf("%d failures: %v", sum, sums)
 	}
 	keys := x.Keys("throttle:*")
 	if slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, "throttle:account:") && x.TTL(key) <= 0 }) {
-		t.Errorf("a throttle has no end: %q", keys)
+		t.Errorf("a throttle does not expire: %q", keys)
 	}
 }
