@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/a-h/templ"
+
 	"gatehouse/auth"
 )
 
@@ -26,13 +28,8 @@ type Page struct {
 	Refresh int
 	// Closed leaves out links to pages that are closed for maintenance.
 	Closed bool
-	// Assets are the addresses of the static files.
-	Assets Assets
-}
-
-// Assets are the addresses of the static files that every page loads.
-type Assets struct {
-	Stylesheet, Script, Icon string
+	// AssetLinks load the static files.
+	AssetLinks templ.Component
 }
 
 // ShowsAdmin reports whether the user may see the administration pages.
@@ -59,13 +56,6 @@ func (p Page) LocalTime(t time.Time) string {
 		}
 	}
 	return t.In(location).Format("2 January 2006, 15:04")
-}
-
-func (p Page) documentTitle() string {
-	if p.Title == "" {
-		return "Gatehouse"
-	}
-	return p.Title + " · Gatehouse"
 }
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -53,7 +53,7 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 		return s.writeProblem(c, err, status, retry)
 	}
 	page := errorPage(status)
-	page.Path, page.Assets = c.Request().URL.Path, s.assets
+	page.Path, page.AssetLinks = c.Request().URL.Path, s.assetLinks
 	page.RequestID = logging.RequestID(c.Request().Context())
 	what, name := missing(err)
 	switch what {

@@ -12,7 +12,7 @@ import (
 
 // Page returns the base of a page's struct.
 func (r *Request) Page(title string) templates.Page {
-	return templates.Page{Title: title, Path: r.Path(), User: r.user, Assets: r.server.assets}
+	return templates.Page{Title: title, Path: r.Path(), User: r.user, AssetLinks: r.server.assetLinks}
 }
 
 // renderPage renders a page into the buffer, up to the size that a response may have.
@@ -25,12 +25,14 @@ func renderPage(body *bytes.Buffer, page templ.Component) error {
 	return nil
 }
 
-// pageAssets returns the addresses of the files that pages load.
-func (s *assets) pageAssets() (assets templates.Assets, err error) {
-	for name, address := range map[string]*string{"app.css": &assets.Stylesheet, "app.js": &assets.Script, "favicon.svg": &assets.Icon} {
-		if *address, err = s.url(name); err != nil {
-			return templates.Assets{}, err
+// pageLinks returns the elements that load the static files of every page.
+func (s *assets) pageLinks() (templ.Component, error) {
+	var addresses [3]string
+	for i, name := range []string{"app.css", "app.js", "favicon.svg"} {
+		var err error
+		if addresses[i], err = s.url(name); err != nil {
+			return nil, err
 		}
 	}
-	return assets, nil
+	return templates.AssetLinks(addresses[0], addresses[1], addresses[2])
 }

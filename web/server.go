@@ -18,11 +18,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
 	"gatehouse/internal/reqstats"
-	"gatehouse/templates"
 	"gatehouse/web/cookies"
 	"gatehouse/web/metrics"
 	"gatehouse/web/netlimit"
@@ -52,11 +52,11 @@ type Server struct {
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
 
-	base      *url.URL // BaseOrigin, parsed
-	redirects redirect.Policy
-	echo      *echo.Echo
-	statics   *assets
-	assets    templates.Assets
+	base       *url.URL // BaseOrigin, parsed
+	redirects  redirect.Policy
+	echo       *echo.Echo
+	statics    *assets
+	assetLinks templ.Component
 	// verifyPath is where reverse proxies ask; "" for nowhere.
 	verifyPath string
 	limiter    *netlimit.Limiter
@@ -81,7 +81,7 @@ func (s *Server) Init(routes []Route) error {
 	if s.statics, err = newAssets(); err != nil {
 		return err
 	}
-	if s.assets, err = s.statics.pageAssets(); err != nil {
+	if s.assetLinks, err = s.statics.pageLinks(); err != nil {
 		return err
 	}
 	s.limiter = netlimit.New()

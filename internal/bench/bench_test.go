@@ -53,6 +53,9 @@ func TestDashboard_IsThatOfGatehouse(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := newDashboard(nobody, "Postgres", time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
+	if data.AssetLinks, err = templates.AssetLinks("/static/app.0123456789ab.css", "/static/app.0123456789ab.js", "/static/favicon.0123456789ab.svg"); err != nil {
+		t.Fatal(err)
+	}
 	var got, want bytes.Buffer
 	if err := page.Execute(&got, data); err != nil {
 		t.Fatal(err)

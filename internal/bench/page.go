@@ -26,9 +26,7 @@ func parseDashboard() (*template.Template, error) {
 func newDashboard(a account, by string, now time.Time) templates.DashboardPage {
 	u := &auth.User{ID: a.ID, Username: a.Username, Name: a.Name, TimeZone: a.TimeZone, Epoch: 1, Active: true}
 	return templates.DashboardPage{
-		Page: templates.Page{Title: "Dashboard", Path: "/dashboard", User: u, Assets: templates.Assets{
-			Stylesheet: "/static/app.0123456789ab.css", Script: "/static/app.0123456789ab.js", Icon: "/static/favicon.0123456789ab.svg",
-		}},
+		Page:         templates.Page{Title: "Dashboard", Path: "/dashboard", User: u},
 		Clock:        templates.NewClock(now, a.TimeZone),
 		AuthorizedBy: by,
 		Took:         fmt.Sprintf("%.1f ms", 0.5),
