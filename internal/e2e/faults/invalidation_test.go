@@ -205,10 +205,17 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 			p.WantGet(way, "/api/me", http.StatusOK)
 		}
 	})
-	t.Run("the metrics count each change and how long it took", func(t *testing.T) {
+	t.Run("the metrics count changes and how long they took", func(t *testing.T) {
+		const revocations = "gatehouse_revocation_seconds"
+		counted := func(server *testkit.Server) float64 { return kit.Scrape(t, server).Sum(revocations + "_count") }
 		p := kit.RegisterPrincipal(t, b.URL(), "renamed")
 		var slowest time.Duration
-		for i := range 200 {
+		// A server on a busy machine may distrust its listener for a while. It then reads users from
+		// SQL, and counts only the changes that follow.
+		for i := 0; i < 200 || counted(a) < 200 || counted(b) < 200; i++ {
+			if i == 2000 {
+				t.Fatalf("of %d changes server a counted %v and server b %v", i, counted(a), counted(b))
+			}
 			name := fmt.Sprintf("Name %d", i)
 			if _, err := db.Exec(`UPDATE users SET name = $1 WHERE id = $2`, name, p.ID); err != nil {
 				t.Fatal(err)
@@ -223,10 +230,9 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 		}
 		for name, server := range map[string]*testkit.Server{"a": a, "b": b} {
 			m := kit.Scrape(t, server)
-			const revocations = "gatehouse_revocation_seconds"
-			t.Logf("server %s: %v changes, median ≤ %v, 99th percentile ≤ %v; 200 names shown after at most %v", name, m.Sum(revocations+"_count"),
+			t.Logf("server %s: %v changes, median ≤ %v, 99th percentile ≤ %v; all names shown after at most %v", name, m.Sum(revocations+"_count"),
 				m.Quantile(revocations, .5), m.Quantile(revocations, .99), slowest)
-			if m.Sum(revocations+"_count") < 200 || m.Quantile(revocations, .5) > kit.MaxDelay {
+			if m.Quantile(revocations, .5) > kit.MaxDelay {
 				t.Errorf("server %s counted %v changes with a median of up to %v", name, m.Sum(revocations+"_count"), m.Quantile(revocations, .5))
 			}
 		}
