@@ -14,7 +14,7 @@ import (
 	"gatehouse/templates"
 )
 
-func TestParseLoad(t *testing.T) {
+func TestParseLoad_ReadsTheLastLine(t *testing.T) {
 	l, err := parseLoad("Running 1s test\n  Latency Distribution\n" +
 		`{"requests":2000,"micros":2000000,"bytes":9,"p50":310,"p99":4200,"failed":0,"broken":1}` + "\n")
 	if err != nil || l.rate() != 1000 || l.P99 != 4200 || l.Broken != 1 {
@@ -27,18 +27,18 @@ func TestParseLoad(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
+func TestParseStat_ReadsTimes(t *testing.T) {
 	own, reaped, err := parseStat([]byte("7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 20 5 20 0 8 0 99\n"))
 	if err != nil || own != 2*time.Second || reaped != 250*time.Millisecond {
 		t.Errorf("got %v, %v, %v", own, reaped, err)
 	}
 	if _, _, err := parseStat([]byte("7 (a) S 1")); err == nil {
-		t.Error("a short line is read")
+		t.Error("a short line is accepted")
 	}
 }
 
-func TestOwnProcessIsMeasured(t *testing.T) {
-	if _, err := familyTime(os.Getpid()); err != nil {
+func TestProc_MeasuresThisProcess(t *testing.T) {
+	if _, err := treeTime(os.Getpid()); err != nil {
 		t.Error(err)
 	}
 	if n, err := peakMemory(os.Getpid()); err != nil || n < 1<<20 {
@@ -52,7 +52,7 @@ func TestDashboard_IsThatOfGatehouse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := newDashboard(nobody, "Postgres", time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
+	data := newDashboard(fixedAccount, "Postgres", time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
 	if data.AssetLinks, err = templates.AssetLinks("/static/app.0123456789ab.css", "/static/app.0123456789ab.js", "/static/favicon.0123456789ab.svg"); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestDashboard_IsThatOfGatehouse(t *testing.T) {
 	}
 }
 
-func TestReport(t *testing.T) {
+func TestReport_JudgesGoals(t *testing.T) {
 	b := &bench{options: options{rounds: 2, duration: time.Second, connections: 64}, samples: map[string][]sample{}}
 	put := func(name string, rate int64, p99, cpu float64) {
 		b.targets = append(b.targets, target{name: name})
@@ -85,7 +85,7 @@ func TestReport(t *testing.T) {
 	put(timeBasic, 27_000, 2000, 30)
 	put(timeToken, 26_000, 2000, 30)
 	put(naive, 40, 50_000, 40_000)
-	put(anybody, 60_000, 1000, 10)
+	put(unconditional, 60_000, 1000, 10)
 	put(verifySession, 30_000, 2000, 30)
 	put(verifyBasic, 29_000, 2000, 30)
 	put(verifyToken, 31_000, 2000, 30)
@@ -98,17 +98,17 @@ func TestReport(t *testing.T) {
 			missed = append(missed, g.what)
 		}
 	}
-	if want := []string{"dashboard: server CPU, to bare Echo's", "token: requests/s, to the session's", "forward-auth, Basic: requests/s, to a 200 without looking"}; !slices.Equal(missed, want) {
+	if want := []string{"dashboard: server CPU, to bare Echo's", "token: requests/s, to the session's", "forward auth, Basic: requests/s, to an unconditional 200"}; !slices.Equal(missed, want) {
 		t.Errorf("missed: %q, want %q", missed, want)
 	}
 	for _, want := range []string{"30,000 (20,000 – 40,000)", "| ≥ 300 | 675 (675 – 675) | pass |", "**miss**"} {
 		if !strings.Contains(b.report(), want) {
-			t.Errorf("there is no %q in\n%s", want, b.report())
+			t.Errorf("no %q in\n%s", want, b.report())
 		}
 	}
 }
 
-func TestCount(t *testing.T) {
+func TestCount_GroupsDigits(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 999.4: "999", 1000: "1,000", 1234567: "1,234,567"} {
 		if got := count(v); got != want {
 			t.Errorf("count(%v) = %q, want %q", v, got, want)
@@ -116,7 +116,7 @@ func TestCount(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestVersion_IsShort(t *testing.T) {
 	for line, want := range map[string]string{
 		"Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc": "Redis 7.0.15",
 		"postgres (PostgreSQL) 15.14 (Debian 15.14-0)":         "Postgres 15.14",
@@ -127,18 +127,18 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-func TestOptions(t *testing.T) {
-	var said bytes.Buffer
+func TestOptions_AreValidated(t *testing.T) {
+	var output bytes.Buffer
 	for _, args := range [][]string{{"-rounds", "0"}, {"-connections", "201"}, {"-duration", "1ms"}, {"serve"}} {
-		if _, err := parseOptions(args, &said); err == nil {
-			t.Errorf("%v is taken", args)
+		if _, err := parseOptions(args, &output); err == nil {
+			t.Errorf("%v is accepted", args)
 		}
 	}
-	o, err := parseOptions([]string{"-duration", "1400ms"}, &said)
-	if err != nil || o.duration != time.Second || o.longest() < time.Minute {
+	o, err := parseOptions([]string{"-duration", "1400ms"}, &output)
+	if err != nil || o.duration != time.Second || o.timeout() < time.Minute {
 		t.Errorf("got %+v, %v", o, err)
 	}
-	if err := run(context.Background(), []string{"serve", "nothing"}, &said, &said); err == nil || !strings.Contains(err.Error(), "textbook") {
+	if err := run(context.Background(), []string{"serve", "unknown"}, &output, &output); err == nil || !strings.Contains(err.Error(), "textbook") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -12,22 +12,23 @@ import (
 	"strings"
 )
 
-// counts are what Gatehouse says of itself to Prometheus.
-type counts struct{ trips, allocations float64 }
+// counts are counters from the metrics of Gatehouse.
+type counts struct{ roundTrips, allocations float64 }
 
-// counts asks the server, if it is Gatehouse. The question itself allocates, some thousand times.
+// counts reads the metrics of the server, if it is Gatehouse. Reading them costs some thousand
+// allocations.
 func (b *bench) counts(ctx context.Context, s *server) (c counts, err error) {
-	if s != b.gate {
+	if s != b.gatehouse {
 		return counts{}, nil
 	}
-	status, body, err := fetch(ctx, browser, "http://"+b.site.gate.env["METRICS_ADDR"]+"/metrics")
+	status, body, err := fetch(ctx, client, "http://"+b.site.gatehouse.env["METRICS_ADDR"]+"/metrics")
 	if err != nil || status != http.StatusOK {
 		return counts{}, fmt.Errorf("read the metrics: status %d, %w", status, err)
 	}
 	found := 0
 	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), " ")
-		into := map[string]*float64{"gatehouse_redis_round_trips_total": &c.trips, "go_memstats_mallocs_total": &c.allocations}[name]
+		into := map[string]*float64{"gatehouse_redis_round_trips_total": &c.roundTrips, "go_memstats_mallocs_total": &c.allocations}[name]
 		if into == nil {
 			continue
 		}
@@ -37,7 +38,7 @@ func (b *bench) counts(ctx context.Context, s *server) (c counts, err error) {
 		found++
 	}
 	if found != 2 {
-		return counts{}, fmt.Errorf("read the metrics: %d of 2 counters", found)
+		return counts{}, fmt.Errorf("read the metrics: found %d of 2 counters", found)
 	}
 	return c, nil
 }

@@ -15,11 +15,11 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// tick is the unit of times in /proc/PID/stat: USER_HZ, 100 on every Linux that Go runs on.
+// tick is the unit of times in /proc/PID/stat: USER_HZ is 100 wherever Go runs on Linux.
 const tick = 10 * time.Millisecond
 
-// cpuTime returns the processor time that a process took so far, user and system, and that
-// of its children which have ended and were waited for.
+// cpuTime returns the user and system time that a process has used, and that of its children that
+// have exited and been waited for.
 func cpuTime(pid int) (own, reaped time.Duration, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -30,7 +30,7 @@ func cpuTime(pid int) (own, reaped time.Duration, err error) {
 
 // parseStat reads utime, stime, cutime and cstime: fields 14 to 17 of proc(5).
 func parseStat(data []byte) (own, reaped time.Duration, err error) {
-	// The name, in parentheses, may hold anything; field 3 follows it.
+	// Field 3 follows the name, which is in parentheses and may contain anything.
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	if len(fields) < 15 {
 		return 0, 0, errors.New("/proc/PID/stat is too short")
@@ -46,9 +46,9 @@ func parseStat(data []byte) (own, reaped time.Duration, err error) {
 	return t[0] + t[1], t[2] + t[3], nil
 }
 
-// familyTime is cpuTime of a process and all of its children, ended ones included: a Postgres
-// has one for each connection.
-func familyTime(pid int) (time.Duration, error) {
+// treeTime returns the CPU time of a process and its children, including those that have exited.
+// Postgres has a child for each connection.
+func treeTime(pid int) (time.Duration, error) {
 	own, reaped, err := cpuTime(pid)
 	if err != nil {
 		return 0, err
@@ -57,7 +57,7 @@ func familyTime(pid int) (time.Duration, error) {
 	for _, child := range servers.ChildPIDs(pid) {
 		own, _, err := cpuTime(child)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-			continue // it has ended since; its parent has its time
+			continue // it has exited; its time is in that of its parent
 		}
 		if err != nil {
 			return 0, err
@@ -67,12 +67,12 @@ func familyTime(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// forgetPeak makes the peak of a process' memory begin anew at what it uses now (proc(5), clear_refs).
-func forgetPeak(pid int) error {
+// resetPeakMemory resets the peak of a process's memory to the current use (proc(5), clear_refs).
+func resetPeakMemory(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
-// peakMemory returns the most memory that the process had resident (VmHWM), in bytes.
+// peakMemory returns the peak of the resident memory (VmHWM), in bytes.
 func peakMemory(pid int) (int64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

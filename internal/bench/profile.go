@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// profileDuration is the least: the profiler looks a hundred times a second.
+// profileDuration is the minimum: the profiler takes only a hundred samples a second.
 const profileDuration = 15 * time.Second
 
-// takeProfile loads the dashboard once more, on a build that can profile itself. Nothing of it
-// is in the report: profiling costs something.
+// takeProfile measures the dashboard once more, on a build that can profile itself. The report does
+// not include this measurement, because profiling costs time.
 func (b *bench) takeProfile(ctx context.Context) error {
 	if err := os.MkdirAll(b.profile, 0o755); err != nil {
 		return err
@@ -29,11 +29,11 @@ func (b *bench) takeProfile(ctx context.Context) error {
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	p := b.site.gate
+	p := b.site.gatehouse
 	p.path += "-bench"
 	p.env = maps.Clone(p.env)
 	p.env["CPU_PROFILE"] = file
-	delete(p.env, "METRICS_ADDR") // the measured server has it
+	delete(p.env, "METRICS_ADDR") // in use by the measured server
 	if err := build(ctx, p.path, "-tags=bench"); err != nil {
 		return err
 	}
@@ -58,18 +58,18 @@ func (b *bench) takeProfile(ctx context.Context) error {
 	return b.awaitProfile(ctx, file)
 }
 
-// awaitProfile waits for the file, which appears when it is whole.
+// awaitProfile waits for the file, which appears when it is complete.
 func (b *bench) awaitProfile(ctx context.Context, file string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
 		if _, err := os.Stat(file); err == nil {
-			b.say("profile: go tool pprof -top %s", file)
+			b.progressf("profile: go tool pprof -top %s", file)
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no profile was written: %w", ctx.Err())
+			return fmt.Errorf("wait for the profile: %w", ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -23,8 +23,8 @@ import (
 	_ "github.com/lib/pq"
 )
 
-// references are the servers to compare with. Each is what its libraries' own pages show,
-// without a log, security headers or limits, which Gatehouse has.
+// references are the servers to compare with. They follow the documentation of their libraries, and
+// have no access log, security headers or limits, unlike Gatehouse.
 var references = map[string]func() (http.Handler, error){
 	"textbook":    textbook,
 	"echo":        bareEcho,
@@ -32,11 +32,11 @@ var references = map[string]func() (http.Handler, error){
 	"naive-basic": naiveBasic,
 }
 
-// serveReference serves one of them on LISTEN_ADDR.
+// serveReference runs a reference server on LISTEN_ADDR.
 func serveReference(ctx context.Context, name string) error {
 	handler, ok := references[name]
 	if !ok {
-		return fmt.Errorf("serve what? One of %s", strings.Join(slices.Sorted(maps.Keys(references)), ", "))
+		return fmt.Errorf("unknown reference server %q: use one of %s", name, strings.Join(slices.Sorted(maps.Keys(references)), ", "))
 	}
 	h, err := handler()
 	if err != nil {
@@ -57,7 +57,7 @@ func newEcho() *echo.Echo {
 	return e
 }
 
-// account is the row as the textbook reads it.
+// account is a row of users.
 type account struct {
 	ID           string `db:"id"`
 	Username     string `db:"username"`
@@ -69,9 +69,9 @@ type account struct {
 
 const selectAccount = `SELECT id, username, name, time_zone, active, password_hash FROM users WHERE `
 
-// textbook is the stack as most introductions put it together: scs with its gob codec and
-// redisstore around every handler, redigo's pool as in its documentation, database/sql's
-// default pool, a SELECT of the user for every page, html/template into the response.
+// textbook combines the libraries like most introductions: scs with its gob codec and redisstore
+// around every handler, redigo's pool from its documentation, the default pool of database/sql, a
+// SELECT of the user for every page, and html/template straight into the response.
 func textbook() (http.Handler, error) {
 	db, err := sqlx.Connect("postgres", os.Getenv("DATABASE_URL"))
 	if err != nil {
@@ -121,7 +121,7 @@ func textbook() (http.Handler, error) {
 	return e, nil
 }
 
-// checkAccount looks the account up and hashes the password, every time.
+// checkAccount selects the account and hashes the password, every time.
 func checkAccount(ctx context.Context, db *sqlx.DB, username, password string) (account, error) {
 	var a account
 	if err := db.GetContext(ctx, &a, selectAccount+`username = $1`, username); err != nil {
@@ -137,10 +137,10 @@ func checkAccount(ctx context.Context, db *sqlx.DB, username, password string) (
 	return a, nil
 }
 
-// nobody is whom the pages without sessions greet.
-var nobody = account{ID: "0", Username: reader, Name: "Ada Lovelace", TimeZone: "Europe/Berlin", Active: true}
+// fixedAccount is the user of the pages without a session.
+var fixedAccount = account{ID: "0", Username: reader, Name: "Ada Lovelace", TimeZone: "Europe/Berlin", Active: true}
 
-// bareEcho is the same page for the same person whoever asks: no session, no SQL.
+// bareEcho renders the page for a fixed user: no session, no SQL.
 func bareEcho() (http.Handler, error) {
 	page, err := parseDashboard()
 	if err != nil {
@@ -148,19 +148,19 @@ func bareEcho() (http.Handler, error) {
 	}
 	e := newEcho()
 	e.GET("/dashboard", func(c echo.Context) error {
-		return show(c, page, newDashboard(nobody, "nobody", time.Now()))
+		return show(c, page, newDashboard(fixedAccount, "nobody", time.Now()))
 	})
 	return e, nil
 }
 
-// bareBytes is the same page rendered once, and at /pass a proxy's check that lets everybody through.
+// bareBytes sends a page that was rendered once, and at /pass an unconditional 200.
 func bareBytes() (http.Handler, error) {
 	page, err := parseDashboard()
 	if err != nil {
 		return nil, err
 	}
 	var body bytes.Buffer
-	if err := page.Execute(&body, newDashboard(nobody, "nobody", time.Now())); err != nil {
+	if err := page.Execute(&body, newDashboard(fixedAccount, "nobody", time.Now())); err != nil {
 		return nil, err
 	}
 	length := strconv.Itoa(body.Len())

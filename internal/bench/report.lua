@@ -1,5 +1,5 @@
--- Prints what wrk measured as one line of JSON. Without request and response functions wrk
--- does not call Lua while it measures.
+-- Prints the results of wrk as one line of JSON. Without request and response functions, wrk does
+-- not call Lua during the measurement.
 done = function(summary, latency)
   local e = summary.errors
   io.write(string.format(

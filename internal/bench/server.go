@@ -18,27 +18,26 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// program is something to start: the settings come on top of LISTEN_ADDR, and little else
-// of our own environment reaches it.
+// program describes a server to start. Its environment is env, LISTEN_ADDR, BASE_URL and PATH.
 type program struct {
 	path string
 	args []string
 	env  map[string]string
-	// ready is a path that answers 200 as soon as the server serves.
+	// ready is a path that returns 200 once the server is up.
 	ready string
 }
 
-// server is a running program. What it prints goes to /dev/null, access log included.
+// server is a running program. Its output, including the access log, goes to /dev/null.
 type server struct {
 	url  string
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	done chan struct{} // closed when it has exited
 }
 
-// startTimeout bounds the wait for the first answer; loaded machines are slow.
+// startTimeout bounds the wait for the first response, generously, for busy machines.
 const startTimeout = 30 * time.Second
 
-// start runs a program and waits for its first answer. took is the time from exec to there.
+// start runs a program and waits for its first response. took is the time from exec until then.
 func start(ctx context.Context, p program) (s *server, took time.Duration, err error) {
 	cmd, url, err := p.command()
 	if err != nil {
@@ -50,12 +49,12 @@ func start(ctx context.Context, p program) (s *server, took time.Duration, err e
 	}
 	s = &server{url: url, cmd: cmd, done: make(chan struct{})}
 	go func() {
-		cmd.Wait() // whoever needed it notices
+		cmd.Wait() // requests to it fail
 		close(s.done)
 	}()
 	if err := s.await(ctx, p.ready); err != nil {
 		s.stop()
-		return nil, 0, fmt.Errorf("%w\n%s", err, p.complaint(ctx))
+		return nil, 0, fmt.Errorf("%w\n%s", err, p.startupOutput(ctx))
 	}
 	return s, time.Since(begun), nil
 }
@@ -74,7 +73,7 @@ func (p program) command() (cmd *exec.Cmd, url string, err error) {
 	return cmd, "http://" + addr, nil
 }
 
-// await polls every half a millisecond, so that the time to the first answer is known.
+// await polls every half a millisecond, the resolution of the start time.
 func (s *server) await(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -86,16 +85,16 @@ func (s *server) await(ctx context.Context, path string) error {
 		}
 		select {
 		case <-s.done:
-			return errors.New("the server ended before it answered")
+			return errors.New("the server exited before its first response")
 		case <-ctx.Done():
-			return fmt.Errorf("the server did not answer %s with 200 (%d, %w)", path, status, errors.Join(err, ctx.Err()))
+			return fmt.Errorf("no 200 from %s (status %d, %w)", path, status, errors.Join(err, ctx.Err()))
 		case <-time.After(500 * time.Microsecond):
 		}
 	}
 }
 
-// complaint starts the program once more to hear what it says.
-func (p program) complaint(ctx context.Context) string {
+// startupOutput starts the program again and returns its output, to explain a failed start.
+func (p program) startupOutput(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	cmd, _, err := p.command()
@@ -108,13 +107,13 @@ func (p program) complaint(ctx context.Context) string {
 		return err.Error()
 	}
 	context.AfterFunc(ctx, func() { cmd.Process.Kill() })
-	cmd.Wait() // the exit code says less than the words
+	cmd.Wait() // the output says more than the exit code
 	return out.String()
 }
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
-// stop asks the process to end, and kills it after ten seconds.
+// stop sends SIGTERM, and SIGKILL after ten seconds.
 func (s *server) stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -125,7 +124,7 @@ func (s *server) stop() {
 	}
 }
 
-// fetch is a GET with headers such as "Cookie: a=b"; redirects are not followed by clients of ours.
+// fetch sends a GET with headers such as "Cookie: a=b".
 func fetch(ctx context.Context, client *http.Client, url string, headers ...string) (status int, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -1,4 +1,4 @@
--- Posts sign-ins of many users in turn and counts the answers by their status.
+-- Posts sign-ins of many users in turn and counts the responses by status.
 local users = tonumber(os.getenv("BENCH_USERS"))
 local name, password = os.getenv("BENCH_NAME"), os.getenv("BENCH_PASSWORD")
 local headers = {["Content-Type"] = "application/x-www-form-urlencoded"}

@@ -29,23 +29,23 @@ import (
 )
 
 const (
-	// password is everybody's; it needs no escaping in a form.
+	// password is that of all users; it needs no escaping in a form.
 	password = "six-otters-borrow-umbrellas"
-	// reader is who looks at the pages.
+	// reader is the user who requests the pages.
 	reader = "reader"
-	// stormName and a number are the users of the sign-in storm.
+	// stormName is followed by a number in the names of the users in the sign-in storm.
 	stormName  = "storm"
 	stormUsers = 4096
 )
 
-// site is Postgres, Redis and the built program, all of them ours alone.
+// site is a private Postgres, a private Redis and the built gatehouse.
 type site struct {
-	postgres *servers.Postgres
-	redis    *servers.Redis
-	gate     program
+	postgres  *servers.Postgres
+	redis     *servers.Redis
+	gatehouse program
 }
 
-// newSite starts the stores, builds the program and seeds users.
+// newSite starts the stores, builds gatehouse and seeds users.
 func newSite(ctx context.Context) (s *site, err error) {
 	s = &site{}
 	defer func() {
@@ -69,7 +69,7 @@ func newSite(ctx context.Context) (s *site, err error) {
 	}
 	secret := make([]byte, 32)
 	rand.Read(secret)
-	s.gate = program{
+	s.gatehouse = program{
 		path:  filepath.Join(dir, "gatehouse"),
 		args:  []string{"serve"},
 		ready: "/healthz",
@@ -81,7 +81,7 @@ func newSite(ctx context.Context) (s *site, err error) {
 			"METRICS_ADDR": fmt.Sprintf("127.0.0.1:%d", metrics),
 		},
 	}
-	if err := build(ctx, s.gate.path, "-ldflags=-s -w"); err != nil {
+	if err := build(ctx, s.gatehouse.path, "-ldflags=-s -w"); err != nil {
 		return nil, err
 	}
 	if err := s.migrate(ctx); err != nil {
@@ -101,7 +101,7 @@ func (s *site) stop() error {
 	return errors.Join(errs...)
 }
 
-// build builds the program as a release is: without cgo and the race detector.
+// build builds gatehouse like a release: without cgo and the race detector.
 func build(ctx context.Context, path string, flags ...string) error {
 	args := append([]string{"build", "-buildvcs=false", "-trimpath", "-o", path}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, "gatehouse")...)
@@ -113,7 +113,7 @@ func build(ctx context.Context, path string, flags ...string) error {
 }
 
 func (s *site) migrate(ctx context.Context) error {
-	p := s.gate
+	p := s.gatehouse
 	p.args = []string{"migrate", "up"}
 	cmd, _, err := p.command()
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *site) migrate(ctx context.Context) error {
 	return nil
 }
 
-// seed makes the users. They share a hash, which is made once.
+// seed creates the users. They share one hash.
 func (s *site) seed(ctx context.Context) error {
 	hash, err := argon2id.CreateHash(password, &hashing.DefaultParams)
 	if err != nil {
@@ -147,14 +147,14 @@ func (s *site) seed(ctx context.Context) error {
 	if _, err := db.ExecContext(ctx, insert, pq.Array(ids), pq.Array(names), hash); err != nil {
 		return fmt.Errorf("seed users: %w", err)
 	}
-	_, err = db.ExecContext(ctx, `VACUUM ANALYZE users`) // or autovacuum does it during a measurement
+	_, err = db.ExecContext(ctx, `VACUUM ANALYZE users`) // otherwise autovacuum does it during a measurement
 	return err
 }
 
-// browser follows no redirects.
-var browser = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+// client does not follow redirects.
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
-// signIn posts the form and returns the header with the cookies that came back.
+// signIn posts the sign-in form and returns a header with the cookies of the response.
 func signIn(ctx context.Context, base string) (string, error) {
 	form := url.Values{"username": {reader}, "password": {password}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/login", strings.NewReader(form.Encode()))
@@ -162,13 +162,13 @@ func signIn(ctx context.Context, base string) (string, error) {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := browser.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return "", fmt.Errorf("sign in: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusSeeOther {
-		return "", fmt.Errorf("sign in: answered %s", resp.Status)
+		return "", fmt.Errorf("sign in: status %s", resp.Status)
 	}
 	var cookies []string
 	for _, c := range resp.Cookies() {
@@ -181,27 +181,27 @@ func basicHeader() string {
 	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(reader+":"+password))
 }
 
-// newToken asks for an API token and returns the header that sends it.
+// newToken creates an API token and returns the header that sends it.
 func newToken(ctx context.Context, base string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/api/tokens", strings.NewReader(`{"name":"bench"}`))
 	if err != nil {
 		return "", err
 	}
 	setHeaders(req, []string{basicHeader(), "Content-Type: application/json"})
-	resp, err := browser.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("make a token: %w", err)
+		return "", fmt.Errorf("create a token: %w", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return "", fmt.Errorf("make a token: %w", err)
+		return "", fmt.Errorf("create a token: %w", err)
 	}
-	var made struct{ Token string }
-	if err := json.Unmarshal(body, &made); err != nil || made.Token == "" {
-		return "", fmt.Errorf("make a token: answered %s: %s", resp.Status, bytes.TrimSpace(body))
+	var created struct{ Token string }
+	if err := json.Unmarshal(body, &created); err != nil || created.Token == "" {
+		return "", fmt.Errorf("create a token: status %s: %s", resp.Status, bytes.TrimSpace(body))
 	}
-	return "Authorization: Bearer " + made.Token, nil
+	return "Authorization: Bearer " + created.Token, nil
 }
 
 func setHeaders(req *http.Request, headers []string) {
@@ -211,8 +211,8 @@ func setHeaders(req *http.Request, headers []string) {
 	}
 }
 
-// forgetCredential empties the credential cache of the reader (in the next database of Redis).
-func (s *site) forgetCredential() error {
+// dropCredential deletes the cached credential of the reader. The cache is in the next database of Redis.
+func (s *site) dropCredential() error {
 	conn, err := redis.DialURL(s.redis.URL() + "/1")
 	if err != nil {
 		return err

@@ -20,21 +20,21 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// load is what wrk saw in one run.
+// load is the result of one run of wrk.
 type load struct {
 	Requests int64   `json:"requests"`
-	Micros   float64 `json:"micros"` // how long the run took
-	Bytes    int64   `json:"bytes"`  // received, headers included
+	Micros   float64 `json:"micros"` // duration of the run
+	Bytes    int64   `json:"bytes"`  // received, including headers
 	P50      float64 `json:"p50"`    // µs
 	P99      float64 `json:"p99"`    // µs
-	Failed   int64   `json:"failed"` // answers of 400 and more
-	Broken   int64   `json:"broken"` // connections that failed, and answers that were late
+	Failed   int64   `json:"failed"` // responses with a status of 400 or above
+	Broken   int64   `json:"broken"` // failed connections and late responses
 
-	// SignedIn, Refused (503) and Odd count the answers to sign-ins, by status.
+	// SignedIn (303), Refused (503) and Odd (any other status) count the responses to sign-ins.
 	SignedIn int64 `json:"signed_in"`
 	Refused  int64 `json:"refused"`
 	Odd      int64 `json:"odd"`
-	OddCode  int64 `json:"odd_code"` // the last of them
+	OddCode  int64 `json:"odd_code"` // status of the last odd response
 }
 
 // perSecond is the rate of n events in the run.
@@ -42,8 +42,8 @@ func (l load) perSecond(n int64) float64 { return float64(n) / (l.Micros / 1e6) 
 
 func (l load) rate() float64 { return l.perSecond(l.Requests) }
 
-// The scripts only report, except that sign-ins need a body of their own each: a script that
-// looks at every answer would cost more than the servers do.
+// The scripts only report: one that looks at every response would cost more than the servers. The
+// script for sign-ins must, because each needs a different body.
 var (
 	//go:embed report.lua
 	reportLua string
@@ -54,13 +54,13 @@ var (
 // wrk is the load generator.
 type wrk struct{ path, dir string }
 
-// answerTimeout is when wrk takes an answer for late. A sign-in may queue for five seconds.
-const answerTimeout = 15 * time.Second
+// responseTimeout is when wrk counts a response as late. A sign-in may be queued for five seconds.
+const responseTimeout = 15 * time.Second
 
 func newWrk() (*wrk, error) {
 	path, err := exec.LookPath("wrk")
 	if err != nil {
-		return nil, errors.New("wrk is not installed (Debian: wrk); `make bench` installs it as root")
+		return nil, errors.New("wrk is not installed (Debian: wrk); as root, `make bench` installs it")
 	}
 	dir, err := servers.TempDir("wrk")
 	if err != nil {
@@ -74,7 +74,7 @@ func newWrk() (*wrk, error) {
 	return &wrk{path, dir}, nil
 }
 
-// get sends GETs with the headers, such as "Cookie: a=b", on so many connections.
+// get sends GETs with headers such as "Cookie: a=b".
 func (w *wrk) get(ctx context.Context, url string, headers []string, connections int, d time.Duration) (load, error) {
 	var args []string
 	for _, h := range headers {
@@ -82,7 +82,7 @@ func (w *wrk) get(ctx context.Context, url string, headers []string, connections
 	}
 	l, err := w.run(ctx, "report.lua", nil, append(args, url), connections, d)
 	if err == nil && l.Failed > 0 {
-		err = fmt.Errorf("%d of %d answers are errors", l.Failed, l.Requests)
+		err = fmt.Errorf("%d of %d responses are errors", l.Failed, l.Requests)
 	}
 	return l, err
 }
@@ -92,18 +92,18 @@ func (w *wrk) signIn(ctx context.Context, url string, n, connections int, d time
 	env := []string{"BENCH_USERS=" + strconv.Itoa(n), "BENCH_NAME=" + stormName, "BENCH_PASSWORD=" + password}
 	l, err := w.run(ctx, "signin.lua", env, []string{url}, connections, d)
 	if err == nil && l.Odd > 0 {
-		err = fmt.Errorf("%d sign-ins were answered neither 303 nor 503 (the last: %d)", l.Odd, l.OddCode)
+		err = fmt.Errorf("%d responses to sign-ins are neither 303 nor 503 (the last: %d)", l.Odd, l.OddCode)
 	}
 	return l, err
 }
 
-// run runs wrk on one thread, which drives more than these servers can answer.
+// run runs wrk on one thread, which sends more than these servers can handle.
 func (w *wrk) run(ctx context.Context, script string, env, args []string, connections int, d time.Duration) (load, error) {
-	ctx, cancel := context.WithTimeout(ctx, d+answerTimeout+30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, d+responseTimeout+30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, w.path, append([]string{
 		"--threads", "1", "--connections", strconv.Itoa(connections), "--duration", fmt.Sprintf("%.0fs", d.Seconds()),
-		"--timeout", fmt.Sprintf("%.0fs", answerTimeout.Seconds()), "--latency", "--script", filepath.Join(w.dir, script),
+		"--timeout", fmt.Sprintf("%.0fs", responseTimeout.Seconds()), "--latency", "--script", filepath.Join(w.dir, script),
 	}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
 	var out bytes.Buffer
@@ -116,10 +116,10 @@ func (w *wrk) run(ctx context.Context, script string, env, args []string, connec
 	}
 	l, err := parseLoad(out.String())
 	if err == nil && l.Broken > 0 {
-		err = fmt.Errorf("wrk: %d connections failed or answers were late", l.Broken)
+		err = fmt.Errorf("wrk: %d failed connections or late responses", l.Broken)
 	}
 	if err == nil && l.Requests == 0 {
-		err = errors.New("wrk: no answers")
+		err = errors.New("wrk: no responses")
 	}
 	if err != nil {
 		return load{}, fmt.Errorf("%w\n%s", err, out.Bytes())
@@ -127,15 +127,15 @@ func (w *wrk) run(ctx context.Context, script string, env, args []string, connec
 	return l, nil
 }
 
-// parseLoad reads the line that our scripts print last.
+// parseLoad parses the last line of output, which the scripts print.
 func parseLoad(out string) (load, error) {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	var l load
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &l); err != nil {
-		return load{}, fmt.Errorf("wrk: its last line is not the script's: %w", err)
+		return load{}, fmt.Errorf("parse the last line of wrk: %w", err)
 	}
 	if l.Micros <= 0 {
-		return load{}, errors.New("wrk: the run took no time")
+		return load{}, errors.New("wrk: the run has no duration")
 	}
 	return l, nil
 }
