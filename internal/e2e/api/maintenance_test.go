@@ -137,7 +137,7 @@ func TestMaintenance_HoldsForAServerThatStartsLater(t *testing.T) {
 	s.Run("", "maintenance", "on", "--message", "back at nine").WantCode(t, 0)
 	c := kit.NewClient(t, s.ServeWithoutRace().URL())
 	testkit.Eventually(t, propagation, "the site to be closed", func() bool { return closedFault(c.Get("/"), "") == "" })
-	s.RedisDo("SET", "maintenance", "what nobody can read")
+	s.RedisDo("SET", "maintenance", "unreadable")
 	testkit.Eventually(t, propagation, "the message to go", func() bool { return !strings.Contains(c.Get("/").Text, "back at nine") })
 	c.WantStatus(c.Get("/"), http.StatusServiceUnavailable)
 	s.Run("", "maintenance", "off").WantCode(t, 0)

@@ -49,12 +49,12 @@ func TestOpenAPI_DescribesEveryRoute(t *testing.T) {
 			security = *operation.Security
 		}
 		// {} among several requirements makes authentication optional.
-		nobody := slices.ContainsFunc(security, func(s openapi3.SecurityRequirement) bool { return len(s) == 0 })
+		optional := slices.ContainsFunc(security, func(s openapi3.SecurityRequirement) bool { return len(s) == 0 })
 		var access string
 		switch {
 		case len(security) == 0:
 			access = web.Unauthenticated.String()
-		case nobody:
+		case optional:
 			access = web.OptionalAPI.String()
 		default:
 			access = web.API.String()

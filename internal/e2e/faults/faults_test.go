@@ -116,19 +116,19 @@ func TestCache_Killed(t *testing.T) {
 	s := kit.NewSite(t)
 	c := kit.NewClient(t, s.Serve("CACHE_URL", cache.URL()).URL())
 	c.Register("alice")
-	vouchedBy := func(who string) func() bool {
+	authorizedBy := func(who string) func() bool {
 		return func() bool { return strings.Contains(c.Get("/dashboard").Text, `id="authorized-by">`+who+`<`) }
 	}
-	wantVouchedBy := func(who string) {
+	wantAuthorizedBy := func(who string) {
 		t.Helper()
-		testkit.Eventually(t, kit.RecoveryTime, who+" to authorize the request", vouchedBy(who))
+		testkit.Eventually(t, kit.RecoveryTime, who+" to authorize the request", authorizedBy(who))
 	}
-	wantVouchedBy("Redis")
+	wantAuthorizedBy("Redis")
 	visits := visit(t, c)
 	visits.await(20)
 
 	(&kit.Site{T: t, RedisURL: cache.URL()}).RedisDo("FLUSHALL")
-	wantVouchedBy("Redis")
+	wantAuthorizedBy("Redis")
 	visits.await(20)
 
 	for _, fault := range []struct {
@@ -151,7 +151,7 @@ func TestCache_Killed(t *testing.T) {
 		c.WantStatus(c.DoWithin(kit.ResponseTimeout+time.Second, c.NewRequest(http.MethodGet, "/readyz", "")), http.StatusServiceUnavailable)
 		visits.await(10)
 		fault.over()
-		wantVouchedBy("Redis")
+		wantAuthorizedBy("Redis")
 		c.WantStatus(c.Get("/readyz"), http.StatusOK)
 	}
 	visits.wantNone()
@@ -305,7 +305,7 @@ func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 	c.Register("alice")
 	held := postHalf(c, "/account/profile", "name", "Saved", "email", "", "time_zone", "UTC")
 	const signIns = 6
-	answers := make(chan kit.Response, signIns)
+	responses := make(chan kit.Response, signIns)
 	// Different users: equal concurrent sign-ins would share one hash.
 	for i := range signIns {
 		kit.NewClient(t, server.URL()).Register(fmt.Sprintf("alice%d", i))
@@ -317,11 +317,11 @@ func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 			if err != nil {
 				t.Errorf("a sign-in was dropped: %v", err)
 			}
-			answers <- a
+			responses <- a
 		}()
 	}
 	testkit.Eventually(t, kit.WaitTimeout, "the sign-ins to be in flight", func() bool {
-		return int(kit.Scrape(t, server).Sum("gatehouse_hash_queue"))+len(answers) >= signIns
+		return int(kit.Scrape(t, server).Sum("gatehouse_hash_queue"))+len(responses) >= signIns
 	})
 
 	begun := time.Now()
@@ -334,7 +334,7 @@ func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 		return err != nil
 	})
 	for range signIns {
-		if a := <-answers; a.Response != nil && a.StatusCode != http.StatusSeeOther {
+		if a := <-responses; a.Response != nil && a.StatusCode != http.StatusSeeOther {
 			t.Errorf("a sign-in in flight got %s", a.Status)
 		}
 	}
@@ -508,7 +508,7 @@ func TestSignInStorm_MemoryIsBounded(t *testing.T) {
 		}
 	})
 	begun := time.Now()
-	answers := kit.RunConcurrently(t, signIns, func(i int) (kit.Response, error) {
+	responses := kit.RunConcurrently(t, signIns, func(i int) (kit.Response, error) {
 		c := kit.NewClient(t, server.URL())
 		name, secret := fmt.Sprintf("unknown%d", i), "wrong"
 		if i%5 == 0 {
@@ -523,7 +523,7 @@ func TestSignInStorm_MemoryIsBounded(t *testing.T) {
 	reading.Wait()
 
 	count := map[int]int{}
-	for _, a := range answers {
+	for _, a := range responses {
 		count[a.StatusCode]++
 		switch a.StatusCode {
 		case http.StatusSeeOther, http.StatusUnauthorized, http.StatusTooManyRequests:

@@ -101,7 +101,7 @@ func TestChange_NotDelayedByAFrozenCache(t *testing.T) {
 				}
 				s.exec(`UPDATE users SET active = false WHERE id = $1`, p.ID)
 			}},
-			{"1501 at once", false, func(*kit.Principal) { s.exec(`UPDATE users SET active = false`) }},
+			{"1501 in one statement", false, func(*kit.Principal) { s.exec(`UPDATE users SET active = false`) }},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				p := kit.RegisterPrincipal(t, s.server.URL(), "alice"+kit.UniqueName())

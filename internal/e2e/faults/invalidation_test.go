@@ -699,12 +699,12 @@ func TestListening_LateServerDoesNotRefillTheCache(t *testing.T) {
 			}
 			all.Go(func() {
 				other := kit.NewClient(t, a.URL())
-				answer, err := other.TryDo(other.NewForm("/login", "username", who, "password", kit.Password))
+				response, err := other.TryDo(other.NewForm("/login", "username", who, "password", kit.Password))
 				if err != nil {
 					t.Error(err)
 				}
 				if who == name {
-					done <- answer
+					done <- response
 				}
 			})
 		}

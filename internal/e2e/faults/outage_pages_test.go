@@ -27,13 +27,13 @@ func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 	if _, err := lock.Exec(`SELECT id FROM users FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
-	answers := make(chan kit.Response, 1)
+	responses := make(chan kit.Response, 1)
 	go func() {
 		a, err := c.TryDo(c.NewForm("/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword))
 		if err != nil {
 			t.Error(err)
 		}
-		answers <- a
+		responses <- a
 	}()
 	testkit.Eventually(t, 10*time.Second, "the change to wait for the lock", func() bool {
 		return x.QueryValue(`SELECT count(*) FROM pg_locks WHERE NOT granted`) != "0"
@@ -42,7 +42,7 @@ func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 	if err := lock.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	a := <-answers
+	a := <-responses
 	page, form := c.Get("/dashboard"), c.PostForm("/account/profile", "name", "Alice")
 	store.Resume()
 

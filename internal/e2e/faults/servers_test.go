@@ -27,13 +27,13 @@ func TestRegistration_OneNameOnTwoServers(t *testing.T) {
 	// With the race detector a hash takes so long that hardly any registration reaches the database.
 	both := []*testkit.Server{s.ServeWithoutRace(), s.ServeWithoutRace()}
 
-	answers := kit.RunConcurrently(t, 100, func(i int) (kit.Response, error) {
+	responses := kit.RunConcurrently(t, 100, func(i int) (kit.Response, error) {
 		c := kit.NewClient(t, both[i%2].URL())
 		return c.TryDo(c.NewForm("/register", "username", "alice", "password", kit.Password))
 	})
 
 	count := map[int]int{}
-	for _, a := range answers {
+	for _, a := range responses {
 		count[a.StatusCode]++
 		switch {
 		case a.StatusCode == http.StatusSeeOther:
@@ -305,11 +305,11 @@ func TestEndOthers_AcrossASignOut(t *testing.T) {
 				if _, err := lock.Exec(`SELECT id FROM users FOR UPDATE`); err != nil {
 					t.Fatal(err)
 				}
-				answers := make(chan kit.Response, 1)
+				responses := make(chan kit.Response, 1)
 				errs := make(chan error, 1)
 				go func() {
 					got, err := c.TryDo(request(c))
-					answers <- got
+					responses <- got
 					errs <- err
 				}()
 				testkit.Eventually(t, 10*time.Second, "the change to wait for the lock", func() bool {
@@ -319,7 +319,7 @@ func TestEndOthers_AcrossASignOut(t *testing.T) {
 				if err := lock.Commit(); err != nil {
 					t.Fatal(err)
 				}
-				got := <-answers
+				got := <-responses
 				if err := <-errs; err != nil {
 					t.Fatal(err)
 				}
@@ -351,14 +351,14 @@ func TestIdleRenewal_DoesNotReviveASession(t *testing.T) {
 		})
 		onB := c.CopySession(b)
 		copied := []*kit.Client{c.CopySession(a), c.CopySession(b)}
-		answers := kit.RunConcurrently(t, 41, func(i int) (kit.Response, error) {
+		responses := kit.RunConcurrently(t, 41, func(i int) (kit.Response, error) {
 			if i == 20 {
 				return onB.TryDo(onB.NewForm("/logout"))
 			}
 			reader := copied[i%2]
 			return reader.TryDo(reader.NewRequest(http.MethodGet, "/dashboard", ""))
 		})
-		for _, got := range answers {
+		for _, got := range responses {
 			if got.StatusCode >= 400 || slices.ContainsFunc(got.Cookies(), func(k *http.Cookie) bool { return k.Value != "" }) {
 				t.Errorf("%s got %s with cookies %v", got.Request.URL.Path, got.Status, got.Cookies())
 			}
@@ -387,13 +387,13 @@ func TestTokenRenewal_OnlyOneSucceeds(t *testing.T) {
 		copies[i] = c.CopySession(both[i%2])
 	}
 
-	answers := kit.RunConcurrently(t, len(copies), func(i int) (kit.Response, error) {
+	responses := kit.RunConcurrently(t, len(copies), func(i int) (kit.Response, error) {
 		return copies[i].TryDo(copies[i].NewForm("/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword))
 	})
 
 	signedIn := 0
 	count := map[int]int{}
-	for i, got := range answers {
+	for i, got := range responses {
 		count[got.StatusCode]++
 		if got.StatusCode >= 500 && got.StatusCode != http.StatusServiceUnavailable {
 			t.Errorf("got %s\n%s", got.Status, got.Text)

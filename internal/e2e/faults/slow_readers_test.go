@@ -86,10 +86,10 @@ func TestSlowHeads_MemoryIsBounded(t *testing.T) {
 	heads := &slowReaders{t: t, addr: strings.TrimPrefix(x.Server.URL(), "http://")}
 	t.Cleanup(heads.close)
 	const start = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 65000\r\n"
-	fields := func(n, octets int) string {
+	fields := func(n, bytes int) string {
 		var b strings.Builder
 		for i := range n {
-			fmt.Fprintf(&b, "a%04d:%s\r\n", i, strings.Repeat("x", octets))
+			fmt.Fprintf(&b, "a%04d:%s\r\n", i, strings.Repeat("x", bytes))
 		}
 		return b.String()
 	}

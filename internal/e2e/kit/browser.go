@@ -81,7 +81,7 @@ type Browser struct {
 }
 
 // fault is something that no page may do.
-type fault struct{ text, answer string }
+type fault struct{ text, response string }
 
 // NewBrowser opens a tab in a new, private browser context. The settings apply before its first page. When the test
 // ends, it fails if any page of the tab threw an exception, wrote to the console, violated the content security policy
@@ -212,7 +212,7 @@ func (p *Browser) noticeEntry(e *log.Entry) {
 	var status int
 	if _, rest, ok := strings.Cut(e.Text, "responded with a status of "); ok && e.Source == log.EntrySourceNetwork {
 		_, _ = fmt.Sscanf(rest, "%d", &status)
-		f.answer = StatusLine(status, e.URL)
+		f.response = StatusLine(status, e.URL)
 	}
 	p.faults = append(p.faults, f)
 }
@@ -249,7 +249,7 @@ func (p *Browser) checkFaults() {
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
 	for _, f := range p.faults {
-		if !p.Expected[f.answer] {
+		if !p.Expected[f.response] {
 			p.T.Error(f.text)
 		}
 	}

@@ -21,9 +21,9 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// raw sends a request as it stands, but for the Host and Cookie headers that it adds, and returns the answer. A proxy
-// that closes the connection without a word has refused it: 400.
-func (g *gated) raw(t testing.TB, session, target string, lines ...string) kit.Response {
+// raw sends a request unchanged, with the Host and Cookie headers added, and returns the response. A proxy that closes
+// the connection without a response has refused the request, which counts as a 400.
+func (g *gatedApp) raw(t testing.TB, session, target string, lines ...string) kit.Response {
 	t.Helper()
 	text := "GET " + target + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(g.app, "http://") + "\r\nCookie: gatehouse=" + session + "\r\n"
 	for _, line := range lines {
@@ -32,7 +32,7 @@ func (g *gated) raw(t testing.TB, session, target string, lines ...string) kit.R
 	return g.send(t, text+"\r\n")
 }
 
-func (g *gated) send(t testing.TB, text string) kit.Response {
+func (g *gatedApp) send(t testing.TB, text string) kit.Response {
 	t.Helper()
 	conn, err := net.Dial("tcp", g.proxy)
 	if err != nil {
@@ -60,8 +60,8 @@ func (g *gated) send(t testing.TB, text string) kit.Response {
 	return kit.Response{Response: resp, Text: string(body)}
 }
 
-// servedPath returns the path that a careless site serves for a request target: decoded, with backslashes as slashes,
-// cut at NUL, without path parameters, in lower case, and resolved.
+// servedPath returns the path that a careless app serves for a request target: decoded, with backslashes as slashes,
+// truncated at NUL, without path parameters, in lower case, and resolved.
 func servedPath(target string) string {
 	target, _, _ = strings.Cut(target, "?")
 	target, _, _ = strings.Cut(target, "#")
@@ -79,8 +79,8 @@ func servedPath(target string) string {
 	return strings.ToLower(path.Clean("/" + strings.Join(segments, "/")))
 }
 
-// pathCheckedIsServed: no spelling of a path walks around a permission, and ordinary paths reach the site unchanged.
-func (g *gated) pathCheckedIsServed(t *testing.T, session string) {
+// pathCheckedIsServed no spelling of a path bypasses a permission, and ordinary paths reach the app unchanged.
+func (g *gatedApp) pathCheckedIsServed(t *testing.T, session string) {
 	ask := func(target string, want int) {
 		t.Helper()
 		before := g.backend.asked.Load()
@@ -89,15 +89,15 @@ func (g *gated) pathCheckedIsServed(t *testing.T, session string) {
 			t.Errorf("%s: %d, want %d", target, a.StatusCode, want)
 		}
 		if asked := g.backend.asked.Load() != before; asked != (want == http.StatusOK) {
-			t.Errorf("%s: the site was asked: %t", target, asked)
+			t.Errorf("%s: the app got the request: %t", target, asked)
 		}
 		if a.StatusCode != http.StatusOK {
 			return
 		}
 		if got := reached(t, a.Text); got.URI != target {
-			t.Errorf("%s: the site was asked for %s", target, got.URI)
+			t.Errorf("%s: the app got a request for %s", target, got.URI)
 		} else if p := servedPath(got.URI); p == "/reports" || strings.HasPrefix(p, "/reports/") {
-			t.Errorf("%s: a site may serve %s", target, p)
+			t.Errorf("%s: an app may serve %s", target, p)
 		}
 	}
 	for _, target := range []string{
@@ -119,11 +119,11 @@ func (g *gated) pathCheckedIsServed(t *testing.T, session string) {
 	} {
 		ask(target, http.StatusOK)
 	}
-	// Also for somebody who is not signed in, and in the forms of a target that are not a path.
+	// Also for anonymous visitors, and with targets that are not paths.
 	before := g.backend.asked.Load()
 	for target, want := range map[string]int{"//reports/": 400, "/reports%2f": 400, "/reports/": 401, g.app + "/%72eports/": 401, g.app + "//reports/": 400, g.app + "/x/../reports/": 400} {
 		if a := g.raw(t, "", target); a.StatusCode != want {
-			t.Errorf("a stranger, %s: %d, want %d", target, a.StatusCode, want)
+			t.Errorf("an anonymous visitor, %s: %d, want %d", target, a.StatusCode, want)
 		}
 	}
 	for _, target := range []string{"reports/", "*", "http:reports/", "http:/reports/", "http:///reports/", "http://", "?", ";", `\reports\`} {
@@ -131,21 +131,21 @@ func (g *gated) pathCheckedIsServed(t *testing.T, session string) {
 			t.Errorf("%s: %d", target, a.StatusCode)
 		}
 	}
-	// The host that is checked is the host that is served.
+	// The checked host is the host that the app gets.
 	for _, target := range []string{"http://" + appHost + "/", "http://other.example/"} {
 		for _, host := range []string{"other.example", "other." + appHost, appHost + ".other.example", ""} {
 			a := g.send(t, "GET "+target+" HTTP/1.1\r\nHost: "+host+"\r\nCookie: gatehouse="+session+"\r\nConnection: close\r\n\r\n")
-			if a.StatusCode != http.StatusOK || a.Text == "" { // Caddy has no site of that name, and no answer
+			if a.StatusCode != http.StatusOK || a.Text == "" { // Caddy has no site of that name, and sends an empty response
 				continue
 			}
 			if got := reached(t, a.Text); !strings.HasPrefix(target, "http://"+got.Host+"/") {
-				t.Errorf("%s, with the host %q: the site was asked as %q", target, host, got.Host)
+				t.Errorf("%s, with the host %q: the app got the host %q", target, host, got.Host)
 			}
 			before++
 		}
 	}
 	if asked := g.backend.asked.Load() - before; asked != 0 {
-		t.Errorf("the site was asked %d times", asked)
+		t.Errorf("the app got %d requests", asked)
 	}
 	ask("/", http.StatusOK)
 }
@@ -156,9 +156,9 @@ var identity = []string{
 	"X-Gatehouse-Permission", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Original-Url", "X-Original-Method", "Accept", "Content-Length", "Transfer-Encoding", "Keep-Alive", "Upgrade", "TE",
 }
 
-// hopByHopTakesNothing: a header that the visitor names in Connection (RFC 9110, section 7.6.1) reaches the site as it
-// would otherwise, and no proxy behind this one takes it away. upgrades says whether the proxy passes on upgrades.
-func (g *gated) hopByHopTakesNothing(t *testing.T, session string, upgrades bool) {
+// hopByHopTakesNothing a header that the client names in Connection (RFC 9110, section 7.6.1) reaches the app as
+// usual, and no further proxy removes it. upgrades says whether the proxy forwards upgrades.
+func (g *gatedApp) hopByHopTakesNothing(t *testing.T, session string, upgrades bool) {
 	check := func(what string, a kit.Response) (got printed) {
 		t.Helper()
 		if a.StatusCode != http.StatusOK {
@@ -168,19 +168,19 @@ func (g *gated) hopByHopTakesNothing(t *testing.T, session string, upgrades bool
 		got = reached(t, a.Text)
 		for name, want := range map[string]string{"Remote-User": "alice", "Remote-Name": "Alice Exämple", "Remote-Email": "alice@example.org", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": strings.TrimPrefix(g.app, "http://"), "X-Forwarded-Proto": "http", "Cookie": "a=1"} {
 			if v := got.Header[name]; !slices.Equal(v, []string{want}) {
-				t.Errorf("%s: the site read %s: %q, want %q", what, name, v, want)
+				t.Errorf("%s: the app got %s: %q, want %q", what, name, v, want)
 			}
 		}
 		for _, v := range got.Header["Connection"] {
 			if !strings.EqualFold(v, "upgrade") && !strings.EqualFold(v, "close") && !strings.EqualFold(v, "keep-alive") {
-				t.Errorf("%s: the site read Connection: %q", what, got.Header["Connection"])
+				t.Errorf("%s: the app got Connection: %q", what, got.Header["Connection"])
 			}
 		}
 		if upgrade := got.Header.Get("Upgrade") != ""; upgrade != strings.EqualFold(got.Header.Get("Connection"), "upgrade") {
-			t.Errorf("%s: the site read half an upgrade: %q", what, got.Header)
+			t.Errorf("%s: the app got half an upgrade: %q", what, got.Header)
 		}
 		if got.Host != strings.TrimPrefix(g.app, "http://") {
-			t.Errorf("%s: the site read Host: %s", what, got.Host)
+			t.Errorf("%s: the app got Host: %s", what, got.Host)
 		}
 		return got
 	}
@@ -198,20 +198,20 @@ func (g *gated) hopByHopTakesNothing(t *testing.T, session string, upgrades bool
 	check("a session alone in Connection", g.raw(t, session, "/", cookie, "Connection: Cookie"))
 	got := check("an upgrade", g.raw(t, session, "/", cookie, "Connection: Upgrade, "+all, "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"))
 	if upgrade := got.Header.Get("Upgrade") == "websocket"; upgrade != upgrades {
-		t.Errorf("an upgrade: the site read %q", got.Header)
+		t.Errorf("an upgrade: the app got %q", got.Header)
 	}
-	// A field in the trailer is not a header of the request, declared or not (RFC 9110, section 6.5.1).
+	// Trailer fields do not become headers, declared or not (RFC 9110, section 6.5.1).
 	head := "POST / HTTP/1.1\r\nHost: " + strings.TrimPrefix(g.app, "http://") + "\r\nCookie: gatehouse=" + session + "; a=1\r\nTransfer-Encoding: chunked\r\n"
 	for _, declared := range []string{"", "Trailer: Remote-User, Cookie\r\n", "Trailer: Remote-User\r\nConnection: close, Trailer\r\n"} {
 		check("a trailer "+declared, g.send(t, head+declared+"\r\n1\r\nx\r\n0\r\nRemote-User: mallory\r\nCookie: mallory=1\r\n\r\n"))
 	}
 	if a := g.raw(t, "", "/", "Connection: close, Remote-User", "Remote-User: alice"); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a stranger: %d", a.StatusCode)
+		t.Errorf("an anonymous visitor: %d", a.StatusCode)
 	}
 }
 
-// sessionStaysHere: the site gets the visitor's cookies but for ours, so that it cannot act as the visitor.
-func (g *gated) sessionStaysHere(t *testing.T, session string) {
+// sessionIsRemoved the app gets the visitor's cookies except the session, so that it cannot impersonate the visitor.
+func (g *gatedApp) sessionIsRemoved(t *testing.T, session string) {
 	ask := func(lines ...string) []string {
 		t.Helper()
 		a := g.send(t, "GET /x HTTP/1.1\r\nHost: "+strings.TrimPrefix(g.app, "http://")+"\r\nConnection: close\r\n"+strings.Join(lines, "\r\n")+"\r\n\r\n")
@@ -219,7 +219,7 @@ func (g *gated) sessionStaysHere(t *testing.T, session string) {
 			t.Fatalf("%.200q: %d %s", lines, a.StatusCode, a.Text)
 		}
 		if strings.Contains(a.Text, session) {
-			t.Errorf("%.200q: the session reached the site: %s", lines, a.Text)
+			t.Errorf("%.200q: the session reached the app: %s", lines, a.Text)
 		}
 		return reached(t, a.Text).Header["Cookie"]
 	}
@@ -233,32 +233,33 @@ func (g *gated) sessionStaysHere(t *testing.T, session string) {
 		"sessionid=django; gatehouse=planted; " + ours + "; csrftoken=x": {"sessionid=django; csrftoken=x"},
 	} {
 		if got := ask("Cookie: " + sent); !slices.Equal(got, want) {
-			t.Errorf("%.200q: the site read the cookies %.300q, want %.300q", sent, got, want)
+			t.Errorf("%.200q: the app got the cookies %.300q, want %.300q", sent, got, want)
 		}
 	}
-	// Several headers, together more than one buffer of the proxies.
+	// Several headers, together larger than a buffer of the proxies.
 	big := func(name string) string { return name + "=" + strings.Repeat(name, 7000) }
 	want := strings.Join([]string{big("a"), big("b"), "d=4"}, "; ")
 	if got := ask("Cookie: "+big("a"), "Cookie: "+ours, "Cookie: "+big("b"), "Cookie: d=4"); !slices.Equal(got, []string{want}) {
-		t.Errorf("several headers: the site read the cookies %.300q", got)
+		t.Errorf("several headers: the app got the cookies %.300q", got)
 	}
-	// With another sign-in than the session's, too.
+	// The same when Basic authenticates the request.
 	c := g.browse(t, g.app)
 	req := c.NewRequest(http.MethodGet, "/x", "", "Cookie", "a=1; gatehouse="+session+"x; b=2")
 	req.SetBasicAuth("alice", kit.Password)
 	a := c.Do(req)
 	c.WantStatus(a, http.StatusOK)
 	if got := reached(t, a.Text); got.Header.Get("Cookie") != "a=1; b=2" {
-		t.Errorf("with Basic the site read %q", got.Header)
+		t.Errorf("with Basic the app got %q", got.Header)
 	}
-	// Under this name Caddy keeps the cookies for a moment.
+	// Caddy uses this name for the cookies internally.
 	if a := g.raw(t, session, "/x", "X-Gatehouse-Cookie: mallory=1", "Connection: close"); a.StatusCode != http.StatusBadRequest && len(reached(t, a.Text).Header["Cookie"]) != 0 {
-		t.Errorf("the site read %s", a.Text)
+		t.Errorf("the app got %s", a.Text)
 	}
 }
 
-// sharingSitesSeeIt: without the lines that the configurations name, the site gets the visitor's cookies as they were sent.
-func (g *gated) sharingSitesSeeIt(t *testing.T, start func(testing.TB, *gated) *exec.Cmd, session string) {
+// sharingAppsGetTheSession without the lines that the configurations name, the app gets the visitor's cookies
+// unchanged.
+func (g *gatedApp) sharingAppsGetTheSession(t *testing.T, start func(testing.TB, *gatedApp) *exec.Cmd, session string) {
 	sharing := *g
 	sharing.sharing = true
 	site := sharing.inFrontOf(t, start, g.behind)
@@ -268,12 +269,12 @@ func (g *gated) sharingSitesSeeIt(t *testing.T, start func(testing.TB, *gated) *
 		t.Fatalf("got %d %s", a.StatusCode, a.Text)
 	}
 	if got := reached(t, a.Text).Header; !slices.Equal(got["Cookie"], []string{sent}) || got.Get("Remote-User") != "alice" || got["X-Gatehouse-Cookie"] != nil {
-		t.Errorf("the site read %q", got)
+		t.Errorf("the app got %q", got)
 	}
 }
 
-// largeUploads: curl -T carries 50 MiB to the site, with and without a length.
-func (g *gated) largeUploads(t *testing.T, session string) {
+// largeUploads curl -T uploads 50 MiB to the app, with and without a length.
+func (g *gatedApp) largeUploads(t *testing.T, session string) {
 	const size = 50 << 20
 	name := filepath.Join(t.TempDir(), "upload")
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
@@ -297,12 +298,12 @@ func (g *gated) largeUploads(t *testing.T, session string) {
 			t.Fatalf("%s: %v\n%s", cmd, err, output)
 		}
 		if got := reached(t, string(output)); got.Method != http.MethodPut || got.Length != size || got.Header.Get("Remote-User") != "alice" {
-			t.Errorf("%s: the site read %+v", what, got)
+			t.Errorf("%s: the app got %+v", what, got)
 		}
 	}
 }
 
-// Sites that print, as JSON, the variables that their gateway made of a request.
+// Apps that print, as JSON, the variables that their gateway created from a request.
 const (
 	wsgiVariables = `import json
 def app(environ, start_response):
@@ -313,9 +314,9 @@ def app(environ, start_response):
 	phpVariables = `<?php header("Content-Type: application/json"); echo json_encode($_SERVER, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR);`
 )
 
-// gatewaysReadNoOtherSpelling: CGI, WSGI and FastCGI make the same variable of Remote-User, Remote_User, Remote.User and
-// more; only what Gatehouse said comes through.
-func (g *gated) gatewaysReadNoOtherSpelling(t *testing.T, start func(testing.TB, *gated) *exec.Cmd, session string) {
+// gatewaysReadNoOtherSpelling CGI, WSGI and FastCGI map Remote-User, Remote_User, Remote.User and others to the same
+// variable; only Gatehouse's value reaches the app.
+func (g *gatedApp) gatewaysReadNoOtherSpelling(t *testing.T, start func(testing.TB, *gatedApp) *exec.Cmd, session string) {
 	for name, command := range map[string]func(dir, address string) *exec.Cmd{
 		"WSGI": func(dir, address string) *exec.Cmd {
 			kit.WriteFile(t, filepath.Join(dir, "variables.py"), wsgiVariables)
@@ -334,8 +335,8 @@ func (g *gated) gatewaysReadNoOtherSpelling(t *testing.T, start func(testing.TB,
 	}
 }
 
-// wantNoOtherSpelling checks that a site which prints its variables reads who it is from Gatehouse alone.
-func (g *gated) wantNoOtherSpelling(t *testing.T, session string) {
+// wantNoOtherSpelling fails unless an app that prints its variables gets the identity from Gatehouse alone.
+func (g *gatedApp) wantNoOtherSpelling(t *testing.T, session string) {
 	t.Helper()
 	var valid []string
 	const separators = "_.!#$%&'*+^`|~-"
@@ -345,10 +346,10 @@ func (g *gated) wantNoOtherSpelling(t *testing.T, session string) {
 		}
 		valid = append(valid, strings.Replace(header, "-", "._", 1)+": mallory", header+".: mallory", "."+header+": mallory", header+"_: mallory")
 	}
-	for some := range slices.Chunk(valid, 60) { // HAProxy takes 101 headers
+	for some := range slices.Chunk(valid, 60) { // HAProxy accepts 101 headers
 		g.wantVariables(t, g.raw(t, session, "/x.php", append(some, "Connection: close")...))
 	}
-	// What is not a name (RFC 9110, section 5.6.2) is dropped, or the request refused.
+	// Invalid names (RFC 9110, section 5.6.2) are dropped, or the request is refused.
 	for _, name := range []string{"Remote User", " Remote-User", "Remote-User ", "Remote\tUser", "Remote\x00User", "Remote\xa0User", "Remote\u2010User", "Remote/User", "Remote(User", "Remote[User", "Remote\"User", "Remote@User", "Remote,User", "Remote;User", "Remote{User"} {
 		a := g.raw(t, session, "/x.php", "Host-Before: 1", name+": mallory", "Connection: close")
 		if a.StatusCode != http.StatusBadRequest {
@@ -357,20 +358,20 @@ func (g *gated) wantNoOtherSpelling(t *testing.T, session string) {
 	}
 }
 
-// wantVariables checks that a site read who Gatehouse says it is, and nothing of what the visitor said.
-func (g *gated) wantVariables(t *testing.T, a kit.Response) {
+// wantVariables fails unless an app got the identity from Gatehouse, and nothing that the visitor sent.
+func (g *gatedApp) wantVariables(t *testing.T, a kit.Response) {
 	t.Helper()
 	var variables map[string]any
 	if err := json.Unmarshal([]byte(a.Text), &variables); err != nil || a.StatusCode != http.StatusOK {
-		t.Fatalf("the site did not print this: %d %v\n%s", a.StatusCode, err, a.Text)
+		t.Fatalf("the app did not print this: %d %v\n%s", a.StatusCode, err, a.Text)
 	}
 	for name, value := range variables {
 		// A line that starts with a space continues the one before it (RFC 9112, section 5.2).
 		if name != "HTTP_HOST_BEFORE" && strings.Contains(fmt.Sprint(value), "mallory") {
-			t.Errorf("the site read %s: %q", name, value)
+			t.Errorf("the app got %s: %q", name, value)
 		}
 	}
 	if variables["HTTP_REMOTE_USER"] != "alice" || variables["HTTP_REMOTE_EMAIL"] != "alice@example.org" {
-		t.Errorf("the site read that it was %q, %q", variables["HTTP_REMOTE_USER"], variables["HTTP_REMOTE_EMAIL"])
+		t.Errorf("the app got that it was %q, %q", variables["HTTP_REMOTE_USER"], variables["HTTP_REMOTE_EMAIL"])
 	}
 }

@@ -25,37 +25,37 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// The hosts share a cookie below gate.localhost; browsers take all of them for this machine.
+// The hosts share a cookie for gate.localhost; browsers resolve all of them to this machine.
 const (
 	sharedDomain = "gate.localhost"
 	loginHost    = "login." + sharedDomain
 	appHost      = "app." + sharedDomain
 )
 
-// gated is a site behind a reverse proxy that asks Gatehouse about every request.
-type gated struct {
+// gatedApp is an app behind a reverse proxy that asks Gatehouse about every request.
+type gatedApp struct {
 	*kit.Target
 	login   string // Gatehouse's origin
 	backend *printer
-	// behind is the address of the site behind the proxy: of the printer unless a test says otherwise.
+	// behind is the address of the app behind the proxy: the printer's unless a test says otherwise.
 	behind string
-	// proxy is the site's address, app its origin.
+	// proxy is the proxy's address, app its origin.
 	proxy, app string
-	// sharing takes out of the configuration what keeps the session from the site.
+	// sharing removes from the configuration what hides the session from the app.
 	sharing bool
 }
 
-// printer is a plain site that prints the requests that reach it.
+// printer is an app that prints the requests that reach it.
 type printer struct {
 	*httptest.Server
 	asked atomic.Int64
 }
 
-// printed is one request as the site saw it.
+// printed is a request as the app got it.
 type printed struct {
 	Method, URI, Host string
 	Header            http.Header
-	// Length is the size of the body in octets.
+	// Length is the size of the body in bytes.
 	Length int64
 }
 
@@ -82,25 +82,24 @@ func newPrinter(t testing.TB) *printer {
 	return p
 }
 
-// proxies start each of the reverse proxies with the very configuration that deploy/ has, but for
-// the addresses in it.
-var proxies = map[string]func(testing.TB, *gated) *exec.Cmd{
+// proxies start the reverse proxies with the configurations of deploy/, in which only addresses are replaced.
+var proxies = map[string]func(testing.TB, *gatedApp) *exec.Cmd{
 	"nginx": startNginx, "caddy": startCaddy, "haproxy": startHAProxy,
 }
 
-// newGated returns a site behind the proxy, with Gatehouse on another host of the same domain.
-func newGated(t testing.TB, start func(testing.TB, *gated) *exec.Cmd) *gated {
+// newGated returns an app behind the proxy, with Gatehouse on another host of the same domain.
+func newGated(t testing.TB, start func(testing.TB, *gatedApp) *exec.Cmd) *gatedApp {
 	t.Helper()
 	s := kit.NewSite(t)
 	port := testkit.FreePort(t)
-	g := &gated{login: fmt.Sprintf("http://%s:%d", loginHost, port), backend: newPrinter(t)}
+	g := &gatedApp{login: fmt.Sprintf("http://%s:%d", loginHost, port), backend: newPrinter(t)}
 	server := s.Serve("LISTEN_ADDR", fmt.Sprintf("127.0.0.1:%d", port), "BASE_URL", g.login, "COOKIE_DOMAIN", sharedDomain, "TRUSTED_PROXIES", "127.0.0.1")
 	g.Target = &kit.Target{Site: s, Server: server, Sessions: kit.DialRedis(t, s.RedisURL), DB: kit.OpenDB(t, "postgres", s.DatabaseURL)}
 	return g.inFrontOf(t, start, g.backend.Listener.Addr().String())
 }
 
-// inFrontOf returns one more proxy of the same Gatehouse, in front of the site at the address.
-func (g *gated) inFrontOf(t testing.TB, start func(testing.TB, *gated) *exec.Cmd, site string) *gated {
+// inFrontOf returns another proxy of the same Gatehouse, in front of the app at the address.
+func (g *gatedApp) inFrontOf(t testing.TB, start func(testing.TB, *gatedApp) *exec.Cmd, site string) *gatedApp {
 	t.Helper()
 	another := *g
 	port := testkit.FreePort(t)
@@ -111,8 +110,8 @@ func (g *gated) inFrontOf(t testing.TB, start func(testing.TB, *gated) *exec.Cmd
 	return &another
 }
 
-// deployed returns a file of deploy/ with the addresses of the test's servers; pairs are more to replace.
-func (g *gated) deployed(t testing.TB, name string, pairs ...string) string {
+// deployed returns a file of deploy/ with the addresses of the test's servers; pairs are further replacements.
+func (g *gatedApp) deployed(t testing.TB, name string, pairs ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", filepath.FromSlash(name)))
 	if err != nil {
@@ -125,7 +124,7 @@ func (g *gated) deployed(t testing.TB, name string, pairs ...string) string {
 	return strings.NewReplacer(all...).Replace(string(text))
 }
 
-// sharesSession replaces the lines of the configurations that a site which reads the shared session takes out.
+// sharesSession replaces the lines of the configurations that an app with a session reader has to remove.
 var sharesSession = []string{
 	"proxy_set_header Cookie $gatehouse_cookie;", "",
 	"request_header Cookie {http.request.header.X-Gatehouse-Cookie}", "", `@gatehouse_no_cookie header Cookie ""`, "", "request_header @gatehouse_no_cookie -Cookie", "",
@@ -134,11 +133,11 @@ var sharesSession = []string{
 
 var nginxExample = regexp.MustCompile(`(?m)^#   (.*)$`)
 
-// startNginx runs the example in the head of gatehouse.conf.
-func startNginx(t testing.TB, g *gated) *exec.Cmd { return startNginxWith(t, g) }
+// startNginx runs the example at the top of gatehouse.conf.
+func startNginx(t testing.TB, g *gatedApp) *exec.Cmd { return startNginxWith(t, g) }
 
-// startNginxWith is startNginx with pairs to replace in the example.
-func startNginxWith(t testing.TB, g *gated, pairs ...string) *exec.Cmd {
+// startNginxWith is startNginx with replacements in the example.
+func startNginxWith(t testing.TB, g *gatedApp, pairs ...string) *exec.Cmd {
 	dir := t.TempDir()
 	kit.WriteFile(t, filepath.Join(dir, "gatehouse-fastcgi.conf"), g.deployed(t, "nginx/gatehouse-fastcgi.conf"))
 	conf := g.deployed(t, "nginx/gatehouse.conf")
@@ -157,7 +156,7 @@ func startNginxWith(t testing.TB, g *gated, pairs ...string) *exec.Cmd {
 	return exec.Command(testkit.Tool(t, "nginx"), "-e", "stderr", "-c", kit.WriteFile(t, filepath.Join(dir, "nginx.conf"), main+servers+"\n}\n"))
 }
 
-func startCaddy(t testing.TB, g *gated) *exec.Cmd {
+func startCaddy(t testing.TB, g *gatedApp) *exec.Cmd {
 	dir := t.TempDir()
 	conf := "{\n\tadmin off\n\tauto_https off\n}\n" + g.deployed(t, "caddy/Caddyfile", "app.example.org {", g.app+" {\n\tbind 127.0.0.1")
 	cmd := exec.Command(testkit.Tool(t, "caddy"), "run", "--adapter", "caddyfile", "--config", kit.WriteFile(t, filepath.Join(dir, "Caddyfile"), conf))
@@ -165,15 +164,15 @@ func startCaddy(t testing.TB, g *gated) *exec.Cmd {
 	return cmd
 }
 
-func startHAProxy(t testing.TB, g *gated) *exec.Cmd {
+func startHAProxy(t testing.TB, g *gatedApp) *exec.Cmd {
 	dir := t.TempDir()
 	lua := kit.WriteFile(t, filepath.Join(dir, "gatehouse.lua"), g.deployed(t, "haproxy/gatehouse.lua"))
 	conf := g.deployed(t, "haproxy/haproxy.cfg", "/etc/haproxy/gatehouse.lua", lua, "bind :80", "bind "+g.proxy)
 	return exec.Command(testkit.Tool(t, "haproxy"), "-db", "-f", kit.WriteFile(t, filepath.Join(dir, "haproxy.cfg"), conf))
 }
 
-// browse returns a browser as far as HTTP goes, at the origin, for whom all our hosts are this machine.
-func (g *gated) browse(t testing.TB, origin string) *kit.Client {
+// browse returns a client at the origin that resolves all hosts to this machine.
+func (g *gatedApp) browse(t testing.TB, origin string) *kit.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -191,18 +190,17 @@ func (g *gated) browse(t testing.TB, origin string) *kit.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// reached returns what the site was asked by an answer of its own.
+// reached returns the request that the app got, from its response.
 func reached(t testing.TB, body string) printed {
 	t.Helper()
 	var p printed
 	if err := json.Unmarshal([]byte(body), &p); err != nil {
-		t.Fatalf("the site did not print this: %v\n%s", err, body)
+		t.Fatalf("the app did not print this: %v\n%s", err, body)
 	}
 	return p
 }
 
-// TestProxies puts each proxy in front of a plain site.
-func TestProxies(t *testing.T) {
+func TestProxies_InFrontOfAnApp(t *testing.T) {
 	t.Parallel()
 	for name, start := range proxies {
 		t.Run(name, func(t *testing.T) {
@@ -210,18 +208,18 @@ func TestProxies(t *testing.T) {
 			alice := g.browse(t, g.login)
 			alice.Register("alice")
 			g.Exec(`UPDATE users SET name = 'Alice Exämple', email = 'alice@example.org', email_verified = true WHERE username = 'alice'`)
-			t.Run("signing in leads back", g.signingInLeadsBack)
+			t.Run("sign-in returns", g.signInReturns)
 			t.Run("nothing is spoofed", func(t *testing.T) { g.nothingIsSpoofed(t, alice.At(g.app)) })
 			t.Run("permissions", func(t *testing.T) { g.permissions(t, alice.At(g.app)) })
 			t.Run("programs", g.programs)
 			t.Run("open redirects", g.openRedirects)
 			session := alice.Cookie("gatehouse")
 			t.Run("the path that is checked is served", func(t *testing.T) { g.pathCheckedIsServed(t, session) })
-			t.Run("hop-by-hop headers take nothing away", func(t *testing.T) { g.hopByHopTakesNothing(t, session, name != "nginx") })
-			t.Run("sites do not see the session", func(t *testing.T) { g.sessionStaysHere(t, session) })
-			t.Run("sites that share the session see it", func(t *testing.T) { g.sharingSitesSeeIt(t, start, session) })
+			t.Run("hop-by-hop headers remove nothing", func(t *testing.T) { g.hopByHopTakesNothing(t, session, name != "nginx") })
+			t.Run("apps do not get the session", func(t *testing.T) { g.sessionIsRemoved(t, session) })
+			t.Run("apps that share the session get it", func(t *testing.T) { g.sharingAppsGetTheSession(t, start, session) })
 			t.Run("large uploads", func(t *testing.T) { g.largeUploads(t, session) })
-			t.Run("gateways read no other spelling", func(t *testing.T) { g.gatewaysReadNoOtherSpelling(t, start, session) })
+			t.Run("gateways get no other spelling", func(t *testing.T) { g.gatewaysReadNoOtherSpelling(t, start, session) })
 			t.Run("sign-out", func(t *testing.T) {
 				alice.WantSeeOther(alice.PostForm("/logout"), "/login?notice=signed-out")
 				if a := alice.At(g.app).Get("/"); a.StatusCode != http.StatusUnauthorized {
@@ -232,9 +230,9 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// signingInLeadsBack: a browser without a session comes to the sign-in page and from there to the
-// very page that it wanted.
-func (g *gated) signingInLeadsBack(t *testing.T) {
+// signInReturns a browser without a session gets the sign-in page, and after the sign-in exactly the page that it
+// requested.
+func (g *gatedApp) signInReturns(t *testing.T) {
 	p := kit.NewBrowser(t, g.app)
 	p.OtherHosts = []string{g.login}
 	const wanted = "/reading/list?tab=a%26b&page=2&q=%C3%BC"
@@ -245,9 +243,9 @@ func (g *gated) signingInLeadsBack(t *testing.T) {
 	}
 	p.WantText("main", strings.TrimPrefix(g.app, "http://"))
 	if g.backend.asked.Load() != before {
-		t.Error("the site was asked for somebody who is not signed in")
+		t.Error("the app got a request of an anonymous visitor")
 	}
-	// A wrong password first: what was wanted is not forgotten by it.
+	// A wrong password first: the requested page is not lost.
 	p.Fill("username", "alice", "password", "not-"+kit.Password)
 	p.Submit("/login", http.StatusUnauthorized)
 	p.Fill("password", kit.Password)
@@ -258,17 +256,16 @@ func (g *gated) signingInLeadsBack(t *testing.T) {
 	got := reached(t, p.Text("body"))
 	for name, want := range map[string]string{"Remote-User": "alice", "Remote-Name": "Alice Exämple", "Remote-Email": "alice@example.org"} {
 		if v := got.Header[name]; !slices.Equal(v, []string{want}) {
-			t.Errorf("the site read %s: %q, want %q", name, v, want)
+			t.Errorf("the app got %s: %q, want %q", name, v, want)
 		}
 	}
 	if got.URI != wanted || strings.Trim(strings.Join(got.Header["Remote-Groups"], ""), " ") != "" {
-		t.Errorf("the site was asked for %+v", got)
+		t.Errorf("the app got %+v", got)
 	}
 }
 
-// nothingIsSpoofed: whatever a visitor says about who they are and where they come from, in any
-// spelling, does not reach the site.
-func (g *gated) nothingIsSpoofed(t *testing.T, c *kit.Client) {
+// nothingIsSpoofed nothing that visitors send about their identity or origin, in any spelling, reaches the app.
+func (g *gatedApp) nothingIsSpoofed(t *testing.T, c *kit.Client) {
 	c.T = t
 	req := c.NewRequest(http.MethodGet, "/x", "")
 	for _, name := range []string{
@@ -284,22 +281,22 @@ func (g *gated) nothingIsSpoofed(t *testing.T, c *kit.Client) {
 	got := reached(t, a.Text)
 	for name, values := range got.Header {
 		if strings.Contains(strings.Join(values, " "), "mallory") || strings.Contains(name, "_") {
-			t.Errorf("the site read %s: %q", name, values)
+			t.Errorf("the app got %s: %q", name, values)
 		}
 	}
 	if got.Header.Get("Remote-User") != "alice" {
-		t.Errorf("the site read that it was %q", got.Header["Remote-User"])
+		t.Errorf("the app got the user %q", got.Header["Remote-User"])
 	}
-	// Nor does it help to be nobody.
+	// The same without a session.
 	before := g.backend.asked.Load()
 	stranger := g.browse(t, g.app)
 	req = stranger.NewRequest(http.MethodGet, "/x", "", "Remote-User", "alice", "Remote_User", "alice", "X-Original-URL", g.login+"/", "X-Forwarded-Uri", "/")
 	if a := stranger.Do(req); a.StatusCode != http.StatusUnauthorized || g.backend.asked.Load() != before {
-		t.Errorf("a stranger got %s", a.Status)
+		t.Errorf("an anonymous visitor got %s", a.Status)
 	}
 }
 
-func (g *gated) permissions(t *testing.T, c *kit.Client) {
+func (g *gatedApp) permissions(t *testing.T, c *kit.Client) {
 	c.T = t
 	if a := c.Get("/reports/2026", "Accept", kit.AcceptHTML); a.StatusCode != http.StatusForbidden || !strings.Contains(a.Text, "Ask an administrator") {
 		t.Errorf("without the permission: %s %s", a.Status, a.Text)
@@ -308,14 +305,14 @@ func (g *gated) permissions(t *testing.T, c *kit.Client) {
 	testkit.Eventually(t, kit.WaitTimeout, "the permission", func() bool { return c.Get("/reports/2026").StatusCode == http.StatusOK })
 	g.Run("", "user", "ungrant", "alice", "reports.view").WantCode(t, 0)
 	testkit.Eventually(t, kit.WaitTimeout, "the permission to go", func() bool { return c.Get("/reports/2026").StatusCode == http.StatusForbidden })
-	// The visitor's own query demands nothing and frees of nothing.
+	// The visitor's query neither adds nor removes requirements.
 	for _, path := range []string{"/reports/?permission=users.view", "/reports/?group=x"} {
 		if a := c.Get(path); a.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %s", path, a.Status)
 		}
 	}
 	if a := c.Get("/?permission=nobody.has"); a.StatusCode != http.StatusOK {
-		t.Errorf("a query of the site's own: %s", a.Status)
+		t.Errorf("a query for the app: %s", a.Status)
 	}
 	g.Exec(`UPDATE users SET active = false WHERE username = 'alice'`)
 	testkit.Eventually(t, kit.WaitTimeout, "the disabled user to be refused", func() bool { return c.Get("/").StatusCode == http.StatusUnauthorized })
@@ -325,15 +322,15 @@ func (g *gated) permissions(t *testing.T, c *kit.Client) {
 	})
 }
 
-// programs sign in by Basic and token; what they are refused with tells how.
-func (g *gated) programs(t *testing.T) {
+// programs authenticate with Basic and tokens; the challenges in refusals tell how.
+func (g *gatedApp) programs(t *testing.T) {
 	c := g.browse(t, g.app)
 	a := c.Get("/")
 	if challenge := a.Header.Get("WWW-Authenticate"); a.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(challenge, "Basic ") {
-		t.Errorf("a program: %s, challenged by %q", a.Status, challenge)
+		t.Errorf("a program: %s, with the challenge %q", a.Status, challenge)
 	}
 	if a := c.Get("/", "Sec-Fetch-Mode", "cors", "Accept", "*/*"); a.StatusCode != http.StatusUnauthorized || strings.Contains(strings.Join(a.Header["Www-Authenticate"], ""), "Basic") {
-		t.Errorf("a script of a page: %s, challenged by %q", a.Status, a.Header["Www-Authenticate"])
+		t.Errorf("a script of a page: %s, with the challenge %q", a.Status, a.Header["Www-Authenticate"])
 	}
 	basic := func(password string) kit.Response {
 		req := c.NewRequest(http.MethodPost, "/x", "some data")
@@ -343,7 +340,7 @@ func (g *gated) programs(t *testing.T) {
 	a = basic(kit.Password)
 	c.WantStatus(a, http.StatusOK)
 	if got := reached(t, a.Text); got.Header.Get("Remote-User") != "alice" || got.Header.Get("Authorization") != "" || got.Method != http.MethodPost {
-		t.Errorf("the site was asked %+v", got)
+		t.Errorf("the app got %+v", got)
 	}
 	if a := basic("wrong-" + kit.Password); a.StatusCode != http.StatusUnauthorized || a.Header.Get("Location") != "" {
 		t.Errorf("a wrong password: %s", a.Status)
@@ -358,21 +355,21 @@ func (g *gated) programs(t *testing.T) {
 	a = c.Get("/", "Authorization", "Bearer "+token.Token)
 	c.WantStatus(a, http.StatusOK)
 	if got := reached(t, a.Text); got.Header.Get("Remote-User") != "alice" || got.Header.Get("Authorization") != "" {
-		t.Errorf("the site was asked %+v", got)
+		t.Errorf("the app got %+v", got)
 	}
 	c.WantStatus(c.Get("/", "Authorization", "Bearer "+token.Token+"x"), http.StatusUnauthorized)
 	c.WantStatus(c.Get("/reports/", "Authorization", "Bearer "+token.Token), http.StatusForbidden)
 }
 
-// openRedirects: no address that is asked for leads from the sign-in to another site.
-func (g *gated) openRedirects(t *testing.T) {
+// openRedirects no requested address leads from the sign-in to another site.
+func (g *gatedApp) openRedirects(t *testing.T) {
 	visitor := g.browse(t, g.login)
 	for _, target := range []string{
 		"//evil.example", "///evil.example", "//evil.example/%2f..", `/\evil.example`, `\\evil.example`, "/%09/evil.example", "/%0d%0aLocation:%20https://evil.example", "/%2f..", "/%5cevil.example",
 		"http://evil.example/", "https://evil.example/", "/@evil.example", "/?next=https://evil.example", "/x?https://evil.example", "@evil.example", ".evil.example", "/#@evil.example", "*",
 	} {
 		for _, host := range []string{strings.TrimPrefix(g.app, "http://"), "evil.example", appHost + "@evil.example", "evil.example:80#." + sharedDomain, "evil" + sharedDomain, sharedDomain + ".evil.example"} {
-			location := g.ask(t, target, host)
+			location := g.requestRaw(t, target, host)
 			if location == "" {
 				continue // refused by the proxy itself
 			}
@@ -383,9 +380,9 @@ func (g *gated) openRedirects(t *testing.T) {
 			}
 			next := u.Query().Get("next")
 			if n, err := url.Parse(next); next != "" && (err != nil || n.Hostname() != appHost && !strings.HasSuffix(n.Hostname(), "."+sharedDomain) || n.User != nil) {
-				t.Errorf("%q at %q leads on to %q", target, host, next)
+				t.Errorf("%q at %q continues to %q", target, host, next)
 			}
-			// To the end: where the browser really goes.
+			// Where the browser finally goes.
 			a := visitor.PostForm("/login", "username", "alice", "password", kit.Password, "next", next)
 			if to := a.Header.Get("Location"); a.StatusCode != http.StatusSeeOther || to != "/dashboard" && to != next {
 				t.Errorf("%q at %q: signed in, and sent to %q by %s", target, host, to, a.Status)
@@ -394,8 +391,8 @@ func (g *gated) openRedirects(t *testing.T) {
 	}
 }
 
-// ask sends a request line as it stands and returns where the answer leads.
-func (g *gated) ask(t *testing.T, target, host string) string {
+// requestRaw sends a request line unchanged and returns the Location of the response.
+func (g *gatedApp) requestRaw(t *testing.T, target, host string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", g.proxy)
 	if err != nil {
@@ -423,7 +420,7 @@ func (g *gated) ask(t *testing.T, target, host string) string {
 	return location
 }
 
-// readHead reads the head of an answer as it is on the wire.
+// readHead reads the head of a response from the connection.
 func readHead(conn net.Conn, header func(name, value string)) error {
 	text, err := io.ReadAll(conn)
 	if err != nil && len(text) == 0 {
@@ -448,16 +445,16 @@ func TestNginx_FastCGIGetsTheSameHeaders(t *testing.T) {
 	script := kit.WriteFile(t, filepath.Join(dir, "variables.php"), phpVariables)
 	address := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	testkit.StartProgram(t, exec.Command(testkit.Tool(t, "php-cgi"), "-b", address), address)
-	site := g.inFrontOf(t, func(t testing.TB, g *gated) *exec.Cmd {
+	site := g.inFrontOf(t, func(t testing.TB, g *gatedApp) *exec.Cmd {
 		return startNginxWith(t, g, "proxy_pass http://app;", "fastcgi_param REQUEST_METHOD $request_method; fastcgi_param REDIRECT_STATUS 200; fastcgi_param REMOTE_USER $remote_user; fastcgi_param SCRIPT_FILENAME "+script+";\n"+
 			"include /etc/nginx/gatehouse-fastcgi.conf; fastcgi_pass app;")
 	}, address)
 	site.wantNoOtherSpelling(t, alice.Cookie("gatehouse"))
 }
 
-// TestProxiesFailClosed: while Redis does not answer nobody is let through, and nobody is told to
-// sign in again.
-func TestProxiesFailClosed(t *testing.T) {
+// TestProxies_FailClosed: while Redis or Gatehouse is unavailable no request gets through, and visitors are not asked
+// to sign in again.
+func TestProxies_FailClosed(t *testing.T) {
 	t.Parallel()
 	for name, start := range proxies {
 		t.Run(name, func(t *testing.T) {
@@ -480,7 +477,7 @@ func TestProxiesFailClosed(t *testing.T) {
 			after := g.backend.asked.Load()
 			c.Get("/")
 			if g.backend.asked.Load() != after {
-				t.Error("without Gatehouse somebody came through")
+				t.Error("without Gatehouse a request got through")
 			}
 		})
 	}

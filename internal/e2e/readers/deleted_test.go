@@ -9,14 +9,14 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestDeletedUser_SignedOutForEveryReader: when a user is deleted, by hand in SQL as well, every app says
-// "signed out" as long as the session's key lives, and never "try again"; after the cache was flushed too.
-func TestDeletedUser_SignedOutForEveryReader(t *testing.T) {
+// TestDeletedUser_IsSignedOutForEveryReader: when a user is deleted, even directly in SQL or with a flushed cache,
+// every app responds "signed out" while the session's key exists, and never "try again".
+func TestDeletedUser_IsSignedOutForEveryReader(t *testing.T) {
 	t.Parallel()
-	n := newNeighbours(t, 1)
-	var apps []neighbour
+	n := newPlatform(t, 1)
+	var apps []runningApp
 	for _, app := range readerApps {
-		if slices.Contains([]string{"flask", "express", "go", "php"}, app.name) { // one for each reader
+		if slices.Contains([]string{"flask", "express", "go", "php"}, app.name) { // one per reader
 			apps = append(apps, n.start(t, app))
 		}
 	}
@@ -32,34 +32,34 @@ func TestDeletedUser_SignedOutForEveryReader(t *testing.T) {
 		t.Helper()
 		for _, app := range apps {
 			a := c.At(app.origin).Get("/whoami")
-			if !tellsToSignIn(a) {
-				t.Errorf("%s %s answers %s", when, app.name, a.Status)
+			if !asksToSignIn(a) {
+				t.Errorf("%s %s responds %s", when, app.name, a.Status)
 			}
 		}
 	}
 	for _, app := range apps {
-		testkit.Eventually(t, kit.WaitTimeout, app.name+" to hear of it", func() bool {
+		testkit.Eventually(t, kit.WaitTimeout, app.name+" to notice it", func() bool {
 			a := c.At(app.origin).Get("/whoami")
 			if a.StatusCode == http.StatusServiceUnavailable {
-				t.Fatalf("%s answers %s", app.name, a.Status)
+				t.Fatalf("%s responds %s", app.name, a.Status)
 			}
-			return tellsToSignIn(a)
+			return asksToSignIn(a)
 		})
 	}
-	signedOut("at once")
+	signedOut("immediately")
 	for range 3 {
 		n.flushCache()
 		signedOut("after a flush")
 	}
 }
 
-// tellsToSignIn reports whether the answer is that to a visitor who is signed out.
-func tellsToSignIn(a kit.Response) bool {
+// asksToSignIn reports whether the response is the one for visitors who are not signed in.
+func asksToSignIn(a kit.Response) bool {
 	return a.StatusCode == http.StatusUnauthorized || a.StatusCode == http.StatusSeeOther || a.StatusCode == http.StatusFound
 }
 
-// TestFlushedCache_IsRefilledFromMemory: the cache is flushed, and the database goes down before anybody
-// has asked for the people at work: other servers and other programs still know them.
+// TestFlushedCache_IsRefilledFromMemory: when the cache is flushed and then the database fails, other servers and apps
+// still know the users that one server has in local memory.
 func TestFlushedCache_IsRefilledFromMemory(t *testing.T) {
 	pg, store := testkit.StartPostgres(t), testkit.StartRedis(t)
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: store.URL()}

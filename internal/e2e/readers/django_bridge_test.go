@@ -19,10 +19,10 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// djangoKey has what would break a list that is separated by commas.
+// djangoKey contains what would break a comma-separated list.
 const djangoKey = "dj4ngo, key=[of] \"the\" $tests"
 
-// djangoSalt is what Django signs its sessions for.
+// djangoSalt is the salt with which Django signs its sessions.
 const djangoSalt = "django.contrib.sessions.SessionStore"
 
 // djangoSite is Gatehouse beside a Django, whose Redis it may only read.
@@ -43,7 +43,7 @@ func newDjangoSite(t testing.TB) *djangoSite {
 	}
 	rights := rightsOfTheBridge.FindSubmatch(text)
 	if rights == nil {
-		t.Fatal("docs/django.md names no rights of the bridge")
+		t.Fatal("docs/django.md lists no rights of the bridge")
 	}
 	d := &djangoSite{store: testkit.StartRedis(t, append([]string{"--user"}, strings.Fields(strings.Replace(string(rights[1]), "PASSWORD", "hunter2", 1))...)...)}
 	d.theirs = kit.DialRedis(t, d.store.URL()+"/3")
@@ -63,7 +63,7 @@ func newDjangoSite(t testing.TB) *djangoSite {
 	return d
 }
 
-// person adds a user to both sides, and returns a browser at Gatehouse with nobody signed in.
+// person adds a user to both sides, and returns an anonymous client of Gatehouse.
 func (d *djangoSite) person(t *testing.T, name string) *kit.Client {
 	t.Helper()
 	c := kit.NewClient(t, d.Server.URL())
@@ -75,17 +75,17 @@ func (d *djangoSite) person(t *testing.T, name string) *kit.Client {
 	return kit.NewClient(t, d.Server.URL())
 }
 
-// signedInAtDjango is person with a session of Django's.
+// signedInAtDjango is person with a session at Django.
 func (d *djangoSite) signedInAtDjango(t *testing.T, name string) *kit.Client {
 	t.Helper()
 	c := d.person(t, name)
 	if who := atDjango(c, d, "sign_in?name="+name); who != name || c.Cookie("sessionid") == "" {
-		t.Fatalf("Django signed %q in", who)
+		t.Fatalf("Django signed in %q", who)
 	}
 	return c
 }
 
-// atDjango opens a page of Django's in the same browser.
+// atDjango requests a page of Django with the same cookies.
 func atDjango(c *kit.Client, d *djangoSite, page string) string {
 	c.T.Helper()
 	other := c.At(d.origin)
@@ -113,7 +113,7 @@ func (d *djangoSite) valueOf(c *kit.Client) string {
 	return value
 }
 
-// wantNobody wants every kind of page to take the browser for a stranger's, and none to fail.
+// wantNobody fails unless every kind of page treats the client as anonymous, without an error.
 func (d *djangoSite) wantNobody(t *testing.T, c *kit.Client, why string) {
 	t.Helper()
 	if c.IsSignedIn() {
@@ -121,12 +121,12 @@ func (d *djangoSite) wantNobody(t *testing.T, c *kit.Client, why string) {
 	}
 	for path, want := range map[string]int{"/": 200, "/login": 200, "/api/me": 401, "/auth/verify": 401} {
 		if a := c.Get(path); a.StatusCode != want {
-			t.Errorf("%s: %s answers %s, want %d", why, path, a.Status, want)
+			t.Errorf("%s: %s responds %s, want %d", why, path, a.Status, want)
 		}
 	}
 }
 
-func TestDjangoBridge(t *testing.T) {
+func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 	t.Parallel()
 	d := newDjangoSite(t)
 	t.Run("in and out", func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestDjangoBridge(t *testing.T) {
 		atDjango(c, d, "sign_in?name=alice&more=2000")
 		page := c.Get("/dashboard")
 		if c.WantStatus(page, 200); !strings.Contains(page.Text, "alice") {
-			t.Errorf("the dashboard greets somebody else: %s", page.Text)
+			t.Errorf("the dashboard greets another user: %s", page.Text)
 		}
 		if a := c.Get("/api/me"); a.StatusCode != 200 || !strings.Contains(a.Text, `"username":"alice"`) {
 			t.Errorf("got %s %s", a.Status, a.Text)
@@ -149,7 +149,7 @@ func TestDjangoBridge(t *testing.T) {
 		atDjango(c, d, "sign_out")
 		d.wantNobody(t, c, "after the sign-out at Django")
 		if value := d.RedisDo("KEYS", "django:*"); strings.Contains(d.Server.Log(), "panic") || len(value.([]any)) != 1 {
-			t.Errorf("the notes are %q", value)
+			t.Errorf("the messages are %q", value)
 		}
 	})
 	t.Run("costs two round trips", func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestDjangoBridge(t *testing.T) {
 				strings.Contains(c.Get("/dashboard").Header.Get("Server-Timing"), `sql;desc="0"`)
 		})
 	})
-	t.Run("nothing is written to Django's Redis", func(t *testing.T) {
+	t.Run("Django's Redis is only read", func(t *testing.T) {
 		c := d.signedInAtDjango(t, "writer")
 		d.do("PEXPIRE", "session:"+c.Cookie("sessionid"), 600_000)
 		before := d.valueOf(c)
@@ -170,7 +170,7 @@ func TestDjangoBridge(t *testing.T) {
 			}
 		}
 		if ttl, _ := redis.Int64(d.do("PTTL", "session:"+c.Cookie("sessionid")), nil); d.valueOf(c) != before || ttl > 600_000 {
-			t.Errorf("the session has changed, or lives for %d ms", ttl)
+			t.Errorf("the session changed, or its TTL, which is %d ms", ttl)
 		}
 	})
 	t.Run("tampered", func(t *testing.T) { d.tampered(t) })
@@ -218,11 +218,11 @@ func TestDjangoBridge(t *testing.T) {
 		c.WantStatus(c.Get("/login"), 200)
 		c.WantStatus(c.Get("/readyz"), 200)
 		if !own.IsSignedIn() || !both.IsSignedIn() {
-			t.Error("people with a session of ours notice it")
+			t.Error("users with a Gatehouse session are affected")
 		}
 		late := d.Serve("DJANGO_SESSIONS_URL", d.store.URL()+"/3", "DJANGO_SECRET_KEY", djangoKey, "DJANGO_SESSION_PREFIX", "session")
 		if !strings.Contains(late.Log(), "DJANGO_SESSIONS_URL does not respond") {
-			t.Error("a server that starts now does not tell of it")
+			t.Error("a server that starts now does not log it")
 		}
 		d.store.Start()
 		for _, server := range []*testkit.Server{d.Server, late} {
@@ -237,7 +237,7 @@ func TestDjangoBridge(t *testing.T) {
 	})
 	for _, secret := range []string{djangoKey, "hunter2"} {
 		if strings.Contains(d.Server.Log(), secret) {
-			t.Errorf("the log holds the secret %s", secret)
+			t.Errorf("the log contains the secret %s", secret)
 		}
 	}
 }
@@ -278,7 +278,7 @@ func (d *djangoSite) tampered(t *testing.T) {
 		"what was never a session":     "\x00\xff",
 		"a megabyte":                   strings.Repeat("x", 1<<20),
 		"a megabyte after the session": good + strings.Repeat("x", 1<<20),
-		"somebody else's, whole":       d.valueOf(other),
+		"another user's, unmodified":   d.valueOf(other),
 	} {
 		d.do("SET", key, value, "EX", 600)
 		d.wantNobody(t, c, why)
@@ -289,7 +289,7 @@ func (d *djangoSite) tampered(t *testing.T) {
 	d.do("DEL", key)
 	d.do("SET", key, fresh, "EX", 600)
 	if !c.IsSignedIn() {
-		t.Error("what Django signs is refused: the cases above show nothing")
+		t.Error("a session signed by Django is refused, so the cases above prove nothing")
 	}
 
 	strange := d.Serve("DJANGO_SESSIONS_URL", d.store.URL()+"/3", "DJANGO_SECRET_KEY", "another key", "DJANGO_SESSION_PREFIX", "session")
@@ -304,12 +304,12 @@ func (d *djangoSite) expired(t *testing.T) {
 	for ago, want := range map[string]bool{"1123200": true, "1296000": false} { // 13 and 15 days
 		d.do("SET", key, atDjango(c, d, "resigned?salt="+djangoSalt+"&ago="+ago))
 		if c.IsSignedIn() != want {
-			t.Errorf("saved %s seconds ago, in a key without an end: signed in is %t", ago, !want)
+			t.Errorf("saved %s seconds ago, in a key without a TTL: signed in is %t", ago, !want)
 		}
 		atDjango(c, d, "save")
 	}
 	d.do("PEXPIRE", key, 1)
-	testkit.Eventually(t, 5*time.Second, "the key to end", func() bool { return d.do("EXISTS", key) == int64(0) })
+	testkit.Eventually(t, 5*time.Second, "the key to expire", func() bool { return d.do("EXISTS", key) == int64(0) })
 	d.wantNobody(t, c, "the key has ended")
 
 	atDjango(c, d, "sign_in?name=late&expiry=2")
@@ -317,7 +317,7 @@ func (d *djangoSite) expired(t *testing.T) {
 	d.do("PERSIST", key)
 	testkit.Eventually(t, 10*time.Second, "a session of two seconds to end", func() bool { return !c.IsSignedIn() })
 	if d.do("EXISTS", key) != int64(1) {
-		t.Error("the key has ended too, so that nothing was shown")
+		t.Error("the key has expired too, so this test proves nothing")
 	}
 }
 
@@ -330,7 +330,7 @@ func (d *djangoSite) endedHere(t *testing.T) {
 	d.wantNobody(t, c, "signed out here")
 	atDjango(c, d, "save")
 	if who := atDjango(c, d, "whoami"); who != "carol" {
-		t.Errorf("the sign-out here has signed %q in at Django", who)
+		t.Errorf("after the sign-out %q is still signed in at Django", who)
 	}
 	d.wantNobody(t, c, "signed out here, and saved again by Django")
 	if notes, err := redis.Strings(d.RedisDo("KEYS", "django:*"+auth.DjangoSessionID(c.Cookie("sessionid"))), nil); err != nil || len(notes) != 1 {
@@ -339,7 +339,7 @@ func (d *djangoSite) endedHere(t *testing.T) {
 	atDjango(c, d, "sign_out")
 	atDjango(c, d, "sign_in?name=carol")
 	if !c.IsSignedIn() {
-		t.Error("a new session of Django's is refused")
+		t.Error("a new session at Django is refused")
 	}
 
 	other := kit.NewClient(t, d.Server.URL())

@@ -18,13 +18,13 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestEveryAppWhenServersFail: an app that cannot tell who is asking says so, signs nobody out, and is
-// right again when what was broken is back. It is never restarted.
-func TestEveryAppWhenServersFail(t *testing.T) {
+// TestApps_WhenServersFail: an app that cannot tell who is signed in says so, signs no one out, and recovers without a
+// restart.
+func TestApps_WhenServersFail(t *testing.T) {
 	t.Parallel()
-	n := newNeighbours(t, 3)
+	n := newPlatform(t, 3)
 	replies := n.delayReplies(t)
-	var apps []neighbour
+	var apps []runningApp
 	for _, app := range readerApps {
 		apps = append(apps, n.start(t, app))
 	}
@@ -34,7 +34,7 @@ func TestEveryAppWhenServersFail(t *testing.T) {
 	wantBack := func() {
 		t.Helper()
 		for _, app := range apps {
-			testkit.Eventually(t, kit.RecoveryTime, app.name+" to be right again", func() bool {
+			testkit.Eventually(t, kit.RecoveryTime, app.name+" to recover", func() bool {
 				return c.At(app.origin).Get("/whoami").StatusCode == http.StatusOK
 			})
 		}
@@ -47,14 +47,14 @@ func TestEveryAppWhenServersFail(t *testing.T) {
 
 	phase("all is well", greeted)
 
-	// The user is known without it: only the renewal of the session waits for a later request.
+	// The user is known without it; only the renewal of the session waits for a later request.
 	n.Do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
 	n.Do("ACL", "SETUSER", "reader", "resetchannels")
 	phase("PUBLISH refused", greeted)
 	n.Do("ACL", "SETUSER", "reader", "&gatehouse:used")
 	n.Do("ACL", "LOG", "RESET")
 
-	// Two of these delays, or three, are more than a lookup may take as a whole.
+	// Two or three of these delays exceed the timeout of a whole lookup.
 	n.Do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
 	replies.delay.Store(int64(1500 * time.Millisecond))
 	n.lookOnce(t, c, apps, "every reply of Redis delayed")
@@ -82,13 +82,13 @@ func TestEveryAppWhenServersFail(t *testing.T) {
 	n.Server = testkit.StartServer(t, testkit.BuildBinary(t), n.env)
 	n.awaitSubscriber(t)
 	phase("Gatehouse back", greeted)
-	t.Run("no app tried more", func(t *testing.T) { n.wantNothingRefused(t) })
+	t.Run("no app exceeded its rights", func(t *testing.T) { n.wantNothingRefused(t) })
 }
 
-// phase asks every app for all its pages and has each answer looked at. It asks all apps at once, because
-// some faults take their time, and each for one page after the other, because PHP's own server lets
-// requests wait for each other.
-func (n *neighbours) phase(t *testing.T, c *kit.Client, apps []neighbour, name string, wrong func(kit.Response) string) {
+// phase requests all pages of every app and checks each response. It requests from all apps concurrently, because some
+// faults take time, but the pages of one app in turn, because in PHP's development server requests wait for each
+// other.
+func (n *platform) phase(t *testing.T, c *kit.Client, apps []runningApp, name string, wrong func(kit.Response) string) {
 	t.Helper()
 	var all sync.WaitGroup
 	faults := make([]error, len(apps))
@@ -105,8 +105,8 @@ func (n *neighbours) phase(t *testing.T, c *kit.Client, apps []neighbour, name s
 	}
 }
 
-// lookOnce asks every app, all at once, for one page, and wants an answer promptly, whatever it says.
-func (n *neighbours) lookOnce(t *testing.T, c *kit.Client, apps []neighbour, name string) {
+// lookOnce requests one page of every app, concurrently, and wants any response in time.
+func (n *platform) lookOnce(t *testing.T, c *kit.Client, apps []runningApp, name string) {
 	t.Helper()
 	var all sync.WaitGroup
 	took, faults := make([]time.Duration, len(apps)), make([]error, len(apps))
@@ -121,22 +121,22 @@ func (n *neighbours) lookOnce(t *testing.T, c *kit.Client, apps []neighbour, nam
 	all.Wait()
 	for i, app := range apps {
 		if faults[i] != nil || took[i] > kit.ResponseTimeout {
-			t.Errorf("%s: %s answered after %v, error %v", name, app.name, took[i], faults[i])
+			t.Errorf("%s: %s responded after %v, error %v", name, app.name, took[i], faults[i])
 		}
 	}
 }
 
-// sessionKeyOf returns the key of the client's session in Redis.
-func (n *neighbours) sessionKeyOf(c *kit.Client) string {
+// sessionKeyOf returns the Redis key of the client's session.
+func (n *platform) sessionKeyOf(c *kit.Client) string {
 	n.T.Helper()
 	return "session:" + auth.SessionID(c.Cookie(kit.SessionCookie))
 }
 
-// replyDelay stands between the apps and Redis, and holds back each reply for as long as delay says (nanoseconds).
+// replyDelay is a proxy between the apps and Redis that delays each reply.
 type replyDelay struct{ delay atomic.Int64 }
 
-// delayReplies has the apps that start later reach Redis through a replyDelay.
-func (n *neighbours) delayReplies(t testing.TB) *replyDelay {
+// delayReplies makes apps that start later connect to Redis through a replyDelay.
+func (n *platform) delayReplies(t testing.TB) *replyDelay {
 	t.Helper()
 	backend := strings.TrimPrefix(n.RedisURL, "redis://")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -188,7 +188,7 @@ func (r *replyDelay) join(front net.Conn, address string) {
 	}
 }
 
-// lookRound asks an app for all its pages, and returns what is wrong with the answers.
+// lookRound requests all pages of an app, and returns what is wrong with the responses.
 func lookRound(c *kit.Client, wrong func(kit.Response) string) error {
 	var faults []error
 	for _, path := range []string{"/", "/open", "/reports", "/whoami"} {
@@ -200,7 +200,7 @@ func lookRound(c *kit.Client, wrong func(kit.Response) string) error {
 		if took := time.Since(begun); took > kit.ResponseTimeout {
 			faults = append(faults, fmt.Errorf("%s took %v", path, took))
 		}
-		if fault := cmp.Or(wrong(a), keepable(a)); fault != "" {
+		if fault := cmp.Or(wrong(a), cacheFault(a)); fault != "" {
 			faults = append(faults, fmt.Errorf("%s: %s %s: %v\n%s", path, a.Status, fault, a.Header, a.Text))
 		}
 	}

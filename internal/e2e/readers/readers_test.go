@@ -24,10 +24,10 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// readerApp is an example app of clients/.
+// readerApp is an example app in clients/.
 type readerApp struct {
 	name string
-	// command starts it on the port; clients is a copy of clients/.
+	// command returns the command that starts it on the port; clients is a copy of clients/.
 	command func(t testing.TB, clients string, port int) *exec.Cmd
 }
 
@@ -42,13 +42,13 @@ var readerApps = []readerApp{
 	{"php", func(t testing.TB, clients string, port int) *exec.Cmd {
 		cmd := exec.Command(testkit.PHP(t, "redis"), "-S", localAddress(port), "app.php")
 		cmd.Dir = filepath.Join(clients, "php")
-		cmd.Env = []string{"PHP_CLI_SERVER_WORKERS=4"} // several at once, as servers for real use have
+		cmd.Env = []string{"PHP_CLI_SERVER_WORKERS=4"} // several workers, as production servers have
 		return cmd
 	}},
 }
 
-// gunicorn has threads, because browsers open connections that they do not use at once, and one
-// of those keeps a worker without threads from everybody else.
+// gunicorn runs with threads, because browsers open connections that they do not use immediately, and one of those
+// would block a worker without threads.
 func gunicorn(framework, application string) func(testing.TB, string, int) *exec.Cmd {
 	return func(t testing.TB, clients string, port int) *exec.Cmd {
 		cmd := exec.Command(testkit.Python(t, framework, "redis", "gunicorn"), "-m", "gunicorn",
@@ -68,8 +68,8 @@ func node(script string) func(testing.TB, string, int) *exec.Cmd {
 
 func localAddress(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
-// copyOfClients returns a directory with what clients/ has, where programs may leave files, and
-// with the npm packages where Node looks for them.
+// copyOfClients returns a copy of clients/ in which programs may write files, with the npm packages where Node looks
+// for them.
 func copyOfClients(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -83,9 +83,9 @@ func copyOfClients(t testing.TB) string {
 	return dir
 }
 
-// neighbours is Gatehouse and what it takes to start apps beside it: on other ports of the same host, and
-// in Redis with the rights of a reader and no others.
-type neighbours struct {
+// platform is Gatehouse and what it takes to start apps beside it: on other ports of the same host, and in Redis with
+// the rights of a reader only.
+type platform struct {
 	*kit.Target
 	store       *testkit.Redis
 	env, appEnv map[string]string
@@ -93,16 +93,16 @@ type neighbours struct {
 	clients     string // a copy of clients/
 }
 
-// neighbour is a running app.
-type neighbour struct{ name, origin string }
+// runningApp is an app that was started.
+type runningApp struct{ name, origin string }
 
-// newNeighbours starts Gatehouse, with users cached in this database of its Redis. The apps are told
-// of it where it is not the one that they take by themselves.
-func newNeighbours(t testing.TB, cacheDatabase int) *neighbours {
+// newPlatform starts Gatehouse with the user cache in this database of its Redis. Apps get a setting for it unless it
+// is their default.
+func newPlatform(t testing.TB, cacheDatabase int) *platform {
 	t.Helper()
 	secret := rand.Text()
-	n := &neighbours{
-		// What is written survives a kill without waiting for the disk, which only a crash of the machine would miss.
+	n := &platform{
+		// Without fsync, written data survives a kill of the process, though not a crash of the machine.
 		store:   testkit.StartRedis(t, slices.Concat([]string{"--appendonly", "yes", "--appendfsync", "no", "--user"}, readerRights(t, secret))...),
 		clients: copyOfClients(t),
 	}
@@ -122,14 +122,14 @@ func newNeighbours(t testing.TB, cacheDatabase int) *neighbours {
 	return n
 }
 
-// dial connects to Redis, anew if it was restarted.
-func (n *neighbours) dial() {
+// dial connects to Redis, again if it was restarted.
+func (n *platform) dial() {
 	n.T.Helper()
 	n.Sessions, n.Cache = kit.DialRedis(n.T, n.RedisURL), kit.DialRedis(n.T, n.env["CACHE_URL"])
 }
 
-// awaitSubscriber waits until Gatehouse hears what the apps tell.
-func (n *neighbours) awaitSubscriber(t testing.TB) {
+// awaitSubscriber waits until Gatehouse receives the apps' messages.
+func (n *platform) awaitSubscriber(t testing.TB) {
 	t.Helper()
 	testkit.Eventually(t, 10*time.Second, "Gatehouse to subscribe", func() bool {
 		reply, err := redis.Values(n.Do("PUBSUB", "NUMSUB", "gatehouse:used"), nil)
@@ -137,8 +137,8 @@ func (n *neighbours) awaitSubscriber(t testing.TB) {
 	})
 }
 
-// start starts an app with the settings of its neighbour, and hardly anything else in its environment.
-func (n *neighbours) start(t testing.TB, app readerApp) neighbour {
+// starts an app with the platform's settings and almost nothing else in its environment.
+func (n *platform) start(t testing.TB, app readerApp) runningApp {
 	t.Helper()
 	port := testkit.FreePort(t)
 	cmd := app.command(t, n.clients, port)
@@ -156,13 +156,13 @@ func (n *neighbours) start(t testing.TB, app readerApp) neighbour {
 			t.Errorf("the race detector found something in %s:\n%s", app.name, p.Output())
 		}
 	})
-	return neighbour{app.name, "http://" + localAddress(port)}
+	return runningApp{app.name, "http://" + localAddress(port)}
 }
 
 var rightsOfReaders = regexp.MustCompile(`(?m)^ACL SETUSER (reader on .*)$`)
 
-// readerRights returns what docs/session-format.md says that a reader needs, as a user of Redis with
-// the password: words of redis.conf.
+// readerRights returns the rights that docs/session-format.md lists for a reader, as an ACL user with the password in
+// the syntax of redis.conf.
 func readerRights(t testing.TB, secret string) []string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "session-format.md"))
@@ -171,14 +171,14 @@ func readerRights(t testing.TB, secret string) []string {
 	}
 	found := rightsOfReaders.FindSubmatch(text)
 	if found == nil {
-		t.Fatal("docs/session-format.md names no rights of a reader")
+		t.Fatal("docs/session-format.md lists no rights of a reader")
 	}
 	return strings.Fields(strings.Replace(string(found[1]), ">PASSWORD", ">"+secret, 1))
 }
 
-// TestTheRightsOfReadersAreFew: the user of docs/session-format.md cannot change anything, or read
-// what is not for readers.
-func TestTheRightsOfReadersAreFew(t *testing.T) {
+// TestReaderRights_AreMinimal: the Redis user of docs/session-format.md cannot change anything, or read what readers
+// do not need.
+func TestReaderRights_AreMinimal(t *testing.T) {
 	r := testkit.StartRedis(t, append([]string{"--user"}, readerRights(t, "secret")...)...)
 	c := kit.DialRedis(t, r.URL())
 	for command, want := range map[string]bool{
@@ -200,27 +200,27 @@ func TestTheRightsOfReadersAreFew(t *testing.T) {
 	}
 }
 
-// wantNothingRefused fails if an app tried anything that a reader must not do. What it may do
-// changes nothing: see TestTheRightsOfReadersAreFew.
-func (n *neighbours) wantNothingRefused(t testing.TB) {
+// wantNothingRefused fails if an app tried a command that readers have no right to. The rights themselves are checked
+// by TestReaderRights_AreMinimal.
+func (n *platform) wantNothingRefused(t testing.TB) {
 	t.Helper()
 	log, err := redis.Values(n.Do("ACL", "LOG"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range log {
-		t.Errorf("an app tried what readers may not do: %q", entry)
+		t.Errorf("an app exceeded a reader's rights: %q", entry)
 	}
 }
 
-// member is a person as an app sees them.
+// member is a user as an app sees them.
 type member struct {
 	Username, Name      string
 	Groups, Permissions []string
 }
 
-// who returns whom an app takes the client for; nil for nobody. Every answer but those two, and
-// every one that could be kept by somebody, fails the test.
+// who returns the user of the client in an app; nil if it is not signed in. Any other response, and any cacheable one,
+// fails the test.
 func who(c *kit.Client) *member {
 	c.T.Helper()
 	a := c.Get("/whoami", "Accept", "application/json")
@@ -235,51 +235,51 @@ func who(c *kit.Client) *member {
 	m := &member{}
 	kit.DecodeJSON(c.T, a, m)
 	if m.Groups == nil || m.Permissions == nil {
-		c.T.Errorf("a list is missing in %s", a.Text)
+		c.T.Errorf("%s lacks a list", a.Text)
 	}
 	return m
 }
 
-// wantKnown fails unless the app knows the person at once.
+// wantKnown fails unless the app knows the user immediately.
 func wantKnown(c *kit.Client, username string) {
 	c.T.Helper()
 	if m := who(c); m == nil || m.Username != username {
-		c.T.Fatalf("%s takes %s for %+v", c.BaseURL, username, m)
+		c.T.Fatalf("%s knows %s as %+v", c.BaseURL, username, m)
 	}
 }
 
-// wantNobody fails unless the app refuses the client at once.
+// wantNobody fails unless the app refuses the client immediately.
 func wantNobody(c *kit.Client) {
 	c.T.Helper()
 	if m := who(c); m != nil {
-		c.T.Fatalf("%s takes a visitor for %+v", c.BaseURL, m)
+		c.T.Fatalf("%s knows an anonymous visitor as %+v", c.BaseURL, m)
 	}
 }
 
-// soon waits until a change in SQL has reached an app, which signs nobody out meanwhile.
+// soon waits until a change in SQL has reached an app, which must not sign anyone out in the meantime.
 func soon(c *kit.Client, what string, cond func(*member) bool) {
 	c.T.Helper()
 	testkit.Eventually(c.T, kit.WaitTimeout, what, func() bool {
 		m := who(c)
 		if m == nil {
-			c.T.Fatalf("waited for %s, and was signed out", what)
+			c.T.Fatalf("signed out while waiting for %s", what)
 		}
 		return cond(m)
 	})
 }
 
-// soonNobody waits until the app refuses the client, and fails if it lets the client in again.
+// soonNobody waits until the app refuses the client, and fails if it accepts the client again.
 func soonNobody(c *kit.Client, after string) {
 	c.T.Helper()
 	testkit.Eventually(c.T, kit.WaitTimeout, "the refusal after "+after, func() bool { return who(c) == nil })
 	wantNobody(c)
 }
 
-// TestEveryAppKnowsWhoIsSignedIn: who has signed in at Gatehouse is known to the apps beside it, and
-// what changes there holds at their next request.
-func TestEveryAppKnowsWhoIsSignedIn(t *testing.T) {
+// TestApps_ShareTheSession: apps know users who signed in at Gatehouse, and changes there take effect at their next
+// request.
+func TestApps_ShareTheSession(t *testing.T) {
 	t.Parallel()
-	n := newNeighbours(t, 1)
+	n := newPlatform(t, 1)
 	pages := t.TempDir()
 	for _, example := range readerApps {
 		t.Run(example.name, func(t *testing.T) {
@@ -287,7 +287,7 @@ func TestEveryAppKnowsWhoIsSignedIn(t *testing.T) {
 			username := "alice-" + app.name
 			kit.NewClient(t, n.login).Register(username)
 			t.Run("browser", func(t *testing.T) { n.inBrowser(t, app, username, filepath.Join(pages, app.name)) })
-			t.Run("strangers", func(t *testing.T) { n.strangers(t, app) })
+			t.Run("anonymous visitors", func(t *testing.T) { n.anonymous(t, app) })
 			t.Run("cookies", func(t *testing.T) { n.cookies(t, app, username) })
 			t.Run("changes", func(t *testing.T) { n.changes(t, app, username) })
 			t.Run("one change after the other", func(t *testing.T) { n.manyChanges(t, app, username) })
@@ -296,24 +296,24 @@ func TestEveryAppKnowsWhoIsSignedIn(t *testing.T) {
 		})
 	}
 	t.Run("valid HTML", func(t *testing.T) { kit.CheckHTML(t, pages) })
-	t.Run("no app tried more", func(t *testing.T) { n.wantNothingRefused(t) })
+	t.Run("no app exceeded its rights", func(t *testing.T) { n.wantNothingRefused(t) })
 }
 
 // signedIn returns a client of the app that has signed in at Gatehouse.
-func (n *neighbours) signedIn(t testing.TB, app neighbour, username string) *kit.Client {
+func (n *platform) signedIn(t testing.TB, app runningApp, username string) *kit.Client {
 	t.Helper()
 	c := kit.NewClient(t, n.login)
 	c.SignIn(username)
 	return c.At(app.origin)
 }
 
-// hostileName would break out of an attribute and a tag, and turns the reading direction.
+// hostileName would break out of an attribute and a tag, and reverses the text direction.
 const hostileName = "\"><script>alert(1)</script>' \u202Eecila\u202C 🦊 &amp;"
 
-// inBrowser goes the whole way: to the app, to Gatehouse, back, and out again. It leaves the app's
-// pages in files that begin with the prefix.
-func (n *neighbours) inBrowser(t *testing.T, app neighbour, username, prefix string) {
-	// A dialog would keep the test waiting.
+// inBrowser visits the app, signs in at Gatehouse, returns and signs out. It saves the app's pages in files with the
+// prefix.
+func (n *platform) inBrowser(t *testing.T, app runningApp, username, prefix string) {
+	// A dialog would block the test.
 	p := kit.NewBrowser(t, app.origin, kit.OnNewDocument(`window.alert = () => console.error("a name ran as a script")`))
 	p.OtherHosts = []string{n.login}
 	p.Expected[kit.StatusLine(http.StatusNotFound, app.origin+"/favicon.ico")] = true
@@ -326,7 +326,7 @@ func (n *neighbours) inBrowser(t *testing.T, app neighbour, username, prefix str
 		t.Fatalf("after signing in at %s, want %s", got, app.origin+wanted)
 	}
 	if got := p.Text("#greeting"); got != "Hello, "+username {
-		t.Errorf("greeted by %q", got)
+		t.Errorf("the greeting is %q", got)
 	}
 
 	c := kit.NewClient(t, app.origin)
@@ -336,7 +336,7 @@ func (n *neighbours) inBrowser(t *testing.T, app neighbour, username, prefix str
 	testkit.Eventually(t, kit.WaitTimeout, "the permission", func() bool { return c.Get("/reports").StatusCode == http.StatusOK })
 	p.Open("/reports", http.StatusOK)
 	if got := p.Text("h1"); got != "Reports" {
-		t.Errorf("the page of reports is headed %q", got)
+		t.Errorf("the heading of the reports is %q", got)
 	}
 
 	n.Exec(`UPDATE users SET name = $1 WHERE username = $2`, hostileName, username)
@@ -344,10 +344,10 @@ func (n *neighbours) inBrowser(t *testing.T, app neighbour, username, prefix str
 	for _, path := range []string{"/", "/open"} {
 		p.Open(path, http.StatusOK)
 		if got := kit.Eval[string](p, `document.querySelector("#greeting").textContent`); got != "Hello, "+hostileName {
-			t.Errorf("%s greets by %q", path, got)
+			t.Errorf("%s greets %q", path, got)
 		}
 		if n := kit.Eval[int](p, `document.querySelectorAll("h1 *, script").length`); n != 0 {
-			t.Errorf("%s has %d elements that a name made", path, n)
+			t.Errorf("%s has %d elements injected by a name", path, n)
 		}
 	}
 	p.Open("/", http.StatusOK)
@@ -366,13 +366,13 @@ func (n *neighbours) inBrowser(t *testing.T, app neighbour, username, prefix str
 	}
 	p.Open("/open", http.StatusOK)
 	if got := p.Text("#greeting"); got != "Hello, stranger" {
-		t.Errorf("after the sign-out greeted by %q", got)
+		t.Errorf("the greeting after the sign-out is %q", got)
 	}
 	p.Click("#sign-in", http.StatusOK)
 	wantHref(p, n.login+"/login")
 }
 
-// wantHref wants the page, whatever its query.
+// wantHref fails unless the page has this address, without its query.
 func wantHref(p *kit.Browser, address string) {
 	p.T.Helper()
 	if got := kit.Eval[string](p, "location.origin + location.pathname"); got != address {
@@ -382,8 +382,8 @@ func wantHref(p *kit.Browser, address string) {
 
 var percentEncoded = regexp.MustCompile(`^[A-Za-z0-9._~!'()*%-]+$`)
 
-// strangers: a browser is sent to sign in and will come back to the very page; a program is told.
-func (n *neighbours) strangers(t *testing.T, app neighbour) {
+// anonymous a browser is sent to sign in and returns to the same page; a program gets an error.
+func (n *platform) anonymous(t *testing.T, app runningApp) {
 	c := kit.NewClient(t, app.origin)
 	for _, wanted := range []string{
 		"/", "/reports", "/whoami", "/reports?q=%22%3E%3Cscript%3E&x=a+b%26c%23d&y=%C3%BC", "/?next=https://evil.example/&a=1&a=2", "/?x=%0d%0aSet-Cookie:%20a=b", "/?a;b=%2",
@@ -410,13 +410,13 @@ func (n *neighbours) strangers(t *testing.T, app neighbour) {
 	a := c.Get("/open")
 	c.WantStatus(a, http.StatusOK)
 	if !strings.Contains(a.Text, `<h1 id="greeting">Hello, stranger</h1>`) {
-		t.Errorf("a stranger is greeted so:\n%s", a.Text)
+		t.Errorf("the greeting of an anonymous visitor:\n%s", a.Text)
 	}
 	wantPrivate(t, a)
 }
 
-// keepable says what is wrong with an answer that nobody should keep, and that leaves the cookies alone.
-func keepable(a kit.Response) string {
+// cacheFault returns what is wrong with a response that must not be cached and must leave the cookies alone.
+func cacheFault(a kit.Response) string {
 	switch {
 	case a.Header.Get("Cache-Control") != "no-store":
 		return "is not no-store"
@@ -426,15 +426,16 @@ func keepable(a kit.Response) string {
 	return ""
 }
 
+// wantPrivate fails if the response may be cached or changes cookies.
 func wantPrivate(t testing.TB, a kit.Response) {
 	t.Helper()
-	if fault := keepable(a); fault != "" {
+	if fault := cacheFault(a); fault != "" {
 		t.Errorf("%s: %s %s: %v", a.Request.URL, a.Status, fault, a.Header)
 	}
 }
 
-// cookies: the session's is found among others, and whatever else is sent under its name is nobody.
-func (n *neighbours) cookies(t *testing.T, app neighbour, username string) {
+// cookies the session's cookie is found among others, and any other value of its name is anonymous.
+func (n *platform) cookies(t *testing.T, app runningApp, username string) {
 	good := n.signedIn(t, app, username).Cookie(kit.SessionCookie)
 	unknown := strings.Repeat("A", 43)
 	for cookie, want := range map[string]bool{
@@ -475,20 +476,19 @@ func (n *neighbours) cookies(t *testing.T, app neighbour, username string) {
 	}
 }
 
-// withoutControls keeps the bytes that net/http sends in a header.
+// withoutControls drops the bytes that net/http does not send in a header.
 func withoutControls(s string) string {
 	return string(slices.DeleteFunc([]byte(s), func(b byte) bool { return b < ' ' }))
 }
 
-// changes: whatever becomes of a user reaches the app, and what was signed out is refused
-// at its very next request.
-func (n *neighbours) changes(t *testing.T, app neighbour, username string) {
+// changes every change of a user reaches the app, and a sign-out takes effect at its very next request.
+func (n *platform) changes(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
 	wantKnown(c, username)
 	n.Exec(`UPDATE users SET name = 'Alice the First' WHERE username = $1`, username)
 	soon(c, "the new name", func(m *member) bool { return m.Name == "Alice the First" })
 	if a := c.Get("/", "Accept", kit.AcceptHTML); !strings.Contains(a.Text, `<h1 id="greeting">Hello, Alice the First</h1>`) {
-		t.Errorf("greeted so:\n%s", a.Text)
+		t.Errorf("the greeting is\n%s", a.Text)
 	}
 	n.Exec(`INSERT INTO user_groups (user_id, group_name) SELECT id, 'admin' FROM users WHERE username = $1`, username)
 	soon(c, "the group", func(m *member) bool {
@@ -525,39 +525,39 @@ func (n *neighbours) changes(t *testing.T, app neighbour, username string) {
 	wantNobody(copied)
 }
 
-// manyChanges: a change at Gatehouse is known at the app's next request, which finds the user also while
-// servers are about to drop them once more.
-func (n *neighbours) manyChanges(t *testing.T, app neighbour, username string) {
+// manyChanges a change at Gatehouse reaches the app's next request, which finds the user even while servers are about
+// to invalidate them again.
+func (n *platform) manyChanges(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
 	for i := range 50 {
 		name := fmt.Sprintf("Alice %d", i)
 		own := c.At(n.login)
 		own.WantSeeOther(own.PostForm("/account/profile", "name", name, "email", "", "time_zone", "UTC"), "/account?notice=profile")
 		if m := who(c); m == nil || m.Name != name {
-			t.Fatalf("renamed to %s, and the app says %+v", name, m)
+			t.Fatalf("renamed to %s, but the app says %+v", name, m)
 		}
 	}
 }
 
-// cacheFlushed: who is signed in is greeted at the next request, however many come at once.
-func (n *neighbours) cacheFlushed(t *testing.T, app neighbour, username string) {
+// cacheFlushed signed-in users are greeted at the next request, however many requests arrive concurrently.
+func (n *platform) cacheFlushed(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
 	for range 3 {
 		wantKnown(c, username)
 		n.flushCache()
-		answers := kit.RunConcurrently(t, 6, func(int) (kit.Response, error) { return c.TryDo(c.NewRequest(http.MethodGet, "/whoami", "")) })
-		for _, a := range answers {
+		responses := kit.RunConcurrently(t, 6, func(int) (kit.Response, error) { return c.TryDo(c.NewRequest(http.MethodGet, "/whoami", "")) })
+		for _, a := range responses {
 			c.WantStatus(a, http.StatusOK)
 		}
 	}
-	// A server is about to fill it: the app waits, whatever it asked another one.
+	// A server is about to fill the cache: the app waits, whatever it asked another server.
 	key := "user:" + n.UserID(username)
 	record, err := redis.String(n.Cache.Do("GET", key))
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.cacheDo("SET", key, "lease:another-server")
-	told := n.CommandCalls("publish")
+	published := n.CommandCalls("publish")
 	waiting := make(chan kit.Response, 1)
 	go func() {
 		a, err := c.TryDo(c.NewRequest(http.MethodGet, "/whoami", ""))
@@ -566,41 +566,41 @@ func (n *neighbours) cacheFlushed(t *testing.T, app neighbour, username string) 
 		}
 		waiting <- a
 	}()
-	testkit.Eventually(t, 5*time.Second, "the app to ask", func() bool { return n.CommandCalls("publish") > told })
+	testkit.Eventually(t, 5*time.Second, "the app to ask", func() bool { return n.CommandCalls("publish") > published })
 	n.cacheDo("SET", key, record)
 	if a := <-waiting; a.Response != nil {
 		c.WantStatus(a, http.StatusOK)
 	}
 }
 
-func (n *neighbours) flushCache() { n.T.Helper(); n.cacheDo("FLUSHDB") }
+func (n *platform) flushCache() { n.T.Helper(); n.cacheDo("FLUSHDB") }
 
-func (n *neighbours) cacheDo(command string, args ...any) {
+func (n *platform) cacheDo(command string, args ...any) {
 	n.T.Helper()
 	if _, err := n.Cache.Do(command, args...); err != nil {
 		n.T.Fatalf("%s: %v", command, err)
 	}
 }
 
-// stayingSignedIn: the app tells that the session is used when it is time to, and not before.
-func (n *neighbours) stayingSignedIn(t *testing.T, app neighbour, username string) {
+// stayingSignedIn the app reports that the session is used when it is due, and not before.
+func (n *platform) stayingSignedIn(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
 	key := "session:" + auth.SessionID(c.Cookie(kit.SessionCookie))
 	fresh := n.TTL(key)
 	wantKnown(c, username)
-	told := n.CommandCalls("publish")
+	published := n.CommandCalls("publish")
 	for range 5 {
 		wantKnown(c, username)
 	}
-	if now := n.CommandCalls("publish"); now != told {
-		t.Errorf("%d notes for 5 requests of a fresh session", now-told)
+	if now := n.CommandCalls("publish"); now != published {
+		t.Errorf("%d messages for 5 requests of a fresh session", now-published)
 	}
 	n.Do("PEXPIRE", key, (fresh * 8 / 10).Milliseconds())
 	wantKnown(c, username)
 	testkit.Eventually(t, 5*time.Second, "the session to be renewed", func() bool { return n.TTL(key) > fresh*99/100 })
-	told = n.CommandCalls("publish")
+	published = n.CommandCalls("publish")
 	wantKnown(c, username)
-	if now := n.CommandCalls("publish"); now != told {
-		t.Error("a note for a session that was just renewed")
+	if now := n.CommandCalls("publish"); now != published {
+		t.Error("a message for a session that was just renewed")
 	}
 }

@@ -16,15 +16,15 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// vectorRunners run the cases of a file, or of vectors.json, in each language but Go, whose are among
-// the tests of clients/go.
+// vectorRunners run the cases of a file, or of vectors.json, in each language except Go, whose runner is among the
+// tests of clients/go.
 var vectorRunners = map[string]func(testing.TB) []string{
 	"python": func(t testing.TB) []string { return []string{testkit.Python(t, "redis"), "vectors.py"} },
 	"node":   func(t testing.TB) []string { return []string{testkit.Tool(t, "node"), "vectors.mjs"} },
 	"php":    func(t testing.TB) []string { return []string{testkit.PHP(t, "redis"), "vectors.php"} },
 }
 
-// vectors is a file of cases; a case stays as it is written.
+// vectors is a file of test cases, each as raw JSON.
 type vectors struct {
 	About string           `json:"about"`
 	Now   string           `json:"now"`
@@ -46,7 +46,7 @@ func readVectors(t testing.TB) vectors {
 	return v
 }
 
-// runVectors runs a language's runner and returns what it printed, line by line, and its exit code.
+// runVectors runs a language's runner and returns its output line by line and its exit code.
 func runVectors(t testing.TB, language, clients string, args ...string) ([]string, int) {
 	t.Helper()
 	command := append(vectorRunners[language](t), args...)
@@ -62,19 +62,18 @@ func runVectors(t testing.TB, language, clients string, args ...string) ([]strin
 	return strings.Split(strings.TrimSpace(out.String()), "\n"), cmd.ProcessState.ExitCode()
 }
 
-// TestVectorsPassInEveryReader: every reader tells who is signed in from all cases, and does not
-// pass over one that it gets wrong.
-func TestVectorsPassInEveryReader(t *testing.T) {
+// TestVectors_PassInEveryReader: every reader passes all cases, and reports a case that it gets wrong.
+func TestVectors_PassInEveryReader(t *testing.T) {
 	clients := copyOfClients(t)
 	v := readVectors(t)
 	if len(v.Cases) < 200 {
-		t.Fatalf("there are only %d cases", len(v.Cases))
+		t.Fatalf("only %d cases", len(v.Cases))
 	}
 	for language := range vectorRunners {
 		t.Run(language, func(t *testing.T) {
 			said, code := runVectors(t, language, clients)
 			if want := []string{fmt.Sprintf("%d vectors passed", len(v.Cases))}; code != 0 || !slices.Equal(said, want) {
-				t.Errorf("exit code %d, and it printed %q, want %q", code, said, want)
+				t.Errorf("exit code %d and output %q, want %q", code, said, want)
 			}
 			for _, turned := range []struct {
 				name, from, field, value string
@@ -86,22 +85,22 @@ func TestVectorsPassInEveryReader(t *testing.T) {
 				{"another user", `"signed in"`, "user", `{"id":"x","username":"mallory","name":"","email":"","groups":[],"permissions":[]}`},
 			} {
 				at := slices.IndexFunc(v.Cases, func(c map[string]raw) bool { return string(c["want"]) == turned.from })
-				file, name := turnedRound(t, v, at, turned.field, turned.value)
+				file, name := modified(t, v, at, turned.field, turned.value)
 				said, code := runVectors(t, language, clients, file)
 				last := said[len(said)-1]
 				if code != 1 || len(said) != 2 || !strings.Contains(said[0], name) || last != fmt.Sprintf("%d vectors passed", len(v.Cases)-1) {
-					t.Errorf("%s: exit code %d, and it printed %q", turned.name, code, said)
+					t.Errorf("%s: exit code %d and output %q", turned.name, code, said)
 				}
 			}
 			if said, code := runVectors(t, language, clients, writeVectors(t, vectors{v.About, v.Now, nil})); code != 1 {
-				t.Errorf("without a case: exit code %d, and it printed %q", code, said)
+				t.Errorf("without cases: exit code %d and output %q", code, said)
 			}
 		})
 	}
 }
 
-// turnedRound returns a file in which a field of one case has another value, and the name of the case.
-func turnedRound(t testing.TB, v vectors, at int, field, value string) (file, name string) {
+// modified returns a file in which a field of one case has another value, and the name of the case.
+func modified(t testing.TB, v vectors, at int, field, value string) (file, name string) {
 	t.Helper()
 	changed := map[string]raw{}
 	for key, text := range v.Cases[at] {

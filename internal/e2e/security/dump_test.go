@@ -332,7 +332,7 @@ func TestCachedCredential_DependsOnTheSecretKey(t *testing.T) {
 	one, other := s.ServeWithoutRace(), s.ServeWithoutRace("SECRET_KEY", otherKey)
 	rotated := s.ServeWithoutRace("SECRET_KEY", otherKey+","+kit.SecretKey)
 	kit.NewClient(t, one.URL()).Register("alice")
-	vouches := func(server *testkit.Server) string {
+	authorizedBy := func(server *testkit.Server) string {
 		t.Helper()
 		c := kit.NewClient(t, server.URL())
 		a := c.Get("/api/me", "Authorization", kit.BasicHeader("alice", kit.Password))
@@ -354,22 +354,22 @@ func TestCachedCredential_DependsOnTheSecretKey(t *testing.T) {
 		}
 		return fields
 	}
-	wantVouches := func(server *testkit.Server, who, what string) {
+	wantAuthorizedBy := func(server *testkit.Server, who, what string) {
 		t.Helper()
-		if got := vouches(server); got != who {
+		if got := authorizedBy(server); got != who {
 			t.Errorf("%s: authorized by %s, want %s", what, got, who)
 		}
 	}
-	wantVouches(one, "postgres", "cold")
-	wantVouches(one, "redis", "warm")
+	wantAuthorizedBy(one, "postgres", "cold")
+	wantAuthorizedBy(one, "redis", "warm")
 	made := record()
 	// A key that is being rotated out is still valid.
-	wantVouches(rotated, "redis", "the old key in second place")
-	wantVouches(other, "postgres", "a record of another key")
-	wantVouches(other, "redis", "a record of its own key")
+	wantAuthorizedBy(rotated, "redis", "the old key in second place")
+	wantAuthorizedBy(other, "postgres", "a record of another key")
+	wantAuthorizedBy(other, "redis", "a record of its own key")
 	remade := record()
-	wantVouches(rotated, "redis", "the new key in first place")
-	wantVouches(one, "postgres", "a record of a key that this server has not got")
+	wantAuthorizedBy(rotated, "redis", "the new key in first place")
+	wantAuthorizedBy(one, "postgres", "a record of a key that this server does not have")
 	again := record()
 
 	for name, value := range made {

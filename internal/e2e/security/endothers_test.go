@@ -30,10 +30,10 @@ func onBothDatabases(t *testing.T, test func(t *testing.T, a, b string)) {
 }
 
 // after returns a copy of the client after it has taken the responses' cookies in this order.
-func after(c *kit.Client, answers ...kit.Response) *kit.Client {
+func after(c *kit.Client, responses ...kit.Response) *kit.Client {
 	c.T.Helper()
 	value := c.Cookie(kit.SessionCookie)
-	for _, a := range answers {
+	for _, a := range responses {
 		if set := c.CookiesOf(a)[kit.SessionCookie]; set != nil {
 			value = set.Value
 		}
@@ -59,7 +59,7 @@ func TestEndOthers_ConcurrentlyKeepsExactlyOne(t *testing.T) {
 					c.SignIn("alice")
 				}
 			}
-			answers := kit.RunConcurrently(t, 2, func(i int) (kit.Response, error) {
+			responses := kit.RunConcurrently(t, 2, func(i int) (kit.Response, error) {
 				return browsers[i].TryDo(browsers[i].NewForm("/account/sessions/end-others"))
 			})
 			var in []int
@@ -74,9 +74,9 @@ func TestEndOthers_ConcurrentlyKeepsExactlyOne(t *testing.T) {
 			})
 			winner, loser := in[0], 1-in[0]
 			won[winner]++
-			browsers[winner].WantSeeOther(answers[winner], "/account?notice=others-ended#sessions")
-			if location := answers[loser].Header.Get("Location"); answers[loser].StatusCode != http.StatusSeeOther || strings.Contains(location, "notice") {
-				t.Errorf("round %d: the loser gets %s to %q", round, answers[loser].Status, location)
+			browsers[winner].WantSeeOther(responses[winner], "/account?notice=others-ended#sessions")
+			if location := responses[loser].Header.Get("Location"); responses[loser].StatusCode != http.StatusSeeOther || strings.Contains(location, "notice") {
+				t.Errorf("round %d: the loser gets %s to %q", round, responses[loser].Status, location)
 			}
 			for range 3 {
 				if browsers[loser].At(a).IsSignedIn() || browsers[loser].At(b).IsSignedIn() || !browsers[winner].At(a).IsSignedIn() || !browsers[winner].At(b).IsSignedIn() {
@@ -108,11 +108,11 @@ func TestDoubleClick_KeepsTheSession(t *testing.T) {
 			} {
 				testkit.Eventually(t, 10*time.Second, "the browser to be signed in on both servers", func() bool { return c.At(a).IsSignedIn() && c.At(b).IsSignedIn() })
 				clicks := []*kit.Client{c.CopySession(servers[0]), c.CopySession(servers[1])}
-				answers := kit.RunConcurrently(t, 2, func(i int) (kit.Response, error) {
+				responses := kit.RunConcurrently(t, 2, func(i int) (kit.Response, error) {
 					return clicks[i].TryDo(clicks[i].NewForm(click.path, click.fields...))
 				})
 				var renewed, made int
-				for _, got := range answers {
+				for _, got := range responses {
 					if got.StatusCode >= 400 {
 						t.Errorf("round %d: %s in a double click gets %s\n%s", round, click.path, got.Status, got.Text)
 					}
@@ -129,9 +129,9 @@ func TestDoubleClick_KeepsTheSession(t *testing.T) {
 				if renewed != 1 || made == 0 {
 					t.Errorf("round %d: %s: %d responses have a cookie, %d report success", round, click.path, renewed, made)
 				}
-				survivor := after(c, answers...)
-				slices.Reverse(answers)
-				for _, after := range []*kit.Client{survivor, after(c, answers...)} {
+				survivor := after(c, responses...)
+				slices.Reverse(responses)
+				for _, after := range []*kit.Client{survivor, after(c, responses...)} {
 					for _, server := range []string{a, b} {
 						testkit.Eventually(t, 10*time.Second, fmt.Sprintf("the browser to stay signed in after a double click on %s", click.path), after.At(server).IsSignedIn)
 					}

@@ -156,7 +156,7 @@ func TestKnownBrowser_ForOneNameOnly(t *testing.T) {
 	of := func(c *kit.Client) string { return c.Cookie(kit.SessionCookie + "_browser") }
 	id, signature, _ := strings.Cut(of(alice), ".")
 	for what, cookie := range map[string]string{
-		"somebody else's":      of(mallory),
+		"another user's":       of(mallory),
 		"a mixed one":          strings.Split(of(mallory), ".")[0] + "." + signature,
 		"without a signature":  id + ".",
 		"with a zero one":      id + "." + strings.Repeat("A", 43),

@@ -96,11 +96,11 @@ func TestASVS_15_4_2_ConcurrentRegistrationsOfOneName(t *testing.T) {
 	for i := range clients {
 		clients[i] = x.NewClient()
 	}
-	answers := kit.RunConcurrently(t, len(clients), func(i int) (kit.Response, error) {
+	responses := kit.RunConcurrently(t, len(clients), func(i int) (kit.Response, error) {
 		return clients[i].TryDo(clients[i].NewForm("/register", "username", spellings[i%4], "password", fmt.Sprintf("%s-%d", kit.Password, i)))
 	})
 	var won []int
-	for i, a := range answers {
+	for i, a := range responses {
 		switch a.StatusCode {
 		case http.StatusSeeOther:
 			won = append(won, i)

@@ -80,9 +80,9 @@ func TestASVS_4_1_3_InvalidHosts(t *testing.T) {
 		"no UTF-8":  "Host: \xff\r\n",
 		"a quote":   "Host: a\"b\r\n",
 	} {
-		answers := x.SendRaw("GET / HTTP/1.1\r\n" + head + "Connection: close\r\n\r\n")
-		if len(answers) != 1 || answers[0].StatusCode != http.StatusBadRequest {
-			t.Errorf("with a host of %s: %d responses, %v", what, len(answers), answers)
+		responses := x.SendRaw("GET / HTTP/1.1\r\n" + head + "Connection: close\r\n\r\n")
+		if len(responses) != 1 || responses[0].StatusCode != http.StatusBadRequest {
+			t.Errorf("with a host of %s: %d responses, %v", what, len(responses), responses)
 		}
 	}
 	for _, host := range []string{"evil.example", "evil.example:80", "127.0.0.1@evil.example", "[::1]", "localhost:22", ""} {
@@ -178,17 +178,17 @@ func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
 		"an encoding in 1.0": "POST /healthz HTTP/1.0\r\nConnection: keep-alive\r\n" + kind + "Transfer-Encoding: chunked\r\n\r\n",
 		"both in 1.0":        "POST /healthz HTTP/1.0\r\nConnection: keep-alive\r\n" + kind + both + "\r\n0\r\n",
 	} {
-		answers := x.SendRaw(request + next)
-		if len(answers) != 1 || !answers[0].Close || answers[0].StatusCode >= 500 {
-			t.Errorf("%s: %d responses, want one and a closed connection: %v", what, len(answers), answers)
+		responses := x.SendRaw(request + next)
+		if len(responses) != 1 || !responses[0].Close || responses[0].StatusCode >= 500 {
+			t.Errorf("%s: %d responses, want one and a closed connection: %v", what, len(responses), responses)
 		}
 	}
 	// All other requests may keep their connection.
 	for what, request := range map[string]string{
 		"a length": "POST /login HTTP/1.1\r\n" + kind + "Content-Length: 3\r\n\r\na=b", "no body": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
-		if answers := x.SendRaw(request + next); len(answers) != 2 || answers[0].Close {
-			t.Errorf("%s: %d responses, want two: %v", what, len(answers), answers)
+		if responses := x.SendRaw(request + next); len(responses) != 2 || responses[0].Close {
+			t.Errorf("%s: %d responses, want two: %v", what, len(responses), responses)
 		}
 	}
 }
@@ -279,11 +279,11 @@ func TestPipelinedRequests_DoNotMix(t *testing.T) {
 		fmt.Fprintf(&all, "GET /dashboard HTTP/1.1\r\nHost: x\r\nCookie: %s\r\n\r\n", cookies[i%3])
 	}
 	fmt.Fprintf(&all, "GET /dashboard HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-	answers := x.SendRaw(all.String())
-	if len(answers) != requests {
-		t.Fatalf("%d responses to %d requests", len(answers), requests)
+	responses := x.SendRaw(all.String())
+	if len(responses) != requests {
+		t.Fatalf("%d responses to %d requests", len(responses), requests)
 	}
-	for i, a := range answers {
+	for i, a := range responses {
 		isAlice, isBob := strings.Contains(a.Text, `id="user-name">alice<`), strings.Contains(a.Text, `id="user-name">bob<`)
 		if isAlice != (i%3 == 0) || isBob != (i%3 == 1) || i%3 == 2 && a.StatusCode != http.StatusSeeOther {
 			t.Errorf("response %d is %s, alice's %v, bob's %v", i, a.Status, isAlice, isBob)

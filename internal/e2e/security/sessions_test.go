@@ -438,10 +438,10 @@ func TestASVS_7_4_2_UserCachedDuringAChange(t *testing.T) {
 	if _, err := lock.Exec(`SELECT id FROM users FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
-	answers := make(chan error, 1)
+	responses := make(chan error, 1)
 	go func() {
 		_, err := c.TryDo(c.NewForm("/account/sessions/end-others"))
-		answers <- err
+		responses <- err
 	}()
 	testkit.Eventually(t, 5*time.Second, "the change to wait for the row", func() bool {
 		return x.QueryValue(`SELECT count(*) FROM pg_locks WHERE NOT granted`) != "0"
@@ -453,7 +453,7 @@ func TestASVS_7_4_2_UserCachedDuringAChange(t *testing.T) {
 	if err := lock.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-answers; err != nil {
+	if err := <-responses; err != nil {
 		t.Fatal(err)
 	}
 	kit.WantSignedOut(t, other)
@@ -652,11 +652,11 @@ func TestPasswordChange_OnlyOneOfConcurrentOnesSucceeds(t *testing.T) {
 	for i := range copies {
 		copies[i] = c.CopySession(c.BaseURL)
 	}
-	answers := kit.RunConcurrently(t, len(copies), func(i int) (kit.Response, error) {
+	responses := kit.RunConcurrently(t, len(copies), func(i int) (kit.Response, error) {
 		return copies[i].TryDo(copies[i].NewForm("/account/password", "current_password", kit.Password, "new_password", fmt.Sprintf("%s-%d", kit.OtherPassword, i)))
 	})
 	var made []int
-	for i, a := range answers {
+	for i, a := range responses {
 		if a.StatusCode == http.StatusSeeOther && strings.HasPrefix(a.Header.Get("Location"), "/account?") {
 			made = append(made, i)
 		}
