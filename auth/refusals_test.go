@@ -1,7 +1,6 @@
 package auth_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -127,35 +126,4 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 		}
 		i++
 	})
-}
-
-// TestSessionUser_EndsAStaleSessionOfDjangoHere, once, and for good.
-func TestSessionUser_EndsAStaleSessionOfDjangoHere(t *testing.T) {
-	b := newBridged(t)
-	accounts := b.Accounts(t)
-	accounts.Now = func() time.Time { return noon }
-	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
-	accounts.LocalCache.SetEnabled(true)
-	accounts.EndExternal = func(ctx context.Context, s auth.Session) error { return b.bridge.EndRejected(ctx, s) }
-	s, err := b.at(t, noon)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := accounts.SessionUser(t.Context(), s); err != nil {
-		t.Fatal(err)
-	}
-	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 9, Active: true, UpdatedAt: noon})
-	accounts.InvalidateUser("u1")
-	if _, err := accounts.User(t.Context(), "u1"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := accounts.SessionUser(t.Context(), s); !errors.Is(err, auth.ErrNotFound) {
-		t.Errorf("the stale session: %v", err)
-	}
-	if note, ok := b.django.NoteOf(djangoCookie); !ok || !note.Ended {
-		t.Errorf("got the note %+v, %v; want it ended", note, ok)
-	}
-	// Not even the old epoch brings it back.
-	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, UpdatedAt: noon})
-	b.wantNobody(t, "an ended session")
 }

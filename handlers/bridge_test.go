@@ -7,22 +7,22 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/auth"
-	"gatehouse/auth/authtest"
+	"gatehouse/django"
+	"gatehouse/django/djangotest"
 	"gatehouse/web"
 )
 
 const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
 
 // bridged returns a site with alice, and a browser in which she is signed in at Django and not here.
-func bridged(t *testing.T) (*site, *browser, *authtest.Django) {
+func bridged(t *testing.T) (*site, *browser, *djangotest.Django) {
 	t.Helper()
 	s := newSite(t)
 	alice := s.add(t, "alice")
-	d := s.Stores.Django()
+	d := djangotest.New(s.Stores)
 	d.Import("42", alice.ID)
 	d.SignIn(djangoCookie, "42", time.Now())
-	s.server.Bridge = &web.Bridge{Django: d.Bridge(), Cookie: "sessionid"}
+	s.server.Bridge = &web.Bridge{Sessions: d.Bridge(), Cookie: "sessionid"}
 	b := s.browser()
 	b.cookies["sessionid"] = djangoCookie
 	return s, b, d
@@ -102,7 +102,7 @@ func TestEndingAllSessionsFromADjangoSession(t *testing.T) {
 
 func TestEndingTheDjangoSessionByItsID(t *testing.T) {
 	_, b, _ := bridged(t)
-	wantRedirect(t, b.post("/account/sessions/end", form("session", auth.DjangoSessionID(djangoCookie))), "/login?notice=signed-out")
+	wantRedirect(t, b.post("/account/sessions/end", form("session", django.SessionID(djangoCookie))), "/login?notice=signed-out")
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
 }
 

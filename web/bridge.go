@@ -1,42 +1,56 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gatehouse/auth"
 	"gatehouse/web/cookies"
 	"gatehouse/web/sessions"
 )
 
-// Bridge lets in whom Django has signed in, as long as they have no session of ours.
+// ExternalSessions are the sessions of another program that sign users in here too.
+type ExternalSessions interface {
+	// IsSessionKey reports whether a cookie's value has the form of a session key.
+	IsSessionKey(value string) bool
+	// Session returns the session under a key, with External set; auth.ErrNotFound when it signs
+	// nobody in here. The caller checks the user's epoch.
+	Session(ctx context.Context, key string, now time.Time) (auth.Session, error)
+	// End permanently ends the session here, and reports whether the user is still signed in to the
+	// other program. authenticated says that the request is certainly a user's.
+	End(ctx context.Context, key string, now time.Time, authenticated bool) (stillSignedIn bool, err error)
+}
+
+// Bridge signs in users of another program who have no session of ours.
 type Bridge struct {
-	Django *auth.DjangoBridge
-	// Cookie is the name of Django's session cookie. It is never set here.
+	Sessions ExternalSessions
+	// Cookie is the name of the other program's session cookie. It is never set here.
 	Cookie string
 }
 
-// key returns the key of Django's session that the request shows, or "".
+// key returns the session key in the request's cookies, or "".
 func (b *Bridge) key(r *Request) string {
 	if b == nil {
 		return ""
 	}
-	return cookies.Value(r.echo.Request(), b.Cookie, auth.DjangoKeyShaped)
+	return cookies.Value(r.echo.Request(), b.Cookie, b.Sessions.IsSessionKey)
 }
 
-// identify finds out who is signed in by Django's session. Whoever cannot be found is anonymous;
-// an error means that a store did not answer.
+// identify sets the request's user if an external session signs one in. An error means that a store
+// did not answer.
 func (b *Bridge) identify(r *Request) error {
 	key := b.key(r)
 	if key == "" {
 		return nil
 	}
-	record, err := b.Django.Session(r.ctx, key, r.Now())
+	record, err := b.Sessions.Session(r.ctx, key, r.Now())
 	if errors.Is(err, auth.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at a session of Django: %w", err)
+		return fmt.Errorf("look up an external session: %w", err)
 	}
 	user, ok, err := r.server.owner(r, &record)
 	if err != nil || !ok {
@@ -47,28 +61,28 @@ func (b *Bridge) identify(r *Request) error {
 	return nil
 }
 
-// end ends Django's session here, whoever the request signed in, or the next request would be
-// signed in by it.
+// end ends the external session here, even if the request is authenticated by another one: it would
+// sign in the next request.
 func (b *Bridge) end(r *Request) error {
 	key := b.key(r)
 	if key == "" {
 		return nil
 	}
-	ours := r.user != nil && !r.HasExternalSession()
-	still, err := b.Django.End(r.ctx, key, r.Now(), ours)
+	authenticated := r.user != nil && !r.HasExternalSession()
+	stillSignedIn, err := b.Sessions.End(r.ctx, key, r.Now(), authenticated)
 	if err != nil {
-		return fmt.Errorf("end a session of Django here: %w", err)
+		return fmt.Errorf("end an external session here: %w", err)
 	}
-	r.elsewhere = still
+	r.elsewhere = stillSignedIn
 	return nil
 }
 
-// Foreign reports whether the person is signed in by a session of another program's. It cannot be
-// renewed: what ends it, ends it here for good.
+// HasExternalSession reports whether the user is signed in by another program's session. It cannot be
+// renewed: ending it here is permanent.
 func (r *Request) HasExternalSession() bool {
 	return r.session.Record != nil && r.session.Record.External
 }
 
-// SignedInElsewhere reports, after SignOut, whether the person is still signed in at the program
-// whose session let them in here.
+// SignedInElsewhere reports, after SignOut, whether the user is still signed in to the program whose
+// session signed them in here.
 func (r *Request) SignedInElsewhere() bool { return r.elsewhere }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/auth/authtest"
+	"gatehouse/django/djangotest"
 	"gatehouse/web/sessions"
 )
 
@@ -16,7 +16,7 @@ const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
 // bridgedSite is a site where u1, who was imported, is signed in at Django under djangoCookie.
 type bridgedSite struct {
 	*site
-	django *authtest.Django
+	django *djangotest.Django
 	auth.User
 }
 
@@ -24,8 +24,8 @@ func newBridgedSite(t testing.TB) *bridgedSite {
 	t.Helper()
 	b := &bridgedSite{}
 	b.site = newSite(t, append([]Route{signOut, Get("/program", API, whoAsks)}, whoRoutes...), func(s *site) {
-		b.django = s.Stores.Django()
-		s.Bridge = &Bridge{Django: b.django.Bridge(), Cookie: "sessionid"}
+		b.django = djangotest.New(s.Stores)
+		s.Bridge = &Bridge{Sessions: b.django.Bridge(), Cookie: "sessionid"}
 	})
 	b.User = b.add("u1")
 	b.django.Import("42", "u1")
@@ -43,7 +43,7 @@ var signOut = Post("/sign-out", Open, func(r *Request) (Response, error) {
 	return Text(http.StatusOK, "out"), nil
 })
 
-var django = cookie("sessionid", djangoCookie)
+var djangoSession = cookie("sessionid", djangoCookie)
 
 // change changes the user and forgets what was kept of them.
 func (b *bridgedSite) change(change func(*auth.User)) {
@@ -54,7 +54,7 @@ func (b *bridgedSite) change(change func(*auth.User)) {
 
 func (b *bridgedSite) wantSignedIn(t *testing.T, want bool, change ...func(*http.Request)) {
 	t.Helper()
-	w := b.do("GET", "/private", append(change, django)...)
+	w := b.do("GET", "/private", append(change, djangoSession)...)
 	if in := w.Code == 200 && w.Body.String() == "u1"; in != want || !in && w.Code != http.StatusSeeOther {
 		t.Errorf("got %d %s; want signed in: %t", w.Code, w.Body, want)
 	}
@@ -72,16 +72,16 @@ func TestDjangoSignsInHere(t *testing.T) {
 		t.Errorf("a page takes %q", calls)
 	}
 	for path, want := range map[string]string{"/": "u1", "/program": "u1", "/machine": "nobody"} {
-		if w := b.do("GET", path, django); w.Code != 200 || w.Body.String() != want {
+		if w := b.do("GET", path, djangoSession); w.Code != 200 || w.Body.String() != want {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	if w := b.do("GET", "/program", django, header("Authorization", "Bearer x")); w.Code != http.StatusUnauthorized {
+	if w := b.do("GET", "/program", djangoSession, header("Authorization", "Bearer x")); w.Code != http.StatusUnauthorized {
 		t.Errorf("a wrong token beside the cookie: %d", w.Code)
 	}
 	b.django.SignOut(djangoCookie)
 	b.wantSignedIn(t, false)
-	if w := b.do("GET", "/program", django); w.Code != http.StatusUnauthorized {
+	if w := b.do("GET", "/program", djangoSession); w.Code != http.StatusUnauthorized {
 		t.Errorf("signed out at Django, a program: %d", w.Code)
 	}
 	if strings.Contains(b.log.String(), djangoCookie) {
@@ -115,7 +115,7 @@ func TestOurOwnSessionComesFirst(t *testing.T) {
 	token := b.signedIn(t, "u2")
 	b.FailOn("django.", errDown)
 	b.Reset()
-	w := b.do("GET", "/private", b.session(token), django)
+	w := b.do("GET", "/private", b.session(token), djangoSession)
 	if w.Code != 200 || w.Body.String() != "u2" || len(b.Calls("django.", "notes.")) != 0 {
 		t.Errorf("got %d %s and asked Django %q", w.Code, w.Body, b.Calls("django.", "notes."))
 	}
@@ -127,7 +127,7 @@ func TestWhatEndsADjangoSessionHere(t *testing.T) {
 	for why, end := range map[string]func(b *bridgedSite){
 		"disabled":               func(b *bridgedSite) { b.change(func(u *auth.User) { u.Active = false; u.Epoch++ }) },
 		"disabled and enabled":   func(b *bridgedSite) { b.change(func(u *auth.User) { u.Epoch++ }) },
-		"signed out here":        func(b *bridgedSite) { b.do("POST", "/sign-out", django) },
+		"signed out here":        func(b *bridgedSite) { b.do("POST", "/sign-out", djangoSession) },
 		"expired":                func(b *bridgedSite) { b.django.SignIn(djangoCookie, "42", noon.Add(-15*24*time.Hour)) },
 		"another user at Django": func(b *bridgedSite) { b.django.SignIn(djangoCookie, "43", noon) },
 	} {
@@ -135,7 +135,7 @@ func TestWhatEndsADjangoSessionHere(t *testing.T) {
 		b.wantSignedIn(t, true)
 		end(b)
 		b.wantSignedIn(t, false)
-		if w := b.do("GET", "/", django); w.Code != 200 || w.Body.String() != "nobody" {
+		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "nobody" {
 			t.Errorf("%s: the open page says %d %s", why, w.Code, w.Body)
 		}
 	}
@@ -144,14 +144,14 @@ func TestWhatEndsADjangoSessionHere(t *testing.T) {
 func TestSignOutEndsBoth(t *testing.T) {
 	b := newBridgedSite(t)
 	token := b.signedIn(t, "u2")
-	w := b.do("POST", "/sign-out", b.session(token), django)
+	w := b.do("POST", "/sign-out", b.session(token), djangoSession)
 	if c := setCookies(w); w.Code != 200 || w.Body.String() != "elsewhere" || c["gatehouse"] == nil || c["gatehouse"].MaxAge >= 0 || c["sessionid"] != nil {
 		t.Errorf("got %d %s, %v", w.Code, w.Body, w.Header())
 	}
 	b.wantSignedIn(t, false, b.session(token))
 
 	b.django.SignOut(djangoCookie)
-	if w := b.do("POST", "/sign-out", django); w.Body.String() != "out" {
+	if w := b.do("POST", "/sign-out", djangoSession); w.Body.String() != "out" {
 		t.Errorf("signed out at Django already: %d %s", w.Code, w.Body)
 	}
 	for range 3 {
@@ -166,12 +166,12 @@ func TestBridgeFaults(t *testing.T) {
 	for _, call := range []string{"django.Value", "notes.Find", "origins.Find", "notes.Add"} {
 		b := newBridgedSite(t)
 		b.FailOn(call, errDown)
-		w := b.do("GET", "/private", django)
+		w := b.do("GET", "/private", djangoSession)
 		wantErrorPage(t, w, http.StatusServiceUnavailable)
 		if w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", call)
 		}
-		if w := b.do("GET", "/", django); w.Code != 200 || w.Body.String() != "nobody" {
+		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "nobody" {
 			t.Errorf("%s: the open page answers %d %s", call, w.Code, w.Body)
 		}
 		if w := b.do("GET", "/private"); w.Code != http.StatusSeeOther {
@@ -180,9 +180,9 @@ func TestBridgeFaults(t *testing.T) {
 	}
 	b := newBridgedSite(t)
 	b.FailOn("django.Value", errDown)
-	wantErrorPage(t, b.do("POST", "/sign-out", django), http.StatusServiceUnavailable)
+	wantErrorPage(t, b.do("POST", "/sign-out", djangoSession), http.StatusServiceUnavailable)
 	token := b.signedIn(t, "u2")
-	if w := b.do("POST", "/sign-out", b.session(token), django); w.Code != 200 {
+	if w := b.do("POST", "/sign-out", b.session(token), djangoSession); w.Code != 200 {
 		t.Errorf("sign-out with a session of ours: %d", w.Code)
 	}
 	b.FailOn("django.Value", nil)

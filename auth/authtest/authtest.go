@@ -124,8 +124,8 @@ func (j *CallLog) Reset() {
 	j.calls = nil
 }
 
-// note writes a call down and returns the error that it is to fail with.
-func (j *CallLog) note(ctx context.Context, call string, args ...string) error {
+// LogCall writes a call down and returns the error that it is to fail with.
+func (j *CallLog) LogCall(ctx context.Context, call string, args ...string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls = append(j.calls, strings.TrimSpace(call+" "+strings.Join(args, " ")))

@@ -39,7 +39,7 @@ func (s *Credentials) Flush() {
 
 // Credential implements auth.CredentialCache.
 func (s *Credentials) Credential(ctx context.Context, name, network string, waitKeys ...string) (auth.Credential, error) {
-	if err := s.note(ctx, "credentials.Credential", append([]string{name, network}, waitKeys...)...); err != nil {
+	if err := s.LogCall(ctx, "credentials.Credential", append([]string{name, network}, waitKeys...)...); err != nil {
 		return auth.Credential{}, err
 	}
 	for _, key := range waitKeys {
@@ -59,7 +59,7 @@ func (s *Credentials) Credential(ctx context.Context, name, network string, wait
 
 // FillCredential implements auth.CredentialCache.
 func (s *Credentials) FillCredential(ctx context.Context, c auth.Credential) error {
-	if err := s.note(ctx, "credentials.Fill", c.Name, c.Network); err != nil {
+	if err := s.LogCall(ctx, "credentials.Fill", c.Name, c.Network); err != nil {
 		return err
 	}
 	s.Put(c.Name, c.Network, c)
@@ -68,7 +68,7 @@ func (s *Credentials) FillCredential(ctx context.Context, c auth.Credential) err
 
 // MarkThrottled implements auth.CredentialCache.
 func (s *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.Duration) error {
-	if err := s.note(ctx, "credentials.MarkWaiting"); err != nil {
+	if err := s.LogCall(ctx, "credentials.MarkWaiting"); err != nil {
 		return err
 	}
 	maps.Copy(s.waits, waits)

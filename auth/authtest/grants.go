@@ -49,7 +49,7 @@ func (s *Grants) hasAdministrator() bool {
 
 // Groups implements auth.GrantStore.
 func (s *Grants) Groups(ctx context.Context) ([]auth.Group, error) {
-	if err := s.note(ctx, "grants.Groups"); err != nil {
+	if err := s.LogCall(ctx, "grants.Groups"); err != nil {
 		return nil, err
 	}
 	var all []auth.Group
@@ -67,7 +67,7 @@ func (s *Grants) Groups(ctx context.Context) ([]auth.Group, error) {
 
 // AddGroup implements auth.GrantStore.
 func (s *Grants) AddGroup(ctx context.Context, name string) error {
-	if err := s.note(ctx, "grants.AddGroup", name); err != nil {
+	if err := s.LogCall(ctx, "grants.AddGroup", name); err != nil {
 		return err
 	}
 	if _, ok := s.groups[name]; !ok {
@@ -78,7 +78,7 @@ func (s *Grants) AddGroup(ctx context.Context, name string) error {
 
 // RemoveGroup implements auth.GrantStore.
 func (s *Grants) RemoveGroup(ctx context.Context, name string) error {
-	if err := s.note(ctx, "grants.RemoveGroup", name); err != nil {
+	if err := s.LogCall(ctx, "grants.RemoveGroup", name); err != nil {
 		return err
 	}
 	if _, ok := s.groups[name]; !ok {
@@ -108,7 +108,7 @@ func (s *Grants) members(name string) (ids, usernames []string) {
 
 // MembersVersions implements auth.GrantStore.
 func (s *Grants) MembersVersions(ctx context.Context) (map[string]string, error) {
-	if err := s.note(ctx, "grants.MembersVersions"); err != nil {
+	if err := s.LogCall(ctx, "grants.MembersVersions"); err != nil {
 		return nil, err
 	}
 	versions := map[string]string{}
@@ -132,7 +132,7 @@ func (s *Grants) RemoveGroupWithMembers(ctx context.Context, name, version strin
 
 // SetGroupPermission implements auth.GrantStore.
 func (s *Grants) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
-	if err := s.note(ctx, "grants.SetGroupPermission", group, permission); err != nil {
+	if err := s.LogCall(ctx, "grants.SetGroupPermission", group, permission); err != nil {
 		return err
 	}
 	if _, ok := s.groups[group]; !ok {
@@ -211,7 +211,7 @@ func (s *Grants) SetPermission(ctx context.Context, userID, permission string, o
 
 // SearchUsers implements auth.GrantStore.
 func (s *Grants) SearchUsers(ctx context.Context, text, after string, limit int) ([]auth.User, error) {
-	if err := s.note(ctx, "grants.SearchUsers", text, after); err != nil {
+	if err := s.LogCall(ctx, "grants.SearchUsers", text, after); err != nil {
 		return nil, err
 	}
 	var all []auth.User

@@ -17,7 +17,7 @@ var _ auth.MaintenanceStore = (*Maintenance)(nil)
 
 // Maintenance implements auth.MaintenanceStore.
 func (s *Maintenance) Maintenance(ctx context.Context) (*auth.Maintenance, error) {
-	if err := s.note(ctx, "maintenance.Maintenance"); err != nil {
+	if err := s.LogCall(ctx, "maintenance.Maintenance"); err != nil {
 		return nil, err
 	}
 	return s.now.Load(), nil
@@ -25,7 +25,7 @@ func (s *Maintenance) Maintenance(ctx context.Context) (*auth.Maintenance, error
 
 // SetMaintenance implements auth.MaintenanceStore.
 func (s *Maintenance) SetMaintenance(ctx context.Context, m auth.Maintenance) error {
-	if err := s.note(ctx, "maintenance.Set"); err != nil {
+	if err := s.LogCall(ctx, "maintenance.Set"); err != nil {
 		return err
 	}
 	s.now.Store(&m)
@@ -34,7 +34,7 @@ func (s *Maintenance) SetMaintenance(ctx context.Context, m auth.Maintenance) er
 
 // EndMaintenance implements auth.MaintenanceStore.
 func (s *Maintenance) EndMaintenance(ctx context.Context) error {
-	if err := s.note(ctx, "maintenance.End"); err != nil {
+	if err := s.LogCall(ctx, "maintenance.End"); err != nil {
 		return err
 	}
 	s.now.Store(nil)

@@ -37,7 +37,7 @@ func (s *Sessions) Record(id string) (auth.Session, bool) {
 
 // Session implements auth.SessionStore.
 func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error) {
-	if err := s.note(ctx, "sessions.Find", id); err != nil {
+	if err := s.LogCall(ctx, "sessions.Find", id); err != nil {
 		return auth.Session{}, err
 	}
 	rec, ok := s.Record(id)
@@ -50,7 +50,7 @@ func (s *Sessions) Session(ctx context.Context, id string) (auth.Session, error)
 
 // LiveSessions implements auth.SessionStore.
 func (s *Sessions) LiveSessions(ctx context.Context, ids []string) (map[string]auth.Session, error) {
-	if err := s.note(ctx, "sessions.Find", ids...); err != nil {
+	if err := s.LogCall(ctx, "sessions.Find", ids...); err != nil {
 		return nil, err
 	}
 	live := map[string]auth.Session{}
@@ -65,7 +65,7 @@ func (s *Sessions) LiveSessions(ctx context.Context, ids []string) (map[string]a
 
 // EndAll implements auth.SessionStore.
 func (s *Sessions) EndAll(ctx context.Context, ids []string) error {
-	if err := s.note(ctx, "sessions.Delete", ids...); err != nil {
+	if err := s.LogCall(ctx, "sessions.Delete", ids...); err != nil {
 		return err
 	}
 	for _, id := range ids {
@@ -76,7 +76,7 @@ func (s *Sessions) EndAll(ctx context.Context, ids []string) error {
 
 // FindCtx implements scs.CtxStore.
 func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error) {
-	if err := s.note(ctx, "sessions.Find", id); err != nil {
+	if err := s.LogCall(ctx, "sessions.Find", id); err != nil {
 		return nil, false, err
 	}
 	b, ok := s.records[id]
@@ -85,7 +85,7 @@ func (s *Sessions) FindCtx(ctx context.Context, id string) ([]byte, bool, error)
 
 // CommitCtx implements scs.CtxStore.
 func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ time.Time) error {
-	if err := s.note(ctx, "sessions.Commit", id); err != nil {
+	if err := s.LogCall(ctx, "sessions.Commit", id); err != nil {
 		return err
 	}
 	s.records[id] = record
@@ -94,7 +94,7 @@ func (s *Sessions) CommitCtx(ctx context.Context, id string, record []byte, _ ti
 
 // DeleteCtx implements scs.CtxStore; auth.ErrSessionEnded when there is no such session.
 func (s *Sessions) DeleteCtx(ctx context.Context, id string) error {
-	if err := s.note(ctx, "sessions.Delete", id); err != nil {
+	if err := s.LogCall(ctx, "sessions.Delete", id); err != nil {
 		return err
 	}
 	if _, ok := s.records[id]; !ok {
@@ -119,12 +119,12 @@ func (s *Sessions) Delete(id string) error { return s.DeleteCtx(context.Backgrou
 
 // Renew implements auth.SessionStore.
 func (s *Sessions) Renew(ctx context.Context, rec auth.Session) error {
-	return s.note(ctx, "sessions.Renew", rec.ID)
+	return s.LogCall(ctx, "sessions.Renew", rec.ID)
 }
 
 // List implements auth.SessionStore.
 func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, error) {
-	if err := s.note(ctx, "sessions.List", userID); err != nil {
+	if err := s.LogCall(ctx, "sessions.List", userID); err != nil {
 		return nil, err
 	}
 	var all []auth.Session
@@ -139,7 +139,7 @@ func (s *Sessions) List(ctx context.Context, userID string) ([]auth.Session, err
 
 // End implements auth.SessionStore.
 func (s *Sessions) End(ctx context.Context, userID, id string) error {
-	if err := s.note(ctx, "sessions.End", userID, id); err != nil {
+	if err := s.LogCall(ctx, "sessions.End", userID, id); err != nil {
 		return err
 	}
 	if rec, ok := s.Record(id); !ok || rec.UserID != userID {
@@ -151,7 +151,7 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 
 // HoldForRenewal implements auth.SessionStore. The hold never ends.
 func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
-	if err := s.note(ctx, "sessions.Hold", id); err != nil {
+	if err := s.LogCall(ctx, "sessions.Hold", id); err != nil {
 		return err
 	}
 	s.held[id] = true
@@ -168,7 +168,7 @@ func (s *Sessions) EndRejected(ctx context.Context, userID, id string) error {
 
 // EndStale implements auth.SessionStore.
 func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current func(context.Context) (int64, error)) error {
-	if err := s.note(ctx, "sessions.EndStale", userID); err != nil {
+	if err := s.LogCall(ctx, "sessions.EndStale", userID); err != nil {
 		return err
 	}
 	epoch, err := current(ctx)

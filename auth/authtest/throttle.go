@@ -57,7 +57,7 @@ func (s *Throttle) Marks() []string {
 
 // Take implements auth.Throttle.
 func (s *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth.Reservation, error) {
-	if err := s.note(ctx, "throttle.Take", keys(attempts)...); err != nil {
+	if err := s.LogCall(ctx, "throttle.Take", keys(attempts)...); err != nil {
 		return nil, err
 	}
 	var refused, counted []auth.Reservation
@@ -106,7 +106,7 @@ func (s *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.
 	for _, t := range taken {
 		keys = append(keys, t.Key)
 	}
-	if err := s.note(ctx, "throttle.Fail", keys...); err != nil {
+	if err := s.LogCall(ctx, "throttle.Fail", keys...); err != nil {
 		return nil, err
 	}
 	failed := slices.Clone(taken)
@@ -136,7 +136,7 @@ func (s *Throttle) Refund(ctx context.Context, taken ...auth.Reservation) error 
 	for _, t := range taken {
 		keys = append(keys, t.Key)
 	}
-	if err := s.note(ctx, "throttle.Refund", keys...); err != nil {
+	if err := s.LogCall(ctx, "throttle.Refund", keys...); err != nil {
 		return err
 	}
 	for _, key := range keys {
@@ -147,7 +147,7 @@ func (s *Throttle) Refund(ctx context.Context, taken ...auth.Reservation) error 
 
 // Repeated implements auth.Throttle.
 func (s *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFingerprint) (bool, error) {
-	if err := s.note(ctx, "throttle.Repeated"); err != nil {
+	if err := s.LogCall(ctx, "throttle.Repeated"); err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(failures, func(f auth.FailureFingerprint) bool { return slices.Contains(s.failures[f.Key], f.Digest) }), nil
@@ -155,7 +155,7 @@ func (s *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFinge
 
 // RecordFailure implements auth.Throttle.
 func (s *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFingerprint) (auth.Recurrence, error) {
-	if err := s.note(ctx, "throttle.KeepFailure"); err != nil {
+	if err := s.LogCall(ctx, "throttle.KeepFailure"); err != nil {
 		return 0, err
 	}
 	found := auth.FailureNew
@@ -171,7 +171,7 @@ func (s *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFi
 
 // KnownNetwork implements auth.Throttle.
 func (s *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth.KnownNetwork, error) {
-	if err := s.note(ctx, "throttle.KnownNetwork", name, network); err != nil {
+	if err := s.LogCall(ctx, "throttle.KnownNetwork", name, network); err != nil {
 		return auth.KnownNetwork{}, err
 	}
 	n, ok := s.networks[name+" "+network]
@@ -183,7 +183,7 @@ func (s *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth
 
 // SaveKnownNetwork implements auth.Throttle.
 func (s *Throttle) SaveKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
-	if err := s.note(ctx, "throttle.KeepKnownNetwork", n.Name, n.Network); err != nil {
+	if err := s.LogCall(ctx, "throttle.KeepKnownNetwork", n.Name, n.Network); err != nil {
 		return err
 	}
 	s.networks[n.Name+" "+n.Network] = n

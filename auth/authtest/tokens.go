@@ -31,7 +31,7 @@ func (s *Tokens) Len() int { return len(s.records) }
 
 // Create implements auth.TokenStore.
 func (s *Tokens) Create(ctx context.Context, t auth.Token, _ func(context.Context) (int64, error)) error {
-	if err := s.note(ctx, "tokens.Create", t.UserID); err != nil {
+	if err := s.LogCall(ctx, "tokens.Create", t.UserID); err != nil {
 		return err
 	}
 	if len(s.of(t.UserID)) >= auth.MaxTokens {
@@ -43,7 +43,7 @@ func (s *Tokens) Create(ctx context.Context, t auth.Token, _ func(context.Contex
 
 // Find implements auth.TokenStore.
 func (s *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
-	if err := s.note(ctx, "tokens.Find", id); err != nil {
+	if err := s.LogCall(ctx, "tokens.Find", id); err != nil {
 		return auth.Token{}, err
 	}
 	t, ok := s.records[id]
@@ -55,7 +55,7 @@ func (s *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
 
 // Used implements auth.TokenStore.
 func (s *Tokens) RecordUse(t auth.Token, at time.Time) {
-	_ = s.note(context.Background(), "tokens.Used", t.TokenID)
+	_ = s.LogCall(context.Background(), "tokens.Used", t.TokenID)
 	if rec, ok := s.records[t.ID]; ok {
 		rec.LastUsed = at
 		s.records[t.ID] = rec
@@ -75,7 +75,7 @@ func (s *Tokens) of(userID string) []auth.Token {
 
 // List implements auth.TokenStore.
 func (s *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) {
-	if err := s.note(ctx, "tokens.List", userID); err != nil {
+	if err := s.LogCall(ctx, "tokens.List", userID); err != nil {
 		return nil, err
 	}
 	return s.of(userID), nil
@@ -83,7 +83,7 @@ func (s *Tokens) List(ctx context.Context, userID string) ([]auth.Token, error) 
 
 // Revoke implements auth.TokenStore.
 func (s *Tokens) Revoke(ctx context.Context, userID, tokenID string) error {
-	if err := s.note(ctx, "tokens.Revoke", userID, tokenID); err != nil {
+	if err := s.LogCall(ctx, "tokens.Revoke", userID, tokenID); err != nil {
 		return err
 	}
 	for id, t := range s.records {
@@ -97,7 +97,7 @@ func (s *Tokens) Revoke(ctx context.Context, userID, tokenID string) error {
 
 // RevokeAll implements auth.TokenStore.
 func (s *Tokens) RevokeAll(ctx context.Context, userID string) error {
-	if err := s.note(ctx, "tokens.RevokeAll", userID); err != nil {
+	if err := s.LogCall(ctx, "tokens.RevokeAll", userID); err != nil {
 		return err
 	}
 	for _, t := range s.of(userID) {
@@ -108,7 +108,7 @@ func (s *Tokens) RevokeAll(ctx context.Context, userID string) error {
 
 // EndStale implements auth.TokenStore.
 func (s *Tokens) EndStale(ctx context.Context, userID string, current func(context.Context) (int64, error)) error {
-	if err := s.note(ctx, "tokens.EndStale", userID); err != nil {
+	if err := s.LogCall(ctx, "tokens.EndStale", userID); err != nil {
 		return err
 	}
 	epoch, err := current(ctx)

@@ -40,7 +40,7 @@ func (s *Users) Row(id string) auth.User { return s.rows[id] }
 
 // CreateUser implements auth.UserStore.
 func (s *Users) CreateUser(ctx context.Context, u auth.User) (auth.User, error) {
-	if err := s.note(ctx, "users.CreateUser", u.Username); err != nil {
+	if err := s.LogCall(ctx, "users.CreateUser", u.Username); err != nil {
 		return auth.User{}, err
 	}
 	for _, other := range s.rows {
@@ -69,7 +69,7 @@ func (s *Users) RegisterUser(ctx context.Context, u auth.User) (auth.User, error
 
 // UsernameTaken implements auth.UserStore.
 func (s *Users) UsernameTaken(ctx context.Context, name string) (bool, error) {
-	if err := s.note(ctx, "users.UsernameTaken", name); err != nil {
+	if err := s.LogCall(ctx, "users.UsernameTaken", name); err != nil {
 		return false, err
 	}
 	return s.looksLike(name), nil
@@ -86,7 +86,7 @@ func (s *Users) looksLike(name string) bool {
 
 // UserByOrigin implements auth.OriginStore.
 func (s *Users) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
-	if err := s.note(ctx, "users.UserByOrigin", source+" "+externalID); err != nil {
+	if err := s.LogCall(ctx, "users.UserByOrigin", source+" "+externalID); err != nil {
 		return auth.User{}, err
 	}
 	id, known := s.origins[[2]string{source, externalID}]
@@ -120,7 +120,7 @@ func (s *Users) find(match func(auth.User) bool) (auth.User, error) {
 
 // UserByID implements auth.UserStore.
 func (s *Users) UserByID(ctx context.Context, id string) (auth.User, error) {
-	if err := s.note(ctx, "users.UserByID", id); err != nil {
+	if err := s.LogCall(ctx, "users.UserByID", id); err != nil {
 		return auth.User{}, err
 	}
 	return s.find(func(u auth.User) bool { return u.ID == id })
@@ -128,7 +128,7 @@ func (s *Users) UserByID(ctx context.Context, id string) (auth.User, error) {
 
 // UserByUsername implements auth.UserStore.
 func (s *Users) UserByUsername(ctx context.Context, name string) (auth.User, error) {
-	if err := s.note(ctx, "users.UserByUsername", name); err != nil {
+	if err := s.LogCall(ctx, "users.UserByUsername", name); err != nil {
 		return auth.User{}, err
 	}
 	return s.find(func(u auth.User) bool { return u.Username == name })
@@ -136,7 +136,7 @@ func (s *Users) UserByUsername(ctx context.Context, name string) (auth.User, err
 
 // UserByEmail implements auth.UserStore.
 func (s *Users) UserByEmail(ctx context.Context, email string) (auth.User, error) {
-	if err := s.note(ctx, "users.UserByEmail", email); err != nil {
+	if err := s.LogCall(ctx, "users.UserByEmail", email); err != nil {
 		return auth.User{}, err
 	}
 	return s.find(func(u auth.User) bool { return u.EmailVerified && u.Email == email })
@@ -144,7 +144,7 @@ func (s *Users) UserByEmail(ctx context.Context, email string) (auth.User, error
 
 // Users implements auth.UserStore.
 func (s *Users) Users(ctx context.Context, after string, limit int) ([]auth.User, error) {
-	if err := s.note(ctx, "users.Users"); err != nil {
+	if err := s.LogCall(ctx, "users.Users"); err != nil {
 		return nil, err
 	}
 	var all []auth.User
@@ -159,7 +159,7 @@ func (s *Users) Users(ctx context.Context, after string, limit int) ([]auth.User
 
 // update changes a row, which is returned as it is afterwards.
 func (s *Users) update(ctx context.Context, call, id string, change func(*auth.User) error) (auth.User, error) {
-	if err := s.note(ctx, call, id); err != nil {
+	if err := s.LogCall(ctx, call, id); err != nil {
 		return auth.User{}, err
 	}
 	u, ok := s.rows[id]
@@ -269,7 +269,7 @@ var _ auth.UserCache = (*Cache)(nil)
 
 // User implements auth.UserCache.
 func (c *Cache) User(ctx context.Context, id string) (auth.User, string, error) {
-	if err := c.note(ctx, "cache.User", id); err != nil {
+	if err := c.LogCall(ctx, "cache.User", id); err != nil {
 		return auth.User{}, "", err
 	}
 	if c.bypassed[id] || c.bypassed[""] {
@@ -287,7 +287,7 @@ func (c *Cache) User(ctx context.Context, id string) (auth.User, string, error) 
 
 // Fill implements auth.UserCache.
 func (c *Cache) Fill(ctx context.Context, u auth.User, lease string) error {
-	if err := c.note(ctx, "cache.Fill", u.ID); err != nil {
+	if err := c.LogCall(ctx, "cache.Fill", u.ID); err != nil {
 		return err
 	}
 	if lease != "" && c.leases[u.ID] == lease {
@@ -300,7 +300,7 @@ func (c *Cache) Fill(ctx context.Context, u auth.User, lease string) error {
 
 // SharedLease implements auth.UserCache.
 func (c *Cache) SharedLease(ctx context.Context, id string) (string, error) {
-	if err := c.note(ctx, "cache.SharedLease", id); err != nil {
+	if err := c.LogCall(ctx, "cache.SharedLease", id); err != nil {
 		return "", err
 	}
 	return c.leases[id], nil
@@ -308,7 +308,7 @@ func (c *Cache) SharedLease(ctx context.Context, id string) (string, error) {
 
 // FillDeleted implements auth.UserCache. It leaves nothing that User finds.
 func (c *Cache) FillDeleted(ctx context.Context, id, lease string) error {
-	if err := c.note(ctx, "cache.FillDeleted", id); err != nil {
+	if err := c.LogCall(ctx, "cache.FillDeleted", id); err != nil {
 		return err
 	}
 	if lease != "" && c.leases[id] == lease {
@@ -342,7 +342,7 @@ func (c *Cache) InvalidateAll() {
 
 // Drop implements auth.UserCache.
 func (c *Cache) Drop(ctx context.Context, id string) error {
-	if err := c.note(ctx, "cache.Drop", id); err != nil {
+	if err := c.LogCall(ctx, "cache.Drop", id); err != nil {
 		c.bypassed[id] = true
 		return err
 	}
@@ -354,7 +354,7 @@ func (c *Cache) Drop(ctx context.Context, id string) error {
 
 // DropAll implements auth.UserCache.
 func (c *Cache) DropAll(ctx context.Context) error {
-	if err := c.note(ctx, "cache.DropAll"); err != nil {
+	if err := c.LogCall(ctx, "cache.DropAll"); err != nil {
 		c.bypassed[""] = true
 		return err
 	}

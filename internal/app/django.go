@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 
-	"gatehouse/auth"
+	"gatehouse/django"
 	"gatehouse/internal/config"
-	"gatehouse/kv"
 	"gatehouse/kv/redisconn"
 	"gatehouse/web"
 )
@@ -23,11 +22,11 @@ func (s *Stores) openBridge(ctx context.Context, c config.Config, log *slog.Logg
 		return nil, fmt.Errorf("DJANGO_SESSIONS_URL: %w", err)
 	}
 	s.closers = append(s.closers, pool.Close)
-	sessions := kv.NewDjango(pool, s.redis, c.DjangoSessionPrefix)
-	if err := sessions.Readable(ctx); err != nil {
+	sessions := django.NewRedisStore(pool, s.redis, c.DjangoSessionPrefix)
+	if err := sessions.CheckAccess(ctx); err != nil {
 		log.WarnContext(ctx, "DJANGO_SESSIONS_URL does not respond; until it does, users signed in to Django are not signed in here", "error", err)
 	}
-	django := &auth.DjangoBridge{Keys: c.DjangoKeys, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log}
-	s.Accounts.EndExternal = django.EndRejected
-	return &web.Bridge{Django: django, Cookie: c.DjangoSessionCookie}, nil
+	bridge := &django.Bridge{Keys: c.DjangoKeys, Age: c.DjangoSessionAge, Source: c.DjangoSource, Store: sessions, Users: s.database, Log: log}
+	s.Accounts.EndExternal = bridge.EndRejected
+	return &web.Bridge{Sessions: bridge, Cookie: c.DjangoSessionCookie}, nil
 }

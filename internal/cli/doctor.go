@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net"
 
+	"gatehouse/django"
 	"gatehouse/internal/app"
 	"gatehouse/internal/config"
-	"gatehouse/kv"
 	"gatehouse/kv/redisconn"
 )
 
@@ -145,5 +145,5 @@ func (d *doctor) checkDjango() {
 	defer r.Close()
 	ctx, cancel := context.WithTimeout(d.ctx, app.ConnectTimeout)
 	defer cancel()
-	d.report(setting, "responds", kv.NewDjango(r, nil, d.config.DjangoSessionPrefix).Readable(ctx))
+	d.report(setting, "responds", django.NewRedisStore(r, nil, d.config.DjangoSessionPrefix).CheckAccess(ctx))
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"gatehouse/auth"
+	"gatehouse/django"
 	"gatehouse/kv/redisconn"
 	"gatehouse/web/cookies"
 	"gatehouse/web/sessions"
@@ -23,7 +24,7 @@ type Config struct {
 	Base       *url.URL // BASE_URL, with its host as browsers write it in an Origin header
 	Proxies    []netip.Prefix
 	Cookies    cookies.Policy
-	DjangoKeys auth.DjangoKeys // zero without DJANGO_SESSIONS_URL
+	DjangoKeys django.Keys // zero without DJANGO_SESSIONS_URL
 }
 
 // EmbeddedSQL reports whether users are stored in SQLite.

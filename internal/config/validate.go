@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/identifier"
+	"gatehouse/django"
 	"gatehouse/web/cookies"
 )
 
@@ -41,23 +42,23 @@ func (s Settings) Validate() (Config, error) {
 }
 
 // parseDjango returns the keys of Django's sessions; zero if DJANGO_SESSIONS_URL is empty.
-func (s Settings) parseDjango(ours cookies.Policy) (auth.DjangoKeys, error) {
+func (s Settings) parseDjango(ours cookies.Policy) (django.Keys, error) {
 	if err := identifier.ValidateSourceName(s.DjangoSource); err != nil {
-		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SOURCE %q: %w", s.DjangoSource, err)
+		return django.Keys{}, fmt.Errorf("DJANGO_SOURCE %q: %w", s.DjangoSource, err)
 	}
 	switch {
 	case s.DjangoSessionsURL == "":
-		return auth.DjangoKeys{}, nil
+		return django.Keys{}, nil
 	case s.DjangoSecretKey == "":
-		return auth.DjangoKeys{}, errors.New("DJANGO_SECRET_KEY is required with DJANGO_SESSIONS_URL: set it to Django's SECRET_KEY")
+		return django.Keys{}, errors.New("DJANGO_SECRET_KEY is required with DJANGO_SESSIONS_URL: set it to Django's SECRET_KEY")
 	case (&http.Cookie{Name: s.DjangoSessionCookie}).Valid() != nil:
-		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SESSION_COOKIE %q is not a valid cookie name", s.DjangoSessionCookie)
+		return django.Keys{}, fmt.Errorf("DJANGO_SESSION_COOKIE %q is not a valid cookie name", s.DjangoSessionCookie)
 	case s.DjangoSessionCookie == ours.SessionName():
-		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SESSION_COOKIE is %q, which is the name of Gatehouse's own cookie: change SESSION_COOKIE_NAME in Django", s.DjangoSessionCookie)
+		return django.Keys{}, fmt.Errorf("DJANGO_SESSION_COOKIE is %q, which is the name of Gatehouse's own cookie: change SESSION_COOKIE_NAME in Django", s.DjangoSessionCookie)
 	}
-	keys, err := auth.ParseDjangoKeys(s.DjangoSecretKey)
+	keys, err := django.ParseKeys(s.DjangoSecretKey)
 	if err != nil {
-		return auth.DjangoKeys{}, fmt.Errorf("DJANGO_SECRET_KEY: %w", err)
+		return django.Keys{}, fmt.Errorf("DJANGO_SECRET_KEY: %w", err)
 	}
 	return keys, nil
 }

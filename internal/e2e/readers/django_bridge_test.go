@@ -14,7 +14,7 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
-	"gatehouse/auth"
+	"gatehouse/django"
 	"gatehouse/internal/e2e/kit"
 	"gatehouse/internal/testkit"
 )
@@ -333,7 +333,7 @@ func (d *djangoSite) endedHere(t *testing.T) {
 		t.Errorf("after the sign-out %q is still signed in at Django", who)
 	}
 	d.wantNobody(t, c, "signed out here, and saved again by Django")
-	if notes, err := redis.Strings(d.RedisDo("KEYS", "django:*"+auth.DjangoSessionID(c.Cookie("sessionid"))), nil); err != nil || len(notes) != 1 {
+	if notes, err := redis.Strings(d.RedisDo("KEYS", "django:*"+django.SessionID(c.Cookie("sessionid"))), nil); err != nil || len(notes) != 1 {
 		t.Errorf("the notes are %q, %v", notes, err)
 	}
 	atDjango(c, d, "sign_out")

@@ -1,4 +1,4 @@
-package auth_test
+package django_test
 
 import (
 	"context"
@@ -11,33 +11,39 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
+	"gatehouse/django"
+	"gatehouse/django/djangotest"
 )
 
-const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
+const sessionKey = "abcdefghijklmnopqrstuvwxyz012345"
+
+var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+var errDown = fmt.Errorf("ask a server: %w", auth.ErrUnavailable)
 
 // bridged is a bridge to a Django where alice, who is user 42 there and was imported, has signed in.
 type bridged struct {
 	*authtest.Stores
-	bridge *auth.DjangoBridge
-	django *authtest.Django
+	bridge *django.Bridge
+	django *djangotest.Django
 	log    strings.Builder
 }
 
 func newBridged(t *testing.T) *bridged {
 	t.Helper()
 	b := &bridged{Stores: authtest.New()}
-	b.django = b.Stores.Django()
+	b.django = djangotest.New(b.Stores)
 	b.bridge = b.django.Bridge()
 	b.bridge.Log = slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, UpdatedAt: noon})
 	b.django.Import("42", "u1")
-	b.django.SignIn(djangoCookie, "42", noon.Add(-time.Hour))
+	b.django.SignIn(sessionKey, "42", noon.Add(-time.Hour))
 	return b
 }
 
 func (b *bridged) at(t *testing.T, now time.Time) (auth.Session, error) {
 	t.Helper()
-	return b.bridge.Session(t.Context(), djangoCookie, now)
+	return b.bridge.Session(t.Context(), sessionKey, now)
 }
 
 func (b *bridged) wantNobody(t *testing.T, why string) {
@@ -47,8 +53,8 @@ func (b *bridged) wantNobody(t *testing.T, why string) {
 	}
 }
 
-// TestDjangoBridge_KnowsItsOwnSource: the user 42 of another Django is somebody else.
-func TestDjangoBridge_KnowsItsOwnSource(t *testing.T) {
+// TestSession_FindsUsersByTheBridgesSource: the user 42 of another Django is somebody else.
+func TestSession_FindsUsersByTheBridgesSource(t *testing.T) {
 	b := newBridged(t)
 	b.bridge.Source = "shop"
 	b.wantNobody(t, "imported from django")
@@ -57,20 +63,20 @@ func TestDjangoBridge_KnowsItsOwnSource(t *testing.T) {
 	}
 }
 
-func TestDjangoSignsIn(t *testing.T) {
+func TestSession_SignsAnImportedUserIn(t *testing.T) {
 	b := newBridged(t)
 	want := auth.Session{
-		Version: 1, ID: auth.DjangoSessionID(djangoCookie), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
+		Version: 1, ID: django.SessionID(sessionKey), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
 		Deadline: noon.Add(14*24*time.Hour - time.Hour), Methods: []string{"django"}, External: true,
 	}
 	if s, err := b.at(t, noon); err != nil || fmt.Sprint(s) != fmt.Sprint(want) {
 		t.Fatalf("got %+v, %v; want %+v", s, err, want)
 	}
-	n, _ := b.django.NoteOf(djangoCookie)
-	if n.UserID != "u1" || n.DjangoID != "42" || n.Epoch != 1 || !n.FirstSeen.Equal(noon) || n.Ended || !n.Whole(want.ID) {
+	n, _ := b.django.NoteOf(sessionKey)
+	if n.UserID != "u1" || n.DjangoID != "42" || n.Epoch != 1 || !n.FirstSeen.Equal(noon) || n.Ended || !n.Valid(want.ID) {
 		t.Errorf("noted %+v", n)
 	}
-	if log := b.log.String(); strings.Count(log, "event=true") != 1 || !strings.Contains(log, "username=alice") || strings.Contains(log, djangoCookie) {
+	if log := b.log.String(); strings.Count(log, "event=true") != 1 || !strings.Contains(log, "username=alice") || strings.Contains(log, sessionKey) {
 		t.Errorf("logged %q", log)
 	}
 	b.Reset()
@@ -80,21 +86,21 @@ func TestDjangoSignsIn(t *testing.T) {
 	if calls := b.Calls(); len(calls) != 2 || !strings.HasPrefix(calls[0], "django.Value") || !strings.HasPrefix(calls[1], "notes.Find") {
 		t.Errorf("a session that is known takes %q", calls)
 	}
-	b.django.Left = time.Minute
+	b.django.TTL = time.Minute
 	if s, err := b.at(t, noon); err != nil || !s.Deadline.Equal(noon.Add(time.Minute)) {
 		t.Errorf("with a minute left it ends at %v, %v", s.Deadline, err)
 	}
-	b.django.SignOut(djangoCookie)
+	b.django.SignOut(sessionKey)
 	b.wantNobody(t, "signed out at Django")
 }
 
-func TestDjangoSignsNobodyIn(t *testing.T) {
+func TestSession_RejectsUnknownUsersAndEpochs(t *testing.T) {
 	for why, change := range map[string]func(*bridged){
-		"not imported":       func(b *bridged) { b.django.SignIn(djangoCookie, "43", noon) },
-		"a visitor":          func(b *bridged) { b.django.Put(djangoCookie, "{}", noon) },
-		"expired":            func(b *bridged) { b.django.SignIn(djangoCookie, "42", noon.Add(-15*24*time.Hour)) },
-		"another key":        func(b *bridged) { b.bridge.Keys, _ = auth.ParseDjangoKeys("x") },
-		"not there":          func(b *bridged) { b.django.SignOut(djangoCookie) },
+		"not imported":       func(b *bridged) { b.django.SignIn(sessionKey, "43", noon) },
+		"a visitor":          func(b *bridged) { b.django.Put(sessionKey, "{}", noon) },
+		"expired":            func(b *bridged) { b.django.SignIn(sessionKey, "42", noon.Add(-15*24*time.Hour)) },
+		"another key":        func(b *bridged) { b.bridge.Keys, _ = django.ParseKeys("x") },
+		"not there":          func(b *bridged) { b.django.SignOut(sessionKey) },
 		"imported, and gone": func(b *bridged) { b.django.Import("42", "u2") },
 		"disabled":           func(b *bridged) { b.Users.Put(auth.User{ID: "u1", Epoch: 2, UpdatedAt: noon.Add(-2 * time.Hour)}) },
 		"saved before everything was ended": func(b *bridged) {
@@ -107,7 +113,7 @@ func TestDjangoSignsNobodyIn(t *testing.T) {
 		if b.django.Notes() != 0 {
 			t.Errorf("%s: noted", why)
 		}
-		if strings.Contains(b.log.String(), djangoCookie) || strings.Contains(b.log.String(), "level=ERROR") {
+		if strings.Contains(b.log.String(), sessionKey) || strings.Contains(b.log.String(), "level=ERROR") {
 			t.Errorf("%s: logged %s", why, b.log.String())
 		}
 	}
@@ -118,23 +124,23 @@ func TestDjangoSignsNobodyIn(t *testing.T) {
 	}
 }
 
-func TestADjangoSessionKeepsTheEpochThatItWasFirstSeenWith(t *testing.T) {
+func TestSession_KeepsTheEpochOfItsFirstUse(t *testing.T) {
 	b := newBridged(t)
 	if _, err := b.at(t, noon); err != nil {
 		t.Fatal(err)
 	}
 	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 2, Active: true, UpdatedAt: noon})
-	b.django.SignIn(djangoCookie, "42", noon.Add(time.Hour)) // saved again
+	b.django.SignIn(sessionKey, "42", noon.Add(time.Hour)) // saved again
 	if s, err := b.at(t, noon.Add(time.Hour)); err != nil || s.Epoch != 1 {
 		t.Errorf("got %+v, %v; want epoch 1", s, err)
 	}
 	b.django.Import("43", "u2")
 	b.Users.Put(auth.User{ID: "u2", Username: "bob", Epoch: 1, Active: true})
-	b.django.SignIn(djangoCookie, "43", noon)
+	b.django.SignIn(sessionKey, "43", noon)
 	b.wantNobody(t, "another user under the same key")
 }
 
-func TestNotesOutliveDjangosSessions(t *testing.T) {
+func TestNote_OutlivesTheSession(t *testing.T) {
 	b := newBridged(t)
 	if _, err := b.at(t, noon); err != nil {
 		t.Fatal(err)
@@ -142,35 +148,35 @@ func TestNotesOutliveDjangosSessions(t *testing.T) {
 	for _, c := range []struct {
 		ago  time.Duration
 		kept int
-	}{{auth.DjangoNoteTTL/2 - time.Hour, 0}, {2 * time.Hour, 1}, {0, 0}} {
-		b.django.Age(djangoCookie, c.ago)
+	}{{django.NoteTTL/2 - time.Hour, 0}, {2 * time.Hour, 1}, {0, 0}} {
+		b.django.Age(sessionKey, c.ago)
 		b.Reset()
 		if _, err := b.at(t, noon); err != nil || len(b.Calls("notes.Keep")) != c.kept {
 			t.Errorf("%v later: %q, %v; want %d notes kept", c.ago, b.Calls(), err, c.kept)
 		}
 	}
-	if _, err := b.bridge.End(t.Context(), djangoCookie, noon, false); err != nil {
+	if _, err := b.bridge.End(t.Context(), sessionKey, noon, false); err != nil {
 		t.Fatal(err)
 	}
-	b.django.Age(djangoCookie, auth.DjangoNoteTTL-time.Hour)
+	b.django.Age(sessionKey, django.NoteTTL-time.Hour)
 	b.wantNobody(t, "ended long ago")
-	if n, _ := b.django.NoteOf(djangoCookie); n.TTL != auth.DjangoNoteTTL {
+	if n, _ := b.django.NoteOf(sessionKey); n.TTL != django.NoteTTL {
 		t.Errorf("the note of an ended session that is still shown lives for %v", n.TTL)
 	}
 }
 
-func TestEndingADjangoSessionHere(t *testing.T) {
+func TestEnd_LeavesDjangoAlone(t *testing.T) {
 	b := newBridged(t)
 	if _, err := b.at(t, noon); err != nil {
 		t.Fatal(err)
 	}
-	if still, err := b.bridge.End(t.Context(), djangoCookie, noon, false); !still || err != nil {
+	if still, err := b.bridge.End(t.Context(), sessionKey, noon, false); !still || err != nil {
 		t.Errorf("got %v, %v; want still signed in at Django", still, err)
 	}
 	b.wantNobody(t, "signed out here")
-	b.django.SignIn(djangoCookie, "42", noon)
+	b.django.SignIn(sessionKey, "42", noon)
 	b.wantNobody(t, "signed out here, and saved again")
-	n, _ := b.django.NoteOf(djangoCookie)
+	n, _ := b.django.NoteOf(sessionKey)
 	n.DjangoID, n.UserID = "42", "u1"
 	if _, err := b.django.EndNote(t.Context(), n, false); err != nil {
 		t.Fatal(err)
@@ -178,39 +184,39 @@ func TestEndingADjangoSessionHere(t *testing.T) {
 	b.wantNobody(t, "ended, with the user in the note")
 
 	b = newBridged(t)
-	if still, err := b.bridge.End(t.Context(), djangoCookie, noon, false); !still || err != nil {
+	if still, err := b.bridge.End(t.Context(), sessionKey, noon, false); !still || err != nil {
 		t.Errorf("never seen: got %v, %v", still, err)
 	}
 	b.wantNobody(t, "signed out here before it was seen")
 
 	b = newBridged(t)
-	b.django.SignOut(djangoCookie)
-	if still, err := b.bridge.End(t.Context(), djangoCookie, noon, true); still || err != nil || b.django.Notes() != 0 {
+	b.django.SignOut(sessionKey)
+	if still, err := b.bridge.End(t.Context(), sessionKey, noon, true); still || err != nil || b.django.Notes() != 0 {
 		t.Errorf("nobody's: got %v, %v and %d notes", still, err, b.django.Notes())
 	}
 	b.FailOn("notes.End", errDown)
-	if _, err := b.bridge.End(t.Context(), djangoCookie, noon, true); !errors.Is(err, auth.ErrUnavailable) {
+	if _, err := b.bridge.End(t.Context(), sessionKey, noon, true); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("while ours is down: got %v", err)
 	}
 }
 
 // A request that was under way during the sign-out, and has yet to note the session.
-func TestASignOutBeatsTheFirstSight(t *testing.T) {
+func TestEnd_WinsOverAConcurrentFirstUse(t *testing.T) {
 	b := newBridged(t)
 	b.bridge.Users = during{b.django, func() {
-		if _, err := b.bridge.End(t.Context(), djangoCookie, noon, false); err != nil {
+		if _, err := b.bridge.End(t.Context(), sessionKey, noon, false); err != nil {
 			t.Error(err)
 		}
 	}}
 	b.wantNobody(t, "signed out meanwhile")
-	if n, _ := b.django.NoteOf(djangoCookie); !n.Ended {
+	if n, _ := b.django.NoteOf(sessionKey); !n.Ended {
 		t.Errorf("noted %+v", n)
 	}
 }
 
 // during does something while a user is looked up.
 type during struct {
-	*authtest.Django
+	*djangotest.Django
 	do func()
 }
 
@@ -220,7 +226,7 @@ func (d during) UserByOrigin(ctx context.Context, source, id string) (auth.User,
 	return u, err
 }
 
-func TestBridgeWhileServersAreDown(t *testing.T) {
+func TestBridge_ReportsUnavailableStores(t *testing.T) {
 	for _, call := range []string{"django.Value", "notes.Find", "origins.Find", "notes.Add"} {
 		b := newBridged(t)
 		b.FailOn(call, errDown)
@@ -244,7 +250,7 @@ func TestBridgeWhileServersAreDown(t *testing.T) {
 			}
 		}
 		b.FailOn("django.Value", errDown)
-		still, err := b.bridge.End(t.Context(), djangoCookie, noon, c.trusted)
+		still, err := b.bridge.End(t.Context(), sessionKey, noon, c.trusted)
 		if still || (err == nil) != c.works || err != nil && !errors.Is(err, auth.ErrUnavailable) {
 			t.Errorf("ending %s while Django's Redis is down: %v, %v", c.name, still, err)
 		}
@@ -253,4 +259,35 @@ func TestBridgeWhileServersAreDown(t *testing.T) {
 			t.Errorf("%s: %v after it", c.name, err)
 		}
 	}
+}
+
+// TestSessionUser_EndsAStaleSession ends it once and permanently.
+func TestSessionUser_EndsAStaleSession(t *testing.T) {
+	b := newBridged(t)
+	accounts := b.Accounts(t)
+	accounts.Now = func() time.Time { return noon }
+	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
+	accounts.LocalCache.SetEnabled(true)
+	accounts.EndExternal = b.bridge.EndRejected
+	s, err := b.at(t, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := accounts.SessionUser(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 9, Active: true, UpdatedAt: noon})
+	accounts.InvalidateUser("u1")
+	if _, err := accounts.User(t.Context(), "u1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := accounts.SessionUser(t.Context(), s); !errors.Is(err, auth.ErrNotFound) {
+		t.Errorf("the stale session: %v", err)
+	}
+	if note, ok := b.django.NoteOf(sessionKey); !ok || !note.Ended {
+		t.Errorf("got the note %+v, %v; want it ended", note, ok)
+	}
+	// Not even the old epoch brings it back.
+	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, UpdatedAt: noon})
+	b.wantNobody(t, "an ended session")
 }

@@ -1,4 +1,4 @@
-package auth
+package django
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"gatehouse/auth"
 	"strings"
 	"testing"
 	"time"
@@ -29,9 +30,9 @@ const (
 
 const twoWeeks = 14 * 24 * time.Hour
 
-func djangoKeys(t testing.TB, setting string) DjangoKeys {
+func djangoKeys(t testing.TB, setting string) Keys {
 	t.Helper()
-	k, err := ParseDjangoKeys(setting)
+	k, err := ParseKeys(setting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func djangoJSON(more string) string {
 	return `{"_auth_user_id":"42","_auth_user_backend":"b","_auth_user_hash":"h"` + more + `}`
 }
 
-func TestReadWhatDjangoWrote(t *testing.T) {
+func TestRead_AcceptsDjangosValues(t *testing.T) {
 	now := djangoSaved.Add(time.Hour)
 	for name, c := range map[string]struct{ value, user string }{
 		"a short one":      {djangoPlain, "7"},
@@ -75,59 +76,59 @@ func TestReadWhatDjangoWrote(t *testing.T) {
 		"an escape":        {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `"\u0034\u0032"`, 1)), "42"},
 	} {
 		s, err := djangoKeys(t, djangoKey).Read([]byte(c.value), twoWeeks, now)
-		if want := (DjangoSession{c.user, djangoSaved, djangoSaved.Add(twoWeeks)}); err != nil || s != want {
+		if want := (Session{c.user, djangoSaved, djangoSaved.Add(twoWeeks)}); err != nil || s != want {
 			t.Errorf("%s: got %+v, %v; want %+v", name, s, err, want)
 		}
 	}
 }
 
-func TestRefuseWhatDjangoDidNotWriteSo(t *testing.T) {
+func TestRead_RejectsEverythingElse(t *testing.T) {
 	for name, c := range map[string]struct {
 		value string
 		want  error
 	}{
-		"nothing":                  {"", errDjangoForm},
-		"pickled, signed":          {djangoPickled, errDjangoJSON},
-		"pickled by a cache":       {"\x80\x05\x95\x0f\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x03_id\x94\x8c\x0242\x94s.", errDjangoForm},
-		"pickled as text":          {djangoValue("(dp0\nS'_auth_user_id'\np1\nS'42'\np2\ns."), errDjangoJSON},
-		"before Django 3.1":        {djangoOldStyle, errDjangoForm},
-		"another store's":          {djangoOther, errDjangoSignature},
-		"another key's":            {signDjango("x", "django.contrib.sessions.SessionStore", strings.TrimSuffix(djangoLogin, djangoLogin[len(djangoLogin)-44:])), errDjangoSignature},
-		"no time":                  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30"), errDjangoForm},
-		"no payload":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ":1xUWZy"), errDjangoJSON},
-		"an empty time":            {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:"), errDjangoTime},
-		"a time that is none":      {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xU-Zy"), errDjangoTime},
-		"a time below zero":        {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:-1"), errDjangoTime},
-		"a time beyond numbers":    {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzzz"), errDjangoTime},
-		"a time beyond calendars":  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzz"), errDjangoTime},
-		"a time in the future":     {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xUZZy"), errDjangoTime},
-		"not base64":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e3*0:1xUWZy"), errDjangoForm},
-		"not compressed after all": {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ".e30:1xUWZy"), errDjangoCompressed},
-		"a bomb":                   {squeezed(djangoJSON(`,"x":"` + strings.Repeat("x", 10<<20) + `"`)), errDjangoCompressed},
-		"too long":                 {djangoValue(djangoJSON(`,"x":"` + strings.Repeat("x", 64<<10) + `"`)), errDjangoForm},
-		"not UTF-8":                {djangoValue(djangoJSON(",\"x\":\"\xff\"")), errDjangoJSON},
-		"a list":                   {djangoValue("[]"), errDjangoJSON},
-		"null":                     {djangoValue("null"), errDjangoNobody},
-		"two objects":              {djangoValue(djangoJSON("") + "{}"), errDjangoJSON},
-		"a visitor":                {djangoValue("{}"), errDjangoNobody},
-		"a number for a user":      {djangoValue(strings.Replace(djangoJSON(""), `"42"`, "42", 1)), errDjangoNobody},
-		"an empty user":            {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `""`, 1)), errDjangoNobody},
-		"no backend":               {djangoValue(strings.Replace(djangoJSON(""), "backend", "x", 1)), errDjangoNobody},
-		"no hash":                  {djangoValue(strings.Replace(djangoJSON(""), "hash", "x", 1)), errDjangoNobody},
-		"names in capitals":        {djangoValue(strings.ToUpper(djangoJSON(""))), errDjangoNobody},
-		"an expiry that is none":   {djangoValue(djangoJSON(`,"_session_expiry":"tomorrow"`)), errDjangoTime},
-		"an expiry below zero":     {djangoValue(djangoJSON(`,"_session_expiry":-1`)), errDjangoTime},
-		"an expiry of ages":        {djangoValue(djangoJSON(`,"_session_expiry":1e300`)), errDjangoTime},
-		"an expiry that is true":   {djangoValue(djangoJSON(`,"_session_expiry":true`)), errDjangoTime},
+		"nothing":                  {"", errFormat},
+		"pickled, signed":          {djangoPickled, errJSON},
+		"pickled by a cache":       {"\x80\x05\x95\x0f\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x03_id\x94\x8c\x0242\x94s.", errFormat},
+		"pickled as text":          {djangoValue("(dp0\nS'_auth_user_id'\np1\nS'42'\np2\ns."), errJSON},
+		"before Django 3.1":        {djangoOldStyle, errFormat},
+		"another store's":          {djangoOther, errSignature},
+		"another key's":            {signDjango("x", "django.contrib.sessions.SessionStore", strings.TrimSuffix(djangoLogin, djangoLogin[len(djangoLogin)-44:])), errSignature},
+		"no time":                  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30"), errFormat},
+		"no payload":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ":1xUWZy"), errJSON},
+		"an empty time":            {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:"), errTime},
+		"a time that is none":      {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xU-Zy"), errTime},
+		"a time below zero":        {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:-1"), errTime},
+		"a time beyond numbers":    {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzzz"), errTime},
+		"a time beyond calendars":  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzz"), errTime},
+		"a time in the future":     {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xUZZy"), errTime},
+		"not base64":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e3*0:1xUWZy"), errFormat},
+		"not compressed after all": {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ".e30:1xUWZy"), errCompressed},
+		"a bomb":                   {squeezed(djangoJSON(`,"x":"` + strings.Repeat("x", 10<<20) + `"`)), errCompressed},
+		"too long":                 {djangoValue(djangoJSON(`,"x":"` + strings.Repeat("x", 64<<10) + `"`)), errFormat},
+		"not UTF-8":                {djangoValue(djangoJSON(",\"x\":\"\xff\"")), errJSON},
+		"a list":                   {djangoValue("[]"), errJSON},
+		"null":                     {djangoValue("null"), errSignedOut},
+		"two objects":              {djangoValue(djangoJSON("") + "{}"), errJSON},
+		"a visitor":                {djangoValue("{}"), errSignedOut},
+		"a number for a user":      {djangoValue(strings.Replace(djangoJSON(""), `"42"`, "42", 1)), errSignedOut},
+		"an empty user":            {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `""`, 1)), errSignedOut},
+		"no backend":               {djangoValue(strings.Replace(djangoJSON(""), "backend", "x", 1)), errSignedOut},
+		"no hash":                  {djangoValue(strings.Replace(djangoJSON(""), "hash", "x", 1)), errSignedOut},
+		"names in capitals":        {djangoValue(strings.ToUpper(djangoJSON(""))), errSignedOut},
+		"an expiry that is none":   {djangoValue(djangoJSON(`,"_session_expiry":"tomorrow"`)), errTime},
+		"an expiry below zero":     {djangoValue(djangoJSON(`,"_session_expiry":-1`)), errTime},
+		"an expiry of ages":        {djangoValue(djangoJSON(`,"_session_expiry":1e300`)), errTime},
+		"an expiry that is true":   {djangoValue(djangoJSON(`,"_session_expiry":true`)), errTime},
 	} {
 		s, err := djangoKeys(t, djangoKey).Read([]byte(c.value), twoWeeks, djangoSaved.Add(time.Hour))
-		if !errors.Is(err, c.want) || s != (DjangoSession{}) {
+		if !errors.Is(err, c.want) || s != (Session{}) {
 			t.Errorf("%s: got %+v, %v; want %v", name, s, err, c.want)
 		}
 	}
 }
 
-func TestEveryOctetOfADjangoSessionIsSigned(t *testing.T) {
+func TestRead_RejectsAChangeOfAnyOctet(t *testing.T) {
 	k := djangoKeys(t, djangoKey)
 	for i := range djangoLogin {
 		for _, other := range []byte{djangoLogin[i] ^ 1, 'A', ':', '.', 0} {
@@ -136,7 +137,7 @@ func TestEveryOctetOfADjangoSessionIsSigned(t *testing.T) {
 			}
 			value := []byte(djangoLogin)
 			value[i] = other
-			if s, err := k.Read(value, twoWeeks, djangoSaved); err == nil || s != (DjangoSession{}) {
+			if s, err := k.Read(value, twoWeeks, djangoSaved); err == nil || s != (Session{}) {
 				t.Errorf("octet %d as %q: got %+v, %v", i, other, s, err)
 			}
 		}
@@ -148,7 +149,7 @@ func TestEveryOctetOfADjangoSessionIsSigned(t *testing.T) {
 	}
 }
 
-func TestDjangoSessionsExpire(t *testing.T) {
+func TestRead_RejectsExpiredSessions(t *testing.T) {
 	const second = time.Second
 	for name, c := range map[string]struct {
 		expiry string
@@ -168,13 +169,13 @@ func TestDjangoSessionsExpire(t *testing.T) {
 		if err != nil || !s.ExpiresAt.Equal(djangoSaved.Add(c.want)) {
 			t.Errorf("%s: ends at %v, %v; want %v", name, s.ExpiresAt, err, djangoSaved.Add(c.want))
 		}
-		if s, err := k.Read(value, twoWeeks, djangoSaved.Add(c.want)); !errors.Is(err, errDjangoExpired) || s != (DjangoSession{}) {
+		if s, err := k.Read(value, twoWeeks, djangoSaved.Add(c.want)); !errors.Is(err, errExpired) || s != (Session{}) {
 			t.Errorf("%s: %+v, %v at its end", name, s, err)
 		}
 	}
 }
 
-func TestParseDjangoKeys(t *testing.T) {
+func TestParseKeys_AcceptsOneOrAList(t *testing.T) {
 	list, err := json.Marshal([]string{"new", djangoKey, "[odd"})
 	if err != nil {
 		t.Fatal(err)
@@ -196,31 +197,31 @@ func TestParseDjangoKeys(t *testing.T) {
 		"":                       "key 1 is empty",
 		`["hunter2",""]`:         "key 2 is empty",
 		"[]":                     "no key",
-		"['hunter2', 'hunter3']": "list in JSON",
-		"[hunter2":               "list in JSON",
-		`["hunter2", 3]`:         "list in JSON",
+		"['hunter2', 'hunter3']": "JSON list",
+		"[hunter2":               "JSON list",
+		`["hunter2", 3]`:         "JSON list",
 	} {
-		if k, err := ParseDjangoKeys(setting); err == nil || len(k.keys) != 0 || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+		if k, err := ParseKeys(setting); err == nil || len(k.keys) != 0 || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: got %v, want an error with %q", setting, err, want)
 		}
 	}
 }
 
-func TestDjangoKeyShaped(t *testing.T) {
+func TestIsSessionKey_ChecksTheForm(t *testing.T) {
 	good := "abcdefghijklmnopqrstuvwxyz012345"
 	for s, want := range map[string]bool{
 		good: true, "": false, good[1:]: false, good + "6": false, "A" + good[1:]: false, "-" + good[1:]: false, good[:31] + "\n": false, "é" + good[2:]: false, "*" + good[1:]: false,
 	} {
-		if got := DjangoKeyShaped(s); got != want {
+		if got := (*Bridge)(nil).IsSessionKey(s); got != want {
 			t.Errorf("%q: got %v", s, got)
 		}
 	}
-	if id := DjangoSessionID(good); len(id) != 43 || id == SessionID(good) || strings.Contains(id, good) {
+	if id := SessionID(good); len(id) != 43 || id == auth.SessionID(good) || strings.Contains(id, good) {
 		t.Errorf("the id of a key is %q", id)
 	}
 }
 
-func FuzzDjangoSession(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	k := djangoKeys(f, djangoKey)
 	for _, s := range []string{djangoLogin, djangoPickled, djangoUnicode, djangoValue(djangoJSON(`,"_session_expiry":"2026-11-20T21:56:34"`)), ":", "e30:1xUWZy:", "." + ":1:"} {
 		f.Add([]byte(s))
@@ -228,7 +229,7 @@ func FuzzDjangoSession(f *testing.F) {
 	now := djangoSaved.Add(time.Minute)
 	f.Fuzz(func(t *testing.T, value []byte) {
 		s, err := k.Read(value, twoWeeks, now)
-		if err != nil && s != (DjangoSession{}) {
+		if err != nil && s != (Session{}) {
 			t.Errorf("%q: got %+v and %v", value, s, err)
 		}
 		// What Django signed may be anything as well.
@@ -238,12 +239,12 @@ func FuzzDjangoSession(f *testing.F) {
 		}
 		s, err = k.Read([]byte(signDjango(djangoKey, "django.contrib.sessions.SessionStore", string(body))), twoWeeks, now)
 		if err != nil {
-			if s != (DjangoSession{}) {
+			if s != (Session{}) {
 				t.Errorf("%q, signed: got %+v and %v", body, s, err)
 			}
 			return
 		}
-		if s.UserID == "" || !now.Before(s.ExpiresAt) || s.SavedAt.After(now.Add(maxDjangoAhead)) {
+		if s.UserID == "" || !now.Before(s.ExpiresAt) || s.SavedAt.After(now.Add(maxClockSkew)) {
 			t.Errorf("%q, signed: got %+v", body, s)
 		}
 	})
