@@ -30,7 +30,7 @@ func (t *testCounts) String() string {
 // everything that tests need is installed.
 func (c *check) goTest(ctx context.Context, flags ...string) error {
 	race := c.withEnv("CGO_ENABLED=1") // the race detector needs cgo
-	return each(codeModules, func(dir string) error {
+	return each(ctx, codeModules, func(dir string) error {
 		return race.gotestsum(ctx, dir, slices.Concat([]string{"-race", "-timeout=20m"}, flags))
 	})
 }
@@ -47,6 +47,10 @@ func (c *check) gotestsum(ctx context.Context, dir string, flags []string) error
 	start := time.Now()
 	err = c.tool(ctx, dir, args...)
 	c.tests.took += time.Since(start)
+	if ctx.Err() != nil {
+		c.tests.failed++
+		return ctx.Err()
+	}
 	var total, failed, skipped int
 	if text, errRead := os.ReadFile(counts); errRead != nil {
 		err = errors.Join(err, errRead)

@@ -83,7 +83,7 @@ func (c *check) goBench(ctx context.Context) error {
 func (c *check) audit(ctx context.Context) {
 	fmt.Fprintln(c.out, "govulncheck queries the Go vulnerability database: this needs the internet.")
 	c.step(ctx, "govulncheck", func(ctx context.Context) error {
-		return each(codeModules, func(dir string) error { return c.tool(ctx, dir, "govulncheck", "./...") })
+		return each(ctx, codeModules, func(dir string) error { return c.tool(ctx, dir, "govulncheck", "./...") })
 	})
 }
 
@@ -99,7 +99,7 @@ func (c *check) lint(ctx context.Context) {
 	c.step(ctx, "gofmt", c.gofmt)
 	c.step(ctx, "go generate", c.generate)
 	c.step(ctx, "go vet", func(ctx context.Context) error {
-		return each(codeModules, func(dir string) error { return c.run(ctx, dir, "go", "vet", "./...") })
+		return each(ctx, codeModules, func(dir string) error { return c.run(ctx, dir, "go", "vet", "./...") })
 	})
 	c.step(ctx, "go vet, macOS", func(ctx context.Context) error {
 		return c.withEnv("GOOS=darwin", "CGO_ENABLED=0").run(ctx, "", "go", "vet", "./...")
@@ -108,20 +108,23 @@ func (c *check) lint(ctx context.Context) {
 		return c.withEnv("GOOS=windows", "CGO_ENABLED=0").run(ctx, "", "go", "build", "./...")
 	})
 	c.step(ctx, "staticcheck", func(ctx context.Context) error {
-		return each(codeModules, func(dir string) error { return c.tool(ctx, dir, "staticcheck", "./...") })
+		return each(ctx, codeModules, func(dir string) error { return c.tool(ctx, dir, "staticcheck", "./...") })
 	})
 	c.step(ctx, "go mod tidy", func(ctx context.Context) error {
-		return each(allModules, func(dir string) error { return c.tidy(ctx, dir) })
+		return each(ctx, allModules, func(dir string) error { return c.tidy(ctx, dir) })
 	})
 	c.step(ctx, "go mod verify", func(ctx context.Context) error {
-		return each(allModules, func(dir string) error { return c.verify(ctx, dir) })
+		return each(ctx, allModules, func(dir string) error { return c.verify(ctx, dir) })
 	})
 }
 
-// each calls do for every directory, and joins the errors.
-func each(dirs []string, do func(dir string) error) error {
+// each calls do for every directory, unless ctx ends, and joins the errors.
+func each(ctx context.Context, dirs []string, do func(dir string) error) error {
 	var errs []error
 	for _, dir := range dirs {
+		if ctx.Err() != nil {
+			break
+		}
 		if err := do(dir); err != nil {
 			errs = append(errs, fmt.Errorf("module %s: %w", dir, err))
 		}
