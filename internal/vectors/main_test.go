@@ -6,22 +6,22 @@ import (
 	"testing"
 )
 
-func TestTheFileIsUpToDate(t *testing.T) {
+func TestFile_IsUpToDate(t *testing.T) {
 	const path = "../../clients/vectors.json"
-	there, err := os.ReadFile(path)
+	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := encode(all())
+	want, err := encode(all())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(there, made) {
-		t.Errorf("%s is not what internal/vectors makes: go run ./internal/vectors > clients/vectors.json", path)
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is stale: go run ./internal/vectors > clients/vectors.json", path)
 	}
 }
 
-func TestNamesAreUnique(t *testing.T) {
+func TestCases_HaveUniqueNames(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, c := range all().Cases {
 		if seen[c.Name] {
