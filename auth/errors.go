@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"gatehouse/auth/password"
-	"sort"
-	"strings"
 	"time"
 )
 
@@ -43,6 +41,9 @@ var (
 	ErrRegistrationClosed = errors.New("registration is closed")
 )
 
+// ErrUserDeleted: the cache has a tombstone for the user. It wraps ErrNotFound.
+var ErrUserDeleted = fmt.Errorf("deleted user: %w", ErrNotFound)
+
 // ThrottledError says that the caller has to wait before trying again.
 type ThrottledError struct {
 	// RetryAfter is the wait; always positive.
@@ -52,27 +53,3 @@ type ThrottledError struct {
 func (t ThrottledError) Error() string {
 	return fmt.Sprintf("throttled for %s", t.RetryAfter)
 }
-
-// ValidationErrors maps the name of a form field to a sentence for the person who
-// filled it in. It is an error so that it travels like any other.
-type ValidationErrors map[string]string
-
-func (f ValidationErrors) Error() string {
-	fields := make([]string, 0, len(f))
-	for field := range f {
-		fields = append(fields, field)
-	}
-	sort.Strings(fields)
-	return "invalid " + strings.Join(fields, ", ")
-}
-
-// orNil returns nil when no field is wrong, so that callers can return it as an error.
-func (f ValidationErrors) orNil() error {
-	if len(f) == 0 {
-		return nil
-	}
-	return f
-}
-
-// ErrUserDeleted: the cache has a tombstone for the user. It wraps ErrNotFound.
-var ErrUserDeleted = fmt.Errorf("deleted user: %w", ErrNotFound)

@@ -7,17 +7,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 )
-
-// MinSecretBytes is the shortest SECRET_KEY, in bytes after decoding.
-const MinSecretBytes = 32
 
 // Keys are the secrets behind SECRET_KEY: the first signs, all of them verify, so that a
 // key can be replaced without sending anybody away.
@@ -27,6 +21,9 @@ type Keys struct {
 	// more than using them.
 	derived map[string][]*macKey
 }
+
+// MinSecretBytes is the shortest SECRET_KEY, in bytes after decoding.
+const MinSecretBytes = 32
 
 // The purposes that keys are derived for.
 const (
@@ -57,6 +54,13 @@ func ParseKeys(setting string) (Keys, error) {
 	return newKeys(secrets...), nil
 }
 
+// NewSecretKey returns a fresh value for SECRET_KEY.
+func NewSecretKey() string {
+	b := make([]byte, MinSecretBytes)
+	_, _ = rand.Read(b) // never fails (crypto/rand, Go 1.24)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
 func newKeys(secrets ...[]byte) Keys {
 	k := Keys{secrets: secrets, derived: make(map[string][]*macKey)}
 	for _, purpose := range purposes {
@@ -65,13 +69,6 @@ func newKeys(secrets ...[]byte) Keys {
 		}
 	}
 	return k
-}
-
-// NewSecretKey returns a fresh value for SECRET_KEY.
-func NewSecretKey() string {
-	b := make([]byte, MinSecretBytes)
-	_, _ = rand.Read(b) // never fails (crypto/rand, Go 1.24)
-	return base64.StdEncoding.EncodeToString(b)
 }
 
 func decodeBase64(s string) ([]byte, error) {
@@ -117,35 +114,6 @@ func (k Keys) verify(signature []byte, purpose string, fields ...string) bool {
 	return false
 }
 
-// macKey computes HMAC-SHA-256 under one key. Programs that use Basic take two with every request,
-// and making the key's state anew costs more than the MAC.
-type macKey struct{ states sync.Pool }
-
-// macState is for one computation at a time.
-type macState struct {
-	hash hash.Hash
-	text []byte
-}
-
-func newMacKey(key []byte) *macKey {
-	return &macKey{sync.Pool{New: func() any { return &macState{hash: hmac.New(sha256.New, key)} }}}
-}
-
-func (k *macKey) mac(fields []string) []byte {
-	state := k.states.Get().(*macState)
-	defer k.states.Put(state)
-	state.text = state.text[:0]
-	for _, f := range fields {
-		// Each field with its length before it, so that no two lists of fields are one text.
-		state.text = binary.BigEndian.AppendUint64(state.text, uint64(len(f)))
-		state.text = append(state.text, f...)
-	}
-	state.hash.Reset()
-	state.hash.Write(state.text)
-	clear(state.text) // a password may be among them
-	return state.hash.Sum(nil)
-}
-
 // AccountKey returns what failed sign-ins under a canonical name are counted under. The name is
 // not in it: what was typed there may be a password in the wrong field, and must not be kept.
 func (k Keys) AccountKey(name string) string { return k.accountKeys(name)[0] }
@@ -186,46 +154,31 @@ func (k Keys) signAll(purpose string, fields ...string) [][]byte {
 	return macs
 }
 
-// TrustsDevice reports whether the cookie value says that the user signed in in this browser before,
-// under the user's present epoch: a new password, a deactivation and "sign out everywhere" make
-// every browser unknown. All known browsers of a user share one allowance of sign-in attempts, so
-// that strangers who guess at an account cannot lock its owner out (OWASP, "Slow Down Online
-// Guessing Attacks with Device Cookies").
-func (k Keys) TrustsDevice(cookie string, u User) bool {
-	id, signature, err := splitBrowser(cookie)
-	return err == nil && k.verify(signature, browserPurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10))
+// macKey computes HMAC-SHA-256 under one key. Programs that use Basic take two with every request,
+// and making the key's state anew costs more than the MAC.
+type macKey struct{ states sync.Pool }
+
+// macState is for one computation at a time.
+type macState struct {
+	hash hash.Hash
+	text []byte
 }
 
-// TrustsAnyDevice reports whether one of the cookie values makes the browser known for the user.
-func (k Keys) TrustsAnyDevice(cookies []string, u User) bool {
-	return slices.ContainsFunc(cookies, func(cookie string) bool { return k.TrustsDevice(cookie, u) })
+func newMacKey(key []byte) *macKey {
+	return &macKey{sync.Pool{New: func() any { return &macState{hash: hmac.New(sha256.New, key)} }}}
 }
 
-// NewDeviceCookie returns a cookie value that makes a browser known for the user. It is no sign-in:
-// it only says that there was one.
-func (k Keys) NewDeviceCookie(u User) string {
-	b := make([]byte, browserIDBytes)
-	_, _ = rand.Read(b)
-	id := base64.RawURLEncoding.EncodeToString(b)
-	return id + "." + base64.RawURLEncoding.EncodeToString(k.sign(browserPurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10)))
-}
-
-const browserIDBytes = 16
-
-// IsDeviceCookie reports whether the value looks like one of NewDeviceCookie.
-func IsDeviceCookie(cookie string) bool {
-	_, _, err := splitBrowser(cookie)
-	return err == nil
-}
-
-func splitBrowser(cookie string) (id string, signature []byte, err error) {
-	if len(cookie) != 22+1+HashLength {
-		return "", nil, errors.New("not a browser cookie")
+func (k *macKey) mac(fields []string) []byte {
+	state := k.states.Get().(*macState)
+	defer k.states.Put(state)
+	state.text = state.text[:0]
+	for _, f := range fields {
+		// Each field with its length before it, so that no two lists of fields are one text.
+		state.text = binary.BigEndian.AppendUint64(state.text, uint64(len(f)))
+		state.text = append(state.text, f...)
 	}
-	id, s, ok := strings.Cut(cookie, ".")
-	if !ok {
-		return "", nil, errors.New("not a browser cookie")
-	}
-	signature, err = base64.RawURLEncoding.DecodeString(s)
-	return id, signature, err
+	state.hash.Reset()
+	state.hash.Write(state.text)
+	clear(state.text) // a password may be among them
+	return state.hash.Sum(nil)
 }

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"context"
+	"gatehouse/auth/identifier"
 	"slices"
 )
 
@@ -31,4 +33,28 @@ func allows(permissions []string, wanted string) bool {
 	}
 	// Who may change may look.
 	return wanted == ViewUsers && slices.Contains(permissions, ManageUsers)
+}
+
+// SetPermission gives a user a permission of their own, or takes it back.
+func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on bool) (User, error) {
+	if err := identifier.ValidatePermissionName(permission); err != nil {
+		return User{}, ValidationErrors{"permission": err.Error()}
+	}
+	return a.change(ctx, onOff(on, "permission granted: "+permission, "permission taken: "+permission), id, func() (User, error) {
+		return a.Grants.SetPermission(ctx, id, permission, on)
+	})
+}
+
+type mayLoseAdministrators struct{}
+
+// AllowLosingAdministrators returns a context in which a change may leave nobody with ManageUsers, and the
+// group admin may be removed. Only operators may ask for it, who can make a new administrator on the command line.
+func AllowLosingAdministrators(ctx context.Context) context.Context {
+	return context.WithValue(ctx, mayLoseAdministrators{}, true)
+}
+
+// LosingAdministratorsAllowed reports whether ctx is from AllowLosingAdministrators.
+func LosingAdministratorsAllowed(ctx context.Context) bool {
+	allowed, _ := ctx.Value(mayLoseAdministrators{}).(bool)
+	return allowed
 }

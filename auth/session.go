@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// SessionVersion is the "v" of the session record that this program writes and reads.
-const SessionVersion = 1
-
 const (
 	// SessionValueKey is the only key in an scs session; its value is a Session.
 	SessionValueKey = "session"
@@ -53,6 +50,9 @@ type Session struct {
 	// LastSeen is filled by SessionStore.List only; exact to a tenth of the idle time.
 	LastSeen time.Time `json:"-"`
 }
+
+// SessionVersion is the "v" of the session record that this program writes and reads.
+const SessionVersion = 1
 
 // SessionID returns the id under which the session of a cookie value is kept:
 // unpadded base64url of its SHA-256. The cookie value itself is stored nowhere.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"time"
 )
 
@@ -62,4 +63,60 @@ func (u User) signsInAs(name string, byEmail bool) bool {
 // speaks for the user (ASVS 7.4.2, 7.4.3).
 func (u User) AcceptsEpoch(epoch int64) bool {
 	return u.Active && u.Epoch == epoch
+}
+
+// UserStore keeps users in SQL. Every method may return an error that wraps
+// ErrUnavailable when the database does not answer.
+type UserStore interface {
+	// CreateUser inserts the row as given (ID, times and epoch included) and returns it as it is
+	// stored: the database sets another epoch when the row looks like one from a backup, as it does
+	// when this server's clock is behind.
+	// ErrUsernameTaken or ErrEmailTaken when the name or verified address exists.
+	CreateUser(ctx context.Context, u User) (User, error)
+	// RegisterUser is CreateUser for a name that people choose for themselves: ErrUsernameTaken
+	// also when another user's name can be mistaken for it (see identifier.Lookalikes).
+	RegisterUser(ctx context.Context, u User) (User, error)
+	// UsernameTaken reports whether RegisterUser would refuse the canonical name.
+	UsernameTaken(ctx context.Context, username string) (bool, error)
+	// UserByID, UserByUsername (canonical) and UserByEmail (canonical and verified)
+	// return ErrNotFound when there is no such row.
+	UserByID(ctx context.Context, id string) (User, error)
+	UserByUsername(ctx context.Context, username string) (User, error)
+	UserByEmail(ctx context.Context, email string) (User, error)
+	// Users returns at most limit users ordered by username, beginning after the given one ("" for the start).
+	Users(ctx context.Context, after string, limit int) ([]User, error)
+	// SetPassword stores a new hash and sets a new epoch, if the epoch is still the
+	// given one; else ErrStale. It returns the row as it is afterwards, with PreviousEpoch.
+	SetPassword(ctx context.Context, id string, epoch int64, hash string) (User, error)
+	// ReplaceHash swaps one hash of the same password for another (new parameters). The
+	// epoch stays. It does nothing when the stored hash is no longer the old one.
+	ReplaceHash(ctx context.Context, id, old, new string) error
+	// SetProfile stores name, email and time zone if they are still those of from, else
+	// ErrStale. A changed email is unverified.
+	SetProfile(ctx context.Context, id string, from, to Profile) (User, error)
+	// SetActive enables or disables; disabling sets a new epoch. No change, no new epoch.
+	// ErrLastAdministrator as GrantStore has it.
+	SetActive(ctx context.Context, id string, active bool) (User, error)
+	// RotateEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
+	// the user. It returns the row as it is afterwards, with PreviousEpoch.
+	RotateEpoch(ctx context.Context, id string) (User, error)
+	// RotateEpochFrom is RotateEpoch if the epoch is still the given one; else ErrStale.
+	RotateEpochFrom(ctx context.Context, id string, epoch int64) (User, error)
+	// RecordSignIn notes the time of a sign-in; it is no change that drops caches.
+	RecordSignIn(ctx context.Context, id string, at time.Time) error
+}
+
+// SetActive disables or enables a user; sessions of a disabled one end at once.
+func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User, error) {
+	what := "user disabled"
+	if active {
+		what = "user enabled"
+	}
+	u, err := a.change(ctx, what, id, func() (User, error) {
+		return a.Users.SetActive(ctx, id, active)
+	})
+	if err == nil && !active {
+		a.endStale(ctx, u.ID, "")
+	}
+	return u, err
 }

@@ -8,13 +8,13 @@ import (
 	_ "time/tzdata" // a bare machine has no zone database
 )
 
+// TimeZones returns the names of the time zones that a person can choose, sorted.
+var TimeZones = sync.OnceValue(func() []string { return strings.Fields(zoneNames) })
+
 // zoneNames are the canonical zones of the IANA database that people live in.
 //
 //go:embed zones.txt
 var zoneNames string
-
-// TimeZones returns the names of the time zones that a person can choose, sorted.
-var TimeZones = sync.OnceValue(func() []string { return strings.Fields(zoneNames) })
 
 // LoadLocation returns the zone of an IANA name, or false. Aliases such as "Asia/Calcutta",
 // which browsers still report, are accepted; "Local", which is the server's, is not.

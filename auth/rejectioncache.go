@@ -5,13 +5,6 @@ import (
 	"time"
 )
 
-const (
-	// refusalTime is how long a dead credential is refused without asking the database again.
-	refusalTime = time.Second
-	// maxRefusals bounds the memory that refusals take; beyond it they begin anew.
-	maxRefusals = 10_000
-)
-
 // refusals remembers for refusalTime which sessions and tokens the database has said are dead: their user has
 // no row, or another epoch. Such a credential may stay stored: a session of a user without a row counts again if a restore
 // brings the row back, and nothing can be ended while Redis takes no writes. Without refusals it would cost
@@ -30,6 +23,13 @@ type rejection struct {
 	err   error
 	until time.Time
 }
+
+const (
+	// refusalTime is how long a dead credential is refused without asking the database again.
+	refusalTime = time.Second
+	// maxRefusals bounds the memory that refusals take; beyond it they begin anew.
+	maxRefusals = 10_000
+)
 
 // find returns what note wants, and why the credential was refused or nil.
 func (r *rejectionCache) find(id string, now time.Time) (changes uint64, err error) {

@@ -57,8 +57,32 @@ func NewLocalUserCache(ttl time.Duration) *LocalUserCache {
 	return &LocalUserCache{ttl: ttl, seed: maphash.MakeSeed()}
 }
 
-func (m *LocalUserCache) shard(id string) *cacheShard {
-	return &m.shards[maphash.String(m.seed, id)%cacheShards]
+// User returns the user from memory, else from load, which runs once for all who wait for
+// the same user. Nobody joins a load that began before the last news of that user.
+func (m *LocalUserCache) User(ctx context.Context, id string, now time.Time, load func(context.Context) (User, error)) (User, error) {
+	u, ok, news := m.get(id, now)
+	if ok {
+		m.Hits.Add(1)
+		return u, nil
+	}
+	m.Misses.Add(1)
+	// The load serves others too, so it does not end with the first who asked; the stores
+	// have time limits of their own.
+	shared := context.WithoutCancel(ctx)
+	answer := m.flight.DoChan(id+" "+strconv.FormatUint(news, 10), func() (any, error) {
+		u, err := loadSafely(shared, load)
+		if err == nil {
+			m.store(u, news, now)
+		}
+		return u, err
+	})
+	select {
+	case <-ctx.Done():
+		return User{}, ctx.Err()
+	case a := <-answer:
+		u, _ := a.Val.(User)
+		return u, a.Err
+	}
 }
 
 // SetEnabled turns the memory on when somebody listens for changes, and empties it when not.
@@ -108,18 +132,6 @@ func (m *LocalUserCache) get(id string, now time.Time) (u User, ok bool, news ui
 	return r.user, true, s.generation
 }
 
-// ids returns the ids of all users in memory.
-func (m *LocalUserCache) ids() []string {
-	var ids []string
-	for i := range m.shards {
-		s := &m.shards[i]
-		s.mu.RLock()
-		ids = slices.AppendSeq(ids, maps.Keys(s.users))
-		s.mu.RUnlock()
-	}
-	return ids
-}
-
 func (m *LocalUserCache) store(u User, news uint64, now time.Time) {
 	s := m.shard(u.ID)
 	s.mu.Lock()
@@ -135,32 +147,20 @@ func (m *LocalUserCache) store(u User, news uint64, now time.Time) {
 	s.users[u.ID] = entry{u, now.Add(m.ttl)}
 }
 
-// User returns the user from memory, else from load, which runs once for all who wait for
-// the same user. Nobody joins a load that began before the last news of that user.
-func (m *LocalUserCache) User(ctx context.Context, id string, now time.Time, load func(context.Context) (User, error)) (User, error) {
-	u, ok, news := m.get(id, now)
-	if ok {
-		m.Hits.Add(1)
-		return u, nil
+// ids returns the ids of all users in memory.
+func (m *LocalUserCache) ids() []string {
+	var ids []string
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.RLock()
+		ids = slices.AppendSeq(ids, maps.Keys(s.users))
+		s.mu.RUnlock()
 	}
-	m.Misses.Add(1)
-	// The load serves others too, so it does not end with the first who asked; the stores
-	// have time limits of their own.
-	shared := context.WithoutCancel(ctx)
-	answer := m.flight.DoChan(id+" "+strconv.FormatUint(news, 10), func() (any, error) {
-		u, err := loadSafely(shared, load)
-		if err == nil {
-			m.store(u, news, now)
-		}
-		return u, err
-	})
-	select {
-	case <-ctx.Done():
-		return User{}, ctx.Err()
-	case a := <-answer:
-		u, _ := a.Val.(User)
-		return u, a.Err
-	}
+	return ids
+}
+
+func (m *LocalUserCache) shard(id string) *cacheShard {
+	return &m.shards[maphash.String(m.seed, id)%cacheShards]
 }
 
 // loadSafely makes a panic an error: the load has a goroutine of its own, where nobody who

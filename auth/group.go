@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"gatehouse/auth/identifier"
 	"slices"
 	"strings"
@@ -66,40 +65,6 @@ type GrantStore interface {
 	SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error)
 }
 
-type mayLoseAdministrators struct{}
-
-// AllowLosingAdministrators returns a context in which a change may leave nobody with ManageUsers, and the
-// group admin may be removed. Only operators may ask for it, who can make a new administrator on the command line.
-func AllowLosingAdministrators(ctx context.Context) context.Context {
-	return context.WithValue(ctx, mayLoseAdministrators{}, true)
-}
-
-// LosingAdministratorsAllowed reports whether ctx is from AllowLosingAdministrators.
-func LosingAdministratorsAllowed(ctx context.Context) bool {
-	allowed, _ := ctx.Value(mayLoseAdministrators{}).(bool)
-	return allowed
-}
-
-// SetMember puts a user into a group or takes them out.
-func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (User, error) {
-	if err := identifier.ValidateGroupName(group); err != nil {
-		return User{}, ValidationErrors{"group": err.Error()}
-	}
-	return a.change(ctx, onOff(on, "user joined "+group, "user left "+group), id, func() (User, error) {
-		return a.Grants.SetMember(ctx, id, group, on)
-	})
-}
-
-// SetPermission gives a user a permission of their own, or takes it back.
-func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on bool) (User, error) {
-	if err := identifier.ValidatePermissionName(permission); err != nil {
-		return User{}, ValidationErrors{"permission": err.Error()}
-	}
-	return a.change(ctx, onOff(on, "permission granted: "+permission, "permission taken: "+permission), id, func() (User, error) {
-		return a.Grants.SetPermission(ctx, id, permission, on)
-	})
-}
-
 // AddGroup makes a group without members or permissions.
 func (a *Accounts) AddGroup(ctx context.Context, name string) error {
 	if err := identifier.ValidateGroupName(name); err != nil {
@@ -139,29 +104,37 @@ func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission str
 	})
 }
 
-// changeGroup drops all cached users around a change, as change does with one.
-func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func() error) error {
-	if err := a.dropAll(ctx); err != nil {
-		return fmt.Errorf("drop the cached users before a change (nothing was changed): %w", err)
+// SetMember puts a user into a group or takes them out.
+func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (User, error) {
+	if err := identifier.ValidateGroupName(group); err != nil {
+		return User{}, ValidationErrors{"group": err.Error()}
 	}
-	err := run()
-	a.recordChangeAttempt(ctx, err)
-	a.InvalidateAllUsers()
-	a.announce(ctx, AllUsers)
-	if dropErr := a.Cache.DropAll(context.WithoutCancel(ctx)); dropErr != nil {
-		a.Log.ErrorContext(ctx, "the cached users could not be dropped after a change of a group", "error", dropErr, "group", group)
-	}
-	if err != nil {
-		return fmt.Errorf("change a group: %w", err)
-	}
-	a.event(ctx, what, nil, "group", group)
-	return nil
+	return a.change(ctx, onOff(on, "user joined "+group, "user left "+group), id, func() (User, error) {
+		return a.Grants.SetMember(ctx, id, group, on)
+	})
 }
 
-// dropAll is InvalidateAllUsers and waits until the cache has dropped the users.
-func (a *Accounts) dropAll(ctx context.Context) error {
-	a.InvalidateAllUsers()
-	return a.Cache.DropAll(ctx)
+// ChangeGroups puts a user into some groups and takes them out of others, all of it or nothing.
+// Groups that are named nowhere stay as they are, so that of two administrators neither undoes
+// what the other did. ErrGroupNotFound when one to join is missing.
+func (a *Accounts) ChangeGroups(ctx context.Context, id string, join, leave []string) (User, error) {
+	for _, group := range join {
+		if err := identifier.ValidateGroupName(group); err != nil {
+			return User{}, ValidationErrors{"group": err.Error()}
+		}
+	}
+	// In one order, so that no two changes wait for each other.
+	join, leave = slices.Sorted(slices.Values(join)), slices.Sorted(slices.Values(leave))
+	var what []string
+	if len(join) > 0 {
+		what = append(what, "joined "+strings.Join(join, ", "))
+	}
+	if len(leave) > 0 {
+		what = append(what, "left "+strings.Join(leave, ", "))
+	}
+	return a.change(ctx, "user "+strings.Join(what, " and "), id, func() (User, error) {
+		return a.Grants.ChangeGroups(ctx, id, join, leave)
+	})
 }
 
 func onOff(on bool, yes, no string) string {

@@ -4,56 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/netip"
 	"time"
 )
-
-// Rate limits. All servers share the counts.
-//
-// An account has at most 100 consecutive failures (ASVS 6.3.1; NIST SP 800-63B, 3.2.2), the sum
-// of four separate limits: 30 from strangers who type its user name, 30 from strangers who type
-// its verified address, 20 from all known browsers together and 20 from all networks together
-// in which programs have used it. Each has ten free attempts, then waits that double up to 15
-// minutes, and after its last failure none for a day. No counter is shared between a name and
-// its address, so that the answers for one never show what was tried on the other. Strangers
-// use up their own limits only, not the owner's (ASVS 6.1.1).
-//
-// A success takes back its own attempt and nothing else. A network has a wider limit over all
-// accounts, because many people may share it.
-var (
-	accountLimit = RateLimit{Burst: 10, BaseDelay: time.Second, MaxDelay: 15 * time.Minute, MaxFailures: 30, ResetAfter: 24 * time.Hour}
-	trustedLimit = RateLimit{Burst: 10, BaseDelay: time.Second, MaxDelay: 15 * time.Minute, MaxFailures: 20, ResetAfter: 24 * time.Hour}
-	// repeatLimit is for failures that were counted before, which cost a hash all the same.
-	repeatLimit   = RateLimit{Burst: 300, BaseDelay: time.Second, MaxDelay: 10 * time.Second, ResetAfter: time.Minute}
-	addressLimit  = RateLimit{Burst: 100, BaseDelay: time.Second, MaxDelay: time.Minute, ResetAfter: 15 * time.Minute}
-	registerLimit = RateLimit{Burst: 100, BaseDelay: time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
-	// An estimate may cost as much as a hash. This is faster than anyone types. The meter counts for the
-	// network, and password changes count for the user.
-	strengthLimit = RateLimit{Burst: 300, BaseDelay: time.Second, MaxDelay: 10 * time.Second, ResetAfter: time.Minute}
-)
-
-// Client is who asks, as far as one can know without a sign-in.
-type Client struct {
-	Address netip.Addr
-	// DeviceCookies are the values that have the shape of the cookie that a sign-in left: see
-	// IsDeviceCookie.
-	DeviceCookies []string
-	// SessionID is the id of the session that the visitor is signed in by, if any.
-	SessionID string
-	// Epoch is that of the session; 0 without one.
-	Epoch int64
-}
-
-// network returns what the throttle counts for the visitor's address: IPv6 by /64,
-// which is what one customer gets.
-func (v Client) network() string {
-	a := v.Address.Unmap().WithZone("")
-	if a.Is6() {
-		p, _ := a.Prefix(64)
-		return p.String()
-	}
-	return a.String()
-}
 
 // guess is one try at a password, and what the throttle counted for it.
 type attempt struct {
@@ -260,3 +212,27 @@ func (g *attempt) markThrottled(ctx context.Context, taken []Reservation) {
 		g.accounts.Log.WarnContext(ctx, "the credential cache was not told who has to wait", "error", err)
 	}
 }
+
+// Rate limits. All servers share the counts.
+//
+// An account has at most 100 consecutive failures (ASVS 6.3.1; NIST SP 800-63B, 3.2.2), the sum
+// of four separate limits: 30 from strangers who type its user name, 30 from strangers who type
+// its verified address, 20 from all known browsers together and 20 from all networks together
+// in which programs have used it. Each has ten free attempts, then waits that double up to 15
+// minutes, and after its last failure none for a day. No counter is shared between a name and
+// its address, so that the answers for one never show what was tried on the other. Strangers
+// use up their own limits only, not the owner's (ASVS 6.1.1).
+//
+// A success takes back its own attempt and nothing else. A network has a wider limit over all
+// accounts, because many people may share it.
+var (
+	accountLimit = RateLimit{Burst: 10, BaseDelay: time.Second, MaxDelay: 15 * time.Minute, MaxFailures: 30, ResetAfter: 24 * time.Hour}
+	trustedLimit = RateLimit{Burst: 10, BaseDelay: time.Second, MaxDelay: 15 * time.Minute, MaxFailures: 20, ResetAfter: 24 * time.Hour}
+	// repeatLimit is for failures that were counted before, which cost a hash all the same.
+	repeatLimit   = RateLimit{Burst: 300, BaseDelay: time.Second, MaxDelay: 10 * time.Second, ResetAfter: time.Minute}
+	addressLimit  = RateLimit{Burst: 100, BaseDelay: time.Second, MaxDelay: time.Minute, ResetAfter: 15 * time.Minute}
+	registerLimit = RateLimit{Burst: 100, BaseDelay: time.Second, MaxDelay: time.Minute, ResetAfter: time.Hour}
+	// An estimate may cost as much as a hash. This is faster than anyone types. The meter counts for the
+	// network, and password changes count for the user.
+	strengthLimit = RateLimit{Burst: 300, BaseDelay: time.Second, MaxDelay: 10 * time.Second, ResetAfter: time.Minute}
+)

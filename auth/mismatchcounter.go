@@ -7,15 +7,6 @@ import (
 	"time"
 )
 
-const (
-	// maxMismatches is how many different wrong passwords may meet a cached credential before
-	// the right one has to pass the throttle too.
-	maxMismatches = 10
-	// mismatchWindow is how long a wrong password is remembered for this: longer than the
-	// throttle needs to count it and to tell the credential cache.
-	mismatchWindow = time.Minute
-)
-
 // mismatches are the different wrong passwords that met a cached credential a moment ago, in this
 // server. A cached credential is compared before the throttle counts; of many guesses at once,
 // sent from the network of the program itself, only the first few may be compared.
@@ -30,6 +21,15 @@ type mismatch struct {
 	marks []string
 	until time.Time
 }
+
+const (
+	// maxMismatches is how many different wrong passwords may meet a cached credential before
+	// the right one has to pass the throttle too.
+	maxMismatches = 10
+	// mismatchWindow is how long a wrong password is remembered for this: longer than the
+	// throttle needs to count it and to tell the credential cache.
+	mismatchWindow = time.Minute
+)
 
 // add notes a wrong password for the credential of the key; mark is a keyed hash of it. It reports
 // whether the right one would have been accepted at this moment: only then the comparison has told

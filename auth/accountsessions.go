@@ -1,0 +1,174 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// SessionUser returns the user of a session; ErrNotFound when the session is no longer valid. A
+// session that the user's row says is stale is ended, so that no later epoch can match it; but not while the
+// request that made it stale is about to renew it: the second request of a double click presents it then.
+//
+// A session of a user without a row stays stored: a table may be empty for a moment while it is restored.
+func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
+	now := a.now()
+	changes, err := a.rejections.find(s.ID, now)
+	if err != nil {
+		return User{}, err
+	}
+	u, verified, err := a.userAtEpoch(ctx, s.UserID, s.Epoch)
+	if errors.Is(err, ErrNotFound) {
+		a.rejections.store(s.ID, err, changes, now)
+	}
+	if err != nil || u.AcceptsEpoch(s.Epoch) {
+		return u, err
+	}
+	err = fmt.Errorf("user of a stale session: %w", ErrNotFound)
+	if verified {
+		a.rejections.store(s.ID, err, changes, now)
+		a.endRefused(ctx, s, now)
+	}
+	return User{}, err
+}
+
+// endRefused ends a session that the user's epoch refuses. That it fails is no error: the epoch holds.
+func (a *Accounts) endRefused(ctx context.Context, s Session, now time.Time) {
+	if now.UnixMilli() < a.endAfter.Load() {
+		return
+	}
+	var err error
+	if !s.External {
+		err = a.Sessions.EndRejected(ctx, s.UserID, s.ID)
+	} else if a.EndExternal != nil {
+		err = a.EndExternal(ctx, s)
+	}
+	if err == nil || errors.Is(err, ErrNotFound) || ctx.Err() != nil {
+		return
+	}
+	a.endAfter.Store(now.Add(endPause).UnixMilli())
+	a.Log.WarnContext(ctx, "a stale session is still stored; it is refused by its epoch", "error", err, "user_id", s.UserID)
+}
+
+// endPause is how long ending dead credentials rests after it failed: a Redis that takes no writes is not asked
+// for one more on every request.
+const endPause = time.Second
+
+// currentEpoch returns a function that reads the epoch in the user's row.
+func (a *Accounts) currentEpoch(id string) func(context.Context) (int64, error) {
+	return func(ctx context.Context) (int64, error) {
+		u, err := a.Users.UserByID(ctx, id)
+		return u.Epoch, err
+	}
+}
+
+// endStale ends the stored sessions and API tokens that the user's epoch refuses already, so
+// that they stay ended if the row is restored from a backup. keep is a session whose token is about
+// to be renewed, or "". That it fails is no error: the epoch holds.
+func (a *Accounts) endStale(ctx context.Context, id, keep string) (ended bool) {
+	ctx = context.WithoutCancel(ctx)
+	current := a.currentEpoch(id)
+	var err error
+	if a.Sessions != nil {
+		err = a.Sessions.EndStale(ctx, id, keep, current)
+	}
+	if a.Tokens != nil {
+		err = errors.Join(err, a.Tokens.EndStale(ctx, id, current))
+	}
+	if err != nil {
+		a.Log.WarnContext(ctx, "stale sessions and tokens are still stored; they are refused by their epoch", "error", err, "user_id", id)
+	}
+	return err == nil
+}
+
+// TouchSession does for a session that another program used what a request here would do: its idle
+// time begins anew if that is due, and its user is in the cache, where that program looks. A
+// session that does not count is left alone, and is no error.
+func (a *Accounts) TouchSession(ctx context.Context, id string) error {
+	now := a.now()
+	s, err := a.Sessions.Session(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at a session that was used: %w", err)
+	}
+	if !s.Valid(id, now) {
+		return nil
+	}
+	// Not from memory alone: the cache may have lost what memory still has.
+	u, err := a.cacheUser(ctx, s.UserID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !u.AcceptsEpoch(s.Epoch) || !s.NeedsRenewal(now) {
+		return nil
+	}
+	a.RenewIdleTime(ctx, s, now)
+	return nil
+}
+
+// RenewIdleTime renews the idle time of a session that is used now, as far as possible: a session that can be
+// read counts although Redis is full or a replica. If Redis takes no writes for longer, sessions end at
+// their idle time.
+func (a *Accounts) RenewIdleTime(ctx context.Context, s Session, now time.Time) {
+	if now.UnixMilli() < a.renewAfter.Load() {
+		return
+	}
+	err := a.Sessions.Renew(ctx, s)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	a.renewAfter.Store(now.Add(renewalPause).UnixMilli())
+	if last := a.warnedOfRenewal.Load(); now.Unix()-last >= 60 && a.warnedOfRenewal.CompareAndSwap(last, now.Unix()) {
+		a.Log.WarnContext(ctx, "the idle time of sessions is not renewed: Redis takes no writes; signed-in people go on until it has passed", "error", err)
+	}
+}
+
+// renewalPause is how long renewing rests after it failed: a Redis that takes no writes is not asked for
+// one more on every request.
+const renewalPause = time.Second
+
+// SignOutEverywhere ends all sessions and API tokens of the user. The session keep, or "", stays
+// stored: the caller renews its token.
+func (a *Accounts) SignOutEverywhere(ctx context.Context, id, keep string) (User, error) {
+	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
+		return a.Users.RotateEpoch(ctx, id)
+	})
+	if err == nil {
+		a.endStale(ctx, u.ID, keep)
+	}
+	return u, err
+}
+
+// EndOtherSessions ends all sessions and API tokens of the user, for the session keep of the given epoch, whose
+// token the caller renews. ErrStale when another change has ended that session meanwhile: of several
+// sessions that end all others at once, one goes on.
+func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch int64) (User, error) {
+	if err := a.holdForRenewal(ctx, keep); err != nil {
+		return User{}, err
+	}
+	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
+		return a.Users.RotateEpochFrom(ctx, id, epoch)
+	})
+	if err == nil {
+		a.endStale(ctx, u.ID, keep)
+	}
+	return u, err
+}
+
+// holdForRenewal announces that the session is renewed after the change that follows. Where it cannot be
+// announced it could not be renewed either, and the change is not made.
+func (a *Accounts) holdForRenewal(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	if err := a.Sessions.HoldForRenewal(ctx, id); err != nil {
+		return fmt.Errorf("announce the renewal of a session (nothing was changed): %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package auth
+
+import (
+	"sort"
+	"strings"
+)
+
+// ValidationErrors maps the name of a form field to a sentence for the person who
+// filled it in. It is an error so that it travels like any other.
+type ValidationErrors map[string]string
+
+func (f ValidationErrors) Error() string {
+	fields := make([]string, 0, len(f))
+	for field := range f {
+		fields = append(fields, field)
+	}
+	sort.Strings(fields)
+	return "invalid " + strings.Join(fields, ", ")
+}
+
+// orNil returns nil when no field is wrong, so that callers can return it as an error.
+func (f ValidationErrors) orNil() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return f
+}
+
+func checked(field, value string, canonical func(string) (string, error), wrong ValidationErrors) string {
+	v, err := canonical(value)
+	if err != nil {
+		wrong[field] = err.Error()
+	}
+	return v
+}
