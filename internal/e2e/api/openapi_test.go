@@ -703,7 +703,7 @@ func (a *apiTest) tokensAreNotCreated(t *testing.T) {
 	for _, body := range []string{"{", `[]`, `"x"`, `{"name":1}`, `{"expires_in":"1h"}`, `{"expires_in":1e30}`, `{"permissions":"users.view"}`, `{} {}`} {
 		a.wantProblem(t, createToken, 400, "malformed_json", body, john...)
 	}
-	a.wantProblem(t, createToken, 415, "unsupported_media_type", "name=x", append(john, "Content-Type", "application/x-www-form-urlencoded")...)
+	a.wantProblem(t, createToken, 415, "unsupported_media_type", "name=x", append(john, "Content-Type", kit.FormContentType)...)
 	a.wantProblem(t, createToken, 413, "too_large", `{"name":"`+strings.Repeat("x", 1<<20)+`"}`, john...)
 	a.wantProblem(t, createToken, 400, "token_from_token", "", "Authorization", "Bearer "+a.token)
 	a.wantProblem(t, createToken, 401, "credentials_needed", `{"username":"john_doe"}`)

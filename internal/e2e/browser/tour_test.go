@@ -228,7 +228,7 @@ func (o *tour) inside(base string) {
 	for _, agent := range []string{strings.Repeat("Agent", 60), "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1", ""} {
 		c := kit.NewClient(o.t, base)
 		c.Do(c.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", longName, "password", kit.Password, "remember", "on"),
-			"Content-Type", "application/x-www-form-urlencoded", "User-Agent", agent))
+			"Content-Type", kit.FormContentType, "User-Agent", agent))
 	}
 	p.Open("/account/sessions/end-others", http.StatusOK)
 	o.look("end-others")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"maps"
 	"net/http"
@@ -45,6 +44,14 @@ func (c *Client) At(base string) *Client {
 	return &Client{T: c.T, BaseURL: base, HTTP: c.HTTP}
 }
 
+// CopySession returns a new client with a copy of the current session cookie.
+func (c *Client) CopySession(base string) *Client {
+	c.T.Helper()
+	copied := NewClient(c.T, base)
+	copied.SetCookie(SessionCookie, c.Cookie(SessionCookie))
+	return copied
+}
+
 // Response is an HTTP response whose body has been read.
 type Response struct {
 	*http.Response
@@ -75,6 +82,17 @@ func (c *Client) TryDo(req *http.Request) (Response, error) {
 	return Response{resp, string(body)}, nil
 }
 
+// DoWithin is Do with a limit on the duration, which fails the test.
+func (c *Client) DoWithin(limit time.Duration, req *http.Request) Response {
+	c.T.Helper()
+	begun := time.Now()
+	a := c.Do(req)
+	if took := time.Since(begun); took > limit {
+		c.T.Errorf("%s %s took %v, want at most %v", req.Method, req.URL.Path, took, limit)
+	}
+	return a
+}
+
 // NewRequest returns a request to the server; header lists name, value, name, value….
 func (c *Client) NewRequest(method, path, body string, header ...string) *http.Request {
 	c.T.Helper()
@@ -88,25 +106,29 @@ func (c *Client) NewRequest(method, path, body string, header ...string) *http.R
 	return req
 }
 
+// AcceptHTML is an Accept header as browsers send it.
+const AcceptHTML = "text/html,application/xhtml+xml"
+
 // Get sends a GET request; header lists name, value, name, value….
 func (c *Client) Get(path string, header ...string) Response {
 	c.T.Helper()
 	return c.Do(c.NewRequest(http.MethodGet, path, "", header...))
 }
 
-// PostForm submits a form; fields are name, value, name, value….
-func (c *Client) PostForm(path string, fields ...string) Response {
+// WantStatus fails the test unless the response has the status.
+func (c *Client) WantStatus(a Response, status int) {
 	c.T.Helper()
-	return c.Do(c.NewRequest(http.MethodPost, path, EncodeForm(fields...), "Content-Type", "application/x-www-form-urlencoded"))
+	if a.StatusCode != status {
+		c.T.Fatalf("%s %s: %s, want %d\n%s", a.Request.Method, a.Request.URL.Path, a.Status, status, a.Text)
+	}
 }
 
-// EncodeForm encodes fields as application/x-www-form-urlencoded.
-func EncodeForm(fields ...string) string {
-	values := url.Values{}
-	for name, value := range pairsOf(fields) {
-		values.Set(name, value)
+// WantSeeOther fails the test unless the response is a 303 to the location.
+func (c *Client) WantSeeOther(a Response, location string) {
+	c.T.Helper()
+	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != location {
+		c.T.Fatalf("%s %s: %s to %q, want 303 to %q\n%s", a.Request.Method, a.Request.URL.Path, a.Status, a.Header.Get("Location"), location, a.Text)
 	}
-	return values.Encode()
 }
 
 // Register creates an account through the form, which signs the client in.
@@ -123,20 +145,22 @@ func (c *Client) SignIn(username string, fields ...string) {
 	c.WantSeeOther(a, "/dashboard")
 }
 
-// WantSeeOther fails the test unless the response is a 303 to the location.
-func (c *Client) WantSeeOther(a Response, location string) {
+// ChangePassword submits the form that changes the password.
+func (c *Client) ChangePassword(current, next string) Response {
 	c.T.Helper()
-	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != location {
-		c.T.Fatalf("%s %s: %s to %q, want 303 to %q\n%s", a.Request.Method, a.Request.URL.Path, a.Status, a.Header.Get("Location"), location, a.Text)
-	}
+	return c.PostForm("/account/password", "current_password", current, "new_password", next)
 }
 
-// WantStatus fails the test unless the response has the status.
-func (c *Client) WantStatus(a Response, status int) {
+var sessionField = regexp.MustCompile(`name="session" value="([^"]+)"`)
+
+// OtherSessionIDs returns the ids of the sessions that the account page offers to end.
+func (c *Client) OtherSessionIDs() []string {
 	c.T.Helper()
-	if a.StatusCode != status {
-		c.T.Fatalf("%s %s: %s, want %d\n%s", a.Request.Method, a.Request.URL.Path, a.Status, status, a.Text)
+	var ids []string
+	for _, m := range sessionField.FindAllStringSubmatch(c.Get("/account").Text, -1) {
+		ids = append(ids, m[1])
 	}
+	return ids
 }
 
 // IsSignedIn reports whether the dashboard greets the client. Any response except the page and a redirect to the
@@ -152,6 +176,28 @@ func (c *Client) IsSignedIn() bool {
 	}
 	c.T.Fatalf("GET /dashboard: %s to %q\n%s", a.Status, a.Header.Get("Location"), a.Text)
 	return false
+}
+
+// WantSignedIn fails unless every client is signed in.
+func WantSignedIn(t *testing.T, clients ...*Client) {
+	t.Helper()
+	for i, c := range clients {
+		if !c.IsSignedIn() {
+			t.Errorf("client %d of %d is not signed in at %s", i+1, len(clients), c.BaseURL)
+		}
+	}
+}
+
+// WantSignedOut waits until other servers have noticed a change, and fails if a client is signed in again afterwards.
+func WantSignedOut(t *testing.T, clients ...*Client) {
+	t.Helper()
+	for i, c := range clients {
+		testkit.Eventually(t, WaitTimeout, fmt.Sprintf("client %d of %d to be signed out at %s", i+1, len(clients), c.BaseURL),
+			func() bool { return !c.IsSignedIn() })
+		if c.IsSignedIn() {
+			t.Errorf("client %d of %d is signed in again at %s", i+1, len(clients), c.BaseURL)
+		}
+	}
 }
 
 // Cookie returns the value of one of the client's cookies, or "".
@@ -179,54 +225,6 @@ func (c *Client) SetCookie(name, value string) {
 	c.HTTP.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
 }
 
-// UniqueName returns a name that no other user has.
-func UniqueName() string { return strings.ToLower(rand.Text()[:8]) }
-
-// DoWithin is Do with a limit on the duration, which fails the test.
-func (c *Client) DoWithin(limit time.Duration, req *http.Request) Response {
-	c.T.Helper()
-	begun := time.Now()
-	a := c.Do(req)
-	if took := time.Since(begun); took > limit {
-		c.T.Errorf("%s %s took %v, want at most %v", req.Method, req.URL.Path, took, limit)
-	}
-	return a
-}
-
-var stylesheetPath = regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`)
-
-// StylesheetPath returns the path of a static file.
-func (c *Client) StylesheetPath() string {
-	c.T.Helper()
-	found := stylesheetPath.FindString(c.Get("/login").Text)
-	if found == "" {
-		c.T.Fatal("the sign-in page names no style sheet")
-	}
-	return found
-}
-
-// DecodeJSON decodes the body of a response into v.
-func DecodeJSON(t testing.TB, a Response, v any) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(a.Text), v); err != nil {
-		t.Fatalf("%s: %v\n%s", a.Request.URL.Path, err, a.Text)
-	}
-}
-
-// AcceptHTML is an Accept header as browsers send it.
-const AcceptHTML = "text/html,application/xhtml+xml"
-
-// ComparableResponse returns everything that a client can see of a response, except the user name that it sent and
-// what differs in every response.
-func ComparableResponse(a Response, name string) string {
-	header := maps.Clone(a.Header)
-	for _, each := range []string{"Date", "X-Request-Id"} {
-		delete(header, each)
-	}
-	body := strings.ReplaceAll(a.Text, `value="`+name+`"`, `value="NAME"`)
-	return fmt.Sprintf("%s\n%v\n%s", a.Status, header, body)
-}
-
 // SessionCookieHeader returns a Cookie header with the client's session and no other cookies.
 func (c *Client) SessionCookieHeader() string {
 	c.T.Helper()
@@ -250,54 +248,35 @@ func (c *Client) CookiesOf(a Response) map[string]*http.Cookie {
 	return all
 }
 
-// FieldError returns the message that a page shows at a field, or "".
-func FieldError(a Response, field string) string {
-	pattern := `id="` + regexp.QuoteMeta(field) + `-help"><span class="aside">Error: </span>([^<]*)</p>`
-	m := regexp.MustCompile(pattern).FindStringSubmatch(a.Text)
-	if m == nil {
-		return ""
-	}
-	return html.UnescapeString(m[1])
-}
+var stylesheetPath = regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`)
 
-// FormError returns the message that a page shows about the whole form, or "".
-func FormError(a Response) string {
-	m := regexp.MustCompile(`role="alert"[^>]*>([^<]*)</p>`).FindStringSubmatch(a.Text)
-	if m == nil {
-		return ""
-	}
-	return html.UnescapeString(m[1])
-}
-
-// WantFieldError fails unless the form came back with a message at the field that contains the sentence.
-func (c *Client) WantFieldError(a Response, field, sentence string) {
+// StylesheetPath returns the path of a static file.
+func (c *Client) StylesheetPath() string {
 	c.T.Helper()
-	c.WantStatus(a, http.StatusUnprocessableEntity)
-	if got := FieldError(a, field); !strings.Contains(got, sentence) || got == "" {
-		c.T.Errorf("%s says %q at %s, want %q", a.Request.URL.Path, got, field, sentence)
+	found := stylesheetPath.FindString(c.Get("/login").Text)
+	if found == "" {
+		c.T.Fatal("the sign-in page names no style sheet")
+	}
+	return found
+}
+
+// DecodeJSON decodes the body of a response into v.
+func DecodeJSON(t testing.TB, a Response, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.Text), v); err != nil {
+		t.Fatalf("%s: %v\n%s", a.Request.URL.Path, err, a.Text)
 	}
 }
 
-// WantSignedIn fails unless every client is signed in.
-func WantSignedIn(t *testing.T, clients ...*Client) {
-	t.Helper()
-	for i, c := range clients {
-		if !c.IsSignedIn() {
-			t.Errorf("client %d of %d is not signed in at %s", i+1, len(clients), c.BaseURL)
-		}
+// ComparableResponse returns everything that a client can see of a response, except the user name that it sent and
+// what differs in every response.
+func ComparableResponse(a Response, name string) string {
+	header := maps.Clone(a.Header)
+	for _, each := range []string{"Date", "X-Request-Id"} {
+		delete(header, each)
 	}
-}
-
-// WantSignedOut waits until other servers have noticed a change, and fails if a client is signed in again afterwards.
-func WantSignedOut(t *testing.T, clients ...*Client) {
-	t.Helper()
-	for i, c := range clients {
-		testkit.Eventually(t, WaitTimeout, fmt.Sprintf("client %d of %d to be signed out at %s", i+1, len(clients), c.BaseURL),
-			func() bool { return !c.IsSignedIn() })
-		if c.IsSignedIn() {
-			t.Errorf("client %d of %d is signed in again at %s", i+1, len(clients), c.BaseURL)
-		}
-	}
+	body := strings.ReplaceAll(a.Text, `value="`+name+`"`, `value="NAME"`)
+	return fmt.Sprintf("%s\n%v\n%s", a.Status, header, body)
 }
 
 // RunConcurrently starts n goroutines at the same moment and returns their responses.
@@ -320,36 +299,5 @@ func RunConcurrently(t *testing.T, n int, send func(i int) (Response, error)) []
 	return responses
 }
 
-// NewForm returns the request that PostForm sends.
-func (c *Client) NewForm(path string, fields ...string) *http.Request {
-	return c.NewRequest(http.MethodPost, path, EncodeForm(fields...), "Content-Type", "application/x-www-form-urlencoded")
-}
-
-// CopySession returns a new client with a copy of the current session cookie.
-func (c *Client) CopySession(base string) *Client {
-	c.T.Helper()
-	copied := NewClient(c.T, base)
-	copied.SetCookie(SessionCookie, c.Cookie(SessionCookie))
-	return copied
-}
-
-// ChangePassword submits the form that changes the password.
-func (c *Client) ChangePassword(current, next string) Response {
-	c.T.Helper()
-	return c.PostForm("/account/password", "current_password", current, "new_password", next)
-}
-
-var sessionField = regexp.MustCompile(`name="session" value="([^"]+)"`)
-
-// OtherSessionIDs returns the ids of the sessions that the account page offers to end.
-func (c *Client) OtherSessionIDs() []string {
-	c.T.Helper()
-	var ids []string
-	for _, m := range sessionField.FindAllStringSubmatch(c.Get("/account").Text, -1) {
-		ids = append(ids, m[1])
-	}
-	return ids
-}
-
-// FormContentType is the content type of forms.
-const FormContentType = "application/x-www-form-urlencoded"
+// UniqueName returns a name that no other user has.
+func UniqueName() string { return strings.ToLower(rand.Text()[:8]) }

@@ -87,7 +87,7 @@ type HeldRequest struct {
 // HoldForm sends the head of a form and returns once the server asks for the body.
 func (x *Target) HoldForm(path, cookie string, fields ...string) *HeldRequest {
 	x.T.Helper()
-	p := x.HoldRequest(http.MethodPost, path, "Cookie: "+cookie, "application/x-www-form-urlencoded", EncodeForm(fields...))
+	p := x.HoldRequest(http.MethodPost, path, "Cookie: "+cookie, FormContentType, EncodeForm(fields...))
 	if p == nil {
 		x.T.FailNow()
 	}

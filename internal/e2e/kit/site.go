@@ -69,6 +69,12 @@ func (s *Site) Serve(pairs ...string) *testkit.Server {
 	return s.serveBinary(testkit.BuildBinary(s.T), pairs...)
 }
 
+// ServeWithoutRace is Serve without the race detector.
+func (s *Site) ServeWithoutRace(pairs ...string) *testkit.Server {
+	s.T.Helper()
+	return s.serveBinary(BinaryWithoutRace(s.T), pairs...)
+}
+
 // serveBinary starts a server and waits until it receives changes from the database: until then it caches no user
 // locally, and once it does, it empties the cache.
 func (s *Site) serveBinary(binary string, pairs ...string) *testkit.Server {
@@ -83,14 +89,25 @@ func (s *Site) serveBinary(binary string, pairs ...string) *testkit.Server {
 	return server
 }
 
-// QueryText returns the text that a query selects.
-func QueryText(t testing.TB, db *sql.DB, query string, args ...any) string {
-	t.Helper()
-	var s string
-	if err := db.QueryRow(query, args...).Scan(&s); err != nil {
-		t.Fatalf("%s: %v", query, err)
+// Reset deletes all users and everything in Redis.
+func (s *Site) Reset() {
+	s.T.Helper()
+	if _, err := OpenDB(s.T, "postgres", s.DatabaseURL).Exec(`DELETE FROM users`); err != nil {
+		s.T.Fatal(err)
 	}
-	return s
+	s.RedisDo("FLUSHALL")
+}
+
+// QueryInt returns the number that a query selects in the site's Postgres.
+func (s *Site) QueryInt(query string) int {
+	s.T.Helper()
+	db := OpenDB(s.T, "postgres", s.DatabaseURL)
+	defer db.Close()
+	var n int
+	if err := db.QueryRow(query).Scan(&n); err != nil {
+		s.T.Fatal(err)
+	}
+	return n
 }
 
 // RedisDo sends one command to database 0 of the site's Redis, on a connection of its own.
@@ -138,27 +155,6 @@ func (s *Site) CommandCalls(command string) int {
 	return 0
 }
 
-// Reset deletes all users and everything in Redis.
-func (s *Site) Reset() {
-	s.T.Helper()
-	if _, err := OpenDB(s.T, "postgres", s.DatabaseURL).Exec(`DELETE FROM users`); err != nil {
-		s.T.Fatal(err)
-	}
-	s.RedisDo("FLUSHALL")
-}
-
-// QueryInt returns the number that a query selects in the site's Postgres.
-func (s *Site) QueryInt(query string) int {
-	s.T.Helper()
-	db := OpenDB(s.T, "postgres", s.DatabaseURL)
-	defer db.Close()
-	var n int
-	if err := db.QueryRow(query).Scan(&n); err != nil {
-		s.T.Fatal(err)
-	}
-	return n
-}
-
 // OpenDB opens a database for the test's own queries and closes it when the test ends.
 func OpenDB(t testing.TB, driver, source string) *sql.DB {
 	t.Helper()
@@ -170,8 +166,12 @@ func OpenDB(t testing.TB, driver, source string) *sql.DB {
 	return db
 }
 
-// ServeWithoutRace is Serve without the race detector.
-func (s *Site) ServeWithoutRace(pairs ...string) *testkit.Server {
-	s.T.Helper()
-	return s.serveBinary(BinaryWithoutRace(s.T), pairs...)
+// QueryText returns the text that a query selects.
+func QueryText(t testing.TB, db *sql.DB, query string, args ...any) string {
+	t.Helper()
+	var s string
+	if err := db.QueryRow(query, args...).Scan(&s); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return s
 }

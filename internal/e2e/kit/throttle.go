@@ -38,7 +38,7 @@ func (x *Target) GuessPassword(username, password string, header ...string) Resp
 	x.T.Helper()
 	c := x.NewClient()
 	return c.Do(c.NewRequest(http.MethodPost, "/login", EncodeForm("username", username, "password", password),
-		append(header, "Content-Type", "application/x-www-form-urlencoded")...))
+		append(header, "Content-Type", FormContentType)...))
 }
 
 // WantThrottled fails unless the page tells how long to wait, within bounds.

@@ -38,7 +38,7 @@ func TestSeveralSessionCookies_ValidOneCountsAndSignOutEndsAll(t *testing.T) {
 
 		other := x.NewClient()
 		other.WantStatus(other.PostForm("/login", "username", "john_doe", "password", kit.AwkwardPassword), http.StatusSeeOther)
-		out := v.Do(v.NewRequest(http.MethodPost, "/logout", "", "Content-Type", "application/x-www-form-urlencoded",
+		out := v.Do(v.NewRequest(http.MethodPost, "/logout", "", "Content-Type", kit.FormContentType,
 			"Cookie", planted("ABCDE")+live+"; "+other.SessionCookieHeader()))
 		v.WantSeeOther(out, "/login?notice=signed-out")
 		if x.CookieOpensDashboard(live) || x.CookieOpensDashboard(other.SessionCookieHeader()) {

@@ -45,7 +45,7 @@ func TestASVS_3_5_1_OtherSitesCannotSubmitForms(t *testing.T) {
 		for _, origin := range origins {
 			for whose, cookie := range cookies {
 				v := x.NewClient()
-				a := v.Do(v.NewRequest(http.MethodPost, path, fields, append([]string{"Content-Type", "application/x-www-form-urlencoded", "Cookie", cookie}, origin...)...))
+				a := v.Do(v.NewRequest(http.MethodPost, path, fields, append([]string{"Content-Type", kit.FormContentType, "Cookie", cookie}, origin...)...))
 				if a.StatusCode != http.StatusForbidden || len(a.Cookies()) > 0 {
 					t.Errorf("POST %s with %q and cookies %s: %s, sets %v", path, origin, whose, a.Status, a.Cookies())
 				}
@@ -74,7 +74,7 @@ func TestASVS_3_5_1_OwnPagesMaySubmitForms(t *testing.T) {
 	} {
 		c := x.NewClient()
 		a := c.Do(c.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", "alice", "password", kit.Password),
-			append([]string{"Content-Type", "application/x-www-form-urlencoded"}, origin...)...))
+			append([]string{"Content-Type", kit.FormContentType}, origin...)...))
 		if a.StatusCode != http.StatusSeeOther {
 			t.Errorf("a sign-in with %q: %s", origin, a.Status)
 		}

@@ -156,7 +156,7 @@ func responsesOfEveryKind(x *kit.Target) map[string]kit.Response {
 		"422": c.PostForm("/register", "username", "a", "password", "b"), "JSON": c.PostForm("/password/strength", "password", "x"),
 		"413":     c.PostForm("/login", "username", strings.Repeat("x", 1<<20)),
 		"415":     c.Do(c.NewRequest(http.MethodPost, "/login", "{}", "Content-Type", "application/json")),
-		"400":     c.Do(c.NewRequest(http.MethodPost, "/login", "a=%zz", "Content-Type", "application/x-www-form-urlencoded")),
+		"400":     c.Do(c.NewRequest(http.MethodPost, "/login", "a=%zz", "Content-Type", kit.FormContentType)),
 		"429":     c.PostForm("/login", "username", "bob", "password", kit.Password),
 		"403":     c.Do(c.NewRequest(http.MethodPost, "/login", "a=b", "Sec-Fetch-Site", "cross-site")),
 		"OPTIONS": c.Do(c.NewRequest(http.MethodOptions, "/login", "")),
@@ -252,7 +252,7 @@ func TestASVS_4_1_4_OtherMethodsAreRefused(t *testing.T) {
 			if slices.Contains(has, method) {
 				continue
 			}
-			a := c.Do(c.NewRequest(method, path, "name=Mallory", "Content-Type", "application/x-www-form-urlencoded",
+			a := c.Do(c.NewRequest(method, path, "name=Mallory", "Content-Type", kit.FormContentType,
 				"X-HTTP-Method-Override", "POST", "X-HTTP-Method", "POST", "X-Method-Override", "POST"))
 			if a.StatusCode != http.StatusMethodNotAllowed {
 				t.Errorf("%s %s: %s", method, path, a.Status)

@@ -246,7 +246,7 @@ func TestForms_DuplicateAndManyFields(t *testing.T) {
 	x.NewClient().Register("bob")
 	send := func(path, body string) kit.Response {
 		c := x.NewClient()
-		return c.Do(c.NewRequest(http.MethodPost, path, body, "Content-Type", "application/x-www-form-urlencoded"))
+		return c.Do(c.NewRequest(http.MethodPost, path, body, "Content-Type", kit.FormContentType))
 	}
 	a := send("/login", "username=alice&password="+kit.Password+"&username=bob&password=x")
 	if a.StatusCode != http.StatusSeeOther {
@@ -388,7 +388,7 @@ func TestASVS_16_2_5_NoSecretsInTheLog(t *testing.T) {
 	c.Get("/login?password=mistyped-secret&token=bearer-secret")
 	c.Get("/nothing?token=bearer-secret", "Authorization", "Bearer bearer-secret")
 	for _, body := range []string{"password=mistyped-secret%zz", "%zz=mistyped-secret", "password=mistyped-secret;x", "username=alice&password=mistyped-secret\x00"} {
-		c.Do(c.NewRequest(http.MethodPost, "/login", body, "Content-Type", "application/x-www-form-urlencoded"))
+		c.Do(c.NewRequest(http.MethodPost, "/login", body, "Content-Type", kit.FormContentType))
 	}
 	c.Do(c.NewRequest(http.MethodPost, "/login", "password=mistyped-secret", "Content-Type", "text/mistyped", "Origin", "https://evil.example"))
 	x.SendRaw("POST /login HTTP/1.1\r\nHost: x\r\nCookie: gatehouse=bearer-secret\r\nbroken header bearer-secret\r\n\r\n")

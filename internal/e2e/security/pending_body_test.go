@@ -33,7 +33,7 @@ func TestPendingBody_IsAuthorizedWhenComplete(t *testing.T) {
 	token := regexp.MustCompile(`"token":"([^"]+)"`).FindStringSubmatch(created.Text)[1]
 	tokenID := regexp.MustCompile(`"id":"([^"]+)"`).FindStringSubmatch(created.Text)[1]
 
-	const formType, jsonType = "application/x-www-form-urlencoded", "application/json"
+	const formType, jsonType = kit.FormContentType, "application/json"
 	session := "Cookie: " + admin.SessionCookieHeader()
 	basic := "Authorization: " + kit.BasicHeader("boss", kit.Password)
 	bearer := "Authorization: Bearer " + token

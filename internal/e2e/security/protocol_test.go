@@ -225,7 +225,7 @@ func TestCookieTossing(t *testing.T) {
 	garbage := kit.SessionCookie + "=" + strings.Repeat("A", 43)
 	for _, cookies := range []string{garbage + "; " + mallory.SessionCookieHeader(), mallory.SessionCookieHeader() + "; " + garbage, strings.Repeat(garbage+"; ", 500)} {
 		v := x.NewClient()
-		a := v.Do(v.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", "alice", "password", kit.Password), "Content-Type", "application/x-www-form-urlencoded", "Cookie", cookies))
+		a := v.Do(v.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", "alice", "password", kit.Password), "Content-Type", kit.FormContentType, "Cookie", cookies))
 		v.WantSeeOther(a, "/dashboard")
 		if got := requestUser(x, a); got != x.UserID("alice") {
 			t.Errorf("with planted cookies alice signed in as %s", got)

@@ -61,7 +61,7 @@ func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 	}
 	path := "/admin/users/" + id
 	save := func(i int, form url.Values) (kit.Response, error) {
-		return admins[i].TryDo(admins[i].NewRequest(http.MethodPost, path+"/groups", form.Encode(), "Content-Type", "application/x-www-form-urlencoded"))
+		return admins[i].TryDo(admins[i].NewRequest(http.MethodPost, path+"/groups", form.Encode(), "Content-Type", kit.FormContentType))
 	}
 	for round := range 5 {
 		if _, err := db.Exec(`DELETE FROM user_groups WHERE user_id = $1`, id); err != nil {
@@ -101,7 +101,7 @@ func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 	first.Set("name", "Alice L.")
 	second.Set("time_zone", "Asia/Tokyo")
 	send := func(c *kit.Client, form url.Values) (kit.Response, error) {
-		return c.TryDo(c.NewRequest(http.MethodPost, "/account/profile", form.Encode(), "Content-Type", "application/x-www-form-urlencoded"))
+		return c.TryDo(c.NewRequest(http.MethodPost, "/account/profile", form.Encode(), "Content-Type", kit.FormContentType))
 	}
 	for _, a := range kit.RunConcurrently(t, 2, func(i int) (kit.Response, error) {
 		return send([]*kit.Client{one, other}[i], []url.Values{first, second}[i])
