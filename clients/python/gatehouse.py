@@ -309,7 +309,7 @@ def _time_left() -> float:
     at = getattr(_deadline, "at", None)
     left = _LOOKUP_TIMEOUT if at is None else at - time.monotonic()
     if left <= 0:
-        raise redis.TimeoutError(f"no answer within {_LOOKUP_TIMEOUT} seconds")
+        raise redis.TimeoutError(f"no reply within {_LOOKUP_TIMEOUT:g} s")
     return left
 
 
