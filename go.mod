@@ -3,7 +3,7 @@ module gatehouse
 go 1.26.0
 
 require (
-	gatehouse/clients/go v0.0.0
+	gatehouse.internal/clients/go v0.0.0
 	github.com/a-h/templ v0.3.1020
 	github.com/alecthomas/kong v1.17.0
 	github.com/alexedwards/argon2id v1.0.0
@@ -68,4 +68,4 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace gatehouse/clients/go => ./clients/go
+replace gatehouse.internal/clients/go => ./clients/go

@@ -11,11 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	gatehouse "gatehouse/clients/go"
+	gatehouse "gatehouse.internal/clients/go"
 )
 
 // vectors is clients/vectors.json.
@@ -144,7 +145,7 @@ const program = `package main
 import (
 	"net/http"
 
-	gatehouse "gatehouse/clients/go"
+	gatehouse "gatehouse.internal/clients/go"
 )
 
 func main() {
@@ -156,33 +157,39 @@ func main() {
 }
 `
 
-// TestModule_AddsTwoDependencies builds an app that uses the reader in the two documented ways: from a copy of the
-// directory, and from a repository of your own, for which a module proxy in a directory stands in.
+// TestModule_AddsTwoDependencies builds an app that takes the reader in each of the documented ways. A module proxy in a
+// directory stands in for the network.
 func TestModule_AddsTwoDependencies(t *testing.T) {
 	here, err := filepath.Abs(".")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const fetched = "git.example.org/team/gatehouse/clients/go"
+	const module, repository = "gatehouse.internal/clients/go", "git.example.org/team/gatehouse/clients/go"
 	dir := t.TempDir()
-	serveModule(t, filepath.Join(dir, "proxy"), fetched, "v0.1.0")
+	serveModule(t, filepath.Join(dir, "proxy"), module, "v0.1.0")
+	serveModule(t, filepath.Join(dir, "proxy"), repository, "v0.1.0")
 	cache := strings.TrimSpace(run(t, here, nil, "go", "env", "GOMODCACHE"))
 	proxies := "file://" + filepath.ToSlash(filepath.Join(dir, "proxy")) + ",file://" + filepath.ToSlash(filepath.Join(cache, "cache", "download"))
 	env := []string{"GOFLAGS=-mod=mod -modcacherw -buildvcs=false", "GOPROXY=" + proxies, "GONOSUMDB=*", "GOWORK=off", "GOMODCACHE=" + filepath.Join(dir, "cache")}
-	for name, replacement := range map[string]string{"copied": here, "fetched": fetched + "@v0.1.0"} {
+	for name, edit := range map[string][]string{
+		"from a module proxy": {"-require=" + module + "@v0.1.0"},
+		"from a repository":   {"-require=" + module + "@v0.0.0", "-replace=" + module + "=" + repository + "@v0.1.0"},
+		"from a copy":         {"-require=" + module + "@v0.0.0", "-replace=" + module + "=" + here},
+	} {
 		t.Run(name, func(t *testing.T) {
-			app := filepath.Join(dir, name)
+			app := filepath.Join(t.TempDir(), "app")
 			write(t, filepath.Join(app, "main.go"), program)
 			write(t, filepath.Join(app, "go.mod"), "module example.org/app\n\ngo 1.25.0\n")
-			run(t, app, env, "go", "mod", "edit", "-require=gatehouse/clients/go@v0.0.0", "-replace=gatehouse/clients/go="+replacement)
+			run(t, app, env, append([]string{"go", "mod", "edit"}, edit...)...)
 			run(t, app, env, "go", "build", "-o", "app", ".")
+			run(t, app, env, "go", "mod", "verify")
 			var modules []string
 			for line := range strings.Lines(run(t, app, env, "go", "version", "-m", "app")) {
 				if f := strings.Fields(line); len(f) > 1 && f[0] == "dep" {
 					modules = append(modules, f[1])
 				}
 			}
-			if want := []string{"gatehouse/clients/go", "github.com/gomodule/redigo"}; !reflect.DeepEqual(modules, want) {
+			if want := []string{module, "github.com/gomodule/redigo"}; !slices.Equal(modules, want) {
 				t.Errorf("the app depends on %q, want %q", modules, want)
 			}
 		})

@@ -1,4 +1,4 @@
-module gatehouse/clients/go
+module gatehouse.internal/clients/go
 
 go 1.25.0
 

@@ -12,6 +12,9 @@ import (
 
 const module = "gatehouse"
 
+// readerModule is the module of the Go session reader, in clients/go.
+const readerModule = "gatehouse.internal/clients/go"
+
 // allowed lists the packages of this module that a package may import. A new package needs a line here.
 var allowed = map[string][]string{
 	"":                   {"internal/cli"},
@@ -137,14 +140,14 @@ func TestFaultsAreFound(t *testing.T) {
 		{"gatehouse/internal/testkit", "gatehouse/internal/e2e", false},
 		{"gatehouse/web", "gatehouse/internal/e2e/kit", false},
 		{"gatehouse/internal/e2e/kit", "gatehouse/handlers", true},
-		{"gatehouse/clients/go", "net/http", true},
-		{"gatehouse/clients/go", "github.com/gomodule/redigo/redis", true},
-		{"gatehouse/clients/go", "github.com/google/uuid", false},
-		{"gatehouse/clients/go", "gatehouse/auth", false},
-		{"gatehouse/clients/go/example", "gatehouse/clients/go", true},
-		{"gatehouse/clients/go/example", "github.com/gomodule/redigo/redis", false},
+		{"gatehouse.internal/clients/go", "net/http", true},
+		{"gatehouse.internal/clients/go", "github.com/gomodule/redigo/redis", true},
+		{"gatehouse.internal/clients/go", "github.com/google/uuid", false},
+		{"gatehouse.internal/clients/go", "gatehouse/auth", false},
+		{"gatehouse.internal/clients/go/example", "gatehouse.internal/clients/go", true},
+		{"gatehouse.internal/clients/go/example", "github.com/gomodule/redigo/redis", false},
 		{"gatehouse/internal/vectors", "gatehouse/auth", true},
-		{"gatehouse/web", "gatehouse/clients/go", false},
+		{"gatehouse/web", "gatehouse.internal/clients/go", false},
 		{"gatehouse/newcomer", "fmt", false},
 		{"gatehouse/newcomer", "gatehouse/auth", false},
 	} {
@@ -183,7 +186,7 @@ func beyond(p pkg, only []string) []string {
 	for _, path := range p.Imports {
 		host, _, _ := strings.Cut(path, "/")
 		// The standard library has no dot in its first part.
-		if strings.Contains(host, ".") && !within(path, only) {
+		if strings.Contains(host, ".") && !isOurs(path) && !within(path, only) {
 			all = append(all, p.ImportPath+" must not import "+path)
 		}
 	}
@@ -195,21 +198,25 @@ func beyond(p pkg, only []string) []string {
 func into(p pkg, forbidden, may []string) []string {
 	var all []string
 	for _, path := range p.Imports {
-		ourOwn := path == module || strings.HasPrefix(path, module+"/")
-		if within(ours(path), forbidden) || ourOwn && may != nil && !slices.Contains(may, ours(path)) {
+		if within(ours(path), forbidden) || isOurs(path) && may != nil && !slices.Contains(may, ours(path)) {
 			all = append(all, p.ImportPath+" must not import "+path)
 		}
 	}
 	return all
 }
 
-// ours is the path of a package inside the module, "" for the program itself; others' stay as they are.
+// ours returns the path of a package of ours below the repository, "" for the program itself; others' stay as they are.
 func ours(path string) string {
 	if path == module {
 		return ""
 	}
+	if within(path, []string{readerModule}) {
+		return strings.TrimPrefix(path, "gatehouse.internal/")
+	}
 	return strings.TrimPrefix(path, module+"/")
 }
+
+func isOurs(path string) bool { return within(path, []string{module, readerModule}) }
 
 // within reports whether a package is one of the list or below one.
 func within(path string, list []string) bool {
@@ -218,7 +225,7 @@ func within(path string, list []string) bool {
 
 func list(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...", readerModule+"/...").Output()
 	if err != nil {
 		var failed *exec.ExitError
 		if errors.As(err, &failed) {

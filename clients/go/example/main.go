@@ -14,7 +14,7 @@ import (
 	"os"
 	"time"
 
-	gatehouse "gatehouse/clients/go"
+	gatehouse "gatehouse.internal/clients/go"
 )
 
 func main() {

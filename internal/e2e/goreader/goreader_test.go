@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	gatehouse "gatehouse/clients/go"
+	gatehouse "gatehouse.internal/clients/go"
 	"gatehouse/internal/testkit"
 
 	"github.com/gomodule/redigo/redis"
