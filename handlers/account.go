@@ -41,12 +41,12 @@ func (h *Handlers) accountPage(r *web.Request) (templates.AccountPage, error) {
 		Page: r.Page("Account"),
 		Profile: templates.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone,
 			"shown_name": u.Name, "shown_email": u.Email, "shown_time_zone": u.TimeZone}},
-		Zones:     zoneGroups(u.TimeZone),
-		MinLength: h.Accounts.Policy.MinLength,
-		Now:       r.Now(),
-		Sessions:  shown,
-		Hidden:    len(rows) - len(shown),
-		Foreign:   r.HasExternalSession(),
+		Zones:           zoneGroups(u.TimeZone),
+		MinLength:       h.Accounts.Policy.MinLength,
+		Now:             r.Now(),
+		Sessions:        shown,
+		Hidden:          len(rows) - len(shown),
+		ExternalSession: r.HasExternalSession(),
 	}, nil
 }
 
@@ -70,7 +70,7 @@ func (h *Handlers) changeProfile(r *web.Request) (web.Response, error) {
 	case errors.Is(err, auth.ErrStale):
 		return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *templates.AccountPage) {
 			page.Profile = h.profileForm(page.Profile, form)
-			page.Profile.Message = "Your details are being changed somewhere else at the same time. Save again."
+			page.Profile.Message = "Your profile was changed elsewhere at the same time. Save again."
 		})
 	case err != nil:
 		return web.Response{}, err
@@ -146,7 +146,7 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 		// The second request of a double click: the answer to the first one has the session's new cookie.
 		return web.SeeOther("/account?notice=password#password"), nil
 	case errors.Is(err, auth.ErrStale):
-		return h.passwordAgain(r, http.StatusUnprocessableEntity, templates.Form{Message: "Your account was changed somewhere else a moment ago. Sign in again before you change the password.", First: "current_password"})
+		return h.passwordAgain(r, http.StatusUnprocessableEntity, templates.Form{Message: "Your account was just changed elsewhere. Sign in again, then change your password.", First: "current_password"})
 	case err != nil:
 		return web.Response{}, err
 	}
@@ -215,7 +215,7 @@ func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
 	rows := sessionRows(sessions, r.User(), r.Session().ID, r.Now())
 	others := slices.DeleteFunc(rows, func(row templates.SessionRow) bool { return row.Current })
 	return web.Show(http.StatusOK, templates.EndOthers(templates.EndOthersPage{
-		Page: r.Page("End other sessions"), Others: len(others), Foreign: r.HasExternalSession(),
+		Page: r.Page("End other sessions"), Others: len(others), ExternalSession: r.HasExternalSession(),
 	})), nil
 }
 

@@ -122,7 +122,7 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 }
 
 // lastAdministrator is the message about a change that the store refused with auth.ErrLastAdministrator.
-const lastAdministrator = "At least one active user needs the permission users.manage. Give it to another user first."
+const lastAdministrator = "At least one active user needs the permission users.manage. Grant it to another user first."
 
 func (h *Handlers) refuseLastAdministrator(r *web.Request) (web.Response, error) {
 	page, err := h.userPage(r)
@@ -173,7 +173,7 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	}
 	join, leave := groupChanges(page.Groups, shown, form["groups"])
 	if page.Self && r.User().InGroup(auth.AdminGroup) && contains(leave, auth.AdminGroup) {
-		return groupsAgain(page, join, leave, "You can't take yourself out of the group admin. Ask another administrator."), nil
+		return groupsAgain(page, join, leave, "You can't remove yourself from the group admin. Ask another administrator."), nil
 	}
 	if len(join)+len(leave) == 0 {
 		return h.backToUser(r, "user-groups")
@@ -184,7 +184,7 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	case errors.Is(err, auth.ErrLastAdministrator):
 		return groupsAgain(page, join, leave, lastAdministrator), nil
 	case errors.Is(err, auth.ErrGroupNotFound), errors.As(err, &wrong):
-		return groupsAgain(page, join, leave, "A group that you checked no longer exists, so nothing was saved. Check the groups and save again."), nil
+		return groupsAgain(page, join, leave, "A group that you selected no longer exists, so nothing was saved. Review the groups and save again."), nil
 	case err != nil:
 		return web.Response{}, err
 	}
@@ -216,7 +216,7 @@ func groupsAgain(page templates.UserPage, join, leave []string, message string) 
 	return web.Show(http.StatusUnprocessableEntity, templates.User(page))
 }
 
-const groupGone = "There is no group of this name any more."
+const groupGone = "This group no longer exists."
 
 const (
 	addGroupPath   = "/admin/groups"
@@ -300,7 +300,7 @@ func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 			return auth.ValidationErrors{"group": membersChanged(group, changed)}
 		}
 		if errors.Is(err, auth.ErrAdminGroup) {
-			return auth.ValidationErrors{"group": "The group admin stays: without it nobody could administer this site."}
+			return auth.ValidationErrors{"group": "The group admin can't be removed, because administrators need it."}
 		}
 		return err
 	})
@@ -332,7 +332,7 @@ func (h *Handlers) ungrantGroup(r *web.Request) (web.Response, error) {
 	return h.changeGroups(r, "group-ungranted", func(form url.Values) error {
 		err := h.Accounts.SetGroupPermission(r.Context(), form.Get("group"), form.Get("permission"), false)
 		if errors.Is(err, auth.ErrAdminGroup) {
-			return auth.ValidationErrors{"permission": "The group admin keeps this one: without it nobody could administer this site."}
+			return auth.ValidationErrors{"permission": "This permission can't be removed from the group admin, because administrators need it."}
 		}
 		return err
 	})

@@ -21,7 +21,7 @@ func TestTokensPage(t *testing.T) {
 	b := s.signedIn(t, "root")
 	wantPage(t, b.get("/account/tokens"), http.StatusOK, "API tokens", `action="/account/tokens"`, `value="users.manage"`, "You have no API tokens.")
 	w := b.post("/account/tokens", form("name", " Build  <server> ", "days", "30", "permissions", "users.view"))
-	wantPage(t, w, http.StatusOK, "Build &lt;server&gt;", "It will never be shown again.")
+	wantPage(t, w, http.StatusOK, "Build &lt;server&gt;", "You won't be able to see it again.")
 	token := regexp.MustCompile(`gatehouse_[0-9A-Za-z]{38}`).FindString(w.Body.String())
 	if w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Location") != "" || strings.Contains(s.log.String(), token) {
 		t.Errorf("got %v, and the log %s", w.Header(), s.log.String())
@@ -56,21 +56,21 @@ func TestTokensPage(t *testing.T) {
 		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
 	}
 	s.FailOn("tokens.Create", auth.ErrTooManyTokens)
-	wantPage(t, b.post("/account/tokens", form("name", "x")), http.StatusUnprocessableEntity, "100 tokens already")
+	wantPage(t, b.post("/account/tokens", form("name", "x")), http.StatusUnprocessableEntity, "already have 100 tokens")
 	s.FailOn("tokens.Create", nil)
 	// Without days and permissions: the default, and all.
-	wantPage(t, b.post("/account/tokens", form("name", "two")), http.StatusOK, "two", "May do all that you may.")
+	wantPage(t, b.post("/account/tokens", form("name", "two")), http.StatusOK, "two", "Full access: everything you can do.")
 	wantPage(t, s.signedIn(t, "root").get("/account/tokens/revoke-all"), http.StatusOK, `action="/account/tokens/revoke-all"`)
 
 	// A token that may nothing is not one that may all.
 	if _, _, err := s.Handlers.Accounts.NewToken(t.Context(), owner, auth.TokenRequest{Name: "three", Permissions: []string{}}); err != nil {
 		t.Fatal(err)
 	}
-	wantPage(t, b.get("/account/tokens"), http.StatusOK, "May do nothing that needs a permission.")
+	wantPage(t, b.get("/account/tokens"), http.StatusOK, "No permissions.")
 
 	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked")
 	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked") // gone is what was wanted
-	wantPage(t, b.get("/account/tokens?notice=token-revoked"), http.StatusOK, "The token is revoked.")
+	wantPage(t, b.get("/account/tokens?notice=token-revoked"), http.StatusOK, "Token revoked.")
 	if _, _, err := s.Handlers.Accounts.AuthenticateToken(t.Context(), token); err == nil {
 		t.Error("it still opens")
 	}
@@ -192,7 +192,7 @@ func TestAdminUser(t *testing.T) {
 
 	// Signing out ends sessions and tokens, and not the account.
 	wantRedirect(t, b.post(path+"/sign-out", nil), path+"?notice=user-signed-out")
-	wantPage(t, b.get(path+"?notice=user-signed-out"), http.StatusOK, "All sessions and API tokens of the user are ended.")
+	wantPage(t, b.get(path+"?notice=user-signed-out"), http.StatusOK, "User signed out everywhere; API tokens revoked.")
 	if w := victim.get("/dashboard"); w.Code != http.StatusSeeOther {
 		t.Errorf("alice is still signed in: %d", w.Code)
 	}
@@ -202,7 +202,7 @@ func TestAdminUser(t *testing.T) {
 	// Disabling ends warm Basic as well, at once.
 	wantRedirect(t, b.post(path+"/active", form("active", "false")), path+"?notice=user-disabled")
 	wantCode(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusUnauthorized, "wrong_credentials")
-	wantPage(t, b.get(path+"?notice=user-disabled"), http.StatusOK, "The user is disabled")
+	wantPage(t, b.get(path+"?notice=user-disabled"), http.StatusOK, "User disabled")
 	wantRedirect(t, b.post(path+"/active", form("active", "true")), path+"?notice=user-enabled")
 	s.Stores.Throttle.Reset(t.Context(), authtest.AccountKey("alice"))
 	wantJSON(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusOK)
@@ -239,7 +239,7 @@ func TestAdminUser(t *testing.T) {
 	// Administrators cannot shut themselves out.
 	own := "/admin/users/" + root.ID
 	wantPage(t, b.post(own+"/active", form("active", "false")), http.StatusUnprocessableEntity, "You can&#39;t disable yourself.")
-	wantPage(t, b.post(own+"/groups", form("groups", "readers")), http.StatusUnprocessableEntity, "You can&#39;t take yourself out of the group admin.")
+	wantPage(t, b.post(own+"/groups", form("groups", "readers")), http.StatusUnprocessableEntity, "You can&#39;t remove yourself from the group admin.")
 	if got := s.row(root); !got.Active || !got.InGroup(auth.AdminGroup) || got.InGroup("readers") {
 		t.Errorf("got %+v", got)
 	}
@@ -267,7 +267,7 @@ func TestAdminGroups(t *testing.T) {
 	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added")
 	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added")
 	wantRedirect(t, b.post("/admin/groups/grant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-granted")
-	wantPage(t, b.get("/admin/groups?notice=group-granted"), http.StatusOK, "books.read", "The group has the permission now.")
+	wantPage(t, b.get("/admin/groups?notice=group-granted"), http.StatusOK, "books.read", "Permission added.")
 	if _, err := s.Handlers.Accounts.SetMember(t.Context(), alice.ID, "readers", true); err != nil || !s.row(alice).HasPermission("books.read") {
 		t.Errorf("got %+v, %v", s.row(alice), err)
 	}
@@ -289,11 +289,11 @@ func TestAdminGroups(t *testing.T) {
 		{"/admin/groups", nil, "A group is one lower-case word"},
 		{"/admin/groups", []string{"group", "<b>"}, "&lt;b&gt;"},
 		{"/admin/groups/grant", []string{"group", "admin", "permission", "all"}, "A permission is lower-case words with dots"},
-		{"/admin/groups/grant", []string{"group", "gone", "permission", "a.b"}, "There is no group of this name any more."},
-		{"/admin/groups/ungrant", []string{"group", "gone", "permission", "a.b"}, "There is no group of this name any more."},
-		{"/admin/groups/remove", []string{"group", "gone"}, "There is no group of this name any more."},
-		{"/admin/groups/remove", []string{"group", "admin"}, "The group admin stays"},
-		{"/admin/groups/ungrant", []string{"group", "admin", "permission", "users.manage"}, "The group admin keeps this one"},
+		{"/admin/groups/grant", []string{"group", "gone", "permission", "a.b"}, "This group no longer exists."},
+		{"/admin/groups/ungrant", []string{"group", "gone", "permission", "a.b"}, "This group no longer exists."},
+		{"/admin/groups/remove", []string{"group", "gone"}, "This group no longer exists."},
+		{"/admin/groups/remove", []string{"group", "admin"}, "The group admin can&#39;t be removed"},
+		{"/admin/groups/ungrant", []string{"group", "admin", "permission", "users.manage"}, "This permission can&#39;t be removed from the group admin"},
 	} {
 		w := b.post(c.path, form(c.pairs...))
 		wantPage(t, w, http.StatusUnprocessableEntity, c.text)

@@ -32,12 +32,12 @@ func TestPagesOfADjangoSession(t *testing.T) {
 	s, b, _ := bridged(t)
 	other := s.signedIn(t, "alice")
 	wantPage(t, b.get("/dashboard"), http.StatusOK, `id="user-name"`, "alice")
-	wantPage(t, b.get("/account"), http.StatusOK, "by the sign-in of another site", "/account/sessions/end-others")
+	wantPage(t, b.get("/account"), http.StatusOK, "Another site signed you in here", "/account/sessions/end-others")
 	if w := other.get("/account"); strings.Contains(w.Body.String(), "another site") || strings.Count(w.Body.String(), "<li>") != 1 {
 		t.Errorf("a session of ours has the page %s", w.Body)
 	}
 	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "End all sessions?")
-	wantPage(t, b.get("/sign-out"), http.StatusOK, "You stay signed in at the site that you came from")
+	wantPage(t, b.get("/sign-out"), http.StatusOK, "stay signed in at the site that you came from")
 	wantRedirect(t, b.post("/account/profile", form("name", "Alice B.", "time_zone", "UTC")), "/account?notice=profile")
 	wantPage(t, b.get("/dashboard"), http.StatusOK, "Alice B.")
 	wantRedirect(t, b.get("/"), "/dashboard")
@@ -59,7 +59,7 @@ func TestADjangoSessionSignsInOnceMoreForOtherSites(t *testing.T) {
 func TestSigningOutOfADjangoSession(t *testing.T) {
 	_, b, d := bridged(t)
 	wantRedirect(t, b.post("/logout", nil), "/login?notice=signed-out-here")
-	wantPage(t, b.get("/login?notice=signed-out-here"), http.StatusOK, "You are signed out here.", "still signed in at the site", `name="password"`)
+	wantPage(t, b.get("/login?notice=signed-out-here"), http.StatusOK, "You&#39;re signed out here", "still signed in at the site", `name="password"`)
 	d.SignIn(djangoCookie, "42", time.Now())
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
 	wantRedirect(t, b.post("/logout", nil), "/login?notice=signed-out-here")
@@ -84,7 +84,7 @@ func TestANewPasswordStartsASessionOfOurs(t *testing.T) {
 	if b.cookies["gatehouse"] == "" {
 		t.Error("no session of ours has begun")
 	}
-	wantPage(t, b.get("/account?notice=password"), http.StatusOK, "Your password is changed")
+	wantPage(t, b.get("/account?notice=password"), http.StatusOK, "Password changed")
 	wantRedirect(t, thief.get("/dashboard"), "/login?next=%2Fdashboard")
 	wantRedirect(t, b.post("/logout", nil), "/login?notice=signed-out-here")
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
@@ -95,7 +95,7 @@ func TestEndingAllSessionsFromADjangoSession(t *testing.T) {
 	other := s.signedIn(t, "alice")
 	wantPage(t, b.get("/dashboard"), http.StatusOK)
 	wantRedirect(t, b.post("/account/sessions/end-others", nil), "/login?notice=all-ended")
-	wantPage(t, b.get("/login?notice=all-ended"), http.StatusOK, "this one too", `name="password"`)
+	wantPage(t, b.get("/login?notice=all-ended"), http.StatusOK, "including this one", `name="password"`)
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
 	wantRedirect(t, other.get("/dashboard"), "/login?next=%2Fdashboard")
 }

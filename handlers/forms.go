@@ -58,24 +58,24 @@ func firstWrong(wrong auth.ValidationErrors, fields ...string) string {
 // notices are the sentences that a redirect can ask the next page to say. The address holds a
 // word and not the sentence, so that nobody else can put words into our mouth.
 var notices = map[string]string{
-	"signed-out": "You are signed out.",
-	// For people whom another program's session had let in.
-	"signed-out-here": "You are signed out here. You are still signed in at the site that you came from: sign out there as well.",
-	"all-ended":       "All your sessions here are ended, this one too. Sign in with your password to go on.",
+	"signed-out": "You're signed out.",
+	// For users whom a session of another site had signed in.
+	"signed-out-here": "You're signed out here, but still signed in at the site that you came from. Sign out there as well.",
+	"all-ended":       "All your sessions here have ended, including this one. Sign in with your password to continue.",
 
-	"profile":       "Your details are saved.",
-	"password":      "Your password is changed, and every other session is ended.",
-	"session-ended": "That session is ended.",
-	"others-ended":  "All other sessions are ended.",
+	"profile":       "Changes saved.",
+	"password":      "Password changed. You've been signed out everywhere else.",
+	"session-ended": "Session ended.",
+	"others-ended":  "All other sessions ended.",
 
-	"token-revoked":   "The token is revoked.",
-	"tokens-revoked":  "All API tokens are revoked.",
-	"user-disabled":   "The user is disabled, and signed out everywhere.",
-	"user-enabled":    "The user is enabled.",
-	"user-signed-out": "All sessions and API tokens of the user are ended.",
-	"user-groups":     "The user's groups are saved.",
-	"group-added":     "The group is there; give it permissions now.",
-	"group-removed":   "The group is removed.",
-	"group-granted":   "The group has the permission now.",
-	"group-ungranted": "The permission is taken from the group.",
+	"token-revoked":   "Token revoked.",
+	"tokens-revoked":  "All API tokens revoked.",
+	"user-disabled":   "User disabled and signed out everywhere.",
+	"user-enabled":    "User enabled.",
+	"user-signed-out": "User signed out everywhere; API tokens revoked.",
+	"user-groups":     "Groups saved.",
+	"group-added":     "Group created. Now add permissions.",
+	"group-removed":   "Group removed.",
+	"group-granted":   "Permission added.",
+	"group-ungranted": "Permission removed.",
 }

@@ -12,6 +12,6 @@ func (h *Handlers) landing(r *web.Request) (web.Response, error) {
 		return web.SeeOther("/dashboard"), nil
 	}
 	page := r.Page("Welcome")
-	page.Description = "Sign in once, and every app behind the gate knows you."
+	page.Description = "One sign-in for every app behind the gate."
 	return web.Show(http.StatusOK, templates.Landing(templates.LandingPage{Page: page, RegistrationOpen: h.Accounts.RegistrationOpen})), nil
 }

@@ -88,7 +88,7 @@ func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong
 }
 
 func tooManyTries(t auth.ThrottledError) string {
-	return "Too many tries. Wait " + web.FormatDuration(t.RetryAfter) + ", then try again."
+	return "Too many attempts. Wait " + web.FormatDuration(t.RetryAfter) + ", then try again."
 }
 
 // showSignOut is where other sites that share the sign-in send people to sign out: a link cannot
@@ -99,7 +99,7 @@ func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
 		return web.SeeOther(orSignedOut(next)), nil
 	}
 	return web.Show(http.StatusOK, templates.SignOut(templates.SignOutPage{
-		Page: r.Page("Sign out"), Next: next, Foreign: r.HasExternalSession(),
+		Page: r.Page("Sign out"), Next: next, ExternalSession: r.HasExternalSession(),
 	})).FormTo(next), nil
 }
 

@@ -45,7 +45,7 @@ func TestLogin(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	wantPage(t, s.browser().get("/login"), http.StatusOK, `name="username"`, `name="password"`, `autocomplete="current-password"`)
-	wantPage(t, s.browser().get("/login?next=/account&notice=signed-out"), http.StatusOK, `name="next" value="/account"`, "You are signed out.")
+	wantPage(t, s.browser().get("/login?next=/account&notice=signed-out"), http.StatusOK, `name="next" value="/account"`, "You&#39;re signed out.")
 	wantPage(t, s.browser().get("/login?notice=%3Cb%3Eevil"), http.StatusOK)
 	if w := s.browser().get("/login?next=//evil.example&notice=evil"); strings.Contains(w.Body.String(), "evil") {
 		t.Errorf("the page repeats what a stranger wrote: %s", w.Body)
@@ -84,7 +84,7 @@ func TestLoginFails(t *testing.T) {
 	for i := range 10 {
 		w = s.browser().post("/login", form("username", "alice", "password", fmt.Sprint(once, i)))
 	}
-	wantPage(t, w, http.StatusTooManyRequests, "Too many tries. Wait 1 second, then try again.")
+	wantPage(t, w, http.StatusTooManyRequests, "Too many attempts. Wait 1 second, then try again.")
 	if w.Header().Get("Retry-After") != "1" {
 		t.Errorf("Retry-After is %q", w.Header().Get("Retry-After"))
 	}
@@ -142,7 +142,7 @@ func TestRegisterFails(t *testing.T) {
 	for range 200 {
 		_, _ = s.Stores.Throttle.Reserve(t.Context(), auth.Bucket{Key: "register:192.0.2.1", Limit: auth.RateLimit{Burst: 1000}})
 	}
-	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusTooManyRequests, "Too many tries. Wait 1 second")
+	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusTooManyRequests, "Too many attempts. Wait 1 second")
 	s.Handlers.Accounts.RegistrationOpen = false
 	wantPage(t, s.browser().get("/register"), http.StatusForbidden, "Registration is closed")
 	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusForbidden, "Registration is closed")
@@ -213,7 +213,7 @@ func TestProfile(t *testing.T) {
 	b := s.signedIn(t, "alice")
 	wantPage(t, b.get("/account"), http.StatusOK, `action="/account/profile"`, `action="/account/password"`, "<optgroup")
 	wantRedirect(t, b.post("/account/profile", form("name", "Alice L.", "email", "a@example.org", "time_zone", "Asia/Tokyo")), "/account?notice=profile")
-	wantPage(t, b.get("/account?notice=profile"), http.StatusOK, "Your details are saved.", "Alice L.", "a@example.org", `value="Asia/Tokyo" selected`)
+	wantPage(t, b.get("/account?notice=profile"), http.StatusOK, "Changes saved.", "Alice L.", "a@example.org", `value="Asia/Tokyo" selected`)
 	w := b.post("/account/profile", form("name", "x\x00", "email", "<wrong>", "time_zone", "Mars/Olympus"))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Some characters can", "Enter an address", "Choose a time zone", "&lt;wrong&gt;", "<title>Error: Account")
 	if got := s.Stores.Users.Row(u.ID); got.Name != "Alice L." || got.TimeZone != "Asia/Tokyo" {
@@ -244,7 +244,7 @@ func TestChangePassword(t *testing.T) {
 	if b.cookies["gatehouse"] == before {
 		t.Error("the session keeps its token")
 	}
-	wantPage(t, b.get("/account?notice=password"), http.StatusOK, "Your password is changed, and every other session is ended.")
+	wantPage(t, b.get("/account?notice=password"), http.StatusOK, "Password changed. You&#39;ve been signed out everywhere else.")
 	wantRedirect(t, other.get("/dashboard"), "/login?next=%2Fdashboard")
 	for range 10 {
 		w = b.post("/account/password", form("current_password", "wrong-one", "new_password", fresh))
@@ -252,7 +252,7 @@ func TestChangePassword(t *testing.T) {
 	for w.Code == http.StatusUnprocessableEntity {
 		w = b.post("/account/password", form("current_password", "wrong-one", "new_password", fresh))
 	}
-	wantPage(t, w, http.StatusTooManyRequests, "Too many tries.")
+	wantPage(t, w, http.StatusTooManyRequests, "Too many attempts.")
 	if w.Header().Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
@@ -269,7 +269,7 @@ func TestChangePasswordOfAStaleRow(t *testing.T) {
 	b := s.signedIn(t, "alice")
 	s.FailOn("users.SetPassword", auth.ErrStale)
 	w := b.post("/account/password", form("current_password", secret, "new_password", "an entirely new secret"))
-	wantPage(t, w, http.StatusUnprocessableEntity, "Your account was changed somewhere else a moment ago.")
+	wantPage(t, w, http.StatusUnprocessableEntity, "Your account was just changed elsewhere.")
 }
 
 // The second request of a double click finds the password that it asks for.
@@ -357,7 +357,7 @@ func TestEndOthers_CountsBeyondTheList(t *testing.T) {
 		}
 		s.Stores.Sessions.Put(rec.ID, raw)
 	}
-	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "204 sessions end at once.")
+	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "This ends 204 sessions immediately.")
 	page := b.get("/account")
 	wantPage(t, page, http.StatusOK, "5 more sessions are not shown.")
 	if n := strings.Count(page.Body.String(), `name="session"`); n != 199 {

@@ -114,7 +114,7 @@ func TestStaleForms_Profile(t *testing.T) {
 	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was removed. Save again to set it.")
 
 	s.FailOn("users.SetProfile", fmt.Errorf("set profile: %w", auth.ErrStale))
-	wantPage(t, b.post("/account/profile", form("name", "Third")), http.StatusUnprocessableEntity, "being changed somewhere else", `value="Third"`)
+	wantPage(t, b.post("/account/profile", form("name", "Third")), http.StatusUnprocessableEntity, "was changed elsewhere", `value="Third"`)
 }
 
 // TestStaleForms_RemovingAGroup: a group whose members changed since its form was shown stays, even if their number is

@@ -92,7 +92,7 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 		}
 		return h.tokensAgain(r, form, templates.Form{Errors: fields, First: firstWrong(fields, "name", "days", "permissions")})
 	case errors.Is(err, auth.ErrTooManyTokens):
-		return h.tokensAgain(r, form, templates.Form{Message: "You have " + strconv.Itoa(auth.MaxTokens) + " tokens already. Revoke one first.", First: "name"})
+		return h.tokensAgain(r, form, templates.Form{Message: "You already have " + strconv.Itoa(auth.MaxTokens) + " tokens. Revoke one first.", First: "name"})
 	case err != nil:
 		return web.Response{}, err
 	}

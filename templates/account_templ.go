@@ -13,14 +13,14 @@ import "time"
 // AccountPage shows and changes the user's profile, password and sessions.
 type AccountPage struct {
 	Page
-	Profile   Form // fields name, email, time_zone
-	Password  Form // fields current_password, new_password
-	Zones     []ZoneGroup
-	MinLength int // of a password, in characters
-	Sessions  []SessionRow
-	Hidden    int       // number of sessions that the list leaves out
-	Foreign   bool      // a session of another site, which is not in Sessions, signed the user in
-	Now       time.Time // the script counts "3 hours ago" from here
+	Profile         Form // fields name, email, time_zone
+	Password        Form // fields current_password, new_password
+	Zones           []ZoneGroup
+	MinLength       int // of a password, in characters
+	Sessions        []SessionRow
+	Hidden          int       // number of sessions that the list leaves out
+	ExternalSession bool      // a session of another site, which is not in Sessions, signed the user in
+	Now             time.Time // the script counts "3 hours ago" from here
 }
 
 // ZoneGroup is a continent with its time zones.
@@ -98,7 +98,7 @@ func Account(p AccountPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<section id=\"tokens\" aria-labelledby=\"tokens-title\"><div class=\"about\"><h2 id=\"tokens-title\">API tokens</h2><p>Programs sign in with them instead of your password.</p></div><p class=\"actions\"><a class=\"button second\" href=\"/account/tokens\">API tokens</a></p></section></div>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<section id=\"tokens\" aria-labelledby=\"tokens-title\"><div class=\"about\"><h2 id=\"tokens-title\">API tokens</h2><p>Tokens let programs act as you without your password.</p></div><p class=\"actions\"><a class=\"button second\" href=\"/account/tokens\">Manage API tokens</a></p></section></div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -133,7 +133,7 @@ func profileSection(p AccountPage) templ.Component {
 			templ_7745c5c3_Var4 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<section id=\"profile\" aria-labelledby=\"profile-title\"><div class=\"about\"><h2 id=\"profile-title\">Profile</h2><p>The apps show your name; your time zone sets the clock.</p></div><form action=\"/account/profile\" method=\"post\" novalidate><input type=\"hidden\" name=\"shown_name\" value=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<section id=\"profile\" aria-labelledby=\"profile-title\"><div class=\"about\"><h2 id=\"profile-title\">Profile</h2><p>Apps show your name. The clock shows the time in your time zone.</p></div><form action=\"/account/profile\" method=\"post\" novalidate><input type=\"hidden\" name=\"shown_name\" value=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -192,7 +192,7 @@ func profileSection(p AccountPage) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<button data-busy=\"Saving…\">Save</button></form></section>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<button data-busy=\"Saving…\">Save changes</button></form></section>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -414,7 +414,7 @@ func passwordSection(p AccountPage) templ.Component {
 			templ_7745c5c3_Var17 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<section id=\"password\" aria-labelledby=\"password-title\"><div class=\"about\"><h2 id=\"password-title\">Password</h2><p>A new password ends all your other sessions at once.</p></div><form action=\"/account/password\" method=\"post\" novalidate><input type=\"text\" id=\"username\" value=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<section id=\"password\" aria-labelledby=\"password-title\"><div class=\"about\"><h2 id=\"password-title\">Password</h2><p>Changing it signs you out everywhere else and revokes your API tokens.</p></div><form action=\"/account/password\" method=\"post\" novalidate><input type=\"text\" id=\"username\" value=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -472,12 +472,12 @@ func sessionsSection(p AccountPage) templ.Component {
 			templ_7745c5c3_Var19 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 32, "<section id=\"sessions\" aria-labelledby=\"sessions-title\"><div class=\"about\"><h2 id=\"sessions-title\">Sessions</h2><p>Where you are signed in. End what you do not know, then change your password.</p></div><div>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 32, "<section id=\"sessions\" aria-labelledby=\"sessions-title\"><div class=\"about\"><h2 id=\"sessions-title\">Sessions</h2><p>Where you're signed in. End any session you don't recognize, then change your password.</p></div><div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if p.Foreign {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 33, "<p>You are signed in here by the sign-in of another site. It is not in this list; it ends when you sign out there.</p>")
+		if p.ExternalSession {
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 33, "<p>Another site signed you in here. That session isn't in this list; it ends when you sign out there.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -522,14 +522,14 @@ func sessionsSection(p AccountPage) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "\"><button class=\"second\" data-busy=\"Ending…\">End <span class=\"aside\">the session of ")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "\"><button class=\"second\" data-busy=\"Ending…\">End <span class=\"visually-hidden\">the session of ")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 				var templ_7745c5c3_Var22 string
 				templ_7745c5c3_Var22, templ_7745c5c3_Err = templ.JoinStringErrs(s.Device)
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `account.templ`, Line: 129, Col: 204}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `account.templ`, Line: 129, Col: 214}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var22))
 				if templ_7745c5c3_Err != nil {
@@ -542,7 +542,7 @@ func sessionsSection(p AccountPage) templ.Component {
 				var templ_7745c5c3_Var23 string
 				templ_7745c5c3_Var23, templ_7745c5c3_Err = templ.JoinStringErrs(s.Address)
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `account.templ`, Line: 129, Col: 221}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `account.templ`, Line: 129, Col: 231}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var23))
 				if templ_7745c5c3_Err != nil {
@@ -566,13 +566,13 @@ func sessionsSection(p AccountPage) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if p.Foreign {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, "<p class=\"actions\"><a class=\"button second\" href=\"/account/sessions/end-others\">End all…</a></p>")
+		if p.ExternalSession {
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, "<p class=\"actions\"><a class=\"button second\" href=\"/account/sessions/end-others\">End all sessions…</a></p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		} else if len(p.Sessions) > 1 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<p class=\"actions\"><a class=\"button second\" href=\"/account/sessions/end-others\">End all others…</a></p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 44, "<p class=\"actions\"><a class=\"button second\" href=\"/account/sessions/end-others\">End all other sessions…</a></p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

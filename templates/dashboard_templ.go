@@ -185,20 +185,20 @@ func Dashboard(p DashboardPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, "</div></section><p class=\"vouched\">Signed in as <strong><bdi id=\"user-name\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 11, "</div></section><p class=\"confirmed\">Signed in as <strong><bdi id=\"user-name\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var13 string
 			templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs(p.User.DisplayName())
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `dashboard.templ`, Line: 30, Col: 84}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `dashboard.templ`, Line: 30, Col: 86}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var13))
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "</bdi></strong> <span class=\"dot\">·</span> vouched for by <strong id=\"authorized-by\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 12, "</bdi></strong> <span class=\"dot\">·</span> confirmed by <strong id=\"authorized-by\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -237,7 +237,7 @@ func Dashboard(p DashboardPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, " SQL</p><ul class=\"next\"><li><a href=\"/account#sessions\">Sessions</a><p>Where you are signed in. End what you do not know.</p></li><li><a href=\"/account#password\">Password</a><p>Choose a new one. All other sessions end with the old.</p></li><li><a href=\"/account#profile\">Profile</a><p>What the apps call you, and what time it is for you.</p></li></ul>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 15, " SQL</p><ul class=\"next\"><li><a href=\"/account#sessions\">Sessions</a><p>See where you're signed in. End any session you don't recognize.</p></li><li><a href=\"/account#password\">Password</a><p>Changing it signs you out everywhere else.</p></li><li><a href=\"/account#profile\">Profile</a><p>Your name and email for apps, and the time zone of this clock.</p></li></ul>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

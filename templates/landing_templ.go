@@ -47,7 +47,7 @@ func Landing(p LandingPage) templ.Component {
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<div class=\"welcome\"><h1>Sign in once, for every app behind the gate.</h1><p class=\"lead\">Gatehouse knows you at the door, and tells the apps inside. When you leave, you have left them all.</p><p class=\"actions\"><a class=\"button\" href=\"/login\">Sign in</a> ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<div class=\"welcome\"><h1>Sign in once, for every app behind the gate.</h1><p class=\"lead\">One sign-in opens every app behind the gate. Sign out once, and you're out of them all.</p><p class=\"actions\"><a class=\"button\" href=\"/login\">Sign in</a> ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -62,7 +62,7 @@ func Landing(p LandingPage) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if !p.RegistrationOpen {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<p class=\"hint\">New accounts are made by the people who run this Gatehouse.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<p class=\"hint\">Registration is closed. Ask an administrator for an account.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -59,7 +59,7 @@ func Register(p RegisterPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = textField("register", p.Form, input{Name: "username", Label: "User name", Type: "text", Autocomplete: "username", Required: true, Verbatim: true, Hint: "You sign in with it."}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = textField("register", p.Form, input{Name: "username", Label: "User name", Type: "text", Autocomplete: "username", Required: true, Verbatim: true, Hint: "You'll use this to sign in."}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -67,7 +67,7 @@ func Register(p RegisterPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = textField("register", p.Form, input{Name: "name", Label: "Your name", Type: "text", Autocomplete: "name", Optional: true, Hint: "What the apps call you."}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = textField("register", p.Form, input{Name: "name", Label: "Your name", Type: "text", Autocomplete: "name", Optional: true, Hint: "How apps will address you."}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -96,14 +96,14 @@ func Register(p RegisterPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<button class=\"wide\" data-busy=\"Creating account…\">Create account</button></form></section><p class=\"other\">Have an account? <a href=\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<button class=\"wide\" data-busy=\"Creating account…\">Create account</button></form></section><p class=\"other\">Already have an account? <a href=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var4 templ.SafeURL
 			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinURLErrs(withNext("/login", p.Value("next")))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `register.templ`, Line: 28, Col: 81}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `register.templ`, Line: 28, Col: 89}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var4))
 			if templ_7745c5c3_Err != nil {
@@ -157,7 +157,7 @@ func RegistrationClosed(p Page) templ.Component {
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<section class=\"card\" aria-labelledby=\"title\"><h1 id=\"title\">Registration is closed</h1><p>New accounts are made by the people who run this Gatehouse. Ask them for one.</p><p class=\"actions\"><a class=\"button wide\" href=\"/login\">Sign in</a></p></section>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<section class=\"card\" aria-labelledby=\"title\"><h1 id=\"title\">Registration is closed</h1><p>You can't create an account yourself. Ask an administrator for one.</p><p class=\"actions\"><a class=\"button wide\" href=\"/login\">Sign in</a></p></section>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -173,7 +173,7 @@ func RegistrationClosed(p Page) templ.Component {
 
 // passwordHint describes a new password of at least so many characters.
 func passwordHint(minLength int) string {
-	return "At least " + strconv.Itoa(minLength) + " characters. A few words in a row are good."
+	return "At least " + strconv.Itoa(minLength) + " characters. A few unrelated words work well."
 }
 
 var _ = templruntime.GeneratedTemplate

@@ -15,8 +15,8 @@ type SignOutPage struct {
 	Page
 	// Next is the address to continue to after signing out; "" for the sign-in page.
 	Next string
-	// Foreign: a session of another site signed the user in. It outlives the sign-out.
-	Foreign bool
+	// ExternalSession: a session of another site signed the user in. It outlives the sign-out.
+	ExternalSession bool
 }
 
 func SignOut(p SignOutPage) templ.Component {
@@ -69,13 +69,13 @@ func SignOut(p SignOutPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if p.Foreign {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "You stay signed in at the site that you came from; sign out there as well.")
+			if p.ExternalSession {
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "You'll stay signed in at the site that you came from. Sign out there as well.")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "Signing out here signs you out of every site that you reached with this sign-in.")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "This signs you out of every app that you opened with this sign-in.")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

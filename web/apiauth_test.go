@@ -328,10 +328,10 @@ func TestProblems(t *testing.T) {
 		"invalid":      {auth.ValidationErrors{"name": "Wrong."}, 422, "invalid", "Some fields are invalid.", ""},
 		"too many":     {fmt.Errorf("create: %w", auth.ErrTooManyTokens), 422, "too_many_tokens", "100 tokens", ""},
 		"throttled":    {auth.ThrottledError{RetryAfter: 90 * time.Second}, 429, "throttled", "Try again in", "90"},
-		"unexpected":   {errSecret, 500, "internal", "written down", ""},
+		"unexpected":   {errSecret, 500, "internal", "on our side", ""},
 		"unavailable":  {fmt.Errorf("%w: %w", auth.ErrUnavailable, errSecret), 503, "unavailable", "Try again in 5 seconds.", "5"},
 		"busy":         {auth.ErrBusy, 503, "unavailable", "Try again in 3 seconds.", "3"},
-		"maintenance":  {underMaintenance{auth.Maintenance{Message: "Back at nine."}, nil}, 503, "maintenance", "This site is being worked on. Back at nine.", "30"},
+		"maintenance":  {underMaintenance{auth.Maintenance{Message: "Back at nine."}, nil}, 503, "maintenance", "This site is down for maintenance. Back at nine.", "30"},
 	} {
 		fail = c.err
 		for _, path := range []string{"/api/fail", "/auth/fail"} {
@@ -392,7 +392,7 @@ func TestPermissions(t *testing.T) {
 		bySession := s.do("GET", "/api/users", cookie)
 		if name == "nobody" {
 			for _, w := range []*httptest.ResponseRecorder{get, post} {
-				if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "Not for this account") || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
+				if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "You don&#39;t have access") || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
 					t.Errorf("%s: got %d %s", name, w.Code, w.Body)
 				}
 			}

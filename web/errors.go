@@ -18,22 +18,21 @@ import (
 	"gatehouse/web/problem"
 )
 
-// retryUnavailable is when to try again after a server behind us did not answer.
+// retryUnavailable is the Retry-After of a response for which Redis or the database was unavailable.
 const retryUnavailable = 5 * time.Second
 
-// retryBusy is when the queue of sign-ins has probably moved.
+// retryBusy is the Retry-After when too many passwords are being hashed.
 const retryBusy = 3 * time.Second
 
-// answerError is the one place where an error becomes a page. What it was stands in the log;
-// people read what it means for them.
+// answerError turns every error into a response. The log has the error itself; the page says what it means for the user.
 func (s *Server) answerError(c echo.Context, err error) {
 	status, retry := classify(err)
 	s.logError(c, status, err)
 	if c.Response().Committed {
-		return // a response was begun; a second one would only garble it
+		return // the response has started; a second one would corrupt it
 	}
 	if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
-		// Who has only shut their sending half reads on: without a status it would be a 200.
+		// A client that closed only its sending half still reads: without a status it would get a 200.
 		_ = write(c, statusClientGone, "", nil)
 		return
 	}
@@ -42,11 +41,11 @@ func (s *Server) answerError(c echo.Context, err error) {
 	}
 	if err := s.writeError(c, err, status, retry); err != nil && !errors.Is(err, errClientGone) {
 		s.Log.ErrorContext(c.Request().Context(), "the error page failed", "error", err)
-		_ = write(c, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something went wrong. Please try again.\n"))
+		_ = write(c, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something went wrong on our side. Try again.\n"))
 	}
 }
 
-// writeError tells a program by a problem and people by a page.
+// writeError answers API requests with a problem (RFC 9457), and all others with a page.
 func (s *Server) writeError(c echo.Context, err error, status int, retry time.Duration) error {
 	visitor := c.Get(visitorKey) != nil
 	if isAPI(c.Request().URL.Path) && !visitor {
@@ -56,15 +55,8 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 	page.Path, page.AssetLinks = c.Request().URL.Path, s.assetLinks
 	page.RequestID = logging.RequestID(c.Request().Context())
 	what, name := missing(err)
-	switch what {
-	case "permission":
-		page.Heading, page.Do = "Not for this account", "Ask an administrator if you should have it."
-		page.What = "This page needs the permission " + name + ", which your account does not have."
-		page.Title = "Error: " + page.Heading
-	case "group":
-		page.Heading, page.Do = "Not for this account", "Ask an administrator if you should be in it."
-		page.What = "This page is for members of the group " + name + "."
-		page.Title = "Error: " + page.Heading
+	if what != "" {
+		describeNoAccess(&page, what, name)
 	}
 	if retry > 0 {
 		page.RetryAfter = seconds(retry)
@@ -76,9 +68,9 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 	var closed underMaintenance
 	maintenance := errors.As(err, &closed)
 	if maintenance {
-		describe(&page, closed)
+		describeMaintenance(&page, closed)
 	}
-	sayWhatIsKnown(&page, outcomeOf(c))
+	describeOutcome(&page, outcomeOf(c))
 	if visitor {
 		return s.writeVisitorPage(c, page, what != "")
 	}
@@ -88,14 +80,24 @@ func (s *Server) writeError(c echo.Context, err error, status int, retry time.Du
 	return s.writeErrorPage(c, page)
 }
 
-// changeOutcome is what is known about the change that a failed request asked for.
+// describeNoAccess explains that the user lacks a permission or is not in a group.
+func describeNoAccess(page *templates.ErrorPage, what, name string) {
+	page.Heading, page.Do = "You don't have access", "Need it? Ask an administrator."
+	page.Title = "Error: " + page.Heading
+	page.What = "This page requires the permission " + name + "."
+	if what == "group" {
+		page.What = "This page is for members of the group " + name + "."
+	}
+}
+
+// changeOutcome is what is known about the change that a failed request was to make.
 type changeOutcome int
 
 const (
-	// noChange: the request asked for none.
+	// noChange: the request changes nothing.
 	noChange changeOutcome = iota
 	notAttempted
-	// maybeMade: it was attempted, and whether it holds only the store knows.
+	// maybeMade: it was attempted, and only the store knows whether it succeeded.
 	maybeMade
 )
 
@@ -113,12 +115,12 @@ func outcomeOf(c echo.Context) changeOutcome {
 const (
 	signInNotAffected = "Your sign-in is not affected."
 	nothingSaved      = "Nothing was saved, and your sign-in is not affected."
-	maybeSaved        = "Your change may have been saved. Check before you repeat it."
+	maybeSaved        = "Your change may have been saved. Check before you try again."
 )
 
-// sayWhatIsKnown says of a change that it was not made, or that it may have been, and nothing of
-// one to a person who only opened a page.
-func sayWhatIsKnown(p *templates.ErrorPage, o changeOutcome) {
+// describeOutcome says whether a change was made, as far as that is known. It does not mention changes to users who
+// only opened a page.
+func describeOutcome(p *templates.ErrorPage, o changeOutcome) {
 	unavailable := p.Status == http.StatusServiceUnavailable
 	switch {
 	case o == noChange && unavailable:
@@ -126,31 +128,30 @@ func sayWhatIsKnown(p *templates.ErrorPage, o changeOutcome) {
 	case o == noChange && p.Status == http.StatusInternalServerError:
 		p.Lost = ""
 	case o == maybeMade, o == notAttempted && p.Status == http.StatusInternalServerError:
-		// Of an error that was not expected nobody knows when it happened.
+		// An unexpected error may have happened before or after the change.
 		p.Lost, p.RetryAfter = maybeSaved, 0
 	case unavailable:
 		p.Lost = nothingSaved
 	}
 	if unavailable && o != noChange {
-		p.Do = "" // the page does not load again by itself
+		p.Do = "" // the page does not reload automatically
 	}
 }
 
-// statusClientGone is nginx's status for a client that left; hardly anybody reads it but the log.
+// statusClientGone is what nginx logs when the client closes the connection.
 const statusClientGone = 499
 
 func (s *Server) writeErrorPage(c echo.Context, page templates.ErrorPage) error {
 	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context())}
-	// Whoever is signed in keeps the way to their pages and to sign out. It is not worth a second
-	// error, another question to a store that has just not answered, or one for a request
-	// that was refused at the door.
+	// Signed-in users keep their navigation and can sign out. That is not worth a second error, another call to a store
+	// that has just failed, or a lookup for a request that was rejected early.
 	if page.Status < 500 && c.Request().Method == http.MethodGet && s.identify(r) == nil {
 		page.User = r.user
 	}
 	return s.send(r, Show(page.Status, templates.Error(page)))
 }
 
-// classify returns the status of an error, and when trying again makes sense.
+// classify returns the status of an error, and when to retry (0 for never).
 func classify(err error) (status int, retry time.Duration) {
 	var (
 		throttled auth.ThrottledError
@@ -201,7 +202,7 @@ func (s *Server) logError(c echo.Context, status int, err error) {
 	s.Log.Log(c.Request().Context(), level, "request failed", "status", status, "error", err)
 }
 
-// errorPage returns the words for a status.
+// errorPage returns the page for a status.
 func errorPage(status int) templates.ErrorPage {
 	w, ok := errorCopies[status]
 	if !ok {
@@ -221,68 +222,68 @@ type errorCopy struct{ heading, what, lost, do string }
 
 var errorCopies = map[int]errorCopy{
 	http.StatusBadRequest: {
-		"That request was not understood",
-		"Part of what the browser sent was damaged or missing.",
+		"We couldn't understand that request",
+		"Part of what your browser sent was damaged or missing.",
 		"Nothing was changed.",
-		"Go back, load the page again and repeat what you did.",
+		"Go back, reload the page and try again.",
 	},
 	http.StatusForbidden: {
-		"Not allowed from there",
-		"The request did not come from a page of this site, or this account may not do that.",
+		"Request blocked",
+		"The request didn't come from a page of this site, or your account isn't allowed to make it.",
 		"Nothing was changed.",
-		"Open the page here and do it again from there.",
+		"Open the page on this site and try again from there.",
 	},
 	http.StatusNotFound: {
 		"Page not found",
 		"There is nothing at this address.",
 		"",
-		"Check the address for a typing error, or begin at the start page.",
+		"Check the address for typos, or go to the home page.",
 	},
 	http.StatusMethodNotAllowed: {
-		"That does not work this way",
-		"This address can't be used in the way the browser tried, for example by opening a link that only a button may use.",
+		"This page can't be opened directly",
+		"This address only works when a button or form on this site sends you there.",
 		"Nothing was changed.",
-		"Begin at the start page and use the button there.",
+		"Go to the home page and use the button there.",
 	},
 	http.StatusRequestTimeout: {
 		"That took too long",
-		"The rest of what your browser was sending did not arrive in time.",
+		"Your browser didn't finish sending the request in time.",
 		"Nothing was saved.",
 		"Check your connection, then go back and send it again.",
 	},
 	http.StatusRequestEntityTooLarge: {
-		"Too much at once",
-		"What was sent is larger than 64 KiB, or has more than 1,024 fields, the most that this site accepts.",
+		"That's too large",
+		"The request is larger than 64 KiB or has more than 1,024 fields, which is the most that this site accepts.",
 		"Nothing was saved.",
 		"Go back, shorten it and send it again.",
 	},
 	http.StatusUnsupportedMediaType: {
-		"That format is not read here",
-		"The form was sent in a format that this page does not read.",
+		"Unsupported format",
+		"The form was sent in a format that this page doesn't accept.",
 		"Nothing was changed.",
-		"Load the page again and send the form from there.",
+		"Reload the page and send the form from there.",
 	},
 	http.StatusUnprocessableEntity: {
-		"Something needs to be corrected",
-		"Part of what was entered can't be used as it is.",
+		"Check what you entered",
+		"Some of what you entered isn't valid.",
 		"Nothing was saved.",
 		"Go back, correct it and send it again.",
 	},
 	http.StatusTooManyRequests: {
-		"Too many tries",
-		"There were too many tries from here or for this account, so it is slowed down for a while.",
-		"Nothing was changed. Sessions that are signed in stay signed in.",
-		"Wait for a moment, then try again.",
+		"Too many attempts",
+		"There have been too many attempts from here or for this account, so further attempts are blocked for a while.",
+		"Nothing was changed, and you stay signed in wherever you are signed in.",
+		"Wait a moment, then try again.",
 	},
 	http.StatusInternalServerError: {
-		"Something went wrong",
-		"The mistake is ours, and it has been written down.",
+		"Unexpected error",
+		"Something went wrong on our side. We've logged it.",
 		maybeSaved,
-		"Try again. If it happens again, tell the people who run this site the request id below.",
+		"Try again. If it keeps happening, send the request ID below to the people who run this site.",
 	},
 	http.StatusServiceUnavailable: {
 		"Back in a moment",
-		"Part of this site isn't responding right now.",
+		"Part of this site isn't responding.",
 		signInNotAffected,
 		"You don't need to do anything.",
 	},

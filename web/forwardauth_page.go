@@ -11,12 +11,13 @@ import (
 	"gatehouse/templates"
 )
 
-var visitorPolicy = func() string {
+// forwardAuthPolicy is the Content-Security-Policy of a page that loads no files.
+var forwardAuthPolicy = func() string {
 	sum := sha256.Sum256([]byte(templates.ForwardAuthErrorStyle))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; frame-ancestors 'none'"
 }()
 
-// writeVisitorPage is writeErrorPage for a proxy to hand on.
+// writeVisitorPage writes an error page that a proxy shows at the address of another site.
 func (s *Server) writeVisitorPage(c echo.Context, page templates.ErrorPage, otherAccount bool) error {
 	v := templates.ForwardAuthErrorPage{ErrorPage: page}
 	if otherAccount {
@@ -29,6 +30,6 @@ func (s *Server) writeVisitorPage(c echo.Context, page templates.ErrorPage, othe
 	if err := renderPage(&body, templates.ForwardAuthError(v)); err != nil {
 		return err
 	}
-	c.Response().Header().Set("Content-Security-Policy", visitorPolicy)
+	c.Response().Header().Set("Content-Security-Policy", forwardAuthPolicy)
 	return write(c, page.Status, "text/html; charset=utf-8", body.Bytes())
 }

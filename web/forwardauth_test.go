@@ -194,7 +194,7 @@ func TestVerifyShowsPeopleWhyNot(t *testing.T) {
 	for query, words := range map[string]string{"?permission=books.write": "books.write", "?group=staff": "group staff"} {
 		w := s.do("GET", "/auth/verify"+query, s.session(token), opening("app.example.org", "/x?<y>"))
 		page := w.Body.String()
-		if w.Code != 403 || !strings.Contains(page, words) || strings.Count(page, "</html>") != 1 || w.Header().Get("Content-Security-Policy") != visitorPolicy ||
+		if w.Code != 403 || !strings.Contains(page, words) || strings.Count(page, "</html>") != 1 || w.Header().Get("Content-Security-Policy") != forwardAuthPolicy ||
 			!strings.Contains(page, "https://login.example.org/sign-out?next=https%3A%2F%2Fapp.example.org%2Fx") {
 			t.Errorf("%s: %d %s", query, w.Code, page)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -141,7 +142,7 @@ func setCookies(w *httptest.ResponseRecorder) map[string]*http.Cookie {
 func wantErrorPage(t testing.TB, w *httptest.ResponseRecorder, status int) {
 	t.Helper()
 	page := w.Body.String()
-	if w.Code != status || !strings.Contains(page, errorPage(status).Heading) || strings.Count(page, "</html>") != 1 {
+	if w.Code != status || !strings.Contains(page, html.EscapeString(errorPage(status).Heading)) || strings.Count(page, "</html>") != 1 {
 		t.Errorf("got %d %.200q, want the page %q", w.Code, page, errorPage(status).Heading)
 	}
 	h := w.Header()

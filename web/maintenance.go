@@ -83,18 +83,18 @@ func (m *Maintenance) refuse(r *Request, route Route) error {
 	return underMaintenance{*closed, r.user}
 }
 
-// describe writes what a page about maintenance says everywhere.
-func describe(page *templates.ErrorPage, closed underMaintenance) {
-	page.Title, page.Heading = "Closed for a moment", "Closed for a moment"
-	page.What = "This site is being worked on."
+// describeMaintenance fills in what every page about maintenance says.
+func describeMaintenance(page *templates.ErrorPage, closed underMaintenance) {
+	page.Title, page.Heading = "Down for maintenance", "Down for maintenance"
+	page.What = "This site will be back soon."
 	page.Lost, page.Do = "", closed.Message
 }
 
 func (s *Server) writeMaintenance(c echo.Context, closed underMaintenance, page templates.ErrorPage) error {
 	if method := c.Request().Method; method != http.MethodGet && method != http.MethodHead {
-		page.Lost = "What you last sent was not saved."
+		page.Lost = "Your last change was not saved."
 	}
-	page.Do = "" // the page has the message in a place of its own
+	page.Do = "" // the page shows the message separately
 	page.User, page.Closed = closed.user, true
 	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context()), user: closed.user}
 	return s.send(r, Show(http.StatusServiceUnavailable, templates.Maintenance(templates.MaintenancePage{ErrorPage: page, Message: closed.Message})))

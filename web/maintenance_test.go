@@ -34,7 +34,7 @@ func (s *site) close(t testing.TB, message string) {
 func wantClosed(t testing.TB, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()
-	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "Closed for a moment") || strings.Count(w.Body.String(), "</html>") != 1 {
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "Down for maintenance") || strings.Count(w.Body.String(), "</html>") != 1 {
 		t.Errorf("got %d %.300s, want the page of a closed site", w.Code, w.Body)
 	}
 	if h.Get("Retry-After") != "30" || h.Get("Content-Type") != "text/html; charset=utf-8" || h.Get("Cache-Control") != "no-store" || len(h["Set-Cookie"]) != 0 {
@@ -108,7 +108,7 @@ func TestMaintenance(t *testing.T) {
 		}
 	}
 	page := s.do("GET", "/auth/verify", looker, header("Accept", "text/html"))
-	if page.Code != http.StatusServiceUnavailable || !strings.Contains(page.Body.String(), "Closed for a moment") || !strings.Contains(page.Body.String(), "Back at &lt;nine&gt;.") ||
+	if page.Code != http.StatusServiceUnavailable || !strings.Contains(page.Body.String(), "Down for maintenance") || !strings.Contains(page.Body.String(), "Back at &lt;nine&gt;.") ||
 		strings.Contains(page.Body.String(), "link rel") || page.Header().Get("Retry-After") != "30" {
 		t.Errorf("forward auth for a browser: got %d %v %s", page.Code, page.Header(), page.Body)
 	}

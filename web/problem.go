@@ -59,7 +59,7 @@ func newProblem(err error, status int) problem.Document {
 	case errors.As(err, &own):
 		p.Code, p.Detail = own.Code, own.Detail
 	case errors.As(err, &closed):
-		p.Code, p.Detail = problem.Maintenance, strings.TrimSpace("This site is being worked on. "+closed.Message)
+		p.Code, p.Detail = problem.Maintenance, strings.TrimSpace("This site is down for maintenance. "+closed.Message)
 	case what == "permission":
 		p.Code, p.Detail = problem.MissingPermission, fmt.Sprintf("This needs the permission %s.", name)
 	case what == "group":
@@ -79,7 +79,7 @@ func (s *Server) writeProblem(c echo.Context, err error, status int, retry time.
 	var closed underMaintenance
 	if o := outcomeOf(c); status >= 500 && !errors.As(err, &closed) {
 		page := templates.ErrorPage{Status: status}
-		sayWhatIsKnown(&page, o)
+		describeOutcome(&page, o)
 		if o != noChange {
 			p.Detail = strings.TrimSpace(p.Detail + " " + page.Lost)
 		}

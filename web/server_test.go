@@ -386,7 +386,7 @@ func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 		Get("/page", Open, answer(false)), Post("/before", Open, answer(false)), Post("/after", Open, answer(true)),
 		Post("/api/before", OptionalAPI, answer(false)), Post("/api/after", OptionalAPI, answer(true)), Get("/api/page", OptionalAPI, answer(false)),
 	})
-	const maybe = "Your change may have been saved. Check before you repeat it."
+	const maybe = "Your change may have been saved. Check before you try again."
 	for _, c := range []struct {
 		err             error
 		method, path    string

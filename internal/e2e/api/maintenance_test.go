@@ -180,7 +180,7 @@ func TestMaintenance_InABrowser(t *testing.T) {
 	pg.Stop()
 
 	p.Open("/dashboard", http.StatusServiceUnavailable)
-	p.WantText("h1", "Closed for a moment")
+	p.WantText("h1", "Down for maintenance")
 	p.WantText("main", "Hello "+fullName)
 	p.WantText("main", "back at nine")
 	p.WantText("main", "You stay signed in")

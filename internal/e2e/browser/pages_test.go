@@ -147,7 +147,7 @@ func TestDashboard_ShowsWhatAuthorizedTheRequest(t *testing.T) {
 		p.Open("/dashboard", http.StatusOK)
 		p.WantText("#authorized-by", "Redis")
 		p.WantText("#user-name", "Ada Lovelace")
-		p.WantText(".vouched", "0 SQL")
+		p.WantText(".confirmed", "0 SQL")
 	})
 }
 
@@ -170,7 +170,7 @@ func TestAccount_UpdatesTheProfile(t *testing.T) {
 		p.Fill("email", kit.UniqueName()+"@example.org")
 		p.Submit("/account/profile", http.StatusOK)
 		p.WantPath("/account?notice=profile")
-		p.WantText(`[role="status"]`, "Your details are saved.")
+		p.WantText(`[role="status"]`, "Changes saved.")
 		p.Click(`nav a[href="/dashboard"]`, http.StatusOK)
 		p.WantText("#user-name", "Grace Hopper")
 		p.WantText("h1", "Auckland")
@@ -206,7 +206,7 @@ func TestAccount_ChangesThePassword(t *testing.T) {
 		p.Fill("current_password", kit.Password, "new_password", "tidy-badger-kettle")
 		p.Submit("/account/password", http.StatusOK)
 		p.WantPath("/account?notice=password")
-		p.WantText(`[role="status"]`, "Your password is changed")
+		p.WantText(`[role="status"]`, "Password changed")
 		other.Open("/account", http.StatusOK)
 		other.WantPath("/login?next=%2Faccount")
 		other.Fill("username", name, "password", kit.Password)
@@ -248,7 +248,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 
 		// The newest of the others comes first.
 		p.Click(`.sessions > li:nth-child(2) button`, http.StatusOK)
-		p.WantText(`[role="status"]`, "That session is ended.")
+		p.WantText(`[role="status"]`, "Session ended.")
 		ended := 0
 		for _, other := range others {
 			other.Open("/dashboard", http.StatusOK)
@@ -266,7 +266,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
 		p.Submit("/account/sessions/end-others", http.StatusOK)
 		p.WantPath("/account?notice=others-ended")
-		p.WantText(`[role="status"]`, "All other sessions are ended.")
+		p.WantText(`[role="status"]`, "All other sessions ended.")
 		for _, other := range others {
 			other.Open("/dashboard", http.StatusOK)
 			other.WantPath("/login?next=%2Fdashboard")

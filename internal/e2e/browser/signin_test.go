@@ -194,7 +194,7 @@ func TestSignIn_RemembersAndRedirects(t *testing.T) {
 
 		p.Submit("/logout", http.StatusOK)
 		p.WantPath("/login?notice=signed-out")
-		p.WantText(`[role="status"]`, "You are signed out.")
+		p.WantText(`[role="status"]`, "You're signed out.")
 		p.SignIn("alice")
 		wantCookie(p, 0)
 

@@ -138,7 +138,7 @@ func (o *tour) run() {
 		p.Open("/"+form, http.StatusOK)
 		tryUntilThrottled(p, "/"+form)
 		p.WantFocus("password")
-		p.WantDescription("password", "Too many tries. Wait ")
+		p.WantDescription("password", "Too many attempts. Wait ")
 		o.look(form + "-429")
 	}
 	o.t.Logf("%d pages at %d px", o.seen, o.width)

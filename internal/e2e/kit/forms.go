@@ -33,7 +33,7 @@ func (c *Client) PostForm(path string, fields ...string) Response {
 
 // FieldError returns the message that a page shows at a field, or "".
 func FieldError(a Response, field string) string {
-	pattern := `id="` + regexp.QuoteMeta(field) + `-help"><span class="aside">Error: </span>([^<]*)</p>`
+	pattern := `id="` + regexp.QuoteMeta(field) + `-help"><span class="visually-hidden">Error: </span>([^<]*)</p>`
 	m := regexp.MustCompile(pattern).FindStringSubmatch(a.Text)
 	if m == nil {
 		return ""

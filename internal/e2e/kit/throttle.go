@@ -51,7 +51,7 @@ func (x *Target) WantThrottled(a Response, least, most time.Duration) {
 	if wait := time.Duration(after) * time.Second; wait < least || wait > most {
 		x.T.Errorf("Retry-After is %v, want %v to %v", wait, least, most)
 	}
-	if !strings.Contains(FormError(a), "Too many tries. Wait ") {
+	if !strings.Contains(FormError(a), "Too many attempts. Wait ") {
 		x.T.Errorf("the page says %q", FormError(a))
 	}
 }
