@@ -48,7 +48,7 @@ func (a *Accounts) ValidateImport(in ImportedUser) (User, error) {
 	wrong := ValidationErrors{}
 	u := a.newUser(Registration{Username: in.Username, Email: in.Email, Name: in.Name}, identifier.CanonicalUsername, wrong)
 	if wrong["username"] == "" && !in.AllowReserved && identifier.IsReserved(u.Username) {
-		wrong["username"] = "This name is reserved; --allow-reserved takes it nevertheless."
+		wrong["username"] = "This name is reserved."
 	}
 	u.EmailVerified = in.EmailVerified && u.Email != ""
 	u.Active = in.Active

@@ -1,6 +1,6 @@
-// Package importer reads users from what other systems export: a Django's dumpdata or table, a
-// table of a Flask or Laravel application, an htpasswd file. It knows neither our database nor our
-// rules; it finds rows, and says where each of them begins.
+// Package importer reads users from the exports of other systems: Django's dumpdata or its user table, the user table of
+// a Flask or Laravel application, or an htpasswd file. It returns rows with their line numbers, and knows neither the
+// database nor the rules for users.
 package importer
 
 import (
@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -19,38 +18,38 @@ const (
 	Django   = "django"
 	Flask    = "flask"
 	Laravel  = "laravel"
-	Htpasswd = "htpasswd"
+	Htpasswd = "htpasswd" // a format too
 )
 
-// The forms of a file.
+// The formats of an export.
 const (
 	CSV  = "csv"
 	JSON = "json"
 )
 
-// Row is one user as the file has it. What it holds is as it stands there, and unchecked.
+// Row is one user of an export. Its values are not validated.
 type Row struct {
 	// Line is where the row begins, counted from 1.
 	Line int
-	// ID is what the other system calls the user by; the user name where it has no ids.
+	// ID identifies the user in the other system. It is the address or the user name if the export has no ids.
 	ID                    string
 	Username, Name, Email string
-	// Address is the whole address that Username is the beginning of; "" where it is a name of its own.
+	// Address is the email address whose part before the @ is Username; "" if the export has a user name.
 	Address string
-	// Verified: the other system has verified the address.
+	// Verified means that the other system has verified the email address.
 	Verified bool
 	Active   bool
 	Created  time.Time
 	Groups   []string
 	Hash     string
-	// Powers: the user is a superuser or of the staff there, which means nothing here.
-	Powers bool
-	// Fault is a sentence about a row that cannot be read; the rest may be empty then. It names
-	// columns and never what is in them, which may be a hash or an address.
-	Fault string
+	// Privileged means that the user is a superuser or staff in the other system, which grants nothing here.
+	Privileged bool
+	// Problem is a sentence about a row that cannot be read, or "". The other fields may be empty then. It names
+	// columns but never quotes their values, which may be a hash or an address.
+	Problem string
 }
 
-// Options say what the file is; empty ones are found out.
+// Options describe the export. Read detects the source and the format if they are empty.
 type Options struct {
 	Source string // Django, Flask, Laravel or Htpasswd
 	Format string // CSV, JSON or Htpasswd
@@ -58,17 +57,17 @@ type Options struct {
 	Username string
 }
 
-// File is what was found out.
+// File is the source and the format that Read detected.
 type File struct {
 	Source, Format string
 }
 
-// maxLine is in octets; a longer line is no export of users.
-const maxLine = 1 << 20
+// maxLineBytes is the maximum length of a line; a longer one is not in an export of users.
+const maxLineBytes = 1 << 20
 
-// Read calls each for every row of the file, in its order. The error is a sentence about the file as a
-// whole, or what each returned.
-func Read(r io.Reader, o Options, each func(File, Row) error) error {
+// Read calls handle for every row of the export in order. The error is about the whole file, or the one that handle
+// returned.
+func Read(r io.Reader, o Options, handle func(File, Row) error) error {
 	in := &reader{r: bufio.NewReaderSize(r, 64<<10)}
 	if start, _ := in.r.Peek(3); bytes.Equal(start, []byte("\uFEFF")) {
 		_, _ = in.r.Discard(3)
@@ -79,39 +78,38 @@ func Read(r io.Reader, o Options, each func(File, Row) error) error {
 	}
 	f := File{o.Source, o.Format}
 	if f.Format == "" {
-		f.Format = in.guessFormat(first, f.Source)
+		f.Format = in.detectFormat(first, f.Source)
 	}
-	// A row that cannot be read tells no source.
-	tell := func(source string) func(Row) error {
+	// The source is "" for a row that does not reveal it.
+	rowsOf := func(source string) func(Row) error {
 		if f.Source == "" {
 			f.Source = source
 		}
-		return func(row Row) error { return each(f, row) }
+		return func(row Row) error { return handle(f, row) }
 	}
 	switch f.Format {
 	case JSON:
-		return readJSON(in, o, tell)
+		return readJSON(in, o, rowsOf)
 	case Htpasswd:
-		return readHtpasswd(in, tell(Htpasswd))
+		return readHtpasswd(in, rowsOf(Htpasswd))
 	case CSV:
-		return readCSV(in, o, tell)
+		return readCSV(in, o, rowsOf)
 	}
-	return fmt.Errorf("%q is no format that is read here: csv, json or htpasswd", f.Format)
+	return fmt.Errorf("unknown format %q: use csv, json or htpasswd", f.Format)
 }
 
-// reader counts lines and refuses what is not UTF-8.
+// reader reads lines, counts them, and rejects those that are not UTF-8.
 type reader struct {
-	r    *bufio.Reader
-	line int // of the last byte that was read
-	skip int // lines before the first byte that counts
+	r       *bufio.Reader
+	line    int // lines read so far
+	skipped int // blank lines before them
 }
 
-// errNotUTF8 says where a file is none.
 func errNotUTF8(line int) error {
 	return fmt.Errorf("line %d is not UTF-8: export the file as UTF-8, or convert it with iconv", line)
 }
 
-// firstByte returns the first byte that is no white space, without taking it.
+// firstByte returns the first byte that is not white space without consuming it.
 func (in *reader) firstByte() (byte, error) {
 	for {
 		b, err := in.r.ReadByte()
@@ -123,7 +121,7 @@ func (in *reader) firstByte() (byte, error) {
 		}
 		switch b {
 		case '\n':
-			in.skip++
+			in.skipped++
 		case ' ', '\t', '\r':
 		default:
 			return b, in.r.UnreadByte()
@@ -131,10 +129,10 @@ func (in *reader) firstByte() (byte, error) {
 	}
 }
 
-// guessFormat looks at the beginning: JSON begins with a bracket, a table has a head, and a line of
-// htpasswd is NAME:HASH.
-func (in *reader) guessFormat(first byte, source string) string {
-	if source == Htpasswd || first == '#' { // tables have no comments
+// detectFormat looks at the beginning of the file: JSON begins with a bracket, and htpasswd with NAME:HASH or a comment,
+// which CSV does not have.
+func (in *reader) detectFormat(first byte, source string) string {
+	if source == Htpasswd || first == '#' {
 		return Htpasswd
 	}
 	if first == '[' || first == '{' {
@@ -149,14 +147,14 @@ func (in *reader) guessFormat(first byte, source string) string {
 	return CSV
 }
 
-// next returns the next line without its end.
+// next returns the next line without its line ending.
 func (in *reader) next() (string, error) {
 	var text []byte
 	for {
 		part, err := in.r.ReadSlice('\n')
 		text = append(text, part...)
-		if len(text) > maxLine {
-			return "", fmt.Errorf("line %d is longer than %d bytes: this is no export of users", in.skip+in.line+1, maxLine)
+		if len(text) > maxLineBytes {
+			return "", fmt.Errorf("line %d is longer than %d bytes: this is not an export of users", in.skipped+in.line+1, maxLineBytes)
 		}
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
@@ -168,31 +166,7 @@ func (in *reader) next() (string, error) {
 	}
 	in.line++
 	if !utf8.Valid(text) {
-		return "", errNotUTF8(in.skip + in.line)
+		return "", errNotUTF8(in.skipped + in.line)
 	}
-	return strings.TrimRight(string(text), "\r\n"), nil
-}
-
-func readHtpasswd(in *reader, each func(Row) error) error {
-	for {
-		text, err := in.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if strings.TrimSpace(text) == "" || strings.HasPrefix(text, "#") {
-			continue
-		}
-		row := Row{Line: in.skip + in.line, Active: true}
-		name, hash, ok := strings.Cut(text, ":")
-		if !ok {
-			row.Fault = "This line is not NAME:HASH."
-		}
-		row.ID, row.Username, row.Hash = name, name, strings.TrimSpace(hash)
-		if err := each(row); err != nil {
-			return err
-		}
-	}
+	return string(bytes.TrimRight(text, "\r\n")), nil
 }

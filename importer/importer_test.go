@@ -20,7 +20,7 @@ func read(t *testing.T, text string, o Options) (File, []Row, error) {
 	return file, rows, err
 }
 
-func TestDjangoTable(t *testing.T) {
+func TestRead_DjangoTable(t *testing.T) {
 	const table = "\uFEFFid,password,last_login,is_superuser,username,first_name,last_name,email,is_staff,is_active,date_joined\r\n" +
 		"1,pbkdf2_sha256$1$s$x,NULL,t,alice,Alice,\"Exam\r\nple, Ltd\",alice@example.org,f,t,2024-05-01 10:20:30+02\r\n" +
 		"2,!x,,f,bob,,,,0,0,2024-05-01 10:20:30.123456\r\n" +
@@ -31,38 +31,38 @@ func TestDjangoTable(t *testing.T) {
 		t.Fatalf("%v %+v %+v", err, file, rows)
 	}
 	want := Row{Line: 2, ID: "1", Username: "alice", Name: "Alice Exam\nple, Ltd", Email: "alice@example.org", Active: true,
-		Created: time.Date(2024, 5, 1, 8, 20, 30, 0, time.UTC), Hash: "pbkdf2_sha256$1$s$x", Powers: true}
+		Created: time.Date(2024, 5, 1, 8, 20, 30, 0, time.UTC), Hash: "pbkdf2_sha256$1$s$x", Privileged: true}
 	if fmt.Sprint(rows[0]) != fmt.Sprint(want) {
 		t.Errorf("got  %+v\nwant %+v", rows[0], want)
 	}
 	if r := rows[1]; r.Line != 4 || r.Active || r.Username != "bob" || r.Hash != "!x" || r.Created.Nanosecond() != 123456000 {
 		t.Errorf("got %+v", r)
 	}
-	if r := rows[2]; r.Line != 5 || !strings.Contains(r.Fault, "2 fields") {
+	if r := rows[2]; r.Line != 5 || !strings.Contains(r.Problem, "2 fields") {
 		t.Errorf("got %+v", r)
 	}
-	if r := rows[3]; r.Line != 6 || !strings.Contains(r.Fault, "is_active is neither yes nor no") || !strings.Contains(r.Fault, "date_joined is no time") {
+	if r := rows[3]; r.Line != 6 || !strings.Contains(r.Problem, "is_active is not a boolean") || !strings.Contains(r.Problem, "date_joined is not a time") {
 		t.Errorf("got %+v", r)
 	}
 }
 
-func TestOtherTables(t *testing.T) {
+func TestRead_OtherTables(t *testing.T) {
 	for name, c := range map[string]struct {
 		text   string
 		o      Options
 		source string
 		want   string // of the first row
 	}{
-		"Laravel":             {"id;name;email;email_verified_at;password;remember_token\n7;Ann;ann@example.org;2024-01-01 00:00:00;$2y$04$x;\n", Options{}, Laravel, "7 ann Ann ann@example.org true true"},
-		"Laravel, unverified": {"id,name,email,email_verified_at,password,remember_token\n7,Ann,ann@example.org,\\N,$2y$04$x,\n", Options{}, Laravel, "7 ann Ann ann@example.org false true"},
-		"Flask":               {"Login\tPW_Hash\tActive\nbob\tscrypt:1:1:1$s$x\tFalse\n", Options{}, Flask, "bob bob   false false"},
-		"another column":      {"nick,name,password\nzed,Zed,x\n", Options{Username: "Nick"}, Flask, "zed zed Zed  false true"},
-		"addresses":           {"id,login,email,password\n1,ann,Bob.B@example.org,x\n", Options{Username: "email"}, Flask, "1 Bob.B  Bob.B@example.org false true"},
-		"an address as name":  {"username,password\nann@example.org,x\n", Options{}, Flask, "ann@example.org ann@example.org   false true"},
-		"disabled":            {"username,password,disabled\nann,x,1\n", Options{}, Flask, "ann ann   false false"},
-		"deleted":             {"username,password,deleted_at\nann,x,2024-01-01 00:00:00\n", Options{}, Flask, "ann ann   false false"},
-		"told":                {"username,password\nann,x\n", Options{Source: Laravel}, Laravel, "ann ann   false true"},
-		"htpasswd":            {"# people\n\nann:$2y$05$x\n", Options{}, Htpasswd, ""},
+		"Laravel":               {"id;name;email;email_verified_at;password;remember_token\n7;Ann;ann@example.org;2024-01-01 00:00:00;$2y$04$x;\n", Options{}, Laravel, "7 ann Ann ann@example.org true true"},
+		"Laravel, unverified":   {"id,name,email,email_verified_at,password,remember_token\n7,Ann,ann@example.org,\\N,$2y$04$x,\n", Options{}, Laravel, "7 ann Ann ann@example.org false true"},
+		"Flask":                 {"Login\tPW_Hash\tActive\nbob\tscrypt:1:1:1$s$x\tFalse\n", Options{}, Flask, "bob bob   false false"},
+		"username column given": {"nick,name,password\nzed,Zed,x\n", Options{Username: "Nick"}, Flask, "zed zed Zed  false true"},
+		"addresses":             {"id,login,email,password\n1,ann,Bob.B@example.org,x\n", Options{Username: "email"}, Flask, "1 Bob.B  Bob.B@example.org false true"},
+		"an address as name":    {"username,password\nann@example.org,x\n", Options{}, Flask, "ann@example.org ann@example.org   false true"},
+		"disabled":              {"username,password,disabled\nann,x,1\n", Options{}, Flask, "ann ann   false false"},
+		"deleted":               {"username,password,deleted_at\nann,x,2024-01-01 00:00:00\n", Options{}, Flask, "ann ann   false false"},
+		"source given":          {"username,password\nann,x\n", Options{Source: Laravel}, Laravel, "ann ann   false true"},
+		"htpasswd":              {"# people\n\nann:$2y$05$x\n", Options{}, Htpasswd, ""},
 	} {
 		file, rows, err := read(t, c.text, c.o)
 		if err != nil || file.Source != c.source || len(rows) != 1 {
@@ -83,18 +83,18 @@ func TestOtherTables(t *testing.T) {
 		}
 	}
 	_, rows, err := read(t, "\n\nann:$apr1$x\nbob\njoe:{SHA}x:y\n", Options{Source: Htpasswd})
-	if err != nil || len(rows) != 3 || rows[0].Line != 3 || rows[0].Hash != "$apr1$x" || rows[1].Fault == "" || rows[2].Hash != "{SHA}x:y" {
+	if err != nil || len(rows) != 3 || rows[0].Line != 3 || rows[0].Hash != "$apr1$x" || rows[1].Problem == "" || rows[2].Hash != "{SHA}x:y" {
 		t.Errorf("htpasswd: %v %+v", err, rows)
 	}
 }
 
-// TestQuotes: a row whose quotes are not those of CSV is one bad row; the next one begins on the next line.
-func TestQuotes(t *testing.T) {
+// TestRead_BadQuotesSpoilOneRow: the next row begins on the next line.
+func TestRead_BadQuotesSpoilOneRow(t *testing.T) {
 	for text, want := range map[string]string{
-		"username,name,password\nann,A \"B\" C,x\nbob,Bob,y\n":        "2 A quote; 3 bob",
-		"username,name,password\nann,\"A \\\"B\",x\nbob,Bob,y\n":      "2 A quote; 3 bob",
-		"username,name,password\nann,\"Ann,x\nbob,\"Bob\",y\njoe,J,z": "2 A quote to 3; 4 joe",
-		"username,name,password\nann,Ann,x\nbob,\"Bob,y\njoe,J,z\n":   "2 ann; 3 A quote to 4",
+		"username,name,password\nann,A \"B\" C,x\nbob,Bob,y\n":        "2 A quoted field; 3 bob",
+		"username,name,password\nann,\"A \\\"B\",x\nbob,Bob,y\n":      "2 A quoted field; 3 bob",
+		"username,name,password\nann,\"Ann,x\nbob,\"Bob\",y\njoe,J,z": "2 A quoted field to 3; 4 joe",
+		"username,name,password\nann,Ann,x\nbob,\"Bob,y\njoe,J,z\n":   "2 ann; 3 A quoted field to 4",
 		"username,name,password\nann,\"Ann,x\nbob,\",y\njoe,J,z":      "2 ann; 4 joe",
 		"username,name,password\nann,\"Ann,x\nbob\",y,z\njoe,J,z":     "2 The row has 4 fields to 3; 4 joe",
 	} {
@@ -102,10 +102,10 @@ func TestQuotes(t *testing.T) {
 		var got []string
 		for _, r := range rows {
 			what := r.Username
-			if r.Fault != "" {
-				what, _, _ = strings.Cut(r.Fault, " stands")
+			if r.Problem != "" {
+				what, _, _ = strings.Cut(r.Problem, " is not")
 				what, _, _ = strings.Cut(what, ",")
-				if _, after, ok := strings.Cut(r.Fault, "All lines up to "); ok {
+				if _, after, ok := strings.Cut(r.Problem, "All lines up to "); ok {
 					what += " to " + after[:1]
 				}
 			}
@@ -117,8 +117,8 @@ func TestQuotes(t *testing.T) {
 	}
 }
 
-// TestFaultsNameColumnsOnly: rows shift, and then a hash or an address stands in any column.
-func TestFaultsNameColumnsOnly(t *testing.T) {
+// TestRead_ProblemsNameColumnsOnly: if columns are shifted, any of them can hold a hash or an address.
+func TestRead_ProblemsNameColumnsOnly(t *testing.T) {
 	const held = "ann@example.org"
 	for _, column := range []string{"is_active", "disabled", "email_verified_at", "is_staff", "is_superuser", "created_at"} {
 		for _, text := range []string{
@@ -126,43 +126,42 @@ func TestFaultsNameColumnsOnly(t *testing.T) {
 			`{"username":"ann","password":"x","` + column + `":"` + held + `"}`,
 		} {
 			_, rows, err := read(t, text, Options{})
-			if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Fault, column) || strings.Contains(rows[0].Fault, held) {
+			if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Problem, column) || strings.Contains(rows[0].Problem, held) {
 				t.Errorf("%s: %v %+v", column, err, rows)
 			}
 		}
 	}
 }
 
-// TestFaultsDoNotDecideWhoseFileItIs: what comes first may be rubbish.
-func TestFaultsDoNotDecideWhoseFileItIs(t *testing.T) {
+func TestRead_BadRowsDoNotDetermineTheSource(t *testing.T) {
 	file, rows, err := read(t, `[7, {"model":"auth.user","pk":3,"fields":{"username":"ann","password":"x"}}]`, Options{})
 	if err != nil || file.Source != Django || len(rows) != 2 || rows[1].ID != "3" {
 		t.Errorf("%v %+v %+v", err, file, rows)
 	}
 }
 
-func TestTimes(t *testing.T) {
+func TestParseTime(t *testing.T) {
 	want := time.Date(2024, 5, 1, 10, 20, 30, 0, time.UTC)
 	for _, s := range []string{
 		"2024-05-01 10:20:30+00", "2024-05-01 10:20:30.000000+00", "2024-05-01 12:20:30+02:00", "2024-05-01 12:20:30+0200", "2024-05-01 12:20:30 +0200",
 		"2024-05-01 10:20:30", "2024-05-01T10:20:30", "2024-05-01T10:20:30Z", "2024-05-01T10:20:30.000000Z",
 	} {
-		if got, ok := moment(s); !ok || !got.Equal(want) {
+		if got, ok := parseTime(s); !ok || !got.Equal(want) {
 			t.Errorf("%s: %v, %t", s, got, ok)
 		}
 	}
 	for _, s := range []string{"", "yesterday", "2024-13-01", "24-05-01", "2024-05-01 25:00:00", "0000-00-00 00:00:00"} {
-		if got, ok := moment(s); ok {
-			t.Errorf("%s is taken for %v", s, got)
+		if got, ok := parseTime(s); ok {
+			t.Errorf("%s is parsed as %v", s, got)
 		}
 	}
 	_, rows, err := read(t, "username,password,email_verified_at,created_at\nann,x,0000-00-00 00:00:00,0000-00-00 00:00:00\n", Options{})
-	if err != nil || len(rows) != 1 || rows[0].Verified || rows[0].Fault != "" || !rows[0].Created.IsZero() {
-		t.Errorf("MySQL's time of nothing: %v %+v", err, rows)
+	if err != nil || len(rows) != 1 || rows[0].Verified || rows[0].Problem != "" || !rows[0].Created.IsZero() {
+		t.Errorf("MySQL's zero time: %v %+v", err, rows)
 	}
 }
 
-func TestDumpdata(t *testing.T) {
+func TestRead_Dumpdata(t *testing.T) {
 	const dump = `[
 {"model": "auth.permission", "pk": 1, "fields": {"name": "x"}},
 {"model": "auth.user", "pk": 1, "fields": {"password": "a", "username": "alice", "groups": [2, 1], "is_active": true}},
@@ -178,14 +177,14 @@ func TestDumpdata(t *testing.T) {
 		t.Fatalf("%v %+v %+v", err, file, rows)
 	}
 	for _, r := range rows {
-		got := fmt.Sprint(r.Line, " ", r.ID, " ", r.Username, " ", r.Groups, " ", r.Fault != "")
+		got := fmt.Sprint(r.Line, " ", r.ID, " ", r.Username, " ", r.Groups, " ", r.Problem != "")
 		if want := map[string]string{"alice": "3 1 alice [Staff Editors] false", "bob": "5 0b7e bob [Editors] false", "carol": "8 carol carol [9] true"}[r.Username]; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-func TestObjects(t *testing.T) {
+func TestRead_Objects(t *testing.T) {
 	for _, text := range []string{
 		"{\"id\": 1, \"username\": \"ann\", \"pw_hash\": \"x\", \"roles\": [\"a\", \"b\"], \"active\": null}\n7\n{\"id\": 2, \"username\": \"bob\", \"pw_hash\": \"y\"}\n",
 		"[{\"id\": 1, \"username\": \"ann\", \"pw_hash\": \"x\", \"roles\": \"a,b\"},\n7,\n{\"id\": 2, \"username\": \"bob\", \"pw_hash\": \"y\"}]",
@@ -194,16 +193,16 @@ func TestObjects(t *testing.T) {
 		if err != nil || file != (File{Flask, JSON}) || len(rows) != 3 {
 			t.Fatalf("%v %+v %+v", err, file, rows)
 		}
-		if r := rows[0]; r.Line != 1 || r.ID != "1" || strings.Join(r.Groups, " ") != "a b" || !r.Active || r.Fault != "" {
+		if r := rows[0]; r.Line != 1 || r.ID != "1" || strings.Join(r.Groups, " ") != "a b" || !r.Active || r.Problem != "" {
 			t.Errorf("got %+v", r)
 		}
-		if rows[1].Fault == "" || rows[1].Line != 2 || rows[2].Username != "bob" || rows[2].Line != 3 {
+		if rows[1].Problem == "" || rows[1].Line != 2 || rows[2].Username != "bob" || rows[2].Line != 3 {
 			t.Errorf("got %+v", rows[1:])
 		}
 	}
 }
 
-func TestFilesThatCannotBeRead(t *testing.T) {
+func TestRead_RejectsFiles(t *testing.T) {
 	for text, says := range map[string]string{
 		"": "empty", " \n\t\n": "empty", "\uFEFF": "empty",
 		"a,b\n1,2\n":                                    "no column for the password hash",
@@ -211,12 +210,12 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 		"username,password\nann,\xff\n":                 "line 2 is not UTF-8",
 		"\xff\xfeu\x00":                                 "line 1 is not UTF-8",
 		"[{\"username\":\"ann\"}]":                      "no field for the password hash",
-		"[{\"username\":\"ann\",":                       "ends in the middle",
-		"[{\"username\":\"a\",\"password\":1} x":        "line 1: this is not JSON",
-		"[{\"password\":1},\n\n\n{\"a\":1}\n{}]":        "line 5: this is not JSON",
-		"\n[{\"password\":1},\n{\"a\":\n1,,\n\n\n}]":    "line 4: this is not JSON",
-		"{\"password\":1}\n\n{\"a\":1,}\n":              "line 3: this is not JSON",
-		"[]x":                                           "something follows",
+		"[{\"username\":\"ann\",":                       "ends unexpectedly",
+		"[{\"username\":\"a\",\"password\":1} x":        "line 1 is not valid JSON",
+		"[{\"password\":1},\n\n\n{\"a\":1}\n{}]":        "line 5 is not valid JSON",
+		"\n[{\"password\":1},\n{\"a\":\n1,,\n\n\n}]":    "line 4 is not valid JSON",
+		"{\"password\":1}\n\n{\"a\":1,}\n":              "line 3 is not valid JSON",
+		"[]x":                                           "more text",
 		"[{\"username\":\"\xff\",\"password\":\"x\"}]":  "line 1 is not UTF-8",
 		"\n[{\"password\":\"é\"},\n{\"a\":\"\n\xc3\"}]": "line 4 is not UTF-8",
 		"{\"password\":\"\xc3":                          "line 1 is not UTF-8",
@@ -224,17 +223,17 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	} {
 		_, _, err := read(t, text, Options{})
 		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%.40q: %v, want something about %q", text, err, says)
+			t.Errorf("%.40q: %v, want %q", text, err, says)
 		}
 		if err != nil && strings.Contains(err.Error(), "ann") {
-			t.Errorf("%.40q: the sentence holds what is in the file: %v", text, err)
+			t.Errorf("%.40q: the error quotes the file: %v", text, err)
 		}
 	}
 	if _, _, err := read(t, "username,password\n", Options{Username: "nick"}); err == nil || !strings.Contains(err.Error(), `"nick"`) {
-		t.Errorf("a column that is not there: %v", err)
+		t.Errorf("a missing column: %v", err)
 	}
 	if _, _, err := read(t, `{"login":"ann","password":"x"}`, Options{Username: "nick"}); err == nil || !strings.Contains(err.Error(), `"nick"`) {
-		t.Errorf("a field that is not there: %v", err)
+		t.Errorf("a missing field: %v", err)
 	}
 	if _, _, err := read(t, "x", Options{Format: "xml"}); err == nil {
 		t.Error("xml is read")

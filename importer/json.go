@@ -10,64 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// counting counts the line ends that it hands over, and keeps their places.
-type counting struct {
-	r    io.Reader
-	read int64
-	ends []int64
-	// checked is the line that is known to be UTF-8 so far, bad the first one that is not, or 0.
-	checked, bad int
-	tail         []byte // of a rune that may go on
-}
-
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	for i, b := range p[:n] {
-		if b == '\n' {
-			c.ends = append(c.ends, c.read+int64(i))
-		}
-	}
-	c.read += int64(n)
-	c.check(p[:n], err != nil)
-	return n, err
-}
-
-// check notes bytes that are not UTF-8, which JSON decoders replace without a word.
-func (c *counting) check(p []byte, last bool) {
-	text := append(c.tail, p...)
-	for len(text) > 0 && c.bad == 0 {
-		r, size := utf8.DecodeRune(text)
-		if r == utf8.RuneError && size <= 1 {
-			if !last && !utf8.FullRune(text) {
-				break
-			}
-			c.bad = c.checked
-		}
-		if r == '\n' {
-			c.checked++
-		}
-		text = text[size:]
-	}
-	c.tail = append([]byte(nil), text...)
-}
-
-// line returns the line of a place, from 1. Places only grow.
-func (c *counting) line(offset int64, before *int) int {
-	dropped := 0
-	for dropped < len(c.ends) && c.ends[dropped] < offset {
-		dropped++
-	}
-	c.ends = c.ends[dropped:]
-	*before += dropped
-	return *before + 1
-}
-
-// readJSON reads a list of objects, or objects one after the other (JSON lines).
-func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
-	text := &counting{r: in.r, checked: in.skip + 1}
+// readJSON reads a list of objects, or a sequence of objects (JSON Lines).
+func readJSON(in *reader, o Options, rowsOf func(source string) func(Row) error) error {
+	text := &lineCounter{r: in.r, checked: in.skipped + 1}
 	d := json.NewDecoder(text)
 	d.UseNumber()
-	before := in.skip
+	before := in.skipped
 	list := false
 	if first, _ := in.r.Peek(1); bytes.Equal(first, []byte("[")) {
 		list = true
@@ -75,9 +23,9 @@ func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
 			return jsonError(err, d, text, before)
 		}
 	}
-	u := &users{options: o, tell: tell, groups: map[string]string{}}
+	u := &users{options: o, rowsOf: rowsOf, groups: map[string]string{}}
 	for d.More() {
-		// InputOffset is the end of what was read; what follows is white space, a comma, the object.
+		// InputOffset is the end of the previous object; white space, a comma and this object follow.
 		var raw json.RawMessage
 		from := d.InputOffset()
 		if err := d.Decode(&raw); err != nil {
@@ -97,26 +45,79 @@ func readJSON(in *reader, o Options, tell func(string) func(Row) error) error {
 		}
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows after the list")
+		return errors.New("there is more text after the list")
 	}
-	return u.end()
+	return u.flush()
 }
 
-func jsonError(err error, d *json.Decoder, text *counting, before int) error {
+// lineCounter records the offsets of line endings in what it reads, and the first line that is not UTF-8.
+type lineCounter struct {
+	r       io.Reader
+	read    int64
+	ends    []int64
+	checked int    // the line up to which the text is UTF-8
+	bad     int    // the first line that is not UTF-8, or 0
+	tail    []byte // the beginning of a rune that may continue in the next read
+}
+
+func (c *lineCounter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	for i, b := range p[:n] {
+		if b == '\n' {
+			c.ends = append(c.ends, c.read+int64(i))
+		}
+	}
+	c.read += int64(n)
+	c.check(p[:n], err != nil)
+	return n, err
+}
+
+// check records the first line that is not UTF-8, because the JSON decoder silently replaces invalid bytes.
+func (c *lineCounter) check(p []byte, last bool) {
+	text := append(c.tail, p...)
+	for len(text) > 0 && c.bad == 0 {
+		r, size := utf8.DecodeRune(text)
+		if r == utf8.RuneError && size <= 1 {
+			if !last && !utf8.FullRune(text) {
+				break
+			}
+			c.bad = c.checked
+		}
+		if r == '\n' {
+			c.checked++
+		}
+		text = text[size:]
+	}
+	c.tail = append([]byte(nil), text...)
+}
+
+// line returns the line of an offset, counted from 1. before is the number of lines before those in ends; offsets must
+// not decrease from call to call.
+func (c *lineCounter) line(offset int64, before *int) int {
+	dropped := 0
+	for dropped < len(c.ends) && c.ends[dropped] < offset {
+		dropped++
+	}
+	c.ends = c.ends[dropped:]
+	*before += dropped
+	return *before + 1
+}
+
+func jsonError(err error, d *json.Decoder, text *lineCounter, before int) error {
 	if text.bad > 0 {
 		return errNotUTF8(text.bad)
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("line %d: this is not JSON: %w", text.line(syntaxOffset(d, syntax), &before), err)
+		return fmt.Errorf("line %d is not valid JSON: %w", text.line(syntaxOffset(d, syntax), &before), err)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the file ends in the middle: it is not the whole export")
+		return errors.New("the file ends unexpectedly: the export is incomplete")
 	}
 	return fmt.Errorf("read the file: %w", err)
 }
 
-// syntaxOffset returns where the file stops being JSON. The decoder's own count leaves out what stands
-// between the objects of a list, so the object at fault is looked at again.
+// syntaxOffset returns the offset of a syntax error in the file. The decoder's own offset does not count the text between
+// the objects of a list, so the bad object is parsed again.
 func syntaxOffset(d *json.Decoder, syntax *json.SyntaxError) int64 {
 	at := d.InputOffset()
 	if syntax.Offset == at {
@@ -130,13 +131,13 @@ func syntaxOffset(d *json.Decoder, syntax *json.SyntaxError) int64 {
 	return at
 }
 
-// users turns objects into rows. A Django names groups by numbers, and may tell their names later.
+// users turns objects into rows. Django's dumpdata refers to groups by id, and may list them after the users.
 type users struct {
 	options Options
-	tell    func(source string) func(Row) error
-	seen    bool              // an object that is no dump's
-	groups  map[string]string // names by number
-	waiting []Row             // whose groups are numbers without a name so far
+	rowsOf  func(source string) func(Row) error
+	checked bool              // whether checkFields was called
+	groups  map[string]string // names by id
+	pending []Row             // rows with groups whose name is not known yet
 }
 
 func (u *users) add(raw json.RawMessage, line int) error {
@@ -144,19 +145,19 @@ func (u *users) add(raw json.RawMessage, line int) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if err := d.Decode(&object); err != nil || object == nil {
-		return u.tell("")(Row{Line: line, Fault: "This is not an object with the fields of a user."})
+		return u.rowsOf("")(Row{Line: line, Problem: "This is not an object with the fields of a user."})
 	}
 	model, isDump := object["model"].(string)
 	fields, hasFields := object["fields"].(map[string]any)
 	if !isDump || !hasFields {
 		r := recordOf(object)
-		if err := u.look(r, line); err != nil {
+		if err := u.checkFields(r, line); err != nil {
 			return err
 		}
-		return u.tell(sourceOf(r))(r.row(line, u.options.Username))
+		return u.rowsOf(detectSource(r))(r.row(line, u.options.Username))
 	}
 	if strings.HasSuffix(model, ".group") {
-		u.groups[plain(object["pk"])], _ = fields["name"].(string)
+		u.groups[toText(object["pk"])], _ = fields["name"].(string)
 		return nil
 	}
 	if _, isUser := fields["password"]; !isUser {
@@ -168,22 +169,22 @@ func (u *users) add(raw json.RawMessage, line int) error {
 	}
 	row := recordOf(fields).row(line, u.options.Username)
 	for _, g := range row.Groups {
-		if _, known := u.groups[g]; !known && number(g) {
-			u.waiting = append(u.waiting, row)
+		if _, known := u.groups[g]; !known && isNumber(g) {
+			u.pending = append(u.pending, row)
 			return nil
 		}
 	}
-	return u.tell(Django)(u.named(row))
+	return u.rowsOf(Django)(u.nameGroups(row))
 }
 
-// look wants of the first object what a table's first line would name.
-func (u *users) look(r record, line int) error {
-	if u.seen {
+// checkFields requires of the first object the fields that the header of a table must have.
+func (u *users) checkFields(r record, line int) error {
+	if u.checked {
 		return nil
 	}
-	u.seen = true
-	if !r.knows("password") {
-		return fmt.Errorf("line %d: the object has no field for the password hash; one of %s is needed", line, strings.Join(columns["password"], ", "))
+	u.checked = true
+	if !r.hasField("password") {
+		return fmt.Errorf("line %d: the object has no field for the password hash; expected one of %s", line, strings.Join(columns["password"], ", "))
 	}
 	if o := u.options.Username; o != "" && !r.has(strings.ToLower(o)) {
 		return fmt.Errorf("line %d: the object has no field %q for the user name", line, o)
@@ -191,26 +192,27 @@ func (u *users) look(r record, line int) error {
 	return nil
 }
 
-func number(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// named puts the groups' names in the place of their numbers.
-func (u *users) named(row Row) Row {
+// nameGroups replaces the ids of groups by their names.
+func (u *users) nameGroups(row Row) Row {
 	for i, g := range row.Groups {
 		name, known := u.groups[g]
 		switch {
 		case known:
 			row.Groups[i] = name
-		case number(g):
-			row.Fault = strings.TrimSpace(row.Fault + " The groups are numbers; export them as well: manage.py dumpdata auth.group auth.user")
+		case isNumber(g):
+			row.Problem = strings.TrimSpace(row.Problem + " The groups are ids without names. Export the groups as well: manage.py dumpdata auth.group auth.user")
 			return row
 		}
 	}
 	return row
 }
 
-func (u *users) end() error {
-	for _, row := range u.waiting {
-		if err := u.tell(Django)(u.named(row)); err != nil {
+// flush handles the rows that waited for the names of their groups.
+func (u *users) flush() error {
+	for _, row := range u.pending {
+		if err := u.rowsOf(Django)(u.nameGroups(row)); err != nil {
 			return err
 		}
 	}
@@ -218,31 +220,31 @@ func (u *users) end() error {
 }
 
 func recordOf(object map[string]any) record {
-	r := record{text: map[string]string{}, list: map[string][]string{}}
+	r := record{text: map[string]string{}, lists: map[string][]string{}}
 	for name, value := range object {
 		name = strings.ToLower(name)
 		if list, ok := value.([]any); ok {
-			r.list[name] = []string{}
+			r.lists[name] = []string{}
 			for _, v := range list {
 				if natural, ok := v.([]any); ok && len(natural) == 1 {
 					v = natural[0] // a natural key
 				}
-				r.list[name] = append(r.list[name], plain(v))
+				r.lists[name] = append(r.lists[name], toText(v))
 			}
 			continue
 		}
-		r.text[name] = plain(value)
+		r.text[name] = toText(value)
 	}
 	r.has = func(column string) bool {
 		_, isText := r.text[column]
-		_, isList := r.list[column]
+		_, isList := r.lists[column]
 		return isText || isList
 	}
 	return r
 }
 
-// plain returns a value as text; null is empty.
-func plain(v any) string {
+// toText returns a value as text; null is empty.
+func toText(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return ""

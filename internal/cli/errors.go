@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -61,8 +59,8 @@ func userMessage(err error) error {
 // oneLine joins the messages of all fields in the order of the fields' names.
 func oneLine(invalid auth.ValidationErrors) error {
 	var parts []string
-	for _, field := range slices.Sorted(maps.Keys(invalid)) {
-		parts = append(parts, field+": "+invalid[field])
+	for field, message := range sortedByKey(invalid) {
+		parts = append(parts, field+": "+message)
 	}
 	return errors.New(strings.Join(parts, " "))
 }

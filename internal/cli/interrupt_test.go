@@ -24,11 +24,11 @@ func TestOpenInterruptibly_EndsWithTheContext(t *testing.T) {
 		t.Errorf("got %v, exit code %d", err, exitCode(ctx, err))
 	}
 	if _, err := openInterruptibly(t.Context(), pipe+"x"); err == nil || exitCode(t.Context(), err) != 1 {
-		t.Errorf("a file that is not there: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 }
 
-func TestInterruptible(t *testing.T) {
+func TestInterruptible_EndsWithTheContext(t *testing.T) {
 	text := strings.Repeat("x", 1<<20)
 	got, err := io.ReadAll(interruptible(t.Context(), strings.NewReader(text)))
 	if err != nil || string(got) != text {
@@ -47,15 +47,5 @@ func TestInterruptible(t *testing.T) {
 	cancel(interruption{syscall.SIGTERM})
 	if _, err := r.Read(make([]byte, 9)); !errors.Is(err, context.Canceled) || exitCode(ctx, err) != 143 {
 		t.Errorf("got %v, exit code %d", err, exitCode(ctx, err))
-	}
-}
-
-// TestReadFirstLine_DoesNotWaitForTheEnd.
-func TestReadFirstLine_DoesNotWaitForTheEnd(t *testing.T) {
-	in, out := io.Pipe()
-	defer out.Close()
-	go func() { _, _ = io.WriteString(out, "hunter22\r\nrest") }()
-	if got, err := readFirstLine(in); got != "hunter22" || err != nil {
-		t.Errorf("got %q, %v", got, err)
 	}
 }

@@ -6,12 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
-	"unicode"
-
-	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/auth"
 	"gatehouse/auth/identifier"
@@ -20,16 +15,16 @@ import (
 )
 
 type userImportCmd struct {
-	File            string   `arg:"" help:"The export; - for standard input."`
-	From            string   `default:"auto" enum:"auto,django,flask,laravel,htpasswd" help:"Where the users come from: django, flask, laravel or htpasswd."`
+	File            string   `arg:"" help:"The export; - reads standard input."`
+	From            string   `default:"auto" enum:"auto,django,flask,laravel,htpasswd" help:"System that the users come from: django, flask, laravel or htpasswd."`
 	Format          string   `default:"auto" enum:"auto,csv,json,htpasswd" help:"csv, json or htpasswd."`
-	Source          string   `placeholder:"NAME" help:"What to call the system that the users come from, if there are several of a kind. Users are known by this name and their id there."`
-	Username        string   `placeholder:"COLUMN" help:"The column of the user name. Without one the part of the address before the @ is taken, or all of the address where that part is reserved, taken or not unique."`
-	AllowReserved   bool     `help:"Take reserved names such as admin and support, too."`
-	Group           []string `placeholder:"NAME" help:"Put all of them into this group; may be given several times."`
-	EmailVerified   bool     `help:"You vouch for all addresses, so they sign in too."`
-	WithoutPassword bool     `help:"Take users whose password hash cannot be kept, too; nobody can sign in as them until they get a password."`
-	DryRun          bool     `help:"Say what would be done, and change nothing."`
+	Source          string   `placeholder:"NAME" help:"Name of the system that the users come from, if there are several of a kind. Users are identified by this name and their ID in that system."`
+	Username        string   `placeholder:"COLUMN" help:"Column of the user name. Without one, the part of the email address before the @ is used, or the whole address if that part is reserved, taken or not unique."`
+	AllowReserved   bool     `help:"Also import reserved user names such as admin and support."`
+	Group           []string `placeholder:"NAME" help:"Add all imported users to this group; may be repeated."`
+	EmailVerified   bool     `help:"Treat all email addresses as verified, so that users can sign in with them."`
+	WithoutPassword bool     `help:"Also import users whose password hash is not supported; they cannot sign in until they get a password."`
+	DryRun          bool     `help:"Report what would be imported, and change nothing."`
 }
 
 func (a userImportCmd) Run(c *command) error {
@@ -55,399 +50,180 @@ func (a userImportCmd) Run(c *command) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
 		origins, ok := accounts.Users.(auth.OriginStore)
 		if !ok {
-			return errors.New("this database keeps no origins of users")
+			return errors.New("this database does not record where users come from")
 		}
 		if a.DryRun {
 			origins = &dryRun{OriginStore: origins, users: accounts.Users, taken: map[string]bool{}, imported: map[[2]string]auth.User{}}
 		}
-		i := importing{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.Out, err: c.io.Err, renamed: map[string]string{}, made: map[string]bool{}, short: claims{}, full: claims{}}
-		return i.run(c.ctx, interruptible(c.ctx, file))
+		r := importRun{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.Out, err: c.io.Err, renamed: map[string]string{}, created: map[string]bool{}, short: claims{}, full: claims{}}
+		return r.run(c.ctx, interruptible(c.ctx, file))
 	})
 }
 
-// importing is one run of the command.
-type importing struct {
+// importRun is one run of the command.
+type importRun struct {
 	userImportCmd
-	name     string
+	name     string // of the export, for messages
 	accounts *auth.Accounts
 	origins  auth.OriginStore
 	out, err io.Writer
+	file     importer.File
 
-	file                                       importer.File
-	imported, there, refused, locked, powerful int
-	// fromAddresses are the rows whose name is made from an address. They are imported at the end, when the names that
-	// all of them ask for are known.
+	// fromAddresses are the rows whose user name is made from an email address. They are imported last, when the names
+	// that all of them claim are known.
 	fromAddresses []importer.Row
-	// short and full are the names that such rows ask for: of the part before the @, and of the whole address.
+	// short and full are the claims to the part of an address before the @, and to the name made from all of it.
 	short, full claims
-	// inFull counts those that are called by their whole address.
-	inFull int
-	// groups are those that were here before, by name.
+
+	// groups are the groups that exist before the import, by name.
 	groups map[string]auth.Group
-	// renamed are groups that got another name, or were left out ("").
+	// renamed maps the groups of the export to their names here if those differ, or to "" if they were skipped.
 	renamed map[string]string
-	made    map[string]bool
+	created map[string]bool // groups
+
+	imported, skipped, refused int
+	// Of the imported users: without a password, privileged in the other system, named after their whole address.
+	locked, privileged, named int
 }
 
-func (i *importing) run(ctx context.Context, file io.Reader) error {
-	options := importer.Options{Username: i.Username}
-	if i.From != "auto" {
-		options.Source = i.From
+func (r *importRun) run(ctx context.Context, file io.Reader) error {
+	options := importer.Options{Username: r.Username}
+	if r.From != "auto" {
+		options.Source = r.From
 	}
-	if i.Format != "auto" {
-		options.Format = i.Format
+	if r.Format != "auto" {
+		options.Format = r.Format
 	}
-	if err := i.readGroups(ctx); err != nil {
+	if err := r.readGroups(ctx); err != nil {
 		return err
 	}
 	err := importer.Read(file, options, func(f importer.File, row importer.Row) error {
-		i.file = f
+		r.file = f
 		if row.Address != "" {
-			i.claimNames(row)
+			r.claimNames(row)
 		}
-		if row.Address != "" && row.Fault == "" {
-			i.fromAddresses = append(i.fromAddresses, row)
+		if row.Address != "" && row.Problem == "" {
+			r.fromAddresses = append(r.fromAddresses, row)
 			return nil
 		}
-		return i.one(ctx, row)
+		return r.importRow(ctx, row)
 	})
 	if err == nil {
-		err = i.restFromAddresses(ctx)
+		err = r.importFromAddresses(ctx)
 	}
-	i.report()
+	r.report()
 	if err != nil {
-		return fmt.Errorf("%s: %w", i.name, err)
+		return fmt.Errorf("%s: %w", r.name, err)
 	}
-	if i.refused > 0 {
+	if r.refused > 0 {
 		return errReported
 	}
 	return nil
 }
 
-func (i *importing) readGroups(ctx context.Context) error {
-	all, err := i.accounts.Grants.Groups(ctx)
-	if err != nil {
-		return fmt.Errorf("look which groups there are: %w", err)
-	}
-	i.groups = make(map[string]auth.Group, len(all))
-	for _, g := range all {
-		i.groups[g.Name] = g
-	}
-	return nil
+// importRow imports a row under its own user name.
+func (r *importRun) importRow(ctx context.Context, row importer.Row) error {
+	return r.importNamed(ctx, row, func(context.Context) (string, error) { return row.Username, nil }, func() {})
 }
 
-// claims are the rows that ask for a name, by the name: the id of the row, and whether other rows ask for it too.
-type claims map[string]struct {
-	id     string
-	shared bool
-}
-
-// add notes that the row with the id asks for the name. Rows with one id are one user.
-func (c claims) add(name, id string) {
-	claim, known := c[name]
-	if !known {
-		claim.id = id
-	}
-	claim.shared = claim.shared || claim.id != id
-	c[name] = claim
-}
-
-// claimNames notes the names that a row asks for whose name is made from an address. A row that is refused counts too:
-// it asks again once it is corrected.
-func (i *importing) claimNames(row importer.Row) {
-	if short, err := identifier.CanonicalUsername(row.Username); err == nil {
-		i.short.add(short, row.ID)
-	}
-	if full, err := identifier.UsernameFromEmail(row.Address); err == nil {
-		i.full.add(full, row.ID)
-	}
-}
-
-// restFromAddresses imports the rows whose name is made from an address.
-func (i *importing) restFromAddresses(ctx context.Context) error {
-	for _, row := range i.fromAddresses {
-		long := false
-		err := i.oneNamed(ctx, row, func(ctx context.Context) (name string, err error) {
-			name, long, err = i.nameFromAddress(ctx, row)
-			return name, err
-		}, func() {
-			if long {
-				i.inFull++
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// nameFromAddress returns the user name of a row that has none of its own: the part of the address before the @ if it
-// is free, else (long) a name made from the whole address. It depends on which rows there are and not on their order,
-// so that no row gets a name made from the address of another one. auth.ValidationErrors if there is no such name.
-func (i *importing) nameFromAddress(ctx context.Context, row importer.Row) (name string, long bool, err error) {
-	short, err := identifier.CanonicalUsername(row.Username)
-	if err != nil {
-		return row.Username, false, nil // the import refuses it and says why
-	}
-	_, another := i.full[short]
-	if !another && !i.short[short].shared && !identifier.IsReserved(short) {
-		free, err := i.isFree(ctx, short)
-		if err != nil {
-			return "", false, fmt.Errorf("look whether a user name is free: %w", err)
-		}
-		if free {
-			return short, false, nil
-		}
-	}
-	full, err := identifier.UsernameFromEmail(row.Address)
-	if err != nil {
-		return "", false, auth.ValidationErrors{"username": "The part of the address before the @ is reserved, taken or not unique, and the whole address makes no user name: " + err.Error()}
-	}
-	if i.full[full].shared {
-		return "", false, auth.ValidationErrors{"username": "Another row has the same address, or one that makes the same user name. Keep one of them."}
-	}
-	return full, true, nil
-}
-
-func (i *importing) isFree(ctx context.Context, name string) (bool, error) {
-	if dry, ok := i.origins.(*dryRun); ok && dry.taken["name "+name] {
-		return false, nil
-	}
-	_, err := i.accounts.Users.UserByUsername(ctx, name)
-	if errors.Is(err, auth.ErrNotFound) {
-		return true, nil
-	}
-	return false, err
-}
-
-// one imports a row under the user name that it has.
-func (i *importing) one(ctx context.Context, row importer.Row) error {
-	return i.oneNamed(ctx, row, func(context.Context) (string, error) { return row.Username, nil }, func() {})
-}
-
-// oneNamed imports a row under the name that choose returns, and calls done if it was imported. choose is called only if the
-// user is not here yet; the name is not printed, since it may be made from an address. The error is one that ends the
-// run: a row that is refused is reported and counted.
-func (i *importing) oneNamed(ctx context.Context, row importer.Row, choose func(context.Context) (string, error), done func()) error {
-	if row.Fault != "" {
-		i.refuse(row, row.Fault)
+// importNamed imports a row under the name that choose returns, and calls done if it was imported. It calls choose for
+// new users only, and does not print the name, which may reveal an address. It reports and counts a refused row; an
+// error ends the run.
+func (r *importRun) importNamed(ctx context.Context, row importer.Row, choose func(context.Context) (string, error), done func()) error {
+	if row.Problem != "" {
+		r.refuse(row, row.Problem)
 		return nil
 	}
 	in := auth.ImportedUser{
-		Source: i.source(), ExternalID: row.ID, Name: row.Name, Email: row.Email,
-		EmailVerified: row.Verified || i.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash, AllowReserved: i.AllowReserved,
+		Source: r.source(), ExternalID: row.ID, Name: row.Name, Email: row.Email,
+		EmailVerified: row.Verified || r.EmailVerified, Active: row.Active, CreatedAt: row.Created, Hash: row.Hash, AllowReserved: r.AllowReserved,
 	}
-	if i.WithoutPassword && password.ValidateLegacyHash(in.Hash) != nil {
+	if r.WithoutPassword && password.ValidateLegacyHash(in.Hash) != nil {
 		in.Hash = ""
 	} else if in.Hash == "" {
-		in.Hash = "!" // which is refused, with a sentence that says what to do
+		in.Hash = "!" // is refused with a message that says what to do
 	}
 	var groups []string
-	u, err := i.accounts.ImportUser(ctx, i.origins, in, func(ctx context.Context, in *auth.ImportedUser) (err error) {
-		var fault string
-		if groups, fault = i.groupsHere(row.Groups); fault != "" {
-			return auth.ValidationErrors{"group": fault}
+	u, err := r.accounts.ImportUser(ctx, r.origins, in, func(ctx context.Context, in *auth.ImportedUser) (err error) {
+		var problem string
+		if groups, problem = r.groupNames(row.Groups); problem != "" {
+			return auth.ValidationErrors{"group": problem}
 		}
-		groups = append(groups, i.Group...)
+		groups = append(groups, r.Group...)
 		in.Groups = groups
 		in.Username, err = choose(ctx)
 		return err
 	})
-	var wrong auth.ValidationErrors
+	var invalid auth.ValidationErrors
 	switch {
 	case errors.Is(err, auth.ErrAlreadyImported):
-		i.skip(row, u)
-	case errors.As(err, &wrong):
-		i.refuse(row, sentences(wrong))
+		r.skip(row, u)
+	case errors.As(err, &invalid):
+		r.refuse(row, r.explain(row, invalid))
 	case err != nil:
-		return fmt.Errorf("line %d: %w; what stands before it is done, and running this again goes on from there", row.Line, err)
+		return fmt.Errorf("line %d: %w; the rows imported so far are kept, and running the command again imports the rest", row.Line, err)
 	default:
-		i.imported++
 		done()
-		for _, group := range groups {
-			if _, known := i.groups[group]; !known {
-				i.made[group] = true
-			}
-		}
-		if in.Hash == "" {
-			i.locked++
-		}
-		if row.Powers {
-			i.powerful++
-		}
+		r.count(row, in.Hash == "", groups)
 	}
 	return nil
 }
 
-// source is the name of the system that the users are known by.
-func (i *importing) source() string { return cmp.Or(i.Source, i.file.Source) }
+// count counts an imported row.
+func (r *importRun) count(row importer.Row, locked bool, groups []string) {
+	r.imported++
+	for _, group := range groups {
+		if _, existed := r.groups[group]; !existed {
+			r.created[group] = true
+		}
+	}
+	if locked {
+		r.locked++
+	}
+	if row.Privileged {
+		r.privileged++
+	}
+}
 
-// skip notes a row whose id is known: of the same user, or of another system's.
-func (i *importing) skip(row importer.Row, here auth.User) {
+// source returns the name of the system that the users come from.
+func (r *importRun) source() string { return cmp.Or(r.Source, r.file.Source) }
+
+// skip reports a row whose ID is known: it is the same user, or the user of another system.
+func (r *importRun) skip(row importer.Row, here auth.User) {
 	name, _ := identifier.CanonicalUsername(row.Username)
-	// Who has a name that is made of an address may have got either: others come and go.
+	// A user whose name was made from an address may have got either form, depending on the other users at the time.
 	full, err := identifier.UsernameFromEmail(row.Address)
 	if here.Username != name && (err != nil || here.Username != full) {
 		who := cmp.Or(nameWithoutAddress(here.Username), "another user")
-		i.refuse(row, fmt.Sprintf("Its id is the one of %s here (source %s). If the export is of another system, name that: --source NAME.", who, i.source()))
+		r.refuse(row, fmt.Sprintf("Its ID belongs to %s here (source %s). If the export comes from another system, name that system with --source NAME.", who, r.source()))
 		return
 	}
-	i.there++
+	r.skipped++
 	who := nameWithoutAddress(here.Username)
 	if id := printable(row.ID); who == "" && id != "" && nameWithoutAddress(row.ID) != "" {
-		who = "The user with the id " + id
+		who = "The user with the ID " + id
 	}
-	fmt.Fprintf(i.out, "%s:%d: %s is there already.\n", i.name, row.Line, cmp.Or(who, "This user"))
+	fmt.Fprintf(r.out, "%s:%d: %s was already imported.\n", r.name, row.Line, cmp.Or(who, "This user"))
 }
 
-// nameWithoutAddress returns the name of a user here as it may be printed: "" for one that has the form of
-// identifier.UsernameFromEmail, since it gives the address away.
-func nameWithoutAddress(name string) string {
-	if at := strings.LastIndexByte(name, '_'); at > 0 {
-		if address, err := identifier.CanonicalEmail(name[:at] + "@" + name[at+1:]); err == nil && address != "" {
-			return ""
-		}
-	}
-	return printable(name)
-}
-
-// dryRun stores nothing, and answers as if it had.
-type dryRun struct {
-	auth.OriginStore
-	users auth.UserStore
-	// taken are the names, verified addresses and origins of this run, each after what it is.
-	taken map[string]bool
-	// imported are the users of this run by source and id.
-	imported map[[2]string]auth.User
-}
-
-func (d *dryRun) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
-	if u, ok := d.imported[[2]string{source, externalID}]; ok {
-		return u, nil
-	}
-	return d.OriginStore.UserByOrigin(ctx, source, externalID)
-}
-
-func (d *dryRun) ImportUser(ctx context.Context, u auth.User, source, externalID string) error {
-	if _, err := d.users.UserByUsername(ctx, u.Username); err == nil || d.taken["name "+u.Username] {
-		return auth.ErrUsernameTaken
-	} else if !errors.Is(err, auth.ErrNotFound) {
-		return err
-	}
-	if u.EmailVerified {
-		if _, err := d.users.UserByEmail(ctx, u.Email); err == nil || d.taken["address "+u.Email] {
-			return auth.ErrEmailTaken
-		} else if !errors.Is(err, auth.ErrNotFound) {
-			return err
-		}
-		d.taken["address "+u.Email] = true
-	}
-	d.taken["name "+u.Username] = true
-	d.imported[[2]string{source, externalID}] = u
-	return nil
-}
-
-// sentences returns what is wrong with a row, in one line.
-func sentences(wrong auth.ValidationErrors) string {
+// explain returns what is wrong with a row, in one line.
+func (r *importRun) explain(row importer.Row, invalid auth.ValidationErrors) string {
 	var all []string
-	for _, field := range slices.Sorted(maps.Keys(wrong)) {
-		all = append(all, wrong[field])
+	for field, message := range sortedByKey(invalid) {
+		name, err := identifier.CanonicalUsername(row.Username)
+		if field == "username" && err == nil && row.Address == "" && !r.AllowReserved && identifier.IsReserved(name) {
+			message += " Use --allow-reserved to import it."
+		}
+		all = append(all, message)
 	}
 	return strings.Join(all, " ")
 }
 
-func (i *importing) refuse(row importer.Row, why string) {
-	i.refused++
+func (r *importRun) refuse(row importer.Row, why string) {
+	r.refused++
 	who := printable(row.Username)
 	if who != "" {
 		who += ": "
 	}
-	fmt.Fprintf(i.err, "%s:%d: %s%s\n", i.name, row.Line, who, why)
-}
-
-// printable is a name from the file that may be printed: one that cannot write over the terminal, and
-// nothing that may be an address or a hash, which stand there when columns have shifted.
-func printable(s string) string {
-	if strings.ContainsAny(s, "@$") {
-		return ""
-	}
-	if r := []rune(s); len(r) > 64 {
-		s = string(r[:64]) + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
-
-// groupsHere returns the names that groups of another system have here. One that may administer users
-// here may not do so there: nobody becomes an administrator by an import. fault is a sentence about
-// a name that no group can have here.
-func (i *importing) groupsHere(names []string) (all []string, fault string) {
-	for _, name := range names {
-		here := groupName(name)
-		if identifier.ValidateGroupName(here) != nil {
-			return nil, fmt.Sprintf("The name of the group %q cannot be made one lower-case word of plain letters and digits, such as editors.", printable(name))
-		}
-		if here == auth.AdminGroup || slices.Contains(i.groups[here].Permissions, auth.ManageUsers) {
-			i.renamed[name] = ""
-			continue
-		}
-		if here != name {
-			i.renamed[name] = here
-		}
-		all = append(all, here)
-	}
-	return all, ""
-}
-
-// groupName returns "content-editors" for "Content Éditors", and "" for what has letters or signs that
-// no name here is made of.
-func groupName(name string) string {
-	plain := strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Mn, r) {
-			return -1
-		}
-		return unicode.ToLower(r)
-	}, norm.NFD.String(name))
-	if strings.ContainsFunc(plain, func(r rune) bool { return r > unicode.MaxASCII || r == '@' || r == '$' }) {
-		return ""
-	}
-	parts := strings.FieldsFunc(plain, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '-'
-	})
-	return strings.Join(parts, "-")
-}
-
-func (i *importing) report() {
-	did := "Imported"
-	if i.DryRun {
-		did = "Nothing is changed. To be imported:"
-	}
-	fmt.Fprintf(i.out, "%s %d; there already: %d; refused: %d.\n", did, i.imported, i.there, i.refused)
-	if i.From == "auto" && i.file.Source != "" {
-		fmt.Fprintf(i.out, "The file was taken for an export of %s (%s).\n", i.file.Source, i.file.Format)
-	}
-	if i.inFull > 0 {
-		fmt.Fprintf(i.out, "%d of them are named after their whole address, since the part before the @ is reserved, taken or not unique: gatehouse user list.\n", i.inFull)
-	}
-	if i.locked > 0 {
-		fmt.Fprintf(i.out, "%d of them have no password and cannot sign in: gatehouse user passwd NAME.\n", i.locked)
-	}
-	if i.powerful > 0 {
-		fmt.Fprintf(i.out, "%d of them were superusers or staff, which gives nothing here: gatehouse user join NAME admin.\n", i.powerful)
-	}
-	for _, name := range slices.Sorted(maps.Keys(i.renamed)) {
-		if here := i.renamed[name]; here != "" {
-			fmt.Fprintf(i.out, "The group %q is %s here.\n", printable(name), here)
-		} else {
-			fmt.Fprintf(i.out, "The group %q was left out, since its namesake here administers users: gatehouse user join NAME %s.\n", printable(name), groupName(name))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(i.made)) {
-		fmt.Fprintf(i.out, "The group %s was not here before; its members may do nothing by it yet: gatehouse group grant %s PERMISSION.\n", name, name)
-	}
+	fmt.Fprintf(r.err, "%s:%d: %s%s\n", r.name, row.Line, who, why)
 }

@@ -9,7 +9,7 @@ import (
 
 const importedHash = "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
 
-// importSite runs imports into an embedded database of its own.
+// importSite runs imports into its own embedded database.
 type importSite struct {
 	t   *testing.T
 	env map[string]string
@@ -62,33 +62,32 @@ func reversed(rows []string) []string {
 	return all
 }
 
-// TestImport_ShortNameIsNoOtherRowsFullName: a name made from the part before the @ must not equal the name made
-// from another row's whole address, in any order of the rows.
-func TestImport_ShortNameIsNoOtherRowsFullName(t *testing.T) {
+// TestImport_ShortNamesNeverEqualFullNames: a name made from the part before the @ must not equal the name made from
+// another row's whole address, in any order of the rows.
+func TestImport_ShortNamesNeverEqualFullNames(t *testing.T) {
 	rows := []string{"1,support_acme.example@gmail.example", "2,support@acme.example"}
-	for name, rows := range map[string][]string{"stranger first": rows, "stranger last": reversed(rows)} {
+	for name, rows := range map[string][]string{"other address first": rows, "other address last": reversed(rows)} {
 		t.Run(name, func(t *testing.T) {
 			s := newImportSite(t)
 			stdout, stderr, err := s.run("id,email", rows)
-			if err != nil || !strings.Contains(stdout, "Imported 2; there already: 0; refused: 0.") || !strings.Contains(stdout, "2 of them are named after their whole address") {
+			if err != nil || !strings.Contains(stdout, "Imported 2; already imported: 0; refused: 0.") || !strings.Contains(stdout, "2 of them are named after their whole address") {
 				t.Errorf("%v\n%s%s", err, stdout, stderr)
 			}
 			s.wantUsers("support_acme.example", "support_acme.example_gmail.example")
 			for line := range strings.Lines(s.users()) {
 				if strings.HasPrefix(line, "support_acme.example ") && !strings.Contains(line, "support@acme.example") {
-					t.Errorf("a stranger has the name: %s", line)
+					t.Errorf("another address got the name: %s", line)
 				}
 			}
 		})
 	}
 }
 
-// TestImport_RefusedRowsKeepTheirNames: a row that cannot be read still keeps others from the name that it will get
-// once it is corrected.
+// TestImport_RefusedRowsKeepTheirNames: no other row gets the name that a row will have once it is corrected.
 func TestImport_RefusedRowsKeepTheirNames(t *testing.T) {
 	s := newImportSite(t)
 	stdout, _, err := s.run("id,email,is_active", []string{"1,support_acme.example@gmail.example,1", "2,support@acme.example,perhaps", "3,ann@a.example,perhaps", "4,ann@b.example,1"})
-	if err == nil || !strings.Contains(stdout, "Imported 2; there already: 0; refused: 2.") {
+	if err == nil || !strings.Contains(stdout, "Imported 2; already imported: 0; refused: 2.") {
 		t.Errorf("%v\n%s", err, stdout)
 	}
 	s.wantUsers("ann_b.example", "support_acme.example_gmail.example")
@@ -99,9 +98,8 @@ func TestImport_RefusedRowsKeepTheirNames(t *testing.T) {
 	s.wantUsers("ann", "ann_b.example", "support_acme.example", "support_acme.example_gmail.example")
 }
 
-// TestImport_OneNameForTwoAddresses: rows whose whole addresses make the same name are all refused, so that the order
-// of rows does not decide who gets it.
-func TestImport_OneNameForTwoAddresses(t *testing.T) {
+// TestImport_RefusesAddressesWithTheSameName: all such rows are refused, so that the order of rows does not decide.
+func TestImport_RefusesAddressesWithTheSameName(t *testing.T) {
 	for name, rows := range map[string][]string{
 		"the same address":                   {"1,ann@a.example", "2,ANN@a.example"},
 		"addresses that make the same name":  {"1,ann@a.example", "2,ａｎｎ@a.example"},
@@ -118,16 +116,16 @@ func TestImport_OneNameForTwoAddresses(t *testing.T) {
 			}
 		}
 	}
-	// Without ids, the two rows are one user.
+	// Without ids, the two rows are the same user.
 	s := newImportSite(t)
-	if stdout, stderr, err := s.run("email", []string{"ann@a.example", "ann@a.example"}); err != nil || !strings.Contains(stdout, "Imported 1; there already: 1; refused: 0.") {
+	if stdout, stderr, err := s.run("email", []string{"ann@a.example", "ann@a.example"}); err != nil || !strings.Contains(stdout, "Imported 1; already imported: 1; refused: 0.") {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
 }
 
-// TestImport_AgainSkipsWhoIsThere: a second import checks nothing about users that the first one imported, whatever
-// it is called with, and no name that they could not get now is a reason to refuse them.
-func TestImport_AgainSkipsWhoIsThere(t *testing.T) {
+// TestImport_SkipsImportedUsers: a second import skips the users of the first one without validating them, whatever its
+// options.
+func TestImport_SkipsImportedUsers(t *testing.T) {
 	long := strings.Repeat("d", 60) + ".long.example"
 	for name, c := range map[string]struct {
 		head  string
@@ -135,9 +133,9 @@ func TestImport_AgainSkipsWhoIsThere(t *testing.T) {
 		first []string
 		want  []string
 	}{
-		"a whole address that makes no name": {"id,email", []string{"1,jane@" + long}, nil, []string{"jane"}},
-		"reserved names":                     {"id,username", []string{"1,admin", "2,ann"}, []string{"--allow-reserved"}, []string{"admin", "ann"}},
-		"no password":                        {"id,username,is_active", []string{"1,ann,1"}, nil, []string{"ann"}},
+		"an address that gives no name": {"id,email", []string{"1,jane@" + long}, nil, []string{"jane"}},
+		"reserved names":                {"id,username", []string{"1,admin", "2,ann"}, []string{"--allow-reserved"}, []string{"admin", "ann"}},
+		"no password":                   {"id,username,is_active", []string{"1,ann,1"}, nil, []string{"ann"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newImportSite(t)
@@ -147,7 +145,7 @@ func TestImport_AgainSkipsWhoIsThere(t *testing.T) {
 			s.wantUsers(c.want...)
 			for _, args := range [][]string{{"--dry-run"}, nil} {
 				stdout, stderr, err := s.run(c.head, c.rows, args...)
-				if err != nil || !strings.Contains(stdout, " 0; there already: ") || !strings.Contains(stdout, "; refused: 0.") || stderr != "" {
+				if err != nil || !strings.Contains(stdout, " 0; already imported: ") || !strings.Contains(stdout, "; refused: 0.") || stderr != "" {
 					t.Errorf("%v: %v\n%s%s", args, err, stdout, stderr)
 				}
 			}
@@ -156,9 +154,9 @@ func TestImport_AgainSkipsWhoIsThere(t *testing.T) {
 	}
 }
 
-// TestImport_NamesUsersAsTheyAreCalledHere: a user who is here already is named by the name here, or, where that is
-// made from an address, by the id of the other system. No output contains an address, or a name that gives one away.
-func TestImport_NamesUsersAsTheyAreCalledHere(t *testing.T) {
+// TestImport_PrintsNoAddresses: it names an imported user by the user name here, or, if that is made from an address, by
+// the ID in the other system. Its output contains no address, and no name that reveals one.
+func TestImport_PrintsNoAddresses(t *testing.T) {
 	s := newImportSite(t)
 	rows := []string{"1,admin@evil.example", "2,Bob@a.example", "k@b.example,ann@a.example", "4,ann@b.example"}
 	first, firstErr, err := s.run("id,email", rows)
@@ -170,14 +168,14 @@ func TestImport_NamesUsersAsTheyAreCalledHere(t *testing.T) {
 	if err != nil || stderr != "" {
 		t.Errorf("%v\n%s", err, stderr)
 	}
-	for _, line := range []string{":2: The user with the id 1 is there already.\n", ":3: bob is there already.\n", ":4: This user is there already.\n", ":5: The user with the id 4 is there already.\n"} {
+	for _, line := range []string{":2: The user with the ID 1 was already imported.\n", ":3: bob was already imported.\n", ":4: This user was already imported.\n", ":5: The user with the ID 4 was already imported.\n"} {
 		if !strings.Contains(stdout, "standard input"+line) {
-			t.Errorf("it does not say %q:\n%s", line, stdout)
+			t.Errorf("the output lacks %q:\n%s", line, stdout)
 		}
 	}
-	// Of another system: the ids are those of other users.
+	// An export of another system has the same IDs for other users.
 	other, refused, err := s.run("id,email", []string{"1,carl@c.example", "2,dora@c.example"})
-	if err == nil || !strings.Contains(refused, "carl: Its id is the one of another user here (source flask).") || !strings.Contains(refused, "dora: Its id is the one of bob here (source flask).") {
+	if err == nil || !strings.Contains(refused, "carl: Its ID belongs to another user here (source flask).") || !strings.Contains(refused, "dora: Its ID belongs to bob here (source flask).") {
 		t.Errorf("%v\n%s", err, refused)
 	}
 	for _, address := range []string{"evil.example", "a.example", "b.example", "c.example"} {

@@ -34,7 +34,7 @@ func defaults(t *testing.T) Settings {
 	return s
 }
 
-func TestDjangoSettings(t *testing.T) {
+func TestValidate_Django(t *testing.T) {
 	for _, c := range []struct{ key, cookie, base, want string }{
 		{"hunter2", "sessionid", "http://localhost", ""},
 		{"[\"hunter2\"]", "__Host-sessionid", "http://localhost", ""},
@@ -55,12 +55,24 @@ func TestDjangoSettings(t *testing.T) {
 		}
 		s.DjangoSessionsURL = ""
 		if _, err := s.Validate(); err != nil {
-			t.Errorf("%+v, and no bridge: got %v", c, err)
+			t.Errorf("%+v, without a bridge: got %v", c, err)
 		}
 	}
 }
 
-func TestOneFaultAtATime(t *testing.T) {
+func TestSettings_AreInTheREADME(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Settings]()) {
+		if name := field.Tag.Get("env"); name == "" || !strings.Contains(string(readme), "| `"+name+"`") && !strings.Contains(string(readme), ", `"+name+"` |") {
+			t.Errorf("%s (%s) is not in the table of settings", field.Name, name)
+		}
+	}
+}
+
+func TestValidate_ReportsOneProblem(t *testing.T) {
 	s := defaults(t)
 	s.ListenAddr, s.PasswordMin, s.CookieDomain = "x", 1, "other.example"
 	_, err := s.Validate()
@@ -69,7 +81,7 @@ func TestOneFaultAtATime(t *testing.T) {
 	}
 }
 
-func TestCookieSettings(t *testing.T) {
+func TestValidate_Cookies(t *testing.T) {
 	for _, c := range []struct {
 		base, domain string
 		want         cookies.Policy
@@ -82,7 +94,7 @@ func TestCookieSettings(t *testing.T) {
 		{"https://badexample.org", "example.org", cookies.Policy{}, true},
 		{"https://example.org", "login.example.org", cookies.Policy{}, true},
 		{"https://example.org.evil.example", "example.org", cookies.Policy{}, true},
-		// Anybody may have a name right below these, so that browsers refuse such cookies.
+		// Anyone can register a domain directly below these, so browsers reject such cookies.
 		{"https://login.co.uk", "co.uk", cookies.Policy{}, true},
 		{"https://login.example.co.uk", "co.uk", cookies.Policy{}, true},
 		{"https://login.example.co.uk", "example.co.uk", cookies.Policy{Secure: true, Domain: "example.co.uk"}, false},
@@ -110,7 +122,7 @@ func TestCookieSettings(t *testing.T) {
 	}
 }
 
-func TestProxies(t *testing.T) {
+func TestParseProxies(t *testing.T) {
 	got, err := parseProxies([]string{" 10.0.0.0/8 ", "192.0.2.1", "2001:db8::/32", "::1", ""})
 	var all []string
 	for _, p := range got {
@@ -121,7 +133,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-func TestDatabaseSettings(t *testing.T) {
+func TestResolveDatabaseURL(t *testing.T) {
 	for setting, c := range map[string]struct {
 		url      string
 		embedded bool
@@ -137,7 +149,7 @@ func TestDatabaseSettings(t *testing.T) {
 	}
 }
 
-func TestCacheURL(t *testing.T) {
+func TestResolveCacheURL(t *testing.T) {
 	for _, c := range []struct{ redis, cache, want string }{
 		{"redis://h", "", "redis://h/1"},
 		{"redis://:p@h:1/3", "", "redis://:p@h:1/4"},
@@ -154,7 +166,7 @@ func TestCacheURL(t *testing.T) {
 	}
 }
 
-func TestKeys(t *testing.T) {
+func TestKeys_RequiresSecretKey(t *testing.T) {
 	for name, s := range map[string]Settings{
 		"Postgres": {DatabaseURL: "postgres://h/d"},
 		"Redis":    {RedisURL: "redis://h"},
@@ -173,7 +185,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func TestSecretFile(t *testing.T) {
+func TestKeys_CreatesTheSecretFile(t *testing.T) {
 	c := Config{Settings: Settings{DataDir: filepath.Join(t.TempDir(), "a", "data")}}
 	first, err := c.Keys()
 	if err != nil {
@@ -187,7 +199,7 @@ func TestSecretFile(t *testing.T) {
 	}
 	second, err := c.Keys()
 	if alice := (auth.User{ID: "u1"}); err != nil || !second.TrustsDevice(first.NewDeviceCookie(alice), alice) {
-		t.Errorf("the second start has another key: %v", err)
+		t.Errorf("the second start has a different key: %v", err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -202,15 +214,15 @@ func TestSecretFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.Keys(); err == nil {
-		t.Error("a directory is taken for a key")
+		t.Error("a directory is accepted as a key")
 	}
 	if _, err := (Config{Settings: Settings{DataDir: "config_test.go"}}).Keys(); err == nil || !strings.Contains(err.Error(), "DATA_DIR") {
 		t.Errorf("a file for DATA_DIR: got %v", err)
 	}
 }
 
-// TestBaseURL_IsTheOriginThatBrowsersSend: Origin headers are compared with it.
-func TestBaseURL_IsTheOriginThatBrowsersSend(t *testing.T) {
+// TestParseBaseURL_IsTheOriginThatBrowsersSend: requests are accepted only if their Origin header equals it.
+func TestParseBaseURL_IsTheOriginThatBrowsersSend(t *testing.T) {
 	for raw, want := range map[string]string{
 		"https://Login.Example.ORG": "https://login.example.org", "https://login.example.org:443/": "https://login.example.org",
 		"http://localhost:80": "http://localhost", "http://localhost:443": "http://localhost:443", "https://[2001:DB8::1]:8443": "https://[2001:db8::1]:8443",

@@ -19,7 +19,7 @@ type Settings struct {
 	SecretKey         string        `env:"SECRET_KEY" placeholder:"BASE64" help:"At least 32 random bytes in base64; several, separated by commas, to rotate. Generated in DATA_DIR if both stores are embedded."`
 	DataDir           string        `env:"DATA_DIR" default:"./data" placeholder:"DIR" help:"Directory for the files of the embedded stores."`
 	CookieDomain      string        `env:"COOKIE_DOMAIN" placeholder:"DOMAIN" help:"Share the session with the subdomains of DOMAIN."`
-	TrustedProxies    []string      `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded-For is trusted, separated by commas."`
+	TrustedProxies    []string      `env:"TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks of proxies whose X-Forwarded headers are trusted, separated by commas."`
 	SessionLifetime   time.Duration `env:"SESSION_LIFETIME" default:"24h" help:"Maximum time from sign-in until a session expires."`
 	SessionIdle       time.Duration `env:"SESSION_IDLE" default:"2h" help:"Time without a request after which a session expires."`
 	RememberLifetime  time.Duration `env:"REMEMBER_LIFETIME" default:"720h" help:"SESSION_LIFETIME with \"keep me signed in\"."`

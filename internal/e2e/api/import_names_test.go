@@ -57,7 +57,7 @@ func TestImport_ReservedNamesAreRefused(t *testing.T) {
 	rows := []string{"1,admin", "2,R00t", "3,ann"}
 	o := i.run("id,username", rows)
 	o.WantCode(t, 1)
-	if strings.Count(o.Stderr, "This name is reserved; --allow-reserved takes it nevertheless.") != 2 || !strings.Contains(o.Stdout, "Imported 1; there already: 0; refused: 2.") {
+	if strings.Count(o.Stderr, "This name is reserved. Use --allow-reserved to import it.") != 2 || !strings.Contains(o.Stdout, "Imported 1; already imported: 0; refused: 2.") {
 		t.Errorf("%s%s", o.Stdout, o.Stderr)
 	}
 	i.wantUsers("ann")
@@ -81,17 +81,17 @@ func TestImport_DerivesUniqueNamesFromAddresses(t *testing.T) {
 	o := i.run("id,email", rows, "--allow-reserved") // which does not concern derived names
 	o.WantCode(t, 1)
 	i.wantUsers(want)
-	if !strings.Contains(o.Stdout, "Imported 7; there already: 0; refused: 1.") || !strings.Contains(o.Stdout, "5 of them are named after their whole address") ||
+	if !strings.Contains(o.Stdout, "Imported 7; already imported: 0; refused: 1.") || !strings.Contains(o.Stdout, "5 of them are named after their whole address") ||
 		strings.Count(o.Stderr, "\n") != 1 || !strings.Contains(o.Stderr, "standard input:8: ") {
 		t.Errorf("%s%s", o.Stdout, o.Stderr)
 	}
-	if dry.Stderr != o.Stderr || strings.ReplaceAll(dry.Stdout, "Nothing is changed. To be imported:", "Imported") != o.Stdout {
+	if dry.Stderr != o.Stderr || strings.ReplaceAll(dry.Stdout, "Dry run, nothing was changed. Would import", "Imported") != o.Stdout {
 		t.Errorf("the dry run printed\n%s%sbut the import printed\n%s%s", dry.Stdout, dry.Stderr, o.Stdout, o.Stderr)
 	}
 	// A second run, in another order and with some rows gone, still recognizes every user.
 	again := i.run("id,email", []string{"3,ann@b.example", "5,dora@a.example", "4,bob@a.example", "1,admin@evil.example"})
 	again.WantCode(t, 0)
-	if !strings.Contains(again.Stdout, "Imported 0; there already: 4; refused: 0.") {
+	if !strings.Contains(again.Stdout, "Imported 0; already imported: 4; refused: 0.") {
 		t.Errorf("%s%s", again.Stdout, again.Stderr)
 	}
 	i.run("id,email", []string{"9,bob@c.example"}).WantCode(t, 0)
@@ -122,7 +122,7 @@ func TestImport_TwoSystemsSideBySide(t *testing.T) {
 		if !strings.Contains(o.Stderr, "standard input:2: carl: ") || !strings.Contains(o.Stderr, "ann") || !strings.Contains(o.Stderr, "--source") || strings.Count(o.Stderr, "\n") != 1 {
 			t.Errorf("%v: %s", args, o.Stderr)
 		}
-		if !strings.Contains(o.Stdout, "standard input:3: bob is there already.\n") || !strings.Contains(o.Stdout, " 1; there already: 1; refused: 1.") {
+		if !strings.Contains(o.Stdout, "standard input:3: bob was already imported.\n") || !strings.Contains(o.Stdout, " 1; already imported: 1; refused: 1.") {
 			t.Errorf("%v: %s", args, o.Stdout)
 		}
 	}
@@ -130,12 +130,12 @@ func TestImport_TwoSystemsSideBySide(t *testing.T) {
 	o := i.run(head, second, "--source", "shop")
 	o.WantCode(t, 1) // two names belong to other users here
 	i.wantUsers("ann bob carl dora")
-	if strings.Count(o.Stderr, "Another account here has this name") != 2 || !strings.Contains(o.Stdout, "Imported 1; there already: 0; refused: 2.") {
+	if strings.Count(o.Stderr, "Another account here has this name") != 2 || !strings.Contains(o.Stdout, "Imported 1; already imported: 0; refused: 2.") {
 		t.Errorf("%s%s", o.Stdout, o.Stderr)
 	}
 	again := i.run(head, second[:1], "--source", "shop")
 	again.WantCode(t, 0)
-	if !strings.Contains(again.Stdout, "carl is there already.") {
+	if !strings.Contains(again.Stdout, "carl was already imported.") {
 		t.Errorf("%s", again.Stdout)
 	}
 	for _, name := range []string{"Shop", "a b", "-x", strings.Repeat("a", 65)} {

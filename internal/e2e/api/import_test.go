@@ -122,10 +122,10 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 		}
 		return o
 	}
-	for name, want := range map[string]string{"Django": "Imported 3; there already: 0; refused: 1.", "Werkzeug": "Imported 1;", "Laravel": "Imported 3;", "scrypt": "Imported 2;", "htpasswd": "Imported 1;"} {
+	for name, want := range map[string]string{"Django": "Imported 3; already imported: 0; refused: 1.", "Werkzeug": "Imported 1;", "Laravel": "Imported 3;", "scrypt": "Imported 2;", "htpasswd": "Imported 1;"} {
 		before := value(`SELECT count(*) FROM users`)
 		dry := importing(exports[name], "--dry-run")
-		if after := value(`SELECT count(*) FROM users`); after != before || !strings.Contains(dry.Stdout, "Nothing is changed") {
+		if after := value(`SELECT count(*) FROM users`); after != before || !strings.Contains(dry.Stdout, "nothing was changed") {
 			t.Errorf("%s: a dry run left %s users, were %s: %s", name, after, before, dry.Stdout)
 		}
 		o := importing(exports[name])
@@ -144,7 +144,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 		}
 	}
 	// The user without a password, explicitly.
-	if o := importing(exports["Django"], "--without-password"); o.ExitCode != 0 || !strings.Contains(o.Stdout, "Imported 1; there already: 3") || !strings.Contains(o.Stdout, "have no password") {
+	if o := importing(exports["Django"], "--without-password"); o.ExitCode != 0 || !strings.Contains(o.Stdout, "Imported 1; already imported: 3") || !strings.Contains(o.Stdout, "have no password") {
 		t.Errorf("without a password: %d %s%s", o.ExitCode, o.Stdout, o.Stderr)
 	}
 	if got := value(`SELECT count(*) FROM user_groups WHERE group_name = 'admin'`); got != "0" {
@@ -208,14 +208,14 @@ func TestImport_InvalidRowIsRefusedAsAWhole(t *testing.T) {
 		{"3,apr,,,new-group,$apr1$HiDb33pW$09LBUYKfHDvWtgS8pRs0Y/", "apr1"},
 		{"4,taken,,,new-group," + good, "Another account here has this name"},
 		{"5,address,,taken@example.org,new-group," + good, "Another account has this address"},
-		{"6,group,,,9group," + good, "cannot be made one lower-case word"},
+		{"6,group,,,9group," + good, "cannot be converted"},
 		{"7,short", "2 fields"},
 		{"8,nul\x00,,,," + good, "Use letters"},
 		{"9,email,,not an address,new-group," + good, ""},
 		{"10,\"two\nlines\",,,new-group," + good, "Use letters"},
 		{"11,huge,,,new-group,pbkdf2_sha256$99999999$s$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec=", "more work"},
 		{"12,ĀDMIN\u202e,,,new-group," + good, "Use letters"},
-		{"1,again,,,new-group," + good, "again: Its id is the one of fine here"},
+		{"1,again,,,new-group," + good, "again: Its ID belongs to fine here"},
 		{"13,last,,,x," + good, ""},
 	}
 	file := "id,username,name,email,groups,password\n"
@@ -245,7 +245,7 @@ func TestImport_InvalidRowIsRefusedAsAWhole(t *testing.T) {
 		}
 		i++
 	}
-	if want := fmt.Sprintf("Imported 2; there already: 0; refused: %d.", refused); !strings.Contains(o.Stdout, want) {
+	if want := fmt.Sprintf("Imported 2; already imported: 0; refused: %d.", refused); !strings.Contains(o.Stdout, want) {
 		t.Errorf("got %q, want %q", o.Stdout, want)
 	}
 	for query, want := range map[string]int{
@@ -263,7 +263,7 @@ func TestImport_UnreadableFileIsReported(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
-	for text, says := range map[string]string{"": "the file is empty", "a,b\n": "no column for the password hash", "\xff\n": "not UTF-8", "[{": "ends in the middle"} {
+	for text, says := range map[string]string{"": "the file is empty", "a,b\n": "no column for the password hash", "\xff\n": "not UTF-8", "[{": "ends unexpectedly"} {
 		o := s.Run(text, "user", "import", "-")
 		o.WantCode(t, 1)
 		if !strings.Contains(o.Stderr, "gatehouse: standard input: ") || !strings.Contains(o.Stderr, says) {
@@ -323,15 +323,15 @@ func TestImport_CreatesGroupsButNoAdministrators(t *testing.T) {
 		o := s.Run(file, append([]string{"user", "import", "-", "--group", "all"}, args...)...)
 		o.WantCode(t, 1)
 		for _, says := range []string{
-			`The group "Readers" is readers here.`, `The group "Rédaction Web" is redaction-web here.`,
-			`The group "Helpers" was left out, since its namesake here administers users: gatehouse user join NAME helpers.`, `The group "ADMIN" was left out`,
-			"The group redaction-web was not here before", "The group all was not here before", "The file was taken for an export of flask (json).",
+			`The group "Readers" is named readers here.`, `The group "Rédaction Web" is named redaction-web here.`,
+			`The group "Helpers" was skipped, because the group helpers administers users here. Add a user to it with: gatehouse user join NAME helpers`, `The group "ADMIN" was skipped`,
+			"The group redaction-web is new", "The group all is new", "Read as: flask (json).",
 		} {
 			if !strings.Contains(o.Stdout, says) {
 				t.Errorf("%v: it does not say %q:\n%s", args, says, o.Stdout)
 			}
 		}
-		if strings.Contains(o.Stdout, "The group readers was not") || !strings.HasPrefix(o.Stderr, `standard input:2: bob: The name of the group "Ærø" cannot be made`) {
+		if strings.Contains(o.Stdout, "The group readers is new") || !strings.HasPrefix(o.Stderr, `standard input:2: bob: The group name "Ærø" cannot be converted`) {
 			t.Errorf("%v: %s%s", args, o.Stdout, o.Stderr)
 		}
 	}
@@ -365,10 +365,10 @@ func TestImport_DryRunPredictsTheImport(t *testing.T) {
 		t.Errorf("%d users after a dry run", got)
 	}
 	o := s.Run(file, "user", "import", "-", "--email-verified")
-	if dry.ExitCode != o.ExitCode || dry.Stderr != o.Stderr || strings.ReplaceAll(dry.Stdout, "Nothing is changed. To be imported:", "Imported") != o.Stdout {
+	if dry.ExitCode != o.ExitCode || dry.Stderr != o.Stderr || strings.ReplaceAll(dry.Stdout, "Dry run, nothing was changed. Would import", "Imported") != o.Stdout {
 		t.Errorf("the dry run said\n%s%sand then it was\n%s%s", dry.Stdout, dry.Stderr, o.Stdout, o.Stderr)
 	}
-	if !strings.HasPrefix(o.Stdout, "Imported 2; there already: 0; refused: 6.\n") || strings.Count(o.Stderr, "\n") != 6 {
+	if !strings.HasPrefix(o.Stdout, "Imported 2; already imported: 0; refused: 6.\n") || strings.Count(o.Stderr, "\n") != 6 {
 		t.Errorf("got %s%s", o.Stdout, o.Stderr)
 	}
 }
