@@ -9,33 +9,33 @@ import (
 	"gatehouse/auth"
 )
 
-// administratorLock is the key of the advisory lock that changes which may leave no administrator wait for
-// each other with. It has no meaning but "gatehouse" in ASCII, cut to eight octets.
+// administratorLock is the key of the advisory lock that serializes changes which could remove the last
+// administrator. It is an arbitrary number: "gatehouse" in ASCII, cut to eight bytes.
 const administratorLock = 0x67617465686f7573
 
-// hasAdministrator starts from the few who have the permission, not from all users.
+// hasAdministrator starts from the few users with the permission instead of scanning all users.
 const hasAdministrator = `SELECT EXISTS (SELECT 1 FROM users WHERE active AND id IN (
 	SELECT user_id FROM user_permissions WHERE permission = '` + auth.ManageUsers + `'
 	UNION ALL
 	SELECT m.user_id FROM user_groups m JOIN group_permissions g ON g.group_name = m.group_name WHERE g.permission = '` + auth.ManageUsers + `'))`
 
-// keepAdministrator is write for a statement that may take auth.ManageUsers from the last active user who has
-// it; see keepAdministratorAll.
-func (d *DB) keepAdministrator(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
-	return d.keepAdministratorAll(ctx, what, query, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
+// writeKeepingAdministrator is write for a statement that may take auth.ManageUsers from the last active
+// user who has it; see transactionKeepingAdministrator.
+func (d *DB) writeKeepingAdministrator(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
+	return d.transactionKeepingAdministrator(ctx, what, query, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
 		return run(ctx, tx.StmtxContext(ctx, s))
 	})
 }
 
-// keepAdministratorAll is transaction for statements that may take auth.ManageUsers from the last active user
-// who has it: then they are rolled back with auth.ErrLastAdministrator, unless ctx allows it. The check is in
-// their transaction, and such transactions run one after the other, so that two of them cannot
-// each rely on the administrator whom the other takes away.
-func (d *DB) keepAdministratorAll(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
+// transactionKeepingAdministrator is transaction for statements that may take auth.ManageUsers from the last
+// active user who has it: it rolls them back with auth.ErrLastAdministrator, unless ctx allows the loss. The
+// check is part of the transaction, and such transactions are serialized, so that two of them cannot each
+// rely on the administrator that the other one removes.
+func (d *DB) transactionKeepingAdministrator(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
 	if auth.LosingAdministratorsAllowed(ctx) {
 		return d.transaction(ctx, what, query, nil, run)
 	}
-	return d.transaction(ctx, what, query, d.dialect.administratorTx, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
+	return d.transaction(ctx, what, query, d.dialect.administratorTxOptions, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
 		if err := d.dialect.lockAdministrators(ctx, tx); err != nil {
 			return err
 		}
@@ -56,14 +56,14 @@ func (d *DB) keepAdministratorAll(ctx context.Context, what, query string, run f
 	})
 }
 
-// lockAdministrators makes the transaction wait for others of its kind. SQLite has one writer at a time anyway.
+// lockAdministrators makes the transaction wait for others of its kind. SQLite has a single writer anyway.
 func (d dialect) lockAdministrators(ctx context.Context, tx *sqlx.Tx) error {
-	if d.administratorTx == nil {
+	if d.administratorTxOptions == nil {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(administratorLock))
 	return err
 }
 
-// afterLock is what a statement after the lock has to see: all that was committed while it waited.
-var afterLock = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+// readCommitted lets statements after the lock see everything that was committed while they waited.
+var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}

@@ -1,5 +1,6 @@
-// Package db keeps users in SQL: Postgres, or a SQLite file. Every SQL text of the
-// program stands here or in package migrations, and is the same for both databases.
+// Package db keeps users, groups and permissions in SQL: in Postgres or in a SQLite file. All SQL is in this
+// package and in package migrations, and is the same for both databases except for what a dialect holds.
+// It must not know HTTP or Redis.
 package db
 
 import (
@@ -18,9 +19,9 @@ import (
 	"gatehouse/internal/reqstats"
 )
 
-// statementLimit bounds every method whose context has no nearer deadline: people
-// get an answer, if only a 503, within two seconds.
-const statementLimit = 2 * time.Second
+// statementTimeout bounds every method whose context has no earlier deadline, so that users get a response,
+// if only a 503, within two seconds.
+const statementTimeout = 2 * time.Second
 
 // DB is an open database. It implements auth.UserStore and is safe for concurrent use.
 type DB struct {
@@ -29,16 +30,16 @@ type DB struct {
 	// stmts holds the prepared *sqlx.Stmt by SQL text. lib/pq needs two round trips
 	// for a statement that is not prepared.
 	stmts sync.Map
-	// writing holds a token for the one writer that SQLite admits; nil for Postgres.
-	// Waiting here is fair and ends with the context; SQLite's own waiting is neither.
-	writing   chan struct{}
-	skeletons skeletonFill
+	// writerSlot holds a token for SQLite's single writer; nil for Postgres. Waiting for it is fair and
+	// ends with the context; SQLite's own waiting is and does neither.
+	writerSlot chan struct{}
+	skeletons  skeletonFill
 	// path is the SQLite file; "" for Postgres.
 	path string
-	// dsn is the URL as lib/pq's listener reads it; "" for SQLite. It may hold a password.
+	// dsn is the URL in the form that lib/pq's listener takes; "" for SQLite. It may contain a password.
 	dsn string
-	// connect opens one more pool on the same database, without a time limit on
-	// replies and without a pooler, for migrations and Listen. The caller closes it.
+	// connect opens another pool on the same database, without a limit on the time of a reply and
+	// without a connection pooler, for migrations and Listen. The caller closes it.
 	connect func() (*sql.DB, error)
 }
 
@@ -47,8 +48,8 @@ var _ auth.UserStore = (*DB)(nil)
 // Open returns the database that the URL names: postgres://… (or postgresql://…;
 // several hosts are allowed, as host1:5432,host2:5432) or sqlite:PATH.
 //
-// A Postgres server need not be up yet. A SQLite file is created, readable by its
-// owner only, if its folder exists. No error contains the URL, which may hold a password.
+// A Postgres server need not be up yet. A SQLite file is created, readable by its owner only, in an existing
+// directory. No error contains the URL, which may contain a password.
 func Open(ctx context.Context, url string, options ...Option) (*DB, error) {
 	var o openOptions
 	for _, option := range options {
@@ -60,7 +61,7 @@ func Open(ctx context.Context, url string, options ...Option) (*DB, error) {
 	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
 		return openPostgres(url, o.listenURL)
 	}
-	return nil, errors.New("database URL: want postgres://… or sqlite:PATH")
+	return nil, errors.New("must be postgres://… or sqlite:PATH")
 }
 
 // Option changes how Open connects.
@@ -68,9 +69,9 @@ type Option func(*openOptions)
 
 type openOptions struct{ listenURL string }
 
-// ListenURL names the same Postgres without a pooler in transaction mode in between, which
-// supports neither LISTEN nor the lock of migrations, nor prepared statements: the pool of a
-// database with a listen URL uses none. "" changes nothing.
+// ListenURL is a direct URL of the same Postgres, for a database URL that leads through a pooler in
+// transaction mode. Such a pooler supports neither LISTEN nor advisory locks of sessions nor prepared
+// statements, so with a listen URL the pool prepares none. "" changes nothing.
 func ListenURL(url string) Option { return func(o *openOptions) { o.listenURL = url } }
 
 // Name returns "Postgres" or "SQLite", as pages show it.
@@ -82,8 +83,7 @@ func (d *DB) Close() error { return d.pool.Close() }
 // Stats returns the state of the pool.
 func (d *DB) Stats() sql.DBStats { return d.pool.Stats() }
 
-// Ping asks the database for a sign of life. The error wraps auth.ErrUnavailable
-// when there is none.
+// Ping checks that the database answers. Otherwise its error wraps auth.ErrUnavailable.
 func (d *DB) Ping(ctx context.Context) error {
 	var one int
 	return d.read(ctx, "ping", `SELECT 1`, func(ctx context.Context, s *sqlx.Stmt) error {
@@ -91,8 +91,7 @@ func (d *DB) Ping(ctx context.Context) error {
 	})
 }
 
-// read runs one statement that changes nothing. Because it may run twice without
-// harm, it is tried again when the connection broke under it.
+// read runs one statement that changes nothing. It is retried once if the connection broke.
 func (d *DB) read(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
 	return d.statement(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
 		err := run(ctx, s)
@@ -103,28 +102,27 @@ func (d *DB) read(ctx context.Context, what, query string, run func(context.Cont
 	})
 }
 
-// write runs one statement that changes rows, in a transaction of its own.
+// write runs one statement that changes rows, in its own transaction.
 //
-// The transaction is there for broken connections. database/sql repeats a lone
-// statement on another connection when lib/pq reports the first as broken, which
-// lib/pq does even when the server may have executed it. In a transaction nothing is
-// repeated but BEGIN, which finds the connections that died while idle.
+// The transaction is needed for broken connections: database/sql retries a single statement on another
+// connection when lib/pq reports the first as broken, which lib/pq does even if the server may have
+// executed it. In a transaction only BEGIN is retried, which detects connections that died while idle.
 func (d *DB) write(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
 	return d.transaction(ctx, what, query, nil, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
 		return run(ctx, tx.StmtxContext(ctx, s))
 	})
 }
 
-// transaction runs statements that hold together; query is the first of them. Its error wraps
-// auth.ErrNotWritten as long as the database was not told to commit.
+// transaction runs several statements; query is the one that is prepared. Its error wraps
+// auth.ErrNotWritten unless the COMMIT was sent.
 func (d *DB) transaction(ctx context.Context, what, query string, options *sql.TxOptions, run func(context.Context, *sqlx.Tx, *sqlx.Stmt) error) error {
 	committing := false
 	err := d.statement(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
-		done, err := d.startWriting(ctx)
+		release, err := d.acquireWriter(ctx)
 		if err != nil {
 			return err
 		}
-		defer done()
+		defer release()
 		tx, err := d.pool.BeginTxx(ctx, options)
 		if err != nil {
 			return err
@@ -142,22 +140,22 @@ func (d *DB) transaction(ctx context.Context, what, query string, options *sql.T
 	return err
 }
 
-// statement prepares and runs one SQL statement within its time limit and counts it
-// in the request's Cost, with all the waiting that it caused. Its error says what was tried.
+// statement prepares and runs one SQL statement within its time limit, and counts it with its waiting time
+// in the request's statistics. Its error says what was tried.
 func (d *DB) statement(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
 	start := time.Now()
 	defer func() { reqstats.FromContext(ctx).AddSQL(time.Since(start)) }()
 
-	limited, cancel := context.WithTimeout(ctx, statementLimit)
+	limited, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
-	err := d.attempt(limited, query, run)
+	err := d.try(limited, query, run)
 	for isBusy(err) && limited.Err() == nil {
-		err = d.attempt(limited, query, run)
+		err = d.try(limited, query, run)
 	}
-	return d.failure(ctx, limited, what, err)
+	return d.wrapError(ctx, limited, what, err)
 }
 
-func (d *DB) attempt(ctx context.Context, query string, run func(context.Context, *sqlx.Stmt) error) error {
+func (d *DB) try(ctx context.Context, query string, run func(context.Context, *sqlx.Stmt) error) error {
 	s, err := d.prepared(ctx, query)
 	if err != nil {
 		return err
@@ -165,7 +163,7 @@ func (d *DB) attempt(ctx context.Context, query string, run func(context.Context
 	return run(ctx, s)
 }
 
-// prepared returns the statement from the cache, or prepares it.
+// prepared returns the cached statement, or prepares it.
 func (d *DB) prepared(ctx context.Context, query string) (*sqlx.Stmt, error) {
 	if s, ok := d.stmts.Load(query); ok {
 		return s.(*sqlx.Stmt), nil
@@ -181,15 +179,15 @@ func (d *DB) prepared(ctx context.Context, query string) (*sqlx.Stmt, error) {
 	return s, nil
 }
 
-// startWriting waits for this process' turn to write and returns what ends it.
-func (d *DB) startWriting(ctx context.Context) (done func(), err error) {
-	if d.writing == nil {
+// acquireWriter waits until this process may write, and returns the function that ends that.
+func (d *DB) acquireWriter(ctx context.Context) (release func(), err error) {
+	if d.writerSlot == nil {
 		return func() {}, nil
 	}
 	select {
-	case d.writing <- struct{}{}:
-		return func() { <-d.writing }, nil
+	case d.writerSlot <- struct{}{}:
+		return func() { <-d.writerSlot }, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for other writers: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for other writers: %w", ctx.Err())
 	}
 }

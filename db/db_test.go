@@ -229,7 +229,7 @@ func TestSQLiteLockedByAnother(t *testing.T) {
 	t.Parallel()
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
-	other, done, err := d.ownConn(t.Context())
+	other, done, err := d.separateConn(t.Context())
 	ok(t, err)
 	defer done()
 	_, err = other.ExecContext(t.Context(), `BEGIN IMMEDIATE`)
@@ -246,7 +246,7 @@ func TestSQLiteLockedByAnother(t *testing.T) {
 	}
 	group.Wait()
 	inTime(t, start)
-	if took := time.Since(start); took < statementLimit/2 {
+	if took := time.Since(start); took < statementTimeout/2 {
 		t.Fatalf("gave up after %v: the other may have finished a moment later", took)
 	}
 	if _, err := d.Users(t.Context(), "", 1); err != nil {
@@ -379,7 +379,7 @@ func TestResetIsEOF(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
 	defer listener.Close()
-	c, err := dialer{reply: time.Second}.DialContext(t.Context(), "tcp", listener.Addr().String())
+	c, err := dialer{replyTimeout: time.Second}.DialContext(t.Context(), "tcp", listener.Addr().String())
 	ok(t, err)
 	defer c.Close()
 	peer, err := listener.Accept()
@@ -396,7 +396,7 @@ func TestResetIsEOF(t *testing.T) {
 func TestHandshakeDeadline(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	c := &conn{Conn: ours, reply: time.Hour}
+	c := &conn{Conn: ours, replyTimeout: time.Hour}
 	ok(t, c.SetDeadline(time.Now().Add(10*time.Millisecond)))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("got %v", err)
@@ -407,7 +407,7 @@ func TestHandshakeDeadline(t *testing.T) {
 // is room for a machine that does other things as well.
 func inTime(t *testing.T, start time.Time) {
 	t.Helper()
-	if took := time.Since(start); took > 5*statementLimit {
+	if took := time.Since(start); took > 5*statementTimeout {
 		t.Fatalf("took %v", took)
 	}
 }

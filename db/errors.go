@@ -19,10 +19,9 @@ import (
 	"gatehouse/auth"
 )
 
-// failure turns what a driver reported into the errors that package auth names, and
-// adds what was tried. caller is the context that the method was given, limited the
-// one with our own deadline.
-func (d *DB) failure(caller, limited context.Context, what string, err error) error {
+// wrapError turns a driver's error into the errors of package auth, and adds what was tried. caller is the
+// context of the method's caller, limited the one with the statement's timeout.
+func (d *DB) wrapError(caller, limited context.Context, what string, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -31,7 +30,7 @@ func (d *DB) failure(caller, limited context.Context, what string, err error) er
 	case errors.Is(caller.Err(), context.Canceled):
 		return fmt.Errorf("%s: %w", what, context.Canceled)
 	case limited.Err() != nil:
-		// The drivers answer an expired deadline with errors of many kinds.
+		// The drivers report an expired deadline with many different errors.
 		return fmt.Errorf("%s: %s: %w: %w", what, d.Name(), auth.ErrUnavailable, limited.Err())
 	case isUnavailable(err):
 		return fmt.Errorf("%s: %s: %w: %w", what, d.Name(), auth.ErrUnavailable, err)
@@ -39,8 +38,7 @@ func (d *DB) failure(caller, limited context.Context, what string, err error) er
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// isUnavailable reports whether the error says that the database could not be asked,
-// rather than that it refused what it was asked.
+// isUnavailable reports whether the database could not be reached, as opposed to refusing a statement.
 func isUnavailable(err error) bool {
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -63,7 +61,7 @@ func isUnavailableSQLState(code pqerror.Code) bool {
 	switch {
 	case code == pqerror.QueryCanceled: // statement_timeout, or an operator
 		return true
-	case code == pqerror.ObjectNotInPrerequisiteState: // a database that takes no connections
+	case code == pqerror.ObjectNotInPrerequisiteState: // a database that accepts no connections
 		return true
 	case code == pqerror.ReadOnlySQLTransaction: // a standby, after a failover
 		return true
@@ -90,14 +88,14 @@ func isUnavailableSQLite(code int) bool {
 	return false
 }
 
-// isBusy reports whether another process kept SQLite from even beginning.
+// isBusy reports whether another process holds the lock of the SQLite file, so that nothing was executed.
 func isBusy(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
-// uniqueViolation reports whether the error says that a value exists already, and
-// names the violated constraint or index if the database does (SQLite does not).
+// uniqueViolation reports whether the error is a violated unique constraint, and names the constraint or
+// index if the database does (SQLite does not).
 func uniqueViolation(err error) (constraint string, ok bool) {
 	if e := pq.As(err, pqerror.UniqueViolation); e != nil {
 		return e.Constraint, true
@@ -108,7 +106,7 @@ func uniqueViolation(err error) (constraint string, ok bool) {
 	return "", false
 }
 
-// foreignKeyViolation reports whether the error says that a row names one that is not there.
+// foreignKeyViolation reports whether the error is a reference to a missing row.
 func foreignKeyViolation(err error) bool {
 	if pq.As(err, pqerror.ForeignKeyViolation) != nil {
 		return true
@@ -117,8 +115,8 @@ func foreignKeyViolation(err error) bool {
 	return ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 }
 
-// isText reports whether both databases can hold the string. Postgres refuses NUL and
-// invalid UTF-8 with SQLSTATE 22021, so no row has such a value.
-func isText(s string) bool {
+// isStorable reports whether both databases can store the text. Postgres rejects NUL and invalid UTF-8 with
+// SQLSTATE 22021, so no row contains such text.
+func isStorable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }

@@ -264,10 +264,10 @@ func TestReadFeed_ARestoredFileOfTheSameLength(t *testing.T) {
 	ok(t, byHand(t, d, `VACUUM INTO '`+backup+`'`))
 	_, err := d.RotateEpoch(t.Context(), alice.ID)
 	ok(t, err)
-	conn, done, err := d.ownConn(t.Context())
+	conn, done, err := d.separateConn(t.Context())
 	ok(t, err)
 	defer done()
-	before, err := readFeedMark(t.Context(), conn)
+	before, err := lastChangePosition(t.Context(), conn)
 	ok(t, err)
 	restore(t, d, backup)
 	for range 2 {
@@ -275,7 +275,7 @@ func TestReadFeed_ARestoredFileOfTheSameLength(t *testing.T) {
 		ok(t, err)
 	}
 	e := &ear{t: t, heard: make(chan string, 10), changes: make(chan Change, 10)}
-	after, err := tellChanges(t.Context(), conn, before, e)
+	after, err := deliverChanges(t.Context(), conn, before, e)
 	ok(t, err)
 	e.await("changed *")
 	equal(t, "the number of the last change", after.seq, before.seq+1)

@@ -17,65 +17,37 @@ import (
 	"gatehouse/migrations"
 )
 
-// ErrSchemaNewer says that a newer Gatehouse has migrated the database. This program
-// does not know what its tables mean.
+// ErrSchemaNewer means that a newer Gatehouse has migrated the database, to a schema that this program does
+// not know.
 var ErrSchemaNewer = errors.New("the database schema is newer than this program")
 
-// lockSeconds is how long Migrate waits for another one to finish.
-const lockSeconds = 300
+// migrateLockSeconds is how long Migrate waits for another process to finish.
+const migrateLockSeconds = 300
 
-// versionTable is where goose notes what it applied.
+// versionTable is where goose records the applied migrations.
 const versionTable = "goose_db_version"
 
-// dialect is what the two databases do not share.
-type dialect struct {
-	name  string
-	goose goose.Dialect
-	// migrations is the folder in migrations.FS.
-	migrations string
-	// hasTable answers whether the table $1 exists.
-	hasTable string
-	// administratorTx are the options of keepAdministrator's transactions; nil where writers wait for each other anyway.
-	administratorTx *sql.TxOptions
-	// lockGroup selects the group $1 and keeps it until the end of the transaction: no user joins it before that, and a
-	// transaction in which a user has joined it is waited for.
-	lockGroup string
-	// lockRows ends a SELECT that locks its rows until the transaction ends, and skipLocked one that leaves
-	// out those that others have locked; both are empty for SQLite, where a transaction is the only one that writes.
-	lockRows, skipLocked string
-	// search returns the users after $1 whose name, display name or address contains the text $2, at most $3; $2 is a
-	// pattern for LIKE in Postgres. searchFirst looks at the first few users only, and searchShort uses no
-	// index of trigrams; both are empty for SQLite.
-	search, searchFirst, searchShort string
-}
-
-// searchQuery returns the search for users whose ids the subquery returns. There, (SELECT lower($2))
-// folds the text once and not per row.
-func searchQuery(ids string) string {
-	return `SELECT ` + userSelect + ` FROM users WHERE id IN (` + ids + `) ORDER BY username`
-}
-
-// MigrationStatus tells about one version of the schema.
+// MigrationStatus describes one version of the schema.
 type MigrationStatus struct {
 	Version int64
 	// Name is the file's name; empty for a version that this program does not know.
 	Name string
-	// AppliedAt is when the database got it (UTC); zero for one that is still to come.
+	// AppliedAt is when it was applied (UTC); zero if it is pending.
 	AppliedAt time.Time
 }
 
-// Pending reports whether the database does not have the version yet.
+// Pending reports whether the version has not been applied.
 func (s MigrationStatus) Pending() bool { return s.AppliedAt.IsZero() }
 
-// Migrate brings the schema up to date. Any number of processes may call it at once:
-// one works, the others wait up to five minutes. The context is its only other limit. It
-// returns ErrSchemaNewer, and changes nothing, when the database is ahead of this program.
+// Migrate brings the schema up to date. Any number of processes may call it concurrently: one works, the
+// others wait up to five minutes, or until ctx ends. It returns ErrSchemaNewer, and changes nothing, if the
+// database is newer than this program.
 func (d *DB) Migrate(ctx context.Context) error {
 	if _, _, err := d.SchemaVersions(ctx); err != nil {
 		return err
 	}
 	if err := d.migrate(ctx); err != nil {
-		return d.failure(ctx, ctx, "migrate", err)
+		return d.wrapError(ctx, ctx, "migrate", err)
 	}
 	return d.fillSkeletons(ctx, d.dialect.lockRows)
 }
@@ -101,7 +73,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	return err
 }
 
-// provider returns goose over the pool. It prints nothing.
+// provider returns goose on the pool, without output.
 func (d *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations.FS, d.dialect.migrations)
 	if err != nil {
@@ -111,7 +83,7 @@ func (d *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()),
 	}
 	if d.path == "" {
-		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, lockSeconds))
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, migrateLockSeconds))
 		if err != nil {
 			return nil, err
 		}
@@ -120,9 +92,9 @@ func (d *DB) provider(pool *sql.DB) (*goose.Provider, error) {
 	return goose.NewProvider(d.dialect.goose, pool, files, options...)
 }
 
-// SchemaVersions returns the schema's version in the database (0 when it is empty) and the one
-// that this program wants. The schema is stale when current < want; when current > want
-// the error wraps ErrSchemaNewer. It changes nothing.
+// SchemaVersions returns the schema's version in the database (0 if it is empty) and the version that this
+// program needs. The schema is outdated if current < want; if current > want, the error wraps
+// ErrSchemaNewer. It changes nothing.
 func (d *DB) SchemaVersions(ctx context.Context) (current, want int64, err error) {
 	all, err := d.Status(ctx)
 	if err != nil {
@@ -137,13 +109,12 @@ func (d *DB) SchemaVersions(ctx context.Context) (current, want int64, err error
 		}
 	}
 	if current > want {
-		return current, want, fmt.Errorf("%w: it has version %d, this program knows %d", ErrSchemaNewer, current, want)
+		return current, want, fmt.Errorf("%w: it has version %d, this program needs %d", ErrSchemaNewer, current, want)
 	}
 	return current, want, nil
 }
 
-// Status returns every version that the program or the database knows, in order. It
-// changes nothing.
+// Status returns every version that the program or the database knows, in order. It changes nothing.
 func (d *DB) Status(ctx context.Context) ([]MigrationStatus, error) {
 	applied, err := d.applied(ctx)
 	if err != nil {
@@ -183,10 +154,9 @@ func (d *DB) known() (map[int64]string, error) {
 	return known, nil
 }
 
-// applied returns when the database got its versions. goose could tell too, but would
-// create its table for that.
+// applied returns when each version was applied. It does not ask goose, which would create its table.
 func (d *DB) applied(ctx context.Context) (map[int64]time.Time, error) {
-	const what = "read the schema's version"
+	const what = "read the schema version"
 	var exists bool
 	err := d.read(ctx, what, d.dialect.hasTable, func(ctx context.Context, s *sqlx.Stmt) error {
 		return s.GetContext(ctx, &exists, versionTable)

@@ -15,7 +15,7 @@ var _ auth.OriginStore = (*DB)(nil)
 // UserByOrigin implements auth.Origins.
 func (d *DB) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
 	const what = "user by origin"
-	if !isText(source) || !isText(externalID) {
+	if !isStorable(source) || !isStorable(externalID) {
 		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrNotFound)
 	}
 	var row userRow
@@ -34,7 +34,7 @@ func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID str
 	if _, err := uuid.Parse(u.ID); err != nil {
 		return fmt.Errorf("%s: id: %w", what, err)
 	}
-	if err := invalidText(map[string]string{
+	if err := validateText(map[string]string{
 		"username": u.Username, "name": u.Name, "email": u.Email, "password": u.PasswordHash, "id": externalID,
 	}); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID str
 	if _, found := d.UserByOrigin(ctx, source, externalID); found == nil {
 		return auth.ErrAlreadyImported
 	}
-	return d.taken(ctx, u, err)
+	return d.uniqueError(ctx, u, err)
 }
 
 // writeAll is write for several statements that hold together; query is the first of them.

@@ -19,23 +19,22 @@ import (
 )
 
 const (
-	// postgresConns is the size of the pool. Idle connections are kept as long as they
-	// are used: database/sql's default of two costs more than a query.
+	// postgresConns is the size of the pool, busy or idle: database/sql's default of two idle connections
+	// costs more than a query.
 	postgresConns = 16
-	// replyLimit bounds the wait for each piece of a reply. lib/pq waits without end for
-	// a server that is there but silent (a stopped machine, a cut cable), whatever the
-	// context says, so it is less than statementLimit.
-	replyLimit = 1500 * time.Millisecond
-	// idleLimit closes connections that nobody needed for so long.
-	idleLimit = 5 * time.Minute
+	// replyTimeout bounds the wait for each read of a reply. lib/pq waits forever for an unresponsive server
+	// (a stopped machine, a cut cable), regardless of the context, so it is below statementTimeout.
+	replyTimeout = 1500 * time.Millisecond
+	// maxIdleTime is how long an unused connection stays open.
+	maxIdleTime = 5 * time.Minute
 )
 
-var postgres = dialect{
+var postgresDialect = dialect{
 	name:       "Postgres",
 	goose:      goose.DialectPostgres,
 	migrations: "postgres",
 	hasTable:   `SELECT to_regclass($1) IS NOT NULL`,
-	// Ordering by an expression keeps the planner from walking through all users in their order.
+	// ORDER BY an expression keeps the planner from scanning all users in index order.
 	search: searchQuery(`SELECT id FROM users
 		WHERE username > $1 AND search LIKE (SELECT lower($2)) ORDER BY username || '' LIMIT $3`),
 	searchShort: searchQuery(`SELECT id FROM users
@@ -44,15 +43,15 @@ var postgres = dialect{
 		SELECT id, username, search FROM users WHERE username > $1 ORDER BY username LIMIT ` + strconv.Itoa(searchWindow) + `) first
 		WHERE search LIKE (SELECT lower($2)) ORDER BY username LIMIT $3`),
 
-	administratorTx: afterLock,
-	// A new member's foreign key takes the group FOR KEY SHARE, which only this lock conflicts with.
+	administratorTxOptions: readCommitted,
+	// Adding a member locks the group FOR KEY SHARE (foreign key), which conflicts only with FOR UPDATE.
 	lockGroup:  `SELECT name FROM groups WHERE name = $1 FOR UPDATE`,
 	lockRows:   ` FOR UPDATE`,
 	skipLocked: ` FOR UPDATE SKIP LOCKED`,
 }
 
-// openPostgres opens the database that rawURL names. directURL names the same one without a pooler
-// in between, for LISTEN and migrations; "" if there is none in between.
+// openPostgres opens the database of rawURL. directURL is a URL of it that leads through no pooler, for LISTEN
+// and migrations; "" if rawURL leads through none.
 func openPostgres(rawURL, directURL string) (*DB, error) {
 	cfg, err := postgresConfig(rawURL)
 	if err != nil {
@@ -66,36 +65,36 @@ func openPostgres(rawURL, directURL string) (*DB, error) {
 	} else {
 		cfg.BinaryParameters = true
 	}
-	hasty, err := postgresPool(cfg, replyLimit)
+	pool, err := postgresPool(cfg, replyTimeout)
 	if err != nil {
 		return nil, err
 	}
-	hasty.SetMaxOpenConns(postgresConns)
-	hasty.SetMaxIdleConns(postgresConns)
-	hasty.SetConnMaxIdleTime(idleLimit)
+	pool.SetMaxOpenConns(postgresConns)
+	pool.SetMaxIdleConns(postgresConns)
+	pool.SetConnMaxIdleTime(maxIdleTime)
 	dsn, err := listenerDSN(directURL)
 	if err != nil {
 		return nil, err
 	}
 	return &DB{
-		dialect:   postgres,
-		pool:      sqlx.NewDb(hasty, "postgres"),
+		dialect:   postgresDialect,
+		pool:      sqlx.NewDb(pool, "postgres"),
 		dsn:       dsn,
 		connect:   func() (*sql.DB, error) { return postgresPool(direct, 0) },
 		skeletons: newSkeletonFill(),
 	}, nil
 }
 
-// postgresPool returns a pool whose connections wait for a reply as long as given; 0 for ever.
+// postgresPool returns a pool whose connections time out after reply, or never for 0.
 func postgresPool(cfg pq.Config, reply time.Duration) (*sql.DB, error) {
-	c, err := connector(cfg, dialer{reply: reply})
+	c, err := connector(cfg, dialer{replyTimeout: reply})
 	if err != nil {
-		return nil, fmt.Errorf("database URL: %w", err)
+		return nil, err
 	}
 	return sql.OpenDB(c), nil
 }
 
-// postgresConfig reads the URL and adds what Gatehouse relies on.
+// postgresConfig parses the URL and adds Gatehouse's defaults.
 func postgresConfig(rawURL string) (pq.Config, error) {
 	rest, hosts, err := cutHosts(rawURL)
 	if err != nil {
@@ -103,22 +102,22 @@ func postgresConfig(rawURL string) (pq.Config, error) {
 	}
 	// lib/pq's own error quotes the URL.
 	if _, err := url.Parse(rest); err != nil {
-		return pq.Config{}, errors.New("database URL: cannot be read (special characters in the password have to be percent-encoded)")
+		return pq.Config{}, errors.New("invalid URL (special characters in the password must be percent-encoded)")
 	}
 	cfg, err := pq.NewConfig(rest)
 	if err != nil {
-		return pq.Config{}, fmt.Errorf("database URL: %w", err)
+		return pq.Config{}, err
 	}
 	if len(hosts) > 0 {
 		cfg.Host, cfg.Port, cfg.Multi = hosts[0].Host, hosts[0].Port, hosts[1:]
 	}
 	if len(cfg.Multi) > 0 && cfg.TargetSessionAttrs == "" {
-		// Of several hosts, the one that can be written to is wanted.
+		// Of several hosts, choose the one that accepts writes.
 		cfg.TargetSessionAttrs = pq.TargetSessionAttrsReadWrite
 	}
 	if cfg.ConnectTimeout == 0 {
 		// Leave time for the next host.
-		cfg.ConnectTimeout = replyLimit / time.Duration(1+len(cfg.Multi))
+		cfg.ConnectTimeout = replyTimeout / time.Duration(1+len(cfg.Multi))
 	}
 	if cfg.ApplicationName == "" {
 		cfg.ApplicationName = "gatehouse"
@@ -127,7 +126,7 @@ func postgresConfig(rawURL string) (pq.Config, error) {
 	return cfg, nil
 }
 
-// withUTC makes the server hand out times in UTC.
+// withUTC makes the server send times in UTC.
 func withUTC(parameters map[string]string) map[string]string {
 	out := map[string]string{}
 	for k, v := range parameters {
@@ -139,9 +138,8 @@ func withUTC(parameters map[string]string) map[string]string {
 	return out
 }
 
-// cutHosts takes several hosts (host1:5432,host2:5432, as libpq writes them) out of the
-// URL, because net/url refuses them and lib/pq relies on it. With one host it returns
-// the URL as it is.
+// cutHosts removes a list of hosts (host1:5432,host2:5432, as in libpq) from the URL, because net/url, which
+// lib/pq uses, rejects it. It returns a URL with one host unchanged.
 func cutHosts(rawURL string) (rest string, hosts []pq.ConfigMultihost, err error) {
 	scheme, after, _ := strings.Cut(rawURL, "://")
 	end := strings.IndexAny(after, "/?#")
@@ -163,25 +161,25 @@ func cutHosts(rawURL string) (rest string, hosts []pq.ConfigMultihost, err error
 	return scheme + "://" + after[:at] + after[end:], hosts, nil
 }
 
-// splitHost reads host, host:port, [address] or [address]:port.
+// splitHost parses host, host:port, [address] or [address]:port.
 func splitHost(s string) (pq.ConfigMultihost, error) {
 	if !strings.Contains(s, ":") || strings.HasSuffix(s, "]") {
 		s += ":5432"
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" {
-		return pq.ConfigMultihost{}, errors.New("database URL: several hosts are written as host1:port1,host2:port2")
+		return pq.ConfigMultihost{}, errors.New("several hosts must be written as host1:port1,host2:port2")
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return pq.ConfigMultihost{}, errors.New("database URL: a port is a number from 1 to 65535")
+		return pq.ConfigMultihost{}, errors.New("a port must be a number from 1 to 65535")
 	}
 	return pq.ConfigMultihost{Host: host, Port: uint16(n)}, nil
 }
 
-// dialer makes the connections that lib/pq uses. It implements pq.Dialer and pq.DialerContext.
+// dialer dials connections for lib/pq. It implements pq.Dialer and pq.DialerContext.
 type dialer struct {
-	reply time.Duration
+	replyTimeout time.Duration
 }
 
 func (d dialer) Dial(network, address string) (net.Conn, error) {
@@ -200,29 +198,29 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, reply: d.reply}, nil
+	return &conn{Conn: c, replyTimeout: d.replyTimeout}, nil
 }
 
-// conn is a connection to Postgres whose reads end in time.
+// conn is a connection to Postgres whose reads and writes time out.
 type conn struct {
 	net.Conn
-	reply time.Duration
-	// until is the deadline that lib/pq set for the handshake, or zero.
-	until time.Time
+	replyTimeout time.Duration
+	// deadline is the one that lib/pq has set, for the handshake; zero for none.
+	deadline time.Time
 }
 
 func (c *conn) SetDeadline(t time.Time) error {
-	c.until = t
+	c.deadline = t
 	return c.Conn.SetDeadline(t)
 }
 
 func (c *conn) Read(b []byte) (int, error) {
-	if err := c.limit(c.Conn.SetReadDeadline); err != nil {
+	if err := c.limitNext(c.Conn.SetReadDeadline); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Read(b)
-	// A reset is an end like any other: lib/pq reports only the latter as
-	// driver.ErrBadConn, upon which database/sql takes another connection.
+	// Report a reset as EOF: lib/pq maps only EOF to driver.ErrBadConn, on which database/sql uses
+	// another connection.
 	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		err = io.EOF
 	}
@@ -230,20 +228,20 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 func (c *conn) Write(b []byte) (int, error) {
-	if err := c.limit(c.Conn.SetWriteDeadline); err != nil {
+	if err := c.limitNext(c.Conn.SetWriteDeadline); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
 }
 
-// limit sets the deadline of the next read or write.
-func (c *conn) limit(set func(time.Time) error) error {
-	if c.reply == 0 {
+// limitNext sets the deadline of the next read or write.
+func (c *conn) limitNext(set func(time.Time) error) error {
+	if c.replyTimeout == 0 {
 		return nil
 	}
-	t := time.Now().Add(c.reply)
-	if !c.until.IsZero() && c.until.Before(t) {
-		t = c.until
+	t := time.Now().Add(c.replyTimeout)
+	if !c.deadline.IsZero() && c.deadline.Before(t) {
+		t = c.deadline
 	}
 	return set(t)
 }

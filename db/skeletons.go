@@ -17,7 +17,7 @@ import (
 
 // UsernameTaken implements auth.UserStore.
 func (d *DB) UsernameTaken(ctx context.Context, username string) (bool, error) {
-	if !isText(username) {
+	if !isStorable(username) {
 		return false, nil
 	}
 	if err := d.fillFewSkeletons(ctx); err != nil {
@@ -82,20 +82,20 @@ const (
 	// skeletonInterval is how often FillSkeletons looks for missing ones when no registration has found any.
 	skeletonInterval = 10 * time.Second
 	// skeletonPause is how long FillSkeletons rests after a failure.
-	skeletonPause = time.Second
+	skeletonRetryDelay = time.Second
 )
 
 // skeletonFill is what fills in missing skeletons share.
 type skeletonFill struct {
 	// turn holds a token for the one transaction of this process: others would wait for its row locks, each
 	// with a connection of the pool.
-	turn chan struct{}
+	slot chan struct{}
 	// wanted wakes FillSkeletons.
-	wanted chan struct{}
+	wake chan struct{}
 }
 
 func newSkeletonFill() skeletonFill {
-	return skeletonFill{turn: make(chan struct{}, 1), wanted: make(chan struct{}, 1)}
+	return skeletonFill{slot: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 }
 
 // errManySkeletons says that a registration has to wait until FillSkeletons has caught up.
@@ -111,7 +111,7 @@ func (d *DB) fillFewSkeletons(ctx context.Context) error {
 	}
 	if missing > skeletonBatch {
 		select {
-		case d.skeletons.wanted <- struct{}{}:
+		case d.skeletons.wake <- struct{}{}:
 		default: // it is awake
 		}
 		return errManySkeletons
@@ -136,14 +136,14 @@ var firstSkeleton = uuid.Nil.String()
 // how many rows it found and the last of their ids. lock says what to do about rows that another transaction has locked. Rows
 // are locked in the order of their ids, so that no two transactions wait for each other.
 func (d *DB) fillSkeletonBatch(ctx context.Context, lock, first string) (n int, last string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, statementLimit)
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
 	const what = "store skeletons"
 	select {
-	case d.skeletons.turn <- struct{}{}:
-		defer func() { <-d.skeletons.turn }()
+	case d.skeletons.slot <- struct{}{}:
+		defer func() { <-d.skeletons.slot }()
 	case <-ctx.Done():
-		return 0, "", d.failure(ctx, ctx, what, ctx.Err())
+		return 0, "", d.wrapError(ctx, ctx, what, ctx.Err())
 	}
 	query := `SELECT user_id, username FROM user_skeletons WHERE skeleton IS NULL AND user_id >= $1 ORDER BY user_id LIMIT $2` + lock
 	err = d.transaction(ctx, what, query, nil, func(ctx context.Context, tx *sqlx.Tx, s *sqlx.Stmt) error {
@@ -190,13 +190,13 @@ func (d *DB) FillSkeletons(ctx context.Context, log *slog.Logger) {
 			log.WarnContext(ctx, "what user names look like is not computed yet; trying again", "error", err)
 			select {
 			case <-ctx.Done():
-			case <-time.After(skeletonPause):
+			case <-time.After(skeletonRetryDelay):
 			}
 		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-		case <-d.skeletons.wanted:
+		case <-d.skeletons.wake:
 		}
 	}
 }

@@ -8,26 +8,25 @@ import (
 	"github.com/lib/pq"
 )
 
-// unprepared connects without prepared statements on the server: a pooler in transaction mode
-// gives each transaction another connection, on which the statement is unknown. lib/pq's
-// BinaryParameters, which cfg must have, sends a statement and its arguments together, in one
-// round trip.
-type unprepared struct{ driver.Connector }
+// unpreparedConnector connects without prepared statements on the server: a pooler in transaction mode gives
+// each transaction a different connection, which does not have the statement. It needs lib/pq's
+// BinaryParameters, which sends a statement with its arguments in one round trip.
+type unpreparedConnector struct{ driver.Connector }
 
-func (u unprepared) Connect(ctx context.Context) (driver.Conn, error) {
+func (u unpreparedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := u.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	whole, ok := c.(wholeConn)
+	full, ok := c.(pqConn)
 	if !ok {
 		return nil, errors.Join(errors.New("lib/pq: the connection lacks a method"), c.Close())
 	}
-	return unpreparedConn{whole}, nil
+	return unpreparedConn{full}, nil
 }
 
-// wholeConn is what lib/pq's connections can do and database/sql looks for.
-type wholeConn interface {
+// pqConn lists the methods of lib/pq's connections that database/sql uses.
+type pqConn interface {
 	driver.Conn
 	driver.ConnBeginTx
 	driver.ExecerContext
@@ -38,9 +37,9 @@ type wholeConn interface {
 	driver.Validator
 }
 
-type unpreparedConn struct{ wholeConn }
+type unpreparedConn struct{ pqConn }
 
-// PrepareContext asks the server nothing: the statement is sent when it is run.
+// PrepareContext sends nothing: the statement is sent when it is run.
 func (c unpreparedConn) PrepareContext(_ context.Context, query string) (driver.Stmt, error) {
 	return unpreparedStmt{c, query}, nil
 }
@@ -62,7 +61,7 @@ var (
 
 func (s unpreparedStmt) Close() error { return nil }
 
-// NumInput leaves counting to the server.
+// NumInput returns -1: the server checks the number of arguments.
 func (s unpreparedStmt) NumInput() int { return -1 }
 
 func (s unpreparedStmt) CheckNamedValue(v *driver.NamedValue) error {
@@ -77,7 +76,7 @@ func (s unpreparedStmt) QueryContext(ctx context.Context, args []driver.NamedVal
 	return s.conn.QueryContext(ctx, s.query, args)
 }
 
-// Exec and Query are the forms without a context, which database/sql does not use.
+// Exec is the form without a context, which database/sql does not use. So is Query.
 func (s unpreparedStmt) Exec([]driver.Value) (driver.Result, error) {
 	return nil, errors.ErrUnsupported
 }
@@ -86,7 +85,7 @@ func (s unpreparedStmt) Query([]driver.Value) (driver.Rows, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// connector returns lib/pq's, without prepared statements if cfg says so.
+// connector returns lib/pq's connector, without prepared statements if cfg demands BinaryParameters.
 func connector(cfg pq.Config, d pq.Dialer) (driver.Connector, error) {
 	c, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
@@ -94,7 +93,7 @@ func connector(cfg pq.Config, d pq.Dialer) (driver.Connector, error) {
 	}
 	c.Dialer(d)
 	if cfg.BinaryParameters {
-		return unprepared{c}, nil
+		return unpreparedConnector{c}, nil
 	}
 	return c, nil
 }

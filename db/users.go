@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -45,14 +44,14 @@ type userRow struct {
 	CreatedAt     timestamp `db:"created_at"`
 	UpdatedAt     timestamp `db:"updated_at"`
 	LastSignInAt  timestamp `db:"last_sign_in_at"`
-	Groups        words     `db:"groups"`
-	Permissions   words     `db:"permissions"`
+	Groups        nameList  `db:"groups"`
+	Permissions   nameList  `db:"permissions"`
 }
 
 // words are several words in one column.
-type words string
+type nameList string
 
-func (w words) sorted() []string {
+func (w nameList) sorted() []string {
 	list := strings.Fields(string(w))
 	slices.Sort(list)
 	return list
@@ -96,7 +95,7 @@ func (d *DB) CreateUser(ctx context.Context, u auth.User) (auth.User, error) {
 // another user's name looks like it, however many register at once; auth.ErrUnavailable while FillSkeletons has
 // more to do than a registration waits for.
 func (d *DB) RegisterUser(ctx context.Context, u auth.User) (auth.User, error) {
-	if isText(u.Username) {
+	if isStorable(u.Username) {
 		if err := d.fillFewSkeletons(ctx); err != nil {
 			return auth.User{}, fmt.Errorf("%w (%w)", err, auth.ErrNotWritten)
 		}
@@ -113,7 +112,7 @@ func (d *DB) createUser(ctx context.Context, u auth.User, distinct bool) (auth.U
 		return auth.User{}, fmt.Errorf("%s: id: %w", what, err)
 	}
 	u.ID = id.String()
-	if err := invalidText(map[string]string{
+	if err := validateText(map[string]string{
 		"username": u.Username, "name": u.Name, "email": u.Email, "time_zone": u.TimeZone, "password": u.PasswordHash,
 	}); err != nil {
 		return auth.User{}, err
@@ -137,14 +136,14 @@ func (d *DB) createUser(ctx context.Context, u auth.User, distinct bool) (auth.U
 		return tx.GetContext(ctx, &stored, `SELECT epoch, updated_at FROM users WHERE id = $1`, u.ID)
 	})
 	if err != nil {
-		return auth.User{}, d.taken(ctx, u, err)
+		return auth.User{}, d.uniqueError(ctx, u, err)
 	}
 	u.Epoch, u.UpdatedAt = stored.Epoch, time.Time(stored.UpdatedAt)
 	return u, nil
 }
 
 // taken tells the unique violations of an insert apart.
-func (d *DB) taken(ctx context.Context, u auth.User, err error) error {
+func (d *DB) uniqueError(ctx context.Context, u auth.User, err error) error {
 	constraint, ok := uniqueViolation(err)
 	if !ok {
 		return err
@@ -155,13 +154,13 @@ func (d *DB) taken(ctx context.Context, u auth.User, err error) error {
 	case "users_email_verified_key":
 		return auth.ErrEmailTaken
 	case "":
-		return d.takenSQLite(ctx, u, err)
+		return d.sqliteUniqueError(ctx, u, err)
 	}
 	return err
 }
 
 // takenSQLite asks the table, because SQLite names the column in the message only.
-func (d *DB) takenSQLite(ctx context.Context, u auth.User, violation error) error {
+func (d *DB) sqliteUniqueError(ctx context.Context, u auth.User, violation error) error {
 	_, err := d.UserByUsername(ctx, u.Username)
 	if err == nil {
 		return auth.ErrUsernameTaken
@@ -197,7 +196,7 @@ func (d *DB) UserByEmail(ctx context.Context, email string) (auth.User, error) {
 
 // Users returns at most limit users, ordered by the bytes of their names.
 func (d *DB) Users(ctx context.Context, after string, limit int) ([]auth.User, error) {
-	if limit < 1 || !isText(after) {
+	if limit < 1 || !isStorable(after) {
 		return nil, nil
 	}
 	var rows []userRow
@@ -241,12 +240,12 @@ func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash strin
 		SET password_hash = $2, epoch = `+nextEpoch("$5")+`, epoch_offset = $5, updated_at = $3
 		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
 		id, hash, now(), epoch, epochOffset())
-	return d.changedFrom(ctx, "set password", id, u, epoch, err)
+	return d.finishEpochChange(ctx, "set password", id, u, epoch, err)
 }
 
 // changedFrom completes the result of a change that was made only if the epoch was the given one: of no
 // row it tells whether there is no user, or one of another epoch.
-func (d *DB) changedFrom(ctx context.Context, what, id string, u auth.User, epoch int64, err error) (auth.User, error) {
+func (d *DB) finishEpochChange(ctx context.Context, what, id string, u auth.User, epoch int64, err error) (auth.User, error) {
 	if err == nil {
 		u.PreviousEpoch = epoch
 	}
@@ -276,7 +275,7 @@ func (d *DB) ReplaceHash(ctx context.Context, id, old, new string) error {
 // SetProfile returns auth.Invalid for text that Postgres cannot hold, auth.ErrStale when the
 // profile is not from, and auth.ErrNotFound when there is no such user.
 func (d *DB) SetProfile(ctx context.Context, id string, from, to auth.Profile) (auth.User, error) {
-	if err := invalidText(map[string]string{"name": to.Name, "email": to.Email, "time_zone": to.TimeZone}); err != nil {
+	if err := validateText(map[string]string{"name": to.Name, "email": to.Email, "time_zone": to.TimeZone}); err != nil {
 		return auth.User{}, err
 	}
 	const what = "set profile"
@@ -295,11 +294,11 @@ func (d *DB) SetProfile(ctx context.Context, id string, from, to auth.Profile) (
 
 // SetActive enables or disables the user.
 func (d *DB) SetActive(ctx context.Context, id string, active bool) (auth.User, error) {
-	write := d.keepAdministrator
+	write := d.writeKeepingAdministrator
 	if active {
 		write = d.write
 	}
-	return d.changeBy(ctx, write, "set active", `UPDATE users
+	return d.changeWith(ctx, write, "set active", `UPDATE users
 		SET active = $2,
 		    epoch = CASE WHEN active AND NOT $2 THEN `+nextEpoch("$4")+` ELSE epoch END,
 		    epoch_offset = CASE WHEN active AND NOT $2 THEN $4 ELSE epoch_offset END,
@@ -327,7 +326,7 @@ func (d *DB) RotateEpochFrom(ctx context.Context, id string, epoch int64) (auth.
 	u, err := d.change(ctx, what, `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
 		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
 		id, now(), epochOffset(), epoch)
-	return d.changedFrom(ctx, what, id, u, epoch, err)
+	return d.finishEpochChange(ctx, what, id, u, epoch, err)
 }
 
 // RecordSignIn leaves updated_at alone. It returns auth.ErrNotFound when there is no such user.
@@ -346,7 +345,7 @@ func (d *DB) RecordSignIn(ctx context.Context, id string, at time.Time) error {
 
 // user reads one user by one piece of text.
 func (d *DB) user(ctx context.Context, what, query, key string) (auth.User, error) {
-	if !isText(key) {
+	if !isStorable(key) {
 		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrNotFound)
 	}
 	var row userRow
@@ -361,10 +360,10 @@ func (d *DB) user(ctx context.Context, what, query, key string) (auth.User, erro
 
 // change runs an UPDATE … RETURNING of the user with this id, which is $1.
 func (d *DB) change(ctx context.Context, what, query, id string, args ...any) (auth.User, error) {
-	return d.changeBy(ctx, d.write, what, query, id, args...)
+	return d.changeWith(ctx, d.write, what, query, id, args...)
 }
 
-func (d *DB) changeBy(ctx context.Context, write writer, what, query, id string, args ...any) (auth.User, error) {
+func (d *DB) changeWith(ctx context.Context, write writer, what, query, id string, args ...any) (auth.User, error) {
 	id, err := canonicalID(what, id)
 	if err != nil {
 		return auth.User{}, err
@@ -381,13 +380,13 @@ func (d *DB) changeBy(ctx context.Context, write writer, what, query, id string,
 
 // exec runs a statement that changes rows and returns how many.
 func (d *DB) exec(ctx context.Context, what, query string, args ...any) (rows int64, err error) {
-	return d.execBy(ctx, d.write, what, query, args...)
+	return d.execWith(ctx, d.write, what, query, args...)
 }
 
 // writer runs a statement in a transaction of its own: write or keepAdministrator.
 type writer func(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error
 
-func (d *DB) execBy(ctx context.Context, write writer, what, query string, args ...any) (rows int64, err error) {
+func (d *DB) execWith(ctx context.Context, write writer, what, query string, args ...any) (rows int64, err error) {
 	err = write(ctx, what, query, func(ctx context.Context, s *sqlx.Stmt) error {
 		res, err := s.ExecContext(ctx, args...)
 		if err != nil {
@@ -410,10 +409,10 @@ func canonicalID(what, id string) (string, error) {
 }
 
 // invalidText returns auth.Invalid for the fields that isText refuses, or nil.
-func invalidText(fields map[string]string) error {
+func validateText(fields map[string]string) error {
 	invalid := auth.ValidationErrors{}
 	for field, s := range fields {
-		if !isText(s) {
+		if !isStorable(s) {
 			invalid[field] = "Contains characters that cannot be stored."
 		}
 	}
@@ -421,49 +420,4 @@ func invalidText(fields map[string]string) error {
 		return nil
 	}
 	return invalid
-}
-
-func now() timestamp { return timestamp(time.Now()) }
-
-// timestamp is a time as the databases keep it: UTC, in microseconds, zero as NULL.
-type timestamp time.Time
-
-// timestampLayout is how SQLite keeps times: one of the formats of its date functions
-// (https://www.sqlite.org/lang_datefunc.html#time_values), with microseconds.
-const timestampLayout = "2006-01-02 15:04:05.000000-07:00"
-
-// Value implements driver.Valuer. Postgres reads the same text as SQLite keeps.
-func (t timestamp) Value() (driver.Value, error) {
-	if time.Time(t).IsZero() {
-		return nil, nil
-	}
-	return time.Time(t).UTC().Truncate(time.Microsecond).Format(timestampLayout), nil
-}
-
-// Scan implements sql.Scanner. SQLite hands out text, maybe written by hand.
-func (t *timestamp) Scan(src any) error {
-	switch v := src.(type) {
-	case nil:
-		*t = timestamp{}
-		return nil
-	case time.Time:
-		*t = timestamp(v.UTC())
-		return nil
-	case string:
-		return t.parse(v)
-	}
-	return fmt.Errorf("a time of type %T", src)
-}
-
-// parse reads a time; one without a zone is UTC, as in SQLite's date functions.
-func (t *timestamp) parse(s string) error {
-	for _, layout := range []string{
-		timestampLayout, time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05",
-	} {
-		if v, err := time.Parse(layout, s); err == nil {
-			*t = timestamp(v.UTC())
-			return nil
-		}
-	}
-	return fmt.Errorf("a time of the form %q", s)
 }
