@@ -274,7 +274,7 @@ func TestPostgresUnavailable(t *testing.T) {
 		_, err = d.RotateEpoch(t.Context(), u.ID)
 		wantErr(t, err, auth.ErrUnavailable)
 		inTime(t, start)
-		if !strings.Contains(err.Error(), "raise epoch: Postgres: unavailable") {
+		if !strings.Contains(err.Error(), "rotate epoch: Postgres: unavailable") {
 			t.Fatalf("%s: the error does not say what was tried: %v", what, err)
 		}
 		wantErr(t, d.Ping(t.Context()), auth.ErrUnavailable)

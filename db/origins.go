@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
 	"gatehouse/auth"
@@ -14,7 +13,7 @@ var _ auth.OriginStore = (*DB)(nil)
 
 // UserByOrigin implements auth.Origins.
 func (d *DB) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
-	const what = "user by origin"
+	const what = "find user by origin"
 	if !isStorable(source) || !isStorable(externalID) {
 		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrNotFound)
 	}
@@ -31,19 +30,11 @@ func (d *DB) UserByOrigin(ctx context.Context, source, externalID string) (auth.
 // ImportUser implements auth.Origins.
 func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID string) error {
 	const what = "import user"
-	if _, err := uuid.Parse(u.ID); err != nil {
-		return fmt.Errorf("%s: id: %w", what, err)
-	}
-	if err := validateText(map[string]string{
-		"username": u.Username, "name": u.Name, "email": u.Email, "password": u.PasswordHash, "id": externalID,
-	}); err != nil {
+	if err := checkNewUser(what, &u, map[string]string{"id": externalID}); err != nil {
 		return err
 	}
-	err := d.writeAll(ctx, what, insertUser, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, insertUser, insertArgs(u)...); err != nil {
-			return err
-		}
-		if err := setSkeleton(ctx, tx, u.ID, u.Username); err != nil {
+	err := d.writeAll(ctx, what, insertQuery, func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := insertUser(ctx, tx, u, true); err != nil {
 			return err
 		}
 		for _, group := range u.Groups {
@@ -60,14 +51,14 @@ func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID str
 	if err == nil {
 		return nil
 	}
-	// Which of the two was first only the table tells: SQLite does not name the constraint.
+	// Query the table for the violated constraint: SQLite does not name it.
 	if _, found := d.UserByOrigin(ctx, source, externalID); found == nil {
 		return auth.ErrAlreadyImported
 	}
 	return d.uniqueError(ctx, u, err)
 }
 
-// writeAll is write for several statements that hold together; query is the first of them.
+// writeAll is write for several statements; query is the one that is prepared.
 func (d *DB) writeAll(ctx context.Context, what, query string, run func(context.Context, *sqlx.Tx) error) error {
 	return d.transaction(ctx, what, query, nil, func(ctx context.Context, tx *sqlx.Tx, _ *sqlx.Stmt) error { return run(ctx, tx) })
 }

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// timestamp is a time as the databases keep it: UTC, in microseconds, zero as NULL.
+// timestamp is a time as the databases store it: UTC, in microseconds, NULL for zero.
 type timestamp time.Time
 
-// timestampLayout is how SQLite keeps times: one of the formats of its date functions
+// timestampLayout is the format of times in SQLite: one of the formats of its date functions
 // (https://www.sqlite.org/lang_datefunc.html#time_values), with microseconds.
 const timestampLayout = "2006-01-02 15:04:05.000000-07:00"
 
-// Value implements driver.Valuer. Postgres reads the same text as SQLite keeps.
+// Value implements driver.Valuer. Postgres accepts the text that SQLite stores.
 func (t timestamp) Value() (driver.Value, error) {
 	if time.Time(t).IsZero() {
 		return nil, nil
@@ -21,7 +21,7 @@ func (t timestamp) Value() (driver.Value, error) {
 	return time.Time(t).UTC().Truncate(time.Microsecond).Format(timestampLayout), nil
 }
 
-// Scan implements sql.Scanner. SQLite hands out text, maybe written by hand.
+// Scan implements sql.Scanner. SQLite returns text, which may have been written by hand.
 func (t *timestamp) Scan(src any) error {
 	switch v := src.(type) {
 	case nil:
@@ -33,10 +33,10 @@ func (t *timestamp) Scan(src any) error {
 	case string:
 		return t.parse(v)
 	}
-	return fmt.Errorf("a time of type %T", src)
+	return fmt.Errorf("unsupported type %T for a time", src)
 }
 
-// parse reads a time; one without a zone is UTC, as in SQLite's date functions.
+// parse parses a time. Without a time zone it is UTC, as in SQLite's date functions.
 func (t *timestamp) parse(s string) error {
 	for _, layout := range []string{
 		timestampLayout, time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05",
@@ -46,7 +46,7 @@ func (t *timestamp) parse(s string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("a time of the form %q", s)
+	return fmt.Errorf("invalid time %q", s)
 }
 
 func now() timestamp { return timestamp(time.Now()) }

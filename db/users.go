@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -16,12 +17,11 @@ import (
 	"gatehouse/auth"
 )
 
-// userColumns are the columns of userRow, for SELECT and RETURNING.
+// userColumns are the columns of the table users, without epoch_offset and search.
 const userColumns = `id, username, name, email, email_verified, time_zone, password_hash,
 	epoch, active, created_at, updated_at, last_sign_in_at`
 
-// userSelect are the columns of userRow: those of the table, and what the user belongs to and
-// may, as words.
+// userSelect are the columns of userRow for SELECT, with the user's groups and permissions.
 const userSelect = userColumns + `,
 	coalesce((SELECT string_agg(m.group_name, ' ') FROM user_groups m WHERE m.user_id = users.id), '') AS groups,
 	coalesce((SELECT string_agg(p.permission, ' ') FROM (
@@ -30,7 +30,7 @@ const userSelect = userColumns + `,
 		SELECT g.permission FROM group_permissions g JOIN user_groups m ON m.group_name = g.group_name
 		WHERE m.user_id = users.id) p), '') AS permissions`
 
-// userRow is a row of users.
+// userRow is a row of users with groups and permissions.
 type userRow struct {
 	ID            string    `db:"id"`
 	Username      string    `db:"username"`
@@ -48,7 +48,7 @@ type userRow struct {
 	Permissions   nameList  `db:"permissions"`
 }
 
-// words are several words in one column.
+// nameList is a list of names in one column, separated by blanks.
 type nameList string
 
 func (w nameList) sorted() []string {
@@ -76,24 +76,16 @@ func (r userRow) user() auth.User {
 	}
 }
 
-const insertUser = `INSERT INTO users (` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
-
-// insertArgs are the parameters of insertUser.
-func insertArgs(u auth.User) []any {
-	return []any{u.ID, u.Username, u.Name, u.Email, u.EmailVerified, u.TimeZone, u.PasswordHash,
-		u.Epoch, u.Active, timestamp(u.CreatedAt), timestamp(u.UpdatedAt), timestamp(u.LastSignInAt)}
-}
-
-// CreateUser inserts the row as given and returns it with the epoch that is stored; times are cut to
-// microseconds. It returns auth.ErrUsernameTaken, or auth.ErrEmailTaken when u.Email is verified and another
-// user has verified it; auth.Invalid for text that Postgres cannot hold.
+// CreateUser inserts the row as given, with times truncated to microseconds, and returns it with the stored
+// epoch. It returns auth.ErrUsernameTaken, or auth.ErrEmailTaken if u.Email is verified and another user has
+// verified it; auth.ValidationErrors for text that Postgres cannot store.
 func (d *DB) CreateUser(ctx context.Context, u auth.User) (auth.User, error) {
 	return d.createUser(ctx, u, false)
 }
 
-// RegisterUser is CreateUser for a name that people choose for themselves: auth.ErrUsernameTaken also when
-// another user's name looks like it, however many register at once; auth.ErrUnavailable while FillSkeletons has
-// more to do than a registration waits for.
+// RegisterUser is CreateUser for a name that people choose themselves: it returns auth.ErrUsernameTaken also
+// if another user's name looks like it, even if several register concurrently, and auth.ErrUnavailable while
+// FillSkeletons has more to do than a registration waits for.
 func (d *DB) RegisterUser(ctx context.Context, u auth.User) (auth.User, error) {
 	if isStorable(u.Username) {
 		if err := d.fillFewSkeletons(ctx); err != nil {
@@ -103,36 +95,24 @@ func (d *DB) RegisterUser(ctx context.Context, u auth.User) (auth.User, error) {
 	return d.createUser(ctx, u, true)
 }
 
-// createUser inserts a user; distinct refuses a name that looks like another one. The skeleton of a name
-// that an operator gave is computed by the next registration.
+// createUser inserts a user; distinct refuses a name that looks like another one. The skeleton of a name that
+// an operator has chosen is computed by the next registration.
 func (d *DB) createUser(ctx context.Context, u auth.User, distinct bool) (auth.User, error) {
 	const what = "create user"
-	id, err := uuid.Parse(u.ID)
-	if err != nil {
-		return auth.User{}, fmt.Errorf("%s: id: %w", what, err)
-	}
-	u.ID = id.String()
-	if err := validateText(map[string]string{
-		"username": u.Username, "name": u.Name, "email": u.Email, "time_zone": u.TimeZone, "password": u.PasswordHash,
-	}); err != nil {
+	if err := checkNewUser(what, &u, nil); err != nil {
 		return auth.User{}, err
 	}
 	var stored userRow
-	err = d.writeAll(ctx, what, insertUser, func(ctx context.Context, tx *sqlx.Tx) error {
+	err := d.writeAll(ctx, what, insertQuery, func(ctx context.Context, tx *sqlx.Tx) error {
 		if distinct {
 			if err := d.refuseLookalike(ctx, tx, u.Username); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.ExecContext(ctx, insertUser, insertArgs(u)...); err != nil {
+		if err := insertUser(ctx, tx, u, distinct); err != nil {
 			return err
 		}
-		if distinct {
-			if err := setSkeleton(ctx, tx, u.ID, u.Username); err != nil {
-				return err
-			}
-		}
-		// RETURNING would not do: in SQLite it does not see what triggers change.
+		// RETURNING does not work here: in SQLite it does not return what triggers change.
 		return tx.GetContext(ctx, &stored, `SELECT epoch, updated_at FROM users WHERE id = $1`, u.ID)
 	})
 	if err != nil {
@@ -142,7 +122,35 @@ func (d *DB) createUser(ctx context.Context, u auth.User, distinct bool) (auth.U
 	return u, nil
 }
 
-// taken tells the unique violations of an insert apart.
+// checkNewUser canonicalizes the id of a user to insert, and checks that all text can be stored, that of more
+// fields included.
+func checkNewUser(what string, u *auth.User, more map[string]string) error {
+	id, err := uuid.Parse(u.ID)
+	if err != nil {
+		return fmt.Errorf("%s: id: %w", what, err)
+	}
+	u.ID = id.String()
+	fields := map[string]string{
+		"username": u.Username, "name": u.Name, "email": u.Email, "time_zone": u.TimeZone, "password": u.PasswordHash,
+	}
+	maps.Copy(fields, more)
+	return validateText(fields)
+}
+
+const insertQuery = `INSERT INTO users (` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+
+// insertUser inserts the row and, if told to, the skeleton of its username.
+func insertUser(ctx context.Context, tx *sqlx.Tx, u auth.User, skeleton bool) error {
+	_, err := tx.ExecContext(ctx, insertQuery,
+		u.ID, u.Username, u.Name, u.Email, u.EmailVerified, u.TimeZone, u.PasswordHash,
+		u.Epoch, u.Active, timestamp(u.CreatedAt), timestamp(u.UpdatedAt), timestamp(u.LastSignInAt))
+	if err != nil || !skeleton {
+		return err
+	}
+	return setSkeleton(ctx, tx, u.ID, u.Username)
+}
+
+// uniqueError returns which value the violated unique constraint of an INSERT found taken.
 func (d *DB) uniqueError(ctx context.Context, u auth.User, err error) error {
 	constraint, ok := uniqueViolation(err)
 	if !ok {
@@ -159,7 +167,7 @@ func (d *DB) uniqueError(ctx context.Context, u auth.User, err error) error {
 	return err
 }
 
-// takenSQLite asks the table, because SQLite names the column in the message only.
+// sqliteUniqueError queries the table: SQLite names the column only in the message.
 func (d *DB) sqliteUniqueError(ctx context.Context, u auth.User, violation error) error {
 	_, err := d.UserByUsername(ctx, u.Username)
 	if err == nil {
@@ -174,9 +182,9 @@ func (d *DB) sqliteUniqueError(ctx context.Context, u auth.User, violation error
 	return violation
 }
 
-// UserByID returns auth.ErrNotFound for an id that is no UUID, too.
+// UserByID implements auth.UserStore. An id that is not a UUID is auth.ErrNotFound too.
 func (d *DB) UserByID(ctx context.Context, id string) (auth.User, error) {
-	const what = "user by id"
+	const what = "find user by id"
 	id, err := canonicalID(what, id)
 	if err != nil {
 		return auth.User{}, err
@@ -184,23 +192,23 @@ func (d *DB) UserByID(ctx context.Context, id string) (auth.User, error) {
 	return d.user(ctx, what, `SELECT `+userSelect+` FROM users WHERE id = $1`, id)
 }
 
-// UserByUsername returns the user of a canonical name.
+// UserByUsername returns the user with a canonical name.
 func (d *DB) UserByUsername(ctx context.Context, username string) (auth.User, error) {
-	return d.user(ctx, "user by username", `SELECT `+userSelect+` FROM users WHERE username = $1`, username)
+	return d.user(ctx, "find user by username", `SELECT `+userSelect+` FROM users WHERE username = $1`, username)
 }
 
 // UserByEmail returns the user who verified the canonical address.
 func (d *DB) UserByEmail(ctx context.Context, email string) (auth.User, error) {
-	return d.user(ctx, "user by email", `SELECT `+userSelect+` FROM users WHERE email = $1 AND email_verified`, email)
+	return d.user(ctx, "find user by email", `SELECT `+userSelect+` FROM users WHERE email = $1 AND email_verified`, email)
 }
 
-// Users returns at most limit users, ordered by the bytes of their names.
+// Users returns at most limit users, ordered by the bytes of their usernames.
 func (d *DB) Users(ctx context.Context, after string, limit int) ([]auth.User, error) {
 	if limit < 1 || !isStorable(after) {
 		return nil, nil
 	}
 	var rows []userRow
-	err := d.read(ctx, "users", `SELECT `+userSelect+` FROM users WHERE username > $1 ORDER BY username LIMIT $2`,
+	err := d.read(ctx, "list users", `SELECT `+userSelect+` FROM users WHERE username > $1 ORDER BY username LIMIT $2`,
 		func(ctx context.Context, s *sqlx.Stmt) error {
 			rows = nil
 			return s.SelectContext(ctx, &rows, after, limit)
@@ -215,9 +223,9 @@ func (d *DB) Users(ctx context.Context, after string, limit int) ([]auth.User, e
 	return users, nil
 }
 
-// nextEpoch is the SQL of a new epoch: random, and never the old one. Its parameter is the
-// result of epochOffset, which the statement stores as epoch_offset as well: triggers take any
-// other new epoch for one that was set by hand or restored from a backup, and replace it.
+// nextEpoch returns the SQL of a new epoch, which is random and differs from the old one. Its parameter is an
+// epochOffset, which the statement also stores as epoch_offset: triggers replace any other new epoch, as one
+// that was set by hand or restored from a backup.
 func nextEpoch(parameter string) string {
 	return `1 + (epoch + ` + parameter + `) % ` + strconv.FormatInt(auth.MaxEpoch, 10)
 }
@@ -225,7 +233,7 @@ func nextEpoch(parameter string) string {
 // epochOffset returns a random number from 0 to auth.MaxEpoch - 2.
 func epochOffset() int64 { return rand.Int64N(auth.MaxEpoch - 1) }
 
-// epochBefore returns the epoch that nextEpoch turned into the given one.
+// epochBefore returns the epoch from which nextEpoch computed the given one.
 func epochBefore(epoch, offset int64) int64 {
 	if before := (epoch - 1 - offset + auth.MaxEpoch) % auth.MaxEpoch; before > 0 {
 		return before
@@ -233,8 +241,8 @@ func epochBefore(epoch, offset int64) int64 {
 	return auth.MaxEpoch
 }
 
-// SetPassword returns auth.ErrStale when the epoch is not the given one, and
-// auth.ErrNotFound when there is no such user.
+// SetPassword returns auth.ErrStale if the user has another epoch, and auth.ErrNotFound if there is no such
+// user.
 func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash string) (auth.User, error) {
 	u, err := d.change(ctx, "set password", `UPDATE users
 		SET password_hash = $2, epoch = `+nextEpoch("$5")+`, epoch_offset = $5, updated_at = $3
@@ -243,8 +251,8 @@ func (d *DB) SetPassword(ctx context.Context, id string, epoch int64, hash strin
 	return d.finishEpochChange(ctx, "set password", id, u, epoch, err)
 }
 
-// changedFrom completes the result of a change that was made only if the epoch was the given one: of no
-// row it tells whether there is no user, or one of another epoch.
+// finishEpochChange completes the result of a change that required the given epoch. If the change found no
+// row, it finds out whether there is no such user or whether the user has another epoch.
 func (d *DB) finishEpochChange(ctx context.Context, what, id string, u auth.User, epoch int64, err error) (auth.User, error) {
 	if err == nil {
 		u.PreviousEpoch = epoch
@@ -258,8 +266,8 @@ func (d *DB) finishEpochChange(ctx context.Context, what, id string, u auth.User
 	return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrStale)
 }
 
-// ReplaceHash swaps the hash; see auth.UserStore. It sets updated_at, which tells the
-// triggers that this is no new password.
+// ReplaceHash implements auth.UserStore. It sets updated_at, by which triggers see that the password is the
+// same.
 func (d *DB) ReplaceHash(ctx context.Context, id, old, new string) error {
 	const what = "replace hash"
 	id, err := canonicalID(what, id)
@@ -272,8 +280,8 @@ func (d *DB) ReplaceHash(ctx context.Context, id, old, new string) error {
 	return err
 }
 
-// SetProfile returns auth.Invalid for text that Postgres cannot hold, auth.ErrStale when the
-// profile is not from, and auth.ErrNotFound when there is no such user.
+// SetProfile returns auth.ValidationErrors for text that Postgres cannot store, auth.ErrStale if the profile is
+// no longer from, and auth.ErrNotFound if there is no such user.
 func (d *DB) SetProfile(ctx context.Context, id string, from, to auth.Profile) (auth.User, error) {
 	if err := validateText(map[string]string{"name": to.Name, "email": to.Email, "time_zone": to.TimeZone}); err != nil {
 		return auth.User{}, err
@@ -307,10 +315,10 @@ func (d *DB) SetActive(ctx context.Context, id string, active bool) (auth.User, 
 		id, active, now(), epochOffset())
 }
 
-// RotateEpoch ends everything that the user is signed in with.
+// RotateEpoch ends all sessions, tokens and cached credentials of the user.
 func (d *DB) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 	offset := epochOffset()
-	u, err := d.change(ctx, "raise epoch", `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
+	u, err := d.change(ctx, "rotate epoch", `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
 		WHERE id = $1 RETURNING `+userSelect,
 		id, now(), offset)
 	if err == nil {
@@ -319,17 +327,17 @@ func (d *DB) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 	return u, err
 }
 
-// RotateEpochFrom returns auth.ErrStale when the epoch is not the given one, and auth.ErrNotFound
-// when there is no such user.
+// RotateEpochFrom returns auth.ErrStale if the user has another epoch, and auth.ErrNotFound if there is no such
+// user.
 func (d *DB) RotateEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
-	const what = "raise epoch"
+	const what = "rotate epoch"
 	u, err := d.change(ctx, what, `UPDATE users SET epoch = `+nextEpoch("$3")+`, epoch_offset = $3, updated_at = $2
 		WHERE id = $1 AND epoch = $4 RETURNING `+userSelect,
 		id, now(), epochOffset(), epoch)
 	return d.finishEpochChange(ctx, what, id, u, epoch, err)
 }
 
-// RecordSignIn leaves updated_at alone. It returns auth.ErrNotFound when there is no such user.
+// RecordSignIn does not change updated_at. It returns auth.ErrNotFound if there is no such user.
 func (d *DB) RecordSignIn(ctx context.Context, id string, at time.Time) error {
 	const what = "record sign-in"
 	id, err := canonicalID(what, id)
@@ -343,7 +351,7 @@ func (d *DB) RecordSignIn(ctx context.Context, id string, at time.Time) error {
 	return err
 }
 
-// user reads one user by one piece of text.
+// user finds a user by one text.
 func (d *DB) user(ctx context.Context, what, query, key string) (auth.User, error) {
 	if !isStorable(key) {
 		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrNotFound)
@@ -358,7 +366,7 @@ func (d *DB) user(ctx context.Context, what, query, key string) (auth.User, erro
 	return row.user(), nil
 }
 
-// change runs an UPDATE … RETURNING of the user with this id, which is $1.
+// change runs an UPDATE … RETURNING on the user with this id, which is $1.
 func (d *DB) change(ctx context.Context, what, query, id string, args ...any) (auth.User, error) {
 	return d.changeWith(ctx, d.write, what, query, id, args...)
 }
@@ -378,12 +386,12 @@ func (d *DB) changeWith(ctx context.Context, write writer, what, query, id strin
 	return row.user(), nil
 }
 
-// exec runs a statement that changes rows and returns how many.
+// exec runs a statement and returns how many rows it changed.
 func (d *DB) exec(ctx context.Context, what, query string, args ...any) (rows int64, err error) {
 	return d.execWith(ctx, d.write, what, query, args...)
 }
 
-// writer runs a statement in a transaction of its own: write or keepAdministrator.
+// writer runs a statement in its own transaction: write or writeKeepingAdministrator.
 type writer func(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error
 
 func (d *DB) execWith(ctx context.Context, write writer, what, query string, args ...any) (rows int64, err error) {
@@ -398,8 +406,8 @@ func (d *DB) execWith(ctx context.Context, write writer, what, query string, arg
 	return rows, err
 }
 
-// canonicalID returns the id as both databases write it (RFC 9562 section 4), or
-// auth.ErrNotFound when it is no UUID, which Postgres would answer with SQLSTATE 22P02.
+// canonicalID returns the id in the form of both databases (RFC 9562, section 4), or auth.ErrNotFound if it
+// is not a UUID, which Postgres would answer with SQLSTATE 22P02.
 func canonicalID(what, id string) (string, error) {
 	parsed, err := uuid.Parse(id)
 	if err != nil || len(id) != len(uuid.UUID{}.String()) {
@@ -408,7 +416,7 @@ func canonicalID(what, id string) (string, error) {
 	return parsed.String(), nil
 }
 
-// invalidText returns auth.Invalid for the fields that isText refuses, or nil.
+// validateText returns auth.ValidationErrors for the fields that cannot be stored, or nil.
 func validateText(fields map[string]string) error {
 	invalid := auth.ValidationErrors{}
 	for field, s := range fields {

@@ -1,6 +1,6 @@
-// Package migrations holds the database schema as goose migrations, one folder
-// for each dialect. Both folders have the same version numbers. A published file
-// is never edited; a change is a new file.
+// Package migrations holds the database schema as goose migrations, one directory per dialect, both with
+// the same version numbers. The statements of a published migration never change; a change of the schema
+// is a new file. It contains no code and imports nothing of Gatehouse.
 package migrations
 
 import "embed"

@@ -1,8 +1,8 @@
 -- +goose Up
 CREATE TABLE users (
     id              uuid        PRIMARY KEY,
-    -- COLLATE "C": pages of users are cut by user name, and must come out the same
-    -- under every locale and after an upgrade of the C library.
+    -- COLLATE "C": lists of users are paged by username, whose order must not depend on
+    -- the locale or the version of the C library.
     username        text        COLLATE "C" NOT NULL,
     name            text        NOT NULL DEFAULT '',
     email           text        NOT NULL DEFAULT '',
@@ -22,19 +22,19 @@ CREATE TABLE users (
     CONSTRAINT users_epoch_check    CHECK (epoch >= 1)
 );
 
--- Only a verified address belongs to somebody: an unverified one must not keep its
--- owner from registering.
+-- Only verified addresses are unique: an unverified one must not prevent its owner
+-- from registering.
 CREATE UNIQUE INDEX users_email_verified_key ON users (email) WHERE email_verified;
 
--- What holds for a row changed by hand as well:
+-- Rules that also apply to rows changed by hand:
 --
--- * The epoch never falls, or ended sessions would come back.
--- * active -> false raises the epoch when the statement did not.
--- * A new password_hash raises the epoch when the statement set neither epoch nor
---   updated_at. Gatehouse always sets updated_at, and replaces a hash of the same
---   password by one with newer parameters without ending anything; a person at a
---   prompt rarely sets it. Who does writes "epoch = epoch + 1" next to it.
--- * updated_at follows every change but that of last_sign_in_at.
+-- * The epoch never decreases, or ended sessions would be valid again.
+-- * active -> false raises the epoch unless the statement does.
+-- * A new password_hash raises the epoch if the statement sets neither epoch nor
+--   updated_at. Gatehouse always sets updated_at, so that it can rehash the same
+--   password without ending sessions. Statements by hand that set updated_at must
+--   also set "epoch = epoch + 1".
+-- * Every change except that of last_sign_in_at sets updated_at.
 -- +goose StatementBegin
 CREATE FUNCTION users_before_update() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -28,9 +28,9 @@ CREATE TABLE user_permissions (
 INSERT INTO groups (name) VALUES ('admin');
 INSERT INTO group_permissions (group_name, permission) VALUES ('admin', 'users.view'), ('admin', 'users.manage');
 
--- Every change of what servers keep of a user is told to them when it is committed, whoever
--- made it: the channel is gatehouse_users, the payload the user's id and when the change was
--- made (unix microseconds), or * for all users.
+-- Every committed change of cached user data is announced to the servers, whoever made it:
+-- the channel is gatehouse_users, the payload the user's id, or * for all users, and the
+-- time of the change (Unix microseconds).
 -- +goose StatementBegin
 CREATE FUNCTION gatehouse_tell(who text) RETURNS void LANGUAGE sql AS $$
     SELECT pg_notify('gatehouse_users', who || ' ' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
@@ -68,7 +68,7 @@ CREATE TRIGGER user_groups_tell AFTER INSERT OR UPDATE OR DELETE ON user_groups
 CREATE TRIGGER user_permissions_tell AFTER INSERT OR UPDATE OR DELETE ON user_permissions
     FOR EACH ROW EXECUTE FUNCTION grants_tell();
 
--- What a group may, all of its members may: rather all users once too often than one too few.
+-- A change of a group's permissions affects all its members, so it invalidates all users.
 -- +goose StatementBegin
 CREATE FUNCTION everybody_tell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

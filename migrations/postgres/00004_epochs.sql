@@ -1,10 +1,10 @@
 -- +goose Up
--- Epochs are compared for equality only, so a new one is random: one that counts up would
--- come back with the rows of a restored backup. Readers hold numbers below 2^53.
+-- Epochs are only compared for equality, so a new one is random: a counter would repeat epochs
+-- after a backup is restored. They stay below 2^53, which every reader's numbers can hold.
 --
 -- Gatehouse sets epoch = 1 + (epoch + epoch_offset) % (2^53 - 1) with a random epoch_offset from
--- 0 to 2^53 - 3, so that the old epoch never comes out and a trigger can tell its statements
--- from others.
+-- 0 to 2^53 - 3, so that the result always differs from the old epoch and triggers can tell its
+-- statements from others.
 ALTER TABLE users ADD COLUMN epoch_offset bigint NOT NULL DEFAULT -1;
 
 -- +goose StatementBegin
@@ -13,15 +13,15 @@ CREATE FUNCTION gatehouse_next_epoch(old_epoch bigint) RETURNS bigint LANGUAGE s
 $$;
 -- +goose StatementEnd
 
--- What holds for rows changed by hand as well:
+-- Rules that also apply to rows changed by hand:
 --
--- * active -> false sets a new epoch when the statement did not.
--- * A new password_hash sets a new epoch when the statement set neither epoch nor
---   updated_at. Gatehouse always sets updated_at, and replaces a hash of the same
---   password by one with newer parameters without ending anything.
--- * Any new epoch that Gatehouse did not set, as in "epoch = epoch + 1" or in a row restored
---   from a backup, is replaced by a random one.
--- * updated_at follows every change but that of last_sign_in_at.
+-- * active -> false sets a new epoch unless the statement does.
+-- * A new password_hash sets a new epoch if the statement sets neither epoch nor
+--   updated_at. Gatehouse always sets updated_at, so that it can rehash the same
+--   password without ending sessions.
+-- * Any new epoch that Gatehouse did not set, such as "epoch = epoch + 1" or that of a row
+--   restored from a backup, is replaced by a random one.
+-- * Every change except that of last_sign_in_at sets updated_at.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION users_before_update() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -46,8 +46,8 @@ END
 $$;
 -- +goose StatementEnd
 
--- Gatehouse inserts new users with epoch 1. Any other inserted row comes from a backup: sessions
--- that ended since must not match its epoch.
+-- Gatehouse inserts new users with epoch 1. Any other inserted row comes from a backup, whose epoch
+-- must not make ended sessions valid again.
 -- +goose StatementBegin
 CREATE FUNCTION users_before_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,8 +1,8 @@
 -- +goose Up
--- What the user search looks at: name, display name and address in one text, folded once per change
--- instead of once per search. The line feeds keep a search from matching across two of them.
--- COLLATE "C" makes comparing cheap; lower() follows the database's own locale. A trigger keeps the column
--- and not GENERATED, so that rows can be put back with INSERT INTO users SELECT * FROM a copy.
+-- The text that the user search matches: username, name and email, folded once per change instead of once
+-- per search. Line feeds keep a search from matching across two of them. COLLATE "C" makes comparisons cheap;
+-- lower() uses the database's own locale. The column is set by a trigger instead of GENERATED, so that rows can
+-- be restored with INSERT INTO users SELECT * FROM a copy.
 ALTER TABLE users ADD COLUMN search text COLLATE "C" NOT NULL DEFAULT '';
 
 -- +goose StatementBegin
@@ -14,7 +14,7 @@ END
 $$;
 -- +goose StatementEnd
 
--- This changes nothing that servers keep: nobody is told of it.
+-- This changes no cached data, so it must not be announced.
 ALTER TABLE users DISABLE TRIGGER USER;
 UPDATE users SET search = lower((username || E'\n' || name || E'\n' || email) COLLATE "default");
 ALTER TABLE users ENABLE TRIGGER USER;
@@ -22,9 +22,9 @@ ALTER TABLE users ENABLE TRIGGER USER;
 CREATE TRIGGER users_search BEFORE INSERT OR UPDATE OF username, name, email, search ON users
     FOR EACH ROW EXECUTE FUNCTION users_search();
 
--- fastupdate is off because a search would read whatever is pending, row by row, after an import.
--- The index needs the extension pg_trgm, which the role or the server may not have. Without it a search
--- reads every row. To add the index later, see docs/operation.md.
+-- fastupdate is off because searches would scan the pending rows after an import. The index needs the
+-- extension pg_trgm, which may not be installed, or which the role may not be allowed to create. Without it, a
+-- search reads every row. To add the index later, see docs/operation.md.
 -- +goose StatementBegin
 DO $$
 DECLARE

@@ -1,7 +1,7 @@
 -- +goose Up
--- What each user name looks like (Unicode Technical Standard 39), so that nobody can register a name that
--- can be mistaken for another one. Gatehouse computes it: NULL means not yet, as in a row that was
--- inserted or renamed by hand. Two users may share a skeleton: operators may give any name.
+-- The skeleton of each username (Unicode Technical Standard 39), by which registration refuses names that can
+-- be mistaken for an existing one. Gatehouse computes it; NULL means not yet, as after an INSERT or UPDATE by
+-- hand. Users may share a skeleton, because operators may choose any name.
 CREATE TABLE user_skeletons (
     user_id  uuid PRIMARY KEY REFERENCES users (id) ON UPDATE CASCADE ON DELETE CASCADE,
     username text COLLATE "C" NOT NULL,

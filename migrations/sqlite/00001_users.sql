@@ -19,22 +19,22 @@ CREATE TABLE users (
     CHECK (email <> '' OR NOT email_verified)
 ) STRICT;
 
--- Only a verified address belongs to somebody: an unverified one must not keep its
--- owner from registering.
+-- Only verified addresses are unique: an unverified one must not prevent its owner
+-- from registering.
 CREATE UNIQUE INDEX users_email_verified_key ON users (email) WHERE email_verified;
 
--- What holds for a row changed by hand as well:
+-- Rules that also apply to rows changed by hand:
 --
--- * The epoch never falls, or ended sessions would come back.
--- * active -> 0 raises the epoch when the statement did not.
--- * A new password_hash raises the epoch when the statement set neither epoch nor
---   updated_at. Gatehouse always sets updated_at, and replaces a hash of the same
---   password by one with newer parameters without ending anything; a person at a
---   prompt rarely sets it. Who does writes "epoch = epoch + 1" next to it.
--- * updated_at follows every change but that of last_sign_in_at.
+-- * The epoch never decreases, or ended sessions would be valid again.
+-- * active -> 0 raises the epoch unless the statement does.
+-- * A new password_hash raises the epoch if the statement sets neither epoch nor
+--   updated_at. Gatehouse always sets updated_at, so that it can rehash the same
+--   password without ending sessions. Statements by hand that set updated_at must
+--   also set "epoch = epoch + 1".
+-- * Every change except that of last_sign_in_at sets updated_at.
 --
--- RETURNING does not see what these triggers write; the statements of Gatehouse
--- need none of them.
+-- RETURNING does not return what these triggers write; Gatehouse's own statements do
+-- not depend on them.
 -- +goose StatementBegin
 CREATE TRIGGER users_epoch_never_falls BEFORE UPDATE OF epoch ON users
 WHEN NEW.epoch < OLD.epoch

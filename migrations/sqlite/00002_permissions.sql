@@ -25,9 +25,9 @@ CREATE TABLE user_permissions (
 INSERT INTO groups (name) VALUES ('admin');
 INSERT INTO group_permissions (group_name, permission) VALUES ('admin', 'users.view'), ('admin', 'users.manage');
 
--- Every change of what servers keep of a user is written down here, whoever made it: SQLite
--- has nothing like NOTIFY. Servers look at the file many times a second and read what is
--- new; * stands for all users. Only the last thousand are kept.
+-- Every change of cached user data is recorded here, whoever made it: SQLite has no NOTIFY.
+-- Servers poll the file many times a second for new rows; * stands for all users. Only the
+-- last thousand rows are kept.
 CREATE TABLE user_changes (
     seq        INTEGER PRIMARY KEY AUTOINCREMENT,
     user_id    TEXT NOT NULL,
@@ -40,7 +40,7 @@ BEGIN
     DELETE FROM user_changes WHERE seq < NEW.seq - 1000;
 END;
 -- +goose StatementEnd
--- A sign-in is noted in the row, and is nothing that anybody keeps: hence the columns.
+-- The list of columns excludes last_sign_in_at, which no server caches.
 -- +goose StatementBegin
 CREATE TRIGGER users_tell_update
 AFTER UPDATE OF id, username, name, email, email_verified, time_zone, password_hash, epoch, active ON users
@@ -90,7 +90,7 @@ BEGIN
     INSERT INTO user_changes (user_id) VALUES (OLD.user_id);
 END;
 -- +goose StatementEnd
--- What a group may, all of its members may: rather all users once too often than one too few.
+-- A change of a group's permissions affects all its members, so it invalidates all users.
 -- +goose StatementBegin
 CREATE TRIGGER group_permissions_tell_insert AFTER INSERT ON group_permissions
 BEGIN
@@ -110,8 +110,8 @@ BEGIN
 END;
 -- +goose StatementEnd
 
--- The sqlite3 shell keeps no foreign keys unless it is told to: a group that is deleted there
--- must not leave its members what they might through it.
+-- The sqlite3 shell does not enforce foreign keys by default: deleting a group there must
+-- still take its permissions from its members.
 -- +goose StatementBegin
 CREATE TRIGGER groups_take_all_with_them AFTER DELETE ON groups
 BEGIN

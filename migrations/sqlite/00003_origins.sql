@@ -1,6 +1,6 @@
 -- +goose Up
--- Where users came from, and what they are called there: an import that is run again finds them,
--- and a session of that other system names them.
+-- The systems that users were imported from, and their ids there: a repeated import recognizes the
+-- users, and so does a session of the other system.
 CREATE TABLE user_origins (
     source      TEXT NOT NULL CHECK (source <> ''),
     external_id TEXT NOT NULL CHECK (external_id <> '' AND length(external_id) <= 255),
