@@ -27,7 +27,7 @@ func newAdministrator(t *testing.T, d *DB, username string) auth.User {
 	return setMember(t, d, create(t, d, newUser(username)), "admins", true)
 }
 
-func TestLastAdministrator_Stays(t *testing.T) {
+func TestLastAdministrator_CannotBeRemoved(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ctx := t.Context()
 		alice := newAdministrator(t, d, "alice")
@@ -57,7 +57,7 @@ func TestLastAdministrator_Stays(t *testing.T) {
 	})
 }
 
-func TestLastAdministrator_GoesWhenAllowed(t *testing.T) {
+func TestLastAdministrator_CanBeRemovedWhenAllowed(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := newAdministrator(t, d, "alice")
 		for name := range losses(d, alice) {
@@ -72,8 +72,8 @@ func TestLastAdministrator_GoesWhenAllowed(t *testing.T) {
 	})
 }
 
-// TestLastAdministrator_NobodyIsMissedWhereThereWasNone: what is no loss is never refused.
-func TestLastAdministrator_NobodyIsMissedWhereThereWasNone(t *testing.T) {
+// TestLastAdministrator_IsNotRequiredWithoutOne: what is no loss is never refused.
+func TestLastAdministrator_IsNotRequiredWithoutOne(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
 		ok(t, d.AddGroup(t.Context(), "readers"))
@@ -86,8 +86,8 @@ func TestLastAdministrator_NobodyIsMissedWhereThereWasNone(t *testing.T) {
 	})
 }
 
-// TestLastAdministrator_NotTakenByTwoAtOnce: each of the two changes alone would leave somebody.
-func TestLastAdministrator_NotTakenByTwoAtOnce(t *testing.T) {
+// TestLastAdministrator_IsKeptUnderConcurrency: each of the two changes alone would leave somebody.
+func TestLastAdministrator_IsKeptUnderConcurrency(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		url := d.dsn
 		if url == "" {

@@ -103,7 +103,7 @@ func equal[T any](t testing.TB, what string, got, want T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpen_RefusesInvalidURLs(t *testing.T) {
 	for _, url := range []string{
 		"", "mysql://localhost/x", "sqlite:", "sqlite::memory:", "sqlite:" + filepath.Join(t.TempDir(), "no", "such", "folder.db"),
 		"postgres://u:hush%zz@localhost/x", "postgres://u:hush@localhost:no/x", "postgres://u:hush@a:1,b:no/x",
@@ -120,7 +120,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestOpenSQLiteIsPrivate(t *testing.T) {
+func TestOpen_SQLiteFilesArePrivate(t *testing.T) {
 	url := sqliteURL(t)
 	d := open(t, url)
 	ok(t, d.Migrate(t.Context()))
@@ -134,7 +134,7 @@ func TestOpenSQLiteIsPrivate(t *testing.T) {
 	}
 }
 
-func TestPostgresHosts(t *testing.T) {
+func TestPostgresConfig_Hosts(t *testing.T) {
 	tests := []struct{ url, hosts, target string }{
 		{"postgres://u:p%40@one/x", "one:5432", ""},
 		{"postgres://u:p%40@one:1/x?a=b,c&TimeZone=Asia/Tokyo", "one:1", ""},
@@ -158,7 +158,7 @@ func TestPostgresHosts(t *testing.T) {
 }
 
 // The second host answers when nobody listens at the first.
-func TestPostgresSecondHost(t *testing.T) {
+func TestOpen_UsesTheSecondHost(t *testing.T) {
 	url := testkit.PostgresURL(t)
 	at := strings.Index(url, "@127.0.0.1:")
 	if at < 0 {
@@ -168,13 +168,13 @@ func TestPostgresSecondHost(t *testing.T) {
 	ok(t, d.Ping(t.Context()))
 }
 
-func TestName(t *testing.T) {
+func TestName_OfEachDatabase(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
-		equal(t, "name", d.Name(), strings.TrimPrefix(t.Name(), "TestName/"))
+		equal(t, "name", d.Name(), strings.TrimPrefix(t.Name(), "TestName_OfEachDatabase/"))
 	})
 }
 
-func TestCostCountsStatements(t *testing.T) {
+func TestStatements_AreCounted(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		create(t, d, newUser("first"))
 		u := newUser("alice")
@@ -199,7 +199,7 @@ func TestCostCountsStatements(t *testing.T) {
 	})
 }
 
-func TestCancelledCallerSeesCanceled(t *testing.T) {
+func TestCanceledContext_IsNotUnavailable(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -215,7 +215,7 @@ func TestCancelledCallerSeesCanceled(t *testing.T) {
 	})
 }
 
-func TestDeadlineIsUnavailable(t *testing.T) {
+func TestDeadline_IsUnavailable(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 		defer cancel()
@@ -225,7 +225,7 @@ func TestDeadlineIsUnavailable(t *testing.T) {
 }
 
 // Another process that holds the file makes us unavailable, in time.
-func TestSQLiteLockedByAnother(t *testing.T) {
+func TestSQLite_LockedByAnotherProcess(t *testing.T) {
 	t.Parallel()
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
@@ -257,7 +257,7 @@ func TestSQLiteLockedByAnother(t *testing.T) {
 	create(t, d, newUser("x"))
 }
 
-func TestPostgresUnavailable(t *testing.T) {
+func TestPostgres_Unavailable(t *testing.T) {
 	t.Parallel()
 	pg := testkit.StartPostgres(t)
 	d := open(t, pg.URL())
@@ -332,7 +332,7 @@ func fillPool(t *testing.T, d *DB, id string) {
 
 // A server that goes away between a write and its answer may have done it or not. We
 // say that we do not know, and do not do it twice.
-func TestPostgresWriteIsNotRepeated(t *testing.T) {
+func TestPostgres_WriteIsNotRetried(t *testing.T) {
 	t.Parallel()
 	d := open(t, testkit.PostgresURL(t))
 	ok(t, d.Migrate(t.Context()))
@@ -353,7 +353,7 @@ func TestPostgresWriteIsNotRepeated(t *testing.T) {
 }
 
 // A read is tried again when the connection broke, once; a write is not.
-func TestBrokenConnection(t *testing.T) {
+func TestBrokenConnection_RetriesOnlyReads(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ctx, cost := reqstats.NewContext(t.Context())
 	runs := 0
@@ -375,7 +375,7 @@ func TestBrokenConnection(t *testing.T) {
 }
 
 // A reset connection must look to lib/pq like a closed one.
-func TestResetIsEOF(t *testing.T) {
+func TestConn_ReportsAResetAsEOF(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
 	defer listener.Close()
@@ -393,7 +393,7 @@ func TestResetIsEOF(t *testing.T) {
 
 // A server that is silent during the handshake is given up at lib/pq's own deadline,
 // so that the next host gets its turn.
-func TestHandshakeDeadline(t *testing.T) {
+func TestConn_KeepsTheHandshakeDeadline(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	c := &conn{Conn: ours, replyTimeout: time.Hour}

@@ -48,7 +48,7 @@ func setPermission(t *testing.T, d *DB, u auth.User, permission string, on bool)
 	return u
 }
 
-func TestGroups(t *testing.T) {
+func TestGroups_AddListRemove(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		equal(t, "the groups of the first migration", groups(t, d),
 			[]auth.Group{{Name: "admin", Permissions: []string{"users.manage", "users.view"}}})
@@ -91,7 +91,7 @@ func TestGroups(t *testing.T) {
 	})
 }
 
-func TestRemoveGroupWithMembers(t *testing.T) {
+func TestRemoveGroupWithMembers_ChecksTheVersion(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ctx := t.Context()
 		ok(t, d.AddGroup(ctx, "staff"))
@@ -171,7 +171,7 @@ func TestRemoveGroupWithMembers_WaitsForAJoin(t *testing.T) {
 	})
 }
 
-func TestUnknownGroupsAndUsers(t *testing.T) {
+func TestGrants_UnknownGroupsAndUsers(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
 		for _, on := range []bool{true, false} {
@@ -210,7 +210,7 @@ func TestUnknownGroupsAndUsers(t *testing.T) {
 	})
 }
 
-func TestPermissionsOfUsers(t *testing.T) {
+func TestPermissions_OfUsersAndGroups(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
 		ok(t, d.AddGroup(t.Context(), "readers"))
@@ -270,7 +270,7 @@ func TestPermissionsOfUsers(t *testing.T) {
 	})
 }
 
-func TestGrantsGoWithTheirUser(t *testing.T) {
+func TestGrants_AreDeletedWithTheUser(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
 		setMember(t, d, alice, "admin", true)
@@ -298,7 +298,7 @@ func TestGrantsGoWithTheirUser(t *testing.T) {
 	})
 }
 
-func TestGrantsAtOnce(t *testing.T) {
+func TestGrants_Concurrent(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
 		var group sync.WaitGroup
@@ -325,7 +325,7 @@ func TestGrantsAtOnce(t *testing.T) {
 	})
 }
 
-func TestSearchUsers(t *testing.T) {
+func TestSearchUsers_FoldsAndPages(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		for username, about := range map[string][2]string{
 			"alice": {"Alice Ärger", "alice@example.org"}, "a_b": {"50% off", "under_score@example.org"}, "axb": {"50 percent", ""},
@@ -399,7 +399,7 @@ func TestChangeGroups_IsAllOrNothing(t *testing.T) {
 	})
 }
 
-func TestGrantsUnavailable(t *testing.T) {
+func TestGrants_Unavailable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	wantErr(t, second(d.Groups(t.Context())), auth.ErrUnavailable)
 	wantErr(t, d.AddGroup(t.Context(), "a"), auth.ErrUnavailable)
@@ -416,9 +416,9 @@ func TestGrantsUnavailable(t *testing.T) {
 	wantErr(t, second(d.SearchUsers(t.Context(), "", "", 1)), auth.ErrUnavailable)
 }
 
-// TestListenGroups: whoever loses or gets something through a group is told of, when the group
+// TestListen_ReceivesGroupChanges: whoever loses or gets something through a group is told of, when the group
 // goes and when it is renamed; and what is no change tells nothing.
-func TestListenGroups(t *testing.T) {
+func TestListen_ReceivesGroupChanges(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
 		ok(t, d.AddGroup(t.Context(), "readers"))

@@ -24,7 +24,7 @@ func postgresURL(t *testing.T) string { return testkit.PostgresURL(t) }
 // otherProcess names the file that a copy of this test program changes; see TestMain.
 const otherProcess = "GATEHOUSE_TEST_CHANGE_SQLITE"
 
-// TestMain makes the second process of TestListenOtherProcess out of this test program.
+// TestMain makes the second process of TestListen_ReceivesChangesOfOtherProcesses out of this test program.
 func TestMain(m *testing.M) {
 	path := os.Getenv(otherProcess)
 	if path == "" {
@@ -110,9 +110,9 @@ func (e *ear) skipTo(want string) {
 	}
 }
 
-// TestListen changes what servers keep of a user in every way there is, and hears of each;
+// TestListen_ReceivesEveryChange changes what servers keep of a user in every way there is, and hears of each;
 // and of nothing else.
-func TestListen(t *testing.T) {
+func TestListen_ReceivesEveryChange(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
 		ctx, cost := reqstats.NewContext(t.Context())
@@ -166,7 +166,7 @@ func (e *ear) skipToChange(sql, who string, before time.Time) {
 	}
 }
 
-func TestListenOtherProcess(t *testing.T) {
+func TestListen_ReceivesChangesOfOtherProcesses(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
 	u := create(t, d, newUser("alice"))
@@ -180,9 +180,9 @@ func TestListenOtherProcess(t *testing.T) {
 	e.await("changed " + u.ID)
 }
 
-// TestListen_AGapConcernsEverybody: the feed of a SQLite file keeps a thousand changes. Who did not
+// TestListen_GapStandsForAllUsers: the feed of a SQLite file keeps a thousand changes. Who did not
 // read them in time, as after one statement that changes more, hears that everybody may have changed.
-func TestListen_AGapConcernsEverybody(t *testing.T) {
+func TestListen_GapStandsForAllUsers(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
 	alice := create(t, d, newUser("alice"))
@@ -225,8 +225,8 @@ func restore(t *testing.T, d *DB, backup string) {
 	}))
 }
 
-// TestListen_ARestoredFileConcernsEverybody: whatever happened between the backup and its restoring.
-func TestListen_ARestoredFileConcernsEverybody(t *testing.T) {
+// TestListen_RestoredFileStandsForAllUsers: whatever happened between the backup and its restoring.
+func TestListen_RestoredFileStandsForAllUsers(t *testing.T) {
 	for name, since := range map[string]func(t *testing.T, d *DB, alice auth.User){
 		"changes": func(t *testing.T, d *DB, alice auth.User) {
 			_, err := d.SetActive(t.Context(), alice.ID, false)
@@ -256,7 +256,7 @@ func TestListen_ARestoredFileConcernsEverybody(t *testing.T) {
 
 // A restored file in which as much was changed since as in the one before looks like it by its
 // numbers alone.
-func TestReadFeed_ARestoredFileOfTheSameLength(t *testing.T) {
+func TestChangesSince_RestoredFileOfTheSameLength(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
 	alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
@@ -281,9 +281,9 @@ func TestReadFeed_ARestoredFileOfTheSameLength(t *testing.T) {
 	equal(t, "the number of the last change", after.seq, before.seq+1)
 }
 
-// TestListenLost kills, restarts and freezes Postgres: each time the listener is told that it
+// TestListen_ReportsALostConnection kills, restarts and freezes Postgres: each time the listener is told that it
 // is deaf, and that it listens again, and hears what comes then.
-func TestListenLost(t *testing.T) {
+func TestListen_ReportsALostConnection(t *testing.T) {
 	pg := testkit.StartPostgres(t)
 	d := open(t, pg.URL())
 	ok(t, d.Migrate(t.Context()))
@@ -308,9 +308,9 @@ func TestListenLost(t *testing.T) {
 	e.await("changed " + u.ID)
 }
 
-// TestListenSQLite_TellsWhetherUsersCanBeReadWhileDeaf, at most once a second. Otherwise the cache would count
+// TestListenSQLite_ReportsReachableWhileDisconnected, at most once a second. Otherwise the cache would count
 // without limit although it may be old.
-func TestListenSQLite_TellsWhetherUsersCanBeReadWhileDeaf(t *testing.T) {
+func TestListenSQLite_ReportsReachableWhileDisconnected(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
 	create(t, d, newUser("alice"))
@@ -333,9 +333,9 @@ func TestListenSQLite_TellsWhetherUsersCanBeReadWhileDeaf(t *testing.T) {
 	e.skipTo("listening")
 }
 
-// TestListen_TrustsOnlyWhatComesBack: a connection on which LISTEN succeeded, but where nothing
+// TestListen_ConnectsOnlyIfCanariesArrive: a connection on which LISTEN succeeded, but where nothing
 // arrives that was sent through the pool, is not trusted; one where it arrives is.
-func TestListen_TrustsOnlyWhatComesBack(t *testing.T) {
+func TestListen_ConnectsOnlyIfCanariesArrive(t *testing.T) {
 	direct := postgresURL(t)
 	pooled := testkit.PgBouncer(t, direct)
 	ok(t, open(t, direct).Migrate(t.Context()))
@@ -367,8 +367,8 @@ func TestListen_TrustsOnlyWhatComesBack(t *testing.T) {
 	})
 }
 
-// TestListen_OthersCanariesAreNoNews: two listeners on one database hear nothing of each other.
-func TestListen_OthersCanariesAreNoNews(t *testing.T) {
+// TestListen_IgnoresCanariesOfOthers: two listeners on one database hear nothing of each other.
+func TestListen_IgnoresCanariesOfOthers(t *testing.T) {
 	url := postgresURL(t)
 	one, other := open(t, url), open(t, url)
 	ok(t, one.Migrate(t.Context()))
@@ -386,9 +386,9 @@ func TestListen_OthersCanariesAreNoNews(t *testing.T) {
 	b.await("changed " + u.ID)
 }
 
-// TestUnpreparedThroughAPooler: with a listen URL the pool needs no statement to be prepared, so
+// TestUnprepared_WorksThroughAPooler: with a listen URL the pool needs no statement to be prepared, so
 // that each transaction may get another connection of the pooler.
-func TestUnpreparedThroughAPooler(t *testing.T) {
+func TestUnprepared_WorksThroughAPooler(t *testing.T) {
 	direct := postgresURL(t)
 	d := open(t, testkit.PgBouncer(t, direct), ListenURL(direct))
 	ok(t, d.Migrate(t.Context())) // its lock belongs to a connection
@@ -414,7 +414,7 @@ func TestUnpreparedThroughAPooler(t *testing.T) {
 	all.Wait()
 }
 
-func TestListenUnreachable(t *testing.T) {
+func TestListen_Unreachable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	e := listen(t, d)
 	e.await("deaf")
@@ -423,7 +423,7 @@ func TestListenUnreachable(t *testing.T) {
 	}
 }
 
-func TestParseChange(t *testing.T) {
+func TestParseChange_InvalidStandsForAllUsers(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	for payload, want := range map[string]Change{
 		fmt.Sprintf("a-b %d", at.UnixMicro()): {"a-b", at},

@@ -9,7 +9,7 @@ import (
 	"gatehouse/auth"
 )
 
-func TestMigrateFromEmpty(t *testing.T) {
+func TestMigrate_FromEmpty(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
 		current, want, err := d.SchemaVersions(t.Context())
 		ok(t, err)
@@ -36,7 +36,7 @@ func TestMigrateFromEmpty(t *testing.T) {
 }
 
 // From every earlier version up, and back down to nothing.
-func TestMigrateUpAndDown(t *testing.T) {
+func TestMigrate_UpAndDown(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
 		pool, err := d.connect()
 		ok(t, err)
@@ -66,7 +66,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 
 // From every earlier version up with users in it: nothing of theirs is lost, and what is new
 // works with them. So it does after a step back and up again.
-func TestMigrateWithUsers(t *testing.T) {
+func TestMigrate_KeepsUsers(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
 		pool, err := d.connect()
 		ok(t, err)
@@ -119,7 +119,7 @@ func TestMigrateWithUsers(t *testing.T) {
 	})
 }
 
-func TestMigrateAtOnce(t *testing.T) {
+func TestMigrate_Concurrent(t *testing.T) {
 	for name, url := range map[string]func(t *testing.T) string{"Postgres": postgresURL, "SQLite": sqliteURL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,7 +150,7 @@ func TestMigrateAtOnce(t *testing.T) {
 	}
 }
 
-func TestNewerSchema(t *testing.T) {
+func TestMigrate_RefusesANewerSchema(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ok(t, byHand(t, d, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, (1 = 1))`))
 		current, want, err := d.SchemaVersions(t.Context())
@@ -168,7 +168,7 @@ func TestNewerSchema(t *testing.T) {
 	})
 }
 
-func TestMigrateUnavailable(t *testing.T) {
+func TestMigrate_Unavailable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	wantErr(t, d.Migrate(t.Context()), auth.ErrUnavailable)
 	wantErr(t, second(d.Status(t.Context())), auth.ErrUnavailable)

@@ -22,7 +22,7 @@ func count(t *testing.T, d *DB, query string) (n int) {
 	return n
 }
 
-func TestImportAndFind(t *testing.T) {
+func TestImportUser_FindByOrigin(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
 		u.PasswordHash, u.Active = "pbkdf2_sha256$1000$s$x", false
@@ -52,8 +52,8 @@ func TestImportAndFind(t *testing.T) {
 	})
 }
 
-// TestImportIsWhole: what refuses one of the rows refuses all of them.
-func TestImportIsWhole(t *testing.T) {
+// TestImportUser_IsAllOrNothing: what refuses one of the rows refuses all of them.
+func TestImportUser_IsAllOrNothing(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		first := newUser("alice")
 		first.Email, first.EmailVerified = "alice@example.org", true

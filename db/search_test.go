@@ -61,8 +61,8 @@ func plan(t testing.TB, d *DB, query, term string) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestSearch_IsServedByAnIndex: neither kind reads the rows of all users for a text that few have.
-func TestSearch_IsServedByAnIndex(t *testing.T) {
+// TestSearch_UsesAnIndex: neither kind reads the rows of all users for a text that few have.
+func TestSearch_UsesAnIndex(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		fill(t, d, 5000)
 		term := "okafor1"
@@ -83,8 +83,8 @@ func TestSearch_IsServedByAnIndex(t *testing.T) {
 	})
 }
 
-// TestSearch_FindsTheSameOnEveryPath: in the first users, by trigrams, without them, and without the extension.
-func TestSearch_FindsTheSameOnEveryPath(t *testing.T) {
+// TestSearch_FindsTheSameWithEveryQuery: in the first users, by trigrams, without them, and without the extension.
+func TestSearch_FindsTheSameWithEveryQuery(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		fill(t, d, 2*searchWindow+10)
 		check := func(when string) {
@@ -117,8 +117,8 @@ func TestSearch_FindsTheSameOnEveryPath(t *testing.T) {
 	})
 }
 
-// TestSearch_LongTextsFindNobody: what is longer than any field is not looked for.
-func TestSearch_LongTextsFindNobody(t *testing.T) {
+// TestSearch_LongTextsMatchNothing: what is longer than any field is not looked for.
+func TestSearch_LongTextsMatchNothing(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
 		u.Email = strings.Repeat("a", identifier.MaxSearch-len("@example.org")) + "@example.org"

@@ -73,8 +73,8 @@ func TestLookalike_OfAnExistingNameIsRefused(t *testing.T) {
 	})
 }
 
-// TestLookalike_OneOfManyAtOnceWins: of names that look alike, registered at the same moment, one is stored.
-func TestLookalike_OneOfManyAtOnceWins(t *testing.T) {
+// TestLookalike_OneOfManySucceeds: of names that look alike, registered at the same moment, one is stored.
+func TestLookalike_OneOfManySucceeds(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		names := []string{"mallory", "mаllory", "mallоry", "ma1lory", "ᴍallory", "mallοry"}
 		var wg sync.WaitGroup
@@ -153,8 +153,8 @@ func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
 	})
 }
 
-// TestLookalike_RowsLockedByHandKeepNoOthersBack: somebody at a prompt who has not committed yet.
-func TestLookalike_RowsLockedByHandKeepNoOthersBack(t *testing.T) {
+// TestLookalike_LockedRowsDoNotBlockOthers: somebody at a prompt who has not committed yet.
+func TestLookalike_LockedRowsDoNotBlockOthers(t *testing.T) {
 	d := open(t, postgresURL(t))
 	ok(t, d.Migrate(t.Context()))
 	insertByHand(t, d, 2*skeletonBatch)
@@ -170,9 +170,9 @@ func TestLookalike_RowsLockedByHandKeepNoOthersBack(t *testing.T) {
 	equal(t, "missing", missingSkeletons(t, d), 0)
 }
 
-// TestLookalike_ExistingUsersAreFilledIn: a migration computes what is missing, and names that look alike
+// TestLookalike_ExistingUsersGetSkeletons: a migration computes what is missing, and names that look alike
 // already stay.
-func TestLookalike_ExistingUsersAreFilledIn(t *testing.T) {
+func TestLookalike_ExistingUsersGetSkeletons(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		for i := range 450 {
 			ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, $2, 'x')`, newUser("x").ID, fmt.Sprintf("user-%d", i)))

@@ -27,7 +27,7 @@ func fileMode(t *testing.T, path string) fs.FileMode {
 	return info.Mode().Perm()
 }
 
-func TestCreateAndFind(t *testing.T) {
+func TestUsers_CreateAndFind(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		berlin := time.FixedZone("CEST", 2*60*60)
 		u := newUser("álice")
@@ -59,7 +59,7 @@ func TestCreateAndFind(t *testing.T) {
 	})
 }
 
-func TestTimestampText(t *testing.T) {
+func TestTimestamp_Formats(t *testing.T) {
 	at := time.Date(2026, 3, 1, 1, 0, 0, 999999999, time.FixedZone("CEST", 2*60*60))
 	for in, want := range map[timestamp]any{
 		timestamp(at): "2026-02-28 23:00:00.999999+00:00", // cut, not rounded
@@ -83,7 +83,7 @@ func TestTimestampText(t *testing.T) {
 	}
 }
 
-func TestNotFound(t *testing.T) {
+func TestUsers_NotFound(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
 		u.Email = "alice@example.org"
@@ -116,7 +116,7 @@ func TestNotFound(t *testing.T) {
 	})
 }
 
-func TestTextThatCannotBeStored(t *testing.T) {
+func TestUsers_RefuseUnstorableText(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		stored := create(t, d, newUser("alice"))
 		for _, bad := range []string{"\x00", "a\xffb"} {
@@ -137,7 +137,7 @@ func TestTextThatCannotBeStored(t *testing.T) {
 	})
 }
 
-func TestTaken(t *testing.T) {
+func TestCreateUser_Taken(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		first := newUser("alice")
 		first.Email, first.EmailVerified = "a@example.org", true
@@ -166,7 +166,7 @@ func TestTaken(t *testing.T) {
 	})
 }
 
-func TestHundredAtOnce(t *testing.T) {
+func TestCreateUser_ConcurrentSameName(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		var created, taken atomic.Int64
 		var group sync.WaitGroup
@@ -188,7 +188,7 @@ func TestHundredAtOnce(t *testing.T) {
 	})
 }
 
-func TestUsersArePaged(t *testing.T) {
+func TestUsers_ArePaged(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		if d.path == "" {
 			create(t, d, newUser("!"))
@@ -221,7 +221,7 @@ func TestUsersArePaged(t *testing.T) {
 	})
 }
 
-func TestSetPassword(t *testing.T) {
+func TestSetPassword_ChecksTheEpoch(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
 		got, err := d.SetPassword(t.Context(), u.ID, 1, "new")
@@ -240,7 +240,7 @@ func TestSetPassword(t *testing.T) {
 }
 
 // Of many changes that read the same row, one wins.
-func TestSetPasswordAtOnce(t *testing.T) {
+func TestSetPassword_OneOfManySucceeds(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
 		var won, stale atomic.Int64
@@ -264,8 +264,8 @@ func TestSetPasswordAtOnce(t *testing.T) {
 	})
 }
 
-// TestRaiseEpochFrom_OneOfManyWins: of many that know the same epoch, one replaces it.
-func TestRaiseEpochFrom_OneOfManyWins(t *testing.T) {
+// TestRotateEpochFrom_OneOfManySucceeds: of many that know the same epoch, one replaces it.
+func TestRotateEpochFrom_OneOfManySucceeds(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
 		var won atomic.Pointer[auth.User]
@@ -292,7 +292,7 @@ func TestRaiseEpochFrom_OneOfManyWins(t *testing.T) {
 	})
 }
 
-func TestReplaceHash(t *testing.T) {
+func TestReplaceHash_KeepsTheEpoch(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
 		ok(t, d.ReplaceHash(t.Context(), u.ID, "something else", "wrong"))
@@ -304,7 +304,7 @@ func TestReplaceHash(t *testing.T) {
 	})
 }
 
-func TestSetProfile(t *testing.T) {
+func TestSetProfile_ChecksTheOldProfile(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
 		u.Email, u.EmailVerified = "a@example.org", true
@@ -336,7 +336,7 @@ func profileOf(u auth.User) auth.Profile {
 	return auth.Profile{Name: u.Name, Email: u.Email, TimeZone: u.TimeZone}
 }
 
-func TestSetActive(t *testing.T) {
+func TestSetActive_RotatesTheEpoch(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
 		for _, step := range []struct{ active, newEpoch bool }{
@@ -354,7 +354,7 @@ func TestSetActive(t *testing.T) {
 }
 
 // Of many changes at once each replaces the epoch that one other change set.
-func TestRaiseEpochAtOnce(t *testing.T) {
+func TestRotateEpoch_Concurrent(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
 		var mu sync.Mutex
@@ -389,7 +389,7 @@ func wantNewEpoch(t *testing.T, before, epoch int64) {
 	}
 }
 
-func TestEpochBefore(t *testing.T) {
+func TestEpochBefore_InvertsNextEpoch(t *testing.T) {
 	for _, epoch := range []int64{1, 2, 1 << 52, auth.MaxEpoch - 1, auth.MaxEpoch} {
 		for _, offset := range []int64{0, 1, 1 << 52, auth.MaxEpoch - 3, auth.MaxEpoch - 2, epochOffset()} {
 			next := 1 + (epoch+offset)%auth.MaxEpoch // what nextEpoch computes in SQL
@@ -401,7 +401,7 @@ func TestEpochBefore(t *testing.T) {
 	}
 }
 
-func TestRecordSignInIsNoChange(t *testing.T) {
+func TestRecordSignIn_IsNotAChange(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		want := create(t, d, newUser("alice"))
 		want.LastSignInAt = time.Date(2026, 5, 1, 0, 0, 0, 1000, time.UTC)
@@ -411,7 +411,7 @@ func TestRecordSignInIsNoChange(t *testing.T) {
 }
 
 // What the triggers do for rows that are changed with SQL alone.
-func TestChangesByHand(t *testing.T) {
+func TestTriggers_ChangesByHand(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		tests := []struct {
 			set      string
@@ -489,7 +489,7 @@ func TestEpoch_RestoredRowsGetANewOne(t *testing.T) {
 }
 
 // A row inserted by hand, with the defaults, is a user.
-func TestInsertByHand(t *testing.T) {
+func TestTriggers_InsertsByHand(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		id := uuid.NewString()
 		ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, 'hand', 'x')`, id))

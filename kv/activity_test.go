@@ -47,7 +47,7 @@ func publish(t *testing.T, r *redisconn.Pool, message string) int64 {
 	return kvtest.Run(t, r, "PUBLISH", activityChannel, message).(int64)
 }
 
-func TestUsed(t *testing.T) {
+func TestWatchActivity_PassesOnSessionIDs(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		h := hear(t, NewSessions(r))
 		kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
@@ -64,8 +64,8 @@ func TestUsed(t *testing.T) {
 	})
 }
 
-// TestUsedSubscribesAgain: a broken connection is replaced, and nothing waits for a restart.
-func TestUsedSubscribesAgain(t *testing.T) {
+// TestWatchActivity_Resubscribes: a broken connection is replaced, and nothing waits for a restart.
+func TestWatchActivity_Resubscribes(t *testing.T) {
 	r := kvtest.OpenServer(t)
 	h := hear(t, NewSessions(r))
 	kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
@@ -76,8 +76,8 @@ func TestUsedSubscribesAgain(t *testing.T) {
 	kvtest.Eventually(t, "what was told is heard", func() bool { return strings.Contains(h.all(), testID(2)) })
 }
 
-// TestUsedEnds: when its context ends, although nothing is said, and with Redis away.
-func TestUsedEnds(t *testing.T) {
+// TestWatchActivity_EndsWithItsContext: when its context ends, although nothing is said, and with Redis away.
+func TestWatchActivity_EndsWithItsContext(t *testing.T) {
 	for name, r := range map[string]*redisconn.Pool{"quiet": kvtest.OpenEmbedded(t), "away": kvtest.Open(t, "redis://127.0.0.1:1")} {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -68,9 +68,9 @@ func follow(t testing.TB, r *redisconn.Pool) (*Changes, *changesHeard) {
 	return changes, h
 }
 
-// TestChanges_ComeWithEveryRead: reading a session or a token returns after every change that was
+// TestChanges_ArriveWithEveryRead: reading a session or a token returns after every change that was
 // announced before it was handed over, in the one round trip that it takes anyway.
-func TestChanges_ComeWithEveryRead(t *testing.T) {
+func TestChanges_ArriveWithEveryRead(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		changes, h := follow(t, r)
 		sessions, tokens := NewSessions(changes.redis), newTokens(t, changes.redis)
@@ -159,9 +159,9 @@ func TestChanges_GapInvalidatesAll(t *testing.T) {
 	})
 }
 
-// TestChanges_FullRedisTurnsMemoryOff: a Redis that takes no writes cannot be told of changes, but it deletes:
+// TestChanges_FullRedisDisablesTheLocalCache: a Redis that takes no writes cannot be told of changes, but it deletes:
 // every server empties its memory on every read until the stream is back.
-func TestChanges_FullRedisTurnsMemoryOff(t *testing.T) {
+func TestChanges_FullRedisDisablesTheLocalCache(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
 	changes, h := follow(t, r)
@@ -201,8 +201,8 @@ func TestChanges_FailedAppendIsRetried(t *testing.T) {
 	}
 }
 
-// TestChanges_ManyReaders: reads from many goroutines hand over every change before they return.
-func TestChanges_ManyReaders(t *testing.T) {
+// TestChanges_ArriveBeforeConcurrentReadsReturn: reads from many goroutines hand over every change before they return.
+func TestChanges_ArriveBeforeConcurrentReadsReturn(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		changes := newChanges(t, kvtest.Reopen(t, r))
 		latest := &latestChange{}

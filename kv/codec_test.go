@@ -52,7 +52,7 @@ func decode(t testing.TB, b []byte) (auth.Session, bool) {
 	return rec, ok
 }
 
-func TestCodecRoundTrip(t *testing.T) {
+func TestCodec_RoundTrip(t *testing.T) {
 	want := newSession(1, "u1")
 	b, err := Codec{}.Encode(want.Deadline.Add(999*time.Millisecond).In(time.FixedZone("x", 3600)), map[string]any{auth.SessionValueKey: want})
 	if err != nil {
@@ -66,7 +66,7 @@ func TestCodecRoundTrip(t *testing.T) {
 	}
 }
 
-func TestCodecEncodeRefuses(t *testing.T) {
+func TestCodec_EncodeRefusesOtherValues(t *testing.T) {
 	rec := newSession(1, "u1")
 	long := rec
 	long.UserAgent = strings.Repeat("a", maxRecord)
@@ -83,7 +83,7 @@ func TestCodecEncodeRefuses(t *testing.T) {
 	}
 }
 
-func TestDecodeTakesDamageForAnonymous(t *testing.T) {
+func TestCodec_DecodesDamageAsAnonymous(t *testing.T) {
 	whole := encode(t, newSession(1, "u1"))
 	if _, ok := decode(t, whole); !ok {
 		t.Fatal("a whole record is refused")

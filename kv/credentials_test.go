@@ -46,7 +46,7 @@ func recalled(t testing.TB, c *Credentials, name string, keys ...string) (auth.C
 	return rec, err == nil
 }
 
-func TestCredentialIsOneRoundTrip(t *testing.T) {
+func TestCredential_TakesOneRoundTrip(t *testing.T) {
 	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
 		if _, ok := recalled(t, c, "alice", "address:x", "account:alice"); ok {
 			t.Fatal("found in an empty cache")
@@ -89,7 +89,7 @@ func TestCredentialIsOneRoundTrip(t *testing.T) {
 	})
 }
 
-func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
+func TestMarkThrottled_RefusesWithAndWithoutARecord(t *testing.T) {
 	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
 		remember(t, c, someCredential("alice"))
 		waits := map[string]time.Duration{"account:alice": time.Minute, "address:x": time.Hour, "address:y": 0, "address:z": -time.Second}
@@ -148,7 +148,7 @@ func TestWaitingRefusesWithAndWithoutARecord(t *testing.T) {
 	})
 }
 
-func TestGarbageIsNoCredential(t *testing.T) {
+func TestCredential_RejectsInvalidRecords(t *testing.T) {
 	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
 		mac := `"` + strings.Repeat("A", 43) + `="`
 		good := `{"v":1,"name":"alice","network":"192.0.2.7","user_id":"u1","epoch":2,"mac":` + mac + `}`
@@ -188,7 +188,7 @@ func TestGarbageIsNoCredential(t *testing.T) {
 	})
 }
 
-func TestCredentialCacheUnreachable(t *testing.T) {
+func TestCredentials_Unreachable(t *testing.T) {
 	server, r := kvtest.OpenMiniredis(t)
 	c := NewCredentials(r, time.Minute)
 	remember(t, c, someCredential("alice"))

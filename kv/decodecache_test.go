@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestReadings(t *testing.T) {
+func TestDecodeCache_ParsesOnce(t *testing.T) {
 	r := newDecodeCache[string]()
 	parsed := 0
 	parse := func(b []byte) (string, bool) { parsed++; return "read " + string(b), string(b) != "bad" }

@@ -116,9 +116,9 @@ func atOnce(n int, one func(i int) string) map[string]int {
 	return results
 }
 
-// TestRepeatedGuess_TellsNothingAboutTheAccount: a guess that failed before is answered alike for
+// TestRepeatedGuess_RevealsNothingAboutTheAccount: a guess that failed before is answered alike for
 // names that somebody has and names that nobody has, with the same work, whatever changed meanwhile.
-func TestRepeatedGuess_TellsNothingAboutTheAccount(t *testing.T) {
+func TestRepeatedGuess_RevealsNothingAboutTheAccount(t *testing.T) {
 	g := newGuessing(t)
 	stranger := visitorAt("198.51.100.1")
 	logins := []string{"alice", "alice@example.org", "nobody", "nobody@example.org"}
@@ -233,8 +233,8 @@ func (c *goneAfterwards) Credential(ctx context.Context, name, network string, k
 	return c.CredentialCache.Credential(ctx, name, network, keys...)
 }
 
-// TestWarmGuesses_CountForAClientThatHasGone: hanging up takes no guess back.
-func TestWarmGuesses_CountForAClientThatHasGone(t *testing.T) {
+// TestWarmGuesses_CountAfterTheClientHasGone: hanging up takes no guess back.
+func TestWarmGuesses_CountAfterTheClientHasGone(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
 	cache := g.Credentials
@@ -274,9 +274,9 @@ func TestWarmGuesses_CountWithoutAVerdict(t *testing.T) {
 	}
 }
 
-// TestParallelAttempts_ShareOne: a program's parallel requests take one place in the throttle, so that
+// TestConcurrentAttempts_ShareOneReservation: a program's parallel requests take one place in the throttle, so that
 // none of them is refused when its cached credential expires, nor those afterwards.
-func TestParallelAttempts_ShareOne(t *testing.T) {
+func TestConcurrentAttempts_ShareOneReservation(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
 	for range 3 {
@@ -301,9 +301,9 @@ func TestParallelAttempts_ShareOne(t *testing.T) {
 	}
 }
 
-// TestAttemptsUnderWay_MakeNobodyWait: those that are refused because others are under way do not
+// TestConcurrentAttempts_StartNoDelay: those that are refused because others are under way do not
 // make the cached credential rest.
-func TestAttemptsUnderWay_MakeNobodyWait(t *testing.T) {
+func TestConcurrentAttempts_StartNoDelay(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
 	kvtest.Run(t, g.redis, "HSET", "throttle:"+g.networksKey(), "n", 12)
@@ -319,9 +319,9 @@ func TestAttemptsUnderWay_MakeNobodyWait(t *testing.T) {
 	g.want("afterwards", g.basic(t.Context(), alicesPassword), "right")
 }
 
-// TestParallelRepetitions_LeaveNoWait: a program that polls with an old password, several requests
+// TestConcurrentRepetitions_StartNoDelay: a program that polls with an old password, several requests
 // at a time, does not keep its owner out.
-func TestParallelRepetitions_LeaveNoWait(t *testing.T) {
+func TestConcurrentRepetitions_StartNoDelay(t *testing.T) {
 	g := newGuessing(t)
 	home := visitorAt("203.0.113.9")
 	for i := range 8 {
@@ -365,8 +365,8 @@ func TestOldPasswords_DoNotAddUp(t *testing.T) {
 	g.want("the owner", g.signIn("alice", alicesPassword, visitorAt("203.0.113.9")), "right")
 }
 
-// TestWaitingProgram_KeepsNoName: what was typed as a name may be a password, and is not kept.
-func TestWaitingProgram_KeepsNoName(t *testing.T) {
+// TestThrottledAPIClient_KeyContainsNoName: what was typed as a name may be a password, and is not kept.
+func TestThrottledAPIClient_KeyContainsNoName(t *testing.T) {
 	g := newGuessing(t)
 	const typed = "hunter2hunter2"
 	for i := range 11 {
@@ -385,9 +385,9 @@ func TestWaitingProgram_KeepsNoName(t *testing.T) {
 	}
 }
 
-// TestSignInProgram_KnowsTheNetwork: a program that sends its password in a body goes on where it was
+// TestSignInAPIClient_RecordsTheNetwork: a program that sends its password in a body goes on where it was
 // used before, whatever strangers guess elsewhere.
-func TestSignInProgram_KnowsTheNetwork(t *testing.T) {
+func TestSignInAPIClient_RecordsTheNetwork(t *testing.T) {
 	g := newGuessing(t)
 	signIn := func(secret string, v auth.Client) string {
 		_, err := g.SignInAPIClient(t.Context(), "alice", secret, v)

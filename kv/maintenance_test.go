@@ -11,7 +11,7 @@ import (
 	"gatehouse/kv/redisconn"
 )
 
-func TestMaintenance(t *testing.T) {
+func TestMaintenance_OnAndOff(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		m := NewMaintenance(r)
 		if got, err := m.Maintenance(t.Context()); got != nil || err != nil {
@@ -44,7 +44,7 @@ func TestMaintenance(t *testing.T) {
 }
 
 // Somebody wanted the site closed; what they wrote cannot be read.
-func TestUnreadableMaintenanceCloses(t *testing.T) {
+func TestMaintenance_InvalidValueCloses(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		m := NewMaintenance(r)
 		closed := func(what string) {
@@ -66,7 +66,7 @@ func TestUnreadableMaintenanceCloses(t *testing.T) {
 	})
 }
 
-func TestMaintenanceUnreachable(t *testing.T) {
+func TestMaintenance_Unreachable(t *testing.T) {
 	server, r := kvtest.OpenMiniredis(t)
 	m := NewMaintenance(r)
 	if err := m.SetMaintenance(t.Context(), auth.Maintenance{}); err != nil {

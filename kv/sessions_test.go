@@ -41,7 +41,7 @@ func find(t testing.TB, s *Sessions, id string) (auth.Session, bool) {
 	return rec, err == nil && rec.Valid(id, time.Now())
 }
 
-func TestCommitAndFind(t *testing.T) {
+func TestSessions_CommitAndFind(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		trips := kvtest.RoundTrips(t, func(ctx context.Context) {
@@ -69,7 +69,7 @@ func TestCommitAndFind(t *testing.T) {
 	})
 }
 
-func TestCommitLifetimes(t *testing.T) {
+func TestCommit_SetsTheTTL(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		short := newSession(1, "u1")
 		short.Deadline = time.Now().Add(time.Hour)
@@ -86,7 +86,7 @@ func TestCommitLifetimes(t *testing.T) {
 	})
 }
 
-func TestCommitRefuses(t *testing.T) {
+func TestCommit_RefusesInvalidRecords(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		past := newSession(1, "u1")
 		past.Deadline = time.Now().Add(-time.Minute)
@@ -103,7 +103,7 @@ func TestCommitRefuses(t *testing.T) {
 	})
 }
 
-func TestWrongTypeOfKeys(t *testing.T) {
+func TestSessions_KeysOfAnotherType(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		kvtest.Run(t, r, "RPUSH", "session:"+testID(1), "x")
 		if _, found, err := s.FindCtx(t.Context(), testID(1)); found || err != nil {
@@ -122,7 +122,7 @@ func TestWrongTypeOfKeys(t *testing.T) {
 	})
 }
 
-func TestUnreadableRecordIsAnonymous(t *testing.T) {
+func TestFind_InvalidRecordIsAnonymous(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for _, value := range []string{"", "garbage", `{"v":1}`, `{"id":"` + testID(1) + `"}`} {
 			kvtest.Run(t, r, "SET", "session:"+testID(1), value)
@@ -133,7 +133,7 @@ func TestUnreadableRecordIsAnonymous(t *testing.T) {
 	})
 }
 
-func TestPersistedKeyPastDeadlineIsRefused(t *testing.T) {
+func TestFind_EndsAtTheDeadlineWithoutTTL(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		rec.Deadline = time.Now().Add(2 * time.Second)
@@ -153,7 +153,7 @@ func TestPersistedKeyPastDeadlineIsRefused(t *testing.T) {
 	})
 }
 
-func TestRecordUnderAnotherKeyIsRefused(t *testing.T) {
+func TestFind_RefusesARecordOfAnotherKey(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		rec.UserAgent = `x","id":"` + testID(2) + `"`
@@ -171,7 +171,7 @@ func TestRecordUnderAnotherKeyIsRefused(t *testing.T) {
 	})
 }
 
-func TestDeleteIsAClaim(t *testing.T) {
+func TestDelete_SucceedsOnce(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		commit(t, s, rec)
@@ -199,7 +199,7 @@ func TestDeleteIsAClaim(t *testing.T) {
 	})
 }
 
-func TestRenew(t *testing.T) {
+func TestRenew_SetsTheTTL(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		commit(t, s, rec)
@@ -226,7 +226,7 @@ func TestRenew(t *testing.T) {
 	})
 }
 
-func TestRenewOfAnEndedSessionDoesNothing(t *testing.T) {
+func TestRenew_IgnoresEndedSessions(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		if err := s.Renew(t.Context(), newSession(1, "u1")); err != nil {
 			t.Fatal(err)
@@ -237,7 +237,7 @@ func TestRenewOfAnEndedSessionDoesNothing(t *testing.T) {
 	})
 }
 
-func TestRenewNeverBringsBack(t *testing.T) {
+func TestRenew_NeverRestoresASession(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for i := range 50 {
 			rec := newSession(i, "u1")
@@ -265,7 +265,7 @@ func TestRenewNeverBringsBack(t *testing.T) {
 	})
 }
 
-func TestList(t *testing.T) {
+func TestList_LastSeenFirst(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for i := range 3 {
 			commit(t, s, newSession(i, "u1"))
@@ -300,7 +300,7 @@ func TestList(t *testing.T) {
 	})
 }
 
-func TestIndexIsBounded(t *testing.T) {
+func TestSessionIndex_IsBounded(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		args := []any{"sessions:u1"}
 		for i := range indexCap + 5 {
@@ -328,8 +328,8 @@ func liveSessions(t testing.TB, r *redisconn.Pool) int {
 	return len(keys)
 }
 
-// TestList_FindsWhatEndedSessionsHide: sessions from before the limit, behind more ended ones than are shown.
-func TestList_FindsWhatEndedSessionsHide(t *testing.T) {
+// TestList_FindsLiveSessionsAmongEndedOnes: sessions from before the limit, behind more ended ones than are shown.
+func TestList_FindsLiveSessionsAmongEndedOnes(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const live, ended = auth.MaxSessions + 50, 300
 		for i := range live {
@@ -392,8 +392,8 @@ func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
 	})
 }
 
-// TestSessionLimit_HoldsForParallelSignIns: however many sign in at once, the limit holds when all are answered.
-func TestSessionLimit_HoldsForParallelSignIns(t *testing.T) {
+// TestSessionLimit_HoldsForConcurrentSignIns: however many sign in at once, the limit holds when all are answered.
+func TestSessionLimit_HoldsForConcurrentSignIns(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const have, parallel = auth.MaxSessions - 10, 20
 		for i := range have {
@@ -418,7 +418,7 @@ func TestSessionLimit_HoldsForParallelSignIns(t *testing.T) {
 	})
 }
 
-func TestEnd(t *testing.T) {
+func TestEnd_OnlyOwnSessions(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		commit(t, s, newSession(1, "u1"))
 		commit(t, s, newSession(2, "u2"))
@@ -436,7 +436,7 @@ func TestEnd(t *testing.T) {
 	})
 }
 
-func TestStoreWithoutContext(t *testing.T) {
+func TestSessions_WithoutContext(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		if err := s.Commit(rec.ID, encode(t, rec), time.Time{}); err != nil {
@@ -457,7 +457,7 @@ func TestStoreWithoutContext(t *testing.T) {
 }
 
 // Through the scs manager, as the web server uses it.
-func TestSessionManager(t *testing.T) {
+func TestSessions_WithSCS(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		m := scs.New()
 		m.Store, m.Codec, m.HashTokenInStore, m.Lifetime = s, Codec{}, true, time.Hour
@@ -506,7 +506,7 @@ func TestSessionManager(t *testing.T) {
 }
 
 // The two commands of a find are not one: the session may end between them.
-func TestSessionEndsBetweenGetAndPTTL(t *testing.T) {
+func TestFind_SessionEndsBetweenGetAndPTTL(t *testing.T) {
 	record := encode(t, newSession(1, "u1"))
 	f := kvtest.StartFakeServer(t, func(n int64, _ []string) string {
 		if n == 1 {
@@ -520,7 +520,7 @@ func TestSessionEndsBetweenGetAndPTTL(t *testing.T) {
 	}
 }
 
-func TestLiveSessions_OneRoundTripForAll(t *testing.T) {
+func TestLiveSessions_TakesOneRoundTrip(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		first, second := newSession(1, "u1"), newSession(2, "u2")
 		commit(t, s, first)
@@ -538,7 +538,7 @@ func TestLiveSessions_OneRoundTripForAll(t *testing.T) {
 	})
 }
 
-func TestEndAll_EndsWhoeverTheyBelongTo(t *testing.T) {
+func TestEndAll_EndsSessionsOfAnyUser(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, _ *redisconn.Pool, s *Sessions) {
 		for i := 1; i <= 3; i++ {
 			commit(t, s, newSession(i, fmt.Sprintf("u%d", i)))
@@ -605,8 +605,8 @@ func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
 	})
 }
 
-// TestEndRefused_SparesWhatIsRenewed: the request that made the session stale is about to renew it.
-func TestEndRefused_SparesWhatIsRenewed(t *testing.T) {
+// TestEndRejected_SparesHeldSessions: the request that made the session stale is about to renew it.
+func TestEndRejected_SparesHeldSessions(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		held, other := newSession(1, "u1"), newSession(2, "u1")
 		commit(t, s, held)

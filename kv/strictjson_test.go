@@ -7,8 +7,8 @@ import (
 	"gatehouse/auth"
 )
 
-// TestParse_NamesByCaseAndTimesInUTC: as docs/session-format.md says, and as every other reader reads.
-func TestParse_NamesByCaseAndTimesInUTC(t *testing.T) {
+// TestParse_CaseSensitiveNamesAndUTC: as docs/session-format.md says, and as every other reader reads.
+func TestParse_CaseSensitiveNamesAndUTC(t *testing.T) {
 	session := string(encode(t, newSession(1, "u1")))
 	for name, c := range map[string]struct {
 		old, new string

@@ -71,7 +71,7 @@ var slow = auth.RateLimit{Burst: 3, BaseDelay: 10 * time.Minute, MaxDelay: 25 * 
 
 func near(got, want time.Duration) bool { return got > want-10*time.Second && got <= want }
 
-func TestThrottleWaits(t *testing.T) {
+func TestThrottle_DelaysGrow(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", slow)
 		for i := range 3 {
@@ -102,7 +102,7 @@ func TestThrottleWaits(t *testing.T) {
 	})
 }
 
-func TestThrottleWaitEnds(t *testing.T) {
+func TestThrottle_DelayEnds(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, _ *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 1, BaseDelay: 200 * time.Millisecond, MaxDelay: time.Second, ResetAfter: time.Hour})
 		start := time.Now()
@@ -114,7 +114,7 @@ func TestThrottleWaitEnds(t *testing.T) {
 	})
 }
 
-func TestThrottleForgets(t *testing.T) {
+func TestThrottle_Resets(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 1, MaxFailures: 2, ResetAfter: 100 * time.Millisecond})
 		take(t, th, a)
@@ -128,7 +128,7 @@ func TestThrottleForgets(t *testing.T) {
 	})
 }
 
-func TestThrottleTotal(t *testing.T) {
+func TestThrottle_MaxFailures(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 100, MaxFailures: 5, ResetAfter: time.Hour})
 		for range 5 {
@@ -149,7 +149,7 @@ func TestThrottleTotal(t *testing.T) {
 	})
 }
 
-func TestThrottleIsExact(t *testing.T) {
+func TestThrottle_IsExactUnderConcurrency(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		r.Timeout = time.Minute // a burst of scripts is slow in the embedded Redis under the race detector
 		a := attempt("a", auth.RateLimit{Burst: 10, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
@@ -173,7 +173,7 @@ func TestThrottleIsExact(t *testing.T) {
 	})
 }
 
-func TestThrottleRoundTrips(t *testing.T) {
+func TestThrottle_RoundTrips(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a, b, c := attempt("a", slow), attempt("b", slow), attempt("c", slow)
 		take(t, th, a)
@@ -198,7 +198,7 @@ func TestThrottleRoundTrips(t *testing.T) {
 	})
 }
 
-func TestRefusedTakeGivesBack(t *testing.T) {
+func TestReserve_RefundsOtherKeysWhenRefused(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		full := attempt("full", auth.RateLimit{Burst: 1, BaseDelay: 30 * time.Minute, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		longer := attempt("longer", auth.RateLimit{Burst: 1, BaseDelay: 50 * time.Minute, MaxDelay: time.Hour, ResetAfter: time.Hour})
@@ -269,7 +269,7 @@ func refund(t testing.TB, th *Throttle, taken ...auth.Reservation) {
 }
 
 // A refund ends its own attempt: the count, the waits and the TTL are what they would be without it.
-func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
+func TestRefund_RefundsOnlyItsAttempt(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a, b := attempt("a", slow), attempt("b", slow)
 		fail(t, th, a, b)
@@ -310,7 +310,7 @@ func TestRefund_TakesBackItsOwnAttemptOnly(t *testing.T) {
 }
 
 // What is under way leaves no wait and no failure behind, whatever overlaps.
-func TestReservation_BeginsNoWait(t *testing.T) {
+func TestReservation_StartsNoDelay(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", slow)
 		var all []auth.Reservation
@@ -359,7 +359,7 @@ func TestReservation_BeginsNoWait(t *testing.T) {
 }
 
 // Failures and attempts under way never exceed the total together.
-func TestReservations_KeepTheTotal(t *testing.T) {
+func TestReservations_RespectMaxFailures(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		r.Timeout = time.Minute
 		a := attempt("a", auth.RateLimit{Burst: 10, BaseDelay: time.Hour, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: time.Hour})
@@ -390,7 +390,7 @@ func TestReservations_KeepTheTotal(t *testing.T) {
 }
 
 // What was compared counts where it is refused too, and the total is its bound.
-func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
+func TestCountOnRefusal_CountsRefusedAttempts(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", auth.RateLimit{Burst: 2, BaseDelay: time.Hour, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: 2 * time.Hour})
 		other, compared := attempt("other", slow), a
@@ -424,7 +424,7 @@ func TestComparedAttempt_CountsWhereItIsRefused(t *testing.T) {
 }
 
 // A count goes on under the new key of a rotation, also where the old one refuses.
-func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
+func TestThrottle_AdoptsCountsOfPreviousKeys(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		limit := auth.RateLimit{Burst: 3, BaseDelay: 10 * time.Minute, MaxDelay: time.Hour, MaxFailures: 5, ResetAfter: 2 * time.Hour}
 		old, both, fresh := attempt("old", limit), auth.Bucket{Key: "new", PreviousKeys: []string{"old"}, Limit: limit}, attempt("new", limit)
@@ -489,7 +489,7 @@ func TestThrottle_TakesOverFromPreviousKeys(t *testing.T) {
 	})
 }
 
-func TestFailures_AreKept(t *testing.T) {
+func TestFailures_AreRecognized(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		of := func(n int) []auth.FailureFingerprint {
 			return []auth.FailureFingerprint{{Key: "failures:a", Digest: fmt.Sprint("mark", n)}, {Key: "failures:b", Digest: fmt.Sprint("other", n)}}
@@ -569,7 +569,7 @@ func TestFailures_AreKept(t *testing.T) {
 }
 
 // An old failure does not count twice in a count that others keep alive, and does not prolong it.
-func TestOldFailure_CountsOnceInACount(t *testing.T) {
+func TestOldFailure_CountsOncePerCount(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a := attempt("a", slow)
 		again := func() {
@@ -593,7 +593,7 @@ func TestOldFailure_CountsOnceInACount(t *testing.T) {
 	})
 }
 
-func TestKnownNetworks(t *testing.T) {
+func TestKnownNetwork_SaveAndFind(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		want := auth.KnownNetwork{Version: 1, Name: "alice", Network: "192.0.2.7", UserID: "u1", Epoch: 3}
 		find := func(name, network string) auth.KnownNetwork {
@@ -635,7 +635,7 @@ func TestKnownNetworks(t *testing.T) {
 	})
 }
 
-func TestThrottleTakesGarbageForAbsent(t *testing.T) {
+func TestThrottle_InvalidStateIsAbsent(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 		for name, set := range map[string][]any{
@@ -662,7 +662,7 @@ func TestThrottleTakesGarbageForAbsent(t *testing.T) {
 	})
 }
 
-func TestThrottleUnavailable(t *testing.T) {
+func TestThrottle_Unavailable(t *testing.T) {
 	th := NewThrottle(kvtest.Open(t, "redis://127.0.0.1:1"))
 	kvtest.WantUnavailable(t, taken(th.Reserve(t.Context(), attempt("a", slow))))
 	kvtest.WantUnavailable(t, th.Refund(t.Context(), auth.Reservation{Key: "a", ID: "x"}))
@@ -675,7 +675,7 @@ func TestThrottleUnavailable(t *testing.T) {
 	kvtest.WantUnavailable(t, th.SaveKnownNetwork(t.Context(), auth.KnownNetwork{Name: "alice"}))
 }
 
-func TestZeroLimits(t *testing.T) {
+func TestRateLimit_ZeroValues(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, _ *redisconn.Pool, th *Throttle) {
 		none := attempt("a", auth.RateLimit{BaseDelay: time.Hour, MaxDelay: 9 * time.Hour, ResetAfter: time.Hour})
 		if wait := take(t, th, none); wait != 0 {
@@ -693,7 +693,7 @@ func TestZeroLimits(t *testing.T) {
 }
 
 // Only the calls that Redis did not know the script for are run again.
-func TestOnlyMissedScriptsRunAgain(t *testing.T) {
+func TestRunScript_RepeatsOnlyMissedCalls(t *testing.T) {
 	f := kvtest.StartFakeServer(t, func(n int64, _ []string) string {
 		if n == 2 {
 			return "-NOSCRIPT No matching script.\r\n"
@@ -706,7 +706,7 @@ func TestOnlyMissedScriptsRunAgain(t *testing.T) {
 	}
 }
 
-func TestTakeTellsTheWaits(t *testing.T) {
+func TestReserve_ReturnsTheDelays(t *testing.T) {
 	onEachThrottle(t, func(t *testing.T, r *redisconn.Pool, th *Throttle) {
 		a, b := attempt("a", slow), attempt("b", auth.RateLimit{Burst: 1000, BaseDelay: time.Hour, MaxDelay: time.Hour, ResetAfter: time.Hour})
 		wants := func(what string, refused bool, want map[string]time.Duration, attempts ...auth.Bucket) {

@@ -83,7 +83,7 @@ func wantListed(t testing.TB, s *Tokens, userID string, want ...string) {
 	}
 }
 
-func TestCreateAndFindToken(t *testing.T) {
+func TestTokens_CreateAndFind(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		want := newToken(1, "u1")
 		want.Permissions = []string{"a.b"}
@@ -121,7 +121,7 @@ func TestCreateAndFindToken(t *testing.T) {
 	})
 }
 
-func TestTokensThatCannotBeCreated(t *testing.T) {
+func TestCreate_RefusesInvalidTokens(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		expired, huge := newToken(1, "u1"), newToken(2, "u1")
 		expired.ExpiresAt = time.Now()
@@ -144,7 +144,7 @@ func TestTokensThatCannotBeCreated(t *testing.T) {
 	})
 }
 
-func TestGarbageIsNoToken(t *testing.T) {
+func TestTokens_RejectInvalidRecords(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		rec := newToken(1, "u1")
 		createToken(t, s, rec)
@@ -184,7 +184,7 @@ func TestGarbageIsNoToken(t *testing.T) {
 	})
 }
 
-func TestListTokens(t *testing.T) {
+func TestTokens_ListNewestFirst(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		if all, err := s.List(t.Context(), "u1"); err != nil || len(all) != 0 {
 			t.Errorf("got %v, %v", all, err)
@@ -223,7 +223,7 @@ func TestListTokens(t *testing.T) {
 	})
 }
 
-func TestRevokeToken(t *testing.T) {
+func TestRevoke_OnlyOwnTokens(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		mine, other, theirs := newToken(1, "u1"), newToken(2, "u1"), newToken(3, "u2")
 		for _, rec := range []auth.Token{mine, other, theirs} {
@@ -291,7 +291,7 @@ func TestTokenLimit_StaleRequestSparesLiveTokens(t *testing.T) {
 	})
 }
 
-func TestTooManyTokens(t *testing.T) {
+func TestTokenLimit_RefusesOneMore(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		for i := range auth.MaxTokens {
 			createToken(t, s, newToken(i, "u1"))
@@ -322,9 +322,9 @@ func TestTooManyTokens(t *testing.T) {
 	})
 }
 
-// TestTokenLimit_HoldsForParallelRequests: of many requests at once exactly as many succeed as there are
+// TestTokenLimit_HoldsForConcurrentRequests: of many requests at once exactly as many succeed as there are
 // places, and nothing is left of the others.
-func TestTokenLimit_HoldsForParallelRequests(t *testing.T) {
+func TestTokenLimit_HoldsForConcurrentRequests(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		const have, parallel, workers = 30, 400, 32
 		for i := range have {
@@ -375,7 +375,7 @@ func TestTokenIndex_OutlivesEveryToken(t *testing.T) {
 	})
 }
 
-func TestUsesAreWrittenTogether(t *testing.T) {
+func TestRecordUse_WritesInOneRoundTrip(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		s := NewTokens(r, slog.New(slog.DiscardHandler))
 		rec := newToken(1, "u1")
@@ -395,7 +395,7 @@ func TestUsesAreWrittenTogether(t *testing.T) {
 	})
 }
 
-func TestPendingUsesAreBounded(t *testing.T) {
+func TestRecordUse_IsBounded(t *testing.T) {
 	s := newTokens(t, kvtest.OpenEmbedded(t))
 	s.mu.Lock() // so that the writer does not take them away
 	for i := range maxPendingUses {
@@ -415,7 +415,7 @@ func TestPendingUsesAreBounded(t *testing.T) {
 }
 
 // The times of use are written by themselves.
-func TestUsesAreWrittenByThemselves(t *testing.T) {
+func TestRecordUse_IsWrittenInTheBackground(t *testing.T) {
 	s := newTokens(t, kvtest.OpenEmbedded(t))
 	rec := newToken(1, "u1")
 	createToken(t, s, rec)
@@ -426,7 +426,7 @@ func TestUsesAreWrittenByThemselves(t *testing.T) {
 	})
 }
 
-func TestTokensUnreachable(t *testing.T) {
+func TestTokens_Unreachable(t *testing.T) {
 	server, r := kvtest.OpenMiniredis(t)
 	s := newTokens(t, r)
 	rec := newToken(1, "u1")
@@ -450,7 +450,7 @@ func TestTokensUnreachable(t *testing.T) {
 	}
 }
 
-func TestIndex(t *testing.T) {
+func TestIndex_AddTouchDropRemove(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		x := index{r, "things:", "thing"}
 		now := time.UnixMilli(1_800_000_000_000).UTC()

@@ -64,7 +64,7 @@ func cached(t testing.TB, u *Users, id string) (auth.User, bool) {
 	return user, err == nil
 }
 
-func TestMissFillHit(t *testing.T) {
+func TestUsers_MissFillHit(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		var lease string
 		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { _, lease, _ = u.User(ctx, "u1") }); trips != 1 || lease == "" {
@@ -98,7 +98,7 @@ func TestMissFillHit(t *testing.T) {
 	})
 }
 
-func TestHitWritesNothing(t *testing.T) {
+func TestUsers_HitWritesNothing(t *testing.T) {
 	r := kvtest.OpenServer(t)
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
@@ -119,7 +119,7 @@ func TestHitWritesNothing(t *testing.T) {
 	}
 }
 
-func TestOneLeaseForManyMisses(t *testing.T) {
+func TestLease_OneForConcurrentMisses(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, _ *redisconn.Pool, u *Users) {
 		var leases atomic.Int64
 		var wg sync.WaitGroup
@@ -137,7 +137,7 @@ func TestOneLeaseForManyMisses(t *testing.T) {
 	})
 }
 
-func TestFillAfterDropNeverLands(t *testing.T) {
+func TestFill_AfterADropStoresNothing(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		old := someUser("u1")
 		lease := miss(t, u, "u1")
@@ -167,7 +167,7 @@ func TestFillAfterDropNeverLands(t *testing.T) {
 
 // A row whose epoch only rises, read and filled by some while another raises it and drops the
 // cache: after a drop nobody may see an older epoch.
-func TestLeaseRace(t *testing.T) {
+func TestLease_NeverStoresAnOutdatedUser(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, _ *redisconn.Pool, u *Users) {
 		var epoch atomic.Int64
 		ctx, stop := context.WithCancel(t.Context())
@@ -202,7 +202,7 @@ func TestLeaseRace(t *testing.T) {
 	})
 }
 
-func TestGarbageIsAMissAndDropped(t *testing.T) {
+func TestUsers_InvalidRecordIsAMiss(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		for name, value := range map[string]string{
 			"empty": "", "text": "x", "null": "null", "array": "[]", "version": `{"v":2,"id":"u1","username":"a","epoch":1,"active":true}`,
@@ -230,7 +230,7 @@ func TestGarbageIsAMissAndDropped(t *testing.T) {
 	})
 }
 
-func TestScriptsSurviveTheirLoss(t *testing.T) {
+func TestFill_AfterScriptFlush(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		for i := range 3 {
 			kvtest.Run(t, r, "SCRIPT", "FLUSH")
@@ -243,7 +243,7 @@ func TestScriptsSurviveTheirLoss(t *testing.T) {
 	})
 }
 
-func TestDropAll(t *testing.T) {
+func TestDropAll_RemovesUsersAndLeases(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		lease := miss(t, u, "u1")
 		fill(t, u, someUser("u2"), miss(t, u, "u2"))
@@ -261,7 +261,7 @@ func TestDropAll(t *testing.T) {
 }
 
 // Credentials and others live in the same Redis, whatever their names look like.
-func TestDropAllSparesOthers(t *testing.T) {
+func TestDropAll_KeepsOtherKeys(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		r.Timeout = time.Minute // a page of the scan is slow in the embedded Redis under the race detector
 		others := []string{"credential:alice", "waiting:account:alice", "users:u1", "user", "auser:u1", "USER:u1", "session:u1", "token:user:u1", "lease:u1"}
@@ -297,7 +297,7 @@ func TestDropAllSparesOthers(t *testing.T) {
 }
 
 // A DropAll that failed is made good later; so long nobody is taken from the cache.
-func TestFailedDropAllIsRetried(t *testing.T) {
+func TestDropAll_IsRetried(t *testing.T) {
 	m, r := kvtest.OpenMiniredis(t)
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
@@ -418,7 +418,7 @@ func TestInvalidate_BacklogDropsAll(t *testing.T) {
 }
 
 // A user who is invalidated while Redis is asked does not come from there, even if it answers then.
-func TestInvalidate_WhileRedisIsAsked(t *testing.T) {
+func TestInvalidate_DuringARead(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
 	r.Timeout = time.Minute
@@ -445,7 +445,7 @@ func TestInvalidate_WhileRedisIsAsked(t *testing.T) {
 	u.mu.Unlock()
 }
 
-func TestDropIgnoresCancellation(t *testing.T) {
+func TestDrop_IgnoresCancellation(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		fill(t, u, someUser("u1"), miss(t, u, "u1"))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -459,7 +459,7 @@ func TestDropIgnoresCancellation(t *testing.T) {
 // broken makes every command fail, as a Redis does that is not there.
 const broken = "LOADING not now"
 
-func TestFailedDropIsRetried(t *testing.T) {
+func TestDrop_IsRetried(t *testing.T) {
 	m, r := kvtest.OpenMiniredis(t)
 	u := newUsers(t, r)
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
@@ -489,7 +489,7 @@ func TestFailedDropIsRetried(t *testing.T) {
 	kvtest.Eventually(t, "dropped again", func() bool { return !u.isDropPending("u1") })
 }
 
-func TestFailedDropSurvivesRestart(t *testing.T) {
+func TestDrop_IsRetriedAfterARestart(t *testing.T) {
 	s := testkit.StartRedis(t)
 	u := newUsers(t, kvtest.Open(t, kvtest.ServerURL(s)))
 	s.Kill()
@@ -499,7 +499,7 @@ func TestFailedDropSurvivesRestart(t *testing.T) {
 }
 
 // An older drop that succeeds late says nothing about a newer one that failed.
-func TestOldSuccessKeepsNewFailure(t *testing.T) {
+func TestDrop_OldSuccessKeepsNewFailure(t *testing.T) {
 	u := newUsers(t, kvtest.OpenEmbedded(t))
 	older, newer := u.beginDrop(), u.beginDrop()
 	u.mu.Lock()
@@ -515,7 +515,7 @@ func TestOldSuccessKeepsNewFailure(t *testing.T) {
 	}
 }
 
-func TestCloseTriesOnceMore(t *testing.T) {
+func TestUsersClose_RetriesOnce(t *testing.T) {
 	m, r := kvtest.OpenMiniredis(t)
 	u := NewUsers(r, time.Hour)
 	m.SetError(broken)
@@ -534,7 +534,7 @@ func TestCloseTriesOnceMore(t *testing.T) {
 	}
 }
 
-func TestCacheUnreachable(t *testing.T) {
+func TestUsers_Unreachable(t *testing.T) {
 	u := newUsers(t, kvtest.Open(t, "redis://127.0.0.1:1"))
 	_, lease, err := u.User(t.Context(), "u1")
 	kvtest.WantUnavailable(t, err)
@@ -546,7 +546,7 @@ func TestCacheUnreachable(t *testing.T) {
 }
 
 // A hit needs no memory: a full cache still answers for those in it.
-func TestFullCacheStillHits(t *testing.T) {
+func TestUsers_FullCacheStillHits(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
 	u := newUsers(t, r)
@@ -578,9 +578,9 @@ func BenchmarkUserHit(b *testing.B) {
 	}
 }
 
-// TestTombstone_IsALeaseForTheServer: readers find a user who is not active; the server asks the database
+// TestTombstone_ServesAsALease: readers find a user who is not active; the server asks the database
 // again, and puts what it finds in its place unless the user was dropped meanwhile.
-func TestTombstone_IsALeaseForTheServer(t *testing.T) {
+func TestTombstone_ServesAsALease(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		u := NewUsers(r, time.Hour)
 		t.Cleanup(func() { _ = u.Close() })

@@ -19,7 +19,7 @@ import (
 	"gatehouse/kv/redisconn"
 )
 
-func TestEmbedded(t *testing.T) {
+func TestEmbedded_KeepsDatabasesApart(t *testing.T) {
 	e := kvtest.StartEmbedded(t)
 	u, err := url.Parse(e.URL())
 	if err != nil || u.Scheme != "unix" {
@@ -39,7 +39,7 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-func TestEmbedded_SocketIsPrivate(t *testing.T) {
+func TestStartRedis_SocketIsPrivate(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestEmbedded_SocketIsPrivate(t *testing.T) {
 	}
 }
 
-func TestEmbedded_DirectoryBelongsToOne(t *testing.T) {
+func TestStartRedis_LocksTheDirectory(t *testing.T) {
 	dir := t.TempDir()
 	first, err := embedded.StartRedis(dir)
 	if err != nil {
@@ -97,9 +97,9 @@ func TestEmbedded_DirectoryBelongsToOne(t *testing.T) {
 	kvtest.Run(t, kvtest.Open(t, second.URL()), "PING")
 }
 
-// TestEmbeddedURL_WaitsForAServerThatStarts: a server has the directory before it listens. A command that runs in
+// TestFindRedis_WaitsForAStartingServer: a server has the directory before it listens. A command that runs in
 // between must not take it for none.
-func TestEmbeddedURL_WaitsForAServerThatStarts(t *testing.T) {
+func TestFindRedis_WaitsForAStartingServer(t *testing.T) {
 	for name, stale := range map[string]bool{"no socket yet": false, "the socket of a killed server": true} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -153,8 +153,8 @@ func (c *askedContext) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// TestEmbeddedURL_NamesAProcessThatDoesNotListen: it has the lock, so there is a server; that it cannot be reached is an error.
-func TestEmbeddedURL_NamesAProcessThatDoesNotListen(t *testing.T) {
+// TestFindRedis_NamesAProcessThatDoesNotListen: it has the lock, so there is a server; that it cannot be reached is an error.
+func TestFindRedis_NamesAProcessThatDoesNotListen(t *testing.T) {
 	dir := t.TempDir()
 	lock, err := embedded.LockDirectory(filepath.Join(dir, embedded.LockName))
 	if err != nil {
@@ -187,8 +187,8 @@ func TestEmbeddedURL_NamesAProcessThatDoesNotListen(t *testing.T) {
 	}
 }
 
-// TestEmbeddedURL_KeepsNoServerFromStarting: it looks at the lock while servers start and end.
-func TestEmbeddedURL_KeepsNoServerFromStarting(t *testing.T) {
+// TestFindRedis_DoesNotBlockStartingServers: it looks at the lock while servers start and end.
+func TestFindRedis_DoesNotBlockStartingServers(t *testing.T) {
 	dir := t.TempDir()
 	stop := make(chan struct{})
 	var looking sync.WaitGroup
@@ -219,7 +219,7 @@ func TestEmbeddedURL_KeepsNoServerFromStarting(t *testing.T) {
 	looking.Wait()
 }
 
-func TestEmbedded_LongPath(t *testing.T) {
+func TestStartRedis_LongPath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 100), strings.Repeat("e", 200))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -240,8 +240,8 @@ func TestEmbedded_LongPath(t *testing.T) {
 	}
 }
 
-// TestEmbedded_RefusesWhatIsNoCommand: miniredis panics at some of it, which would end the process.
-func TestEmbedded_RefusesWhatIsNoCommand(t *testing.T) {
+// TestEmbedded_RejectsInvalidProtocol: miniredis panics at some of it, which would end the process.
+func TestEmbedded_RejectsInvalidProtocol(t *testing.T) {
 	e := kvtest.StartEmbedded(t)
 	for _, text := range []string{
 		"*0\r\n", "*-1\r\n", "*\r\n", "*1\n", "* 1\r\n", "*+1\r\n", "*1048577\r\n", "*99999999999999999999\r\n", "PING\r\n", "\r\n", "$4\r\nPING\r\n",
@@ -284,8 +284,8 @@ func exchangeRaw(t *testing.T, e *embedded.Redis, text string) string {
 	return string(got)
 }
 
-// TestEmbedded_RefusesCommandsThatPanic: with arguments that miniredis panics at.
-func TestEmbedded_RefusesCommandsThatPanic(t *testing.T) {
+// TestEmbedded_RejectsCommandsThatPanic: with arguments that miniredis panics at.
+func TestEmbedded_RejectsCommandsThatPanic(t *testing.T) {
 	r := kvtest.OpenEmbedded(t)
 	for _, c := range []redisconn.Command{
 		redisconn.Cmd("SETRANGE", "k", "9223372036854775807", "a"), redisconn.Cmd("hrandfield", "k", "-9223372036854775808"), redisconn.Cmd("SSCAN", "k", -1), redisconn.Cmd("ZSCAN", "k", "-9223372036854775808"),
@@ -298,7 +298,7 @@ func TestEmbedded_RefusesCommandsThatPanic(t *testing.T) {
 	kvtest.Run(t, r, "PING")
 }
 
-func TestEmbeddedKeysEnd(t *testing.T) {
+func TestEmbedded_KeysExpire(t *testing.T) {
 	r := kvtest.OpenEmbedded(t)
 	kvtest.Run(t, r, "SET", "a", 1, "PX", 100)
 	if !kvtest.Exists(t, r, "a") {
@@ -307,7 +307,7 @@ func TestEmbeddedKeysEnd(t *testing.T) {
 	kvtest.Eventually(t, "the key ends", func() bool { return !kvtest.Exists(t, r, "a") })
 }
 
-func TestEmbeddedCloses(t *testing.T) {
+func TestEmbedded_CloseStopsIt(t *testing.T) {
 	e := kvtest.StartEmbedded(t)
 	r := kvtest.Open(t, e.URL())
 	kvtest.Run(t, r, "SET", "a", 1)
