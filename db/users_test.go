@@ -106,7 +106,7 @@ func TestUsers_NotFound(t *testing.T) {
 			"set password":     second(d.SetPassword(ctx, nobody, 1, "h")),
 			"set profile":      second(d.SetProfile(ctx, nobody, auth.Profile{}, auth.Profile{TimeZone: "UTC"})),
 			"set active":       second(d.SetActive(ctx, nobody, false)),
-			"rotate epoch":      second(d.RotateEpoch(ctx, "x")),
+			"rotate epoch":     second(d.RotateEpoch(ctx, "x")),
 			"record sign-in":   d.RecordSignIn(ctx, nobody, time.Now()),
 		} {
 			if !errors.Is(err, auth.ErrNotFound) || errors.Is(err, auth.ErrUnavailable) {
