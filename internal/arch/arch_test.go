@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -50,19 +51,20 @@ var allowed = map[string][]string{
 	"internal/vectors":   {"auth"},
 }
 
-// others are all the modules of others that a package may import, where that is a promise to its users.
-var others = map[string][]string{
+// onlyModules lists the third-party modules that a package may import, where few dependencies are a
+// promise to its users.
+var onlyModules = map[string][]string{
 	"clients/go":         {"github.com/gomodule/redigo"},
 	"clients/go/example": {},
 }
 
-// transports are packages for HTTP, HTML, SQL and Redis, which the rules must not know.
+// transports are the packages for HTTP, HTML, SQL and Redis, which the rules must not know.
 var transports = []string{
 	"net/http", "database/sql", "html/template", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo",
 	"github.com/lib/pq", "modernc.org/sqlite", "github.com/labstack/echo", "github.com/alexedwards/scs",
 }
 
-// forbidden are packages of others, with what is below them, that a package must not know.
+// forbidden lists the external packages, with those below them, that a package must not import.
 var forbidden = map[string][]string{
 	"auth": transports, "auth/identifier": transports, "auth/password": transports,
 	"handlers": {
@@ -83,28 +85,32 @@ var forbidden = map[string][]string{
 	"kv/redisconn": {"net/http", "database/sql", "github.com/alexedwards/scs"},
 }
 
-// forTests are packages (with what is below them) that only tests may import; they may
-// import what they like.
-var forTests = []string{"auth/authtest", "django/djangotest", "internal/e2e/kit", "internal/testkit", "kv/kvtest"}
-
-// toolsOnly are packages that nobody imports.
-var toolsOnly = []string{"internal/arch", "internal/bench", "internal/e2e", "internal/check"}
-
-// pkg is what go list says of a package. Imports are those of its code, not of its tests.
-type pkg struct {
-	ImportPath string
-	Imports    []string
+// exclusive maps an external package, with those below it, to the only packages that may import it,
+// also in their tests: Echo's types stay in web, so that a new version changes web alone.
+var exclusive = map[string][]string{
+	"github.com/labstack/echo": {"web", "internal/bench"}, // bench compares Gatehouse with plain Echo
 }
 
-func TestArrowsPointDown(t *testing.T) {
-	packages := list(t)
-	for _, fault := range faults(packages) {
-		t.Error(fault)
+// testOnly are the packages, with those below them, that only tests and commands for development may
+// import. Their own imports are unrestricted.
+var testOnly = []string{"auth/authtest", "django/djangotest", "internal/e2e/kit", "internal/testkit", "kv/kvtest"}
+
+// leaves are the packages, with those below them, that no other package may import, except in tests.
+var leaves = []string{"internal/arch", "internal/bench", "internal/e2e", "internal/check"}
+
+// pkg is a package as go list prints it. Imports are those of its code, not of its tests.
+type pkg struct {
+	ImportPath, Dir                    string
+	Imports, TestImports, XTestImports []string
+}
+
+func TestImports_PointDown(t *testing.T) {
+	for _, violation := range violations(list(t)) {
+		t.Error(violation)
 	}
 }
 
-// TestFaultsAreFound shows that the test above can fail.
-func TestFaultsAreFound(t *testing.T) {
+func TestViolations_FindsForbiddenImports(t *testing.T) {
 	for _, c := range []struct {
 		from, to string
 		good     bool
@@ -148,23 +154,39 @@ func TestFaultsAreFound(t *testing.T) {
 		{"gatehouse.internal/clients/go/example", "github.com/gomodule/redigo/redis", false},
 		{"gatehouse/internal/vectors", "gatehouse/auth", true},
 		{"gatehouse/web", "gatehouse.internal/clients/go", false},
-		{"gatehouse/newcomer", "fmt", false},
-		{"gatehouse/newcomer", "gatehouse/auth", false},
+		{"gatehouse/unknown", "fmt", false},
+		{"gatehouse/unknown", "gatehouse/auth", false},
 	} {
-		found := faults([]pkg{{c.from, []string{c.to}}})
+		found := violations([]pkg{{ImportPath: c.from, Imports: []string{c.to}}})
 		if c.good != (len(found) == 0) {
 			t.Errorf("%s → %s: found %q", c.from, c.to, found)
 		}
 	}
 }
 
-// faults returns what is wrong, a line each.
-func faults(packages []pkg) []string {
+func TestViolations_FindsExclusivePackagesInTests(t *testing.T) {
+	for from, want := range map[string]int{"gatehouse/web": 0, "gatehouse/handlers": 1, "gatehouse/internal/e2e/api": 1} {
+		found := violations([]pkg{{ImportPath: from, XTestImports: []string{"github.com/labstack/echo/v4/middleware"}}})
+		if len(found) != want {
+			t.Errorf("%s: found %q", from, found)
+		}
+	}
+}
+
+// violations returns a line for each import that breaks a rule.
+func violations(packages []pkg) []string {
 	var all []string
 	for _, p := range packages {
-		name := ours(p.ImportPath)
-		if within(name, forTests) || within(name, toolsOnly) {
-			all = append(all, into(p, toolsOnly, nil)...)
+		name := relative(p.ImportPath)
+		for external, users := range exclusive {
+			if !slices.Contains(users, name) {
+				all = append(all, refuse(p.ImportPath, slices.Concat(p.Imports, p.TestImports, p.XTestImports), func(path string) bool {
+					return below(path, []string{external})
+				})...)
+			}
+		}
+		if below(name, testOnly) || below(name, leaves) {
+			all = append(all, refuse(p.ImportPath, p.Imports, func(path string) bool { return below(relative(path), leaves) })...)
 			continue
 		}
 		may, known := allowed[name]
@@ -172,60 +194,58 @@ func faults(packages []pkg) []string {
 			all = append(all, p.ImportPath+" has no line in this test that says what it may import")
 			continue
 		}
-		all = append(all, into(p, forbidden[name], may)...)
-		if only, promised := others[name]; promised {
-			all = append(all, beyond(p, only)...)
+		all = append(all, refuse(p.ImportPath, p.Imports, func(path string) bool {
+			return below(path, forbidden[name]) || own(path) && !slices.Contains(may, relative(path))
+		})...)
+		if only, promised := onlyModules[name]; promised {
+			all = append(all, refuse(p.ImportPath, p.Imports, func(path string) bool { return external(path) && !below(path, only) })...)
 		}
 	}
 	return all
 }
 
-// beyond returns the arrows of a package into modules of others that are not among only.
-func beyond(p pkg, only []string) []string {
+// refuse returns a line for each of the imported paths that breaks a rule.
+func refuse(importer string, paths []string, breaks func(path string) bool) []string {
 	var all []string
-	for _, path := range p.Imports {
-		host, _, _ := strings.Cut(path, "/")
-		// The standard library has no dot in its first part.
-		if strings.Contains(host, ".") && !isOurs(path) && !within(path, only) {
-			all = append(all, p.ImportPath+" must not import "+path)
+	for _, path := range paths {
+		if breaks(path) {
+			all = append(all, importer+" must not import "+path)
 		}
 	}
 	return all
 }
 
-// into returns the arrows of a package into those that are forbidden, or into packages of
-// ours that are not allowed (nil allows all of them).
-func into(p pkg, forbidden, may []string) []string {
-	var all []string
-	for _, path := range p.Imports {
-		if within(ours(path), forbidden) || isOurs(path) && may != nil && !slices.Contains(may, ours(path)) {
-			all = append(all, p.ImportPath+" must not import "+path)
-		}
-	}
-	return all
+// own reports whether a package belongs to this repository.
+func own(path string) bool { return below(path, []string{module, readerModule}) }
+
+// external reports whether a package is third-party: the first element of its path has a dot,
+// unlike in the standard library.
+func external(path string) bool {
+	host, _, _ := strings.Cut(path, "/")
+	return strings.Contains(host, ".") && !own(path)
 }
 
-// ours returns the path of a package of ours below the repository, "" for the program itself; others' stay as they are.
-func ours(path string) string {
+// relative returns the directory of an own package, "" for the root package. It does not change other
+// paths.
+func relative(path string) string {
 	if path == module {
 		return ""
 	}
-	if within(path, []string{readerModule}) {
-		return strings.TrimPrefix(path, "gatehouse.internal/")
+	if own(path) {
+		_, path, _ = strings.Cut(path, "/")
 	}
-	return strings.TrimPrefix(path, module+"/")
+	return path
 }
 
-func isOurs(path string) bool { return within(path, []string{module, readerModule}) }
-
-// within reports whether a package is one of the list or below one.
-func within(path string, list []string) bool {
+// below reports whether a package is one of the list or below one.
+func below(path string, list []string) bool {
 	return slices.ContainsFunc(list, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
 }
 
+// list returns the packages of the repository, including those of clients/go.
 func list(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...", readerModule+"/...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,Imports,TestImports,XTestImports", module+"/...", readerModule+"/...").Output()
 	if err != nil {
 		var failed *exec.ExitError
 		if errors.As(err, &failed) {
@@ -234,7 +254,7 @@ func list(t *testing.T) []pkg {
 		t.Fatal(err)
 	}
 	var all []pkg
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p pkg
 		err := d.Decode(&p)
 		if errors.Is(err, io.EOF) {

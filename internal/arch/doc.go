@@ -1,2 +1,3 @@
-// Package arch holds no code: its test keeps the arrows between the packages pointing down.
+// Package arch contains only tests: they hold the structure of the code. Packages import each other
+// in one direction, stay small, and explain themselves.
 package arch
