@@ -21,15 +21,15 @@ func (h *Handlers) adminHome(*web.Request) (web.Response, error) {
 
 func (h *Handlers) users(r *web.Request) (web.Response, error) {
 	search, after := strings.TrimSpace(r.Query("q")), r.Query("after")
-	users, err := h.Accounts.Grants.SearchUsers(r.Context(), search, after, pageOfUsers+1)
+	users, err := h.Accounts.Grants.SearchUsers(r.Context(), search, after, defaultUsersPerPage+1)
 	if err != nil {
 		return web.Response{}, err
 	}
 	page := templates.UsersPage{Page: r.Page("Users"), Search: values(url.Values{"q": {search}}, "q")["q"], Now: r.Now()}
 	page.Notice = notices[r.Query("notice")]
-	if len(users) > pageOfUsers {
-		users = users[:pageOfUsers]
-		page.Next = "/admin/users?" + url.Values{"q": {search}, "after": {users[pageOfUsers-1].Username}}.Encode()
+	if len(users) > defaultUsersPerPage {
+		users = users[:defaultUsersPerPage]
+		page.Next = "/admin/users?" + url.Values{"q": {search}, "after": {users[defaultUsersPerPage-1].Username}}.Encode()
 	}
 	for _, u := range users {
 		page.Users = append(page.Users, newUserRow(u, r.Now()))

@@ -12,7 +12,7 @@ import (
 	"gatehouse/web/problem"
 )
 
-// apiUser is a user as the API tells of them.
+// apiUser is the JSON of a user.
 type apiUser struct {
 	ID       string `json:"id"`
 	Username string `json:"username"`
@@ -41,7 +41,7 @@ type apiMe struct {
 	User        apiUser  `json:"user"`
 	Groups      []string `json:"groups"`
 	Permissions []string `json:"permissions"`
-	// Method is session, basic or token.
+	// Method is "session", "basic" or "token".
 	Method       string `json:"method"`
 	AuthorizedBy string `json:"authorized_by"`
 }
@@ -82,8 +82,8 @@ func newAPIToken(t auth.Token) apiToken {
 	return out
 }
 
-// createTokenRequest is the body of POST /api/tokens. Username and password are for clients
-// that send neither Basic nor a session.
+// createTokenRequest is the body of POST /api/tokens. Username and password authenticate clients that send no
+// Authorization header.
 type createTokenRequest struct {
 	Username    string   `json:"username"`
 	Password    string   `json:"password"`
@@ -114,18 +114,18 @@ func (h *Handlers) apiCreateToken(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	made := newAPIToken(t)
-	made.Token = secret
-	return web.JSON(http.StatusCreated, made), nil
+	created := newAPIToken(t)
+	created.Token = secret
+	return web.JSON(http.StatusCreated, created), nil
 }
 
-// tokenOwner returns who asks for a token. One token must not make another: what leaks once
-// would live for ever.
+// tokenOwner returns the user for whom a token is requested. A token cannot create another one, because a leaked token
+// could then renew itself forever.
 func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.User, error) {
 	if r.AuthMethod() == web.ByToken {
-		return auth.User{}, problem.BadRequest(problem.TokenFromToken, "A token can't make tokens; use HTTP Basic, or username and password in the body.")
+		return auth.User{}, problem.BadRequest(problem.TokenFromToken, "A token can't create tokens. Use HTTP Basic, or send username and password in the body.")
 	}
-	// Who names a user in the body means that one, whoever is signed in in this browser.
+	// The user in the body takes precedence over the session.
 	inBody := body.Username != "" || body.Password != ""
 	if r.User() != nil && (r.AuthMethod() == web.ByBasic || !inBody) {
 		return *r.User(), nil
@@ -136,7 +136,7 @@ func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.Use
 	u, err := h.Accounts.SignInAPIClient(r.Context(), body.Username, body.Password, r.Visitor())
 	r.CountSignIn(err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
-		return auth.User{}, problem.Unauthorized(problem.WrongCredentials, "User name or password is wrong, or the account is disabled.")
+		return auth.User{}, problem.Unauthorized(problem.WrongCredentials, "The username or password is wrong, or the account is disabled.")
 	}
 	return u, err
 }
@@ -182,22 +182,22 @@ type apiUserRow struct {
 	LastSignInAt *time.Time `json:"last_sign_in_at"`
 }
 
-// pageOfUsers is how many users a page of the list has; maxPageOfUsers how many may be asked for.
+// Numbers of users in a page of the list.
 const (
-	pageOfUsers    = 50
-	maxPageOfUsers = 200
+	defaultUsersPerPage = 50
+	maxUsersPerPage     = 200
 )
 
 func (h *Handlers) apiUsers(r *web.Request) (web.Response, error) {
-	limit := pageOfUsers
+	limit := defaultUsersPerPage
 	if q := r.Query("limit"); q != "" {
 		n, err := strconv.Atoi(q)
-		if err != nil || n < 1 || n > maxPageOfUsers {
-			return web.Response{}, problem.BadRequest(problem.BadLimit, "limit is a number from 1 to 200.")
+		if err != nil || n < 1 || n > maxUsersPerPage {
+			return web.Response{}, problem.BadRequest(problem.BadLimit, "limit must be a number from 1 to 200.")
 		}
 		limit = n
 	}
-	// One more tells whether there is a next page.
+	// Fetch one more to learn whether there is a next page.
 	users, err := h.Accounts.Grants.SearchUsers(r.Context(), r.Query("q"), r.Query("after"), limit+1)
 	if err != nil {
 		return web.Response{}, err
@@ -219,13 +219,13 @@ func (h *Handlers) apiUsers(r *web.Request) (web.Response, error) {
 	return web.JSON(http.StatusOK, map[string]any{"users": rows, "next": next}), nil
 }
 
-// openAPI serves the description of the API.
+// openAPI serves the API description.
 func (h *Handlers) openAPI(*web.Request) (web.Response, error) {
 	return web.Document("application/json", h.OpenAPI), nil
 }
 
+// authorizedBy returns the store that confirmed the request: the database if any SQL ran.
 func authorizedBy(r *web.Request) string {
-	// Any statement at all, and it was the database that vouched.
 	if r.Stats().SQLStatements() > 0 {
 		return r.DatabaseName()
 	}

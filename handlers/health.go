@@ -6,13 +6,12 @@ import (
 	"gatehouse/web"
 )
 
-// healthz says that the process is up.
+// healthz reports that the process is running.
 func (h *Handlers) healthz(*web.Request) (web.Response, error) {
 	return web.Text(http.StatusOK, "ok\n"), nil
 }
 
-// readyz says whether the database and Redis answer. What is wrong stands in the log: the
-// page is open to everybody.
+// readyz reports whether the database and Redis respond. Anyone can read it, so the errors are only logged.
 func (h *Handlers) readyz(r *web.Request) (web.Response, error) {
 	status, text := http.StatusOK, ""
 	ready := h.Ready(r.Context())

@@ -12,15 +12,15 @@ import (
 	"gatehouse/web/problem"
 )
 
-// Methods of signing in, as answers and logs name them.
+// Methods of authentication, as responses and metrics name them.
 const (
 	BySession = "session"
 	ByBasic   = "basic"
 	ByToken   = "token"
 )
 
-// identifyAPI finds out who asks on a route for programs: whoever the Authorization header
-// names, and the session only without one. The error is a challenge when it is nobody.
+// identifyAPI identifies the user of a request to an API route by its Authorization header or, only without one, by its
+// session. Wrong credentials are an error; without any, the user stays nil.
 func (s *Server) identifyAPI(r *Request) error {
 	headers := r.echo.Request().Header.Values("Authorization")
 	switch len(headers) {
@@ -29,7 +29,7 @@ func (s *Server) identifyAPI(r *Request) error {
 	case 1:
 		return s.authenticateHeader(r, headers[0])
 	}
-	return problem.BadRequest(problem.SeveralCredentials, "The request has more than one Authorization header; send one.")
+	return problem.BadRequest(problem.SeveralCredentials, "The request has more than one Authorization header. Send one.")
 }
 
 func (s *Server) authenticateHeader(r *Request, header string) error {
@@ -41,7 +41,7 @@ func (s *Server) authenticateHeader(r *Request, header string) error {
 	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Token"):
 		return s.authenticateToken(r, credentials)
 	}
-	return problem.Unauthorized(problem.UnknownScheme, "The Authorization header names a scheme other than Basic, Bearer and Token.")
+	return problem.Unauthorized(problem.UnknownScheme, "Use the scheme Basic, Bearer or Token in the Authorization header.")
 }
 
 func (s *Server) authenticateBasic(r *Request, credentials string) error {
@@ -52,7 +52,7 @@ func (s *Server) authenticateBasic(r *Request, credentials string) error {
 	u, err := s.Accounts.AuthenticateBasic(r.ctx, login, password, r.Visitor())
 	s.Metrics.CountSignIn(ByBasic, err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
-		return problem.Unauthorized(problem.WrongCredentials, "User name or password is wrong, or the account is disabled.")
+		return problem.Unauthorized(problem.WrongCredentials, "The username or password is wrong, or the account is disabled.")
 	}
 	if err != nil {
 		return err
@@ -61,9 +61,9 @@ func (s *Server) authenticateBasic(r *Request, credentials string) error {
 	return nil
 }
 
-// parseBasic reads the credentials of RFC 7617 in UTF-8: the password may contain colons.
+// parseBasic parses the credentials of RFC 7617 in UTF-8. The password may contain colons.
 func parseBasic(credentials string) (login, password string, err error) {
-	malformed := problem.BadRequest(problem.MalformedBasic, "The credentials of Basic are the base64 of name:password in UTF-8.")
+	malformed := problem.BadRequest(problem.MalformedBasic, "Basic credentials are the base64 of username:password in UTF-8.")
 	if len(credentials) > maxBasic {
 		return "", "", malformed
 	}
@@ -81,15 +81,15 @@ func parseBasic(credentials string) (login, password string, err error) {
 	return login, password, nil
 }
 
-// maxBasic is in octets of base64; the longest name and password fit four times.
+// maxBasic is in octets of base64, four times what the longest username and password need.
 const maxBasic = 8 << 10
 
 func (s *Server) authenticateToken(r *Request, secret string) error {
 	u, t, err := s.Accounts.AuthenticateToken(r.ctx, secret)
 	s.Metrics.CountSignIn(ByToken, err)
-	for reason, say := range tokenRefusals {
+	for reason, refusal := range tokenRefusals {
 		if errors.Is(err, reason) {
-			return problem.Unauthorized(say.code, say.detail)
+			return problem.Unauthorized(refusal.code, refusal.detail)
 		}
 	}
 	if err != nil {
@@ -100,27 +100,27 @@ func (s *Server) authenticateToken(r *Request, secret string) error {
 	return nil
 }
 
-// tokenRefusals are what an API client can act on. Who has the token may know.
+// tokenRefusals says why a token was refused: the holder of a token may know.
 var tokenRefusals = map[error]struct {
 	code   problem.Code
 	detail string
 }{
-	auth.ErrTokenMalformed:   {problem.TokenMalformed, "This is not an API token: it is mistyped, cut or from somewhere else."},
-	auth.ErrTokenUnknown:     {problem.TokenUnknown, "The token is expired, revoked or was never valid. Get a new one."},
-	auth.ErrTokenInvalidated: {problem.TokenDead, "The account's password was changed or all its sessions were ended after the token was made. Get a new one."},
-	auth.ErrUserDisabled:     {problem.UserDisabled, "The account that the token belongs to is disabled. Ask an administrator."},
+	auth.ErrTokenMalformed:   {problem.TokenMalformed, "This is not an API token: it is mistyped, truncated or not from this site."},
+	auth.ErrTokenUnknown:     {problem.TokenUnknown, "The token has expired, was revoked or was never valid. Create a new one."},
+	auth.ErrTokenInvalidated: {problem.TokenDead, "The account's password was changed or all its sessions were ended after the token was created. Create a new one."},
+	auth.ErrUserDisabled:     {problem.UserDisabled, "The token's account is disabled. Ask an administrator."},
 }
 
 const bearerChallenge = `Bearer realm="Gatehouse"`
 
-// challenge adds WWW-Authenticate (RFC 9110, 11.6.1). A script in a browser is not offered
-// Basic: the browser would open its own password window over our page.
+// challenge adds WWW-Authenticate (RFC 9110, section 11.6.1). It does not offer Basic to scripts in a browser, which
+// would open a password dialog over the page.
 func challenge(h http.Header, req *http.Request, code problem.Code) {
 	if mode := req.Header.Get("Sec-Fetch-Mode"); mode == "" || mode == "navigate" {
 		h.Add("WWW-Authenticate", `Basic realm="Gatehouse", charset="UTF-8"`)
 	}
 	bearer := bearerChallenge
-	if strings.HasPrefix(string(code), "token_") || code == problem.UserDisabled {
+	if strings.HasPrefix(code.String(), "token_") || code == problem.UserDisabled {
 		bearer += `, error="invalid_token"` // RFC 6750, 3.1
 	}
 	h.Add("WWW-Authenticate", bearer)

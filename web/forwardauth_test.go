@@ -171,7 +171,7 @@ func TestVerifyChallengesPrograms(t *testing.T) {
 	} {
 		w := s.do("GET", "/auth/verify", header("X-Forwarded-Uri", "/x"), c.change)
 		var p problem.Document
-		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 401 || p.Code != "credentials_needed" || p.RequestID == "" {
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 401 || p.Code != problem.CredentialsNeeded || p.RequestID == "" {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}
 		challenges := strings.Join(w.Header()["Www-Authenticate"], ", ")

@@ -282,7 +282,7 @@ func (d *description) check(key string, a kit.Response) error {
 		if p.Status != a.StatusCode || p.RequestID != a.Header.Get("X-Request-Id") {
 			return fmt.Errorf("a problem with the status %d and the request id %q", p.Status, p.RequestID)
 		}
-		seen += " " + string(p.Code)
+		seen += " " + p.Code.String()
 	}
 	d.seen[seen] = true
 	return nil
@@ -471,7 +471,7 @@ func (a *apiTest) wantProblem(t testing.TB, key string, status int, code, body s
 	got := a.call(t, key, body, header...)
 	a.wantDescribed(t, key, status, got)
 	p := problemOf(t, got)
-	if string(p.Code) != code {
+	if p.Code.String() != code {
 		t.Errorf("%s: the code is %s, want %s\n%s", key, p.Code, code, got.Text)
 	}
 	return p
@@ -599,7 +599,7 @@ func (a *apiTest) tokensWork(t *testing.T) {
 
 		a.Run("", "user", "enable", "leaves").WantCode(t, 0)
 		testkit.Eventually(t, 5*time.Second, "the enabled user", func() bool {
-			return problemOf(t, a.call(t, "GET /api/time", "", "Authorization", "Bearer "+a.disabled)).Code == "token_dead"
+			return problemOf(t, a.call(t, "GET /api/time", "", "Authorization", "Bearer "+a.disabled)).Code.String() == "token_dead"
 		})
 	})
 	t.Run("too many", func(t *testing.T) {
