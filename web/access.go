@@ -2,8 +2,8 @@ package web
 
 import "net/http"
 
-// Access says who may use a route. Its zero value is none of the rules: a route that
-// forgets to name one is not served (closed by default).
+// Access is the access rule of a route. Its zero value is no rule, and a route without one is not served (closed by
+// default).
 type Access struct {
 	who        who
 	permission string
@@ -22,31 +22,30 @@ const (
 )
 
 var (
-	// Open routes need nobody; they know who is signed in if somebody is, and work on
-	// without knowing when Redis does not answer.
+	// Open routes are for everyone. They know the user if there is a session, and serve an anonymous user while Redis
+	// does not respond.
 	Open = Access{who: open}
-	// SignedIn routes are pages: they send everybody else to the sign-in page.
+	// SignedIn routes are pages for signed-in users. Anonymous users are redirected to the sign-in page.
 	SignedIn = Access{who: signedIn}
-	// API routes take a session, HTTP Basic or an API token; everybody else gets a 401
-	// with a challenge.
+	// API routes require a session, HTTP Basic or an API token, and answer other requests with a 401 and a challenge.
 	API = Access{who: api}
-	// OptionalAPI routes also accept anonymous callers: the
-	// credentials may be in the body. Wrong ones in the header are refused.
+	// OptionalAPI routes also accept anonymous callers, whose credentials may be in the body. Wrong credentials in the
+	// header are refused.
 	OptionalAPI = Access{who: optionalAPI}
 	// Unauthenticated routes (health, documents) read no credentials at all.
 	Unauthenticated = Access{who: unauthenticated}
-	// ForwardAuth is the route by which a reverse proxy asks who sent a request: a session, HTTP
-	// Basic or an API token, and what they may.
+	// ForwardAuth is the route with which reverse proxies authenticate requests: by a session, HTTP Basic or an API
+	// token, with the permissions and groups that the proxy requires.
 	ForwardAuth = Access{who: forwardAuth}
 )
 
-// With returns the access with a permission that is needed as well.
+// WithPermission returns the rule with a permission that is required as well.
 func (a Access) WithPermission(permission string) Access {
 	a.permission = permission
 	return a
 }
 
-// valid reports whether the access is a rule that can be held.
+// valid reports whether the rule can be enforced.
 func (a Access) valid() bool {
 	return a.who != 0 && (a.permission == "" || a.who == signedIn || a.who == api)
 }
@@ -60,11 +59,10 @@ func (a Access) String() string {
 	return name
 }
 
-// Handler answers one request: with a Response, or with an error that the one error page
-// turns into words.
+// Handler answers one request with a Response, or with an error that the error page or the API's problem explains.
 type Handler func(*Request) (Response, error)
 
-// Route is a line of the route table.
+// Route is an entry of the route table.
 type Route struct {
 	Method string
 	Path   string
@@ -72,24 +70,23 @@ type Route struct {
 	Handle Handler
 }
 
-// AnyMethod in a Route stands for every method: a proxy may ask by that of the request it asks for.
+// AnyMethod in a Route stands for every method: proxies may repeat that of the original request.
 const AnyMethod = "*"
 
-// Verify returns the route that reverse proxies ask. It has no handler: the server itself answers,
-// before everything that is for pages.
+// Verify returns the forward-auth route. It has no handler: the server answers it before routing.
 func Verify(path string) Route { return Route{Method: AnyMethod, Path: path, Access: ForwardAuth} }
 
-// Get returns a route that reads. HEAD is served with it.
+// Get returns a GET route, which serves HEAD as well.
 func Get(path string, access Access, h Handler) Route {
 	return Route{http.MethodGet, path, access, h}
 }
 
-// Post returns a route that changes something.
+// Post returns a POST route.
 func Post(path string, access Access, h Handler) Route {
 	return Route{http.MethodPost, path, access, h}
 }
 
-// Delete returns a route that takes something away.
+// Delete returns a DELETE route.
 func Delete(path string, access Access, h Handler) Route {
 	return Route{http.MethodDelete, path, access, h}
 }

@@ -20,7 +20,7 @@ import (
 
 const password = "correct horse battery"
 
-// account stores a user whose password is password.
+// account stores a user with the test password.
 func (s *site) account(t testing.TB, name string, permissions ...string) auth.User {
 	t.Helper()
 	u, err := s.Server.Accounts.AddUser(t.Context(), auth.Registration{Username: name, Password: password})
@@ -33,7 +33,7 @@ func (s *site) account(t testing.TB, name string, permissions ...string) auth.Us
 	return u
 }
 
-// token makes an API token for the user.
+// token creates an API token for the user.
 func (s *site) token(t testing.TB, u auth.User, permissions []string) string {
 	t.Helper()
 	secret, _, err := s.Server.Accounts.NewToken(t.Context(), u, auth.TokenRequest{Name: "CI", Lifetime: time.Hour, Permissions: permissions})
@@ -52,23 +52,23 @@ func basic(login, password string) func(*http.Request) {
 
 func encoded(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// whoAndHow answers with the user's name, the method and the permissions.
-func whoAndHow(r *Request) (Response, error) {
+// showUserAndMethod answers with the user's name, the method and the permissions.
+func showUserAndMethod(r *Request) (Response, error) {
 	if r.User() == nil {
-		return Text(http.StatusOK, "nobody"), nil
+		return Text(http.StatusOK, "anonymous"), nil
 	}
 	return Text(http.StatusOK, strings.TrimSpace(r.User().Username+" "+r.AuthMethod()+" "+strings.Join(r.Permissions(), ","))), nil
 }
 
 var apiRoutes = []Route{
-	Get("/api/who", API, whoAndHow), Post("/api/who", API, whoAndHow), Delete("/api/who", API, whoAndHow),
-	Get("/api/maybe", OptionalAPI, whoAndHow), Get("/api/users", API.WithPermission(auth.ViewUsers), whoAndHow),
-	Get("/api/machine", Unauthenticated, whoAsks), Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks),
-	Get("/admin", SignedIn.WithPermission(auth.ViewUsers), whoAsks), Post("/admin", SignedIn.WithPermission(auth.ManageUsers), whoAsks),
-	Get("/login", Open, whoAsks), Post("/login", Open, whoAsks), Post("/logout", Open, whoAsks), signIn,
+	Get("/api/who", API, showUserAndMethod), Post("/api/who", API, showUserAndMethod), Delete("/api/who", API, showUserAndMethod),
+	Get("/api/maybe", OptionalAPI, showUserAndMethod), Get("/api/users", API.WithPermission(auth.ViewUsers), showUserAndMethod),
+	Get("/api/machine", Unauthenticated, showUser), Get("/", Open, showUser), Get("/private", SignedIn, showUser),
+	Get("/admin", SignedIn.WithPermission(auth.ViewUsers), showUser), Post("/admin", SignedIn.WithPermission(auth.ManageUsers), showUser),
+	Get("/login", Open, showUser), Post("/login", Open, showUser), Post("/logout", Open, showUser), signIn,
 }
 
-// wantProblem checks that the answer is one problem of the API with this code.
+// wantProblem checks that the response is one problem with this code.
 func wantProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code string) problem.Document {
 	t.Helper()
 	var p problem.Document
@@ -94,7 +94,7 @@ func wantProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code st
 	return p
 }
 
-func TestParseBasic(t *testing.T) {
+func TestParseBasic_FollowsRFC7617(t *testing.T) {
 	long := strings.Repeat("x", maxBasic)
 	for what, c := range map[string]struct {
 		credentials, login, password string
@@ -137,7 +137,7 @@ func TestParseBasic(t *testing.T) {
 	}
 }
 
-func TestAuthorizationSchemes(t *testing.T) {
+func TestAuthorization_SchemesAreCaseInsensitive(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice", "books.read")
 	token, right := s.token(t, u, nil), encoded("alice:"+password)
@@ -185,7 +185,7 @@ func TestAuthorizationSchemes(t *testing.T) {
 	}
 }
 
-func TestSeveralAuthorizations(t *testing.T) {
+func TestAuthorization_SeveralHeadersAreRefused(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	token := s.token(t, u, nil)
@@ -204,8 +204,8 @@ func TestSeveralAuthorizations(t *testing.T) {
 	}
 }
 
-// A session counts only where no header names somebody: wrong credentials do not fall back.
-func TestSessionsOfPrograms(t *testing.T) {
+// Wrong credentials in the header do not fall back to the session.
+func TestAPI_AuthorizationTakesPrecedenceOverSession(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	s.account(t, "bob")
@@ -224,7 +224,7 @@ func TestSessionsOfPrograms(t *testing.T) {
 	wantProblem(t, s.do("GET", "/api/maybe", cookie, authorization("x")), http.StatusUnauthorized, "unknown_scheme")
 	wantProblem(t, s.do("GET", "/api/who"), http.StatusUnauthorized, "credentials_needed")
 	wantProblem(t, s.do("GET", "/api/who", s.session(fakeToken("A"))), http.StatusUnauthorized, "credentials_needed")
-	if w := s.do("GET", "/api/maybe"); w.Body.String() != "nobody" {
+	if w := s.do("GET", "/api/maybe"); w.Body.String() != "anonymous" {
 		t.Errorf("got %s", w.Body)
 	}
 	// A foreign page changes nothing with a person's session, whatever the method.
@@ -233,13 +233,13 @@ func TestSessionsOfPrograms(t *testing.T) {
 	}
 }
 
-// Only programs' routes read the header: on pages it neither helps nor harms, and costs nothing.
-func TestAuthorizationIsIgnoredOnPages(t *testing.T) {
+// Only API routes read the header: pages ignore it at no cost.
+func TestAuthorization_IsIgnoredOnPages(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice", auth.ManageUsers)
 	for _, value := range []string{"Basic " + encoded("alice:"+password), "Basic " + encoded("alice:wrong"), "Basic x", "Bearer " + s.token(t, u, nil), "Bearer x", "x"} {
 		s.Reset()
-		if w := s.do("GET", "/", authorization(value)); w.Code != http.StatusOK || w.Body.String() != "nobody" {
+		if w := s.do("GET", "/", authorization(value)); w.Code != http.StatusOK || w.Body.String() != "anonymous" {
 			t.Errorf("open with %q: got %d %s", value, w.Code, w.Body)
 		}
 		for _, path := range []string{"/private", "/admin"} {
@@ -248,7 +248,7 @@ func TestAuthorizationIsIgnoredOnPages(t *testing.T) {
 				t.Errorf("%s with %q: got %d %v", path, value, w.Code, w.Header())
 			}
 		}
-		if w := s.do("GET", "/api/machine", authorization(value)); w.Code != http.StatusOK || w.Body.String() != "nobody" {
+		if w := s.do("GET", "/api/machine", authorization(value)); w.Code != http.StatusOK || w.Body.String() != "anonymous" {
 			t.Errorf("a machine's route with %q: got %d %s", value, w.Code, w.Body)
 		}
 		if calls := s.Calls(); len(calls) != 0 {
@@ -257,7 +257,7 @@ func TestAuthorizationIsIgnoredOnPages(t *testing.T) {
 	}
 }
 
-func TestChallenge(t *testing.T) {
+func TestChallenge_OffersBasicToProgramsOnly(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	const offerBasic, offerBearer = `Basic realm="Gatehouse", charset="UTF-8"`, `Bearer realm="Gatehouse"`
@@ -294,7 +294,7 @@ func TestChallenge(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	// Basic does not tell a disabled account from a wrong password.
-	disabled, wrong := s.do("GET", "/api/who", basic("alice", password)), s.do("GET", "/api/who", basic("nobody", password))
+	disabled, wrong := s.do("GET", "/api/who", basic("alice", password)), s.do("GET", "/api/who", basic("anonymous", password))
 	one, two := wantProblem(t, disabled, 401, "wrong_credentials"), wantProblem(t, wrong, 401, "wrong_credentials")
 	one.RequestID, two.RequestID = "", ""
 	if fmt.Sprint(one) != fmt.Sprint(two) {
@@ -302,7 +302,7 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
-func TestProblems(t *testing.T) {
+func TestProblem_ExplainsEveryError(t *testing.T) {
 	var fail error
 	s := newSite(t, []Route{
 		Get("/api/fail", Unauthenticated, func(*Request) (Response, error) { return Response{}, fail }),
@@ -383,14 +383,14 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-func TestPermissions(t *testing.T) {
+func TestAccess_RequiresPermission(t *testing.T) {
 	s := newSite(t, apiRoutes)
-	for name, permissions := range map[string][]string{"viewer": {auth.ViewUsers}, "manager": {auth.ManageUsers}, "nobody": {"books.read"}} {
+	for name, permissions := range map[string][]string{"viewer": {auth.ViewUsers}, "manager": {auth.ManageUsers}, "anonymous": {"books.read"}} {
 		u := s.account(t, name, permissions...)
 		cookie := s.session(setCookies(s.do("POST", "/sign-in?user="+u.ID))["gatehouse"].Value)
 		get, post, api := s.do("GET", "/admin", cookie), s.do("POST", "/admin", cookie), s.do("GET", "/api/users", basic(name, password))
 		bySession := s.do("GET", "/api/users", cookie)
-		if name == "nobody" {
+		if name == "anonymous" {
 			for _, w := range []*httptest.ResponseRecorder{get, post} {
 				if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "You don&#39;t have access") || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
 					t.Errorf("%s: got %d %s", name, w.Code, w.Body)
@@ -442,7 +442,7 @@ func TestPermissions(t *testing.T) {
 	wantProblem(t, s.do("GET", "/api/users"), http.StatusUnauthorized, "credentials_needed")
 }
 
-func TestAccess(t *testing.T) {
+func TestAccess_StringNamesTheRule(t *testing.T) {
 	for want, a := range map[string]Access{
 		"none": {}, "open": Open, "signed in": SignedIn, "API": API, "optional API": OptionalAPI, "unauthenticated": Unauthenticated,
 		"signed in with users.view": SignedIn.WithPermission("users.view"), "API with a.b": API.WithPermission("a.b"), "open with a.b": Open.WithPermission("a.b"),
@@ -459,7 +459,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-func TestProgramsWithoutServers(t *testing.T) {
+func TestAPI_WithoutServersIsUnavailable(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
 	token := s.token(t, u, nil)

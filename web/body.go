@@ -9,12 +9,12 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// maxBody is in octets: no form or JSON of ours comes near it.
+// maxBody is in octets, far more than any form or JSON of this site.
 const maxBody = 64 << 10
 
-// readBody reads the whole body of a request that may change something, before anything is known
-// about its author. A client decides when the last octet arrives: were the author authenticated
-// first, a request that was sent before its author lost a right would use it long after.
+// readBody reads the whole body of a request that may change something before the request is authenticated. A client
+// decides when the last octet arrives; with authentication first, a slow request could use permissions long after its
+// user has lost them.
 func (s *Server) readBody(c echo.Context) error {
 	req := c.Request()
 	if req.Method == http.MethodGet || req.Method == http.MethodHead || req.Body == nil || req.Body == http.NoBody {
@@ -36,7 +36,7 @@ func (s *Server) readBody(c echo.Context) error {
 	return nil
 }
 
-// receivedBody is a body that has arrived whole.
+// receivedBody is a body that was read to its end.
 type receivedBody struct {
 	*bytes.Reader
 	all []byte

@@ -23,7 +23,7 @@ type bridgedSite struct {
 func newBridgedSite(t testing.TB) *bridgedSite {
 	t.Helper()
 	b := &bridgedSite{}
-	b.site = newSite(t, append([]Route{signOut, Get("/program", API, whoAsks)}, whoRoutes...), func(s *site) {
+	b.site = newSite(t, append([]Route{signOut, Get("/program", API, showUser)}, userRoutes...), func(s *site) {
 		b.django = djangotest.New(s.Stores)
 		s.Bridge = &Bridge{Sessions: b.django.Bridge(), Cookie: "sessionid"}
 	})
@@ -63,7 +63,7 @@ func (b *bridgedSite) wantSignedIn(t *testing.T, want bool, change ...func(*http
 	}
 }
 
-func TestDjangoSignsInHere(t *testing.T) {
+func TestBridge_SignsInDjangoUsers(t *testing.T) {
 	b := newBridgedSite(t)
 	b.wantSignedIn(t, true)
 	b.Reset()
@@ -71,7 +71,7 @@ func TestDjangoSignsInHere(t *testing.T) {
 	if calls := b.Calls("django.", "notes.", "sessions.", "users.", "origins."); len(calls) != 2 {
 		t.Errorf("a page takes %q", calls)
 	}
-	for path, want := range map[string]string{"/": "u1", "/program": "u1", "/machine": "nobody"} {
+	for path, want := range map[string]string{"/": "u1", "/program": "u1", "/machine": "anonymous"} {
 		if w := b.do("GET", path, djangoSession); w.Code != 200 || w.Body.String() != want {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
@@ -135,7 +135,7 @@ func TestWhatEndsADjangoSessionHere(t *testing.T) {
 		b.wantSignedIn(t, true)
 		end(b)
 		b.wantSignedIn(t, false)
-		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "nobody" {
+		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "anonymous" {
 			t.Errorf("%s: the open page says %d %s", why, w.Code, w.Body)
 		}
 	}
@@ -171,7 +171,7 @@ func TestBridgeFaults(t *testing.T) {
 		if w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", call)
 		}
-		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "nobody" {
+		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "anonymous" {
 			t.Errorf("%s: the open page answers %d %s", call, w.Code, w.Body)
 		}
 		if w := b.do("GET", "/private"); w.Code != http.StatusSeeOther {

@@ -21,9 +21,9 @@ func (s *site) sameName(values ...string) func(*http.Request) {
 	return header("Cookie", strings.Join(pairs, "; "))
 }
 
-// TestSeveralSessionCookies_FirstLiveOneCounts: a sibling site, or a script on another path, can add
+// TestSessionCookies_FirstLiveOneCounts: a sibling site, or a script on another path, can add
 // a cookie of the session's name in front of the real one.
-func TestSeveralSessionCookies_FirstLiveOneCounts(t *testing.T) {
+func TestSessionCookies_FirstLiveOneCounts(t *testing.T) {
 	dead := []string{fakeToken("D"), fakeToken("E"), fakeToken("F"), fakeToken("G")}
 	live, other := fakeToken("L"), fakeToken("M")
 	for name, c := range map[string]struct {
@@ -33,18 +33,18 @@ func TestSeveralSessionCookies_FirstLiveOneCounts(t *testing.T) {
 		"the live one alone":        {func(s *site) func(*http.Request) { return s.sameName(live) }, "u1"},
 		"behind a dead one":         {func(s *site) func(*http.Request) { return s.sameName(dead[0], live) }, "u1"},
 		"before a dead one":         {func(s *site) func(*http.Request) { return s.sameName(live, dead[0]) }, "u1"},
-		"in another header":         {func(s *site) func(*http.Request) { return several(s.sameName(dead[0]), s.sameName(live)) }, "u1"},
+		"in another header":         {func(s *site) func(*http.Request) { return combine(s.sameName(dead[0]), s.sameName(live)) }, "u1"},
 		"the fourth":                {func(s *site) func(*http.Request) { return s.sameName(dead[0], dead[1], dead[2], live) }, "u1"},
-		"the fifth":                 {func(s *site) func(*http.Request) { return s.sameName(dead[0], dead[1], dead[2], dead[3], live) }, "nobody"},
+		"the fifth":                 {func(s *site) func(*http.Request) { return s.sameName(dead[0], dead[1], dead[2], dead[3], live) }, "anonymous"},
 		"behind what is no token":   {func(s *site) func(*http.Request) { return s.sameName("1", "2", "3", "4", "", live) }, "u1"},
 		"of two live ones":          {func(s *site) func(*http.Request) { return s.sameName(other, live) }, "u2"},
 		"of two live ones, swapped": {func(s *site) func(*http.Request) { return s.sameName(live, other) }, "u1"},
 		"behind one of old epoch":   {func(s *site) func(*http.Request) { return s.sameName(fakeToken("O"), live) }, "u1"},
 		"behind one past deadline":  {func(s *site) func(*http.Request) { return s.sameName(fakeToken("P"), live) }, "u1"},
 		"behind one of no user":     {func(s *site) func(*http.Request) { return s.sameName(fakeToken("Q"), live) }, "u1"},
-		"only dead ones":            {func(s *site) func(*http.Request) { return s.sameName(dead...) }, "nobody"},
+		"only dead ones":            {func(s *site) func(*http.Request) { return s.sameName(dead...) }, "anonymous"},
 	} {
-		s := newSite(t, verifyRoutes)
+		s := newSite(t, forwardAuthRoutes)
 		s.add("u1")
 		s.add("u2")
 		lasting := func(change func(*auth.Session)) func(*auth.Session) {
@@ -63,19 +63,19 @@ func TestSeveralSessionCookies_FirstLiveOneCounts(t *testing.T) {
 		if asked := len(s.Calls("sessions.")); asked != 1 {
 			t.Errorf("%s: %d round trips to the sessions: %q", name, asked, s.Calls("sessions."))
 		}
-		if w := s.do("GET", "/auth/verify", c.cookies(s)); (w.Code == http.StatusOK) != (c.want != "nobody") {
+		if w := s.do("GET", "/auth/verify", c.cookies(s)); (w.Code == http.StatusOK) != (c.want != "anonymous") {
 			t.Errorf("%s: forward auth answers %d", name, w.Code)
 		}
 	}
 }
 
-// TestSignOut_EndsEverySessionOfTheName: all that the browser sends, also beyond those that are
-// tried: a cookie for the path of signing out alone must not shield the one for all paths.
+// TestSignOut_EndsEverySessionOfTheName: sign-out ends the session of every cookie, even beyond those that are tried. A
+// cookie for the path of sign-out alone must not shield the one for all paths.
 func TestSignOut_EndsEverySessionOfTheName(t *testing.T) {
 	signOut := Post("/sign-out", Open, func(r *Request) (Response, error) { return SeeOther("/"), r.SignOut() })
 	for name, n := range map[string]int{"two": 2, "more than are tried": maxSessionCookies + 3} {
 		for _, route := range []string{"/sign-out", "/sign-in?user=u1"} {
-			s := newSite(t, append(whoRoutes, signOut))
+			s := newSite(t, append(userRoutes, signOut))
 			s.add("u1")
 			var values []string
 			for i := range n {

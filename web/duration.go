@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// FormatDuration returns a wait as people say it, rounded up.
+// FormatDuration returns a duration in words ("2 minutes"), rounded up.
 func FormatDuration(d time.Duration) string {
 	n := int((d + time.Second - 1) / time.Second)
 	unit := "second"
@@ -18,7 +18,7 @@ func FormatDuration(d time.Duration) string {
 	return FormatCount(n, unit)
 }
 
-// FormatCount returns "1 minute", "2 minutes".
+// FormatCount returns a number with its unit: "1 minute", "2 minutes".
 func FormatCount(n int, unit string) string {
 	if n == 1 {
 		return "1 " + unit

@@ -40,7 +40,7 @@ func (s *Server) answerError(c echo.Context, err error) {
 		c.Response().Header().Set("Retry-After", strconv.Itoa(seconds(retry)))
 	}
 	if err := s.writeError(c, err, status, retry); err != nil && !errors.Is(err, errClientGone) {
-		s.Log.ErrorContext(c.Request().Context(), "the error page failed", "error", err)
+		s.Log.ErrorContext(c.Request().Context(), "cannot write the error page", "error", err)
 		_ = write(c, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something went wrong on our side. Try again.\n"))
 	}
 }

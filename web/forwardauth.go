@@ -20,24 +20,22 @@ import (
 	"gatehouse/web/redirect"
 )
 
-// Forward-auth: a reverse proxy asks about each request that it is sent, and passes it on when the
-// answer is 200, with what the Remote-… headers of the answer say. It is asked for everything that
-// a page loads, so that it goes its own short way: no router, no session to write, no page, and
-// no line in the log below the level debug.
+// Forward auth: for each request a reverse proxy sends a subrequest to this server, and passes the request on if the response
+// is a 200, with its Remote-… headers. There is one for everything that a page loads, so it takes a short cut: no router, no
+// session to write, no page, and a successful one is logged at the level debug only.
 //
-// Two kinds of proxies ask. Those that hand the answer to the browser as it is (Caddy, Traefik,
-// Envoy, HAProxy) tell what was wanted in X-Forwarded-…; they get the redirect to the sign-in page.
-// nginx can use no status but 401 and 403, tells in X-Original-URL, and finds the address of the
-// sign-in page in the Location of the 401.
+// There are two kinds of proxies. Caddy, Traefik, Envoy and HAProxy pass the response to the browser. They describe the
+// original request in X-Forwarded-… headers and get a redirect to the sign-in page. nginx accepts only 401 and 403: it sends
+// X-Original-URL, and the Location of the 401 is the address of the sign-in page.
 
 func (s *Server) isForwardAuth(path string) bool {
 	rest, ok := strings.CutPrefix(path, s.verifyPath)
 	return ok && s.verifyPath != "" && (rest == "" || rest[0] == '/')
 }
 
-// verify answers a proxy.
+// verify answers a forward-auth request.
 func (s *Server) verify(w http.ResponseWriter, req *http.Request) {
-	begun := time.Now()
+	start := time.Now()
 	s.dropForgedHeaders(req)
 	c := s.echo.AcquireContext()
 	defer s.echo.ReleaseContext(c)
@@ -53,12 +51,12 @@ func (s *Server) verify(w http.ResponseWriter, req *http.Request) {
 	} else {
 		s.writeIdentity(r)
 	}
-	took := time.Since(begun)
+	took := time.Since(start)
 	s.Metrics.ObserveRequest(req.Method, s.verifyPath, c.Response().Status, took, cost)
 	s.logRequest(c, level, took, cost)
 }
 
-// authorizeProxy finds out who asks, and whether they may what the proxy demands of them.
+// authorizeProxy authenticates the request and checks the requirements of the proxy.
 func (s *Server) authorizeProxy(r *Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -73,13 +71,13 @@ func (s *Server) authorizeProxy(r *Request) (err error) {
 		return err
 	}
 	if r.user == nil {
-		return problem.Unauthorized(problem.CredentialsNeeded, "Sign in with HTTP Basic, an API token or a session.")
+		return problem.Unauthorized(problem.CredentialsNeeded, "Authenticate with HTTP Basic, an API token or a session.")
 	}
-	if err := s.Maintenance.refuse(r, Route{Path: s.verifyPath, Access: ForwardAuth}); err != nil {
+	if err := s.Maintenance.check(r, Route{Path: s.verifyPath, Access: ForwardAuth}); err != nil {
 		return err
 	}
 	if r.limited() && !needs.trusted {
-		return problem.Error{Status: http.StatusForbidden, Code: problem.TokenLimited, Detail: "The token is limited to certain permissions, and this address requires none."}
+		return problem.Error{Status: http.StatusForbidden, Code: problem.TokenLimited, Detail: "The token is limited to certain permissions, and this site requires none."}
 	}
 	for _, permission := range needs.permissions {
 		if !r.HasPermission(permission) {
@@ -94,29 +92,28 @@ func (s *Server) authorizeProxy(r *Request) (err error) {
 	return nil
 }
 
-// requirements are all that somebody needs to be let through.
+// requirements is what a user needs to pass.
 type requirements struct {
 	permissions, groups []string
-	// trusted reports whether the proxy itself requires a permission. One that may come from the
-	// visitor's own header only adds to the requirements: it must not open a place to a limited token.
+	// trusted is set if the proxy itself requires a permission. One in a header that the client may have sent only adds to
+	// the requirements: it must not let a limited token pass.
 	trusted bool
 }
 
-// requirements reads what the proxy wants besides a sign-in: from the query, and from headers for a
-// proxy that puts the visitor's own path and query behind ours (Envoy). A header that the visitor
-// sent only makes it harder for the visitor. A word that is not known is refused, because
-// behind a misspelt "permission" the door would stand open.
+// requirements parses the requirements of the proxy: from the query, and from headers for a proxy that appends the client's
+// path and query to the address (Envoy). A header that the client sent can only add requirements. Unknown parameters are
+// an error, because a misspelled "permission" would leave the site open.
 func (s *Server) requirements(req *http.Request) (requirements, error) {
 	if err := s.checkVerifyTarget(req); err != nil {
 		return requirements{}, err
 	}
 	d := requirements{permissions: req.Header[permissionHeader], groups: req.Header[groupHeader]}
-	// A proxy that appends the visitor's path has no other way than the headers, which it sets itself.
+	// A proxy that appends the client's path can only use headers, and sets them itself.
 	d.trusted = len(d.permissions) > 0 && strings.HasPrefix(req.URL.Path[len(s.verifyPath):], extAuthz+"/")
 	if req.URL.RawQuery != "" && len(req.URL.Path) == len(s.verifyPath) {
 		query, err := url.ParseQuery(req.URL.RawQuery)
 		if err != nil {
-			return requirements{}, problem.BadRequest(problem.MalformedQuery, "The query of the address cannot be read.")
+			return requirements{}, problem.BadRequest(problem.MalformedQuery, "The query is malformed.")
 		}
 		for name, values := range query {
 			switch name {
@@ -126,7 +123,7 @@ func (s *Server) requirements(req *http.Request) (requirements, error) {
 			case "group":
 				d.groups = append(d.groups[:len(d.groups):len(d.groups)], values...)
 			default:
-				return requirements{}, problem.BadRequest(problem.UnknownParameter, "The query may ask for permission and group, and for nothing else.")
+				return requirements{}, problem.BadRequest(problem.UnknownParameter, "The query may have the parameters permission and group only.")
 			}
 		}
 	}
@@ -149,17 +146,17 @@ const (
 	groupHeader      = "X-Gatehouse-Group"
 )
 
-// extAuthz ends the path that Envoy's ext_authz sends requests to. Envoy appends the visitor's path and query to it,
-// so the query is the visitor's and requires nothing.
+// extAuthz is the suffix of the path for Envoy's ext_authz. Envoy appends the client's path and query to it, so the query
+// is the client's and states no requirements.
 const extAuthz = "/ext-authz"
 
-// checkVerifyTarget returns a 400 if the request may state a requirement that requirements does not read: in a header of
-// an unknown name, in a misspelled path, or in the query of such a path. Without it the proxy would take a 200
-// for the answer to a question that was never read.
+// checkVerifyTarget returns a 400 if the request may state a requirement that was not parsed: in an unknown header, in a
+// misspelled path, or in the query of such a path. Otherwise the proxy would get a 200 for a requirement that was never
+// checked.
 func (s *Server) checkVerifyTarget(req *http.Request) error {
 	for name := range req.Header {
 		if unknownRequirement(name) {
-			return problem.BadRequest(problem.UnknownHeader, "Requirements are stated in "+permissionHeader+" and "+groupHeader+", and in no other header.")
+			return problem.BadRequest(problem.UnknownHeader, "State requirements in "+permissionHeader+" and "+groupHeader+" only.")
 		}
 	}
 	u := req.URL
@@ -167,30 +164,30 @@ func (s *Server) checkVerifyTarget(req *http.Request) error {
 	if rest == "" && u.RawPath == "" {
 		return nil
 	}
-	// Our part of the path must be spelled literally. What follows is the visitor's path and may be encoded.
+	// The server's part of the path must be literal. The rest is the client's path and may be encoded.
 	escaped, ok := strings.CutPrefix(u.EscapedPath(), s.verifyPath)
 	if !ok || !strings.HasPrefix(escaped, "/") {
-		return problem.BadRequest(problem.MisspelledPath, "Spell "+s.verifyPath+" without percent-encoding.")
+		return problem.BadRequest(problem.MisspelledPath, "Write "+s.verifyPath+" without percent-encoding.")
 	}
 	if strings.HasPrefix(escaped, extAuthz+"/") {
 		return nil
 	}
 	if rest == extAuthz || mayStateRequirement(rest, u.RawQuery) {
-		return problem.BadRequest(problem.AmbiguousPath, "Requirements belong into the query of "+s.verifyPath+". A proxy that appends the visitor's path and query appends them to "+
-			s.verifyPath+extAuthz+" and states requirements in headers.")
+		return problem.BadRequest(problem.AmbiguousPath, "Put requirements in the query of "+s.verifyPath+". A proxy that appends the client's path and query must append them to "+
+			s.verifyPath+extAuthz+" and state requirements in headers.")
 	}
 	return nil
 }
 
-// unknownRequirement reports whether the header looks like one of ours and is not. The name is canonical.
+// unknownRequirement reports whether a header, by its canonical name, resembles a requirement header and is not one.
 func unknownRequirement(name string) bool {
 	const prefix = "X-Gatehouse"
 	return len(name) > len(prefix) && name[0] == 'X' && strings.EqualFold(name[2:len(prefix)], prefix[2:]) &&
 		name != permissionHeader && name != groupHeader
 }
 
-// mayStateRequirement reports whether the path and query that follow ours may state a requirement rather than name the page
-// that a visitor wants.
+// mayStateRequirement reports whether the path and query after the server's own may state a requirement rather than name
+// the requested page.
 func mayStateRequirement(path, rawQuery string) bool {
 	path = strings.ToLower(path)
 	if strings.Contains(path, "permission=") || strings.Contains(path, "group=") {
@@ -211,18 +208,17 @@ func mayStateRequirement(path, rawQuery string) bool {
 	return false
 }
 
-// inGroup reports whether the request may act as a member of the group. A limited token has no groups.
+// inGroup reports whether the request has the rights of the group's members. A limited token has no groups.
 func (r *Request) inGroup(group string) bool { return r.user.InGroup(group) }
 
-// limited reports whether the request was made with a token that was narrowed to some permissions.
+// limited reports whether the request was authenticated with a token that is limited to certain permissions.
 func (r *Request) limited() bool { return r.token != nil && r.token.IsRestricted() }
 
-// writeIdentity tells the proxy who it is. All headers are there, empty ones too, so that a proxy puts
-// them over whatever the visitor sent: also the Cookie header, without the cookies that are ours, so that no
-// site behind the proxy can replay a session.
+// writeIdentity answers a 200 with the user's identity. It sets every header, even empty ones, so that the proxy overwrites
+// what the client sent. This includes Cookie, without Gatehouse's own cookies, so that no site behind the proxy can replay
+// a session.
 func (s *Server) writeIdentity(r *Request) {
-	// What nobody has verified is only what somebody typed: to the site behind the proxy the
-	// address may be the account.
+	// Sites may use the address as the account, so an unverified one must not reach them.
 	var email string
 	if r.user.EmailVerified {
 		email = r.user.Email
@@ -242,8 +238,8 @@ var (
 	noStore         = []string{"no-store"}
 )
 
-// denyProxy answers whoever is not let through: a browser that opens a page is sent to sign in, or
-// reads why not; a program gets a problem.
+// denyProxy answers a refused request: a browser that opens a page is redirected to the sign-in page or gets an error page, a
+// program gets a problem.
 func (s *Server) denyProxy(r *Request, err error) {
 	c, req := r.echo, r.echo.Request()
 	id := requestID(req)
@@ -255,7 +251,7 @@ func (s *Server) denyProxy(r *Request, err error) {
 	want := s.originalRequest(req)
 	status, _ := classify(err)
 	if status == http.StatusBadRequest {
-		s.Log.WarnContext(c.Request().Context(), "a request cannot be vouched for: look at how the proxy asks, or at what the program sends", "error", err, "proxy", req.RemoteAddr)
+		s.Log.WarnContext(c.Request().Context(), "a forward-auth request cannot be read: check the configuration of the proxy, and the Authorization header of the program", "error", err, "proxy", req.RemoteAddr)
 	}
 	if status == http.StatusUnauthorized && want.page {
 		s.sendToSignIn(c, want)
@@ -267,7 +263,7 @@ func (s *Server) denyProxy(r *Request, err error) {
 	s.answerError(c, err)
 }
 
-// visitorKey marks a request of a proxy whose refusal people will read.
+// visitorKey marks a forward-auth request whose refusal is shown to a person.
 const visitorKey = "visitor"
 
 func (s *Server) sendToSignIn(c echo.Context, want originalRequest) {
@@ -282,22 +278,22 @@ func (s *Server) sendToSignIn(c echo.Context, want originalRequest) {
 	status := http.StatusSeeOther
 	if want.statusOnly {
 		status = http.StatusUnauthorized
-		// Not Basic: nginx hands this on, and the browser would open its own password window.
+		// Not Basic: nginx passes this on, and the browser would open a password dialog.
 		h.Set("WWW-Authenticate", bearerChallenge)
 	}
 	_ = write(c, status, "", nil)
 }
 
-// originalRequest is what the visitor of a proxy asked it for.
+// originalRequest is the request that the proxy received.
 type originalRequest struct {
 	method, origin, uri string
-	// page: a browser opens a page, so that people read the answer.
+	// page is set if a browser opens a page, so that a person reads the response.
 	page bool
-	// statusOnly: the proxy uses the status of the answer, and not the answer.
+	// statusOnly is set if the proxy uses only the status of the response.
 	statusOnly bool
 }
 
-// originalRequest reads what a proxy tells. From anybody else these headers were dropped.
+// originalRequest parses the headers of the proxy. Those of untrusted clients were dropped.
 func (s *Server) originalRequest(req *http.Request) originalRequest {
 	h := req.Header
 	w := originalRequest{page: opensPage(req), method: cmp.Or(h.Get("X-Forwarded-Method"), h.Get("X-Original-Method"), req.Method)}
@@ -323,8 +319,8 @@ func (s *Server) originalRequest(req *http.Request) originalRequest {
 	return w
 }
 
-// address returns where the visitor comes back to. What was posted cannot be posted again by a
-// redirect, so that begins at the start of the site.
+// address returns where the user returns to after signing in. A redirect cannot repeat a POST, so other methods return to
+// the home page of the site.
 func (w originalRequest) address() string {
 	switch {
 	case w.origin == "":
@@ -335,7 +331,7 @@ func (w originalRequest) address() string {
 	return w.origin + w.uri
 }
 
-// opensPage reports whether a browser wants a page to show, and not a part of one or data.
+// opensPage reports whether a browser navigates to a page rather than loading a part of one or data.
 func opensPage(req *http.Request) bool {
 	if len(req.Header["Authorization"]) > 0 {
 		return false
@@ -346,19 +342,19 @@ func opensPage(req *http.Request) bool {
 	return strings.Contains(req.Header.Get("Accept"), "text/html")
 }
 
-// warnOfProxy tells operators, once a minute at most, why nobody comes back to where they were.
+// warnOfProxy logs, at most once a minute, why users do not return to the original address after signing in.
 func (s *Server) warnOfProxy(req *http.Request, want originalRequest) {
 	now := s.now().Unix()
 	if last := s.warnedOfProxy.Load(); now-last < 60 || !s.warnedOfProxy.CompareAndSwap(last, now) {
 		return
 	}
-	reason := "the address it asks for is neither on BASE_URL's host nor below COOKIE_DOMAIN"
+	reason := "the original address is neither on the host of BASE_URL nor within COOKIE_DOMAIN"
 	switch {
 	case !s.trusted(req.RemoteAddr):
-		reason = "TRUSTED_PROXIES does not name it"
+		reason = "the proxy is not in TRUSTED_PROXIES"
 	case want.origin == "" && !want.statusOnly:
-		reason = "it sends neither X-Original-URL nor X-Forwarded-Host and X-Forwarded-Uri"
+		reason = "the proxy sends neither X-Original-URL nor X-Forwarded-Host and X-Forwarded-Uri"
 	}
-	s.Log.WarnContext(req.Context(), "people are not sent back after signing in for a reverse proxy: "+reason,
+	s.Log.WarnContext(req.Context(), "users of a reverse proxy do not return to the original address after signing in: "+reason,
 		"proxy", req.RemoteAddr, "wanted", truncate(want.origin, 256))
 }

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestVerify_KeepsItsCookiesFromTheSite: the 200 carries the Cookie header that the site may have.
-func TestVerify_KeepsItsCookiesFromTheSite(t *testing.T) {
-	s, session := newGateFor(t)
+// TestForwardAuth_RemovesOwnCookies: the 200 carries the Cookie header that the site may have.
+func TestForwardAuth_RemovesOwnCookies(t *testing.T) {
+	s, session := newForwardAuthSession(t)
 	ours := sentCookies(session)
 	for _, c := range []struct{ sent, want string }{
 		{ours, ""},
@@ -35,7 +35,7 @@ func TestVerify_KeepsItsCookiesFromTheSite(t *testing.T) {
 		t.Errorf("of several headers: %q", got)
 	}
 	// Whoever signs in by other means has cookies too.
-	if w := s.do("GET", "/auth/verify", several(header("Cookie", "a=1"), header("Cookie", "b=2"))); w.Code == http.StatusOK || len(w.Header()["Cookie"]) != 0 {
+	if w := s.do("GET", "/auth/verify", combine(header("Cookie", "a=1"), header("Cookie", "b=2"))); w.Code == http.StatusOK || len(w.Header()["Cookie"]) != 0 {
 		t.Errorf("a refusal tells the cookies: %d %v", w.Code, w.Header())
 	}
 }

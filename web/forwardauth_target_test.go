@@ -9,21 +9,21 @@ import (
 	"gatehouse/auth"
 )
 
-// newGateFor returns a site like newGate and the session of a user with one permission, books.read, and one group,
+// newForwardAuthSession returns a site like newForwardAuthSite and the session of a user with one permission, books.read, and one group,
 // staff.
-func newGateFor(t *testing.T, change ...func(*site)) (*site, func(*http.Request)) {
+func newForwardAuthSession(t *testing.T, change ...func(*site)) (*site, func(*http.Request)) {
 	t.Helper()
-	s := newGate(t, change...)
+	s := newForwardAuthSite(t, change...)
 	token := s.signedIn(t, "u1")
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read"}})
 	s.Server.Accounts.InvalidateUser("u1")
 	return s, s.session(token)
 }
 
-// TestVerify_RequirementIsReadOnEverySpelling: a requirement that the user does not meet never ends in a 200,
+// TestForwardAuth_EnforcesRequirementsInEverySpelling: a requirement that the user does not meet never ends in a 200,
 // however the path in front of it is spelled.
-func TestVerify_RequirementIsReadOnEverySpelling(t *testing.T) {
-	s, session := newGateFor(t)
+func TestForwardAuth_EnforcesRequirementsInEverySpelling(t *testing.T) {
+	s, session := newForwardAuthSession(t)
 	for _, path := range []string{
 		"/auth/verify", "/auth/verify/", "/auth/verify//", "/auth/verify/;", "/auth/verify;", "/auth/verify;a=b", "/auth/verify/;a=b", "/auth/verify/.", "/auth/verify/./", "/auth/verify/..", "/auth/verify/x/..",
 		"/auth/verify%2f", "/auth/verify%2F", "/auth/verify/%2f", "/auth/verify%5c", "/auth/verify/%5c", `/auth/verify/\`, "/auth/verify%20", "/auth/verify/%20", "/auth/verify%00", "/auth/verify/%00",
@@ -70,9 +70,9 @@ func readTarget(raw string) (func(*http.Request), bool) {
 	return func(r *http.Request) { r.URL, r.RequestURI = parsed.URL, parsed.RequestURI }, true
 }
 
-// TestVerify_UnknownRequirementHeaderIsRefused: a misspelled header would leave a site open to everybody.
-func TestVerify_UnknownRequirementHeaderIsRefused(t *testing.T) {
-	s, session := newGateFor(t)
+// TestForwardAuth_RefusesUnknownRequirementHeaders: a misspelled header would leave a site open to everybody.
+func TestForwardAuth_RefusesUnknownRequirementHeaders(t *testing.T) {
+	s, session := newForwardAuthSession(t)
 	for name, want := range map[string]int{
 		"X-Gatehouse-Permission": 200, "x-gatehouse-permission": 200,
 		"X-Gatehouse-Permissions": 400, "X-Gatehouse-Permision": 400, "X_Gatehouse_Permission": 400, "X-Gatehouse_Permission": 400, "X-Gatehouse.Permission": 400, "X-Gatehouse": 200, "X-Gatehouse-": 400, "X-Gatehouse-User": 400,

@@ -14,18 +14,18 @@ import (
 	"gatehouse/web/problem"
 )
 
-var verifyRoutes = append([]Route{Verify("/auth/verify")}, whoRoutes...)
+var forwardAuthRoutes = append([]Route{Verify("/auth/verify")}, userRoutes...)
 
-// newGate is a site whose proxy at 192.0.2.1 (httptest's peer) is trusted.
-func newGate(t testing.TB, change ...func(*site)) *site {
+// newForwardAuthSite is a site whose proxy at 192.0.2.1 (httptest's peer) is trusted.
+func newForwardAuthSite(t testing.TB, change ...func(*site)) *site {
 	t.Helper()
-	return newSite(t, verifyRoutes, append([]func(*site){func(s *site) {
+	return newSite(t, forwardAuthRoutes, append([]func(*site){func(s *site) {
 		s.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 		s.Cookies = cookies.Policy{Secure: true, Domain: "example.org"}
 	}}, change...)...)
 }
 
-func several(changes ...func(*http.Request)) func(*http.Request) {
+func combine(changes ...func(*http.Request)) func(*http.Request) {
 	return func(r *http.Request) {
 		for _, f := range changes {
 			f(r)
@@ -33,14 +33,14 @@ func several(changes ...func(*http.Request)) func(*http.Request) {
 	}
 }
 
-// opening is a browser that opens a page behind a proxy of the kind that hands answers on.
+// opening is a browser that opens a page behind a proxy that passes the response on.
 func opening(host, uri string) func(*http.Request) {
-	return several(header("Accept", "text/html,*/*"), header("X-Forwarded-Proto", "https"), header("X-Forwarded-Host", host),
+	return combine(header("Accept", "text/html,*/*"), header("X-Forwarded-Proto", "https"), header("X-Forwarded-Host", host),
 		header("X-Forwarded-Uri", uri), header("X-Forwarded-Method", "GET"))
 }
 
-func TestVerifyTellsWhoItIs(t *testing.T) {
-	s := newGate(t)
+func TestForwardAuth_SendsIdentityHeaders(t *testing.T) {
+	s := newForwardAuthSite(t)
 	token := s.signedIn(t, "u1")
 	s.Stores.Users.Put(auth.User{
 		ID: "u1", Username: "alice", Name: "Alice Exämple", Email: "alice@example.org", EmailVerified: true, Epoch: 1, Active: true,
@@ -62,7 +62,7 @@ func TestVerifyTellsWhoItIs(t *testing.T) {
 	for query, status := range map[string]int{
 		"?permission=books.read": 200, "?group=staff": 200, "?permission=books.read&group=staff&group=editors": 200,
 		"?permission=books.write": 403, "?group=admin": 403, "?permission=books.read&permission=books.write": 403, "?group=staff&group=admin": 403,
-		// A typing error must not open the door.
+		// A typo must not let the request pass.
 		"?permision=books.write": 400, "?permission=": 400, "?group=": 400, "?permission": 400, "?permission=Books": 400, "?group=a.b": 400, "?%zz": 400, "?permission=books.read;group=x": 400, "?Permission=books.read": 400,
 		"?": 200,
 	} {
@@ -79,16 +79,16 @@ func TestVerifyTellsWhoItIs(t *testing.T) {
 		}
 	}
 	if w := s.do("GET", "/auth/verify?permission=books.read", s.session(token), header("X-Gatehouse-Permission", "books.write")); w.Code != 403 {
-		t.Errorf("of two demands one was held: %d", w.Code)
+		t.Errorf("only one of two requirements was enforced: %d", w.Code)
 	}
 	if w := s.do("GET", "/auth/verifyx", s.session(token)); w.Code != http.StatusNotFound {
 		t.Errorf("another path is verified: %d", w.Code)
 	}
 }
 
-// TestVerifyTellsNoUnverifiedAddress: to the site behind the proxy the address may be the account.
-func TestVerifyTellsNoUnverifiedAddress(t *testing.T) {
-	s := newGate(t)
+// TestForwardAuth_OmitsUnverifiedEmail: to the site behind the proxy the address may be the account.
+func TestForwardAuth_OmitsUnverifiedEmail(t *testing.T) {
+	s := newForwardAuthSite(t)
 	token := s.signedIn(t, "u1")
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "mallory", Email: "alice@example.org", Epoch: 1, Active: true})
 	s.Server.Accounts.InvalidateUser("u1")
@@ -100,7 +100,7 @@ func TestVerifyTellsNoUnverifiedAddress(t *testing.T) {
 	}
 }
 
-func TestVerifySendsBrowsersToSignIn(t *testing.T) {
+func TestForwardAuth_RedirectsBrowsersToSignIn(t *testing.T) {
 	for name, c := range map[string]struct {
 		path   string
 		change func(*http.Request)
@@ -109,19 +109,19 @@ func TestVerifySendsBrowsersToSignIn(t *testing.T) {
 	}{
 		"Caddy, Traefik":          {"/auth/verify", opening("app.example.org", "/a/b?c=d&e=%20f"), 303, "https://app.example.org/a/b?c=d&e=%20f"},
 		"another port":            {"/auth/verify?group=staff", opening("login.example.org:8443", "/"), 303, "https://login.example.org:8443/"},
-		"Envoy":                   {"/auth/verify/ext-authz/a//b?c=d&group=x", several(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }), 303, "https://app.example.org/a//b?c=d&group=x"},
-		"nginx":                   {"/auth/verify", several(header("Accept", "text/html"), header("X-Original-Url", "https://app.example.org/x?y=z")), 401, "https://app.example.org/x?y=z"},
-		"a form":                  {"/auth/verify", several(opening("app.example.org", "/save"), func(r *http.Request) { r.Header.Set("X-Forwarded-Method", "POST") }), 303, "https://app.example.org/"},
-		"a navigation by fetch":   {"/auth/verify", several(opening("app.example.org", "/"), header("Sec-Fetch-Mode", "navigate")), 303, "https://app.example.org/"},
+		"Envoy":                   {"/auth/verify/ext-authz/a//b?c=d&group=x", combine(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }), 303, "https://app.example.org/a//b?c=d&group=x"},
+		"nginx":                   {"/auth/verify", combine(header("Accept", "text/html"), header("X-Original-Url", "https://app.example.org/x?y=z")), 401, "https://app.example.org/x?y=z"},
+		"a form":                  {"/auth/verify", combine(opening("app.example.org", "/save"), func(r *http.Request) { r.Header.Set("X-Forwarded-Method", "POST") }), 303, "https://app.example.org/"},
+		"a navigation by fetch":   {"/auth/verify", combine(opening("app.example.org", "/"), header("Sec-Fetch-Mode", "navigate")), 303, "https://app.example.org/"},
 		"elsewhere":               {"/auth/verify", opening("evil.example", "/"), 303, ""},
 		"elsewhere, like ours":    {"/auth/verify", opening("evilexample.org", "/"), 303, ""},
-		"elsewhere, by nginx":     {"/auth/verify", several(header("Accept", "text/html"), header("X-Original-Url", "https://evil.example/x")), 401, ""},
+		"elsewhere, by nginx":     {"/auth/verify", combine(header("Accept", "text/html"), header("X-Original-Url", "https://evil.example/x")), 401, ""},
 		"no word of what":         {"/auth/verify", header("Accept", "text/html"), 303, ""},
-		"plain http":              {"/auth/verify", several(opening("app.example.org", "/"), func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "http") }), 303, ""},
+		"plain http":              {"/auth/verify", combine(opening("app.example.org", "/"), func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "http") }), 303, ""},
 		"a path that is none":     {"/auth/verify", opening("app.example.org", "@evil.example/"), 303, ""},
 		"a path with a backslash": {"/auth/verify", opening("app.example.org", `/\evil.example`), 303, ""},
 	} {
-		s := newGate(t)
+		s := newForwardAuthSite(t)
 		w := s.do("GET", c.path, c.change)
 		want := "https://login.example.org/login"
 		if c.next != "" {
@@ -133,7 +133,7 @@ func TestVerifySendsBrowsersToSignIn(t *testing.T) {
 		if challenged := w.Header().Get("Www-Authenticate"); (c.status == 401) != (challenged == bearerChallenge) {
 			t.Errorf("%s: challenged by %q", name, challenged)
 		}
-		if warned := strings.Contains(s.log.String(), "not sent back"); warned != (c.next == "") {
+		if warned := strings.Contains(s.log.String(), "do not return to the original address"); warned != (c.next == "") {
 			t.Errorf("%s: warned %t: %s", name, warned, &s.log)
 		}
 		if len(s.Calls()) != 0 {
@@ -142,32 +142,32 @@ func TestVerifySendsBrowsersToSignIn(t *testing.T) {
 	}
 }
 
-func TestVerifyBelievesTrustedProxiesOnly(t *testing.T) {
-	s := newGate(t, func(s *site) { s.TrustedProxies = nil })
+func TestForwardAuth_TrustsHeadersOfTrustedProxiesOnly(t *testing.T) {
+	s := newForwardAuthSite(t, func(s *site) { s.TrustedProxies = nil })
 	for _, change := range []func(*http.Request){
-		opening("app.example.org", "/a"), several(header("Accept", "text/html"), header("X-Original-Url", "https://app.example.org/x")),
-		several(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }),
+		opening("app.example.org", "/a"), combine(header("Accept", "text/html"), header("X-Original-Url", "https://app.example.org/x")),
+		combine(header("Accept", "text/html"), func(r *http.Request) { r.Host = "app.example.org" }),
 	} {
 		w := s.do("GET", "/auth/verify/x", change)
 		if w.Code != 303 || w.Header().Get("Location") != "https://login.example.org/login" {
 			t.Errorf("got %d to %q", w.Code, w.Header().Get("Location"))
 		}
 	}
-	if got := strings.Count(s.log.String(), "TRUSTED_PROXIES does not name it"); got != 1 {
+	if got := strings.Count(s.log.String(), "the proxy is not in TRUSTED_PROXIES"); got != 1 {
 		t.Errorf("the log says %d times what is wrong, want once a minute: %s", got, &s.log)
 	}
 }
 
-func TestVerifyChallengesPrograms(t *testing.T) {
-	s := newGate(t)
+func TestForwardAuth_ChallengesPrograms(t *testing.T) {
+	s := newForwardAuthSite(t)
 	for name, c := range map[string]struct {
 		change func(*http.Request)
 		basic  bool
 	}{
 		"a program":           {func(*http.Request) {}, true},
 		"curl":                {header("Accept", "*/*"), true},
-		"a script of a page":  {several(header("Accept", "text/html"), header("Sec-Fetch-Mode", "cors")), false},
-		"a picture of a page": {several(header("Accept", "image/*"), header("Sec-Fetch-Mode", "no-cors")), false},
+		"a script of a page":  {combine(header("Accept", "text/html"), header("Sec-Fetch-Mode", "cors")), false},
+		"a picture of a page": {combine(header("Accept", "image/*"), header("Sec-Fetch-Mode", "no-cors")), false},
 	} {
 		w := s.do("GET", "/auth/verify", header("X-Forwarded-Uri", "/x"), c.change)
 		var p problem.Document
@@ -188,8 +188,8 @@ func TestVerifyChallengesPrograms(t *testing.T) {
 	}
 }
 
-func TestVerifyShowsPeopleWhyNot(t *testing.T) {
-	s := newGate(t)
+func TestForwardAuth_ExplainsRefusalsToPeople(t *testing.T) {
+	s := newForwardAuthSite(t)
 	token := s.signedIn(t, "u1")
 	for query, words := range map[string]string{"?permission=books.write": "books.write", "?group=staff": "group staff"} {
 		w := s.do("GET", "/auth/verify"+query, s.session(token), opening("app.example.org", "/x?<y>"))
@@ -213,9 +213,9 @@ func TestVerifyShowsPeopleWhyNot(t *testing.T) {
 	}
 }
 
-// TestVerifyHoldsNarrowTokensToTheirPermissions: to the site behind the proxy a group may be anything.
-func TestVerifyHoldsNarrowTokensToTheirPermissions(t *testing.T) {
-	s := newGate(t)
+// TestForwardAuth_LimitedTokenHasNoGroups: to the site behind the proxy a group may be anything.
+func TestForwardAuth_LimitedTokenHasNoGroups(t *testing.T) {
+	s := newForwardAuthSite(t)
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read", "books.write"}})
 	u, err := s.Server.Accounts.User(t.Context(), "u1")
 	if err != nil {
@@ -243,10 +243,10 @@ func TestVerifyHoldsNarrowTokensToTheirPermissions(t *testing.T) {
 	}
 }
 
-// TestLimitedToken_PassesOnlyWhereOneOfItsPermissionsIsRequired: a token that may do one thing, or
+// TestForwardAuth_LimitedTokenNeedsRequiredPermission: a token that may do one thing, or
 // nothing at all, must not open every other place.
-func TestLimitedToken_PassesOnlyWhereOneOfItsPermissionsIsRequired(t *testing.T) {
-	s := newGate(t)
+func TestForwardAuth_LimitedTokenNeedsRequiredPermission(t *testing.T) {
+	s := newForwardAuthSite(t)
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read", "books.write"}})
 	u, err := s.Server.Accounts.User(t.Context(), "u1")
 	if err != nil {
@@ -291,8 +291,8 @@ func TestLimitedToken_PassesOnlyWhereOneOfItsPermissionsIsRequired(t *testing.T)
 	}
 }
 
-func TestVerifyRecovers(t *testing.T) {
-	s := newGate(t)
+func TestForwardAuth_RecoversPanics(t *testing.T) {
+	s := newForwardAuthSite(t)
 	accounts := s.Server.Accounts
 	s.Server.Accounts = nil
 	token := fakeToken("C")

@@ -33,7 +33,7 @@ type site struct {
 	log bytes.Buffer
 }
 
-// newSite returns a site with the routes; change may alter the server before it starts.
+// newSite returns a site with the routes. change may modify the server before Init.
 func newSite(t testing.TB, routes []Route, change ...func(*site)) *site {
 	t.Helper()
 	s := &site{Stores: authtest.New()}
@@ -84,7 +84,7 @@ func cookie(name, value string) func(*http.Request) {
 	return header("Cookie", name+"="+value)
 }
 
-// session sends the cookie of a session.
+// session adds the session cookie to a request.
 func (s *site) session(token string) func(*http.Request) {
 	return cookie(s.Cookies.SessionName(), token)
 }
@@ -107,17 +107,17 @@ var signIn = Post("/sign-in", Open, func(r *Request) (Response, error) {
 	return SeeOther("/"), nil
 })
 
-// whoAsks answers with the user's id.
-func whoAsks(r *Request) (Response, error) {
+// showUser answers with the user's id, or "anonymous".
+func showUser(r *Request) (Response, error) {
 	if r.User() == nil {
-		return Text(http.StatusOK, "nobody"), nil
+		return Text(http.StatusOK, "anonymous"), nil
 	}
 	return Text(http.StatusOK, r.User().ID), nil
 }
 
-var whoRoutes = []Route{Get("/", Open, whoAsks), Get("/private", SignedIn, whoAsks), Get("/machine", Unauthenticated, whoAsks), signIn}
+var userRoutes = []Route{Get("/", Open, showUser), Get("/private", SignedIn, showUser), Get("/machine", Unauthenticated, showUser), signIn}
 
-// signedIn signs a new user in and returns the session cookie's value.
+// signedIn stores a user, signs them in and returns the value of the session cookie.
 func (s *site) signedIn(t testing.TB, id string) string {
 	t.Helper()
 	s.add(id)
@@ -138,7 +138,7 @@ func setCookies(w *httptest.ResponseRecorder) map[string]*http.Cookie {
 	return all
 }
 
-// wantErrorPage checks that the answer is one whole error page of the status.
+// wantErrorPage checks that the response is one complete error page of the status.
 func wantErrorPage(t testing.TB, w *httptest.ResponseRecorder, status int) {
 	t.Helper()
 	page := w.Body.String()
@@ -150,13 +150,13 @@ func wantErrorPage(t testing.TB, w *httptest.ResponseRecorder, status int) {
 		t.Errorf("got the headers %v", h)
 	}
 	if h.Get("Content-Security-Policy") == "" || h.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("an error page without its headers: %v", h)
+		t.Errorf("an error page without security headers: %v", h)
 	}
 	if len(h["Set-Cookie"]) != 0 {
 		t.Errorf("an error page sets cookies: %q", h["Set-Cookie"])
 	}
 	if id := h.Get("X-Request-Id"); id == "" || !strings.Contains(page, id) {
-		t.Errorf("the page does not show the request's id %q", id)
+		t.Errorf("the page does not show the request id %q", id)
 	}
 }
 

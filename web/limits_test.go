@@ -10,11 +10,11 @@ import (
 	"gatehouse/templates"
 )
 
-// TestTransfers_AreAllEnded: whatever a request's answer is, nothing of it stays counted.
-func TestTransfers_AreAllEnded(t *testing.T) {
+// TestRequests_ReleaseTheirMemory: whatever the response, no memory stays counted.
+func TestRequests_ReleaseTheirMemory(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	s := newSite(t, []Route{
-		Get("/", Open, whoAsks),
+		Get("/", Open, showUser),
 		Get("/fail", Open, func(*Request) (Response, error) { return Response{}, errSecret }),
 		Post("/form", Open, func(r *Request) (Response, error) {
 			form, err := r.Form()
@@ -46,8 +46,8 @@ func TestTransfers_AreAllEnded(t *testing.T) {
 	}
 }
 
-// TestResponses_HaveAnUpperSize: what is larger is an error page, and not kept.
-func TestResponses_HaveAnUpperSize(t *testing.T) {
+// TestResponse_SizeIsLimited: a larger response becomes an error page, and its buffer is not reused.
+func TestResponse_SizeIsLimited(t *testing.T) {
 	s := newSite(t, []Route{
 		Get("/text", Open, func(*Request) (Response, error) { return Text(http.StatusOK, strings.Repeat("x", maxResponse+1)), nil }),
 		Get("/page", Open, func(r *Request) (Response, error) {
@@ -68,9 +68,9 @@ func TestResponses_HaveAnUpperSize(t *testing.T) {
 	}
 }
 
-// TestSignInAddress_IsShort: nobody is sent to an address that no page has.
-func TestSignInAddress_IsShort(t *testing.T) {
-	s := newSite(t, whoRoutes)
+// TestSignInAddress_LengthIsLimited: it does not return to an address longer than any page's.
+func TestSignInAddress_LengthIsLimited(t *testing.T) {
+	s := newSite(t, userRoutes)
 	if got := s.do("GET", "/private?"+strings.Repeat("%22", 20000)).Header().Get("Location"); got != "/login" {
 		t.Errorf("got an address of %d octets", len(got))
 	}
@@ -88,7 +88,7 @@ func formFields(n int) string {
 	return b.String()
 }
 
-// sending calls a function when a response is sent.
+// sending calls a function when the response is sent.
 type sending struct {
 	http.ResponseWriter
 	begin func()
@@ -96,8 +96,8 @@ type sending struct {
 
 func (s sending) Write(p []byte) (int, error) { s.begin(); return s.ResponseWriter.Write(p) }
 
-// TestForms_AreNotKeptWhileTheResponseIsSent: a client that does not read holds its response alone.
-func TestForms_AreNotKeptWhileTheResponseIsSent(t *testing.T) {
+// TestForm_IsReleasedBeforeTheResponseIsSent: a client that does not read holds the memory of its response only.
+func TestForm_IsReleasedBeforeTheResponseIsSent(t *testing.T) {
 	var req *http.Request
 	s := newSite(t, []Route{
 		Post("/form", Open, func(r *Request) (Response, error) {

@@ -15,32 +15,31 @@ import (
 )
 
 const (
-	// maintenanceEvery is how often Redis is asked whether the site is closed: how long it
-	// takes at most until every server knows.
-	maintenanceEvery = 500 * time.Millisecond
-	// retryMaintenance is when the page tries by itself whether the site is open again.
+	// maintenanceInterval is how often the server polls Redis, and so how long a change takes at most to reach every
+	// server.
+	maintenanceInterval = 500 * time.Millisecond
+	// retryMaintenance is when the maintenance page reloads.
 	retryMaintenance = 30 * time.Second
 )
 
-// Maintenance knows whether the site is closed for a while.
+// Maintenance knows whether the site is in maintenance mode.
 type Maintenance struct {
 	store auth.MaintenanceStore
 	log   *slog.Logger
 	now   atomic.Pointer[auth.Maintenance]
 }
 
-// NewMaintenance returns one that asks the store. It is open until Watch has asked.
+// NewMaintenance returns a Maintenance that polls the store. The site is open until Watch has polled it.
 func NewMaintenance(store auth.MaintenanceStore, log *slog.Logger) *Maintenance {
 	return &Maintenance{store: store, log: log}
 }
 
-// Watch asks the store again and again until ctx ends. When the store does not answer, what
-// was last known holds.
+// Watch polls the store until ctx ends. While the store does not respond, the last known mode applies.
 func (m *Maintenance) Watch(ctx context.Context) {
-	tick := time.NewTicker(maintenanceEvery)
+	tick := time.NewTicker(maintenanceInterval)
 	defer tick.Stop()
 	for {
-		m.ask(ctx)
+		m.poll(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -49,10 +48,10 @@ func (m *Maintenance) Watch(ctx context.Context) {
 	}
 }
 
-func (m *Maintenance) ask(ctx context.Context) {
+func (m *Maintenance) poll(ctx context.Context) {
 	found, err := m.store.Maintenance(ctx)
 	if err != nil {
-		m.log.DebugContext(ctx, "it is unknown whether there is maintenance", "error", err)
+		m.log.DebugContext(ctx, "cannot read the maintenance mode", "error", err)
 		return
 	}
 	if before := m.now.Swap(found); (before == nil) != (found == nil) {
@@ -60,7 +59,7 @@ func (m *Maintenance) ask(ctx context.Context) {
 	}
 }
 
-// underMaintenance is the error of everything that is closed.
+// underMaintenance is the error of a request that is refused during maintenance.
 type underMaintenance struct {
 	auth.Maintenance
 	user *auth.User
@@ -68,11 +67,11 @@ type underMaintenance struct {
 
 func (underMaintenance) Error() string { return "closed for maintenance" }
 
-// maintenancePaths stay open, so that administrators can sign in.
+// maintenancePaths are served during maintenance, so that administrators can sign in.
 var maintenancePaths = map[string]bool{"/login": true, "/logout": true, "/sign-out": true}
 
-// refuse returns the error of a request that has to wait for the end of maintenance.
-func (m *Maintenance) refuse(r *Request, route Route) error {
+// check returns an error if the request is refused during maintenance. Administrators are not.
+func (m *Maintenance) check(r *Request, route Route) error {
 	if m == nil || route.Access.who == unauthenticated || maintenancePaths[route.Path] {
 		return nil
 	}

@@ -14,23 +14,23 @@ import (
 	"gatehouse/auth/authtest"
 )
 
-// closable is a site that can be closed.
-func closable(t testing.TB) *site {
+// newMaintainedSite returns a site with a maintenance mode.
+func newMaintainedSite(t testing.TB) *site {
 	return newSite(t, append([]Route{Verify("/auth/verify")}, apiRoutes...), func(s *site) {
 		s.Server.Maintenance = NewMaintenance(s.Stores.Maintenance, s.Log)
 	})
 }
 
-// close closes the site with a message, as this server learns of it.
+// close starts maintenance with a message.
 func (s *site) close(t testing.TB, message string) {
 	t.Helper()
 	if err := s.Stores.Maintenance.SetMaintenance(t.Context(), auth.Maintenance{Version: 1, Message: message, Since: noon}); err != nil {
 		t.Fatal(err)
 	}
-	s.Server.Maintenance.ask(t.Context())
+	s.Server.Maintenance.poll(t.Context())
 }
 
-// wantClosed checks that the answer is the page of a closed site.
+// wantClosed checks that the response is the maintenance page.
 func wantClosed(t testing.TB, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()
@@ -42,14 +42,14 @@ func wantClosed(t testing.TB, w *httptest.ResponseRecorder) {
 	}
 }
 
-func TestMaintenance(t *testing.T) {
-	s := closable(t)
+func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
+	s := newMaintainedSite(t)
 	cookie := func(id string) func(*http.Request) {
 		return s.session(setCookies(s.do("POST", "/sign-in?user="+id))["gatehouse"].Value)
 	}
 	root, viewer := s.account(t, "root", auth.ManageUsers), s.account(t, "viewer", auth.ViewUsers)
 	admin, looker := cookie(root.ID), cookie(viewer.ID)
-	all, narrowed := s.token(t, root, nil), s.token(t, root, []string{auth.ViewUsers})
+	all, limited := s.token(t, root, nil), s.token(t, root, []string{auth.ViewUsers})
 	for _, c := range []func(*http.Request){admin, looker} {
 		if w := s.do("GET", "/private", c); w.Code != http.StatusOK {
 			t.Fatalf("before: got %d", w.Code)
@@ -58,7 +58,7 @@ func TestMaintenance(t *testing.T) {
 	s.close(t, "Back at <nine>.")
 
 	for what, w := range map[string]*httptest.ResponseRecorder{
-		"nobody": s.do("GET", "/"), "nobody, HEAD": s.do("HEAD", "/"), "somebody": s.do("GET", "/private", looker), "somebody's landing": s.do("GET", "/", looker),
+		"anonymous": s.do("GET", "/"), "nobody, HEAD": s.do("HEAD", "/"), "somebody": s.do("GET", "/private", looker), "somebody's landing": s.do("GET", "/", looker),
 		"who may look": s.do("GET", "/admin", looker), "a change": s.do("POST", "/admin", looker),
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestMaintenance(t *testing.T) {
 		t.Errorf("who is not signed in can't begin to: %d", w.Code)
 	}
 	for what, change := range map[string]func(*http.Request){
-		"Basic": basic("viewer", password), "narrowed token of an administrator": authorization("Bearer " + narrowed), "session": looker,
+		"Basic": basic("viewer", password), "limited token of an administrator": authorization("Bearer " + limited), "session": looker,
 	} {
 		for _, path := range []string{"/api/who", "/api/maybe", "/api/users"} {
 			w := s.do("GET", path, change)
@@ -132,11 +132,11 @@ func TestMaintenance(t *testing.T) {
 			t.Errorf("an administrator's program: got %d %s", w.Code, w.Body)
 		}
 	}
-	// Nobody was signed out by it.
+	// It ended no session.
 	if err := s.Stores.Maintenance.EndMaintenance(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.Server.Maintenance.ask(t.Context())
+	s.Server.Maintenance.poll(t.Context())
 	if w := s.do("GET", "/private", looker); w.Code != http.StatusOK {
 		t.Errorf("afterwards: got %d", w.Code)
 	}
@@ -145,18 +145,18 @@ func TestMaintenance(t *testing.T) {
 	}
 }
 
-// When Redis does not answer, what was last known holds.
-func TestMaintenanceWithoutServers(t *testing.T) {
-	s := closable(t)
+// While Redis does not respond, the last known mode applies.
+func TestMaintenance_KeepsLastKnownMode(t *testing.T) {
+	s := newMaintainedSite(t)
 	s.FailOn("maintenance.", errDown)
-	s.Server.Maintenance.ask(t.Context())
+	s.Server.Maintenance.poll(t.Context())
 	if w := s.do("GET", "/"); w.Code != http.StatusOK {
 		t.Errorf("open before: got %d", w.Code)
 	}
 	s.FailOn("maintenance.", nil)
 	s.close(t, "")
 	s.FailOn("maintenance.", errDown)
-	s.Server.Maintenance.ask(t.Context())
+	s.Server.Maintenance.poll(t.Context())
 	wantClosed(t, s.do("GET", "/"))
 	// A server without any maintenance is open.
 	if w := newSite(t, apiRoutes).do("GET", "/"); w.Code != http.StatusOK {
@@ -164,7 +164,7 @@ func TestMaintenanceWithoutServers(t *testing.T) {
 	}
 }
 
-func TestMaintenanceIsWatched(t *testing.T) {
+func TestMaintenance_WatchPolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stores := authtest.New()
 		m := NewMaintenance(stores.Maintenance, slog.New(slog.DiscardHandler))

@@ -22,14 +22,11 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-
-// logRequests gives the request an id and a cost, and writes its one line when it is over.
+// logRequests gives the request an id and counts its work, answers its error, and logs one line. It is the outermost
+// middleware, so the line of a request whose handler panicked has the status of the error page.
 func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		begun := time.Now()
+		start := time.Now()
 		req := c.Request()
 		s.dropForgedHeaders(req)
 		ctx, cost := reqstats.NewContext(req.Context())
@@ -39,7 +36,7 @@ func (s *Server) logRequests(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
-		took := time.Since(begun)
+		took := time.Since(start)
 		s.Metrics.ObserveRequest(req.Method, c.Path(), c.Response().Status, took, cost)
 		s.logRequest(c, slog.LevelInfo, took, cost)
 		return nil
@@ -67,7 +64,7 @@ func (s *Server) logRequest(c echo.Context, level slog.Level, took time.Duration
 	)
 }
 
-// requestID returns the id that a trusted proxy gave the request, or a new one.
+// requestID returns the request id from a trusted proxy, or a new one.
 func requestID(req *http.Request) string {
 	if id := req.Header.Get(echo.HeaderXRequestID); id != "" && len(id) <= 64 && !strings.ContainsFunc(id, notIDRune) {
 		return id
@@ -81,8 +78,8 @@ func notIDRune(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.", r)
 }
 
-// dropForgedHeaders removes what only a proxy of ours may say, when somebody else says
-// it, in every spelling that a proxy or a gateway takes for the same name (ASVS 4.1.3).
+// dropForgedHeaders removes headers that only a trusted proxy may set from requests of others, in every spelling that
+// proxies treat as the same name (ASVS 4.1.3).
 func (s *Server) dropForgedHeaders(req *http.Request) {
 	if s.trusted(req.RemoteAddr) {
 		return
@@ -112,7 +109,7 @@ func (s *Server) trusted(remoteAddr string) bool {
 	return false
 }
 
-// ipExtractor believes X-Forwarded-For only as far as it was written by trusted proxies.
+// ipExtractor trusts X-Forwarded-For only as far as trusted proxies have written it.
 func (s *Server) ipExtractor() echo.IPExtractor {
 	if len(s.TrustedProxies) == 0 {
 		return echo.ExtractIPDirect()
@@ -126,7 +123,7 @@ func (s *Server) ipExtractor() echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(trust...)
 }
 
-// recoverPanics turns a panic into the error page for what nobody expected.
+// recoverPanics turns a panic into an error, which answerError answers with a 500.
 func (s *Server) recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
@@ -143,14 +140,14 @@ func (s *Server) recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// protect sets the headers that every response has, errors too, and refuses what must not
-// reach a handler.
+// protect sets the security headers of every response, including errors, and refuses requests with an unusual path, too
+// large a body, or from a page of another origin.
 func (s *Server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 	crossOrigin := http.NewCrossOriginProtection()
 	if s.BaseOrigin != "" {
-		// A proxy may have rewritten Host; what people type is ours all the same.
+		// A proxy may have rewritten Host, but BASE_URL is still this site.
 		if err := crossOrigin.AddTrustedOrigin(s.BaseOrigin); err != nil {
-			panic(err) // BASE_URL was checked at the start
+			panic(err) // BASE_URL was validated at startup
 		}
 	}
 	return func(c echo.Context) error {
@@ -160,7 +157,7 @@ func (s *Server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 			return echo.ErrNotFound
 		}
 		if req.ContentLength > maxBody {
-			// Else net/http would wait for the body before it sends the answer.
+			// Otherwise net/http reads the body before it sends the response.
 			c.Response().Header().Set("Connection", "close")
 			return echo.NewHTTPError(http.StatusRequestEntityTooLarge)
 		}
@@ -175,9 +172,9 @@ func (s *Server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// isCanonicalPath reports whether the path can be that of a route: in ASCII without percent-encoding, without empty and
-// dot segments, path parameters or a slash at the end. The router would hand all of these to a route that ends in a
-// parameter, and a proxy that protects a route by its path would not know them.
+// isCanonicalPath reports whether the path can be that of a route: ASCII without percent-encoding, without empty and dot
+// segments, path parameters or a trailing slash. The router would match all of these to a route that ends in a parameter,
+// but a proxy that protects a route by its path would not recognize them.
 func isCanonicalPath(u *url.URL) bool {
 	if u.RawPath != "" || u.Path == "/" {
 		return u.RawPath == ""
@@ -197,9 +194,8 @@ func isCanonicalPath(u *url.URL) bool {
 	return last != '/' && last != '.'
 }
 
-// checkOrigin refuses what net/http's protection lets through: a request that changes
-// something, with an Origin that is not ours, whatever Sec-Fetch-Site says of it. The scheme must be
-// that of BASE_URL, which people use: the request's own is that of the last proxy.
+// checkOrigin refuses requests that net/http's protection allows: unsafe methods with a foreign Origin, whatever
+// Sec-Fetch-Site says. The scheme must be that of BASE_URL, because the request's own scheme is that of the last proxy.
 func (s *Server) checkOrigin(req *http.Request) error {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -209,22 +205,22 @@ func (s *Server) checkOrigin(req *http.Request) error {
 		u, err := url.Parse(origin)
 		// An origin is a scheme, a host and a port, and nothing else (RFC 6454, section 6.2).
 		if err != nil || u.Host == "" || u.Scheme != s.base.Scheme || (u.Host != req.Host && u.Host != s.base.Host) || len(origin) != len(u.Scheme+"://"+u.Host) {
-			return fmt.Errorf("a page of another origin (%q) asked for a change; BASE_URL is %q, the request's host %q",
+			return fmt.Errorf("cross-origin request from %q refused; BASE_URL is %q, the request's host is %q",
 				truncate(origin, 128), s.BaseOrigin, truncate(req.Host, 128))
 		}
 	}
 	return nil
 }
 
-// contentSecurityPolicy allows our own files and forms and nothing else (ASVS 3.4.3).
+// contentSecurityPolicy allows only this site's own files and forms (ASVS 3.4.3).
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
-// securityHeaders are the headers of every answer. Their values are shared: nobody may append to them.
+// securityHeaders are the headers of every response. Their values are shared and must not be appended to.
 var securityHeaders = http.Header{
 	"Content-Security-Policy": {contentSecurityPolicy},
 	"X-Content-Type-Options":  {"nosniff"},
-	// Not no-referrer: with it browsers send "Origin: null" with our own forms.
+	// Not no-referrer: browsers would send "Origin: null" with this site's own forms.
 	"Referrer-Policy":              {"same-origin"},
 	"Cross-Origin-Opener-Policy":   {"same-origin"},
 	"Cross-Origin-Resource-Policy": {"same-origin"},
@@ -233,8 +229,8 @@ var securityHeaders = http.Header{
 	"Cache-Control":                {"no-store"},
 }
 
-// HSTS (RFC 6797) for a year. Subdomains are included where they share the session: what one of them
-// sends by plain http would show its cookie. Elsewhere they are not Gatehouse's to speak for.
+// HSTS (RFC 6797) for a year. It includes subdomains if they share the session, because a request to one of them over
+// plain http would reveal the cookie. Other sites' subdomains are not Gatehouse's to decide.
 var (
 	strictTransport       = []string{"max-age=31536000"}
 	strictTransportShared = []string{"max-age=31536000; includeSubDomains"}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-func TestTruncate(t *testing.T) {
+func TestTruncate_KeepsValidUTF8(t *testing.T) {
 	for _, c := range []struct {
 		s    string
 		n    int
@@ -27,7 +27,7 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
-func TestRequestID(t *testing.T) {
+func TestRequestID_AcceptsSafeIDsOnly(t *testing.T) {
 	with := func(id string) string {
 		req := httptest.NewRequest("GET", "/", nil)
 		req.Header.Set("X-Request-Id", id)
@@ -63,7 +63,7 @@ var forged = []string{
 	"Remote-User", "Remote_User", "REMOTE-GROUPS", "remote_email", "Remote-Name",
 }
 
-func TestForgedHeadersAreDropped(t *testing.T) {
+func TestForgedHeaders_AreDropped(t *testing.T) {
 	s := newSite(t, nil, proxies("10.0.0.0/8", "2001:db8::/32"))
 	for remote, trusted := range map[string]bool{
 		"10.1.2.3:4444": true, "[::ffff:10.1.2.3]:4444": true, "[2001:db8::1]:4444": true,
@@ -87,7 +87,7 @@ func TestForgedHeadersAreDropped(t *testing.T) {
 	}
 }
 
-func TestAddressOfTheVisitor(t *testing.T) {
+func TestClientIP_TrustsProxiesOnly(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		proxies []string
@@ -133,10 +133,10 @@ func TestAddressOfTheVisitor(t *testing.T) {
 	}
 }
 
-func TestHeadersOfEveryResponse(t *testing.T) {
-	s := newSite(t, whoRoutes)
-	secure := newSite(t, whoRoutes, func(s *site) { s.Cookies.Secure = true })
-	shared := newSite(t, whoRoutes, func(s *site) { s.Cookies = cookies.Policy{Secure: true, Domain: "example.org"} })
+func TestSecurityHeaders_AreOnEveryResponse(t *testing.T) {
+	s := newSite(t, userRoutes)
+	secure := newSite(t, userRoutes, func(s *site) { s.Cookies.Secure = true })
+	shared := newSite(t, userRoutes, func(s *site) { s.Cookies = cookies.Policy{Secure: true, Domain: "example.org"} })
 	for _, path := range []string{"/", "/private", "/machine", "/nowhere", s.statics.urls["app.css"]} {
 		h := s.do("GET", path).Header()
 		csp := h.Get("Content-Security-Policy")
@@ -168,12 +168,12 @@ func TestHeadersOfEveryResponse(t *testing.T) {
 	}
 }
 
-func TestForeignPagesChangeNothing(t *testing.T) {
+func TestCrossOrigin_ChangesAreRefused(t *testing.T) {
 	changed := 0
 	s := newSite(t, []Route{Post("/change", Open, func(*Request) (Response, error) {
 		changed++
 		return Text(http.StatusOK, "ok"), nil
-	}), Get("/change", Open, whoAsks)})
+	}), Get("/change", Open, showUser)})
 	refused := map[string][]string{
 		"cross-site":                      {"Sec-Fetch-Site", "cross-site"},
 		"same-site":                       {"Sec-Fetch-Site", "same-site"},
@@ -239,7 +239,7 @@ func TestOrigin_SchemeIsThatOfBaseURL(t *testing.T) {
 		"http://example.com":       {"http://example.com": 200, "https://example.com": 403},
 		"https://example.com:8443": {"https://example.com:8443": 200, "http://example.com:8443": 403, "https://example.com": 200},
 	} {
-		s := newSite(t, []Route{Post("/change", Open, whoAsks)}, func(s *site) { s.BaseOrigin = base })
+		s := newSite(t, []Route{Post("/change", Open, showUser)}, func(s *site) { s.BaseOrigin = base })
 		for origin, want := range origins {
 			for _, target := range []string{"http://example.com/change", "https://example.com/change"} {
 				if w := s.do("POST", target, header("Origin", origin), header("Sec-Fetch-Site", "same-origin")); w.Code != want {
@@ -250,8 +250,8 @@ func TestOrigin_SchemeIsThatOfBaseURL(t *testing.T) {
 	}
 }
 
-func TestOneLogLinePerRequest(t *testing.T) {
-	s := newSite(t, whoRoutes)
+func TestLogRequests_WritesOneLine(t *testing.T) {
+	s := newSite(t, userRoutes)
 	token := s.signedIn(t, "u1")
 	s.log.Reset()
 	s.do("GET", "/private?secret=hunter2", s.session(token), header("User-Agent", "x"))

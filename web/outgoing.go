@@ -8,8 +8,7 @@ import (
 	"gatehouse/web/netlimit"
 )
 
-// outgoing is a response that was rendered and waits for its client. Rendering fails once the
-// response is larger than maxResponse.
+// outgoing is a rendered response that is sent to its client. Rendering fails above maxResponse.
 type outgoing struct {
 	bytes.Buffer
 	transfer netlimit.Transfer
@@ -18,7 +17,7 @@ type outgoing struct {
 const (
 	// maxResponse is the largest page or document, in octets.
 	maxResponse = 4 << 20
-	// maxPooled is the largest buffer, in octets, that is kept for the next response.
+	// maxPooled is the largest buffer, in octets, that is reused.
 	maxPooled = 64 << 10
 )
 
@@ -30,7 +29,7 @@ func newOutgoing() *outgoing {
 	return o
 }
 
-// release gives the buffer back, unless a rare large response has made it large.
+// release returns the buffer to the pool, unless a rare large response has made it large.
 func (o *outgoing) release() {
 	if o.Cap() <= maxPooled {
 		outgoingPool.Put(o)

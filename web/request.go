@@ -23,8 +23,7 @@ import (
 	"gatehouse/web/sessions"
 )
 
-// Request is one request on its way through a handler: who asks, what was sent, and the
-// session. It keeps Echo's types out of the handlers.
+// Request is what a handler sees of a request: the user, the input and the session. It hides Echo's types.
 type Request struct {
 	server  *Server
 	echo    echo.Context
@@ -32,32 +31,32 @@ type Request struct {
 	stats   *reqstats.Stats
 	session sessions.Current
 	user    *auth.User
-	// method is how the user signed in; permissions what they may by it.
+	// method is how the user was authenticated; permissions are those of this request.
 	method      string
 	permissions []string
 	token       *auth.Token
 	cookies     []*http.Cookie
 	ended       bool
-	// elsewhere: the person was signed out here and not where they came from.
+	// elsewhere is set if the user is signed out here but not at the program whose session let them in.
 	elsewhere bool
 }
 
-// Context returns the request's context; it ends when the client goes.
+// Context returns the request's context, which ends when the client disconnects.
 func (r *Request) Context() context.Context { return r.ctx }
 
-// Cost returns what the request took so far.
+// Stats returns the work that the request has caused so far.
 func (r *Request) Stats() *reqstats.Stats { return r.stats }
 
 // Now returns the server's time.
 func (r *Request) Now() time.Time { return r.server.now() }
 
-// Log returns the logger; lines carry the request's id.
+// Log returns the logger. Its lines have the request's id.
 func (r *Request) Log() *slog.Logger { return r.server.Log }
 
-// User returns who is signed in, or nil.
+// User returns the authenticated user, or nil.
 func (r *Request) User() *auth.User { return r.user }
 
-// signedIn notes who it is.
+// signedIn records the authenticated user.
 func (r *Request) signedIn(u auth.User, method string, permissions []string) {
 	r.user, r.method, r.permissions = &u, method, permissions
 	r.echo.Set(userKey, u.ID)
@@ -66,24 +65,23 @@ func (r *Request) signedIn(u auth.User, method string, permissions []string) {
 // CountSignIn counts a sign-in through a form; err is its outcome.
 func (r *Request) CountSignIn(err error) { r.server.Metrics.CountSignIn("form", err) }
 
-// AuthMethod returns how the user signed in: BySession, ByBasic or ByToken.
+// AuthMethod returns how the request was authenticated: BySession, ByBasic or ByToken.
 func (r *Request) AuthMethod() string { return r.method }
 
-// Permissions returns what this request may: a token may less than its owner.
+// Permissions returns the permissions of this request. A token may have fewer than its owner.
 func (r *Request) Permissions() []string { return r.permissions }
 
 // HasPermission reports whether this request has the permission.
 func (r *Request) HasPermission(permission string) bool {
-	narrowed := *r.user
-	narrowed.Permissions = r.permissions
-	return narrowed.HasPermission(permission)
+	limited := *r.user
+	limited.Permissions = r.permissions
+	return limited.HasPermission(permission)
 }
 
-// Token returns the API token that was sent, or nil.
+// Token returns the API token that authenticated the request, or nil.
 func (r *Request) Token() *auth.Token { return r.token }
 
-// DecodeJSON reads the body into v, and leaves v as it is when there is none. What cannot be read is
-// a 400 or 415.
+// DecodeJSON decodes the body into v and leaves v unchanged without a body. The error is a 400 or 415.
 func (r *Request) DecodeJSON(v any) error {
 	req := r.echo.Request()
 	if req.ContentLength == 0 {
@@ -103,36 +101,36 @@ func (r *Request) DecodeJSON(v any) error {
 		return err
 	}
 	if err != nil {
-		return problem.BadRequest(problem.MalformedJSON, "The body is not the JSON object that this needs.")
+		return problem.BadRequest(problem.MalformedJSON, "The body is not a JSON object with the expected fields.")
 	}
 	return nil
 }
 
-// Param returns a part of the path that the route leaves open.
+// Param returns a path parameter of the route.
 func (r *Request) Param(name string) string { return r.echo.Param(name) }
 
 // Session returns the session, or nil for a visitor without one.
 func (r *Request) Session() *auth.Session { return r.session.Record }
 
-// AbsoluteURL returns the whole address of a path, for use outside of this site's pages.
+// AbsoluteURL returns the absolute URL of a path of this site.
 func (r *Request) AbsoluteURL(path string) string {
 	return r.server.BaseOrigin + path
 }
 
-// DatabaseName returns the name of the database that vouches when Redis alone did not.
+// DatabaseName returns the name of the SQL database, for people.
 func (r *Request) DatabaseName() string { return r.server.Database }
 
-// Query returns a parameter of the address.
+// Query returns a query parameter.
 func (r *Request) Query(name string) string { return r.echo.QueryParam(name) }
 
-// Path returns the path of the address.
+// Path returns the URL path.
 func (r *Request) Path() string { return r.echo.Request().URL.Path }
 
-// maxFormFields is how many fields a form may have. The largest of ours has one for each group of a
-// user. 64 KiB of short names, which net/http takes, would become 2 MB in its maps.
+// maxFormFields is the maximum number of fields in a form. The site's largest form has one for each group of a user. Without
+// it, 64 KiB of short names would take 2 MB in the maps of net/http.
 const maxFormFields = 1024
 
-// Form parses the body of a form that was posted.
+// Form parses the body of a form.
 func (r *Request) Form() (url.Values, error) {
 	req := r.echo.Request()
 	kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
@@ -147,18 +145,18 @@ func (r *Request) Form() (url.Values, error) {
 		if errors.As(err, &tooLarge) {
 			return nil, err
 		}
-		return nil, echo.NewHTTPError(http.StatusBadRequest).SetInternal(fmt.Errorf("read a form: %w", err))
+		return nil, echo.NewHTTPError(http.StatusBadRequest).SetInternal(fmt.Errorf("parse the form: %w", err))
 	}
 	return req.PostForm, nil
 }
 
-// maxBrowserCookies bounds how many cookies that make a browser known are tried.
-const maxBrowserCookies = 4
+// maxDeviceCookies is how many device cookies of a request are tried.
+const maxDeviceCookies = 4
 
-// Visitor returns where the request comes from.
+// Visitor returns the client of the request, for rate limits.
 func (r *Request) Visitor() auth.Client {
 	v := auth.Client{Address: r.clientIP()}
-	v.DeviceCookies = cookies.AppendValues(nil, r.echo.Request(), r.server.Cookies.DeviceName(), auth.IsDeviceCookie, maxBrowserCookies)
+	v.DeviceCookies = cookies.AppendValues(nil, r.echo.Request(), r.server.Cookies.DeviceName(), auth.IsDeviceCookie, maxDeviceCookies)
 	if r.session.Record != nil {
 		v.SessionID, v.Epoch = r.session.Record.ID, r.session.Record.Epoch
 	}
@@ -168,16 +166,16 @@ func (r *Request) Visitor() auth.Client {
 func (r *Request) clientIP() netip.Addr {
 	a, err := netip.ParseAddr(r.echo.RealIP())
 	if err != nil {
-		return netip.IPv4Unspecified() // a unix socket in front of us: one bucket for all
+		return netip.IPv4Unspecified() // a unix socket: every client shares one rate-limit bucket
 	}
 	return a.Unmap()
 }
 
-// SignIn starts a session for the user under a new token and makes the browser known. It is
-// written when the response is.
+// SignIn starts a session for the user under a new token and sets the device cookie. The session is written with the
+// response.
 func (r *Request) SignIn(u auth.User, remember bool) error {
 	if r.session.Record != nil {
-		r.stats.RecordChangeAttempt() // it ends the session that the browser had
+		r.stats.RecordChangeAttempt() // it ends the browser's previous session
 	}
 	s, err := r.server.Sessions.Start(r.ctx, r.allSessionCookies(), u, remember,
 		sessions.Client{UserAgent: truncate(r.echo.Request().UserAgent(), 256), Address: r.clientIP().String()}, r.Now())
@@ -185,17 +183,16 @@ func (r *Request) SignIn(u auth.User, remember bool) error {
 		return fmt.Errorf("start a session: %w", err)
 	}
 	r.session, r.user = s, &u
-	r.rememberBrowser(u)
+	r.setDeviceCookie(u)
 	return nil
 }
 
-// rememberBrowser makes the browser known for the user, until the epoch changes.
-func (r *Request) rememberBrowser(u auth.User) {
+// setDeviceCookie lets the server recognize this browser for the user until the epoch changes.
+func (r *Request) setDeviceCookie(u auth.User) {
 	r.cookies = append(r.cookies, r.server.Cookies.Device(r.server.Accounts.NewDeviceCookie(u)))
 }
 
-// RenewSession gives the session a new token after its own change of the user, as the store
-// returned it, set a new epoch. auth.ErrSessionEnded when it was ended meanwhile, and always for a foreign session.
+// RenewSession gives the session a new token after a change in this session, which returned u, has set a new epoch. auth.ErrSessionEnded when it was ended meanwhile, and always for a foreign session.
 func (r *Request) RenewSession(u auth.User) error {
 	if r.HasExternalSession() {
 		return auth.ErrSessionEnded
@@ -205,14 +202,14 @@ func (r *Request) RenewSession(u auth.User) error {
 		return fmt.Errorf("renew a session: %w", err)
 	}
 	if r.server.Accounts.Keys.TrustsAnyDevice(r.Visitor().DeviceCookies, *r.user) {
-		r.rememberBrowser(u)
+		r.setDeviceCookie(u)
 	}
 	r.session, r.user = s, &u
 	return nil
 }
 
-// SignOut ends every session whose cookie the browser sent, and takes the cookie away. While Redis does not answer it is an
-// error, and the cookie stays: nobody is told to be signed out who is not.
+// SignOut ends every session whose cookie the browser sent, and deletes the cookie. If Redis does not respond it returns an
+// error and keeps the cookie, because the user is still signed in.
 func (r *Request) SignOut() error {
 	if err := r.server.Bridge.end(r); err != nil {
 		r.stats.RecordChangeAttempt()
@@ -226,17 +223,16 @@ func (r *Request) SignOut() error {
 	return nil
 }
 
-// maxSessionCookies is how many session cookies of one request are tried. Browsers send two when a
-// sibling site, or a cookie for a longer path, has planted one; docs/session-format.md has the rule.
+// maxSessionCookies is how many session cookies of a request are tried. Browsers send several if another site of the domain,
+// or a script on a longer path, has planted one; docs/session-format.md has the rule.
 const maxSessionCookies = 4
 
-// sessionCookies appends to dst the session cookies that are tried, in the order of the request.
+// sessionCookies appends the session cookies to try to dst, in the order of the request.
 func (r *Request) sessionCookies(dst []string) []string {
 	return cookies.AppendValues(dst, r.echo.Request(), r.server.Cookies.SessionName(), sessions.IsToken, maxSessionCookies)
 }
 
-// allSessionCookies returns every session cookie of the request, tried or not. The limit on the
-// size of headers bounds them.
+// allSessionCookies returns every session cookie of the request. The limit on the size of headers bounds their number.
 func (r *Request) allSessionCookies() []string {
 	return cookies.AppendValues(nil, r.echo.Request(), r.server.Cookies.SessionName(), sessions.IsToken, math.MaxInt)
 }

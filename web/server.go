@@ -1,5 +1,8 @@
-// Package web is the server: its middleware, sessions, rendering and error pages. What the
-// pages do is in package handlers; who may do what is in package auth.
+// Package web is the HTTP server: routing, middleware, authentication of requests, responses, error pages and forward auth.
+// What the pages do is in package handlers, who may do what in package auth. It knows neither SQL nor Redis.
+//
+// Echo's types appear in this package only, and there in server.go, middleware.go, request.go, body.go, errors.go,
+// problem.go, maintenance.go, static.go and the forwardauth files; none of them is exported. The packages below web do without Echo.
 package web
 
 import (
@@ -8,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -31,25 +35,25 @@ import (
 	"gatehouse/web/sessions"
 )
 
-// Server is everything that a request meets before and after its handler.
+// Server serves the site: everything that happens to a request before and after its handler.
 type Server struct {
 	Accounts *auth.Accounts
 	Sessions *sessions.Manager
 	Cookies  cookies.Policy
 	// Database is the name of the SQL database, as the dashboard shows it.
 	Database string
-	// TrustedProxies are the networks whose X-Forwarded-… headers are believed.
+	// TrustedProxies are the networks whose X-Forwarded-… headers are trusted.
 	TrustedProxies []netip.Prefix
-	// BaseOrigin is the scheme and host of BASE_URL: pages may post from there.
+	// BaseOrigin is the scheme and host of BASE_URL.
 	BaseOrigin string
 	Log        *slog.Logger
-	// Metrics may be nil: nothing is counted then.
+	// Metrics may be nil.
 	Metrics *metrics.Metrics
-	// Maintenance may be nil: there is none then.
+	// Maintenance may be nil; the site is always open then.
 	Maintenance *Maintenance
 	// Bridge may be nil: only our own sessions count then.
 	Bridge *Bridge
-	// Clock is time.Now unless a test says otherwise.
+	// Clock replaces time.Now in tests; may be nil.
 	Clock func() time.Time
 
 	base       *url.URL // BaseOrigin, parsed
@@ -57,10 +61,10 @@ type Server struct {
 	echo       *echo.Echo
 	statics    *assets
 	assetLinks templ.Component
-	// verifyPath is where reverse proxies ask; "" for nowhere.
+	// verifyPath is the path of the forward-auth route; "" without one.
 	verifyPath string
 	limiter    *netlimit.Limiter
-	// warnedOfProxy is when warnOfProxy last did, in unix seconds.
+	// warnedOfProxy is the time of the last warning of warnOfProxy, in Unix seconds.
 	warnedOfProxy atomic.Int64
 }
 
@@ -71,11 +75,11 @@ func (s *Server) now() time.Time {
 	return time.Now()
 }
 
-// Init prepares the server to answer the routes.
+// Init prepares the server to serve the routes.
 func (s *Server) Init(routes []Route) error {
 	var err error
 	if s.base, err = url.Parse(s.BaseOrigin); err != nil {
-		return fmt.Errorf("the site's own address: %w", err)
+		return fmt.Errorf("parse BASE_URL: %w", err)
 	}
 	s.redirects = redirect.Policy{Base: s.base, CookieDomain: s.Cookies.Domain}
 	if s.statics, err = newAssets(); err != nil {
@@ -87,7 +91,7 @@ func (s *Server) Init(routes []Route) error {
 	s.limiter = netlimit.New()
 	s.echo = echo.New()
 	s.echo.HideBanner, s.echo.HidePort = true, true
-	s.echo.Logger.SetOutput(discard{})
+	s.echo.Logger.SetOutput(io.Discard)
 	s.echo.IPExtractor = s.ipExtractor()
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.answerError(c, err) }
 	s.echo.Use(s.logRequests, s.recoverPanics, s.protect)
@@ -103,7 +107,7 @@ func (s *Server) Init(routes []Route) error {
 
 func (s *Server) add(r Route) error {
 	if !r.Access.valid() {
-		return fmt.Errorf("route %s %s names no access rule", r.Method, r.Path)
+		return fmt.Errorf("route %s %s has no access rule", r.Method, r.Path)
 	}
 	if r.Access == ForwardAuth {
 		s.verifyPath = r.Path
@@ -117,7 +121,7 @@ func (s *Server) add(r Route) error {
 	return nil
 }
 
-// Routes returns what is served, as "METHOD /path".
+// Routes returns the served routes as "METHOD /path".
 func (s *Server) Routes() []string {
 	var all []string
 	for _, r := range s.echo.Routes() {
@@ -129,7 +133,7 @@ func (s *Server) Routes() []string {
 	return all
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if mayBeMisframed(req) {
 		w.Header().Set("Connection", "close")
@@ -141,12 +145,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.echo.ServeHTTP(w, req)
 }
 
-// mayBeMisframed reports whether a proxy in front could take other bytes for the body than net/http did.
-// The connection must then end with the answer, or what is left of the body would be taken for the next request.
+// mayBeMisframed reports whether a proxy in front may have delimited the body differently from net/http. The connection
+// must then end with the response, or a rest of the body could be read as the next request.
 //
-// RFC 9112, section 6.1, demands it of a request with Transfer-Encoding and Content-Length, and of one
-// with Transfer-Encoding in HTTP/1.0. By the time that a handler runs net/http has removed the headers that
-// would tell, so that every chunked request and every one of HTTP/1.0 is taken for one. Browsers send neither.
+// RFC 9112, section 6.1, requires it for requests with both Transfer-Encoding and Content-Length, and for those with
+// Transfer-Encoding in HTTP/1.0. net/http removes these headers before it calls a handler, so this includes every chunked
+// request and every HTTP/1.0 request. Browsers send neither.
 func mayBeMisframed(req *http.Request) bool {
 	return len(req.TransferEncoding) > 0 || req.ProtoMajor == 1 && req.ProtoMinor == 0
 }
@@ -159,8 +163,8 @@ func (s *Server) HTTPServer() *http.Server {
 // LimitListener wraps the listener with limits on the request heads of its connections.
 func (s *Server) LimitListener(l net.Listener) net.Listener { return s.limiter.Listener(l) }
 
-// handle returns the way of one request: body, session, user, access, handler, rendering, commit
-// and only then the response.
+// handle returns the request flow of a route: body, session, user, access rule, handler, rendering, commit and only then the
+// response.
 func (s *Server) handle(route Route) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if err := s.readBody(c); err != nil {
@@ -176,7 +180,7 @@ func (s *Server) handle(route Route) echo.HandlerFunc {
 	}
 }
 
-// answer lets in whom the route is for, and then its handler answers.
+// answer enforces the access rule of the route and calls its handler.
 func (s *Server) answer(r *Request, route Route) (Response, error) {
 	if err := s.identifyFor(r, route.Access); err != nil {
 		return Response{}, err
@@ -185,9 +189,9 @@ func (s *Server) answer(r *Request, route Route) (Response, error) {
 		return SeeOther(signInAddress(r.echo.Request())), nil
 	}
 	if r.user == nil && route.Access.who == api {
-		return Response{}, problem.Unauthorized(problem.CredentialsNeeded, "Sign in with HTTP Basic, an API token or a session.")
+		return Response{}, problem.Unauthorized(problem.CredentialsNeeded, "Authenticate with HTTP Basic, an API token or a session.")
 	}
-	if err := s.Maintenance.refuse(r, route); err != nil {
+	if err := s.Maintenance.check(r, route); err != nil {
 		return Response{}, err
 	}
 	if route.Access.permission != "" && !r.HasPermission(route.Access.permission) {
@@ -204,15 +208,15 @@ func (s *Server) identifyFor(r *Request, access Access) error {
 		return s.identifyAPI(r)
 	case open:
 		if err := s.identify(r); err != nil {
-			s.Log.DebugContext(r.ctx, "an open page does not know who is signed in", "error", err)
+			s.Log.DebugContext(r.ctx, "cannot identify the user of an open page", "error", err)
 		}
 		return nil
 	}
 	return s.identify(r)
 }
 
-// identify finds session and user. Whoever cannot be found is anonymous; an error means
-// that a store did not answer, so nothing is known.
+// identify finds the session and its user. Without a valid session the user is anonymous; an error means that a store did
+// not respond.
 func (s *Server) identify(r *Request) error {
 	if err := s.identifyOwn(r); err != nil || r.user != nil || s.Bridge == nil {
 		return err
@@ -220,8 +224,7 @@ func (s *Server) identify(r *Request) error {
 	return s.Bridge.identify(r)
 }
 
-// identifyOwn looks for the first cookie whose session is live. Several cookies of the name cost no more
-// round trips than one.
+// identifyOwn finds the first cookie with a live session. Several cookies cost no more round trips than one.
 func (s *Server) identifyOwn(r *Request) error {
 	var (
 		values [maxSessionCookies]string
@@ -250,7 +253,7 @@ func (s *Server) identifyOwn(r *Request) error {
 	return nil
 }
 
-// owner returns the user of a session, and whether the session still speaks for them.
+// owner returns the user of a session, and whether the session is still valid for the user.
 func (s *Server) owner(r *Request, record *auth.Session) (u auth.User, ok bool, err error) {
 	u, err = s.Accounts.SessionUser(r.ctx, *record)
 	if errors.Is(err, auth.ErrNotFound) {
@@ -259,11 +262,11 @@ func (s *Server) owner(r *Request, record *auth.Session) (u auth.User, ok bool, 
 	return u, err == nil, err
 }
 
-// userKey is where the request's log line finds who it was.
+// userKey is the key of the user's id in the Echo context, for the log.
 const userKey = "user_id"
 
-// signInAddress returns where somebody signs in to come back to what they wanted. What was
-// posted cannot be posted again by a redirect, so that begins anew.
+// signInAddress returns the address of the sign-in page that returns to the request's address. A redirect cannot repeat a
+// POST, so other methods do not return there.
 func signInAddress(req *http.Request) string {
 	uri := req.URL.RequestURI()
 	if req.Method != http.MethodGet && req.Method != http.MethodHead || len(uri) > redirect.MaxLength {
@@ -272,8 +275,7 @@ func signInAddress(req *http.Request) string {
 	return "/login?next=" + url.QueryEscape(uri)
 }
 
-// send renders, commits, and then writes, in this order: when one of them fails nothing
-// of the others has been sent.
+// send renders, commits and then writes the response, so that nothing has been sent if one of them fails.
 func (s *Server) send(r *Request, resp Response) error {
 	body := newOutgoing()
 	defer body.release()
@@ -295,7 +297,7 @@ func (s *Server) send(r *Request, resp Response) error {
 		h.Add("Set-Cookie", cookie.String())
 	}
 	if r.ended {
-		// Browsers keep whole pages in memory for the back button, no-store or not.
+		// Browsers keep pages in memory for the back button even with no-store.
 		h.Set("Clear-Site-Data", `"cache"`)
 	}
 	if resp.formOrigin != "" {
@@ -329,7 +331,7 @@ func (s *Server) render(body *bytes.Buffer, resp Response) (contentType string, 
 	return "", nil
 }
 
-// commit writes the session, if there is something to write, and prepares its cookie.
+// commit writes a session that was started, renewed or ended, and adds its cookie.
 func (s *Server) commit(r *Request) error {
 	token, err := s.Sessions.Commit(r.session)
 	if err != nil {
@@ -343,8 +345,8 @@ func (s *Server) commit(r *Request) error {
 	return nil
 }
 
-// write sends a whole response with its length. The request's body is not kept for as long as the
-// client takes to read.
+// write sends a complete response with its length. It releases the request's body first, however long the client takes to
+// read.
 func write(c echo.Context, status int, kind string, body []byte) error {
 	req := c.Request()
 	req.Body, req.Form, req.PostForm = http.NoBody, nil, nil
@@ -361,11 +363,11 @@ func write(c echo.Context, status int, kind string, body []byte) error {
 	return nil
 }
 
-// errClientGone: the response was begun, and the client did not take it. There is nobody to tell.
-var errClientGone = errors.New("the client has gone")
+// errClientGone means that the client disconnected while the response was being sent.
+var errClientGone = errors.New("the client disconnected")
 
-// serverTiming tells what the page cost (W3C Server Timing); the counts are descriptions,
-// because the field's numbers are milliseconds.
+// serverTiming returns the cost of the response (W3C Server Timing). The counts are descriptions because the values are
+// milliseconds.
 func serverTiming(c *reqstats.Stats) string {
 	b := make([]byte, 0, 64)
 	b = appendTiming(append(b, `redis;desc="`...), c.RedisRoundTrips(), c.RedisTime())
@@ -381,7 +383,7 @@ func appendTiming(b []byte, count int64, took time.Duration) []byte {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// Drain stops taking requests and waits for those in flight.
+// Drain stops accepting requests and waits for those in flight.
 func Drain(ctx context.Context, server *http.Server) error {
 	if err := server.Shutdown(ctx); err != nil {
 		return fmt.Errorf("wait for requests in flight: %w", err)

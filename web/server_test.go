@@ -21,7 +21,7 @@ import (
 	"gatehouse/templates"
 )
 
-func TestClassify(t *testing.T) {
+func TestClassify_MapsErrorsToStatuses(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		status int
@@ -52,7 +52,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func TestErrorPages(t *testing.T) {
+func TestErrorPage_ExplainsEveryStatus(t *testing.T) {
 	var fail error
 	s := newSite(t, []Route{
 		Get("/fail", Open, func(*Request) (Response, error) { return Response{}, fail }),
@@ -132,7 +132,7 @@ func TestErrorPages(t *testing.T) {
 	}
 }
 
-func TestErrorWords(t *testing.T) {
+func TestErrorPage_DiffersByStatus(t *testing.T) {
 	for _, status := range []int{400, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503} {
 		p := errorPage(status)
 		if p.Status != status || p.Heading == "" || p.What == "" || p.Do == "" || p.Title != "Error: "+p.Heading {
@@ -149,7 +149,7 @@ func TestErrorWords(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
+func TestRetryAfter_IsRoundedUp(t *testing.T) {
 	fail := func(*Request) (Response, error) {
 		return Response{}, auth.ThrottledError{RetryAfter: 1500 * time.Millisecond}
 	}
@@ -169,8 +169,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestMethodNotAllowedNamesTheAllowed(t *testing.T) {
-	s := newSite(t, []Route{Post("/change", Open, whoAsks), Get("/read", Open, whoAsks)})
+func TestMethodNotAllowed_NamesAllowedMethods(t *testing.T) {
+	s := newSite(t, []Route{Post("/change", Open, showUser), Get("/read", Open, showUser)})
 	if got := s.do("GET", "/change").Header().Get("Allow"); !strings.Contains(got, "POST") || strings.Contains(got, "GET") {
 		t.Errorf("Allow is %q", got)
 	}
@@ -185,8 +185,8 @@ func TestMethodNotAllowedNamesTheAllowed(t *testing.T) {
 	}
 }
 
-// After a sign-in something goes wrong: there is one response, and it has no cookie.
-func TestOneResponse(t *testing.T) {
+// A failure after a sign-in leads to one response, without a cookie.
+func TestResponse_IsSentOnce(t *testing.T) {
 	then := func(answer func(*Request) (Response, error)) Route {
 		return Post("/", Open, func(r *Request) (Response, error) {
 			u, err := r.server.Accounts.Users.UserByID(r.ctx, "u1")
@@ -234,7 +234,7 @@ func TestOneResponse(t *testing.T) {
 	}
 }
 
-func TestPanicIsLogged(t *testing.T) {
+func TestPanic_IsLogged(t *testing.T) {
 	s := newSite(t, []Route{Get("/", Open, func(*Request) (Response, error) { panic("the reason") })})
 	wantErrorPage(t, s.do("GET", "/"), http.StatusInternalServerError)
 	log := s.log.String()
@@ -251,7 +251,7 @@ func TestPanicIsLogged(t *testing.T) {
 	t.Error("http.ErrAbortHandler was swallowed")
 }
 
-func TestClientThatHasGone(t *testing.T) {
+func TestClientGone_IsNotAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := newSite(t, []Route{Get("/", Open, func(r *Request) (Response, error) {
 		cancel()
@@ -266,7 +266,7 @@ func TestClientThatHasGone(t *testing.T) {
 	}
 }
 
-// broken is a client that has gone when the page comes.
+// broken is a client that has disconnected before the response.
 type broken struct {
 	http.ResponseWriter
 	statuses []int
@@ -280,8 +280,8 @@ func (b *broken) Write([]byte) (int, error) {
 	return 0, errSecret
 }
 
-func TestResponseThatWasBegunIsTheOnlyOne(t *testing.T) {
-	s := newSite(t, whoRoutes)
+func TestResponse_StartedOneIsTheOnlyOne(t *testing.T) {
+	s := newSite(t, userRoutes)
 	for _, path := range []string{"/", "/nowhere"} {
 		s.log.Reset()
 		w := &broken{ResponseWriter: httptest.NewRecorder()}
@@ -295,22 +295,22 @@ func TestResponseThatWasBegunIsTheOnlyOne(t *testing.T) {
 	}
 }
 
-func TestStartRefusesRoutesWithoutAccess(t *testing.T) {
+func TestInit_RefusesRoutesWithoutAccessRule(t *testing.T) {
 	for name, a := range map[string]Access{
 		"none": {}, "only a permission": Access{}.WithPermission(auth.ViewUsers), "open with a permission": Open.WithPermission(auth.ViewUsers),
 		"a machine with a permission":          Unauthenticated.WithPermission(auth.ViewUsers),
 		"programs or nobody with a permission": OptionalAPI.WithPermission(auth.ViewUsers),
 	} {
 		s := &Server{Log: newSite(t, nil).Log}
-		err := s.Init([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: whoAsks}})
+		err := s.Init([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: showUser}})
 		if err == nil || !strings.Contains(err.Error(), "GET /forgotten") {
 			t.Errorf("%s: got %v, want an error that names the route", name, err)
 		}
 	}
 }
 
-func TestRoutes(t *testing.T) {
-	s := newSite(t, []Route{Get("/a", Open, whoAsks), Post("/b", SignedIn, whoAsks)})
+func TestRoutes_ListsServedRoutes(t *testing.T) {
+	s := newSite(t, []Route{Get("/a", Open, showUser), Post("/b", SignedIn, showUser)})
 	got := s.Routes()
 	slices.Sort(got)
 	want := []string{"GET /a", "GET /static/*", "HEAD /a", "HEAD /static/*", "POST /b"}
@@ -325,7 +325,7 @@ var brokenPage = templ.ComponentFunc(func(_ context.Context, w io.Writer) error 
 	return errSecret
 })
 
-func TestResponses(t *testing.T) {
+func TestResponse_SetsTypeAndLength(t *testing.T) {
 	s := newSite(t, []Route{
 		Get("/json", Open, func(*Request) (Response, error) { return JSON(201, map[string]string{"a": "<b>"}), nil }),
 		Get("/text", Open, func(*Request) (Response, error) { return Text(200, "<b>"), nil }),
@@ -354,7 +354,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-func TestHTTPServerHasLimits(t *testing.T) {
+func TestHTTPServer_HasLimits(t *testing.T) {
 	h := newSite(t, nil).HTTPServer()
 	if h.ReadHeaderTimeout == 0 || h.ReadTimeout == 0 || h.WriteTimeout == 0 || h.IdleTimeout == 0 || h.MaxHeaderBytes == 0 || h.MaxHeaderBytes > 64<<10 {
 		t.Errorf("got %+v", h)
@@ -364,14 +364,14 @@ func TestHTTPServerHasLimits(t *testing.T) {
 	}
 }
 
-func TestClock(t *testing.T) {
+func TestClock_DefaultsToTimeNow(t *testing.T) {
 	if got := (&Server{}).now(); time.Since(got) > time.Minute {
 		t.Errorf("got %s", got)
 	}
 }
 
 // TestUnavailablePage_SaysOnlyWhatIsKnown: a person who opened a page reads nothing about a change;
-// one who asked for a change reads that nothing was saved only if it was not attempted.
+// one who submitted a form reads that nothing was saved only if the change was not attempted.
 func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 	var fail error
 	answer := func(attempt bool) Handler {

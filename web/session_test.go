@@ -12,8 +12,8 @@ import (
 	"gatehouse/web/sessions"
 )
 
-func TestSignInStartsASession(t *testing.T) {
-	s := newSite(t, whoRoutes)
+func TestSignIn_StartsSession(t *testing.T) {
+	s := newSite(t, userRoutes)
 	s.add("u1")
 	w := s.do("POST", "/sign-in?user=u1", header("User-Agent", "Agent\xff"+strings.Repeat("x", 300)))
 	if got := len(w.Header()["Set-Cookie"]); got != 2 {
@@ -44,18 +44,18 @@ func TestSignInStartsASession(t *testing.T) {
 	}
 }
 
-func TestSignInEndsWhatWasBefore(t *testing.T) {
-	s := newSite(t, whoRoutes)
+func TestSignIn_EndsPreviousSession(t *testing.T) {
+	s := newSite(t, userRoutes)
 	old := s.signedIn(t, "u1")
 	w := s.do("POST", "/sign-in?user=u1", s.session(old))
 	fresh := setCookies(w)["gatehouse"].Value
 	if fresh == old || s.Stores.Sessions.Len() != 1 {
 		t.Errorf("%d sessions, the cookie changed: %v", s.Stores.Sessions.Len(), fresh != old)
 	}
-	if got := s.do("GET", "/", s.session(old)).Body.String(); got != "nobody" {
+	if got := s.do("GET", "/", s.session(old)).Body.String(); got != "anonymous" {
 		t.Errorf("the old cookie is %s", got)
 	}
-	// A value that we do not know is never adopted.
+	// A value that the server did not issue is never adopted.
 	planted := fakeToken("A")
 	w = s.do("POST", "/sign-in?user=u1", s.session(planted))
 	if got := setCookies(w)["gatehouse"].Value; got == planted {
@@ -66,8 +66,8 @@ func TestSignInEndsWhatWasBefore(t *testing.T) {
 	}
 }
 
-func TestStrangersLeaveNoTrace(t *testing.T) {
-	s := newSite(t, whoRoutes)
+func TestAnonymousRequests_StoreNothing(t *testing.T) {
+	s := newSite(t, userRoutes)
 	for name, change := range map[string]func(*http.Request){
 		"no cookie": func(*http.Request) {}, "unknown": s.session(fakeToken("A")), "garbage": s.session("x"),
 		"another name": cookie("gatehouse_other", fakeToken("A")),
@@ -83,7 +83,7 @@ func TestStrangersLeaveNoTrace(t *testing.T) {
 	}
 }
 
-// put stores a record under a token as somebody else wrote it.
+// put stores a record under a token, as another server may have written it.
 func (s *site) put(token string, change func(*auth.Session)) {
 	rec := auth.Session{
 		Version: 1, ID: auth.SessionID(token), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
@@ -97,7 +97,7 @@ func (s *site) put(token string, change func(*auth.Session)) {
 	s.Stores.Sessions.Put(auth.SessionID(token), b)
 }
 
-func TestSessionsThatDoNotCount(t *testing.T) {
+func TestSession_InvalidOnesAreIgnored(t *testing.T) {
 	token := fakeToken("B")
 	for name, c := range map[string]struct {
 		change func(*auth.Session)
@@ -105,15 +105,15 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 		want   string
 	}{
 		"good":            {func(*auth.Session) {}, func(*auth.User) {}, "u1"},
-		"past deadline":   {func(s *auth.Session) { s.Deadline = noon }, func(*auth.User) {}, "nobody"},
-		"another's reply": {func(s *auth.Session) { s.ID = auth.SessionID("x") }, func(*auth.User) {}, "nobody"},
-		"another format":  {func(s *auth.Session) { s.Version = 2 }, func(*auth.User) {}, "nobody"},
-		"no such user":    {func(s *auth.Session) { s.UserID = "u9" }, func(*auth.User) {}, "nobody"},
-		"epoch raised":    {func(*auth.Session) {}, func(u *auth.User) { u.Epoch = 2 }, "nobody"},
-		"from the future": {func(s *auth.Session) { s.Epoch = 2 }, func(*auth.User) {}, "nobody"},
-		"disabled":        {func(*auth.Session) {}, func(u *auth.User) { u.Active = false }, "nobody"},
+		"past deadline":   {func(s *auth.Session) { s.Deadline = noon }, func(*auth.User) {}, "anonymous"},
+		"another's reply": {func(s *auth.Session) { s.ID = auth.SessionID("x") }, func(*auth.User) {}, "anonymous"},
+		"another format":  {func(s *auth.Session) { s.Version = 2 }, func(*auth.User) {}, "anonymous"},
+		"no such user":    {func(s *auth.Session) { s.UserID = "u9" }, func(*auth.User) {}, "anonymous"},
+		"epoch raised":    {func(*auth.Session) {}, func(u *auth.User) { u.Epoch = 2 }, "anonymous"},
+		"from the future": {func(s *auth.Session) { s.Epoch = 2 }, func(*auth.User) {}, "anonymous"},
+		"disabled":        {func(*auth.Session) {}, func(u *auth.User) { u.Active = false }, "anonymous"},
 	} {
-		s := newSite(t, whoRoutes)
+		s := newSite(t, userRoutes)
 		u := s.add("u1")
 		c.user(&u)
 		s.Stores.Users.Put(u)
@@ -122,14 +122,14 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 			t.Errorf("%s: got %s", name, got)
 		}
 		w := s.do("GET", "/private", s.session(token))
-		if c.want == "nobody" && (w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/login?next=%2Fprivate" || len(w.Header()["Set-Cookie"]) != 0) {
+		if c.want == "anonymous" && (w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/login?next=%2Fprivate" || len(w.Header()["Set-Cookie"]) != 0) {
 			t.Errorf("%s: got %d, %v", name, w.Code, w.Header())
 		}
-		if got := s.do("GET", "/machine", s.session(token)).Body.String(); got != "nobody" {
+		if got := s.do("GET", "/machine", s.session(token)).Body.String(); got != "anonymous" {
 			t.Errorf("%s: a machine's route knows %s", name, got)
 		}
 	}
-	s := newSite(t, whoRoutes)
+	s := newSite(t, userRoutes)
 	s.add("u1")
 	for _, garbage := range []string{"", "x", "{}", "null", "[]", `{"v":1}`, "\xff\x00"} {
 		s.Stores.Sessions.Put(auth.SessionID(token), []byte(garbage))
@@ -142,8 +142,8 @@ func TestSessionsThatDoNotCount(t *testing.T) {
 	}
 }
 
-func TestWhereToSignIn(t *testing.T) {
-	s := newSite(t, []Route{Get("/private", SignedIn, whoAsks), Post("/private", SignedIn, whoAsks)})
+func TestSignInAddress_ReturnsToThePage(t *testing.T) {
+	s := newSite(t, []Route{Get("/private", SignedIn, showUser), Post("/private", SignedIn, showUser)})
 	for method, want := range map[string]string{"GET": "/login?next=%2Fprivate%3Fa%3Db", "HEAD": "/login?next=%2Fprivate%3Fa%3Db", "POST": "/login"} {
 		if w := s.do(method, "/private?a=b"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != want {
 			t.Errorf("%s: got %d, %q", method, w.Code, w.Header().Get("Location"))
@@ -151,10 +151,10 @@ func TestWhereToSignIn(t *testing.T) {
 	}
 }
 
-func TestIdleTimeIsRenewed(t *testing.T) {
+func TestIdleTime_IsRenewed(t *testing.T) {
 	token := fakeToken("B")
 	for ttl, want := range map[time.Duration]int{2 * time.Hour: 0, 109 * time.Minute: 0, 107 * time.Minute: 1, -1: 1} {
-		s := newSite(t, whoRoutes)
+		s := newSite(t, userRoutes)
 		s.Stores.Sessions.TTL = ttl
 		s.add("u1")
 		s.put(token, func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
@@ -165,9 +165,9 @@ func TestIdleTimeIsRenewed(t *testing.T) {
 	}
 }
 
-func TestRenewSession(t *testing.T) {
+func TestRenewSession_IssuesNewToken(t *testing.T) {
 	ended := errors.New("nothing happened yet")
-	routes := append(whoRoutes, Post("/renew", SignedIn, func(r *Request) (Response, error) {
+	routes := append(userRoutes, Post("/renew", SignedIn, func(r *Request) (Response, error) {
 		u, err := r.server.Accounts.Users.RotateEpoch(r.ctx, r.User().ID)
 		if err != nil {
 			return Response{}, err
@@ -210,9 +210,9 @@ func TestRenewSession(t *testing.T) {
 	}
 }
 
-func TestSignOut(t *testing.T) {
+func TestSignOut_EndsSession(t *testing.T) {
 	signOut := Post("/sign-out", Open, func(r *Request) (Response, error) { return SeeOther("/"), r.SignOut() })
-	routes := append(whoRoutes, signOut)
+	routes := append(userRoutes, signOut)
 	s := newSite(t, routes)
 	token := s.signedIn(t, "u1")
 	w := s.do("POST", "/sign-out", s.session(token))
@@ -222,22 +222,22 @@ func TestSignOut(t *testing.T) {
 	if s.Stores.Sessions.Len() != 0 {
 		t.Error("the session is still there")
 	}
-	if got := s.do("GET", "/", s.session(token)).Body.String(); got != "nobody" {
+	if got := s.do("GET", "/", s.session(token)).Body.String(); got != "anonymous" {
 		t.Errorf("the old cookie is %s", got)
 	}
-	for name, change := range map[string]func(*http.Request){"again": s.session(token), "nobody": func(*http.Request) {}, "garbage": s.session("x")} {
+	for name, change := range map[string]func(*http.Request){"again": s.session(token), "anonymous": func(*http.Request) {}, "garbage": s.session("x")} {
 		if w := s.do("POST", "/sign-out", change); w.Code != http.StatusSeeOther {
 			t.Errorf("%s: got %d", name, w.Code)
 		}
 	}
-	// Out is out, also right after in.
+	// A sign-out right after a sign-in is final.
 	s = newSite(t, []Route{Post("/", Open, func(r *Request) (Response, error) {
 		return SeeOther("/"), errors.Join(r.SignIn(s.add("u1"), false), r.SignOut())
 	})})
 	if w := s.do("POST", "/"); setCookies(w)["gatehouse"].Value != "" || s.Stores.Sessions.Len() != 0 {
 		t.Errorf("got %q and %d sessions", w.Header()["Set-Cookie"], s.Stores.Sessions.Len())
 	}
-	// Nobody is told to be signed out who is not.
+	// A user who is still signed in does not see the signed-out page.
 	for _, broken := range []string{"sessions.Find", "sessions.Delete", "sessions."} {
 		s := newSite(t, routes)
 		token := s.signedIn(t, "u1")
@@ -254,11 +254,11 @@ func TestSignOut(t *testing.T) {
 	}
 }
 
-// TestRenewal_IsBestEffort: a session that can be read counts although its idle time cannot be renewed; the log
+// TestIdleTime_RenewalIsBestEffort: a session that can be read counts although its idle time cannot be renewed; the log
 // says so once, and renewing rests for a while.
-func TestRenewal_IsBestEffort(t *testing.T) {
+func TestIdleTime_RenewalIsBestEffort(t *testing.T) {
 	now := noon
-	s := newSite(t, whoRoutes, func(s *site) { s.Clock = func() time.Time { return now } })
+	s := newSite(t, userRoutes, func(s *site) { s.Clock = func() time.Time { return now } })
 	token := s.signedIn(t, "u1")
 	s.Stores.Sessions.TTL = time.Minute
 	s.FailOn("sessions.Renew", errDown)
@@ -278,13 +278,13 @@ func TestRenewal_IsBestEffort(t *testing.T) {
 	}
 }
 
-func TestPagesWithoutRedis(t *testing.T) {
+func TestPages_WithoutRedis(t *testing.T) {
 	for _, broken := range []string{"sessions.Find"} {
-		s := newSite(t, whoRoutes)
+		s := newSite(t, userRoutes)
 		s.Stores.Sessions.TTL = time.Second
 		token := s.signedIn(t, "u1")
 		s.FailOn(broken, errDown)
-		if w := s.do("GET", "/", s.session(token)); w.Code != http.StatusOK || w.Body.String() != "nobody" || len(w.Header()["Set-Cookie"]) != 0 {
+		if w := s.do("GET", "/", s.session(token)); w.Code != http.StatusOK || w.Body.String() != "anonymous" || len(w.Header()["Set-Cookie"]) != 0 {
 			t.Errorf("without %s: an open page is %d %q, %v", broken, w.Code, w.Body, w.Header())
 		}
 		w := s.do("GET", "/private", s.session(token))
@@ -307,7 +307,7 @@ func FuzzSessionCookie(f *testing.F) {
 	for _, s := range []string{"", token, token[1:], fakeToken("A"), "\x00", "\xff", `"` + token + `"`, token + "; gatehouse=" + token, strings.Repeat("é", 21) + "x"} {
 		f.Add(s, "gatehouse="+s)
 	}
-	s := newSite(f, whoRoutes)
+	s := newSite(f, userRoutes)
 	s.add("u1")
 	s.put(token, func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
 	f.Fuzz(func(t *testing.T, value, raw string) {

@@ -18,8 +18,8 @@ import (
 	"gatehouse/static"
 )
 
-// assets are the embedded files: fingerprinted by their content, so that browsers keep
-// them for ever, and compressed once at the start, so that no request pays for it.
+// assets are the embedded files. They are named after a hash of their content, so that browsers can cache them forever,
+// and compressed once at startup.
 type assets struct {
 	byPath map[string]asset  // "app.1f2e3d4c.css"
 	urls   map[string]string // "app.css" to "/static/app.1f2e3d4c.css"
@@ -52,17 +52,17 @@ func newAssets() (*assets, error) {
 func (s *assets) add(name string, content []byte) error {
 	ext := path.Ext(name)
 	sum := sha256.Sum256(content)
-	printed := strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
-	compressed, err := gzipped(content)
+	fingerprinted := strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext
+	compressed, err := compress(content)
 	if err != nil {
 		return err
 	}
-	s.byPath[printed] = asset{kind: contentType(ext), plain: content, compressed: compressed}
-	s.urls[name] = "/static/" + printed
+	s.byPath[fingerprinted] = asset{kind: contentType(ext), plain: content, compressed: compressed}
+	s.urls[name] = "/static/" + fingerprinted
 	return nil
 }
 
-// contentType does not ask the machine's own tables first: they differ.
+// contentType prefers fixed types to the system's tables, which differ between machines.
 func contentType(ext string) string {
 	switch ext {
 	case ".css":
@@ -78,7 +78,7 @@ func contentType(ext string) string {
 	return "application/octet-stream"
 }
 
-func gzipped(content []byte) ([]byte, error) {
+func compress(content []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
 	if err != nil {
@@ -96,11 +96,11 @@ func gzipped(content []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// url returns the address of a file by its plain name.
+// url returns the URL path of a file by its name.
 func (s *assets) url(name string) (string, error) {
 	u, ok := s.urls[name]
 	if !ok {
-		return "", fmt.Errorf("there is no static file %q", name)
+		return "", fmt.Errorf("no static file %q", name)
 	}
 	return u, nil
 }
@@ -125,7 +125,7 @@ func (s *assets) serve(c echo.Context) error {
 	return write(c, http.StatusOK, a.kind, body)
 }
 
-// acceptsGzip reads Accept-Encoding as far as browsers and proxies use it (RFC 9110, 12.5.3).
+// acceptsGzip parses the part of Accept-Encoding that browsers and proxies use (RFC 9110, section 12.5.3).
 func acceptsGzip(header string) bool {
 	for part := range strings.SplitSeq(header, ",") {
 		coding, weight, weighed := strings.Cut(part, ";")

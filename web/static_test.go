@@ -13,7 +13,7 @@ import (
 	"gatehouse/static"
 )
 
-func TestAcceptsGzip(t *testing.T) {
+func TestAcceptsGzip_ParsesAcceptEncoding(t *testing.T) {
 	for header, want := range map[string]bool{
 		"":                              false,
 		"gzip":                          true,
@@ -57,7 +57,7 @@ func FuzzAcceptsGzip(f *testing.F) {
 	})
 }
 
-func TestStaticsFingerprints(t *testing.T) {
+func TestAssets_AreNamedByContent(t *testing.T) {
 	url := func(name, content string) string {
 		t.Helper()
 		s := &assets{byPath: map[string]asset{}, urls: map[string]string{}}
@@ -85,7 +85,7 @@ func TestStaticsFingerprints(t *testing.T) {
 	}
 }
 
-func TestStaticsAreCompressed(t *testing.T) {
+func TestAssets_AreCompressed(t *testing.T) {
 	s := &assets{byPath: map[string]asset{}, urls: map[string]string{}}
 	long := bytes.Repeat([]byte("body{color:red}"), 100)
 	if err := s.add("long.css", long); err != nil {
@@ -107,8 +107,8 @@ func TestStaticsAreCompressed(t *testing.T) {
 	}
 }
 
-func TestStaticFilesAreServed(t *testing.T) {
-	s := newSite(t, whoRoutes)
+func TestAssets_AreServed(t *testing.T) {
+	s := newSite(t, userRoutes)
 	err := fs.WalkDir(static.FS, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -157,7 +157,7 @@ func TestStaticFilesAreServed(t *testing.T) {
 	}
 }
 
-func TestStaticFilesThatAreNotThere(t *testing.T) {
+func TestAssets_MissingOnesAreNotFound(t *testing.T) {
 	s := newSite(t, nil)
 	for _, path := range []string{"/static/", "/static/app.css", "/static/../go.mod", "/static/%2e%2e/go.mod", "/static/app.000000000000.css", "/static/fs.go", "/static"} {
 		wantErrorPage(t, s.do("GET", path), http.StatusNotFound)
@@ -167,7 +167,7 @@ func TestStaticFilesThatAreNotThere(t *testing.T) {
 	}
 }
 
-func TestContentType(t *testing.T) {
+func TestContentType_IsTheSameEverywhere(t *testing.T) {
 	for ext, want := range map[string]string{
 		".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
 		".png": "image/png", ".nothing-known": "application/octet-stream",

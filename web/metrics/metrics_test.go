@@ -38,7 +38,7 @@ func wantSeries(t testing.TB, m *Metrics, want map[string]string) {
 	}
 }
 
-func TestOutcome(t *testing.T) {
+func TestOutcome_OfSignInErrors(t *testing.T) {
 	for want, err := range map[string]error{
 		"ok": nil, "refused": auth.ErrWrongCredentials, "throttled": fmt.Errorf("sign in: %w", auth.ThrottledError{RetryAfter: 1}),
 		"busy": fmt.Errorf("hash: %w", auth.ErrBusy), "unavailable": errors.Join(auth.ErrUnavailable, errors.New("EOF")),

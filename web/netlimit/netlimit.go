@@ -1,5 +1,5 @@
 // Package netlimit bounds what the clients of an HTTP server can make it hold: open connections, request heads and
-// bodies that arrive slowly, and responses that are not read. When a limit is reached it evicts whoever has held
+// bodies that arrive slowly, and responses that are not read. When a limit is reached it evicts the client that has held
 // memory longest rather than refusing newcomers, so that a slow or hostile client cannot lock the others out.
 //
 // It knows net/http only: no routes, no users, no web framework.

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestIsToken(t *testing.T) {
+func TestIsToken_AcceptsSessionTokensOnly(t *testing.T) {
 	token := strings.Repeat("A", 30) + "z09-_azAZ0919"
 	if len(token) != 43 || !IsToken(token) {
 		t.Errorf("%q is refused", token)
