@@ -127,10 +127,10 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		others   []string
 		throttle string
 	}{
-		"form by name":         {guessForm, "alice", []string{"alice", "ALICE", "ａｌｉｃｅ"}, []string{"carol"}, kit.AccountKey("alice")},
-		"basic by name":        {guessBasic, "alice", []string{"alice", "ALICE"}, []string{"carol"}, kit.AccountKey("alice")},
-		"form by the address":  {guessForm, "carol@example.org", []string{"carol@example.org", "Carol@Example.ORG"}, []string{"alice", "carol"}, kit.AccountKey("carol@example.org")},
-		"basic by the address": {guessBasic, "Carol@Example.ORG", []string{"carol@example.org"}, []string{"alice", "carol"}, kit.AccountKey("carol@example.org")},
+		"form with the name":           {guessForm, "alice", []string{"alice", "ALICE", "ａｌｉｃｅ"}, []string{"carol"}, kit.AccountKey("alice")},
+		"Basic with the name":          {guessBasic, "alice", []string{"alice", "ALICE"}, []string{"carol"}, kit.AccountKey("alice")},
+		"form with the email address":  {guessForm, "carol@example.org", []string{"carol@example.org", "Carol@Example.ORG"}, []string{"alice", "carol"}, kit.AccountKey("carol@example.org")},
+		"Basic with the email address": {guessBasic, "Carol@Example.ORG", []string{"carol@example.org"}, []string{"alice", "carol"}, kit.AccountKey("carol@example.org")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			warm()
@@ -264,20 +264,20 @@ func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 	}
 	zeros := strings.Repeat("A", 43) + "="
 	for what, value := range map[string]string{
-		"another's record":                      ofMallory,
-		"another's, renamed":                    edited(ofMallory, map[string]any{"name": "alice"}),
-		"another's, with her id":                edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID}),
-		"another's, with her id and epoch":      edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID, "epoch": 1}),
-		"her own without a MAC":                 edited(ofAlice, map[string]any{"mac": ""}),
-		"her own with a MAC of zeros":           edited(ofAlice, map[string]any{"mac": zeros}),
-		"her own with another's MAC":            edited(ofAlice, map[string]any{"mac": json.RawMessage(field(t, ofMallory, "mac"))}),
-		"her own of another epoch":              edited(ofAlice, map[string]any{"epoch": 2}),
-		"her own of another version":            edited(ofAlice, map[string]any{"v": 2}),
-		"her own with another's id":             edited(ofAlice, map[string]any{"user_id": mallory.ID}),
-		"nothing that can be read":              "{",
-		"an empty object":                       "{}",
-		"a megabyte":                            strings.Repeat("x", 1<<20),
-		"a number where an object should stand": "1",
+		"another's record":                 ofMallory,
+		"another's, renamed":               edited(ofMallory, map[string]any{"name": "alice"}),
+		"another's, with her id":           edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID}),
+		"another's, with her id and epoch": edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID, "epoch": 1}),
+		"her own without a MAC":            edited(ofAlice, map[string]any{"mac": ""}),
+		"her own with a MAC of zeros":      edited(ofAlice, map[string]any{"mac": zeros}),
+		"her own with another's MAC":       edited(ofAlice, map[string]any{"mac": json.RawMessage(field(t, ofMallory, "mac"))}),
+		"her own of another epoch":         edited(ofAlice, map[string]any{"epoch": 2}),
+		"her own of another version":       edited(ofAlice, map[string]any{"v": 2}),
+		"her own with another's id":        edited(ofAlice, map[string]any{"user_id": mallory.ID}),
+		"unreadable text":                  "{",
+		"an empty object":                  "{}",
+		"a megabyte":                       strings.Repeat("x", 1<<20),
+		"a number instead of an object":    "1",
 	} {
 		x.ClearWaits()
 		x.CacheDo("SET", "credential:alice:127.0.0.1", value)
@@ -315,10 +315,10 @@ func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 	}
 	hers, theirs := tokenOf(alice), tokenOf(mallory)
 	for what, value := range map[string]string{
-		"alice's record":          hers,
-		"one that cannot be read": "{",
-		"an expired one":          edited(theirs, map[string]any{"expires_at": "2020-01-01T00:00:00Z"}),
-		"another version":         edited(theirs, map[string]any{"v": 2}),
+		"alice's record":    hers,
+		"an unreadable one": "{",
+		"an expired one":    edited(theirs, map[string]any{"expires_at": "2020-01-01T00:00:00Z"}),
+		"another version":   edited(theirs, map[string]any{"v": 2}),
 	} {
 		x.Do("SET", mallory.TokenKey(), value)
 		wantProblemCode(x, mallory.Get(kit.ByToken, "/api/me"), http.StatusUnauthorized, "token_unknown")
@@ -412,7 +412,7 @@ func TestAPIAuthentication_CreatesNoSession(t *testing.T) {
 		"an unknown scheme":  {"Authorization", "Digest x"},
 		"an empty header":    {"Authorization", ""},
 		"a token by query":   nil,
-		"base64 of nothing":  {"Authorization", "Basic "},
+		"empty base64":       {"Authorization", "Basic "},
 		"a name without a :": {"Authorization", "Basic YWxpY2U="},
 	} {
 		a := x.GetMe(append(header, session, mine)...)

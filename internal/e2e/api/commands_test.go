@@ -57,7 +57,7 @@ func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 		{"BASE_URL without a scheme", []string{"BASE_URL", "login.example.org"}, []string{"BASE_URL", "login.example.org"}},
 		{"BASE_URL with a path", []string{"BASE_URL", "https://example.org/login"}, []string{"BASE_URL", "https://example.org/login"}},
 		{"BASE_URL with a password", []string{"BASE_URL", "https://me:" + kit.SecretSetting + "@example.org"}, []string{"BASE_URL"}},
-		{"BASE_URL that is none", []string{"BASE_URL", "http://%zz"}, []string{"BASE_URL"}},
+		{"invalid BASE_URL", []string{"BASE_URL", "http://%zz"}, []string{"BASE_URL"}},
 		{"COOKIE_DOMAIN", []string{"COOKIE_DOMAIN", "example.com"}, []string{"COOKIE_DOMAIN", "BASE_URL"}},
 		{"PASSWORD_MIN_LENGTH", []string{"PASSWORD_MIN_LENGTH", "4"}, []string{"PASSWORD_MIN_LENGTH", "8 to 64"}},
 		{"REGISTRATION", []string{"REGISTRATION", "perhaps"}, []string{"REGISTRATION", "open", "closed"}},
@@ -65,9 +65,9 @@ func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 		{"metrics", []string{"METRICS_ADDR", "9090"}, []string{"METRICS_ADDR", "host:port"}},
 		{"Redis Cluster", []string{"REDIS_URL", "redis+cluster://:" + kit.SecretSetting + "@a:6379,b:6379"}, []string{"REDIS_URL", "redis+cluster://", "not supported"}},
 		{"Redis Sentinel", []string{"REDIS_URL", "redis+sentinel://:" + kit.SecretSetting + "@a:26379/main"}, []string{"REDIS_URL", "redis+sentinel://", "not supported"}},
-		{"Redis URL that is none", []string{"REDIS_URL", "redis://:" + kit.SecretSetting + "@localhost:port"}, []string{"REDIS_URL"}},
+		{"invalid Redis URL", []string{"REDIS_URL", "redis://:" + kit.SecretSetting + "@localhost:port"}, []string{"REDIS_URL"}},
 		{"another database", []string{"DATABASE_URL", "mysql://me:" + kit.SecretSetting + "@localhost/x"}, []string{"DATABASE_URL", "postgres://", "sqlite:"}},
-		{"database URL that is none", []string{"DATABASE_URL", "postgres://me:" + kit.SecretSetting + "%zz@localhost/x"}, []string{"DATABASE_URL", "percent-encoded"}},
+		{"invalid database URL", []string{"DATABASE_URL", "postgres://me:" + kit.SecretSetting + "%zz@localhost/x"}, []string{"DATABASE_URL", "percent-encoded"}},
 		{"stale schema", []string{"DATABASE_URL", testkit.PostgresURL(t)}, []string{"schema", "version 0", "gatehouse migrate up", "--migrate"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -189,11 +189,11 @@ func TestUserCommands_ChangeUsers(t *testing.T) {
 		{"bad address", kit.Password, []string{"user", "add", "bob", "--password-stdin", "--email", "bob"}, []string{"email:", "name@example.org"}},
 		{"taken address", kit.Password, []string{"user", "add", "bob", "--password-stdin", "--email", "alice@example.org"}, []string{"email:", "Another account"}},
 		{"weak new password", "12345678\n", []string{"user", "passwd", "alice", "--password-stdin"}, []string{"password:", "Too easy to guess"}},
-		{"nobody to change", kit.OtherPassword, []string{"user", "passwd", "nobody", "--password-stdin"}, []string{`no user "nobody"`}},
-		{"nobody to disable", "", []string{"user", "disable", "nobody"}, []string{`no user "nobody"`}},
-		{"nobody to enable", "", []string{"user", "enable", "nobody"}, []string{`no user "nobody"`}},
-		{"nobody to log out", "", []string{"user", "logout", "nobody"}, []string{`no user "nobody"`}},
-		{"no name at all", "", []string{"user", "logout", "no spaces"}, []string{`"no spaces" is not a valid user name`}},
+		{"unknown user to change", kit.OtherPassword, []string{"user", "passwd", "nobody", "--password-stdin"}, []string{`no user "nobody"`}},
+		{"unknown user to disable", "", []string{"user", "disable", "nobody"}, []string{`no user "nobody"`}},
+		{"unknown user to enable", "", []string{"user", "enable", "nobody"}, []string{`no user "nobody"`}},
+		{"unknown user to log out", "", []string{"user", "logout", "nobody"}, []string{`no user "nobody"`}},
+		{"no name", "", []string{"user", "logout", "no spaces"}, []string{`"no spaces" is not a valid user name`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := s.Run(test.stdin, test.args...)

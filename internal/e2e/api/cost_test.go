@@ -58,11 +58,11 @@ func TestWarmRequest_CostsOneRoundTrip(t *testing.T) {
 			"Basic": func() kit.Response {
 				return program.Get("/api/time", "Authorization", kit.BasicHeader("john_doe", kit.AwkwardPassword))
 			},
-			"token":       func() kit.Response { return program.Get("/api/time", "Authorization", "Bearer "+token) },
-			"session":     func() kit.Response { return browser.Get("/api/time") },
-			"me by token": func() kit.Response { return program.Get("/api/me", "Authorization", "Token "+token) },
-			"dashboard":   func() kit.Response { return browser.Get("/dashboard") },
-			"Basic by a HEAD": func() kit.Response {
+			"token":                func() kit.Response { return program.Get("/api/time", "Authorization", "Bearer "+token) },
+			"session":              func() kit.Response { return browser.Get("/api/time") },
+			"/api/me with a token": func() kit.Response { return program.Get("/api/me", "Authorization", "Token "+token) },
+			"dashboard":            func() kit.Response { return browser.Get("/dashboard") },
+			"Basic with HEAD": func() kit.Response {
 				return program.Do(program.NewRequest(http.MethodHead, "/api/time", "", "Authorization", kit.BasicHeader("john_doe", kit.AwkwardPassword)))
 			},
 		} {

@@ -89,7 +89,7 @@ func TestOpenAPI_ResponsesMatchTheDescription(t *testing.T) {
 	t.Run("users", a.usersWork)
 	t.Run("maintenance", a.maintenance)
 	t.Run("outages", a.outages)
-	t.Run("elsewhere", a.elsewhere)
+	t.Run("unknown routes", a.elsewhere)
 	t.Run("a body that never arrives", func(t *testing.T) {
 		if err := pending.Conn.SetDeadline(time.Now().Add(kit.WaitTimeout + 20*time.Second)); err != nil {
 			t.Fatal(err)
@@ -136,25 +136,25 @@ func TestOpenAPI_CheckNoticesDeviations(t *testing.T) {
 		}
 	}
 	for name, bad := range map[string]kit.Response{
-		"one field more":             good("application/json", strings.Replace(now, "{", `{"extra":1,`, 1), 200),
-		"one field more, deeper":     good("application/json", strings.Replace(now, `"user":{`, `"user":{"email":"",`, 1), 200),
-		"one field less":             good("application/json", strings.Replace(now, `"timezone":"UTC",`, "", 1), 200),
-		"a time that is none":        good("application/json", strings.Replace(now, "2026-10-18T", "2026-10-18 ", 1), 200),
+		"an extra field":             good("application/json", strings.Replace(now, "{", `{"extra":1,`, 1), 200),
+		"a nested extra field":       good("application/json", strings.Replace(now, `"user":{`, `"user":{"email":"",`, 1), 200),
+		"a missing field":            good("application/json", strings.Replace(now, `"timezone":"UTC",`, "", 1), 200),
+		"an invalid time":            good("application/json", strings.Replace(now, "2026-10-18T", "2026-10-18 ", 1), 200),
 		"a time in another zone":     good("application/json", strings.Replace(now, "7.5Z", "7.5+02:00", 1), 200),
-		"an id that is none":         good("application/json", strings.Replace(now, "0199f3c2", "0199", 1), 200),
+		"an invalid id":              good("application/json", strings.Replace(now, "0199f3c2", "0199", 1), 200),
 		"a null":                     good("application/json", strings.Replace(now, `"name":""`, `"name":null`, 1), 200),
-		"a value of another kind":    good("application/json", strings.Replace(now, "redis", "memory", 1), 200),
+		"a value of another type":    good("application/json", strings.Replace(now, "redis", "memory", 1), 200),
 		"another content type":       good("text/plain", now, 200),
 		"no JSON":                    good("application/json", now+"}", 200),
 		"another status":             good("application/json", now, 203),
 		"a problem without its code": good("application/problem+json", strings.Replace(denied, `"code":"token_dead",`, "", 1), 401, "WWW-Authenticate", challenge),
 		"an unknown code":            good("application/problem+json", strings.Replace(denied, "token_dead", "token_old", 1), 401, "WWW-Authenticate", challenge),
 		"a code of another status":   good("application/problem+json", strings.Replace(denied, "token_dead", "throttled", 1), 401, "WWW-Authenticate", challenge),
-		"one field more in an error": good("application/problem+json", strings.Replace(denied, "{", `{"extra":1,`, 1), 401, "WWW-Authenticate", challenge),
+		"an extra field in an error": good("application/problem+json", strings.Replace(denied, "{", `{"extra":1,`, 1), 401, "WWW-Authenticate", challenge),
 		"another status inside":      good("application/problem+json", strings.Replace(denied, "401", "403", 1), 401, "WWW-Authenticate", challenge),
 		"another request inside":     good("application/problem+json", strings.Replace(denied, `:"x"`, `:"y"`, 1), 401, "WWW-Authenticate", challenge),
 		"no challenge":               good("application/problem+json", denied, 401),
-		"a header that is not there": good("application/json", now, 200, "Retry-After", "5"),
+		"a missing header":           good("application/json", now, 200, "Retry-After", "5"),
 		"a cookie":                   good("application/json", now, 200, "Set-Cookie", "gatehouse=x"),
 	} {
 		if d.check(key, bad) == nil {

@@ -93,7 +93,7 @@ var refusedRegistrations = []struct {
 }{
 	{"nothing entered", [4]string{"", "", "", ""}, map[string]string{"username": "Enter a user name.", "password": "Enter a password."}},
 	{"short name", [4]string{"a", kit.Password, "", ""}, map[string]string{"username": "At least 2 characters: this has 1."}},
-	{"strange name", [4]string{"a b", kit.Password, "Ann", ""}, map[string]string{"username": "Use letters, digits"}},
+	{"invalid name", [4]string{"a b", kit.Password, "Ann", ""}, map[string]string{"username": "Use letters, digits"}},
 	{"mixed alphabets", [4]string{"p\u0430ypal", kit.Password, "", ""}, map[string]string{"username": "can't be mixed"}},
 	{"reserved name", [4]string{"admin", kit.Password, "", ""}, map[string]string{"username": "reserved"}},
 	{"taken name", [4]string{"Taken", kit.Password, "Ann", "ann@example.org"}, map[string]string{"username": "taken"}},
@@ -101,8 +101,8 @@ var refusedRegistrations = []struct {
 	{"common password", [4]string{"ann", "password1", "", ""}, map[string]string{"password": "Too easy to guess"}},
 	{"own name as password", [4]string{"anneliese", "anneliese1", "", ""}, map[string]string{"password": "Too easy to guess"}},
 	{"long name", [4]string{"ann", kit.Password, strings.Repeat("x", 101), ""}, map[string]string{"name": "At most 100 characters."}},
-	{"strange address", [4]string{"ann", kit.Password, "", "ann@"}, map[string]string{"email": "Enter an address"}},
-	{"strange name and address", [4]string{"ann", kit.Password, "a\u202eb", "ann"}, map[string]string{"name": "can't be used", "email": "Enter an address"}},
+	{"invalid address", [4]string{"ann", kit.Password, "", "ann@"}, map[string]string{"email": "Enter an address"}},
+	{"invalid name and address", [4]string{"ann", kit.Password, "a\u202eb", "ann"}, map[string]string{"name": "can't be used", "email": "Enter an address"}},
 	{"all of it", [4]string{"<b>", "x", strings.Repeat("x", 101), `"><script>`}, map[string]string{
 		"username": "Use letters", "password": "At least 8", "name": "At most 100", "email": "Enter an address",
 	}},

@@ -135,10 +135,10 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 			}
 			return refusedWith("token_dead")(way, a)
 		}, kit.AuthMethods, map[string]func(*kit.Principal){
-			"app by themselves": func(p *kit.Principal) { own(p, "/account/sessions/end-others") },
-			"app by an admin":   byAdmin("/sign-out"),
-			"command":           command("user", "logout", "NAME"),
-			"hand":              hand(`UPDATE users SET epoch = epoch + 1 WHERE id = $1`),
+			"app by the users themselves": func(p *kit.Principal) { own(p, "/account/sessions/end-others") },
+			"app by an administrator":     byAdmin("/sign-out"),
+			"command":                     command("user", "logout", "NAME"),
+			"hand":                        hand(`UPDATE users SET epoch = epoch + 1 WHERE id = $1`),
 		}},
 		{"left the group", "/api/users", forbidden, kit.AuthMethods, map[string]func(*kit.Principal){
 			"app":     byAdmin("/groups"),

@@ -99,10 +99,10 @@ func TestSlowHeads_MemoryIsBounded(t *testing.T) {
 		n          int
 	}{
 		{"many fields, a pending body", start + many + "\r\n", 250},
-		{"many fields, never whole", start + many, 250},
+		{"many fields, never complete", start + many, 250},
 		{"one long field, a pending body", start + long + "\r\n", 250},
-		{"one long field, never whole", start + long, 250},
-		{"as much as is not counted", start + fields(120, 24), 3100},
+		{"one long field, never complete", start + long, 250},
+		{"as much as is allowed", start + fields(120, 24), 3100},
 	} {
 		heads.send(wave.head, wave.n)
 		visitor := x.NewClient()

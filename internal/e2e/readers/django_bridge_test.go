@@ -129,7 +129,7 @@ func (d *djangoSite) wantNobody(t *testing.T, c *kit.Client, why string) {
 func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 	t.Parallel()
 	d := newDjangoSite(t)
-	t.Run("in and out", func(t *testing.T) {
+	t.Run("signing in and out", func(t *testing.T) {
 		c := d.person(t, "alice")
 		d.wantNobody(t, c, "before the sign-in")
 		atDjango(c, d, "sign_in?name=alice&more=2000")
@@ -275,7 +275,7 @@ func (d *djangoSite) tampered(t *testing.T) {
 		"the salt of cookie sessions":  atDjango(c, d, "resigned?salt=django.contrib.sessions.backends.signed_cookies"),
 		"cut":                          good[:len(good)/2],
 		"nothing":                      "",
-		"what was never a session":     "\x00\xff",
+		"not a session":                "\x00\xff",
 		"a megabyte":                   strings.Repeat("x", 1<<20),
 		"a megabyte after the session": good + strings.Repeat("x", 1<<20),
 		"another user's, unmodified":   d.valueOf(other),

@@ -78,10 +78,10 @@ func TestVectors_PassInEveryReader(t *testing.T) {
 			for _, turned := range []struct {
 				name, from, field, value string
 			}{
-				{"signed in is said to be out", `"signed in"`, "want", `"signed out"`},
-				{"signed out is said to be in", `"signed out"`, "want", `"signed in"`},
-				{"not known is said to be out", `"user not cached"`, "want", `"signed out"`},
-				{"signed out is said to be not known", `"signed out"`, "want", `"user not cached"`},
+				{"signed in reported as signed out", `"signed in"`, "want", `"signed out"`},
+				{"signed out reported as signed in", `"signed out"`, "want", `"signed in"`},
+				{"unknown reported as signed out", `"user not cached"`, "want", `"signed out"`},
+				{"signed out reported as unknown", `"signed out"`, "want", `"user not cached"`},
 				{"another user", `"signed in"`, "user", `{"id":"x","username":"mallory","name":"","email":"","groups":[],"permissions":[]}`},
 			} {
 				at := slices.IndexFunc(v.Cases, func(c map[string]raw) bool { return string(c["want"]) == turned.from })

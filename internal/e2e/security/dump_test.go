@@ -102,7 +102,7 @@ func encodings(secret string) map[string]string {
 	all := map[string]string{
 		"clear":            secret,
 		"hex":              hex.EncodeToString([]byte(secret)),
-		"hex in capitals":  strings.ToUpper(hex.EncodeToString([]byte(secret))),
+		"upper-case hex":   strings.ToUpper(hex.EncodeToString([]byte(secret))),
 		"percent-encoding": url.QueryEscape(secret),
 		"JSON":             strings.Trim(kit.ToJSON(secret), `"`),
 	}
@@ -301,7 +301,7 @@ func TestSecrets_SearchFindsEveryEncoding(t *testing.T) {
 	const secret = "marker-wrong-basic-9"
 	sum := sha256.Sum256([]byte(secret))
 	for what, text := range map[string]string{
-		"in clear":              "x" + secret + "x",
+		"in plain text":         "x" + secret + "x",
 		"in the header":         kit.BasicHeader("alice", secret),
 		"in another's header":   kit.BasicHeader("bob1", secret),
 		"in a third's header":   kit.BasicHeader("carol", secret),

@@ -119,16 +119,16 @@ func TestASVS_6_2_8_NoTruncationNoFolding(t *testing.T) {
 	c := x.NewClient()
 	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", whole), "/dashboard")
 	for what, other := range map[string]string{
-		"the first 72":       whole[:72],
-		"the first 64":       whole[:64],
-		"all but the last":   whole[:79],
-		"one more":           whole + "x",
-		"a space more":       whole + " ",
-		"cut at a NUL":       whole + "\x00x",
-		"in small letters":   strings.ToLower(whole),
-		"in capital letters": strings.ToUpper(whole),
-		"trimmed":            strings.TrimSpace(whole),
-		"of full width":      strings.ReplaceAll(whole, "W", "Ｗ"),
+		"the first 72":         whole[:72],
+		"the first 64":         whole[:64],
+		"all but the last":     whole[:79],
+		"one too many":         whole + "x",
+		"an additional space":  whole + " ",
+		"cut at a NUL":         whole + "\x00x",
+		"in lower case":        strings.ToLower(whole),
+		"in upper case":        strings.ToUpper(whole),
+		"trimmed":              strings.TrimSpace(whole),
+		"in fullwidth letters": strings.ReplaceAll(whole, "W", "Ｗ"),
 	} {
 		x.ClearThrottles()
 		c := x.NewClient()

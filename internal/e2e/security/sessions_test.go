@@ -244,7 +244,7 @@ func TestASVS_7_4_1_RequestsInFlightDoNotReviveASession(t *testing.T) {
 		{"password changed", func(_, other *kit.Client) {
 			other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
 		}, false},
-		{"disabled by hand", func(*kit.Client, *kit.Client) {
+		{"disabled in SQL", func(*kit.Client, *kit.Client) {
 			x.Exec(`UPDATE users SET active = false`)
 			x.Exec(`UPDATE users SET active = true`)
 			x.FlushCache()
@@ -555,7 +555,7 @@ func TestSession_UnreadableRecordIsAnonymous(t *testing.T) {
 		"a future epoch": with(`"epoch":1`, `"epoch":2`), "epoch as text": with(`"epoch":1`, `"epoch":"1"`), "a huge epoch": with(`"epoch":1`, `"epoch":9223372036854775808`),
 		"no user": with(x.UserID("alice"), ""), "a user that is no id": with(x.UserID("alice"), "alice"), "SQL for a user": with(x.UserID("alice"), "' OR 1=1 --"),
 		"an unknown user": with(x.UserID("alice"), "0190c5b0-0000-7000-8000-000000000000"), "no deadline": with(`"deadline":"2`, `"x":"2`),
-		"a deadline of text": with(`"deadline":"2`, `"deadline":"x2`), "no idle time": with(`"idle_seconds":7200`, `"idle_seconds":0`),
+		"a deadline that is text": with(`"deadline":"2`, `"deadline":"x2`), "no idle time": with(`"idle_seconds":7200`, `"idle_seconds":0`),
 		"a negative idle time": with(`"idle_seconds":7200`, `"idle_seconds":-7200`), "endless idle time": with(`"idle_seconds":7200`, `"idle_seconds":9223372036854775807`),
 		"another's record": others, "megabytes": with(`"user_agent":"`, `"user_agent":"`+strings.Repeat("x", 2<<20)), "deep": strings.Repeat("[", 100_000),
 	}

@@ -219,7 +219,7 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 			t.Errorf("%d failures are counted, want 1", n)
 		}
 	})
-	t.Run("no way around a wait", func(t *testing.T) {
+	t.Run("a wait cannot be bypassed", func(t *testing.T) {
 		x.ClearWaits()
 		wantStatus(t, "the first", x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), http.StatusUnauthorized)
 		x.Do("HSET", "throttle:address:"+kit.HomeNetwork, "n", "150", "until", x.RedisMillis()+50_000)
@@ -413,8 +413,8 @@ func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 	x.AddCarol()
 	x.Run(kit.Password, "user", "add", "dave", "--email", "david@example.org", "--password-stdin").WantCode(t, 0)
 	for what, test := range map[string]struct{ tried, linked, unknown string }{
-		"the address of a name":  {"carol", "carol@example.org", "caril@example.org"},
-		"the name of an address": {"david@example.org", "dave", "duve"},
+		"the address for a name":  {"carol", "carol@example.org", "caril@example.org"},
+		"the name for an address": {"david@example.org", "dave", "duve"},
 	} {
 		for way, guess := range map[string]func(name, secret string) kit.Response{
 			"form":  func(name, secret string) kit.Response { return x.GuessPasswordFrom(kit.StrangerNetwork, name, secret) },
