@@ -71,8 +71,8 @@ func (c *check) summarize() {
 	}
 }
 
-// startServers starts the servers that the tests share. The tests find them through the
-// environment.
+// startServers starts the servers that the tests share, and creates a directory for the binaries
+// that they build. The tests find them through the environment.
 func (c *check) startServers(context.Context) error {
 	postgres, err := servers.NewPostgres()
 	if err != nil {
@@ -84,7 +84,12 @@ func (c *check) startServers(context.Context) error {
 		return err
 	}
 	c.stop = append(c.stop, redis.Remove)
+	binaries, err := servers.TempDir("binaries")
+	if err != nil {
+		return err
+	}
 	c.env = append(c.env,
+		"GATEHOUSE_TEST_BINARIES="+binaries,
 		"TEST_DATABASE_URL="+postgres.URL(),
 		"TEST_REDIS_URL="+redis.URL(),
 		"GATEHOUSE_TEST_REQUIRE_SERVERS=1")

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -19,18 +20,40 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// BuildBinary builds gatehouse once per test process, with the race detector if the test has it,
-// and returns the path of the binary.
+// BuildBinary builds gatehouse, with the race detector if the test has it, and returns the path of
+// the binary. It builds once per test process, or once for all processes in which
+// GATEHOUSE_TEST_BINARIES names the same empty directory, as make test does.
 func BuildBinary(t testing.TB) string {
 	t.Helper()
-	return Build(t, ".")
+	return binary(t, ".", raceEnabled)
+}
+
+// BuildWithoutRace is BuildBinary without the race detector, which slows commands down and distorts
+// measurements of time and memory.
+func BuildWithoutRace(t testing.TB) string {
+	t.Helper()
+	return binary(t, ".", false)
 }
 
 // Build is BuildBinary for the command in another directory of the repository.
 func Build(t testing.TB, dir string) string {
 	t.Helper()
-	root := moduleRoot(t)
-	once, _ := binaries.LoadOrStore(dir, sync.OnceValues(func() (string, error) { return build(filepath.Join(root, dir)) }))
+	return binary(t, dir, raceEnabled)
+}
+
+// program identifies a binary.
+type program struct {
+	dir  string // below the module's root
+	race bool
+}
+
+// binaries maps each program to a func() (string, error) that builds it once.
+var binaries sync.Map
+
+func binary(t testing.TB, dir string, race bool) string {
+	t.Helper()
+	root, p := moduleRoot(t), program{dir, race}
+	once, _ := binaries.LoadOrStore(p, sync.OnceValues(func() (string, error) { return p.find(root) }))
 	path, err := once.(func() (string, error))()
 	if err != nil {
 		t.Fatal(err)
@@ -38,25 +61,42 @@ func Build(t testing.TB, dir string) string {
 	return path
 }
 
-// binaries maps each directory to a func() (string, error) that builds its command once.
-var binaries sync.Map
-
-func build(command string) (string, error) {
-	dir, err := servers.TempDir("binary")
-	if err != nil {
+// find returns the path of the binary, and builds it unless another process has.
+func (p program) find(root string) (string, error) {
+	dir := os.Getenv("GATEHOUSE_TEST_BINARIES")
+	if dir == "" {
+		var err error
+		if dir, err = servers.TempDir("binary"); err != nil {
+			return "", err
+		}
+	}
+	name := strings.ReplaceAll(path.Join("gatehouse", p.dir), "/", "-")
+	if p.race {
+		name += "-race"
+	}
+	binary := filepath.Join(dir, name)
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
+	}
+	// Other processes must not see half a file.
+	building := fmt.Sprintf("%s.%d", binary, os.Getpid())
+	if err := p.build(root, building); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "program")
-	args := []string{"build", "-buildvcs=false", "-o", path}
-	if raceEnabled {
+	return binary, os.Rename(building, binary)
+}
+
+func (p program) build(root, output string) error {
+	args := []string{"build", "-buildvcs=false", "-o", output}
+	if p.race {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, ".")...)
-	cmd.Dir = command // it may be in another module
+	cmd.Dir = filepath.Join(root, p.dir) // it may be in another module
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", command, err, out)
+		return fmt.Errorf("build %s: %w\n%s", cmd.Dir, err, out)
 	}
-	return path, nil
+	return nil
 }
 
 // Server is a running `gatehouse serve`.

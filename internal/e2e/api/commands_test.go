@@ -296,7 +296,7 @@ func TestDoctor_ReportsProblems(t *testing.T) {
 
 // TestServe_StartsWithoutSettings: one command in an empty directory serves the site and prints its address.
 func TestServe_StartsWithoutSettings(t *testing.T) {
-	binary := kit.BinaryWithoutRace(t)
+	binary := testkit.BuildWithoutRace(t)
 	var best time.Duration
 	for range 3 {
 		port := testkit.FreePort(t)

@@ -43,7 +43,7 @@ func onTerminal(t *testing.T, args ...string) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &terminal{t: t, master: master, cmd: exec.Command(kit.BinaryWithoutRace(t), args...), ended: make(chan struct{})}
+	p := &terminal{t: t, master: master, cmd: exec.Command(testkit.BuildWithoutRace(t), args...), ended: make(chan struct{})}
 	if p.before, err = term.GetState(int(slave.Fd())); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestReading_EndsAtASignal(t *testing.T) {
 		for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 			t.Run(name+", "+end.String(), func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "data")
-				cmd := exec.Command(kit.BinaryWithoutRace(t), test.args...)
+				cmd := exec.Command(testkit.BuildWithoutRace(t), test.args...)
 				cmd.Env = []string{"DATA_DIR=" + dir}
 				var output bytes.Buffer
 				cmd.Stdout, cmd.Stderr = &output, &output

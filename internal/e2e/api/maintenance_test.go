@@ -151,7 +151,7 @@ func TestMaintenance_OnTheEmbeddedStores(t *testing.T) {
 	if out := kit.RunCommand(t, env, "", "maintenance", "on"); out.ExitCode != 1 || strings.Count(out.Stderr, "\n") != 1 || !strings.Contains(out.Stderr, "DATA_DIR") {
 		t.Errorf("without a server: exit code %d, %q", out.ExitCode, out.Stderr)
 	}
-	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	c := kit.NewClient(t, server.URL())
 	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", kit.Password, "name", fullName), "/dashboard")
 	kit.RunCommand(t, env, "", "maintenance", "on", "--message", "back at nine").WantCode(t, 0)

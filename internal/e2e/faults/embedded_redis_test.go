@@ -30,7 +30,7 @@ func TestEmbeddedRedis_OnlyItsOwnerReachesIt(t *testing.T) {
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), map[string]string{"DATA_DIR": dir})
+	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), map[string]string{"DATA_DIR": dir})
 	c := kit.NewClient(t, server.URL())
 	c.Register("alice")
 
@@ -123,7 +123,7 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := map[string]string{"DATA_DIR": dir, "GORACE": "atexit_sleep_ms=0"}
-			server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+			server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 			kit.NewClient(t, server.URL()).Register("alice")
 			server.Signal(syscall.SIGKILL)
 			server.Wait()
@@ -135,7 +135,7 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 			o.WantCode(t, 1)
 			kit.WantErrorLine(t, o, "no server runs")
 
-			second := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+			second := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 			c := kit.NewClient(t, second.URL())
 			c.SignIn("alice")
 			kit.RunCommand(t, env, "", "maintenance", "status").WantOutput(t, "The site is open.\n")
@@ -157,7 +157,7 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "LISTEN_ADDR": "127.0.0.1:0", "GORACE": "atexit_sleep_ms=0"}
-	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	c := kit.NewClient(t, server.URL())
 	c.Register("alice")
 	for _, o := range kit.RunTwice(func() kit.CommandResult { return kit.RunCommand(t, env, "", "serve") }) {
@@ -210,7 +210,7 @@ func TestEmbeddedRedis_CommandReportsAServerThatDoesNotListen(t *testing.T) {
 func TestEmbeddedRedis_CommandFailsIfTheServerIsFrozen(t *testing.T) {
 	t.Parallel() // it mostly waits for a reply
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
-	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	kit.NewClient(t, server.URL()).Register("alice")
 	server.Signal(syscall.SIGSTOP)
 	o := kit.RunCommand(t, env, "", "user", "disable", "alice")

@@ -30,7 +30,7 @@ func onBothDatabases(t *testing.T, test func(t *testing.T, s *feedSite, cache *t
 		cache := testkit.StartRedis(t)
 		s := kit.NewSite(t)
 		env := s.Env(append(kit.MetricsOn, "CACHE_URL", cache.URL())...)
-		server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env, "--migrate")
+		server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env, "--migrate")
 		test(t, &feedSite{t: t, server: server, env: env, db: kit.OpenDB(t, "postgres", s.DatabaseURL), fillers: `
 			INSERT INTO users (id, username, password_hash)
 			SELECT gen_random_uuid(), 'filler' || n, 'x' FROM generate_series(1, $1::int) n`}, cache)
@@ -40,7 +40,7 @@ func onBothDatabases(t *testing.T, test func(t *testing.T, s *feedSite, cache *t
 		file := filepath.Join(t.TempDir(), "users.db")
 		s := &kit.Site{T: t, DatabaseURL: "sqlite:" + file, RedisURL: testkit.RedisURL(t)}
 		env := s.Env(append(kit.MetricsOn, "CACHE_URL", cache.URL())...)
-		server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+		server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 		test(t, &feedSite{t: t, server: server, env: env, db: kit.OpenDB(t, "sqlite", "file:"+file+"?_busy_timeout=5000&_foreign_keys=1"), fillers: `
 			WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < $1)
 			INSERT INTO users (id, username, password_hash)

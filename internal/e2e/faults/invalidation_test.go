@@ -242,7 +242,7 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 func TestChange_TakesEffectOnTheEmbeddedStores(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "METRICS_ADDR": "127.0.0.1:0"}
-	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	db := kit.OpenDB(t, "sqlite", "file:"+filepath.Join(env["DATA_DIR"], "gatehouse.db")+"?_busy_timeout=5000&_foreign_keys=1")
 	hand := func(statement string) func(*kit.Principal) {
 		return func(p *kit.Principal) {

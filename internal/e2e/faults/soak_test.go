@@ -481,7 +481,7 @@ type quietServer struct{ base, metrics string }
 func startQuiet(t *testing.T, s *kit.Site, pairs ...string) quietServer {
 	t.Helper()
 	addr, metrics := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
-	cmd := exec.Command(kit.BinaryWithoutRace(t), "serve")
+	cmd := exec.Command(testkit.BuildWithoutRace(t), "serve")
 	cmd.Dir = t.TempDir()
 	for name, value := range s.Env(append(pairs, "LISTEN_ADDR", addr, "METRICS_ADDR", metrics, "LOG_LEVEL", "warn")...) {
 		cmd.Env = append(cmd.Env, name+"="+value)

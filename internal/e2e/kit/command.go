@@ -4,17 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"gatehouse/internal/testkit/servers"
+	"gatehouse/internal/testkit"
 )
 
 // SecretSetting stands for any secret in a setting; it must never be printed.
@@ -73,7 +70,7 @@ func RunCommand(t testing.TB, env map[string]string, stdin string, args ...strin
 	maps.Copy(all, env)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, BinaryWithoutRace(t), args...)
+	cmd := exec.CommandContext(ctx, testkit.BuildWithoutRace(t), args...)
 	for name, value := range all {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
@@ -94,30 +91,6 @@ func (s *Site) Run(stdin string, args ...string) CommandResult {
 	s.T.Helper()
 	return RunCommand(s.T, s.Env(), stdin, args...)
 }
-
-// BinaryWithoutRace builds the program once per test process without the race detector, which slows commands down and
-// distorts measurements of time and memory.
-func BinaryWithoutRace(t testing.TB) string {
-	t.Helper()
-	path, err := buildPlain()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-var buildPlain = sync.OnceValues(func() (string, error) {
-	dir, err := servers.TempDir("plain")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "gatehouse")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "gatehouse")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the program: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // WantCode fails unless the command ended with the exit code.
 func (o CommandResult) WantCode(t testing.TB, code int) {

@@ -40,7 +40,7 @@ func ServeJohnDoe(t *testing.T, env map[string]string) *testkit.Server {
 	RunCommand(t, env, AwkwardPassword+"\n", "user", "add", "john_doe", "--password-stdin").WantCode(t, 0)
 	metrics := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	env["METRICS_ADDR"] = metrics
-	server := testkit.StartServer(t, BinaryWithoutRace(t), env)
+	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	c := NewClient(t, "http://"+metrics)
 	testkit.Eventually(t, 10*time.Second, "the server to receive changes", func() bool {
 		return strings.Contains(c.Get("/metrics").Text, "\ngatehouse_listening 1\n")

@@ -72,7 +72,7 @@ func (s *Site) Serve(pairs ...string) *testkit.Server {
 // ServeWithoutRace is Serve without the race detector.
 func (s *Site) ServeWithoutRace(pairs ...string) *testkit.Server {
 	s.T.Helper()
-	return s.serveBinary(BinaryWithoutRace(s.T), pairs...)
+	return s.serveBinary(testkit.BuildWithoutRace(s.T), pairs...)
 }
 
 // serveBinary starts a server and waits until it receives changes from the database: until then it caches no user

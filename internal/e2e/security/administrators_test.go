@@ -19,7 +19,7 @@ func TestLastAdministrator_CommandsRefuseToRemoveThem(t *testing.T) {
 	}
 	kit.RunCommand(t, env, kit.Password+"\n", "user", "add", "alice", "--password-stdin", "--group", "admin").WantCode(t, 0)
 	kit.RunCommand(t, env, kit.Password+"\n", "user", "add", "bob", "--password-stdin").WantCode(t, 0)
-	server := testkit.StartServer(t, kit.BinaryWithoutRace(t), env)
+	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	c := kit.NewClient(t, server.URL())
 	c.SignIn("alice")
 	for line, says := range map[string]string{
