@@ -1,4 +1,4 @@
-// Gatehouse signs people in once and lets every app check it at Redis speed.
+// Gatehouse is single sign-on that any app can check with one Redis lookup.
 package main
 
 import (

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// A build with the tag bench, which is no release, writes a CPU profile to the file that
-// CPU_PROFILE names: from SIGUSR1 to SIGUSR2. The file appears when it is whole.
+// init lets a build with the tag bench write a CPU profile from SIGUSR1 to SIGUSR2 into the file that CPU_PROFILE names.
+// The file appears when the profile is complete. Releases are built without the tag.
 func init() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
@@ -24,6 +24,7 @@ func init() {
 	}()
 }
 
+// profile writes a CPU profile until the next signal.
 func profile(path string, until <-chan os.Signal) error {
 	f, err := os.Create(path + ".part")
 	if err != nil {

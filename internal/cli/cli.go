@@ -64,7 +64,7 @@ func Run(ctx context.Context, args []string, io IO) error {
 		return nil // after --help
 	}
 	if err != nil {
-		return nameVariable(err)
+		return nameVariable(parser.Model, err)
 	}
 	if err := config.RefuseUnsupported(); err != nil {
 		return err
@@ -90,14 +90,18 @@ func unsetEmpty(model *kong.Application) {
 // badFlag matches an error about the value of a flag.
 var badFlag = regexp.MustCompile(`^--([a-z-]+)(?:=[^\s:]+)?(:? .*?)(?: \(from envar .*\))?$`)
 
-// nameVariable adds the variable's name to an error about a flag, because most settings come from the environment.
-func nameVariable(err error) error {
+// nameVariable adds the variable's name to an error about a setting, because most settings come from the environment.
+func nameVariable(model *kong.Application, err error) error {
 	m := badFlag.FindStringSubmatch(err.Error())
 	if m == nil {
 		return err
 	}
-	variable := strings.ToUpper(strings.ReplaceAll(m[1], "-", "_"))
-	return fmt.Errorf("%s (--%s)%s", variable, m[1], m[2])
+	for _, flag := range model.Flags {
+		if flag.Name == m[1] && len(flag.Envs) > 0 {
+			return fmt.Errorf("%s (--%s)%s", flag.Envs[0], m[1], m[2])
+		}
+	}
+	return err
 }
 
 // withAccounts calls run with the accounts of a server with these settings.

@@ -220,6 +220,10 @@ func TestRun_VersionAndHelp(t *testing.T) {
 }
 
 func TestNameVariable(t *testing.T) {
+	parser, err := kong.New(new(cli))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for in, want := range map[string]string{
 		"--session-idle: expected duration":                    "SESSION_IDLE (--session-idle): expected duration",
 		"--log-level=LEVEL: bad":                               "LOG_LEVEL (--log-level): bad",
@@ -229,7 +233,7 @@ func TestNameVariable(t *testing.T) {
 		"unknown flag --a":                                     "unknown flag --a",
 		"x: y":                                                 "x: y",
 	} {
-		if got := nameVariable(errors.New(in)).Error(); got != want {
+		if got := nameVariable(parser.Model, errors.New(in)).Error(); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}

@@ -47,14 +47,3 @@ func (c *command) withUser(name string, run func(*auth.Accounts, auth.User) erro
 		return run(accounts, u)
 	})
 }
-
-// changeUser changes the named user and prints done, a format with a verb for the name.
-func (c *command) changeUser(name, done string, change func(accounts *auth.Accounts, id string) error) error {
-	return c.withUser(name, func(accounts *auth.Accounts, u auth.User) error {
-		if err := change(accounts, u.ID); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.io.Out, done+"\n", u.Username)
-		return nil
-	})
-}
