@@ -172,3 +172,13 @@ func (a *Accounts) holdForRenewal(ctx context.Context, id string) error {
 	}
 	return nil
 }
+
+// ListSessions returns the user's live sessions, last seen first, with LastSeen set.
+func (a *Accounts) ListSessions(ctx context.Context, userID string) ([]Session, error) {
+	return a.Sessions.List(ctx, userID)
+}
+
+// EndSession ends one session if it belongs to the user; ErrNotFound otherwise.
+func (a *Accounts) EndSession(ctx context.Context, userID, id string) error {
+	return a.Sessions.End(ctx, userID, id)
+}

@@ -56,3 +56,8 @@ func splitBrowser(cookie string) (id string, signature []byte, err error) {
 	signature, err = base64.RawURLEncoding.DecodeString(s)
 	return id, signature, err
 }
+
+// TrustsAnyDevice reports whether one of the device cookies is valid for the user.
+func (a *Accounts) TrustsAnyDevice(cookies []string, u User) bool {
+	return a.Keys.TrustsAnyDevice(cookies, u)
+}

@@ -65,6 +65,14 @@ type GrantStore interface {
 	SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error)
 }
 
+// Groups returns all groups ordered by name.
+func (a *Accounts) Groups(ctx context.Context) ([]Group, error) { return a.Grants.Groups(ctx) }
+
+// MembersVersions returns the MembersVersion of every group that has members, by group name.
+func (a *Accounts) MembersVersions(ctx context.Context) (map[string]string, error) {
+	return a.Grants.MembersVersions(ctx)
+}
+
 // AddGroup makes a group without members or permissions.
 func (a *Accounts) AddGroup(ctx context.Context, name string) error {
 	if err := identifier.ValidateGroupName(name); err != nil {

@@ -183,7 +183,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 		r.Lifetime = a.TokenLifetime
 	}
 	if r.Lifetime < MinTokenLifetime || r.Lifetime > MaxTokenLifetime {
-		wrong["expires"] = "A token lives for at least a minute and at most a year."
+		wrong["lifetime"] = "A token lives for at least a minute and at most a year."
 	}
 	for _, p := range r.Permissions {
 		if err := identifier.ValidatePermissionName(p); err != nil {
@@ -266,6 +266,11 @@ func refusedToken(u User, t Token, err error) error {
 		return ErrTokenInvalidated
 	}
 	return nil
+}
+
+// ListTokens returns the user's live tokens, newest first, with LastUsed set.
+func (a *Accounts) ListTokens(ctx context.Context, userID string) ([]Token, error) {
+	return a.Tokens.List(ctx, userID)
 }
 
 // RevokeToken ends one token of the user by its TokenID; ErrNotFound when there is none.

@@ -159,12 +159,12 @@ func TestNewTokenRefuses(t *testing.T) {
 		"blank name":   {auth.TokenRequest{Name: " \t "}, auth.ValidationErrors{"name": noName}},
 		"spaces":       {auth.TokenRequest{Name: "   "}, auth.ValidationErrors{"name": noName}},
 		"control name": {auth.TokenRequest{Name: "a\x00b"}, auth.ValidationErrors{"name": "Some characters can't be used in a name; type it again."}},
-		"too short":    {auth.TokenRequest{Name: "x", Lifetime: time.Minute - 1}, auth.ValidationErrors{"expires": lifetime}},
-		"negative":     {auth.TokenRequest{Name: "x", Lifetime: -time.Hour}, auth.ValidationErrors{"expires": lifetime}},
-		"too long":     {auth.TokenRequest{Name: "x", Lifetime: year + 1}, auth.ValidationErrors{"expires": lifetime}},
+		"too short":    {auth.TokenRequest{Name: "x", Lifetime: time.Minute - 1}, auth.ValidationErrors{"lifetime": lifetime}},
+		"negative":     {auth.TokenRequest{Name: "x", Lifetime: -time.Hour}, auth.ValidationErrors{"lifetime": lifetime}},
+		"too long":     {auth.TokenRequest{Name: "x", Lifetime: year + 1}, auth.ValidationErrors{"lifetime": lifetime}},
 		"not owned":    {auth.TokenRequest{Name: "x", Permissions: []string{"users.view", "users.manage"}}, auth.ValidationErrors{"permissions": "You do not have the permission users.manage yourself."}},
 		"all of it": {auth.TokenRequest{Lifetime: 1, Permissions: []string{"a.b"}},
-			auth.ValidationErrors{"name": noName, "expires": lifetime, "permissions": "You do not have the permission a.b yourself."}},
+			auth.ValidationErrors{"name": noName, "lifetime": lifetime, "permissions": "You do not have the permission a.b yourself."}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			secret, token, err := w.NewToken(t.Context(), u, c.request)

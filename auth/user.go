@@ -120,3 +120,25 @@ func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User,
 	}
 	return u, err
 }
+
+// StoredUser returns a user as the database has it now, bypassing the caches. ErrNotFound when there is
+// none.
+func (a *Accounts) StoredUser(ctx context.Context, id string) (User, error) {
+	return a.Users.UserByID(ctx, id)
+}
+
+// UserByUsername returns the user of a canonical username. ErrNotFound when there is none.
+func (a *Accounts) UserByUsername(ctx context.Context, username string) (User, error) {
+	return a.Users.UserByUsername(ctx, username)
+}
+
+// ListUsers returns at most limit users ordered by username, starting after the given one ("" for the
+// beginning).
+func (a *Accounts) ListUsers(ctx context.Context, after string, limit int) ([]User, error) {
+	return a.Users.Users(ctx, after, limit)
+}
+
+// SearchUsers is ListUsers for users whose username, name or address contains the text.
+func (a *Accounts) SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error) {
+	return a.Grants.SearchUsers(ctx, text, after, limit)
+}

@@ -33,3 +33,11 @@ func checked(field, value string, canonical func(string) (string, error), wrong 
 	}
 	return v
 }
+
+// Rename renames an input to what a form or request body calls it.
+func (f ValidationErrors) Rename(from, to string) {
+	if message, ok := f[from]; ok {
+		delete(f, from)
+		f[to] = message
+	}
+}

@@ -30,7 +30,7 @@ func (h *Handlers) showAccount(r *web.Request) (web.Response, error) {
 const maxSessionRows = auth.MaxSessions
 
 func (h *Handlers) accountPage(r *web.Request) (templates.AccountPage, error) {
-	sessions, err := h.Sessions.List(r.Context(), r.User().ID)
+	sessions, err := h.Accounts.ListSessions(r.Context(), r.User().ID)
 	if err != nil {
 		return templates.AccountPage{}, err
 	}
@@ -193,7 +193,7 @@ func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	r.Stats().RecordChangeAttempt()
-	err = h.Sessions.End(r.Context(), r.User().ID, form.Get("session"))
+	err = h.Accounts.EndSession(r.Context(), r.User().ID, form.Get("session"))
 	// One that is gone already is what was wanted; one of somebody else looks the same.
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {
 		return web.Response{}, err
@@ -208,7 +208,7 @@ func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
 }
 
 func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
-	sessions, err := h.Sessions.List(r.Context(), r.User().ID)
+	sessions, err := h.Accounts.ListSessions(r.Context(), r.User().ID)
 	if err != nil {
 		return web.Response{}, err
 	}

@@ -21,7 +21,7 @@ func (h *Handlers) adminHome(*web.Request) (web.Response, error) {
 
 func (h *Handlers) users(r *web.Request) (web.Response, error) {
 	search, after := strings.TrimSpace(r.Query("q")), r.Query("after")
-	users, err := h.Accounts.Grants.SearchUsers(r.Context(), search, after, defaultUsersPerPage+1)
+	users, err := h.Accounts.SearchUsers(r.Context(), search, after, defaultUsersPerPage+1)
 	if err != nil {
 		return web.Response{}, err
 	}
@@ -56,15 +56,15 @@ func (h *Handlers) user(r *web.Request) (web.Response, error) {
 }
 
 func (h *Handlers) userPage(r *web.Request) (templates.UserPage, error) {
-	u, err := h.Accounts.Users.UserByID(r.Context(), r.Param("id"))
+	u, err := h.Accounts.StoredUser(r.Context(), r.Param("id"))
 	if err != nil {
 		return templates.UserPage{}, err
 	}
-	groups, err := h.Accounts.Grants.Groups(r.Context())
+	groups, err := h.Accounts.Groups(r.Context())
 	if err != nil {
 		return templates.UserPage{}, err
 	}
-	sessions, err := h.Sessions.List(r.Context(), u.ID)
+	sessions, err := h.Accounts.ListSessions(r.Context(), u.ID)
 	if err != nil {
 		return templates.UserPage{}, err
 	}
@@ -261,11 +261,11 @@ func (h *Handlers) groupsPage(r *web.Request) (templates.GroupsPage, error) {
 	var versions map[string]string
 	if r.HasPermission(auth.ManageUsers) {
 		var err error
-		if versions, err = h.Accounts.Grants.MembersVersions(r.Context()); err != nil {
+		if versions, err = h.Accounts.MembersVersions(r.Context()); err != nil {
 			return templates.GroupsPage{}, err
 		}
 	}
-	groups, err := h.Accounts.Grants.Groups(r.Context())
+	groups, err := h.Accounts.Groups(r.Context())
 	if err != nil {
 		return templates.GroupsPage{}, err
 	}

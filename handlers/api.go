@@ -107,9 +107,8 @@ func (h *Handlers) apiCreateToken(r *web.Request) (web.Response, error) {
 	lifetime := time.Duration(min(max(body.ExpiresIn, -1), 1<<31)) * time.Second
 	secret, t, err := h.Accounts.NewToken(r.Context(), owner, auth.TokenRequest{Name: body.Name, Lifetime: lifetime, Permissions: body.Permissions})
 	var wrong auth.ValidationErrors
-	if errors.As(err, &wrong) && wrong["expires"] != "" {
-		wrong["expires_in"] = wrong["expires"] // as the field is called here
-		delete(wrong, "expires")
+	if errors.As(err, &wrong) {
+		wrong.Rename("lifetime", "expires_in")
 	}
 	if err != nil {
 		return web.Response{}, err
@@ -142,7 +141,7 @@ func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.Use
 }
 
 func (h *Handlers) apiTokens(r *web.Request) (web.Response, error) {
-	tokens, err := h.Accounts.Tokens.List(r.Context(), r.User().ID)
+	tokens, err := h.Accounts.ListTokens(r.Context(), r.User().ID)
 	if err != nil {
 		return web.Response{}, err
 	}
@@ -198,7 +197,7 @@ func (h *Handlers) apiUsers(r *web.Request) (web.Response, error) {
 		limit = n
 	}
 	// Fetch one more to learn whether there is a next page.
-	users, err := h.Accounts.Grants.SearchUsers(r.Context(), r.Query("q"), r.Query("after"), limit+1)
+	users, err := h.Accounts.SearchUsers(r.Context(), r.Query("q"), r.Query("after"), limit+1)
 	if err != nil {
 		return web.Response{}, err
 	}

@@ -32,8 +32,8 @@ func newSite(t testing.TB) *site {
 	s := &site{Stores: authtest.New()}
 	accounts := s.Stores.Accounts(t)
 	s.Handlers = &Handlers{
-		Accounts: accounts, Sessions: s.Stores.Sessions,
-		Ready: func(context.Context) map[string]error { return s.ready },
+		Accounts: accounts,
+		Ready:    func(context.Context) map[string]error { return s.ready },
 	}
 	limits := sessions.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
 	s.server = &web.Server{

@@ -11,7 +11,6 @@ import (
 // Handlers are the pages and what they need.
 type Handlers struct {
 	Accounts *auth.Accounts
-	Sessions auth.SessionStore
 	// Ready reports whether the database and Redis answer, by name.
 	Ready func(context.Context) map[string]error
 	// OpenAPI is the description of the API, as JSON.

@@ -23,7 +23,7 @@ func (h *Handlers) showTokens(r *web.Request) (web.Response, error) {
 }
 
 func (h *Handlers) tokensPage(r *web.Request, form url.Values) (templates.TokensPage, error) {
-	tokens, err := h.Accounts.Tokens.List(r.Context(), r.User().ID)
+	tokens, err := h.Accounts.ListTokens(r.Context(), r.User().ID)
 	if err != nil {
 		return templates.TokensPage{}, err
 	}
@@ -87,7 +87,8 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 	var fields auth.ValidationErrors
 	switch {
 	case errors.As(err, &fields):
-		if fields["expires"] != "" {
+		if fields["lifetime"] != "" {
+			delete(fields, "lifetime")
 			fields["days"] = "Enter a number of days from 1 to " + strconv.Itoa(maxTokenDays) + "."
 		}
 		return h.tokensAgain(r, form, templates.Form{Errors: fields, First: firstWrong(fields, "name", "days", "permissions")})

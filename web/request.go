@@ -201,7 +201,7 @@ func (r *Request) RenewSession(u auth.User) error {
 	if err != nil {
 		return fmt.Errorf("renew a session: %w", err)
 	}
-	if r.server.Accounts.Keys.TrustsAnyDevice(r.Visitor().DeviceCookies, *r.user) {
+	if r.server.Accounts.TrustsAnyDevice(r.Visitor().DeviceCookies, *r.user) {
 		r.setDeviceCookie(u)
 	}
 	r.session, r.user = s, &u

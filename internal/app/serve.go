@@ -98,7 +98,7 @@ func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger
 		Maintenance:    web.NewMaintenance(s.maintenance, log),
 		Log:            log,
 	}
-	routes := (&handlers.Handlers{Accounts: s.Accounts, Sessions: s.sessions, Ready: s.ready, OpenAPI: docs.OpenAPI}).Routes()
+	routes := (&handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI}).Routes()
 	return server, server.Init(routes)
 }
 

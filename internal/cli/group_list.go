@@ -12,7 +12,7 @@ type groupListCmd struct{}
 
 func (groupListCmd) Run(c *command) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
-		groups, err := accounts.Grants.Groups(c.ctx)
+		groups, err := accounts.Groups(c.ctx)
 		if err != nil {
 			return err
 		}

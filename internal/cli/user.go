@@ -37,7 +37,7 @@ func (c *command) withUser(name string, run func(*auth.Accounts, auth.User) erro
 		if err != nil {
 			return fmt.Errorf("%q is not a valid user name: %w", name, err)
 		}
-		u, err := accounts.Users.UserByUsername(c.ctx, canonical)
+		u, err := accounts.UserByUsername(c.ctx, canonical)
 		if errors.Is(err, auth.ErrNotFound) {
 			return fmt.Errorf("there is no user %q", canonical)
 		}

@@ -44,7 +44,7 @@ func (a userAddCmd) checkGroup(ctx context.Context, accounts *auth.Accounts) err
 	if a.Group == "" {
 		return nil
 	}
-	groups, err := accounts.Grants.Groups(ctx)
+	groups, err := accounts.Groups(ctx)
 	if err == nil && !slices.ContainsFunc(groups, func(g auth.Group) bool { return g.Name == a.Group }) {
 		return auth.ErrGroupNotFound
 	}

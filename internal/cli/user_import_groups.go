@@ -14,7 +14,7 @@ import (
 )
 
 func (r *importRun) readGroups(ctx context.Context) error {
-	all, err := r.accounts.Grants.Groups(ctx)
+	all, err := r.accounts.Groups(ctx)
 	if err != nil {
 		return fmt.Errorf("list the groups: %w", err)
 	}

@@ -88,7 +88,7 @@ func (r *importRun) isAvailable(ctx context.Context, name string) (bool, error) 
 	if dry, ok := r.origins.(*dryRun); ok && dry.taken["name "+name] {
 		return false, nil
 	}
-	_, err := r.accounts.Users.UserByUsername(ctx, name)
+	_, err := r.accounts.UserByUsername(ctx, name)
 	if errors.Is(err, auth.ErrNotFound) {
 		return true, nil
 	}

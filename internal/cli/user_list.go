@@ -17,7 +17,7 @@ func (userListCmd) Run(c *command) error {
 		table := tabwriter.NewWriter(c.io.Out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "USER\tNAME\tEMAIL\tSTATE\tLAST SIGN-IN")
 		for after := ""; ; {
-			users, err := accounts.Users.Users(c.ctx, after, userPageSize)
+			users, err := accounts.ListUsers(c.ctx, after, userPageSize)
 			if err != nil {
 				return err
 			}
