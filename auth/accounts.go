@@ -5,6 +5,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"gatehouse/auth/localstate"
 	"gatehouse/auth/password"
 	"log/slog"
 	"sync/atomic"
@@ -48,9 +49,9 @@ type Accounts struct {
 	// endAfter is when ending a dead credential is tried again after a failure (unix ms).
 	endAfter atomic.Int64
 
-	rejections rejectionCache
-	mismatches mismatchCounter
-	flights    attemptGroup
+	rejections localstate.RejectionCache
+	mismatches localstate.MismatchCounter
+	attempts   localstate.CallGroup[User]
 }
 
 func (a *Accounts) now() time.Time {

@@ -763,7 +763,7 @@ type orderedCache struct {
 
 func (c *orderedCache) note(t *testing.T, what string) {
 	had := true
-	_, err := c.memory.User(t.Context(), "u1", time.Time{}, func(context.Context) (auth.User, error) {
+	_, err := c.memory.Load(t.Context(), "u1", time.Time{}, func(context.Context) (auth.User, error) {
 		had = false
 		return auth.User{}, auth.ErrNotFound
 	})

@@ -14,20 +14,20 @@ import (
 // A session of a user without a row stays stored: a table may be empty for a moment while it is restored.
 func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
 	now := a.now()
-	changes, err := a.rejections.find(s.ID, now)
+	changes, err := a.rejections.Find(s.ID, now)
 	if err != nil {
 		return User{}, err
 	}
 	u, verified, err := a.userAtEpoch(ctx, s.UserID, s.Epoch)
 	if errors.Is(err, ErrNotFound) {
-		a.rejections.store(s.ID, err, changes, now)
+		a.rejections.Store(s.ID, err, changes, now)
 	}
 	if err != nil || u.AcceptsEpoch(s.Epoch) {
 		return u, err
 	}
 	err = fmt.Errorf("user of a stale session: %w", ErrNotFound)
 	if verified {
-		a.rejections.store(s.ID, err, changes, now)
+		a.rejections.Store(s.ID, err, changes, now)
 		a.endRefused(ctx, s, now)
 	}
 	return User{}, err

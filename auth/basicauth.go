@@ -43,7 +43,7 @@ func (a *Accounts) AuthenticateBasic(ctx context.Context, login, rawPassword str
 // credentialUser returns the user of a cached credential as current as a session's: from the cache,
 // which a change drops before it is answered, and which is filled if it has lost the user.
 func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, error) {
-	if c.User != nil && (a.LocalCache == nil || !a.LocalCache.databaseFirst.Load()) {
+	if c.User != nil && (a.LocalCache == nil || !a.LocalCache.DatabaseFirst()) {
 		return *c.User, nil
 	}
 	return a.cacheUser(ctx, c.UserID)
@@ -53,9 +53,9 @@ func (a *Accounts) credentialUser(ctx context.Context, c Credential) (User, erro
 // compared reports that the outcome tells something about a wrong password.
 func (a *Accounts) matches(c Credential, name, network, password, waitKey string) (matches, compared bool) {
 	if a.Keys.proves(c, name, network, password) {
-		return !a.mismatches.exceeded(waitKey, a.now()), false
+		return !a.mismatches.Exceeded(waitKey, a.now()), false
 	}
-	return false, a.mismatches.add(waitKey, a.Keys.failures(name, network, password)[0].Digest, a.now())
+	return false, a.mismatches.Add(waitKey, a.Keys.failures(name, network, password)[0].Digest, a.now())
 }
 
 // authenticateBasicUncached verifies the password itself and remembers that it did.

@@ -25,7 +25,7 @@ func (a *Accounts) InvalidateUser(id string) {
 	if a.LocalCache != nil {
 		a.LocalCache.Invalidate(id)
 	}
-	a.rejections.clear()
+	a.rejections.Clear()
 }
 
 // InvalidateAllUsers is InvalidateUser for all users, when nobody knows who was changed.
@@ -34,7 +34,7 @@ func (a *Accounts) InvalidateAllUsers() {
 	if a.LocalCache != nil {
 		a.LocalCache.InvalidateAll()
 	}
-	a.rejections.clear()
+	a.rejections.Clear()
 }
 
 // InvalidateLocalUsers empties local memory and leaves the cache alone.

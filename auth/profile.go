@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gatehouse/auth/identifier"
+	"gatehouse/auth/timezone"
 )
 
 // Profile is what people change about themselves.
@@ -78,7 +79,7 @@ func (e *ProfileEdit) canonicalize() ValidationErrors {
 	e.Name = canonical(e.Name, "name", identifier.CanonicalDisplayName)
 	e.Email = canonical(e.Email, "email", identifier.CanonicalEmail)
 	if e.TimeZone != nil {
-		if _, ok := LoadLocation(e.TimeZone.To); !ok {
+		if _, ok := timezone.Load(e.TimeZone.To); !ok {
 			wrong["time_zone"] = "Choose a time zone from the list."
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"gatehouse/auth/identifier"
+	"gatehouse/auth/timezone"
 
 	"github.com/google/uuid"
 )
@@ -75,7 +76,7 @@ func (a *Accounts) newUser(r Registration, name func(string) (string, error), wr
 	u.Email = checked("email", r.Email, identifier.CanonicalEmail, wrong)
 	u.Name = checked("name", r.Name, identifier.CanonicalDisplayName, wrong)
 	// The browser told the zone, nobody typed it: a strange one is not worth an error.
-	if _, ok := LoadLocation(r.TimeZone); ok {
+	if _, ok := timezone.Load(r.TimeZone); ok {
 		u.TimeZone = r.TimeZone
 	}
 	return u

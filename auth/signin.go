@@ -47,7 +47,7 @@ func (a *Accounts) checkThrottled(ctx context.Context, g attempt, login, rawPass
 	}
 	key := g.flightKey(login, rawPassword)
 	for {
-		user, shared, err := a.flights.do(ctx, key, func(ctx context.Context) (User, error) {
+		user, shared, err := a.attempts.Do(ctx, key, func(ctx context.Context) (User, error) {
 			err := a.verifyThrottled(ctx, &g, login, rawPassword)
 			return g.user, err
 		})

@@ -232,7 +232,7 @@ func (a *Accounts) AuthenticateToken(ctx context.Context, secret string) (User, 
 		return User{}, Token{}, err
 	}
 	now := a.now()
-	changes, err := a.rejections.find(t.ID, now)
+	changes, err := a.rejections.Find(t.ID, now)
 	if err != nil {
 		return User{}, Token{}, err
 	}
@@ -247,7 +247,7 @@ func (a *Accounts) AuthenticateToken(ctx context.Context, secret string) (User, 
 	}
 	stale := err == nil && verified && !u.AcceptsEpoch(t.Epoch)
 	if err != nil || stale {
-		a.rejections.store(t.ID, refused, changes, now)
+		a.rejections.Store(t.ID, refused, changes, now)
 	}
 	if stale && now.UnixMilli() >= a.endAfter.Load() && !a.endStale(ctx, t.UserID, "") {
 		a.endAfter.Store(now.Add(endPause).UnixMilli())

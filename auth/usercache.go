@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"gatehouse/auth/localstate"
 	"sync"
+	"time"
 )
 
 // UserCache keeps users, without their password hash, in a Redis that may be flushed at any moment.
@@ -40,7 +42,7 @@ func (a *Accounts) User(ctx context.Context, id string) (User, error) {
 	if a.LocalCache == nil {
 		return a.loadUser(ctx, id)
 	}
-	return a.LocalCache.User(ctx, id, a.now(), func(ctx context.Context) (User, error) { return a.loadUser(ctx, id) })
+	return a.LocalCache.Load(ctx, id, a.now(), func(ctx context.Context) (User, error) { return a.loadUser(ctx, id) })
 }
 
 // UserAtEpoch returns the user of a credential of this epoch.
@@ -87,7 +89,7 @@ func (a *Accounts) load(ctx context.Context, id string, memory bool) (User, erro
 	cached, lease, err := a.Cache.User(ctx, id)
 	isCached := err == nil
 	missed := errors.Is(err, ErrNotFound) && !errors.Is(err, ErrUserDeleted)
-	if isCached && (a.LocalCache == nil || !a.LocalCache.databaseFirst.Load()) {
+	if isCached && (a.LocalCache == nil || !a.LocalCache.DatabaseFirst()) {
 		return cached, nil
 	}
 	// A cache that is down costs a statement, and nobody their session.
@@ -133,7 +135,7 @@ func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, 
 	if lease == "" || a.Changes.Sync(ctx) != nil {
 		return User{}, false
 	}
-	u, ok, _ := a.LocalCache.get(id, a.now())
+	u, ok := a.LocalCache.Get(id, a.now())
 	if ok {
 		a.fill(ctx, u, lease)
 	}
@@ -153,7 +155,7 @@ func (a *Accounts) RefillCache(ctx context.Context) {
 			}
 		})
 	}
-	for _, id := range a.LocalCache.ids() {
+	for _, id := range a.LocalCache.IDs() {
 		ids <- id
 	}
 	close(ids)
@@ -191,3 +193,9 @@ func sameRecord(a, b User) bool {
 	other, errB := json.Marshal(b)
 	return errA == nil && errB == nil && bytes.Equal(one, other)
 }
+
+// LocalUserCache keeps users in this process, in front of the UserCache.
+type LocalUserCache = localstate.Cache[User]
+
+// NewLocalUserCache returns an empty, disabled cache. Users stay for at most ttl.
+func NewLocalUserCache(ttl time.Duration) *LocalUserCache { return localstate.NewCache[User](ttl) }

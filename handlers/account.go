@@ -12,6 +12,7 @@ import (
 	"github.com/mileusna/useragent"
 
 	"gatehouse/auth"
+	"gatehouse/auth/timezone"
 	"gatehouse/templates"
 	"gatehouse/web"
 )
@@ -306,8 +307,8 @@ func ago(d time.Duration) string {
 // zoneGroups returns the time zones by continent, with the given one selected; it is added if
 // the list has it under another name.
 func zoneGroups(selected string) []templates.ZoneGroup {
-	names := auth.TimeZones()
-	if _, ok := auth.LoadLocation(selected); ok && !slices.Contains(names, selected) {
+	names := timezone.Names()
+	if _, ok := timezone.Load(selected); ok && !slices.Contains(names, selected) {
 		names = append(slices.Clone(names), selected)
 		slices.Sort(names)
 	}

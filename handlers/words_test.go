@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/auth/timezone"
 	"gatehouse/templates"
 	"gatehouse/web"
 )
@@ -72,8 +73,8 @@ func TestZoneGroups(t *testing.T) {
 	groups := zoneGroups("Europe/Berlin")
 	all, selected := zones(groups)
 	slices.Sort(all)
-	if !slices.Equal(all, auth.TimeZones()) || !slices.Equal(selected, []string{"Europe/Berlin"}) {
-		t.Errorf("%d zones of %d, selected %q", len(all), len(auth.TimeZones()), selected)
+	if !slices.Equal(all, timezone.Names()) || !slices.Equal(selected, []string{"Europe/Berlin"}) {
+		t.Errorf("%d zones of %d, selected %q", len(all), len(timezone.Names()), selected)
 	}
 	var names []string
 	for _, g := range groups {
@@ -87,16 +88,16 @@ func TestZoneGroups(t *testing.T) {
 	}
 	for _, zone := range []string{"Asia/Calcutta", "Etc/GMT+5"} { // not on the list, and a person may have it
 		all, selected := zones(zoneGroups(zone))
-		if len(all) != len(auth.TimeZones())+1 || !slices.Equal(selected, []string{zone}) {
+		if len(all) != len(timezone.Names())+1 || !slices.Equal(selected, []string{zone}) {
 			t.Errorf("%s: %d zones, selected %q", zone, len(all), selected)
 		}
 	}
 	for _, zone := range []string{"", "Local", "Mars/Olympus", "../x"} {
-		if all, selected := zones(zoneGroups(zone)); len(all) != len(auth.TimeZones()) || len(selected) != 0 {
+		if all, selected := zones(zoneGroups(zone)); len(all) != len(timezone.Names()) || len(selected) != 0 {
 			t.Errorf("%q: %d zones, selected %q", zone, len(all), selected)
 		}
 	}
-	if !slices.IsSorted(auth.TimeZones()) || slices.Contains(auth.TimeZones(), "Asia/Calcutta") {
+	if !slices.IsSorted(timezone.Names()) || slices.Contains(timezone.Names(), "Asia/Calcutta") {
 		t.Error("the list itself was changed")
 	}
 	for _, g := range zoneGroups("UTC") {

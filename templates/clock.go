@@ -1,12 +1,11 @@
 package templates
 
 import (
+	"gatehouse/auth/timezone"
 	"math"
 	"strconv"
 	"strings"
 	"time"
-
-	"gatehouse/auth"
 )
 
 // Clock is one moment as the dashboard shows it, in the user's time zone.
@@ -28,7 +27,7 @@ type Clock struct {
 // NewClock returns the moment in the zone, or in UTC if there is no such zone. It is exact to the second; the
 // script continues from there.
 func NewClock(now time.Time, zone string) Clock {
-	location, ok := auth.LoadLocation(zone)
+	location, ok := timezone.Load(zone)
 	if !ok {
 		zone, location = "UTC", time.UTC
 	}

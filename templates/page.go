@@ -10,6 +10,7 @@ import (
 	"github.com/a-h/templ"
 
 	"gatehouse/auth"
+	"gatehouse/auth/timezone"
 )
 
 // Page is what the layout needs. The struct of every page embeds it.
@@ -51,7 +52,7 @@ func (p Page) current(section string, pages ...string) string {
 func (p Page) LocalTime(t time.Time) string {
 	location := time.UTC
 	if p.User != nil {
-		if l, ok := auth.LoadLocation(p.User.TimeZone); ok {
+		if l, ok := timezone.Load(p.User.TimeZone); ok {
 			location = l
 		}
 	}

@@ -1,4 +1,4 @@
-package auth
+package localstate
 
 import (
 	"context"
@@ -13,87 +13,95 @@ import (
 	"time"
 )
 
+// user stands for a cached value.
+type user struct {
+	ID    string
+	Epoch int64
+}
+
+var errUnavailable = errors.New("unavailable")
+
 var midday = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// trusted is a memory that is told of changes.
-func trusted() *LocalUserCache {
-	m := NewLocalUserCache(time.Hour)
+// enabledCache returns a cache that invalidations reach.
+func enabledCache() *Cache[user] {
+	m := NewCache[user](time.Hour)
 	m.SetEnabled(true)
 	return m
 }
 
 // row is a load that finds the user with this epoch, and counts itself.
-func row(loads *atomic.Int64, epoch int64) func(context.Context) (User, error) {
-	return func(context.Context) (User, error) {
+func row(loads *atomic.Int64, epoch int64) func(context.Context) (user, error) {
+	return func(context.Context) (user, error) {
 		loads.Add(1)
-		return User{ID: "u1", Epoch: epoch}, nil
+		return user{ID: "u1", Epoch: epoch}, nil
 	}
 }
 
-// remembers reports whether the memory has u1, with this epoch.
-func remembers(t *testing.T, m *LocalUserCache, epoch int64) bool {
+// isCached reports whether u1 is cached with this epoch.
+func isCached(t *testing.T, m *Cache[user], epoch int64) bool {
 	t.Helper()
 	var loads atomic.Int64
-	u, err := m.User(t.Context(), "u1", midday, row(&loads, -1))
+	u, err := m.Load(t.Context(), "u1", midday, row(&loads, -1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return loads.Load() == 0 && u.Epoch == epoch
 }
 
-func TestMemory(t *testing.T) {
-	m := trusted()
+func TestCache_LoadsOnce(t *testing.T) {
+	m := enabledCache()
 	var loads atomic.Int64
 	for _, at := range []time.Time{midday, midday, midday.Add(time.Hour)} {
-		if u, err := m.User(t.Context(), "u1", at, row(&loads, 1)); err != nil || u.Epoch != 1 || loads.Load() != 1 {
+		if u, err := m.Load(t.Context(), "u1", at, row(&loads, 1)); err != nil || u.Epoch != 1 || loads.Load() != 1 {
 			t.Errorf("got %+v, %v after %d loads", u, err, loads.Load())
 		}
 	}
 	if m.Hits.Load() != 2 || m.Misses.Load() != 1 {
 		t.Errorf("%d hits and %d misses", m.Hits.Load(), m.Misses.Load())
 	}
-	if u, err := m.User(t.Context(), "u1", midday.Add(time.Hour+1), row(&loads, 2)); err != nil || u.Epoch != 2 || loads.Load() != 2 {
+	if u, err := m.Load(t.Context(), "u1", midday.Add(time.Hour+1), row(&loads, 2)); err != nil || u.Epoch != 2 || loads.Load() != 2 {
 		t.Errorf("past its time: got %+v, %v after %d loads", u, err, loads.Load())
 	}
-	if u, err := m.User(t.Context(), "u2", midday, func(context.Context) (User, error) { return User{ID: "u2"}, nil }); err != nil || u.ID != "u2" {
-		t.Errorf("somebody else: got %+v, %v", u, err)
+	if u, err := m.Load(t.Context(), "u2", midday, func(context.Context) (user, error) { return user{ID: "u2"}, nil }); err != nil || u.ID != "u2" {
+		t.Errorf("another user: got %+v, %v", u, err)
 	}
 }
 
-func TestMemoryForgets(t *testing.T) {
+func TestCache_DropsInvalidatedValues(t *testing.T) {
 	for what, c := range map[string]struct {
-		news func(*LocalUserCache)
+		news func(*Cache[user])
 		kept bool
 	}{
-		"the user":             {func(m *LocalUserCache) { m.Invalidate("u1") }, false},
-		"all":                  {(*LocalUserCache).InvalidateAll, false},
-		"trust is lost":        {func(m *LocalUserCache) { m.SetEnabled(false) }, false},
-		"lost and won again":   {func(m *LocalUserCache) { m.SetEnabled(false); m.SetEnabled(true) }, false},
-		"won a second time":    {func(m *LocalUserCache) { m.SetEnabled(true) }, false},
-		"somebody else":        {func(m *LocalUserCache) { m.Invalidate("u2") }, true},
-		"nobody in particular": {func(m *LocalUserCache) { m.Invalidate("") }, true},
+		"the user":             {func(m *Cache[user]) { m.Invalidate("u1") }, false},
+		"all":                  {(*Cache[user]).InvalidateAll, false},
+		"disabled":        {func(m *Cache[user]) { m.SetEnabled(false) }, false},
+		"disabled and enabled again":   {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
+		"enabled twice":    {func(m *Cache[user]) { m.SetEnabled(true) }, false},
+		"somebody else":        {func(m *Cache[user]) { m.Invalidate("u2") }, true},
+		"no user": {func(m *Cache[user]) { m.Invalidate("") }, true},
 	} {
-		m := trusted()
+		m := enabledCache()
 		var loads atomic.Int64
-		if _, err := m.User(t.Context(), "u1", midday, row(&loads, 1)); err != nil {
+		if _, err := m.Load(t.Context(), "u1", midday, row(&loads, 1)); err != nil {
 			t.Fatal(err)
 		}
 		c.news(m)
-		if got := remembers(t, m, 1); got != c.kept {
+		if got := isCached(t, m, 1); got != c.kept {
 			t.Errorf("%s: remembered is %v", what, got)
 		}
 	}
 }
 
 // Without somebody who tells of changes nothing is kept, however long that lasts.
-func TestUntrustedMemoryStaysEmpty(t *testing.T) {
-	for what, m := range map[string]*LocalUserCache{"never trusted": NewLocalUserCache(time.Hour), "no more": trusted()} {
+func TestCache_StaysEmptyWhileDisabled(t *testing.T) {
+	for what, m := range map[string]*Cache[user]{"never enabled": NewCache[user](time.Hour), "disabled": enabledCache()} {
 		var loads atomic.Int64
-		_, _ = m.User(t.Context(), "u1", midday, row(&loads, 1))
+		_, _ = m.Load(t.Context(), "u1", midday, row(&loads, 1))
 		m.SetEnabled(false)
 		loads.Store(0)
 		for i := range int64(10) {
-			if u, err := m.User(t.Context(), "u1", midday, row(&loads, i)); err != nil || u.Epoch != i {
+			if u, err := m.Load(t.Context(), "u1", midday, row(&loads, i)); err != nil || u.Epoch != i {
 				t.Errorf("%s: got %+v, %v; want what was loaded", what, u, err)
 			}
 		}
@@ -101,42 +109,42 @@ func TestUntrustedMemoryStaysEmpty(t *testing.T) {
 			t.Errorf("%s: %d loads, and %d users are kept", what, loads.Load(), size(m))
 		}
 		m.SetEnabled(true)
-		_, _ = m.User(t.Context(), "u1", midday, row(&loads, 1))
-		if !remembers(t, m, 1) {
+		_, _ = m.Load(t.Context(), "u1", midday, row(&loads, 1))
+		if !isCached(t, m, 1) {
 			t.Errorf("%s: not kept when trusted again", what)
 		}
 	}
 }
 
-func size(m *LocalUserCache) int {
+func size(m *Cache[user]) int {
 	n := 0
 	for i := range m.shards {
-		n += len(m.shards[i].users)
+		n += len(m.shards[i].entries)
 	}
 	return n
 }
 
-// TestNewsDuringALoad: what was read before the news is answered with, and never kept.
-func TestNewsDuringALoad(t *testing.T) {
+// TestLoad_DoesNotStoreWhatWasInvalidatedMeanwhile: what was read before the news is answered with, and never kept.
+func TestLoad_DoesNotStoreWhatWasInvalidatedMeanwhile(t *testing.T) {
 	for what, c := range map[string]struct {
-		news func(*LocalUserCache)
+		news func(*Cache[user])
 		kept bool
 	}{
-		"none":               {func(*LocalUserCache) {}, true},
-		"of the user":        {func(m *LocalUserCache) { m.Invalidate("u1") }, false},
-		"of all":             {(*LocalUserCache).InvalidateAll, false},
-		"trust is lost":      {func(m *LocalUserCache) { m.SetEnabled(false) }, false},
-		"lost and won again": {func(m *LocalUserCache) { m.SetEnabled(false); m.SetEnabled(true) }, false},
-		"won again":          {func(m *LocalUserCache) { m.SetEnabled(true) }, false},
+		"none":               {func(*Cache[user]) {}, true},
+		"of the user":        {func(m *Cache[user]) { m.Invalidate("u1") }, false},
+		"of all":             {(*Cache[user]).InvalidateAll, false},
+		"disabled":      {func(m *Cache[user]) { m.SetEnabled(false) }, false},
+		"lost and won again": {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
+		"won again":          {func(m *Cache[user]) { m.SetEnabled(true) }, false},
 	} {
-		m := trusted()
+		m := enabledCache()
 		begun, finish := make(chan struct{}), make(chan struct{})
-		answered := make(chan User)
+		answered := make(chan user)
 		go func() {
-			u, _ := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) {
+			u, _ := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) {
 				close(begun)
 				<-finish
-				return User{ID: "u1", Epoch: 1}, nil
+				return user{ID: "u1", Epoch: 1}, nil
 			})
 			answered <- u
 		}()
@@ -146,30 +154,30 @@ func TestNewsDuringALoad(t *testing.T) {
 		if u := <-answered; u.Epoch != 1 {
 			t.Errorf("%s: answered with %+v", what, u)
 		}
-		if got := remembers(t, m, 1); got != c.kept {
+		if got := isCached(t, m, 1); got != c.kept {
 			t.Errorf("%s: remembered is %v", what, got)
 		}
 	}
 	// Trusted only while the load runs: what came before it is unknown.
-	m := NewLocalUserCache(time.Hour)
-	_, err := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) {
+	m := NewCache[user](time.Hour)
+	_, err := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) {
 		m.SetEnabled(true)
-		return User{ID: "u1", Epoch: 1}, nil
+		return user{ID: "u1", Epoch: 1}, nil
 	})
-	if err != nil || remembers(t, m, 1) {
+	if err != nil || isCached(t, m, 1) {
 		t.Errorf("a load that began without trust is kept (%v)", err)
 	}
 }
 
-func TestOneLoadForAllWhoWait(t *testing.T) {
+func TestLoad_IsSharedByConcurrentMisses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := trusted()
+		m := enabledCache()
 		var loads atomic.Int64
 		finish := make(chan struct{})
 		var answers sync.WaitGroup
 		for range 64 {
 			answers.Go(func() {
-				u, err := m.User(t.Context(), "u1", midday, func(ctx context.Context) (User, error) {
+				u, err := m.Load(t.Context(), "u1", midday, func(ctx context.Context) (user, error) {
 					<-finish
 					return row(&loads, 5)(ctx)
 				})
@@ -188,22 +196,22 @@ func TestOneLoadForAllWhoWait(t *testing.T) {
 }
 
 // Nobody waits for longer than they want, and nobody's leaving ends the load of the others.
-func TestWaiterLeaves(t *testing.T) {
+func TestLoad_OutlivesACallerThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := trusted()
+		m := enabledCache()
 		finish := make(chan struct{})
-		load := func(ctx context.Context) (User, error) {
+		load := func(ctx context.Context) (user, error) {
 			<-finish
-			return User{ID: "u1", Epoch: 1}, ctx.Err()
+			return user{ID: "u1", Epoch: 1}, ctx.Err()
 		}
 		type answer struct {
-			user User
+			user user
 			err  error
 		}
 		ask := func(ctx context.Context) <-chan answer {
 			c := make(chan answer, 1)
 			go func() {
-				u, err := m.User(ctx, "u1", midday, load)
+				u, err := m.Load(ctx, "u1", midday, load)
 				c <- answer{u, err}
 			}()
 			synctest.Wait()
@@ -225,7 +233,7 @@ func TestWaiterLeaves(t *testing.T) {
 		if a := <-third; a.err != nil || a.user.Epoch != 1 {
 			t.Errorf("who stayed got %+v", a)
 		}
-		if !remembers(t, m, 1) {
+		if !isCached(t, m, 1) {
 			t.Error("nothing is kept")
 		}
 	})
@@ -233,17 +241,17 @@ func TestWaiterLeaves(t *testing.T) {
 
 // A load that began before the news may have read the old row: who asks afterwards begins
 // another one, and only that is kept, whichever ends first.
-func TestNobodyJoinsALoadFromBeforeTheNews(t *testing.T) {
+func TestLoad_IsNotSharedAcrossAnInvalidation(t *testing.T) {
 	for _, oldFirst := range []bool{true, false} {
-		for _, news := range []func(*LocalUserCache){func(m *LocalUserCache) { m.Invalidate("u1") }, (*LocalUserCache).InvalidateAll} {
+		for _, news := range []func(*Cache[user]){func(m *Cache[user]) { m.Invalidate("u1") }, (*Cache[user]).InvalidateAll} {
 			synctest.Test(t, func(t *testing.T) {
-				m := trusted()
+				m := enabledCache()
 				gates := map[int64]chan struct{}{1: make(chan struct{}), 2: make(chan struct{})}
 				var loads atomic.Int64
-				ask := func(epoch int64) <-chan User {
-					c := make(chan User, 1)
+				ask := func(epoch int64) <-chan user {
+					c := make(chan user, 1)
 					go func() {
-						u, err := m.User(t.Context(), "u1", midday, func(ctx context.Context) (User, error) {
+						u, err := m.Load(t.Context(), "u1", midday, func(ctx context.Context) (user, error) {
 							<-gates[epoch]
 							return row(&loads, epoch)(ctx)
 						})
@@ -269,7 +277,7 @@ func TestNobodyJoinsALoadFromBeforeTheNews(t *testing.T) {
 				if got := []int64{(<-before).Epoch, (<-after).Epoch, (<-later).Epoch}; got[0] != 1 || got[1] != 2 || got[2] != 2 || loads.Load() != 2 {
 					t.Errorf("got the epochs %v from %d loads", got, loads.Load())
 				}
-				if !remembers(t, m, 2) {
+				if !isCached(t, m, 2) {
 					t.Error("the new row is not kept")
 				}
 			})
@@ -277,24 +285,24 @@ func TestNobodyJoinsALoadFromBeforeTheNews(t *testing.T) {
 	}
 }
 
-func TestFailedLoadsAreNotKept(t *testing.T) {
-	m := trusted()
+func TestLoad_DoesNotStoreErrors(t *testing.T) {
+	m := enabledCache()
 	for range 2 {
-		_, err := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) { return User{ID: "u1", Epoch: 9}, ErrUnavailable })
-		if !errors.Is(err, ErrUnavailable) || size(m) != 0 {
+		_, err := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) { return user{ID: "u1", Epoch: 9}, errUnavailable })
+		if !errors.Is(err, errUnavailable) || size(m) != 0 {
 			t.Errorf("got %v, and %d users are kept", err, size(m))
 		}
 	}
 	// A panic must not end the process: nobody recovers in the goroutine of the load.
-	u, err := m.User(t.Context(), "u1", midday, func(context.Context) (User, error) { panic("the reason") })
-	if err == nil || !strings.Contains(err.Error(), "the reason") || !strings.Contains(err.Error(), "memory_test.go") || u.ID != "" || size(m) != 0 {
+	u, err := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) { panic("the reason") })
+	if err == nil || !strings.Contains(err.Error(), "the reason") || !strings.Contains(err.Error(), "cache_test.go") || u.ID != "" || size(m) != 0 {
 		t.Errorf("got %+v, %v", u, err)
 	}
 }
 
-func TestMemoryIsBounded(t *testing.T) {
-	m := trusted()
-	const users = 2 * cacheShards * shardUsers
+func TestCache_IsBounded(t *testing.T) {
+	m := enabledCache()
+	const users = 2 * cacheShards * shardCapacity
 	news := make([]uint64, cacheShards)
 	for i := range m.shards {
 		news[i] = m.shards[i].generation
@@ -302,17 +310,17 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range users {
 		id := strconv.Itoa(i)
 		_, _, now := m.get(id, midday)
-		m.store(User{ID: id}, now, midday)
+		m.store(id, user{ID: id}, now, midday)
 		if _, ok, _ := m.get(id, midday); !ok {
 			t.Fatalf("user %d is not kept", i)
 		}
 	}
-	if n := size(m); n > cacheShards*shardUsers || n < cacheShards*shardUsers/4 {
-		t.Errorf("%d users are kept, want at most %d", n, cacheShards*shardUsers)
+	if n := size(m); n > cacheShards*shardCapacity || n < cacheShards*shardCapacity/4 {
+		t.Errorf("%d users are kept, want at most %d", n, cacheShards*shardCapacity)
 	}
 	for i := range m.shards {
-		if len(m.shards[i].users) > shardUsers {
-			t.Errorf("shard %d has %d users", i, len(m.shards[i].users))
+		if len(m.shards[i].entries) > shardCapacity {
+			t.Errorf("shard %d has %d users", i, len(m.shards[i].entries))
 		}
 		if m.shards[i].generation != news[i] {
 			t.Errorf("making room is news to shard %d", i)
@@ -320,18 +328,18 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestMemoryRace: a row whose epoch only rises is looked up by some while another raises it and
+// TestCache_IsSafeForConcurrentUse: a row whose epoch only rises is looked up by some while another raises it and
 // tells: after the news nobody may see an older epoch.
-func TestMemoryRace(t *testing.T) {
-	m := trusted()
+func TestCache_IsSafeForConcurrentUse(t *testing.T) {
+	m := enabledCache()
 	var epoch atomic.Int64
 	ctx, stop := context.WithCancel(t.Context())
-	load := func(context.Context) (User, error) { return User{ID: "u1", Epoch: epoch.Load()}, nil }
+	load := func(context.Context) (user, error) { return user{ID: "u1", Epoch: epoch.Load()}, nil }
 	var readers sync.WaitGroup
 	for range 3 {
 		readers.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := m.User(t.Context(), "u1", midday, load); err != nil {
+				if _, err := m.Load(t.Context(), "u1", midday, load); err != nil {
 					t.Error(err)
 					return
 				}
@@ -349,7 +357,7 @@ func TestMemoryRace(t *testing.T) {
 		default:
 			m.Invalidate("u1")
 		}
-		if u, err := m.User(t.Context(), "u1", midday, load); err != nil || u.Epoch < want {
+		if u, err := m.Load(t.Context(), "u1", midday, load); err != nil || u.Epoch < want {
 			t.Fatalf("got %+v, %v after the news of epoch %d", u, err, want)
 		}
 	}
@@ -358,12 +366,12 @@ func TestMemoryRace(t *testing.T) {
 }
 
 func BenchmarkMemoryHit(b *testing.B) {
-	m := trusted()
-	load := func(context.Context) (User, error) { return User{ID: "u1"}, nil }
+	m := enabledCache()
+	load := func(context.Context) (user, error) { return user{ID: "u1"}, nil }
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := m.User(context.Background(), "u1", midday, load); err != nil {
+			if _, err := m.Load(context.Background(), "u1", midday, load); err != nil {
 				b.Error(fmt.Errorf("look up: %w", err))
 			}
 		}
