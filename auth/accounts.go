@@ -12,29 +12,29 @@ import (
 	"time"
 )
 
-// Accounts is what can be done with users: sign in, register, look up, change. Pages and
-// commands both go through it, so that a change drops the caches wherever it comes from.
+// Accounts holds the operations on users: sign in, register, look up, change. Pages and commands both
+// use it, so that every change invalidates the caches.
 type Accounts struct {
 	Users    UserStore
 	Cache    UserCache
 	Sessions SessionStore
-	// EndExternal ends the session of another program here; nil without such a program.
+	// EndExternal ends an external session here; nil without another program.
 	EndExternal func(context.Context, Session) error
 	Throttle    Throttle
-	// Memory is in front of Cache; nil for a command, which lives too briefly for one.
+	// LocalCache is in front of Cache; nil in a command, which ends too soon to need one.
 	LocalCache *LocalUserCache
-	// Changes announces changes to all servers; nil for a command without a Redis.
+	// Changes announces changes to all servers; nil in a command without Redis.
 	Changes ChangeLog
-	// Credentials and Tokens are what programs sign in with.
+	// Credentials and Tokens authenticate API clients.
 	Credentials CredentialCache
 	Tokens      TokenStore
 	Grants      GrantStore
-	// TokenLifetime is how long an API token lives whose maker did not say.
+	// TokenLifetime is the default lifetime of an API token.
 	TokenLifetime time.Duration
 	Hasher        *password.Hasher
 	Keys          Keys
 	Policy        password.Policy
-	// RegistrationOpen lets people register.
+	// RegistrationOpen allows people to register.
 	RegistrationOpen bool
 	Log              *slog.Logger
 	// OnChangeAttempt is called when a store may have made the change that a request asked for; may be nil.
@@ -42,11 +42,11 @@ type Accounts struct {
 	// Now is the clock; time.Now unless a test says otherwise.
 	Now func() time.Time
 
-	// renewAfter is when RenewIdleTime tries again after a failure (unix ms); warnedOfRenewal when it last
-	// said so (unix s).
+	// renewAfter is when RenewIdleTime tries again after a failure (Unix ms); warnedOfRenewal is when it
+	// last logged that (Unix s).
 	renewAfter, warnedOfRenewal atomic.Int64
 
-	// endAfter is when ending a dead credential is tried again after a failure (unix ms).
+	// endAfter is when ending a rejected credential is tried again after a failure (Unix ms).
 	endAfter atomic.Int64
 
 	rejections localstate.RejectionCache
@@ -69,7 +69,7 @@ func (a *Accounts) recordChangeAttempt(ctx context.Context, err error) {
 	}
 }
 
-// event writes one line about something that matters for security (ASVS 16.3.1).
+// event logs a security event (ASVS 16.3.1).
 func (a *Accounts) event(ctx context.Context, what string, err error, args ...any) {
 	level := slog.LevelInfo
 	if err != nil {

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// SessionUser returns the user of a session; ErrNotFound when the session is no longer valid. A
-// session that the user's row says is stale is ended, so that no later epoch can match it; but not while the
+// SessionUser returns the user of a session; ErrNotFound when the session is no longer valid. A session
+// that is stale according to the user's row is ended, so that no later epoch can match it, unless the
 // request that made it stale is about to renew it: the second request of a double click presents it then.
 //
-// A session of a user without a row stays stored: a table may be empty for a moment while it is restored.
+// A session of a user without a row stays stored: the table may be empty for a moment during a restore.
 func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
 	now := a.now()
 	changes, err := a.rejections.Find(s.ID, now)
@@ -28,13 +28,14 @@ func (a *Accounts) SessionUser(ctx context.Context, s Session) (User, error) {
 	err = fmt.Errorf("user of a stale session: %w", ErrNotFound)
 	if verified {
 		a.rejections.Store(s.ID, err, changes, now)
-		a.endRefused(ctx, s, now)
+		a.endRejected(ctx, s, now)
 	}
 	return User{}, err
 }
 
-// endRefused ends a session that the user's epoch refuses. That it fails is no error: the epoch holds.
-func (a *Accounts) endRefused(ctx context.Context, s Session, now time.Time) {
+// endRejected ends a session whose epoch is not the user's. A failure is only logged: the epoch still
+// rejects the session.
+func (a *Accounts) endRejected(ctx context.Context, s Session, now time.Time) {
 	if now.UnixMilli() < a.endAfter.Load() {
 		return
 	}
@@ -51,8 +52,8 @@ func (a *Accounts) endRefused(ctx context.Context, s Session, now time.Time) {
 	a.Log.WarnContext(ctx, "a stale session is still stored; it is refused by its epoch", "error", err, "user_id", s.UserID)
 }
 
-// endPause is how long ending dead credentials rests after it failed: a Redis that takes no writes is not asked
-// for one more on every request.
+// endPause is the pause after a failure to end a rejected credential, so that a Redis that accepts no
+// writes does not get one more with every request.
 const endPause = time.Second
 
 // currentEpoch returns a function that reads the epoch in the user's row.
@@ -63,9 +64,9 @@ func (a *Accounts) currentEpoch(id string) func(context.Context) (int64, error) 
 	}
 }
 
-// endStale ends the stored sessions and API tokens that the user's epoch refuses already, so
-// that they stay ended if the row is restored from a backup. keep is a session whose token is about
-// to be renewed, or "". That it fails is no error: the epoch holds.
+// endStale ends the stored sessions and API tokens of earlier epochs, so that they stay ended if the row
+// is restored from a backup. keep is a session whose token is about to be renewed, or "". A failure is
+// only logged: the epoch still rejects them.
 func (a *Accounts) endStale(ctx context.Context, id, keep string) (ended bool) {
 	ctx = context.WithoutCancel(ctx)
 	current := a.currentEpoch(id)
@@ -82,9 +83,9 @@ func (a *Accounts) endStale(ctx context.Context, id, keep string) (ended bool) {
 	return err == nil
 }
 
-// TouchSession does for a session that another program used what a request here would do: its idle
-// time begins anew if that is due, and its user is in the cache, where that program looks. A
-// session that does not count is left alone, and is no error.
+// TouchSession does what a request would do for a session that another program used: it renews the idle
+// time if that is due, and puts the user into the shared cache, where that program looks. A session that
+// is not valid is left alone, without an error.
 func (a *Accounts) TouchSession(ctx context.Context, id string) error {
 	now := a.now()
 	s, err := a.Sessions.Session(ctx, id)
@@ -97,7 +98,7 @@ func (a *Accounts) TouchSession(ctx context.Context, id string) error {
 	if !s.Valid(id, now) {
 		return nil
 	}
-	// Not from memory alone: the cache may have lost what memory still has.
+	// The shared cache may have lost a user whom the local cache still has.
 	u, err := a.cacheUser(ctx, s.UserID)
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -112,9 +113,9 @@ func (a *Accounts) TouchSession(ctx context.Context, id string) error {
 	return nil
 }
 
-// RenewIdleTime renews the idle time of a session that is used now, as far as possible: a session that can be
-// read counts although Redis is full or a replica. If Redis takes no writes for longer, sessions end at
-// their idle time.
+// RenewIdleTime renews the idle time of a session that is in use, on a best-effort basis: a session that
+// can be read is valid even if Redis is full or a replica. If Redis accepts no writes for longer, sessions
+// end at their idle time.
 func (a *Accounts) RenewIdleTime(ctx context.Context, s Session, now time.Time) {
 	if now.UnixMilli() < a.renewAfter.Load() {
 		return
@@ -129,12 +130,12 @@ func (a *Accounts) RenewIdleTime(ctx context.Context, s Session, now time.Time) 
 	}
 }
 
-// renewalPause is how long renewing rests after it failed: a Redis that takes no writes is not asked for
-// one more on every request.
+// renewalPause is the pause after a failed renewal, so that a Redis that accepts no writes does not get
+// one more with every request.
 const renewalPause = time.Second
 
-// SignOutEverywhere ends all sessions and API tokens of the user. The session keep, or "", stays
-// stored: the caller renews its token.
+// SignOutEverywhere ends all sessions and API tokens of the user. The session keep, if any, stays stored:
+// the caller renews its token.
 func (a *Accounts) SignOutEverywhere(ctx context.Context, id, keep string) (User, error) {
 	u, err := a.change(ctx, "signed out everywhere", id, func() (User, error) {
 		return a.Users.RotateEpoch(ctx, id)
@@ -145,9 +146,9 @@ func (a *Accounts) SignOutEverywhere(ctx context.Context, id, keep string) (User
 	return u, err
 }
 
-// EndOtherSessions ends all sessions and API tokens of the user, for the session keep of the given epoch, whose
-// token the caller renews. ErrStale when another change has ended that session meanwhile: of several
-// sessions that end all others at once, one goes on.
+// EndOtherSessions ends all sessions and API tokens of the user except the session keep, of the given
+// epoch, whose token the caller renews. ErrStale when another change has ended that session in the
+// meantime: of several sessions that concurrently end all others, one remains.
 func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch int64) (User, error) {
 	if err := a.holdForRenewal(ctx, keep); err != nil {
 		return User{}, err
@@ -161,8 +162,8 @@ func (a *Accounts) EndOtherSessions(ctx context.Context, id, keep string, epoch 
 	return u, err
 }
 
-// holdForRenewal announces that the session is renewed after the change that follows. Where it cannot be
-// announced it could not be renewed either, and the change is not made.
+// holdForRenewal announces that the session will be renewed after the following change. If that fails,
+// the renewal would fail too, so the change must not be made.
 func (a *Accounts) holdForRenewal(ctx context.Context, id string) error {
 	if id == "" {
 		return nil

@@ -473,7 +473,7 @@ func TestBasicWithoutServers(t *testing.T) {
 	}
 	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrWrongCredentials)
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
-	if log := w.log.String(); !strings.Contains(log, "the credential cache was not filled") || !strings.Contains(log, "was not told who has to wait") {
+	if log := w.log.String(); !strings.Contains(log, "the credential cache was not filled") || !strings.Contains(log, "was not told which networks have to wait") {
 		t.Errorf("the log says %s", log)
 	}
 	w.FailOn("credentials.", nil)

@@ -2,20 +2,19 @@ package auth
 
 import "net/netip"
 
-// Client is who asks, as far as one can know without a sign-in.
+// Client is what is known about the sender of a request before it is authenticated.
 type Client struct {
 	Address netip.Addr
-	// DeviceCookies are the values that have the shape of the cookie that a sign-in left: see
-	// IsDeviceCookie.
+	// DeviceCookies are the well-formed device cookies of the request; see IsDeviceCookie.
 	DeviceCookies []string
-	// SessionID is the id of the session that the visitor is signed in by, if any.
+	// SessionID is the id of the request's session, if any.
 	SessionID string
 	// Epoch is that of the session; 0 without one.
 	Epoch int64
 }
 
-// network returns what the throttle counts for the visitor's address: IPv6 by /64,
-// which is what one customer gets.
+// network returns the rate-limit key of the client's address: the /64 of an IPv6 address, which is what
+// one customer gets.
 func (v Client) network() string {
 	a := v.Address.Unmap().WithZone("")
 	if a.Is6() {

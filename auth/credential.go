@@ -7,23 +7,21 @@ import (
 	"time"
 )
 
-// Credential is the proof that a name and password were verified a moment ago, from one network.
-// It is kept under "credential:" + Name + ":" + Network in the cache, for a short time, and is
-// useless without SECRET_KEY: the MAC is the only thing in it that depends on the password.
+// Credential proves that a name and password were recently verified from one network. It is cached
+// under "credential:" + Name + ":" + Network for a short time, and is useless without SECRET_KEY: only
+// the MAC depends on the password.
 type Credential struct {
 	Version int `json:"v"`
-	// Name is the canonical login name and Network the IPv4 address or IPv6 /64 that the password
-	// came from: the record's own key.
+	// Name is the canonical login and Network the client's IPv4 address or IPv6 /64: the record's own key.
 	Name    string `json:"name"`
 	Network string `json:"network"`
 	UserID  string `json:"user_id"`
 	Epoch   int64  `json:"epoch"`
-	// MAC is HMAC-SHA-256, under a key derived from SECRET_KEY, of name, network, user id, epoch
-	// and password, each with its length before it.
+	// MAC is the HMAC-SHA-256, under a key derived from SECRET_KEY, of name, network, user id, epoch and
+	// password, each prefixed with its length.
 	MAC []byte `json:"mac"`
 
-	// User is filled by CredentialCache.Credential when it found the cached user in the same round
-	// trip; nil otherwise.
+	// User is set by CredentialCache.Credential if it found the cached user in the same round trip.
 	User *User `json:"-"`
 }
 
@@ -46,30 +44,30 @@ func (k Keys) proves(c Credential, name, network, password string) bool {
 		k.verify(c.MAC, credentialPurpose, c.fields(password)...)
 }
 
-// CredentialCache keeps credentials in a Redis that may be flushed at any moment.
+// CredentialCache caches credentials. It may be flushed at any time.
 type CredentialCache interface {
 	// Credential returns the record of a canonical name and a network and, in the same round
-	// trip, whether any of the keys is marked as waiting. ErrNotFound when there is no record;
-	// ThrottledError when a key waits, record or not.
+	// trip, whether any of the keys is throttled: ThrottledError then, with or without a record.
+	// ErrNotFound when there is no record.
 	Credential(ctx context.Context, name, network string, waitKeys ...string) (Credential, error)
 	// FillCredential stores a record for the cache's lifetime.
 	FillCredential(ctx context.Context, c Credential) error
-	// MarkThrottled makes Credential refuse the keys for as long as the throttle does.
+	// MarkThrottled makes Credential refuse the keys for the given times.
 	MarkThrottled(ctx context.Context, waits map[string]time.Duration) error
 }
 
-// APIClientKey is what MarkThrottled marks when a program's guesses at a name have to wait. The name
-// is not in it: what was typed there may be a password in the wrong field.
+// APIClientKey is the key that MarkThrottled marks when an API client's attempts under a name have to
+// wait. It does not contain the name, which may be a password in the wrong field.
 func (k Keys) APIClientKey(name, network string) string {
-	return "program:" + base64.RawURLEncoding.EncodeToString(k.sign(waitPurpose, name, network))
+	return "program:" + base64.RawURLEncoding.EncodeToString(k.sign(throttlePurpose, name, network))
 }
 
-// KnownNetwork records that a program used the account from the network, so that strangers who
-// guess elsewhere cannot lock it out there. It is kept for KnownNetworkLifetime after the last
-// time that a password was verified, and is worth nothing after a change of the epoch.
+// KnownNetwork records that an API client used the account from the network, so that failed attempts
+// from elsewhere cannot lock it out there. It is kept for KnownNetworkLifetime after the last
+// verification of a password, and is void after a change of the epoch.
 type KnownNetwork struct {
 	Version int `json:"v"`
-	// Name is the canonical login name and Network as in Credential: the record's own key.
+	// Name and Network are those of a Credential: the record's own key.
 	Name    string `json:"name"`
 	Network string `json:"network"`
 	UserID  string `json:"user_id"`
@@ -79,6 +77,6 @@ type KnownNetwork struct {
 const (
 	// KnownNetworkVersion is the "v" of the record that this program writes and reads.
 	KnownNetworkVersion = 1
-	// KnownNetworkLifetime lets a program pause for a month.
+	// KnownNetworkLifetime allows an API client to pause for a month.
 	KnownNetworkLifetime = 30 * 24 * time.Hour
 )

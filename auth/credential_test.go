@@ -50,8 +50,8 @@ func TestCredentialProves(t *testing.T) {
 		"half a MAC":         {func(c *Credential) { c.MAC = c.MAC[:16] }, "alice", "secret", false},
 		"longer MAC":         {func(c *Credential) { c.MAC = append(c.MAC, 0) }, "alice", "secret", false},
 		"other key":          {func(c *Credential) { *c = otherKeys.newCredential("alice", "192.0.2.7", alice, "secret") }, "alice", "secret", false},
-		"other purpose":      {func(c *Credential) { c.MAC = credentialKeys.sign(browserPurpose, c.fields("secret")...) }, "alice", "secret", false},
-		"MAC of the browser": {func(c *Credential) { c.MAC = credentialKeys.sign(browserPurpose, "x", "alice") }, "alice", "secret", false},
+		"other purpose":      {func(c *Credential) { c.MAC = credentialKeys.sign(devicePurpose, c.fields("secret")...) }, "alice", "secret", false},
+		"MAC of the browser": {func(c *Credential) { c.MAC = credentialKeys.sign(devicePurpose, "x", "alice") }, "alice", "secret", false},
 	} {
 		rec := good
 		rec.MAC = slices.Clone(good.MAC)

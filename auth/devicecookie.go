@@ -9,49 +9,47 @@ import (
 	"strings"
 )
 
-// NewDeviceCookie returns the cookie value that makes a browser known for a user who has just signed
-// in there, until the user's epoch changes.
+// NewDeviceCookie returns the device cookie of a browser in which the user has just signed in. It is
+// valid until the user's epoch changes.
 func (a *Accounts) NewDeviceCookie(u User) string { return a.Keys.NewDeviceCookie(u) }
 
-// NewDeviceCookie returns a cookie value that makes a browser known for the user. It is no sign-in:
-// it only says that there was one.
+// NewDeviceCookie returns a device cookie for the user. It proves an earlier sign-in and is not one.
 func (k Keys) NewDeviceCookie(u User) string {
-	b := make([]byte, browserIDBytes)
+	b := make([]byte, deviceIDBytes)
 	_, _ = rand.Read(b)
 	id := base64.RawURLEncoding.EncodeToString(b)
-	return id + "." + base64.RawURLEncoding.EncodeToString(k.sign(browserPurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10)))
+	return id + "." + base64.RawURLEncoding.EncodeToString(k.sign(devicePurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10)))
 }
 
-const browserIDBytes = 16
+const deviceIDBytes = 16
 
-// TrustsDevice reports whether the cookie value says that the user signed in in this browser before,
-// under the user's present epoch: a new password, a deactivation and "sign out everywhere" make
-// every browser unknown. All known browsers of a user share one allowance of sign-in attempts, so
-// that strangers who guess at an account cannot lock its owner out (OWASP, "Slow Down Online
-// Guessing Attacks with Device Cookies").
+// TrustsDevice reports whether the device cookie proves an earlier sign-in of the user in this browser,
+// under the current epoch: a new password, a deactivation and "sign out everywhere" void all device
+// cookies. All browsers of a user with a valid cookie share one rate limit, so that other clients cannot
+// lock the owner out of the account (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
 func (k Keys) TrustsDevice(cookie string, u User) bool {
-	id, signature, err := splitBrowser(cookie)
-	return err == nil && k.verify(signature, browserPurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10))
+	id, signature, err := splitDeviceCookie(cookie)
+	return err == nil && k.verify(signature, devicePurpose, id, u.ID, strconv.FormatInt(u.Epoch, 10))
 }
 
-// TrustsAnyDevice reports whether one of the cookie values makes the browser known for the user.
+// TrustsAnyDevice reports whether one of the device cookies is valid for the user.
 func (k Keys) TrustsAnyDevice(cookies []string, u User) bool {
 	return slices.ContainsFunc(cookies, func(cookie string) bool { return k.TrustsDevice(cookie, u) })
 }
 
-// IsDeviceCookie reports whether the value looks like one of NewDeviceCookie.
+// IsDeviceCookie reports whether the value is well-formed.
 func IsDeviceCookie(cookie string) bool {
-	_, _, err := splitBrowser(cookie)
+	_, _, err := splitDeviceCookie(cookie)
 	return err == nil
 }
 
-func splitBrowser(cookie string) (id string, signature []byte, err error) {
-	if len(cookie) != 22+1+HashLength {
-		return "", nil, errors.New("not a browser cookie")
+func splitDeviceCookie(cookie string) (id string, signature []byte, err error) {
+	if len(cookie) != base64.RawURLEncoding.EncodedLen(deviceIDBytes)+1+HashLength {
+		return "", nil, errors.New("not a device cookie")
 	}
 	id, s, ok := strings.Cut(cookie, ".")
 	if !ok {
-		return "", nil, errors.New("not a browser cookie")
+		return "", nil, errors.New("not a device cookie")
 	}
 	signature, err = base64.RawURLEncoding.DecodeString(s)
 	return id, signature, err

@@ -5,21 +5,21 @@ import (
 	"fmt"
 )
 
-// AllUsers stands in a ChangeLog for the id of every user.
+// AllUsers is the id in a ChangeLog that stands for every user.
 const AllUsers = "*"
 
 // ChangeLog announces changed users to all servers.
 type ChangeLog interface {
-	// Append announces a user, or AllUsers, once a change is committed. It is retried in the
-	// background when it fails.
+	// Append announces a user, or AllUsers, after a change is committed. A failure is retried in the
+	// background.
 	Append(ctx context.Context, userID string) error
-	// Sync returns when this server has invalidated every user who was announced before the call.
+	// Sync waits until this server has invalidated every user who was announced before the call.
 	Sync(ctx context.Context) error
 }
 
-// InvalidateUser makes this server forget a user who was changed, by whomever. It never waits for the
-// network: the cached user is bypassed until the cache has dropped it. That comes first, so that
-// memory cannot be filled from the cache in between.
+// InvalidateUser invalidates a changed user in this server's caches. It never waits for the network: the
+// shared cache is bypassed until it has dropped the user. This comes first, so that the local cache
+// cannot be filled from it in between.
 func (a *Accounts) InvalidateUser(id string) {
 	a.Cache.Invalidate(id)
 	if a.LocalCache != nil {
@@ -28,7 +28,7 @@ func (a *Accounts) InvalidateUser(id string) {
 	a.rejections.Clear()
 }
 
-// InvalidateAllUsers is InvalidateUser for all users, when nobody knows who was changed.
+// InvalidateAllUsers is InvalidateUser for all users, for changes whose user is unknown.
 func (a *Accounts) InvalidateAllUsers() {
 	a.Cache.InvalidateAll()
 	if a.LocalCache != nil {
@@ -37,16 +37,16 @@ func (a *Accounts) InvalidateAllUsers() {
 	a.rejections.Clear()
 }
 
-// InvalidateLocalUsers empties local memory and leaves the cache alone.
+// InvalidateLocalUsers empties the local cache and leaves the shared cache alone.
 func (a *Accounts) InvalidateLocalUsers() {
 	if a.LocalCache != nil {
 		a.LocalCache.InvalidateAll()
 	}
 }
 
-// change drops the cached user, runs the change, and drops it again. Dropping before tells
-// whether the cache can be reached at all, while refusing is still possible; dropping after
-// takes away what was read in between. When that fails the cache tries again by itself.
+// change drops the cached user, runs the change, and drops the user again. The first drop shows whether
+// the cache is reachable while the change can still be refused; the second one removes what was read in
+// between, and is retried in the background.
 func (a *Accounts) change(ctx context.Context, what, id string, run func() (User, error)) (User, error) {
 	if err := a.drop(ctx, id); err != nil {
 		return User{}, fmt.Errorf("drop the cached user before a change (nothing was changed): %w", err)
@@ -56,7 +56,7 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 	if err == nil {
 		id = u.ID // canonical
 	}
-	// Whatever the answer: a lost reply may be a change that was made.
+	// Even after an error: the change may have been made although the reply was lost.
 	a.InvalidateUser(id)
 	a.announce(ctx, id)
 	if dropErr := a.Cache.Drop(context.WithoutCancel(ctx), id); dropErr != nil {
@@ -69,10 +69,9 @@ func (a *Accounts) change(ctx context.Context, what, id string, run func() (User
 	return u, nil
 }
 
-// announce publishes a change to all servers after its commit and before it is answered: a server that
-// invalidated the user before the commit could load the old row again. The cache is dropped after
-// the announcement, because users in memory that no announcement has invalidated may be put back
-// into it until then.
+// announce publishes a change to all servers after its commit and before the response: a server that
+// invalidated the user before the commit could load the old row again. The shared cache is dropped after
+// the announcement, because until then a server may fill it from its local cache.
 func (a *Accounts) announce(ctx context.Context, id string) {
 	if a.Changes == nil {
 		return
@@ -82,13 +81,13 @@ func (a *Accounts) announce(ctx context.Context, id string) {
 	}
 }
 
-// drop is InvalidateUser and waits until the cache has dropped the user.
+// drop is InvalidateUser, and waits until the shared cache has dropped the user.
 func (a *Accounts) drop(ctx context.Context, id string) error {
 	a.InvalidateUser(id)
 	return a.Cache.Drop(ctx, id)
 }
 
-// changeGroup drops all cached users around a change, as change does with one.
+// changeGroup is change for a group: it drops all cached users before and after.
 func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func() error) error {
 	if err := a.dropAll(ctx); err != nil {
 		return fmt.Errorf("drop the cached users before a change (nothing was changed): %w", err)
@@ -107,7 +106,7 @@ func (a *Accounts) changeGroup(ctx context.Context, what, group string, run func
 	return nil
 }
 
-// dropAll is InvalidateAllUsers and waits until the cache has dropped the users.
+// dropAll is InvalidateAllUsers, and waits until the shared cache has dropped the users.
 func (a *Accounts) dropAll(ctx context.Context) error {
 	a.InvalidateAllUsers()
 	return a.Cache.DropAll(ctx)

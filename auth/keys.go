@@ -13,11 +13,11 @@ import (
 	"sync"
 )
 
-// Keys are the secrets behind SECRET_KEY: the first signs, all of them verify, so that a
-// key can be replaced without sending anybody away.
+// Keys are the secrets of SECRET_KEY: the first one signs and all of them verify, so that a key can be
+// rotated without signing anyone out.
 type Keys struct {
 	secrets [][]byte
-	// derived are the keys for each purpose, in the order of the secrets: deriving them costs
+	// derived are the keys of each purpose, in the order of the secrets, derived once because that costs
 	// more than using them.
 	derived map[string][]*macKey
 }
@@ -27,18 +27,18 @@ const MinSecretBytes = 32
 
 // The purposes that keys are derived for.
 const (
-	browserPurpose    = "known browser"
+	devicePurpose     = "known browser"
 	accountPurpose    = "throttled account"
 	failurePurpose    = "failed sign-in"
 	credentialPurpose = "credential cache"
-	waitPurpose       = "waiting program"
+	throttlePurpose   = "waiting program"
 	flightPurpose     = "attempt under way"
 )
 
-var purposes = []string{browserPurpose, accountPurpose, failurePurpose, credentialPurpose, waitPurpose, flightPurpose}
+var purposes = []string{devicePurpose, accountPurpose, failurePurpose, credentialPurpose, throttlePurpose, flightPurpose}
 
-// ParseKeys reads SECRET_KEY: base64 (standard or URL alphabet, padded or not),
-// several separated by commas. Its errors never hold the value.
+// ParseKeys parses SECRET_KEY: comma-separated secrets in base64 (standard or URL alphabet, padded or
+// not). Errors never contain the value.
 func ParseKeys(setting string) (Keys, error) {
 	var secrets [][]byte
 	for i, part := range strings.Split(setting, ",") {
@@ -54,7 +54,7 @@ func ParseKeys(setting string) (Keys, error) {
 	return newKeys(secrets...), nil
 }
 
-// NewSecretKey returns a fresh value for SECRET_KEY.
+// NewSecretKey returns a new random value for SECRET_KEY.
 func NewSecretKey() string {
 	b := make([]byte, MinSecretBytes)
 	_, _ = rand.Read(b) // never fails (crypto/rand, Go 1.24)
@@ -79,7 +79,7 @@ func decodeBase64(s string) ([]byte, error) {
 	return base64.RawURLEncoding.DecodeString(s)
 }
 
-// derive returns a key for one purpose alone (HKDF, RFC 5869).
+// derive returns the key of a secret for one purpose (HKDF, RFC 5869).
 func derive(secret []byte, purpose string) []byte {
 	key, err := hkdf.Key(sha256.New, secret, nil, "gatehouse "+purpose, sha256.Size)
 	if err != nil {
@@ -88,25 +88,14 @@ func derive(secret []byte, purpose string) []byte {
 	return key
 }
 
-func (k Keys) forPurpose(purpose string) []*macKey {
-	if keys, ok := k.derived[purpose]; ok {
-		return keys
-	}
-	var keys []*macKey
-	for _, secret := range k.secrets {
-		keys = append(keys, newMacKey(derive(secret, purpose)))
-	}
-	return keys
-}
-
 // sign returns the HMAC-SHA-256 of the fields under the purpose's key of the first secret.
 func (k Keys) sign(purpose string, fields ...string) []byte {
-	return k.forPurpose(purpose)[0].mac(fields)
+	return k.derived[purpose][0].mac(fields)
 }
 
 // verify reports whether any of the secrets made the signature.
 func (k Keys) verify(signature []byte, purpose string, fields ...string) bool {
-	for _, key := range k.forPurpose(purpose) {
+	for _, key := range k.derived[purpose] {
 		if hmac.Equal(signature, key.mac(fields)) {
 			return true
 		}
@@ -114,13 +103,12 @@ func (k Keys) verify(signature []byte, purpose string, fields ...string) bool {
 	return false
 }
 
-// AccountKey returns what failed sign-ins under a canonical name are counted under. The name is
-// not in it: what was typed there may be a password in the wrong field, and must not be kept.
+// AccountKey returns the rate-limit key of a canonical name. It does not contain the name, which may be a
+// password in the wrong field and must not be stored.
 func (k Keys) AccountKey(name string) string { return k.accountKeys(name)[0] }
 
-// accountKeys returns the AccountKey under each secret, the signing one first. Attempts count
-// under all of them, so that a count survives both steps of a rotation and servers that disagree
-// about the secrets while it is rolled out.
+// accountKeys returns the AccountKey under each secret, the signing one first. Attempts count under all of
+// them, so that a count survives a rotation, even while servers have different secrets.
 func (k Keys) accountKeys(name string) []string {
 	macs := k.signAll(accountPurpose, name)
 	keys := make([]string, len(macs))
@@ -130,7 +118,7 @@ func (k Keys) accountKeys(name string) []string {
 	return keys
 }
 
-// failures returns the failure of a sign-in under each secret, for the same reason.
+// failures returns the fingerprint of a failed sign-in under each secret, for the same reason.
 func (k Keys) failures(login, network string, tried ...string) []FailureFingerprint {
 	keys := k.signAll(failurePurpose, "key", login, network)
 	marks := k.signAll(failurePurpose, append([]string{"mark", login, network}, tried...)...)
@@ -146,7 +134,7 @@ func (k Keys) failures(login, network string, tried ...string) []FailureFingerpr
 
 // signAll returns the signatures of the fields under each secret, the signing one first.
 func (k Keys) signAll(purpose string, fields ...string) [][]byte {
-	keys := k.forPurpose(purpose)
+	keys := k.derived[purpose]
 	macs := make([][]byte, len(keys))
 	for i, key := range keys {
 		macs[i] = key.mac(fields)
@@ -154,11 +142,11 @@ func (k Keys) signAll(purpose string, fields ...string) [][]byte {
 	return macs
 }
 
-// macKey computes HMAC-SHA-256 under one key. Programs that use Basic take two with every request,
-// and making the key's state anew costs more than the MAC.
+// macKey computes HMAC-SHA-256 under one key. Each Basic request takes two, and initializing the key's
+// state costs more than the MAC.
 type macKey struct{ states sync.Pool }
 
-// macState is for one computation at a time.
+// macState serves one computation at a time.
 type macState struct {
 	hash hash.Hash
 	text []byte
@@ -173,7 +161,7 @@ func (k *macKey) mac(fields []string) []byte {
 	defer k.states.Put(state)
 	state.text = state.text[:0]
 	for _, f := range fields {
-		// Each field with its length before it, so that no two lists of fields are one text.
+		// Each field is prefixed with its length, so that no two lists of fields have the same text.
 		state.text = binary.BigEndian.AppendUint64(state.text, uint64(len(f)))
 		state.text = append(state.text, f...)
 	}

@@ -68,40 +68,40 @@ func TestParseKeysRefuses(t *testing.T) {
 func TestKeyRotation(t *testing.T) {
 	old, newer := secretOf(1, 32), secretOf(2, 32)
 	before, during, after := parseKeys(t, old), parseKeys(t, newer+","+old), parseKeys(t, newer)
-	signed := before.sign("test", "a")
-	if !during.verify(signed, "test", "a") {
+	signed := before.sign(accountPurpose, "a")
+	if !during.verify(signed, accountPurpose, "a") {
 		t.Error("the old key no longer verifies")
 	}
-	if after.verify(signed, "test", "a") {
+	if after.verify(signed, accountPurpose, "a") {
 		t.Error("a key that was taken away still verifies")
 	}
-	signed = during.sign("test", "a")
-	if !after.verify(signed, "test", "a") || before.verify(signed, "test", "a") {
+	signed = during.sign(accountPurpose, "a")
+	if !after.verify(signed, accountPurpose, "a") || before.verify(signed, accountPurpose, "a") {
 		t.Error("the new key does not sign")
 	}
 }
 
 func TestSignatures(t *testing.T) {
 	k := parseKeys(t, secretOf(1, 32))
-	signed := k.sign("test", "ab", "c")
-	if len(signed) != 32 || !k.verify(signed, "test", "ab", "c") {
+	signed := k.sign(accountPurpose, "ab", "c")
+	if len(signed) != 32 || !k.verify(signed, accountPurpose, "ab", "c") {
 		t.Fatal("a signature does not verify")
 	}
 	for name, other := range map[string][]byte{
-		"another purpose":        k.sign("other", "ab", "c"),
-		"a border moved":         k.sign("test", "a", "bc"),
-		"joined":                 k.sign("test", "abc"),
-		"an empty field more":    k.sign("test", "ab", "c", ""),
-		"an empty field before":  k.sign("test", "", "ab", "c"),
-		"the other order":        k.sign("test", "c", "ab"),
-		"no fields":              k.sign("test"),
-		"the purpose as a field": k.sign("", "test", "ab", "c"),
-		"another key":            parseKeys(t, secretOf(2, 32)).sign("test", "ab", "c"),
+		"another purpose":        k.sign(failurePurpose, "ab", "c"),
+		"a border moved":         k.sign(accountPurpose, "a", "bc"),
+		"joined":                 k.sign(accountPurpose, "abc"),
+		"an empty field more":    k.sign(accountPurpose, "ab", "c", ""),
+		"an empty field before":  k.sign(accountPurpose, "", "ab", "c"),
+		"the other order":        k.sign(accountPurpose, "c", "ab"),
+		"no fields":              k.sign(accountPurpose),
+		"the purpose as a field": k.sign(failurePurpose, accountPurpose, "ab", "c"),
+		"another key":            parseKeys(t, secretOf(2, 32)).sign(accountPurpose, "ab", "c"),
 		"nothing":                nil,
 		"the beginning":          signed[:31],
 		"the same and more":      append(bytes.Clone(signed), 0),
 	} {
-		if k.verify(other, "test", "ab", "c") {
+		if k.verify(other, accountPurpose, "ab", "c") {
 			t.Errorf("%s: verifies", name)
 		}
 	}

@@ -7,11 +7,11 @@ import (
 	"gatehouse/auth/password"
 )
 
-// ChangePassword sets a new password after checking the current one (ASVS 6.2.2). A new
-// epoch ends all other sessions (7.4.3); the caller renews its own, v.SessionID.
+// ChangePassword sets a new password after verifying the current one (ASVS 6.2.2). A new epoch ends all
+// other sessions (7.4.3); the caller renews its own, v.SessionID.
 //
-// When another change has ended that session meanwhile the error is ErrAlreadyChanged if the password is
-// next already, as after the first request of a double click, and else ErrStale.
+// If another change has ended that session in the meantime, the error is ErrAlreadyChanged if the
+// password is already next, as after the first request of a double click, and ErrStale otherwise.
 func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string, v Client) (User, error) {
 	u, err := a.Users.UserByID(ctx, id)
 	if err != nil {
@@ -21,7 +21,7 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if current == "" {
 		wrong["current_password"] = "Enter your current password."
 	}
-	if err := a.takeEstimate(ctx, u.ID); err != nil {
+	if err := a.countEstimate(ctx, u.ID); err != nil {
 		return User{}, err
 	}
 	password, err := a.newPassword(ctx, "new_password", next, wrong, u.Username, u.Name, u.Email)
@@ -31,8 +31,8 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	g := attempt{accounts: a, client: v, login: u.Username, user: u, counted: true}
-	if err := g.reserve(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
+	g := attempt{accounts: a, client: v, login: u.Username, user: u, accountReserved: true}
+	if err := g.reserve(ctx, addressBucket(v), g.accountBucket()); err != nil {
 		return User{}, err
 	}
 	if v.Epoch != 0 && u.Epoch != v.Epoch {
@@ -53,18 +53,18 @@ func (a *Accounts) ChangePassword(ctx context.Context, id, current, next string,
 	if !errors.Is(err, ErrStale) {
 		return changed, err
 	}
-	g = attempt{accounts: a, client: v, login: u.Username, counted: true}
+	g = attempt{accounts: a, client: v, login: u.Username, accountReserved: true}
 	if g.user, err = a.Users.UserByID(ctx, id); err != nil {
 		return User{}, fmt.Errorf("look up a user whose password was changed meanwhile: %w", err)
 	}
-	if err := g.reserve(ctx, addressAttempt(v), g.accountAttempt()); err != nil {
+	if err := g.reserve(ctx, addressBucket(v), g.accountBucket()); err != nil {
 		return User{}, err
 	}
 	return User{}, a.changedMeanwhile(ctx, &g, next)
 }
 
-// changedMeanwhile returns ErrAlreadyChanged if next is the password of g.user now, and else ErrStale. That
-// is a guess like any other, which the caller has counted.
+// changedMeanwhile returns ErrAlreadyChanged if next is the current password of g.user, and ErrStale
+// otherwise. This is an attempt like any other, for which the caller has made the reservations.
 func (a *Accounts) changedMeanwhile(ctx context.Context, g *attempt, next string) error {
 	err := g.check(ctx, g.user.Username, next)
 	if errors.Is(err, ErrWrongCredentials) {
@@ -76,7 +76,7 @@ func (a *Accounts) changedMeanwhile(ctx context.Context, g *attempt, next string
 	return ErrAlreadyChanged
 }
 
-// SetPassword sets a password for an operator, who need not know the current one.
+// SetPassword sets a password for an operator, who does not need the current one.
 func (a *Accounts) SetPassword(ctx context.Context, u User, next string) (User, error) {
 	wrong := ValidationErrors{}
 	password, err := a.newPassword(ctx, "password", next, wrong, u.Username, u.Name, u.Email)
@@ -103,8 +103,8 @@ func (a *Accounts) setPassword(ctx context.Context, u User, password, keep strin
 	return changed, err
 }
 
-// newPassword returns the normal form of a new password and notes what is wrong with it. The
-// error is ErrBusy, or the context's, when there was no place to estimate it.
+// newPassword returns the normalized form of a new password and adds its errors to wrong. The error is
+// ErrBusy, or the context's, if its strength could not be estimated.
 func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong ValidationErrors, about ...string) (password string, err error) {
 	err = a.Hasher.Do(ctx, func() {
 		password = checked(field, raw, func(s string) (string, error) { return a.Policy.Check(s, about...) }, wrong)
@@ -112,10 +112,10 @@ func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong Val
 	return password, err
 }
 
-// EstimateStrength estimates a password for the meter. It returns ThrottledError when a network asks faster
-// than people type, and ErrBusy when the queue for hashing is full.
+// EstimateStrength estimates a password for the strength meter. The error is ThrottledError when a
+// network asks faster than people type, and ErrBusy when the queue for hashes is full.
 func (a *Accounts) EstimateStrength(ctx context.Context, v Client, raw string, about ...string) (password.Strength, error) {
-	if err := a.takeEstimate(ctx, v.network()); err != nil {
+	if err := a.countEstimate(ctx, v.network()); err != nil {
 		return password.Strength{}, err
 	}
 	var strength password.Strength
@@ -123,8 +123,8 @@ func (a *Accounts) EstimateStrength(ctx context.Context, v Client, raw string, a
 	return strength, err
 }
 
-// takeEstimate counts an estimate for a network, or for the id of a user who is signed in.
-func (a *Accounts) takeEstimate(ctx context.Context, who string) error {
-	_, err := a.Throttle.Reserve(ctx, Bucket{Key: "strength:" + who, Limit: strengthLimit, CountOnReserve: true})
+// countEstimate counts an estimate for a network, or for the id of a signed-in user.
+func (a *Accounts) countEstimate(ctx context.Context, source string) error {
+	_, err := a.Throttle.Reserve(ctx, Bucket{Key: "strength:" + source, Limit: strengthLimit, CountOnReserve: true})
 	return err
 }

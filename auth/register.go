@@ -10,17 +10,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// Registration is what somebody fills in to get an account.
+// Registration is the input for a new account.
 type Registration struct {
 	Username, Password, Email, Name, TimeZone string
 }
 
-// Register makes a user. ValidationErrors names the fields to correct; otherwise the errors of SignIn.
+// Register creates a user. The error is ValidationErrors for input to correct, otherwise one of SignIn's.
 func (a *Accounts) Register(ctx context.Context, r Registration, v Client) (User, error) {
 	if !a.RegistrationOpen {
 		return User{}, ErrRegistrationClosed
 	}
-	// Every try counts, also one that is refused below: estimating a password costs as much as hashing it.
+	// Every attempt counts, even if refused below: estimating a password costs as much as hashing it.
 	if _, err := a.Throttle.Reserve(ctx, Bucket{Key: "register:" + v.network(), Limit: registerLimit, CountOnReserve: true}); err != nil {
 		a.event(ctx, "registration throttled", err, "address", v.Address.String())
 		return User{}, err
@@ -34,7 +34,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Client) (User
 	if len(wrong) > 0 {
 		return User{}, wrong
 	}
-	// The database decides who has the name; asking first saves a hash.
+	// The database decides whether the name is free; asking first saves a hash.
 	if taken, err := a.Users.UsernameTaken(ctx, u.Username); err != nil {
 		return User{}, fmt.Errorf("look whether a user name is free: %w", err)
 	} else if taken {
@@ -48,7 +48,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Client) (User
 	return u, nil
 }
 
-// AddUser makes a user for an operator, who may give reserved names and vouches for the address.
+// AddUser creates a user for an operator, who may use reserved names and whose addresses count as verified.
 func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
 	wrong := ValidationErrors{}
 	u := a.newUser(r, identifier.CanonicalUsername, wrong)
@@ -68,14 +68,14 @@ func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
 	return u, nil
 }
 
-// newUser returns the row for a registration and notes what is wrong with it.
+// newUser returns the row for a registration and adds its errors to wrong.
 func (a *Accounts) newUser(r Registration, name func(string) (string, error), wrong ValidationErrors) User {
 	now := a.now()
 	u := User{ID: uuid.Must(uuid.NewV7()).String(), Epoch: 1, Active: true, CreatedAt: now, UpdatedAt: now, TimeZone: "UTC"}
 	u.Username = checked("username", r.Username, name, wrong)
 	u.Email = checked("email", r.Email, identifier.CanonicalEmail, wrong)
 	u.Name = checked("name", r.Name, identifier.CanonicalDisplayName, wrong)
-	// The browser told the zone, nobody typed it: a strange one is not worth an error.
+	// The zone comes from the browser and not from the user: an unknown one is ignored.
 	if _, ok := timezone.Load(r.TimeZone); ok {
 		u.TimeZone = r.TimeZone
 	}

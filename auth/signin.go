@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// SignIn returns the user whose name (or verified address) and password these are.
+// SignIn verifies a username (or verified address) and a password, and returns the user.
 //
-// ErrWrongCredentials for every cause that lies with name, password or a disabled
-// account; ThrottledError, ErrBusy or ErrUnavailable otherwise.
+// The error is ErrWrongCredentials for a wrong name, a wrong password and a disabled account alike;
+// ThrottledError, ErrBusy or ErrUnavailable otherwise.
 func (a *Accounts) SignIn(ctx context.Context, login, rawPassword string, v Client) (User, error) {
 	return a.signIn(ctx, attempt{client: v}, login, rawPassword)
 }
 
-// SignInAPIClient is SignIn for a program that sends the password with its request: strangers who guess
-// elsewhere do not keep it out where it was used before.
+// SignInAPIClient is SignIn for an API client that sends the password with its request: failed attempts
+// from other networks do not lock it out of a network where it was used before.
 func (a *Accounts) SignInAPIClient(ctx context.Context, login, rawPassword string, v Client) (User, error) {
 	return a.signIn(ctx, attempt{client: v, apiClient: true}, login, rawPassword)
 }
@@ -38,7 +38,7 @@ func (a *Accounts) signIn(ctx context.Context, g attempt, login, rawPassword str
 	return user, nil
 }
 
-// checkThrottled returns the user whose name and password these are, and counts a failure.
+// checkThrottled verifies a login and password under the rate limits, and counts a failure.
 func (a *Accounts) checkThrottled(ctx context.Context, g attempt, login, rawPassword string) (User, error) {
 	name, byEmail := canonicalLogin(login)
 	g.accounts, g.login = a, name
@@ -52,7 +52,7 @@ func (a *Accounts) checkThrottled(ctx context.Context, g attempt, login, rawPass
 			return g.user, err
 		})
 		if shared && (err == nil || errors.Is(err, ErrWrongCredentials)) {
-			// The user may have changed between the shared verdict and the start of this request. Unknown
+			// The user may have changed between the shared result and the start of this request. Unknown
 			// names are looked up too, so that they cost the same.
 			row, lookUpErr := a.lookUp(ctx, name, byEmail)
 			if lookUpErr != nil {
@@ -63,7 +63,7 @@ func (a *Accounts) checkThrottled(ctx context.Context, g attempt, login, rawPass
 			}
 		}
 		if errors.Is(err, ErrWrongCredentials) {
-			// The known user's name, not what was typed: that might be a password in the wrong field.
+			// Only a known user's name is logged: the login that was entered may be a password.
 			a.event(ctx, "sign-in failed", nil, "username", user.Username, "user_id", user.ID, "address", g.client.Address.String())
 		}
 		if err != nil {
@@ -73,13 +73,13 @@ func (a *Accounts) checkThrottled(ctx context.Context, g attempt, login, rawPass
 	}
 }
 
-// flightKey is the same for attempts that cannot differ in their outcome or in what they count.
+// flightKey is equal for attempts with the same result and the same counts.
 func (g *attempt) flightKey(rawLogin, rawPassword string) string {
 	fields := []string{cmp.Or(g.login, rawLogin), g.client.network(), rawPassword, strconv.FormatBool(g.apiClient), strconv.FormatBool(g.cacheMismatch)}
 	return string(g.accounts.Keys.sign(flightPurpose, append(fields, g.client.DeviceCookies...)...))
 }
 
-// verifyThrottled sets g.user and verifies the password, if the throttle lets it.
+// verifyThrottled sets g.user and verifies the password, unless a rate limit refuses.
 func (a *Accounts) verifyThrottled(ctx context.Context, g *attempt, login, rawPassword string) error {
 	if g.cacheMismatch {
 		if err := g.checkRepeated(ctx, login, rawPassword); err != nil {
@@ -93,22 +93,22 @@ func (a *Accounts) verifyThrottled(ctx context.Context, g *attempt, login, rawPa
 	user, err := a.lookUp(ctx, g.login, byEmail)
 	g.user = user
 	if err != nil && g.cacheMismatch {
-		// The cached credential is that of a program here.
+		// The cached credential belongs to an API client of this user.
 		g.user = User{ID: g.network.UserID, Epoch: g.network.Epoch}
 		err = errors.Join(err, g.reserveAccount(ctx))
 	} else if err == nil {
 		err = g.reserveAccount(ctx)
 	}
 	if err != nil {
-		// Nothing was learned about the password here.
+		// Nothing was revealed about the password.
 		return errors.Join(err, g.end(ctx))
 	}
 	if err := g.check(ctx, login, rawPassword); err != nil {
 		return err
 	}
-	a.remember(ctx, user.ID, g.apiClient)
+	a.cacheVerified(ctx, user.ID, g.apiClient)
 	if g.apiClient {
-		a.rememberProgram(ctx, *g, rawPassword)
+		a.cacheCredential(ctx, *g, rawPassword)
 	}
 	return nil
 }
@@ -126,17 +126,16 @@ func (a *Accounts) lookUp(ctx context.Context, name string, byEmail bool) (User,
 	return user, nil
 }
 
-// remember brings a user who was verified into the caches, so that the next request need not
-// read them. The row is read once more for it: the one that was verified is older than any lease,
-// and another server may have heard of a change in between already, and would keep the old user
-// when it finds it. A program's warm requests read the cached user along with the credential: a flush loses both, so
-// that memory alone is not enough for it.
-func (a *Accounts) remember(ctx context.Context, id string, program bool) {
+// cacheVerified puts a verified user into the caches for the next request. It reads the row again: the
+// one that was verified is older than any lease, and another server, which may already have invalidated
+// the user, would then store the old row. An API client's warm requests read the cached user together
+// with the credential, so the local cache alone does not suffice for them.
+func (a *Accounts) cacheVerified(ctx context.Context, id string, apiClient bool) {
 	if a.LocalCache == nil {
 		return
 	}
 	find := a.User
-	if program {
+	if apiClient {
 		find = a.cacheUser
 	}
 	if _, err := find(ctx, id); err != nil {
@@ -144,8 +143,8 @@ func (a *Accounts) remember(ctx context.Context, id string, program bool) {
 	}
 }
 
-// canonicalLogin returns the form of a login name that is looked up and throttled, or ""
-// for what can be nobody's name.
+// canonicalLogin returns the canonical form of a login, under which it is looked up and rate-limited, or
+// "" if it cannot exist.
 func canonicalLogin(login string) (name string, byEmail bool) {
 	if strings.Contains(login, "@") {
 		email, err := identifier.CanonicalEmail(login)
@@ -161,12 +160,12 @@ func canonicalLogin(login string) (name string, byEmail bool) {
 	return name, false
 }
 
-// verify checks the password. A user who does not exist (the zero User) costs as much as a
-// wrong password (ASVS 6.3.8).
+// verify checks the password. An unknown user (the zero User) costs as much as a wrong password (ASVS
+// 6.3.8).
 func (a *Accounts) verify(ctx context.Context, user User, rawPassword string) error {
 	password, ok := password.Normalize(rawPassword)
 	if !ok {
-		password = "" // matches nothing: no stored password is empty
+		password = "" // never matches: no stored password is empty
 	}
 	typed := rawPassword
 	if !ok {
@@ -185,8 +184,7 @@ func (a *Accounts) verify(ctx context.Context, user User, rawPassword string) er
 	return nil
 }
 
-// upgradeHash stores the password under today's parameters. Failing to is no reason to
-// refuse a right password.
+// upgradeHash stores a hash with the current parameters. A failure does not affect the sign-in.
 func (a *Accounts) upgradeHash(ctx context.Context, u User, password string) {
 	hash, err := a.Hasher.Hash(ctx, password)
 	if err == nil {

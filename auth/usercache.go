@@ -11,33 +11,33 @@ import (
 	"time"
 )
 
-// UserCache keeps users, without their password hash, in a Redis that may be flushed at any moment.
+// UserCache caches users, without their password hash, for all servers. It may be flushed at any time.
 //
-// A miss hands out a lease; Fill stores the user only if the lease is still there. Drop
-// removes user and lease, so that a row read before a change can never be stored after it
-// (the lease of "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1).
+// A miss issues a lease, and Fill stores the user only if the lease still exists. Drop removes user and
+// lease, so that a row read before a change can never be stored after it (the leases of "Scaling
+// Memcache at Facebook", NSDI 2013, section 3.2.1).
 type UserCache interface {
-	// User returns the cached user. Otherwise ErrNotFound, or ErrUserDeleted for a tombstone, and a
-	// lease; the lease is "" when another request is filling already, and then Fill does nothing.
+	// User returns the cached user; otherwise ErrNotFound, or ErrUserDeleted for a tombstone, and a
+	// lease. The lease is "" if another request is already filling the cache; Fill then does nothing.
 	User(ctx context.Context, id string) (u User, lease string, err error)
-	// SharedLease returns the lease of the request that is filling already, or "". What was known
-	// to be current after the call may be filled with it: a drop takes the lease from both.
+	// SharedLease returns the lease of the request that is filling the cache, or "". It may be used to
+	// fill in a user who is known to be current after the call: a drop voids the lease for both.
 	SharedLease(ctx context.Context, id string) (lease string, err error)
 	Fill(ctx context.Context, u User, lease string) error
-	// FillDeleted stores a tombstone if the lease is still there: for a minute, other programs
-	// take the user's sessions for signed out without asking.
+	// FillDeleted stores a tombstone if the lease still exists: for a minute, other programs treat the
+	// user's sessions as signed out without asking.
 	FillDeleted(ctx context.Context, id, lease string) error
-	// Invalidate makes User a miss without a lease in this process, at once and without asking
-	// Redis, until the user was dropped, which it does in the background until it succeeds.
+	// Invalidate makes User a miss without a lease in this process, immediately and without network
+	// access, until the user has been dropped, which it retries in the background.
 	Invalidate(id string)
 	InvalidateAll()
-	// Drop is Invalidate and waits for the first attempt, whose error it returns.
+	// Drop is Invalidate, and returns the error of the first attempt to drop.
 	Drop(ctx context.Context, id string) error
-	// DropAll removes every user and lease, and nothing else that is in the same Redis.
+	// DropAll removes every user and lease, and nothing else.
 	DropAll(ctx context.Context) error
 }
 
-// User returns a user by id: from memory, from the cache, or from the database, filling both.
+// User returns a user by id: from the local cache, the shared cache or the database, filling both caches.
 func (a *Accounts) User(ctx context.Context, id string) (User, error) {
 	if a.LocalCache == nil {
 		return a.loadUser(ctx, id)
@@ -45,7 +45,7 @@ func (a *Accounts) User(ctx context.Context, id string) (User, error) {
 	return a.LocalCache.Load(ctx, id, a.now(), func(ctx context.Context) (User, error) { return a.loadUser(ctx, id) })
 }
 
-// UserAtEpoch returns the user of a credential of this epoch.
+// UserAtEpoch returns the user of a credential with this epoch.
 func (a *Accounts) UserAtEpoch(ctx context.Context, id string, epoch int64) (User, error) {
 	u, _, err := a.userAtEpoch(ctx, id, epoch)
 	return u, err
@@ -73,32 +73,32 @@ func (a *Accounts) userAtEpoch(ctx context.Context, id string, epoch int64) (u U
 	return row, true, nil
 }
 
-// loadUser returns the user from the cache, or from the database, and then fills the cache.
+// loadUser returns the user from the shared cache, or from the database, and then fills the cache.
 func (a *Accounts) loadUser(ctx context.Context, id string) (User, error) {
 	return a.load(ctx, id, false)
 }
 
-// cacheUser is loadUser, except that memory stands in for a database that is down: it makes sure that the
-// user is in the cache even then. While the database answers, memory is not asked: it may not have been
-// notified yet of a change by hand, and what it puts into the cache reaches servers that were.
+// cacheUser is loadUser, except that the local cache replaces a database that is down, so that the user
+// is in the shared cache even then. While the database responds, the local cache is not used: it may not
+// have been notified yet of a manual change, and would fill a stale user in for other servers.
 func (a *Accounts) cacheUser(ctx context.Context, id string) (User, error) {
 	return a.load(ctx, id, true)
 }
 
-func (a *Accounts) load(ctx context.Context, id string, memory bool) (User, error) {
+func (a *Accounts) load(ctx context.Context, id string, useLocal bool) (User, error) {
 	cached, lease, err := a.Cache.User(ctx, id)
 	isCached := err == nil
 	missed := errors.Is(err, ErrNotFound) && !errors.Is(err, ErrUserDeleted)
 	if isCached && (a.LocalCache == nil || !a.LocalCache.DatabaseFirst()) {
 		return cached, nil
 	}
-	// A cache that is down costs a statement, and nobody their session.
+	// A cache that is down costs a statement, but no session.
 	u, err := a.Users.UserByID(ctx, id)
 	if isCached {
 		return a.checkCached(cached, u, err)
 	}
-	if memory && missed && errors.Is(err, ErrUnavailable) {
-		if u, ok := a.fillFromMemory(ctx, id, lease); ok {
+	if useLocal && missed && errors.Is(err, ErrUnavailable) {
+		if u, ok := a.fillFromLocal(ctx, id, lease); ok {
 			return u, nil
 		}
 	}
@@ -122,15 +122,15 @@ func (a *Accounts) fill(ctx context.Context, u User, lease string) {
 	}
 }
 
-// fillFromMemory fills the cache with a user who is in memory, if memory is trusted and has every
-// announced change, and returns the user. A change is announced before it takes the lease away: once
-// there is a lease and memory is up to date, the change is known here or the lease is gone.
-func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, bool) {
+// fillFromLocal fills the shared cache with a locally cached user, if the local cache is enabled and has
+// received every announced change, and returns the user. A change is announced before it voids the
+// lease: with a lease and an up-to-date local cache, the change is either known here or the lease void.
+func (a *Accounts) fillFromLocal(ctx context.Context, id, lease string) (User, bool) {
 	if a.LocalCache == nil || a.Changes == nil {
 		return User{}, false
 	}
 	if lease == "" {
-		lease, _ = a.Cache.SharedLease(ctx, id) // of somebody who may be waiting for the database
+		lease, _ = a.Cache.SharedLease(ctx, id) // of a request that may be waiting for the database
 	}
 	if lease == "" || a.Changes.Sync(ctx) != nil {
 		return User{}, false
@@ -142,9 +142,8 @@ func (a *Accounts) fillFromMemory(ctx context.Context, id, lease string) (User, 
 	return u, ok
 }
 
-// RefillCache puts the users who are in memory back into a cache that was flushed, so that they are not missing there
-// if the database goes down later. It reads them from the database, or from memory that is still trusted while the
-// database is down.
+// RefillCache restores the locally cached users to a shared cache that was flushed, in case the database
+// goes down later. It reads them from the database, or from the local cache while the database is down.
 func (a *Accounts) RefillCache(ctx context.Context) {
 	ids := make(chan string)
 	var workers sync.WaitGroup
@@ -162,18 +161,18 @@ func (a *Accounts) RefillCache(ctx context.Context) {
 	workers.Wait()
 }
 
-// refillWorkers bound what a refill asks of Redis at once.
+// refillWorkers bounds the concurrent requests of a refill.
 const refillWorkers = 8
 
 func (a *Accounts) refill(ctx context.Context, id string) {
 	if ctx.Err() != nil {
 		return
 	}
-	_, _ = a.cacheUser(ctx, id) // one that is not filled now is filled when it is asked for
+	_, _ = a.cacheUser(ctx, id) // best effort: a miss is filled on the next request
 }
 
-// checkCached returns the user that the database has, and invalidates a cached one that differs:
-// apps that read the session find it there. Without an answer of the database the cached one counts.
+// checkCached returns the user as the database has it, and invalidates a cached one that differs, which
+// other apps would read. If the database does not respond, the cached user counts.
 func (a *Accounts) checkCached(cached, u User, err error) (User, error) {
 	if errors.Is(err, ErrUnavailable) {
 		return cached, nil
@@ -187,7 +186,7 @@ func (a *Accounts) checkCached(cached, u User, err error) (User, error) {
 	return u, nil
 }
 
-// sameRecord reports whether the cache keeps the same of both.
+// sameRecord reports whether both have the same cache record.
 func sameRecord(a, b User) bool {
 	one, errA := json.Marshal(a)
 	other, errB := json.Marshal(b)

@@ -73,13 +73,13 @@ func TestCache_DropsInvalidatedValues(t *testing.T) {
 		news func(*Cache[user])
 		kept bool
 	}{
-		"the user":             {func(m *Cache[user]) { m.Invalidate("u1") }, false},
-		"all":                  {(*Cache[user]).InvalidateAll, false},
-		"disabled":        {func(m *Cache[user]) { m.SetEnabled(false) }, false},
-		"disabled and enabled again":   {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
-		"enabled twice":    {func(m *Cache[user]) { m.SetEnabled(true) }, false},
-		"somebody else":        {func(m *Cache[user]) { m.Invalidate("u2") }, true},
-		"no user": {func(m *Cache[user]) { m.Invalidate("") }, true},
+		"the user":                   {func(m *Cache[user]) { m.Invalidate("u1") }, false},
+		"all":                        {(*Cache[user]).InvalidateAll, false},
+		"disabled":                   {func(m *Cache[user]) { m.SetEnabled(false) }, false},
+		"disabled and enabled again": {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
+		"enabled twice":              {func(m *Cache[user]) { m.SetEnabled(true) }, false},
+		"somebody else":              {func(m *Cache[user]) { m.Invalidate("u2") }, true},
+		"no user":                    {func(m *Cache[user]) { m.Invalidate("") }, true},
 	} {
 		m := enabledCache()
 		var loads atomic.Int64
@@ -133,7 +133,7 @@ func TestLoad_DoesNotStoreWhatWasInvalidatedMeanwhile(t *testing.T) {
 		"none":               {func(*Cache[user]) {}, true},
 		"of the user":        {func(m *Cache[user]) { m.Invalidate("u1") }, false},
 		"of all":             {(*Cache[user]).InvalidateAll, false},
-		"disabled":      {func(m *Cache[user]) { m.SetEnabled(false) }, false},
+		"disabled":           {func(m *Cache[user]) { m.SetEnabled(false) }, false},
 		"lost and won again": {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
 		"won again":          {func(m *Cache[user]) { m.SetEnabled(true) }, false},
 	} {
