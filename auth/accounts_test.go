@@ -503,7 +503,7 @@ func TestRegisterRefuses(t *testing.T) {
 	_, err := w.Register(t.Context(), auth.Registration{Username: "a b", Password: "short", Email: "x", Name: "\x00"}, visitor)
 	wantInvalid(t, err, auth.ValidationErrors{
 		"username": "Use letters, digits, dots, hyphens and underscores.",
-		"password": "At least 8 characters: this has 5.",
+		"password": "Use at least 8 characters (this has 5).",
 		"email":    "Enter an address such as name@example.org.",
 		"name":     "Some characters can't be used in a name; type it again.",
 	})
@@ -844,7 +844,7 @@ func TestChangePasswordRefuses(t *testing.T) {
 	}
 	wantInvalid(t, change("", "short"), auth.ValidationErrors{
 		"current_password": "Enter your current password.",
-		"new_password":     "At least 8 characters: this has 5.",
+		"new_password":     "Use at least 8 characters (this has 5).",
 	})
 	wantCounts(t, w.counts(), map[string]int{"strength:" + u.ID: 1})
 	wantInvalid(t, change("wrong", newSecret), auth.ValidationErrors{"current_password": "This is not your current password."})

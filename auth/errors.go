@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// The reasons for which the rules say no. Callers match them with errors.Is;
-// none of them carries a secret.
+// Errors of the rules. Callers match them with errors.Is; none contains a secret.
 var (
 	// ErrNotFound: there is no such user, session or key.
 	ErrNotFound = errors.New("not found")
@@ -21,19 +20,19 @@ var (
 	ErrEmailTaken = errors.New("email address is taken")
 	// ErrStale: the row changed since it was read; read it again.
 	ErrStale = errors.New("changed in the meantime")
-	// ErrAlreadyChanged: another request has just made the very change that this one asks for.
+	// ErrAlreadyChanged: another request has just made the same change.
 	ErrAlreadyChanged = errors.New("changed already")
 	// ErrSessionEnded: the session was ended while the request ran.
 	ErrSessionEnded = errors.New("session has ended")
-	// ErrUnavailable: a database or Redis did not answer. Nothing is known, so
-	// nothing is allowed (fail closed). Wrapped with what was tried.
+	// ErrUnavailable: a store did not respond. Nothing is known, so nothing is allowed (fail closed). It is
+	// wrapped with the operation.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrNotWritten joins ErrUnavailable when the database cannot have made the change: it was not
-	// reached, or not told to commit.
+	// ErrNotWritten joins ErrUnavailable if the change was certainly not made: the database was not reached,
+	// or no commit was sent.
 	ErrNotWritten = errors.New("nothing was written")
-	// ErrBusy: more password hashes are wanted than the queue holds.
+	// ErrBusy: the queue for password hashes is full.
 	ErrBusy = password.ErrBusy
-	// ErrLastAdministrator: the change would leave no active user who may administer users.
+	// ErrLastAdministrator: the change would leave no active user with ManageUsers.
 	ErrLastAdministrator = errors.New("no active user would be left with the permission " + ManageUsers)
 	// ErrAdminGroup: commands and documents rely on the group admin to make administrators.
 	ErrAdminGroup = errors.New("the group " + AdminGroup + " and its permission " + ManageUsers + " stay: new administrators are made with them")
@@ -44,7 +43,7 @@ var (
 // ErrUserDeleted: the cache has a tombstone for the user. It wraps ErrNotFound.
 var ErrUserDeleted = fmt.Errorf("deleted user: %w", ErrNotFound)
 
-// ThrottledError says that the caller has to wait before trying again.
+// ThrottledError is the refusal of a rate limit.
 type ThrottledError struct {
 	// RetryAfter is the wait; always positive.
 	RetryAfter time.Duration

@@ -16,14 +16,14 @@ type ImportedUser struct {
 	Source, ExternalID string
 
 	Username, Name, Email string
-	// EmailVerified: the other system, or the operator, vouches for the address.
+	// EmailVerified is set if the other system, or the operator, has verified the address.
 	EmailVerified bool
 	Active        bool
 	CreatedAt     time.Time // zero for now
 	Groups        []string
-	// Hash is the password's, in one of the forms of password.ValidateLegacyHash; "" for nobody's password.
+	// Hash is the password's, in one of the forms of password.ValidateLegacyHash; "" for a user without a password.
 	Hash string
-	// AllowReserved takes reserved names as well.
+	// AllowReserved accepts reserved names.
 	AllowReserved bool
 }
 
@@ -40,7 +40,7 @@ type OriginStore interface {
 	ImportUser(ctx context.Context, u User, source, externalID string) error
 }
 
-// unusableHash is the hash of nobody's password; operators see why.
+// unusableHash matches no password and shows operators why.
 const unusableHash = "!imported without a password"
 
 // ValidateImport returns the row for an imported user. ValidationErrors says what is wrong with it.

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Maintenance closes the site for everybody but administrators.
+// Maintenance closes the site to everyone except administrators.
 type Maintenance struct {
 	Version int `json:"v"`
-	// Message is the operators' own words; may be empty.
+	// Message is shown to users; may be empty.
 	Message string    `json:"message"`
 	Since   time.Time `json:"since"`
 }
 
-// MaintenanceStore keeps in Redis whether there is maintenance, for all servers.
+// MaintenanceStore stores the maintenance state for all servers.
 type MaintenanceStore interface {
-	// Maintenance returns nil when there is none.
+	// Maintenance returns nil while the site is open.
 	Maintenance(ctx context.Context) (*Maintenance, error)
 	SetMaintenance(ctx context.Context, m Maintenance) error
 	EndMaintenance(ctx context.Context) error

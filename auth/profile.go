@@ -8,38 +8,38 @@ import (
 	"gatehouse/auth/timezone"
 )
 
-// Profile is what people change about themselves.
+// Profile holds the properties that users change themselves.
 type Profile struct {
 	Name, Email, TimeZone string
 }
 
-// ProfileEdit is what somebody changed about a profile; nil is a field that was left alone.
+// ProfileEdit holds the changes of a profile; nil for an unchanged field.
 type ProfileEdit struct {
 	Name, Email, TimeZone *Edit
 }
 
 // Edit is one changed field.
 type Edit struct {
-	// From is the value that its author was shown; nil for one who was shown none.
+	// From is the value that the form showed; nil without one.
 	From *string
 	To   string
 }
 
-// ProfileConflictError: fields that somebody edited have got other values since they were shown.
+// ProfileConflictError: edited fields have changed since the form showed them.
 type ProfileConflictError struct {
-	// Fields names them, each with a sentence for the person.
+	// Fields names them, each with a message for the user.
 	Fields ValidationErrors
-	// Now is the profile as it is.
+	// Current is the stored profile.
 	Current Profile
 }
 
 func (c ProfileConflictError) Error() string { return "changed in the meantime: " + c.Fields.Error() }
 
-// profileTries is how often an edit is applied to a profile that changes under it.
+// profileTries is how often an edit is retried when the profile changes concurrently.
 const profileTries = 5
 
-// EditProfile applies the edits and leaves every other field as it is. ValidationErrors names the fields to
-// correct; ProfileConflictError those that somebody else has changed meanwhile: then nothing is stored.
+// EditProfile applies the edits and keeps every other field. The error is ValidationErrors for fields to
+// correct, and ProfileConflictError, with nothing stored, for fields that changed concurrently.
 func (a *Accounts) EditProfile(ctx context.Context, id string, e ProfileEdit) (User, error) {
 	if err := e.canonicalize().orNil(); err != nil {
 		return User{}, err
@@ -67,7 +67,7 @@ func (a *Accounts) EditProfile(ctx context.Context, id string, e ProfileEdit) (U
 	return User{}, fmt.Errorf("change a profile: %w", ErrStale)
 }
 
-// canonicalize brings what was sent into the form that is stored, and returns what is wrong with it.
+// canonicalize converts the edits to their stored form, and returns their errors.
 func (e *ProfileEdit) canonicalize() ValidationErrors {
 	wrong := ValidationErrors{}
 	canonical := func(edit *Edit, field string, form func(string) (string, error)) *Edit {
@@ -86,7 +86,7 @@ func (e *ProfileEdit) canonicalize() ValidationErrors {
 	return wrong
 }
 
-// apply returns the profile after the edits, and the fields in which it is not what was shown.
+// apply returns the profile after the edits, and the fields that differ from what the form showed.
 func (e ProfileEdit) apply(now Profile) (Profile, ValidationErrors) {
 	next, conflicts := now, ValidationErrors{}
 	for field, f := range map[string]struct {

@@ -5,28 +5,27 @@ import (
 	"time"
 )
 
-// Throttle counts attempts in Redis, so that all servers share the count.
+// Throttle enforces rate limits with counts that all servers share.
 type Throttle interface {
-	// Reserve reserves one attempt under each key, all in one round trip, each key atomically by
-	// Redis' own clock. Failures and attempts under way together never exceed what is free, so
-	// that attempts at once gain nothing. It returns ThrottledError with the longest wait if any key
-	// has to wait; waiting is never made longer by asking, and attempts reserved under the other
-	// keys of a refused call are given back.
+	// Reserve reserves one attempt under each key, in one round trip, each key atomically by the store's
+	// own clock. Failures and pending attempts together never exceed the burst, so that concurrent
+	// attempts gain nothing. It returns ThrottledError with the longest wait if any key has to wait; asking
+	// never extends a wait, and a refused call refunds its reservations under the other keys.
 	//
 	// The result has an entry for each key that passed or, with Throttled, that refused. Each
 	// attempt that passed and is not Counted ends with CountFailures or Refund; one whose server dies
 	// ends by itself after a minute.
 	Reserve(ctx context.Context, attempts ...Bucket) ([]Reservation, error)
-	// CountFailures counts the attempts as failures, which may begin waits: the result has them. again is
-	// set for FailureOld: it counts only where nothing is counted any more.
+	// CountFailures counts the reservations as failures, and returns them with the waits that this starts.
+	// again is set for FailureOld: it counts only under keys whose count has been reset.
 	CountFailures(ctx context.Context, again bool, taken ...Reservation) ([]Reservation, error)
-	// Refund ends the attempts without counting them. Nothing else changes.
+	// Refund ends the reservations without counting them.
 	Refund(ctx context.Context, taken ...Reservation) error
 
-	// HasFailure reports whether any of the failures was counted within a day.
+	// HasFailure reports whether any of the failures was recorded within a day.
 	HasFailure(ctx context.Context, failures ...FailureFingerprint) (bool, error)
-	// RecordFailure keeps the failure, given once for each key of a rotation, among the last few
-	// under its key. It reports whether it is new, atomically for concurrent requests.
+	// RecordFailure records a failure, given once for each secret of a rotation, among the last few under
+	// its key. It reports, atomically, whether the failure is new.
 	RecordFailure(ctx context.Context, failures ...FailureFingerprint) (Recurrence, error)
 
 	// KnownNetwork returns the record that SaveKnownNetwork stored for the name and network;
@@ -35,62 +34,61 @@ type Throttle interface {
 	SaveKnownNetwork(ctx context.Context, n KnownNetwork) error
 }
 
-// RateLimit says how attempts under one key are slowed down.
+// RateLimit limits the attempts under one key.
 type RateLimit struct {
-	// Burst attempts pass without a wait.
+	// Burst is the number of attempts without a delay.
 	Burst int
-	// After them each attempt has to wait Base × 2ⁿ after the one before, at most Max.
+	// After the burst, each attempt has to wait BaseDelay × 2ⁿ after the previous one, at most MaxDelay.
 	BaseDelay, MaxDelay time.Duration
-	// MaxFailures attempts at the most, then none until Forget has passed; 0 for no total.
+	// MaxFailures is the number of failures after which no attempt is accepted until ResetAfter has passed;
+	// 0 for no maximum.
 	MaxFailures int
-	// ResetAfter drops the count when so much time has passed since the last counted attempt.
+	// ResetAfter is the time after the last counted attempt at which the count is reset.
 	ResetAfter time.Duration
 }
 
-// Bucket is one key to count under, without the "throttle:" prefix, and its limit.
+// Bucket is a key to count attempts under, without the "throttle:" prefix, and its limit.
 type Bucket struct {
 	Key string
-	// PreviousKeys are the keys of the same attempt under older secrets of SECRET_KEY. The attempt
-	// counts under them too, and Key takes over a higher count, so that a rotation loses none.
+	// PreviousKeys are the same key under older secrets of SECRET_KEY. The attempt counts under them too,
+	// and Key adopts a higher count, so that a rotation loses none.
 	PreviousKeys []string
 	Limit        RateLimit
-	// CountOnReserve is set for what needs no verdict: it counts at once if it passes.
+	// CountOnReserve counts an accepted attempt immediately, without a result.
 	CountOnReserve bool
-	// CountOnRefusal is set for a guess whose comparison has told something already: it counts where it
-	// is refused too, up to the limit's total.
+	// CountOnRefusal also counts a refused attempt, up to MaxFailures, because it has already revealed
+	// something about the password.
 	CountOnRefusal bool
 }
 
-// Reservation says what Reserve or CountFailures did to one key.
+// Reservation is the result of Reserve or CountFailures for one key.
 type Reservation struct {
 	Key string
-	// ID is that of the reservation.
-	ID string
+	ID  string
 	// Attempt is what was taken.
 	Bucket Bucket
-	// Wait is how long the key has to wait from now on, because of failures; zero for none, and
-	// where only attempts under way refused the attempt.
+	// RetryAfter is the wait because of failures; zero for none, and if only pending attempts caused the
+	// refusal.
 	RetryAfter time.Duration
 }
 
-// FailureFingerprint is a failed sign-in as it is kept to recognize the same one again. Both parts are
-// keyed hashes: neither shows what was typed, or allows a guess to be tested.
+// FailureFingerprint identifies a failed sign-in, to recognize the same one later. Both parts are keyed
+// hashes: neither reveals the input, or allows testing a guess.
 type FailureFingerprint struct {
 	// Key stands for the login name and the network.
 	Key string
-	// Digest stands for the password. It does not depend on the account, so that nothing about the
-	// answers tells whether there is one, or that it was changed.
+	// Digest stands for the password. It does not depend on the account, so that no answer shows whether
+	// the account exists or has changed.
 	Digest string
 }
 
-// Recurrence says whether a failure was counted before.
+// Recurrence is whether a failure was recorded before.
 type Recurrence int
 
 const (
 	FailureNew Recurrence = iota
-	// FailureRepeated was counted within a day.
+	// FailureRepeated was recorded within a day.
 	FailureRepeated
-	// FailureOld was counted more than a day ago. It is part of the count already unless that was
-	// dropped since.
+	// FailureOld was recorded more than a day ago. It is already counted unless the count was reset since.
 	FailureOld
 )

@@ -20,14 +20,14 @@ import (
 // TokenVersion is the "v" of the token record that this program writes and reads.
 const TokenVersion = 1
 
-// TokenPrefix begins every API token, so that secret scanners and people recognise one.
+// TokenPrefix begins every API token, so that secret scanners and people recognize it.
 const TokenPrefix = "gatehouse_"
 
 const (
 	// tokenRandom characters of base62 hold 190 bits.
 	tokenRandom = 32
-	// tokenChecksum characters of base62 hold a CRC-32, so that a mistyped token is refused
-	// without asking Redis. It guards against mistakes, not against malice.
+	// tokenChecksum characters of base62 hold a CRC-32, so that a mistyped token is refused without a
+	// lookup. It detects mistakes, not attacks.
 	tokenChecksum = 6
 	base62        = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
@@ -38,7 +38,7 @@ type Token struct {
 	Version int `json:"v"`
 	// ID is TokenID of the secret: the record's own key.
 	ID string `json:"id"`
-	// TokenID (UUIDv7) is what people and programs call the token by; it opens nothing.
+	// TokenID (UUIDv7) identifies the token to people and programs; it is not a secret.
 	TokenID   string    `json:"token_id"`
 	UserID    string    `json:"user_id"`
 	Epoch     int64     `json:"epoch"`
@@ -46,15 +46,15 @@ type Token struct {
 	CreatedAt time.Time `json:"created_at"`
 	// ExpiresAt ends the token whatever the key's TTL says.
 	ExpiresAt time.Time `json:"expires_at"`
-	// Permissions narrows what the token may do to these; nil for all that the owner may.
+	// Permissions restricts the token to these permissions of its owner; nil for all of them.
 	Permissions []string `json:"permissions"`
 
 	// LastUsed is filled by TokenStore.List only; zero for never. Exact to a few seconds.
 	LastUsed time.Time `json:"-"`
 }
 
-// The reasons for which a token is refused. Its holder has proved to know the secret, so
-// it may be told which.
+// The reasons to refuse a token. They may be shown to the client, which has proved that it knows the
+// secret.
 var (
 	ErrTokenMalformed = errors.New("token is malformed")
 	ErrTokenUnknown   = errors.New("token is unknown, expired or revoked")
@@ -63,7 +63,7 @@ var (
 	ErrTokenInvalidated = errors.New("token was ended by a change of the account")
 )
 
-// NewTokenSecret returns a fresh API token.
+// NewTokenSecret returns a new random API token.
 func NewTokenSecret() string {
 	var b strings.Builder
 	b.WriteString(TokenPrefix)
@@ -155,13 +155,13 @@ const MaxTokens = 100
 // ErrTooManyTokens: the user has as many tokens as there may be.
 var ErrTooManyTokens = errors.New("too many tokens")
 
-// TokenRequest is what somebody asks a token for.
+// TokenRequest describes a token to create.
 type TokenRequest struct {
-	// Name is for its owner to know it by.
+	// Name helps the owner to recognize the token.
 	Name string
 	// Lifetime; zero for the default.
 	Lifetime time.Duration
-	// Permissions narrows the token; nil for all that the owner may.
+	// Permissions restricts the token; nil for all permissions of its owner.
 	Permissions []string
 }
 
@@ -177,7 +177,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	wrong := ValidationErrors{}
 	name := checked("name", r.Name, identifier.CanonicalDisplayName, wrong)
 	if name == "" && wrong["name"] == "" {
-		wrong["name"] = "Give the token a name that you will know it by."
+		wrong["name"] = "Give the token a name that you will recognize."
 	}
 	if r.Lifetime == 0 {
 		r.Lifetime = a.TokenLifetime
@@ -195,7 +195,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	if err := wrong.orNil(); err != nil {
 		return "", Token{}, err
 	}
-	// Once each: a record has a bounded size. Nil stays nil, and nothing stays nothing.
+	// Duplicates are removed to bound the record. Nil stays nil, and empty stays empty.
 	permissions := slices.Clone(r.Permissions)
 	slices.Sort(permissions)
 	now := a.now().Truncate(time.Second)

@@ -147,7 +147,7 @@ func TestNewTokenRefuses(t *testing.T) {
 	u := w.add(t, "alice")
 	u.Permissions = []string{"users.view"}
 	const (
-		noName   = "Give the token a name that you will know it by."
+		noName   = "Give the token a name that you will recognize."
 		lifetime = "A token lives for at least a minute and at most a year."
 	)
 	year := 366 * 24 * time.Hour

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ValidationErrors maps the name of a form field to a sentence for the person who
-// filled it in. It is an error so that it travels like any other.
+// ValidationErrors maps the name of an invalid input to a message for the person who entered it. Callers
+// whose forms name the input differently Rename it.
 type ValidationErrors map[string]string
 
 func (f ValidationErrors) Error() string {
@@ -18,7 +18,7 @@ func (f ValidationErrors) Error() string {
 	return "invalid " + strings.Join(fields, ", ")
 }
 
-// orNil returns nil when no field is wrong, so that callers can return it as an error.
+// orNil returns nil if there are no errors, so that callers can return it as an error.
 func (f ValidationErrors) orNil() error {
 	if len(f) == 0 {
 		return nil

@@ -134,7 +134,7 @@ func TestRegisterFails(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	w := s.browser().post("/register", form("username", "a b<", "password", "short-1", "email", "x<", "name", "<i>", "next", "//evil.example"))
-	wantPage(t, w, http.StatusUnprocessableEntity, "Use letters, digits", "At least 8 characters: this has 7.", "Enter an address", `value="a b&lt;"`, `value="x&lt;"`, `value="&lt;i&gt;"`)
+	wantPage(t, w, http.StatusUnprocessableEntity, "Use letters, digits", "Use at least 8 characters (this has 7).", "Enter an address", `value="a b&lt;"`, `value="x&lt;"`, `value="&lt;i&gt;"`)
 	if page := w.Body.String(); strings.Contains(page, "short-1") || strings.Contains(page, "evil") {
 		t.Errorf("the page repeats too much: %s", page)
 	}
@@ -232,7 +232,7 @@ func TestChangePassword(t *testing.T) {
 	b, other := s.signedIn(t, "alice"), s.signedIn(t, "alice")
 	const fresh = "an entirely new secret"
 	w := b.post("/account/password", form("current_password", "", "new_password", "short-1"))
-	wantPage(t, w, http.StatusUnprocessableEntity, "Enter your current password.", "At least 8 characters: this has 7.")
+	wantPage(t, w, http.StatusUnprocessableEntity, "Enter your current password.", "Use at least 8 characters (this has 7).")
 	w = b.post("/account/password", form("current_password", "wrong-one", "new_password", fresh))
 	wantPage(t, w, http.StatusUnprocessableEntity, "This is not your current password.")
 	if page := w.Body.String(); strings.Contains(page, "wrong-one") || strings.Contains(page, fresh) {

@@ -13,14 +13,14 @@ import (
 // override characters. Empty stays empty. The error is a sentence for people.
 func CanonicalDisplayName(raw string) (string, error) {
 	if len(raw) > maxRawInput {
-		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxDisplayName))
+		return "", userMessage(fmt.Sprintf("Use at most %d characters.", MaxDisplayName))
 	}
 	name := strings.Join(strings.Fields(norm.NFC.String(raw)), " ")
 	if !cleanText(raw) || name != "" && !strings.ContainsFunc(name, visible) {
 		return "", userMessage("Some characters can't be used in a name; type it again.")
 	}
 	if utf8.RuneCountInString(name) > MaxDisplayName {
-		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxDisplayName))
+		return "", userMessage(fmt.Sprintf("Use at most %d characters.", MaxDisplayName))
 	}
 	return name, nil
 }

@@ -36,7 +36,7 @@ func CanonicalUsername(raw string) (string, error) {
 		return "", userMessage("Enter a user name.")
 	}
 	if len(raw) > maxRawInput {
-		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxUsername))
+		return "", userMessage(fmt.Sprintf("Use at most %d characters.", MaxUsername))
 	}
 	if !utf8.ValidString(raw) {
 		return "", userMessage("Some characters are damaged; type the name again.")
@@ -55,7 +55,7 @@ func CanonicalUsername(raw string) (string, error) {
 	}
 	// Mapping changes the length (a letter and its accent become one): what counts is what is stored.
 	if n := utf8.RuneCountInString(name); n > MaxUsername {
-		return "", userMessage(fmt.Sprintf("At most %d characters.", MaxUsername))
+		return "", userMessage(fmt.Sprintf("Use at most %d characters.", MaxUsername))
 	}
 	return name, nil
 }
@@ -79,7 +79,7 @@ func NewUsername(raw string) (string, error) {
 		return "", err
 	}
 	if n := utf8.RuneCountInString(name); n < MinUsername {
-		return "", userMessage(fmt.Sprintf("At least %d characters: this has %d.", MinUsername, n))
+		return "", userMessage(fmt.Sprintf("Use at least %d characters (this has %d).", MinUsername, n))
 	}
 	if IsReserved(name) {
 		return "", userMessage("This name is reserved; choose another one.")

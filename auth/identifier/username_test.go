@@ -65,8 +65,8 @@ func TestCanonicalUsernameRefuses(t *testing.T) {
 		"_alice":                    "Begin with a letter or a digit.",
 		"-":                         "Begin with a letter or a digit.",
 		"ali\xffce":                 "Some characters are damaged; type the name again.",
-		strings.Repeat("é", 65):     "At most 64 characters.",
-		strings.Repeat("a", 1<<20):  "At most 64 characters.",
+		strings.Repeat("é", 65):     "Use at most 64 characters.",
+		strings.Repeat("a", 1<<20):  "Use at most 64 characters.",
 		strings.Repeat("\xff", 100): "Some characters are damaged; type the name again.",
 	} {
 		got, err := CanonicalUsername(raw)
@@ -95,8 +95,8 @@ func TestNewUsernameRefuses(t *testing.T) {
 		mixed      = "Letters of different alphabets can't be mixed in one name."
 	)
 	for name, want := range map[string]string{
-		"a": "At least 2 characters: this has 1.",
-		"é": "At least 2 characters: this has 1.",
+		"a": "Use at least 2 characters (this has 1).",
+		"é": "Use at least 2 characters (this has 1).",
 
 		"admin":          IsReserved,
 		"Admin":          IsReserved,
@@ -223,8 +223,8 @@ func TestCanonicalName(t *testing.T) {
 		}
 	}
 	for raw, want := range map[string]string{
-		strings.Repeat("é", 101):   "At most 100 characters.",
-		strings.Repeat("x", 1<<20): "At most 100 characters.",
+		strings.Repeat("é", 101):   "Use at most 100 characters.",
+		strings.Repeat("x", 1<<20): "Use at most 100 characters.",
 		"Alice\nBob":               "Some characters can't be used in a name; type it again.",
 		"Al\x00ice":                "Some characters can't be used in a name; type it again.",
 		"Al\xffice":                "Some characters can't be used in a name; type it again.",

@@ -17,10 +17,10 @@ import (
 	"golang.org/x/crypto/scrypt"
 )
 
-// Hashes that other systems made are kept as they came when their users are imported, and replaced
-// by argon2id at the first sign-in (OWASP Password Storage Cheat Sheet, "Upgrading Legacy Hashes").
+// Hashes of other systems are stored unchanged when their users are imported, and replaced by argon2id at
+// the first sign-in (OWASP Password Storage Cheat Sheet, "Upgrading Legacy Hashes").
 //
-// Every parameter is bounded: what a hash says about its own cost is input like any other.
+// Every cost parameter is bounded, because the hash is untrusted input.
 const (
 	maxPBKDF2     = 3_000_000 // rounds; OWASP wants 600,000 of PBKDF2-HMAC-SHA256
 	maxBcryptCost = 14
@@ -38,7 +38,7 @@ const (
 // legacyHash compares a password with a hash of another system.
 type legacyHash func(password string) bool
 
-// ValidateLegacyHash returns a sentence about a hash that nobody could sign in with here.
+// ValidateLegacyHash returns an error with a message for people if the hash cannot be verified here.
 func ValidateLegacyHash(hash string) error {
 	if err := checkArgon2Import(hash); err != nil {
 		return err
@@ -50,8 +50,8 @@ func ValidateLegacyHash(hash string) error {
 	return err
 }
 
-// checkArgon2Import returns a sentence about an argon2 hash that would cost more than an imported one may. Hashes
-// that are here already have wider bounds.
+// checkArgon2Import returns an error if an argon2 hash costs more than an imported one may. Stored hashes have
+// wider bounds.
 func checkArgon2Import(hash string) error {
 	part := strings.Split(strings.TrimPrefix(hash, "argon2"), "$") // Django writes argon2$argon2id$…
 	if len(part) != 6 || !strings.HasPrefix(part[1], "argon2") {
@@ -65,11 +65,11 @@ func checkArgon2Import(hash string) error {
 	if cost["t"] != 1 {
 		passes = fmt.Sprintf("%d passes", cost["t"])
 	}
-	return userMessage(fmt.Sprintf("The password hash is argon2 with %d MiB and %s; at most %d MiB and %d passes are spent on an imported one.",
-		(cost["m"]+1023)/1024, passes, maxImportMemory/1024, maxImportPasses) + askForPassword)
+	return userMessage(fmt.Sprintf("The password hash is argon2 with %d MiB and %s; an imported one may use at most %d MiB and %d passes.",
+		(cost["m"]+1023)/1024, passes, maxImportMemory/1024, maxImportPasses))
 }
 
-// argon2Parameters reads m=…,t=…,p=…; -1 for what is no number.
+// argon2Parameters parses m=…,t=…,p=…; -1 for an invalid number.
 func argon2Parameters(s string) map[string]int {
 	value := map[string]int{}
 	for p := range strings.SplitSeq(s, ",") {
@@ -79,10 +79,10 @@ func argon2Parameters(s string) map[string]int {
 	return value
 }
 
-// parseLegacyHash reads the forms of Django, Werkzeug, PHP (Laravel) and htpasswd.
+// parseLegacyHash parses the formats of Django, Werkzeug, PHP (Laravel) and htpasswd.
 func parseLegacyHash(hash string) (legacyHash, error) {
 	if len(hash) > maxLegacyText {
-		return nil, userMessage("The password hash is longer than any that is known here.")
+		return nil, userMessage("The password hash is longer than any supported one.")
 	}
 	scheme, rest, _ := strings.Cut(hash, "$")
 	switch scheme {
@@ -113,37 +113,33 @@ func parseLegacyHash(hash string) (legacyHash, error) {
 	return nil, unknownScheme(hash)
 }
 
-// askForPassword says what to do about a user whose hash is of no use here.
-const askForPassword = " Import the user without a password (--without-password), and set one with: gatehouse user passwd"
-
-// unknownScheme names the scheme and nothing of the hash.
+// unknownScheme returns an error that names the scheme and reveals nothing else of the hash.
 func unknownScheme(hash string) error {
-	const ask = askForPassword
 	for prefix, name := range map[string]string{
 		"$apr1$": "MD5 of Apache (apr1)", "$1$": "MD5-crypt", "$5$": "SHA-256-crypt", "$6$": "SHA-512-crypt", "$y$": "yescrypt", "{SHA}": "SHA-1 of Apache", "{SSHA}": "salted SHA-1",
 		"md5$": "MD5", "sha1$": "SHA-1", "pbkdf2_sha1$": "PBKDF2 with SHA-1", "unsalted_": "a hash without salt", "pbkdf2:sha1": "PBKDF2 with SHA-1", "pbkdf2:sha512": "PBKDF2 with SHA-512", "sha256$": "SHA-256", "plain$": "plain text",
 	} {
 		if strings.HasPrefix(hash, prefix) {
-			return userMessage("The password hash is " + name + ", which is not read here." + ask)
+			return userMessage("The password hash is " + name + ", which is not supported.")
 		}
 	}
 	if hash == "" || strings.HasPrefix(hash, "!") || strings.HasPrefix(hash, "*") {
-		return userMessage("There is no usable password." + ask)
+		return userMessage("There is no usable password.")
 	}
-	return userMessage("The password hash is of no kind that is read here (PBKDF2-SHA256, bcrypt, scrypt, argon2)." + ask)
+	return userMessage("The password hash is not of a supported kind (PBKDF2-SHA256, bcrypt, scrypt, argon2).")
 }
 
 var errDamagedHash = userMessage("The password hash is damaged.")
 
-// boundedHash returns the sentence about parameters that are out of bounds.
+// boundedHash returns an error unless the cost parameters are within bounds.
 func boundedHash(ok bool) error {
 	if ok {
 		return nil
 	}
-	return userMessage("The password hash asks for more work or memory than is spent on one here, or for none.")
+	return userMessage("The password hash has cost parameters that are too high or too low.")
 }
 
-// number reads a parameter; -1 for what is none.
+// number parses a parameter; -1 if it is invalid.
 func number(s string) int {
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil || len(s) > 1 && s[0] == '0' {
@@ -185,7 +181,7 @@ func werkzeugPBKDF2(parameters, rest string) (legacyHash, error) {
 		return nil, unknownScheme("pbkdf2:" + digest)
 	}
 	if rounds == "" {
-		return nil, userMessage("The password hash does not say how many rounds of PBKDF2 it took, which was up to the version of Werkzeug." + askForPassword)
+		return nil, userMessage("The password hash does not contain the number of PBKDF2 rounds, which depends on the version of Werkzeug.")
 	}
 	salt, text, ok := strings.Cut(rest, "$")
 	want, err := hex.DecodeString(text)
@@ -196,7 +192,7 @@ func werkzeugPBKDF2(parameters, rest string) (legacyHash, error) {
 }
 
 func checkScrypt(n, r, p int, salt string, want []byte) (legacyHash, error) {
-	// Both systems make so many octets; fewer are a hash that was cut.
+	// Both systems use this length; a shorter hash was truncated.
 	if salt == "" || len(want) != 64 {
 		return nil, errDamagedHash
 	}
@@ -236,8 +232,8 @@ func werkzeugScrypt(parameters, rest string) (legacyHash, error) {
 
 const bcryptAlphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// parseBcrypt reads $2b$cost$…, whatever letter the version has. bcrypt looks at the first 72 octets
-// of a password only; what matches is stored whole afterwards.
+// parseBcrypt parses $2b$cost$…, with any version letter. bcrypt uses only the first 72 octets of a
+// password; after a match, the whole password is hashed.
 func parseBcrypt(hash string, prepare func(string) string) (legacyHash, error) {
 	const prefix, length = len("$2b$12$"), 60
 	cost, err := bcrypt.Cost([]byte(hash))
@@ -252,7 +248,7 @@ func parseBcrypt(hash string, prepare func(string) string) (legacyHash, error) {
 	}, nil
 }
 
-// hexSHA256 is what Django's BCryptSHA256PasswordHasher gives to bcrypt.
+// hexSHA256 is the input of bcrypt in Django's BCryptSHA256PasswordHasher.
 func hexSHA256(password string) string {
 	sum := sha256.Sum256([]byte(password))
 	return hex.EncodeToString(sum[:])
@@ -270,7 +266,7 @@ func parseArgon2(hash string) (legacyHash, error) {
 	case "argon2i":
 		compute = argon2.Key
 	case "argon2d":
-		return nil, userMessage("The password hash is argon2d, which is not read here." + askForPassword)
+		return nil, userMessage("The password hash is argon2d, which is not supported.")
 	default:
 		return nil, errDamagedHash
 	}
@@ -290,7 +286,7 @@ func parseArgon2(hash string) (legacyHash, error) {
 
 func argon2Cost(version, parameters string) (memory, passes uint32, lanes uint8, err error) {
 	if version != "v=19" {
-		return 0, 0, 0, userMessage("The password hash is of an old version of argon2.")
+		return 0, 0, 0, userMessage("The password hash uses an old version of argon2.")
 	}
 	value := argon2Parameters(parameters)
 	m, t, p := value["m"], value["t"], value["p"]

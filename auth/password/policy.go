@@ -18,23 +18,22 @@ import (
 // MaxLength is the longest password accepted, in code points (ASVS 6.2.9 wants at least 64).
 const MaxLength = 128
 
-// maxBytes caps the work of normalising: no 128 code points are longer, even
-// when each is a letter with several combining marks written apart.
+// maxBytes bounds the input of normalization: 128 code points are never longer, even if each is a letter
+// with several decomposed combining marks.
 const maxBytes = 8 * 4 * MaxLength
 
-// estimated is how many code points the strength estimate looks at. Its time grows steeply
-// with the length, above all where digits and signs may stand for letters; a strong beginning
-// is a strong password.
+// estimated is the number of code points that the strength estimate reads. Its time grows steeply with
+// the length, especially where digits and symbols may stand for letters; a password with a strong
+// beginning is strong.
 const estimated = 24
 
-// weakestGuesses: a password that falls within a million guesses is refused. It is
-// zxcvbn's border between "very guessable" and "somewhat guessable" (Wheeler,
-// USENIX Security 2016), and holds every common password.
+// weakestGuesses is the number of guesses that a password has to withstand: zxcvbn's boundary between
+// "very guessable" and "somewhat guessable" (Wheeler, USENIX Security 2016), above every common password.
 const weakestGuesses = 1e6
 
-// Normalize returns the form of a password that is hashed: Unicode NFC, nothing else.
-// No case folding, no truncation, no trimming (ASVS 6.2.8; NIST SP 800-63B, 3.1.1.2).
-// ok is false for what no password can be: empty, too long, NUL or not UTF-8.
+// Normalize returns the form of a password that is hashed: Unicode NFC, without case folding, truncation
+// or trimming (ASVS 6.2.8; NIST SP 800-63B, 3.1.1.2). ok is false for an invalid password: empty, too
+// long, with a NUL or not UTF-8.
 func Normalize(raw string) (password string, ok bool) {
 	if raw == "" || len(raw) > maxBytes || !utf8.ValidString(raw) || strings.ContainsRune(raw, 0) {
 		return "", false
@@ -49,17 +48,16 @@ const siteName = "gatehouse"
 // maxWord is how many code points of a word about the user are compared.
 const maxWord = 64
 
-// minDistinct is how many different characters a password has at the least.
+// minDistinct is the least number of different characters in a password.
 const minDistinct = 4
 
-// Policy decides which new passwords are accepted. Passwords that are set
-// already are never measured against it.
+// Policy decides which new passwords are accepted. Existing passwords are never checked against it.
 type Policy struct {
 	// MinLength in code points.
 	MinLength int
 }
 
-// Strength is what the meter shows.
+// Strength is the result of the strength meter.
 type Strength struct {
 	// Score is 0 to 4: zxcvbn's scale.
 	Score int `json:"score"`
@@ -71,14 +69,14 @@ type Strength struct {
 
 var strengthLabels = [...]string{"Very weak", "Weak", "Fair", "Good", "Strong"}
 
-// Check returns the normal form of a new password, or a sentence that says why not.
-// about holds what the person would think of first: user name, name, address.
+// Check returns the normalized form of a new password, or an error with a message for people. about
+// holds what the person would think of first: username, name, address.
 func (p Policy) Check(raw string, about ...string) (string, error) {
 	password, _, err := p.assess(raw, about)
 	return password, err
 }
 
-// assess is Check, with zxcvbn's score of what it could read.
+// assess is Check, and also returns zxcvbn's score.
 func (p Policy) assess(raw string, about []string) (password string, score int, err error) {
 	if raw == "" {
 		return "", 0, userMessage("Enter a password.")
@@ -86,40 +84,40 @@ func (p Policy) assess(raw string, about []string) (password string, score int, 
 	password, ok := Normalize(raw)
 	if !ok {
 		if !utf8.ValidString(raw) || strings.ContainsRune(raw, 0) {
-			return "", 0, userMessage("Some characters are damaged; type the password again.")
+			return "", 0, userMessage("Some characters are invalid. Enter the password again.")
 		}
-		return "", 0, userMessage(fmt.Sprintf("At most %d characters.", MaxLength))
+		return "", 0, userMessage(fmt.Sprintf("Use at most %d characters.", MaxLength))
 	}
 	words := guessedFirst(about)
 	estimate := zxcvbn.PasswordStrength(firstRunes(password, estimated), words)
 	if n := utf8.RuneCountInString(password); n < p.MinLength {
-		return "", estimate.Score, userMessage(fmt.Sprintf("At least %d characters: this has %d.", p.MinLength, n))
+		return "", estimate.Score, userMessage(fmt.Sprintf("Use at least %d characters (this has %d).", p.MinLength, n))
 	}
 	folded := foldedForGuessing(password)
 	for _, w := range words {
-		// The word with a few characters around it ("alice-2026") is what is tried after the word.
+		// After the word itself, attackers try it with a few characters around it ("alice-2026").
 		if strings.Contains(folded, w) && utf8.RuneCountInString(folded)-utf8.RuneCountInString(w) < 4 {
 			return "", estimate.Score, userMessage(fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w))
 		}
 	}
-	// The estimate sees bytes, and takes one accented letter repeated for many.
+	// The estimate reads bytes, and overrates a repeated accented letter.
 	if distinct(password) < minDistinct || estimate.Guesses < weakestGuesses || commonPasswords()[folded] || isDatedWord(folded, words) {
 		return "", estimate.Score, userMessage("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
 	}
 	return password, estimate.Score, nil
 }
 
-// yearGuesses and markGuesses are how many guesses a year, and the signs around it, add to those for a
-// word: the few years near today, before or after the word, with a capital or without; and the few
-// signs that people use.
+// yearGuesses and markGuesses are the factors that a year, and the symbols around it, add to the guesses
+// for a word: the few years near today, before or after the word, capitalized or not; and the few
+// symbols that people use.
 const (
 	yearGuesses = 50
 	markGuesses = 10
 )
 
-// isDatedWord reports whether a folded password is a word that is easily guessed with a year, as in
-// "summer2026" or "2027-welcome!". The estimator knows years up to 2019 only, and takes a sign after
-// a year for a strong addition. This holds for every year from 1900 to 2099, so that no release is needed.
+// isDatedWord reports whether a folded password is a weak word with a year, as in "summer2026" or
+// "2027-welcome!". The estimator knows years up to 2019 only, and overrates a symbol after a year. This
+// function knows every year from 1900 to 2099.
 func isDatedWord(folded string, about []string) bool {
 	var rest strings.Builder
 	years := 0
@@ -135,7 +133,7 @@ func isDatedWord(folded string, about []string) bool {
 	}
 	guesses := float64(yearGuesses)
 	for range years - 1 {
-		guesses *= markGuesses // one more is as likely as a sign
+		guesses *= markGuesses // another year is as likely as a symbol
 	}
 	word := strings.TrimFunc(rest.String(), isMark)
 	if len(word) < rest.Len() {
@@ -179,7 +177,7 @@ func (p Policy) Strength(raw string, about ...string) Strength {
 	s := Strength{Score: score}
 	if err != nil {
 		s.Message = err.Error()
-		// What is refused must not look good.
+		// A refused password must not look good.
 		s.Score = min(score, 1)
 	}
 	s.Label = strengthLabels[s.Score]
@@ -194,7 +192,7 @@ func distinct(s string) int {
 	return len(seen)
 }
 
-// guessedFirst returns the words that an attacker who knows the person tries first.
+// guessedFirst returns the words that an attacker who knows the person would try first.
 func guessedFirst(about []string) []string {
 	words := []string{siteName}
 	for _, a := range about {
@@ -209,8 +207,7 @@ func guessedFirst(about []string) []string {
 	return words
 }
 
-// foldedForGuessing takes away what a guess would not differ in: case, and the width and
-// form of letters.
+// foldedForGuessing removes differences that a guess would ignore: case, width and form of letters.
 func foldedForGuessing(s string) string { return strings.ToLower(norm.NFKC.String(s)) }
 
 // commonPasswordList holds the common passwords of eight characters or more, folded, that the

@@ -46,7 +46,7 @@ func TestNormalPassword(t *testing.T) {
 func TestPasswordPolicy(t *testing.T) {
 	policy := Policy{MinLength: 8}
 	about := []string{"Alice.Liddell", "Alice Liddell", "alice@wonderland.example"}
-	const damaged = "Some characters are damaged; type the password again."
+	const damaged = "Some characters are invalid. Enter the password again."
 	const guessable = "Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password."
 	mostly := func(w string) string {
 		return fmt.Sprintf("Too easy to guess: it is mostly %q. Choose something that is not about you or this site.", w)
@@ -61,12 +61,12 @@ func TestPasswordPolicy(t *testing.T) {
 		long(128):               "",
 
 		"":                         "Enter a password.",
-		"aé😀":                      "At least 8 characters: this has 3.",
-		"kx7Q#éé":                  "At least 8 characters: this has 7.",
-		"kx7Q#e\u0301e\u0301":      "At least 8 characters: this has 7.",
-		long(129):                  "At most 128 characters.",
-		strings.Repeat("😀", 129):   "At most 128 characters.",
-		strings.Repeat("x", 1<<20): "At most 128 characters.",
+		"aé😀":                      "Use at least 8 characters (this has 3).",
+		"kx7Q#éé":                  "Use at least 8 characters (this has 7).",
+		"kx7Q#e\u0301e\u0301":      "Use at least 8 characters (this has 7).",
+		long(129):                  "Use at most 128 characters.",
+		strings.Repeat("😀", 129):   "Use at most 128 characters.",
+		strings.Repeat("x", 1<<20): "Use at most 128 characters.",
 		long(20) + "\x00":          damaged,
 		long(20) + "\xff":          damaged,
 
@@ -109,7 +109,7 @@ func TestPasswordPolicyOfFullWidthUserName(t *testing.T) {
 }
 
 func TestPasswordMinimumIsASetting(t *testing.T) {
-	if _, err := (Policy{MinLength: 15}).Check("vK3$xQ9!vK3$x"); err == nil || err.Error() != "At least 15 characters: this has 13." {
+	if _, err := (Policy{MinLength: 15}).Check("vK3$xQ9!vK3$x"); err == nil || err.Error() != "Use at least 15 characters (this has 13)." {
 		t.Errorf("got %v", err)
 	}
 }

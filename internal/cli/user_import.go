@@ -214,6 +214,9 @@ func (r *importRun) explain(row importer.Row, invalid auth.ValidationErrors) str
 		if field == "username" && err == nil && row.Address == "" && !r.AllowReserved && identifier.IsReserved(name) {
 			message += " Use --allow-reserved to import it."
 		}
+		if field == "password" {
+			message += " Use --without-password to import the user without a password."
+		}
 		all = append(all, message)
 	}
 	return strings.Join(all, " ")

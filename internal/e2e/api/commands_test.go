@@ -181,7 +181,7 @@ func TestUserCommands_ChangeUsers(t *testing.T) {
 		says        []string
 	}{
 		{"weak password", "password1\n", []string{"user", "add", "bob", "--password-stdin"}, []string{"password:", "Too easy to guess"}},
-		{"short password", "x7!\n", []string{"user", "add", "bob", "--password-stdin"}, []string{"password:", "At least 8 characters"}},
+		{"short password", "x7!\n", []string{"user", "add", "bob", "--password-stdin"}, []string{"password:", "Use at least 8 characters"}},
 		{"no password", "", []string{"user", "add", "bob", "--password-stdin"}, []string{"password:", "Enter a password"}},
 		{"no terminal", kit.Password, []string{"user", "add", "bob"}, []string{"no terminal", "--password-stdin"}},
 		{"taken name", kit.Password, []string{"user", "add", "ALICE", "--password-stdin"}, []string{"username:", "taken"}},

@@ -191,7 +191,7 @@ func TestAccount_ChangesThePassword(t *testing.T) {
 		p.Open("/account", http.StatusOK)
 		for _, wrong := range []struct{ current, next, field, message string }{
 			{"", "short", "current_password", "Enter your current password."},
-			{kit.Password, "short", "new_password", "At least 8 characters: this has 5."},
+			{kit.Password, "short", "new_password", "Use at least 8 characters (this has 5)."},
 			{"not-the-password", "tidy-badger-kettle", "current_password", "This is not your current password."},
 		} {
 			p.Fill("current_password", wrong.current, "new_password", wrong.next)

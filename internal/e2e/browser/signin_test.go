@@ -92,19 +92,19 @@ var refusedRegistrations = []struct {
 	wrong   map[string]string // field to part of its message
 }{
 	{"nothing entered", [4]string{"", "", "", ""}, map[string]string{"username": "Enter a user name.", "password": "Enter a password."}},
-	{"short name", [4]string{"a", kit.Password, "", ""}, map[string]string{"username": "At least 2 characters: this has 1."}},
+	{"short name", [4]string{"a", kit.Password, "", ""}, map[string]string{"username": "Use at least 2 characters (this has 1)."}},
 	{"invalid name", [4]string{"a b", kit.Password, "Ann", ""}, map[string]string{"username": "Use letters, digits"}},
 	{"mixed alphabets", [4]string{"p\u0430ypal", kit.Password, "", ""}, map[string]string{"username": "can't be mixed"}},
 	{"reserved name", [4]string{"admin", kit.Password, "", ""}, map[string]string{"username": "reserved"}},
 	{"taken name", [4]string{"Taken", kit.Password, "Ann", "ann@example.org"}, map[string]string{"username": "taken"}},
-	{"short password", [4]string{"ann", "seven77", "", ""}, map[string]string{"password": "At least 8 characters: this has 7."}},
+	{"short password", [4]string{"ann", "seven77", "", ""}, map[string]string{"password": "Use at least 8 characters (this has 7)."}},
 	{"common password", [4]string{"ann", "password1", "", ""}, map[string]string{"password": "Too easy to guess"}},
 	{"own name as password", [4]string{"anneliese", "anneliese1", "", ""}, map[string]string{"password": "Too easy to guess"}},
-	{"long name", [4]string{"ann", kit.Password, strings.Repeat("x", 101), ""}, map[string]string{"name": "At most 100 characters."}},
+	{"long name", [4]string{"ann", kit.Password, strings.Repeat("x", 101), ""}, map[string]string{"name": "Use at most 100 characters."}},
 	{"invalid address", [4]string{"ann", kit.Password, "", "ann@"}, map[string]string{"email": "Enter an address"}},
 	{"invalid name and address", [4]string{"ann", kit.Password, "a\u202eb", "ann"}, map[string]string{"name": "can't be used", "email": "Enter an address"}},
 	{"all of it", [4]string{"<b>", "x", strings.Repeat("x", 101), `"><script>`}, map[string]string{
-		"username": "Use letters", "password": "At least 8", "name": "At most 100", "email": "Enter an address",
+		"username": "Use letters", "password": "Use at least 8", "name": "Use at most 100", "email": "Enter an address",
 	}},
 }
 

@@ -30,14 +30,14 @@ func TestASVS_6_2_1_MinimumLength(t *testing.T) {
 		c := x.NewClient()
 		a := c.PostForm("/register", "username", fmt.Sprintf("short%d", i), "password", short)
 		if n := len([]rune(norm.NFC.String(short))); n < 8 {
-			c.WantFieldError(a, "password", fmt.Sprintf("At least 8 characters: this has %d.", n))
+			c.WantFieldError(a, "password", fmt.Sprintf("Use at least 8 characters (this has %d).", n))
 		} else if a.StatusCode != http.StatusSeeOther {
 			t.Errorf("a password of %d code points was refused: %s", n, kit.FieldError(a, "password"))
 		}
 	}
 	c := x.NewClient()
 	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", "ñé🦊9!wqp"), "/dashboard")
-	c.WantFieldError(c.ChangePassword("ñé🦊9!wqp", "zk9!wqp"), "new_password", "At least 8 characters: this has 7.")
+	c.WantFieldError(c.ChangePassword("ñé🦊9!wqp", "zk9!wqp"), "new_password", "Use at least 8 characters (this has 7).")
 }
 
 // TestASVS_6_2_9_LongPasswords: up to 128 characters of any kind are accepted and sign in; one more is refused.
@@ -57,9 +57,9 @@ func TestASVS_6_2_9_LongPasswords(t *testing.T) {
 		again.WantSeeOther(again.PostForm("/login", "username", name, "password", long), "/dashboard")
 	}
 	c := x.NewClient()
-	c.WantFieldError(c.PostForm("/register", "username", "toolong", "password", repeatTo("weary otter lamp ", 129)), "password", "At most 128 characters.")
+	c.WantFieldError(c.PostForm("/register", "username", "toolong", "password", repeatTo("weary otter lamp ", 129)), "password", "Use at most 128 characters.")
 	c.Register("alice")
-	c.WantFieldError(c.ChangePassword(kit.Password, repeatTo("weary otter lamp ", 129)), "new_password", "At most 128 characters.")
+	c.WantFieldError(c.ChangePassword(kit.Password, repeatTo("weary otter lamp ", 129)), "new_password", "Use at most 128 characters.")
 }
 
 // repeatTo repeats s to a length of n code points.
