@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -20,9 +21,9 @@ const readerModule = "gatehouse.internal/clients/go"
 var allowed = map[string][]string{
 	"":                   {"internal/cli"},
 	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv", "kv/redisconn", "auth/identifier", "auth/password", "django"},
-	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "mail", "web", "web/logging", "web/metrics", "web/netlimit", "web/sessions", "internal/reqstats", "auth/password"},
+	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "web", "web/logging", "web/metrics", "web/netlimit", "web/sessions", "internal/reqstats", "auth/password"},
 	"internal/config":    {"auth", "django", "kv/redisconn", "web/cookies", "web/sessions", "auth/identifier"},
-	"handlers":           {"auth", "templates", "web", "web/problem", "web/redirect", "docs", "auth/identifier", "auth/timezone"},
+	"handlers":           {"auth", "templates", "web", "web/problem", "web/redirect", "auth/identifier", "auth/timezone"},
 	"web":                {"auth", "auth/identifier", "static", "templates", "internal/reqstats", "web/cookies", "web/logging", "web/metrics", "web/netlimit", "web/problem", "web/redirect", "web/sessions"},
 	"web/cookies":        {"auth"},
 	"web/logging":        {"auth"},
@@ -37,7 +38,6 @@ var allowed = map[string][]string{
 	"kv/embedded":        {"kv/redisconn"},
 	"kv/redisconn":       {"auth", "internal/reqstats"},
 	"django":             {"auth", "kv/redisconn"},
-	"mail":               {"auth", "templates"},
 	"auth":               {"auth/identifier", "auth/password", "auth/localstate", "auth/timezone"},
 	"auth/identifier":    {},
 	"auth/localstate":    {},
@@ -110,6 +110,12 @@ type pkg struct {
 func TestImports_PointDown(t *testing.T) {
 	for _, violation := range violations(list(t)) {
 		t.Error(violation)
+	}
+}
+
+func TestRules_HaveNoDeadLines(t *testing.T) {
+	for _, line := range deadLines(list(t)) {
+		t.Error(line)
 	}
 }
 
@@ -213,6 +219,33 @@ func refuse(importer string, paths []string, breaks func(path string) bool) []st
 	for _, path := range paths {
 		if breaks(path) {
 			all = append(all, importer+" must not import "+path)
+		}
+	}
+	return all
+}
+
+// deadLines returns a line for each rule about a package that does not exist, and for each allowed
+// import that nothing uses.
+func deadLines(packages []pkg) []string {
+	var all []string
+	exists := func(name string) bool {
+		return slices.ContainsFunc(packages, func(p pkg) bool { return below(relative(p.ImportPath), []string{name}) })
+	}
+	for _, name := range slices.Concat(testOnly, leaves, slices.Collect(maps.Keys(forbidden)), slices.Collect(maps.Keys(onlyModules))) {
+		if !exists(name) {
+			all = append(all, "there is a rule about "+name+", but no such package")
+		}
+	}
+	for name, may := range allowed {
+		i := slices.IndexFunc(packages, func(p pkg) bool { return relative(p.ImportPath) == name })
+		if i < 0 {
+			all = append(all, "there is a rule about "+name+", but no such package")
+			continue
+		}
+		for _, path := range may {
+			if !slices.ContainsFunc(packages[i].Imports, func(imported string) bool { return relative(imported) == path }) {
+				all = append(all, name+" may import "+path+", but does not")
+			}
 		}
 	}
 	return all
