@@ -26,8 +26,7 @@ func (h *Handlers) showAccount(r *web.Request) (web.Response, error) {
 	return web.Show(http.StatusOK, templates.Account(page)), nil
 }
 
-// maxSessionRows bounds the list on a page. A user has more sessions only if they are older than the limit
-// that a sign-in holds.
+// maxSessionRows bounds the list on a page. Users with more sessions have them from before the limit existed.
 const maxSessionRows = auth.MaxSessions
 
 func (h *Handlers) accountPage(r *web.Request) (templates.AccountPage, error) {
@@ -79,8 +78,8 @@ func (h *Handlers) changeProfile(r *web.Request) (web.Response, error) {
 	return web.SeeOther("/account?notice=profile"), nil
 }
 
-// edited returns what the author of a form changed in a field: nothing, where it is as the form
-// showed it, or not in the form. A form that does not say what it showed means what it says.
+// edited returns the change that a form makes to a field, or nil if the value is the one that the form showed or is
+// missing. A form that does not send what it showed changes every field that it sends.
 func edited(form url.Values, field string) *auth.Edit {
 	if !form.Has(field) {
 		return nil
@@ -96,8 +95,8 @@ func edited(form url.Values, field string) *auth.Edit {
 	return edit
 }
 
-// shownNow is what the form shows after a conflict: the present values, also in the fields that its author did not
-// change. Otherwise saving again would change those back.
+// shownNow returns what the form shows after a conflict: the current values, also in the fields that the user did not
+// change. Otherwise saving again would revert those.
 func shownNow(form url.Values, now auth.Profile) entered {
 	shown := entered{}
 	for field, value := range map[string]string{"name": now.Name, "email": now.Email, "time_zone": now.TimeZone} {
@@ -109,7 +108,8 @@ func shownNow(form url.Values, now auth.Profile) entered {
 	return shown
 }
 
-// profileAgain shows the form as it was left; shown replaces what it was shown with.
+// profileAgain shows the form with the submitted values and their errors. The values in shown replace those that the
+// form was shown with.
 func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.ValidationErrors, shown entered) (web.Response, error) {
 	return h.accountAgain(r, http.StatusUnprocessableEntity, func(page *templates.AccountPage) {
 		page.Profile = h.profileForm(page.Profile, form)
@@ -119,7 +119,7 @@ func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.Vali
 	})
 }
 
-// profileForm returns the form with the fields that were sent.
+// profileForm returns the form with the submitted fields.
 func (h *Handlers) profileForm(profile templates.Form, form url.Values) templates.Form {
 	sent := values(form, "name", "email", "time_zone", "shown_name", "shown_email", "shown_time_zone")
 	maps.DeleteFunc(sent, func(field, _ string) bool { return !form.Has(field) })
@@ -141,10 +141,10 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	case errors.As(err, &wrong):
 		return h.passwordAgain(r, http.StatusUnprocessableEntity, templates.Form{Errors: wrong, First: firstWrong(wrong, "current_password", "new_password")})
 	case errors.As(err, &throttled):
-		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, templates.Form{Message: tooManyTries(throttled), First: "current_password"})
+		resp, err := h.passwordAgain(r, http.StatusTooManyRequests, templates.Form{Message: tooManyAttempts(throttled), First: "current_password"})
 		return resp.After(throttled.RetryAfter), err
 	case errors.Is(err, auth.ErrAlreadyChanged):
-		// The second request of a double click: the answer to the first one has the session's new cookie.
+		// This is the second request of a double click. The response to the first has the session's new cookie.
 		return web.SeeOther("/account?notice=password#password"), nil
 	case errors.Is(err, auth.ErrStale):
 		return h.passwordAgain(r, http.StatusUnprocessableEntity, templates.Form{Message: "Your account was just changed elsewhere. Sign in again, then change your password.", First: "current_password"})
@@ -152,21 +152,20 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	if r.HasExternalSession() {
-		// Whoever else has the foreign session must not be carried on; the password was given, so
-		// that a session of ours may begin.
+		// The external session may be someone else's, so it is not renewed. The password was verified, so a session of
+		// our own can start.
 		return web.SeeOther("/account?notice=password#password"), r.SignIn(user, false)
 	}
-	return h.carryOn(r, user, "/account?notice=password#password")
+	return h.keepSignedIn(r, user, "/account?notice=password#password")
 }
 
 func (h *Handlers) passwordAgain(r *web.Request, status int, form templates.Form) (web.Response, error) {
 	return h.accountAgain(r, status, func(page *templates.AccountPage) { page.Password = form })
 }
 
-// carryOn gives this browser's session the user's new epoch. When the session was ended while the
-// change was made, it stays ended: the change holds, and the person signs in again. The cookie stays as it
-// is, because another answer may have replaced it meanwhile.
-func (h *Handlers) carryOn(r *web.Request, user auth.User, location string) (web.Response, error) {
+// keepSignedIn gives this browser's session the user's new epoch. A session that ended during the change stays ended:
+// the user signs in again. The cookie is left alone, because another response may have replaced it in the meantime.
+func (h *Handlers) keepSignedIn(r *web.Request, user auth.User, location string) (web.Response, error) {
 	err := r.RenewSession(user)
 	if errors.Is(err, auth.ErrSessionEnded) {
 		return web.SeeOther("/login"), nil
@@ -177,7 +176,7 @@ func (h *Handlers) carryOn(r *web.Request, user auth.User, location string) (web
 	return web.SeeOther(location), nil
 }
 
-// accountAgain shows the page with a form as it was left.
+// accountAgain shows the page with a submitted form.
 func (h *Handlers) accountAgain(r *web.Request, status int, change func(*templates.AccountPage)) (web.Response, error) {
 	page, err := h.accountPage(r)
 	if err != nil {
@@ -195,7 +194,7 @@ func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
 	}
 	r.Stats().RecordChangeAttempt()
 	err = h.Accounts.EndSession(r.Context(), r.User().ID, form.Get("session"))
-	// One that is gone already is what was wanted; one of somebody else looks the same.
+	// A session that has already ended needs no error. A session of another user looks the same.
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {
 		return web.Response{}, err
 	}
@@ -223,8 +222,8 @@ func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
 func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
 	user, err := h.Accounts.EndOtherSessions(r.Context(), r.User().ID, r.Session().ID, r.Session().Epoch)
 	if errors.Is(err, auth.ErrStale) {
-		// Another session ended this one first, or this is the second request of a double click. The account
-		// page tells: the browser is signed in there only if it has the cookie of the answer to the first.
+		// Another session ended this one first, or this is the second request of a double click. The account page shows
+		// which: the browser is signed in there only if it has the cookie of the first response.
 		return web.SeeOther("/account#sessions"), nil
 	}
 	if err != nil {
@@ -233,15 +232,15 @@ func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
 	if r.HasExternalSession() {
 		return web.SeeOther("/login?notice=all-ended"), r.SignOut()
 	}
-	return h.carryOn(r, user, "/account?notice=others-ended#sessions")
+	return h.keepSignedIn(r, user, "/account?notice=others-ended#sessions")
 }
 
-// sessionRows returns what the person's list shows: sessions that still count.
+// sessionRows returns the live sessions for a list, the current one first.
 func sessionRows(sessions []auth.Session, u *auth.User, current string, now time.Time) []templates.SessionRow {
 	var rows []templates.SessionRow
 	for _, s := range sessions {
 		if !u.AcceptsEpoch(s.Epoch) {
-			continue // dead already, whatever Redis still holds
+			continue // ended by a newer epoch, even if it is still in Redis
 		}
 		row := templates.SessionRow{
 			ID:      s.ID,
@@ -269,7 +268,7 @@ func sessionRows(sessions []auth.Session, u *auth.User, current string, now time
 	return rows
 }
 
-// device returns a browser in words: "Firefox on Linux".
+// device describes a browser: "Firefox on Linux".
 func device(agent string) string {
 	ua := useragent.Parse(agent)
 	switch {
@@ -281,7 +280,7 @@ func device(agent string) string {
 	return atMost(ua.Name+" on "+ua.OS, maxDevice)
 }
 
-// maxDevice is how many characters of a browser's name for itself are shown: it may say anything.
+// maxDevice bounds the description in characters, because a user agent can be any text.
 const maxDevice = 60
 
 func atMost(s string, n int) string {
@@ -291,7 +290,7 @@ func atMost(s string, n int) string {
 	return s
 }
 
-// ago returns how long something is past, in words.
+// ago returns how long ago something was: "3 hours ago".
 func ago(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -304,8 +303,8 @@ func ago(d time.Duration) string {
 	return web.FormatCount(int(d/(24*time.Hour)), "day") + " ago"
 }
 
-// zoneGroups returns the time zones by continent, with the given one selected; it is added if
-// the list has it under another name.
+// zoneGroups returns the time zones by continent, with the given one selected. It is added if the list has it only
+// under another name.
 func zoneGroups(selected string) []templates.ZoneGroup {
 	names := timezone.Names()
 	if _, ok := timezone.Load(selected); ok && !slices.Contains(names, selected) {

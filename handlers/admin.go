@@ -121,7 +121,7 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 	return h.backToUser(r, notice)
 }
 
-// lastAdministrator is the message about a change that the store refused with auth.ErrLastAdministrator.
+// lastAdministrator is the message for auth.ErrLastAdministrator.
 const lastAdministrator = "At least one active user needs the permission users.manage. Grant it to another user first."
 
 func (h *Handlers) refuseLastAdministrator(r *web.Request) (web.Response, error) {
@@ -147,7 +147,7 @@ func (h *Handlers) signOutUser(r *web.Request) (web.Response, error) {
 		case err != nil:
 			return web.Response{}, err
 		}
-		return h.carryOn(r, u, page+"?notice=user-signed-out")
+		return h.keepSignedIn(r, u, page+"?notice=user-signed-out")
 	}
 	if _, err := h.Accounts.SignOutEverywhere(r.Context(), r.Param("id"), ""); err != nil {
 		return web.Response{}, err
@@ -155,8 +155,8 @@ func (h *Handlers) signOutUser(r *web.Request) (web.Response, error) {
 	return h.backToUser(r, "user-signed-out")
 }
 
-// setUserGroups puts the user into the groups that were checked since the form was shown, and takes
-// them out of those whose check was removed. What another administrator changed meanwhile stays.
+// setUserGroups adds the user to the groups that were checked since the form was shown, and removes them from those
+// that were unchecked. It keeps what another administrator has changed in the meantime.
 func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	form, err := r.Form()
 	if err != nil {
@@ -166,7 +166,7 @@ func (h *Handlers) setUserGroups(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	// A form that does not say what it showed means all the groups.
+	// A form that does not send what it showed sets all groups.
 	shown := page.Groups
 	if form.Has("shown") {
 		shown = strings.Fields(form.Get("shown"))
@@ -207,7 +207,7 @@ func groupChanges(present, shown, checked []string) (join, leave []string) {
 	return join, leave
 }
 
-// groupsAgain shows the form as it was left, on the groups as they are now.
+// groupsAgain shows the submitted form on the current groups.
 func groupsAgain(page templates.UserPage, join, leave []string, message string) web.Response {
 	page.Title, page.Message = "Error: "+page.Username, message
 	for i, g := range page.Memberships {
@@ -306,7 +306,7 @@ func (h *Handlers) removeGroup(r *web.Request) (web.Response, error) {
 	})
 }
 
-// membersChanged says who the members of a group are now.
+// membersChanged returns the message that lists the current members of a group.
 func membersChanged(group string, changed auth.MembersChangedError) string {
 	now := "It has no members now."
 	switch rest := changed.Members - len(changed.Names); {
@@ -338,7 +338,7 @@ func (h *Handlers) ungrantGroup(r *web.Request) (web.Response, error) {
 	})
 }
 
-// changeGroups runs one of the forms of the groups' page.
+// changeGroups handles one of the forms of the groups page.
 func (h *Handlers) changeGroups(r *web.Request, notice string, change func(url.Values) error) (web.Response, error) {
 	form, err := r.Form()
 	if err != nil {

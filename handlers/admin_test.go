@@ -15,7 +15,7 @@ import (
 // row returns the user as the database has them.
 func (s *site) row(u auth.User) auth.User { return s.Stores.Users.Row(u.ID) }
 
-func TestTokensPage(t *testing.T) {
+func TestTokensPage_CreatesAndRevokes(t *testing.T) {
 	s := newSite(t)
 	u := s.addAdmin(t, "root")
 	b := s.signedIn(t, "root")
@@ -89,7 +89,7 @@ func TestTokensPage(t *testing.T) {
 }
 
 // Nobody ends somebody else's tokens.
-func TestTokensOfOthers(t *testing.T) {
+func TestTokensPage_HidesTokensOfOthers(t *testing.T) {
 	s := newSite(t)
 	alice := s.add(t, "alice")
 	s.add(t, "mallory")
@@ -108,7 +108,7 @@ func TestTokensOfOthers(t *testing.T) {
 	}
 }
 
-func TestAdminNeedsPermission(t *testing.T) {
+func TestAdmin_NeedsPermission(t *testing.T) {
 	s := newSite(t)
 	victim := s.add(t, "victim")
 	s.add(t, "alice")
@@ -154,7 +154,7 @@ func TestAdminNeedsPermission(t *testing.T) {
 	}
 }
 
-func TestAdminUsers(t *testing.T) {
+func TestAdminUsers_SearchesAndPages(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "root")
 	for i := range 60 {
@@ -179,7 +179,7 @@ func TestAdminUsers(t *testing.T) {
 	wantPage(t, b.get("/admin/users"), http.StatusServiceUnavailable, "Back in a moment")
 }
 
-func TestAdminUser(t *testing.T) {
+func TestAdminUser_ChangesAccess(t *testing.T) {
 	s := newSite(t)
 	root, alice := s.addAdmin(t, "root"), s.add(t, "alice")
 	b, victim := s.signedIn(t, "root"), s.signedIn(t, "alice")
@@ -258,7 +258,7 @@ func TestAdminUser(t *testing.T) {
 	}
 }
 
-func TestAdminGroups(t *testing.T) {
+func TestAdminGroups_ChangesGroups(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "root")
 	alice := s.add(t, "alice")

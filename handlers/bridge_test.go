@@ -28,7 +28,7 @@ func bridged(t *testing.T) (*site, *browser, *djangotest.Django) {
 	return s, b, d
 }
 
-func TestPagesOfADjangoSession(t *testing.T) {
+func TestDjangoSession_OpensPages(t *testing.T) {
 	s, b, _ := bridged(t)
 	other := s.signedIn(t, "alice")
 	wantPage(t, b.get("/dashboard"), http.StatusOK, `id="user-name"`, "alice")
@@ -48,7 +48,7 @@ func TestPagesOfADjangoSession(t *testing.T) {
 }
 
 // A site that reads our sessions would send the person back at once, and so round and round.
-func TestADjangoSessionSignsInOnceMoreForOtherSites(t *testing.T) {
+func TestDjangoSession_SignsInAgainForOtherSites(t *testing.T) {
 	_, b, _ := bridged(t)
 	next := "https://example.com:8443/books?page=2"
 	wantPage(t, b.get("/login?next="+url.QueryEscape(next)), http.StatusOK, `name="password"`, next)
@@ -56,7 +56,7 @@ func TestADjangoSessionSignsInOnceMoreForOtherSites(t *testing.T) {
 	wantRedirect(t, b.get("/login?next="+url.QueryEscape(next)), next)
 }
 
-func TestSigningOutOfADjangoSession(t *testing.T) {
+func TestDjangoSession_SignsOutHereOnly(t *testing.T) {
 	_, b, d := bridged(t)
 	wantRedirect(t, b.post("/logout", nil), "/login?notice=signed-out-here")
 	wantPage(t, b.get("/login?notice=signed-out-here"), http.StatusOK, "You&#39;re signed out here", "still signed in at the site", `name="password"`)
@@ -70,7 +70,7 @@ func TestSigningOutOfADjangoSession(t *testing.T) {
 	wantRedirect(t, b.post("/logout", form("next", "https://example.com:8443/")), "https://example.com:8443/")
 }
 
-func TestANewPasswordStartsASessionOfOurs(t *testing.T) {
+func TestDjangoSession_NewPasswordStartsOwnSession(t *testing.T) {
 	s, b, _ := bridged(t)
 	const entirelyNew = "an entirely new secret"
 	wantPage(t, b.post("/account/password", form("current_password", "wrong", "new_password", entirelyNew)), http.StatusUnprocessableEntity)
@@ -90,7 +90,7 @@ func TestANewPasswordStartsASessionOfOurs(t *testing.T) {
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
 }
 
-func TestEndingAllSessionsFromADjangoSession(t *testing.T) {
+func TestDjangoSession_EndsAllSessions(t *testing.T) {
 	s, b, _ := bridged(t)
 	other := s.signedIn(t, "alice")
 	wantPage(t, b.get("/dashboard"), http.StatusOK)
@@ -100,13 +100,13 @@ func TestEndingAllSessionsFromADjangoSession(t *testing.T) {
 	wantRedirect(t, other.get("/dashboard"), "/login?next=%2Fdashboard")
 }
 
-func TestEndingTheDjangoSessionByItsID(t *testing.T) {
+func TestDjangoSession_EndsByID(t *testing.T) {
 	_, b, _ := bridged(t)
 	wantRedirect(t, b.post("/account/sessions/end", form("session", django.SessionID(djangoCookie))), "/login?notice=signed-out")
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
 }
 
-func TestADjangoSessionAtTheAPI(t *testing.T) {
+func TestDjangoSession_WorksForTheAPI(t *testing.T) {
 	_, b, d := bridged(t)
 	if w := b.get("/api/me"); w.Code != 200 || !strings.Contains(w.Body.String(), `"username":"alice"`) || !strings.Contains(w.Body.String(), `"method":"session"`) {
 		t.Errorf("got %d %s", w.Code, w.Body)

@@ -8,11 +8,11 @@ import (
 	"gatehouse/auth/identifier"
 )
 
-// entered are values of a form, for showing it again.
+// entered has the submitted values of a form, to show it again.
 type entered map[string]string
 
-// values returns the named fields, each cut to what it may hold: a page is not larger because of
-// what somebody sent. A password is never among them.
+// values returns the named fields, each truncated to its maximum length so that a request cannot enlarge the page.
+// Passwords are never among them.
 func values(form url.Values, fields ...string) entered {
 	v := entered{}
 	for _, f := range fields {
@@ -22,14 +22,14 @@ func values(form url.Values, fields ...string) entered {
 	return v
 }
 
-// fieldSize is how many characters of a field are shown again. One that is not here shows none.
+// fieldSize is the maximum length of a field in characters. A field that is not listed is not shown again.
 var fieldSize = map[string]int{
 	"username": identifier.MaxEmail, "email": identifier.MaxEmail, "name": identifier.MaxDisplayName, "time_zone": 64,
 	"shown_name": identifier.MaxDisplayName, "shown_email": identifier.MaxEmail, "shown_time_zone": 64,
 	"remember": 8, "days": 8, "group": identifier.MaxGrantName, "permission": identifier.MaxGrantName, "q": identifier.MaxEmail,
 }
 
-// first returns at most n characters.
+// first returns the first n characters.
 func first(s string, n int) string {
 	for i := range s {
 		if n == 0 {
@@ -55,8 +55,8 @@ func firstWrong(wrong auth.ValidationErrors, fields ...string) string {
 	return ""
 }
 
-// notices are the sentences that a redirect can ask the next page to say. The address holds a
-// word and not the sentence, so that nobody else can put words into our mouth.
+// notices are the messages that a page shows after a redirect. The address has their key and not the text, so that a
+// link cannot make the page show any other text.
 var notices = map[string]string{
 	"signed-out": "You're signed out.",
 	// For users whom a session of another site had signed in.

@@ -12,12 +12,12 @@ import (
 	"gatehouse/web/redirect"
 )
 
-// home is where people go who wanted no page in particular.
+// home is the page after signing in, unless another one was requested.
 const home = "/dashboard"
 
 func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
 	next := r.SafeRedirect(r.Query("next"))
-	// Sites that read our sessions do not know a foreign one, and would send the person back here.
+	// Sites that read our sessions do not know an external one, and would send the user back here.
 	if r.User() != nil && !(r.HasExternalSession() && redirect.Host(next) != "") {
 		return web.SeeOther(orHome(next)), nil
 	}
@@ -39,7 +39,7 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	var throttled auth.ThrottledError
 	switch {
 	case errors.As(err, &throttled):
-		return h.loginAgain(r, form, http.StatusTooManyRequests, nil, tooManyTries(throttled)).After(throttled.RetryAfter), nil
+		return h.loginAgain(r, form, http.StatusTooManyRequests, nil, tooManyAttempts(throttled)).After(throttled.RetryAfter), nil
 	case errors.Is(err, auth.ErrWrongCredentials):
 		return h.loginAgain(r, form, http.StatusUnauthorized, nil, "Wrong user name or password. Check both, and that Caps Lock is off."), nil
 	case err != nil:
@@ -75,7 +75,7 @@ func (h *Handlers) loginPage(r *web.Request, form url.Values) templates.LoginPag
 	}
 }
 
-// loginAgain shows the form as it was left. It says nothing about which of the two was wrong.
+// loginAgain shows the submitted form. The message does not reveal whether the user name or the password was wrong.
 func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong auth.ValidationErrors, message string) web.Response {
 	page := h.loginPage(r, form)
 	page.Title = "Error: Sign in"
@@ -87,12 +87,11 @@ func (h *Handlers) loginAgain(r *web.Request, form url.Values, status int, wrong
 	return web.Show(status, templates.Login(page)).FormTo(page.Form.Value("next"))
 }
 
-func tooManyTries(t auth.ThrottledError) string {
+func tooManyAttempts(t auth.ThrottledError) string {
 	return "Too many attempts. Wait " + web.FormatDuration(t.RetryAfter) + ", then try again."
 }
 
-// showSignOut is where other sites that share the sign-in send people to sign out: a link cannot
-// do it, since it would change something by a GET.
+// showSignOut is the page that other sites link to for signing out, because a GET must not change anything.
 func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
 	next := r.SafeRedirect(r.Query("next"))
 	if r.User() == nil {
@@ -104,7 +103,7 @@ func (h *Handlers) showSignOut(r *web.Request) (web.Response, error) {
 }
 
 func (h *Handlers) logout(r *web.Request) (web.Response, error) {
-	// Whatever was sent along, nobody is kept from signing out.
+	// A malformed form must not prevent signing out.
 	next := ""
 	if form, err := r.Form(); err == nil {
 		next = r.SafeRedirect(form.Get("next"))

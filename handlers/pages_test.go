@@ -30,7 +30,7 @@ func form(pairs ...string) url.Values {
 	return v
 }
 
-func TestLanding(t *testing.T) {
+func TestLanding_OffersSignInAndRegistration(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	wantPage(t, s.browser().get("/"), http.StatusOK, `href="/login"`, `href="/register"`)
@@ -41,7 +41,7 @@ func TestLanding(t *testing.T) {
 	}
 }
 
-func TestLogin(t *testing.T) {
+func TestLogin_StartsASession(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	wantPage(t, s.browser().get("/login"), http.StatusOK, `name="username"`, `name="password"`, `autocomplete="current-password"`)
@@ -58,7 +58,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-func TestLoginFails(t *testing.T) {
+func TestLogin_ShowsOneMessage(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	off := s.add(t, "bob")
@@ -99,7 +99,7 @@ func TestLoginFails(t *testing.T) {
 	}
 }
 
-func TestLogout(t *testing.T) {
+func TestLogout_EndsTheSession(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
@@ -112,7 +112,7 @@ func TestLogout(t *testing.T) {
 	wantRedirect(t, s.browser().post("/logout", nil), "/login?notice=signed-out")
 }
 
-func TestRegister(t *testing.T) {
+func TestRegister_SignsIn(t *testing.T) {
 	s := newSite(t)
 	wantPage(t, s.browser().get("/register?next=/account"), http.StatusOK, `autocomplete="new-password"`, "At least 8 characters", `name="next" value="/account"`)
 	b := s.browser()
@@ -130,7 +130,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-func TestRegisterFails(t *testing.T) {
+func TestRegister_ShowsErrors(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	w := s.browser().post("/register", form("username", "a b<", "password", "short-1", "email", "x<", "name", "<i>", "next", "//evil.example"))
@@ -155,7 +155,7 @@ func TestRegisterFails(t *testing.T) {
 }
 
 // A sign-in that cannot be written is none, and the account stays usable.
-func TestRegisterWithoutRedisForTheSession(t *testing.T) {
+func TestRegister_RedisFailsForTheSession(t *testing.T) {
 	s := newSite(t)
 	s.FailOn("sessions.Commit", errDown)
 	w := s.browser().post("/register", form("username", "alice", "password", secret))
@@ -167,7 +167,7 @@ func TestRegisterWithoutRedisForTheSession(t *testing.T) {
 	s.signedIn(t, "alice")
 }
 
-func TestPasswordStrength(t *testing.T) {
+func TestPasswordStrength_RatesPasswords(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "wunderlich")
 	ask := func(b *browser, pairs ...string) password.Strength {
@@ -195,7 +195,7 @@ func TestPasswordStrength(t *testing.T) {
 	}
 }
 
-func TestDashboard(t *testing.T) {
+func TestDashboard_ShowsTheTime(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
 	u.TimeZone = "Asia/Kolkata"
@@ -207,7 +207,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-func TestProfile(t *testing.T) {
+func TestProfile_SavesChanges(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
 	b := s.signedIn(t, "alice")
@@ -226,7 +226,7 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-func TestChangePassword(t *testing.T) {
+func TestChangePassword_EndsOtherSessions(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b, other := s.signedIn(t, "alice"), s.signedIn(t, "alice")
@@ -263,7 +263,7 @@ func TestChangePassword(t *testing.T) {
 	}
 }
 
-func TestChangePasswordOfAStaleRow(t *testing.T) {
+func TestChangePassword_StaleRow(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
@@ -273,7 +273,7 @@ func TestChangePasswordOfAStaleRow(t *testing.T) {
 }
 
 // The second request of a double click finds the password that it asks for.
-func TestChangePasswordAlreadyMade(t *testing.T) {
+func TestChangePassword_DoubleClick(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
 	b, other := s.signedIn(t, "alice"), s.signedIn(t, "alice")
@@ -299,7 +299,7 @@ func TestChangePasswordAlreadyMade(t *testing.T) {
 
 // The change holds, and a session that somebody ended meanwhile stays ended. The cookie is not
 // cleared: the browser may have signed in again meanwhile.
-func TestChangePasswordInASessionThatEnds(t *testing.T) {
+func TestChangePassword_SessionEndsMeanwhile(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
@@ -314,7 +314,7 @@ func TestChangePasswordInASessionThatEnds(t *testing.T) {
 	wantRedirect(t, b.post("/login", form("username", "alice", "password", "an entirely new secret")), "/dashboard")
 }
 
-func TestEndSessions(t *testing.T) {
+func TestSessions_End(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	s.add(t, "bob")
@@ -383,7 +383,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestFormsOfOtherKinds(t *testing.T) {
+func TestForms_RejectOtherFormats(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
@@ -484,8 +484,8 @@ var ourTags = func() map[string]bool {
 	return all
 }()
 
-// TestOtherSitesShareTheSignIn: people come from a site on another port of this host, and go back to it.
-func TestOtherSitesShareTheSignIn(t *testing.T) {
+// TestLogin_ReturnsToOtherSites: people come from a site on another port of this host, and go back to it.
+func TestLogin_ReturnsToOtherSites(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	const wanted = "https://example.com:5000/a?b=c&d=%26"

@@ -43,7 +43,7 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 	case errors.As(err, &wrong):
 		return h.registerAgain(r, form, http.StatusUnprocessableEntity, wrong, ""), nil
 	case errors.As(err, &throttled):
-		return h.registerAgain(r, form, http.StatusTooManyRequests, nil, tooManyTries(throttled)).After(throttled.RetryAfter), nil
+		return h.registerAgain(r, form, http.StatusTooManyRequests, nil, tooManyAttempts(throttled)).After(throttled.RetryAfter), nil
 	case err != nil:
 		return web.Response{}, err
 	}
@@ -74,7 +74,7 @@ func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wr
 	page.Form.Errors, page.Form.Message = wrong, message
 	page.Form.First = firstWrong(wrong, "username", "password", "name", "email")
 	if len(wrong) == 0 {
-		page.Form.First = "password" // it is what has to be entered again
+		page.Form.First = "password" // it has to be entered again
 	}
 	return web.Show(status, templates.Register(page)).FormTo(page.Form.Value("next"))
 }
@@ -83,8 +83,8 @@ func registrationClosed(r *web.Request) web.Response {
 	return web.Show(http.StatusForbidden, templates.RegistrationClosed(r.Page("Registration is closed")))
 }
 
-// passwordStrength answers the live meter with the very rule that the form is held to. The
-// password goes where it would go a moment later, and nothing keeps it.
+// passwordStrength rates a password for the meter, by the rules that the form applies. The password is sent to the
+// same server as with the form, and is not stored.
 func (h *Handlers) passwordStrength(r *web.Request) (web.Response, error) {
 	form, err := r.Form()
 	if err != nil {

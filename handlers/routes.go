@@ -1,4 +1,5 @@
-// Package handlers holds the pages: which routes there are, and what each of them does.
+// Package handlers defines the routes and answers them: one file per page or feature. It reads forms, calls
+// auth.Accounts and fills the structs of package templates. It knows nothing about SQL, Redis or Echo.
 package handlers
 
 import (
@@ -8,7 +9,7 @@ import (
 	"gatehouse/web"
 )
 
-// Handlers are the pages and what they need.
+// Handlers has what the routes need.
 type Handlers struct {
 	Accounts *auth.Accounts
 	// Ready reports whether the database and Redis answer, by name.
@@ -22,7 +23,7 @@ var (
 	mayManage = web.SignedIn.WithPermission(auth.ManageUsers)
 )
 
-// Routes returns every route of the site, with who may use it.
+// Routes returns every route with its access rule.
 func (h *Handlers) Routes() []web.Route {
 	return []web.Route{
 		web.Get("/", web.Open, h.landing),

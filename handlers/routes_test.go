@@ -82,7 +82,7 @@ func routeFaults(table []web.Route, served []string) []string {
 	return all
 }
 
-func TestRoutes(t *testing.T) {
+func TestRoutes_HaveAnAccessRule(t *testing.T) {
 	s := newSite(t)
 	for _, fault := range routeFaults(s.Routes(), s.server.Routes()) {
 		t.Error(fault)
@@ -92,8 +92,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestRouteFaultsAreFound shows that the test above can fail.
-func TestRouteFaultsAreFound(t *testing.T) {
+// TestRoutes_FaultsAreFound shows that the test above can fail.
+func TestRoutes_FaultsAreFound(t *testing.T) {
 	h := func(*web.Request) (web.Response, error) { return web.Response{}, nil }
 	for name, c := range map[string]struct {
 		table  []web.Route
@@ -138,9 +138,9 @@ var writes = []string{
 	"credentials.Fill", "credentials.Mark", "grants.Add", "grants.Remove", "grants.Set", "maintenance.Set", "maintenance.End",
 }
 
-// TestReadingChangesNothing asks for every path of the table by GET and HEAD, signed in and
+// TestRoutes_ReadingChangesNothing asks for every path of the table by GET and HEAD, signed in and
 // not: what only another method may use is refused, and nothing is written.
-func TestReadingChangesNothing(t *testing.T) {
+func TestRoutes_ReadingChangesNothing(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	s.addAdmin(t, "root")
@@ -170,8 +170,8 @@ func TestReadingChangesNothing(t *testing.T) {
 	}
 }
 
-// TestPrivateRoutesNeedSomebody asks for every route that is not open without a session.
-func TestPrivateRoutesNeedSomebody(t *testing.T) {
+// TestRoutes_PrivateNeedSignIn asks for every route that is not open without a session.
+func TestRoutes_PrivateNeedSignIn(t *testing.T) {
 	s := newSite(t)
 	for _, r := range s.Routes() {
 		who, _ := rule(r)
@@ -199,8 +199,8 @@ func TestPrivateRoutesNeedSomebody(t *testing.T) {
 	}
 }
 
-// TestForeignPagesChangeNothing posts to every changing route from somewhere else.
-func TestForeignPagesChangeNothing(t *testing.T) {
+// TestRoutes_RejectCrossOriginPosts posts to every changing route from somewhere else.
+func TestRoutes_RejectCrossOriginPosts(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")

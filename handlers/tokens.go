@@ -47,7 +47,7 @@ func (h *Handlers) tokensPage(r *web.Request, form url.Values) (templates.Tokens
 	return page, nil
 }
 
-// maxTokenDays is the longest life of a token that the form takes.
+// maxTokenDays is the maximum lifetime of a token in the form.
 const maxTokenDays = 366
 
 func newTokenRow(t auth.Token, now time.Time) templates.TokenRow {
@@ -68,8 +68,8 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// createToken answers with the page itself and not with a redirect: the secret must stand
-// nowhere, neither in an address nor in a store, before it is shown.
+// createToken responds with the page and not with a redirect, because the secret must not appear in an address or a
+// store.
 func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 	form, err := r.Form()
 	if err != nil {
@@ -122,7 +122,7 @@ func (h *Handlers) revokeToken(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	err = h.Accounts.RevokeToken(r.Context(), *r.User(), form.Get("token"))
-	// One that is gone already is what was wanted.
+	// A token that has already been revoked needs no error.
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {
 		return web.Response{}, err
 	}

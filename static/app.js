@@ -1,18 +1,18 @@
 'use strict';
-// Every page works without this file; it only makes some of them livelier.
+// Every page works without this script.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const find = (selector, root) => all(selector, root)[0];
 const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 
-// The server wrote its times when the response began; performance.now() counts on from there.
-// A wrong clock in this machine does no harm.
+// The server wrote its times when the response started; performance.now() counts from there, so a wrong clock on this
+// device does not matter.
 const [visit] = performance.getEntriesByType('navigation');
 const serverClock = (written) => {
 	const start = Date.parse(written) - (visit?.responseStart || 0);
 	return () => start + performance.now();
 };
 
-// Straight after waking up there is often no network yet, and a reload would lose the page.
+// After waking from sleep there is often no network yet, and reloading would lose the page.
 const reload = () => {
 	if (navigator.onLine) location.reload();
 	else addEventListener('online', reload);
@@ -31,7 +31,7 @@ const tickTock = (now) => {
 	const tick = () => {
 		clearTimeout(timer);
 		if (document.hidden) return;
-		// performance.now() may stand still while the machine sleeps; Date.now() does not.
+		// performance.now() may stop while the device sleeps; Date.now() does not.
 		if (Math.abs(drift() - awake) > 2000) return reload();
 		const ms = time();
 		const part = {};
@@ -56,11 +56,11 @@ const tickTock = (now) => {
 try {
 	all('#now').forEach(tickTock);
 } catch {
-	// A zone that this browser has never heard of: the server's time, fresh every minute.
+	// This browser does not know the time zone: show the server's time, updated every minute.
 	setTimeout(reload, 6e4);
 }
 
-// "3 hours ago" grows older on an open page. Past a day the server's words will do.
+// Keeps "3 hours ago" up to date while the page is open. After a day, the server's text is accurate enough.
 for (const list of all('[data-now]')) {
 	const time = serverClock(list.dataset.now);
 	const ago = new Intl.RelativeTimeFormat('en');
@@ -89,15 +89,15 @@ for (const input of all('[type=password]')) {
 	button.type = 'button';
 	button.className = 'show';
 	button.onclick = () => show(input.type === 'password');
-	// Sent as a password, so that browsers do not keep it among the words typed before.
+	// Submitted as a password, so that browsers do not offer it for autocompletion.
 	input.form.addEventListener('submit', () => show(false));
 	show(false);
 	input.after(button);
 }
 
-// A secret that is shown this once.
+// A secret that is shown only once.
 for (const field of all('[data-copy]')) {
-	// To load this page again is to look at the list, not to make one more.
+	// Reloading this page shows the list instead of creating another token.
 	history.replaceState(null, '', location.href);
 	const button = document.createElement('button');
 	button.type = 'button';
@@ -109,7 +109,7 @@ for (const field of all('[data-copy]')) {
 		try {
 			await navigator.clipboard.writeText(field.value);
 		} catch {
-			document.execCommand('copy'); // the only way without https
+			document.execCommand('copy'); // works without HTTPS
 		}
 		put(button, 'Copied');
 	};
@@ -133,9 +133,9 @@ for (const box of all('.strength')) {
 			if (!(score >= 0)) return;
 			box.dataset.score = bar.ariaValueNow = score;
 			bar.ariaValueText = label;
-			// One sentence has room; the rest comes with the answer to the form.
+			// There is room for one sentence; the form's response shows the rest.
 			put(text, [label, message.replace(/\. .*/, '.')].filter(Boolean).join('. '));
-		} catch { /* superseded, or the server is away: it judges again when the form is sent */ }
+		} catch { /* superseded or offline: the server checks again when the form is submitted */ }
 	};
 	form.addEventListener('input', () => {
 		clearTimeout(timer);
@@ -145,7 +145,7 @@ for (const box of all('.strength')) {
 	});
 }
 
-// A second click while the first is under way is not a second wish.
+// Ignores a second click while the form is being submitted.
 addEventListener('submit', (event) => {
 	const form = event.target;
 	if (form.ariaBusy) return event.preventDefault();
@@ -157,12 +157,12 @@ addEventListener('submit', (event) => {
 		text.data = yes ? button.dataset.busy : idle;
 	};
 	busy('true');
-	// Whoever stops a slow request, or comes back to the page, may try again.
+	// Enables the button again if the request is slow or canceled, or the user comes back to the page.
 	setTimeout(busy, 15000, null);
 	addEventListener('pageshow', () => busy(null), { once: true });
 });
 
-// A page kept in memory shows an old time, and perhaps a person who has signed out since.
+// A page from the back/forward cache shows an old time, and perhaps a user who has signed out since.
 addEventListener('pageshow', (event) => {
 	if (event.persisted && find('[action="/logout"]')) reload();
 });

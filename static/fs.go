@@ -1,10 +1,10 @@
-// Package static holds what browsers load beside the pages: the stylesheet, the script and
-// the drawings.
+// Package static embeds the files that pages load: the stylesheet, the script and the images. It knows nothing about
+// how they are served.
 package static
 
 import "embed"
 
-// FS holds the files by their names, without folders.
+// FS contains the files by name, without directories.
 //
 //go:embed *.css *.js *.svg
 var FS embed.FS

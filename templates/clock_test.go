@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestClock(t *testing.T) {
+func TestNewClock_InTheZone(t *testing.T) {
 	at := func(s string) time.Time {
 		moment, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil {
@@ -73,7 +73,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-func TestDayAngle(t *testing.T) {
+func TestClock_DayAngle(t *testing.T) {
 	for hms, want := range map[string]float64{"00:00:00": 0, "06:00:00": 90, "09:06:00": 136.5, "12:00:00": 180, "18:30:00": 277.5, "23:56:00": 359} {
 		now, err := time.Parse(time.TimeOnly, hms)
 		if err != nil {
@@ -85,7 +85,7 @@ func TestDayAngle(t *testing.T) {
 	}
 }
 
-func TestCity(t *testing.T) {
+func TestCity_OfATimeZone(t *testing.T) {
 	for zone, want := range map[string]string{"UTC": "UTC", "Europe/Berlin": "Berlin", "America/Argentina/Buenos_Aires": "Buenos Aires"} {
 		if got := city(zone); got != want {
 			t.Errorf("city(%q) = %q", zone, got)

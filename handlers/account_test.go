@@ -12,7 +12,7 @@ import (
 	"gatehouse/web"
 )
 
-func TestInWords(t *testing.T) {
+func TestFormatDuration_RoundsUp(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0 seconds", 1: "1 second", time.Second: "1 second", time.Second + 1: "2 seconds", 90 * time.Second: "90 seconds",
 		90*time.Second + 1: "2 minutes", 2 * time.Minute: "2 minutes", 2*time.Minute + 1: "3 minutes", 15 * time.Minute: "15 minutes",
@@ -24,7 +24,7 @@ func TestInWords(t *testing.T) {
 	}
 }
 
-func TestAgo(t *testing.T) {
+func TestAgo_UsesTheLargestUnit(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Hour: "just now", 0: "just now", 59 * time.Second: "just now", time.Minute: "1 minute ago", 119 * time.Second: "1 minute ago",
 		2 * time.Minute: "2 minutes ago", 59 * time.Minute: "59 minutes ago", time.Hour: "1 hour ago", 23 * time.Hour: "23 hours ago",
@@ -36,7 +36,7 @@ func TestAgo(t *testing.T) {
 	}
 }
 
-func TestDevice(t *testing.T) {
+func TestDevice_NamesBrowserAndSystem(t *testing.T) {
 	for agent, want := range map[string]string{
 		"": "Unknown device",
 		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0":                                                                  "Firefox on Linux",
@@ -69,7 +69,7 @@ func zones(groups []templates.ZoneGroup) (all, selected []string) {
 	return all, selected
 }
 
-func TestZoneGroups(t *testing.T) {
+func TestZoneGroups_HaveEveryZone(t *testing.T) {
 	groups := zoneGroups("Europe/Berlin")
 	all, selected := zones(groups)
 	slices.Sort(all)
@@ -109,7 +109,7 @@ func TestZoneGroups(t *testing.T) {
 	}
 }
 
-func TestSessionRows(t *testing.T) {
+func TestSessionRows_ListLiveSessions(t *testing.T) {
 	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	u := &auth.User{Active: true, Epoch: 2}
 	rows := sessionRows([]auth.Session{
@@ -128,7 +128,7 @@ func TestSessionRows(t *testing.T) {
 	}
 }
 
-func TestFormHelpers(t *testing.T) {
+func TestForm_KeepsValuesAndFirstError(t *testing.T) {
 	form := map[string][]string{"username": {"a\xffb"}, "password": {"secret"}}
 	v := values(form, "username", "email").with("next", "/x")
 	if len(v) != 3 || v["username"] != "a\uFFFDb" || v["email"] != "" || v["next"] != "/x" {
