@@ -1,16 +1,16 @@
 package web
 
 import (
-	"gatehouse/web/redirect"
 	"net/http"
 	"time"
 
 	"github.com/a-h/templ"
+
+	"gatehouse/web/redirect"
 )
 
-// Response is what a handler wants to be sent. It is a value, so that nothing reaches the
-// visitor before the page is rendered whole and the session is committed: there is one
-// response, or one error page, never both.
+// Response is what a handler returns. It is a value, so that nothing is sent before the page is rendered and the session
+// is committed: the client gets one response or one error page, never both.
 type Response struct {
 	status     int
 	page       templ.Component
@@ -23,36 +23,37 @@ type Response struct {
 	retryAfter time.Duration
 }
 
-// Show returns a page.
+// Show responds with a page.
 func Show(status int, page templ.Component) Response {
 	return Response{status: status, page: page}
 }
 
-// SeeOther sends the browser on with a GET. The location must come from us or from Request.SafeRedirect.
+// SeeOther redirects the browser to a location, which it requests by GET. The location must be a constant of ours or come
+// from Request.SafeRedirect.
 func SeeOther(location string) Response {
 	return Response{status: http.StatusSeeOther, location: location}
 }
 
-// JSON returns a value as JSON.
+// JSON responds with a value as JSON.
 func JSON(status int, v any) Response {
 	return Response{status: status, json: v}
 }
 
-// Text returns plain text.
+// Text responds with plain text.
 func Text(status int, text string) Response {
 	return Response{status: status, text: text}
 }
 
-// Document returns bytes as they are.
+// Document responds with bytes of the media type.
 func Document(kind string, content []byte) Response {
 	return Response{status: http.StatusOK, raw: content, kind: kind}
 }
 
-// NoContent says that it is done.
+// NoContent responds with 204.
 func NoContent() Response { return Response{status: http.StatusNoContent} }
 
-// FormTo lets a form of the page end at the address: browsers hold even the redirect that answers
-// a form to the policy's form-action.
+// FormTo allows the forms of the page to redirect to the address: browsers apply the policy's form-action to redirects
+// as well.
 func (r Response) FormTo(address string) Response {
 	r.formOrigin = redirect.Origin(address)
 	return r
