@@ -425,7 +425,7 @@ func TestListen_ReceivesGroupChanges(t *testing.T) {
 		setMember(t, d, alice, "readers", true)
 		marker := create(t, d, newUser("marker"))
 		e := listen(t, d)
-		e.await("listening")
+		e.await("connected")
 		// told returns of whom the listener was told until the marker's change came.
 		told := func() map[string]bool {
 			t.Helper()

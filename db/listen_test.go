@@ -43,19 +43,19 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// ear writes down what a Listener is told.
-type ear struct {
+// eventRecorder is a Listener that records its calls.
+type eventRecorder struct {
 	t       *testing.T
-	heard   chan string
+	events  chan string
 	lastErr atomic.Pointer[error]
 	changes chan Change
 	answers atomic.Int64
 	answer  atomic.Bool
 }
 
-func listen(t *testing.T, d *DB) *ear {
+func listen(t *testing.T, d *DB) *eventRecorder {
 	t.Helper()
-	e := &ear{t: t, heard: make(chan string, 1000), changes: make(chan Change, 1000)}
+	e := &eventRecorder{t: t, events: make(chan string, 1000), changes: make(chan Change, 1000)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); d.Listen(ctx, e) }()
@@ -63,49 +63,49 @@ func listen(t *testing.T, d *DB) *ear {
 	return e
 }
 
-func (e *ear) Connected()             { e.heard <- "listening" }
-func (e *ear) Disconnected(err error) { e.lastErr.Store(&err); e.heard <- "deaf" }
-func (e *ear) Reachable(yes bool) {
+func (e *eventRecorder) Connected()             { e.events <- "connected" }
+func (e *eventRecorder) Disconnected(err error) { e.lastErr.Store(&err); e.events <- "disconnected" }
+func (e *eventRecorder) Reachable(yes bool) {
 	e.answer.Store(yes)
 	e.answers.Add(1)
 }
-func (e *ear) Changed(c Change) {
+func (e *eventRecorder) Changed(c Change) {
 	e.changes <- c
-	e.heard <- "changed " + c.UserID
+	e.events <- "changed " + c.UserID
 }
 
-// why returns the last reason for being deaf.
-func (e *ear) why() error {
+// why returns the last error of Disconnected.
+func (e *eventRecorder) why() error {
 	if err := e.lastErr.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// await returns when the given news has come; other news before it fail the test.
-func (e *ear) await(want string) {
+// await waits for an event; another one before it fails the test.
+func (e *eventRecorder) await(want string) {
 	e.t.Helper()
 	select {
-	case got := <-e.heard:
+	case got := <-e.events:
 		if got != want {
-			e.t.Fatalf("heard %q (%v), want %q", got, e.why(), want)
+			e.t.Fatalf("got event %q (%v), want %q", got, e.why(), want)
 		}
 	case <-time.After(10 * time.Second):
-		e.t.Fatalf("heard nothing within 10 s, want %q", want)
+		e.t.Fatalf("no event within 10 s, want %q", want)
 	}
 }
 
-// skipTo returns when the given news has come, whatever comes before it.
-func (e *ear) skipTo(want string) {
+// skipTo waits for an event and skips earlier ones.
+func (e *eventRecorder) skipTo(want string) {
 	e.t.Helper()
 	for deadline := time.After(20 * time.Second); ; {
 		select {
-		case got := <-e.heard:
+		case got := <-e.events:
 			if got == want {
 				return
 			}
 		case <-deadline:
-			e.t.Fatalf("did not hear %q within 20 s", want)
+			e.t.Fatalf("no event %q within 20 s", want)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestListen_ReceivesEveryChange(t *testing.T) {
 		ctx, cost := reqstats.NewContext(t.Context())
 		_ = ctx
 		e := listen(t, d)
-		e.await("listening")
+		e.await("connected")
 		before := time.Now().Add(-time.Second)
 
 		changes := []struct{ sql, who string }{
@@ -146,7 +146,7 @@ func TestListen_ReceivesEveryChange(t *testing.T) {
 }
 
 // skipToChange allows a statement to be told more than once (a trigger that updates the row again).
-func (e *ear) skipToChange(sql, who string, before time.Time) {
+func (e *eventRecorder) skipToChange(sql, who string, before time.Time) {
 	e.t.Helper()
 	for {
 		select {
@@ -161,7 +161,7 @@ func (e *ear) skipToChange(sql, who string, before time.Time) {
 				e.t.Errorf("%s: told of everybody, want %s", sql, who)
 			}
 		case <-time.After(10 * time.Second):
-			e.t.Fatalf("%s: heard nothing", sql)
+			e.t.Fatalf("%s: no event", sql)
 		}
 	}
 }
@@ -171,7 +171,7 @@ func TestListen_ReceivesChangesOfOtherProcesses(t *testing.T) {
 	ok(t, d.Migrate(t.Context()))
 	u := create(t, d, newUser("alice"))
 	e := listen(t, d)
-	e.await("listening")
+	e.await("connected")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), otherProcess+"="+d.path)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -189,7 +189,7 @@ func TestListen_GapStandsForAllUsers(t *testing.T) {
 	ok(t, byHand(t, d, `WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < 1500)
 		INSERT INTO users (id, username, password_hash) SELECT printf('00000000-0000-4000-8000-%012d', n), 'filler' || n, 'x' FROM series`))
 	e := listen(t, d)
-	e.await("listening")
+	e.await("connected")
 	ok(t, byHand(t, d, `UPDATE users SET active = 0`))
 	e.await("changed *")
 	_, err := d.SetActive(t.Context(), alice.ID, true)
@@ -244,7 +244,7 @@ func TestListen_RestoredFileStandsForAllUsers(t *testing.T) {
 			ok(t, byHand(t, d, `VACUUM INTO '`+backup+`'`))
 			since(t, d, alice)
 			e := listen(t, d)
-			e.await("listening")
+			e.await("connected")
 			restore(t, d, backup)
 			e.await("changed *")
 			_, err = d.RotateEpoch(t.Context(), alice.ID)
@@ -274,35 +274,35 @@ func TestChangesSince_RestoredFileOfTheSameLength(t *testing.T) {
 		_, err = d.RotateEpoch(t.Context(), bob.ID)
 		ok(t, err)
 	}
-	e := &ear{t: t, heard: make(chan string, 10), changes: make(chan Change, 10)}
+	e := &eventRecorder{t: t, events: make(chan string, 10), changes: make(chan Change, 10)}
 	after, err := deliverChanges(t.Context(), conn, before, e)
 	ok(t, err)
 	e.await("changed *")
 	equal(t, "the number of the last change", after.seq, before.seq+1)
 }
 
-// TestListen_ReportsALostConnection kills, restarts and freezes Postgres: each time the listener is told that it
-// is deaf, and that it listens again, and hears what comes then.
+// TestListen_ReportsALostConnection kills, restarts and freezes Postgres: each loss is
+// reported, and changes arrive again after reconnecting.
 func TestListen_ReportsALostConnection(t *testing.T) {
 	pg := testkit.StartPostgres(t)
 	d := open(t, pg.URL())
 	ok(t, d.Migrate(t.Context()))
 	u := create(t, d, newUser("alice"))
 	e := listen(t, d)
-	e.await("listening")
+	e.await("connected")
 
 	pg.Kill()
-	e.skipTo("deaf")
+	e.skipTo("disconnected")
 	pg.Start()
-	e.skipTo("listening")
+	e.skipTo("connected")
 	_, err := d.RotateEpoch(t.Context(), u.ID)
 	ok(t, err)
 	e.await("changed " + u.ID)
 
 	pg.Pause()
-	e.skipTo("deaf")
+	e.skipTo("disconnected")
 	pg.Resume()
-	e.skipTo("listening")
+	e.skipTo("connected")
 	_, err = d.RotateEpoch(t.Context(), u.ID)
 	ok(t, err)
 	e.await("changed " + u.ID)
@@ -315,22 +315,22 @@ func TestListenSQLite_ReportsReachableWhileDisconnected(t *testing.T) {
 	ok(t, d.Migrate(t.Context()))
 	create(t, d, newUser("alice"))
 	e := listen(t, d)
-	e.await("listening")
-	equal(t, "answers while listening", e.answers.Load(), 0)
+	e.await("connected")
+	equal(t, "reachability reports while connected", e.answers.Load(), 0)
 
-	deaf := time.Now()
+	disconnected := time.Now()
 	ok(t, byHand(t, d, `ALTER TABLE user_changes RENAME TO away`))
-	e.skipTo("deaf")
+	e.skipTo("disconnected")
 	testkit.Eventually(t, 10*time.Second, "the database is said to answer", e.answer.Load)
 	ok(t, byHand(t, d, `ALTER TABLE users RENAME TO users_away`))
 	testkit.Eventually(t, 10*time.Second, "the database is said not to answer", func() bool { return !e.answer.Load() })
 	ok(t, byHand(t, d, `ALTER TABLE users_away RENAME TO users`))
 	testkit.Eventually(t, 10*time.Second, "the database is said to answer again", e.answer.Load)
-	if n, most := e.answers.Load(), int64(time.Since(deaf)/time.Second)+1; n > most {
+	if n, most := e.answers.Load(), int64(time.Since(disconnected)/time.Second)+1; n > most {
 		t.Errorf("told %d times, want at most %d", n, most)
 	}
 	ok(t, byHand(t, d, `ALTER TABLE away RENAME TO user_changes`))
-	e.skipTo("listening")
+	e.skipTo("connected")
 }
 
 // TestListen_ConnectsOnlyIfCanariesArrive: a connection on which LISTEN succeeded, but where nothing
@@ -346,9 +346,9 @@ func TestListen_ConnectsOnlyIfCanariesArrive(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := listen(t, d)
-			e.await("deaf")
+			e.await("disconnected")
 			if err := e.why(); !errors.Is(err, ErrNotDelivered) {
-				t.Errorf("deaf because of %v, want %v", err, ErrNotDelivered)
+				t.Errorf("disconnected because of %v, want %v", err, ErrNotDelivered)
 			}
 			if err := d.CheckListening(t.Context()); !errors.Is(err, ErrNotDelivered) {
 				t.Errorf("the check says %v, want %v", err, ErrNotDelivered)
@@ -359,7 +359,7 @@ func TestListen_ConnectsOnlyIfCanariesArrive(t *testing.T) {
 		d := open(t, pooled, ListenURL(direct))
 		ok(t, d.CheckListening(t.Context()))
 		e := listen(t, d)
-		e.await("listening")
+		e.await("connected")
 		u := create(t, d, newUser("alice"))
 		_, err := d.RotateEpoch(t.Context(), u.ID)
 		ok(t, err)
@@ -367,14 +367,14 @@ func TestListen_ConnectsOnlyIfCanariesArrive(t *testing.T) {
 	})
 }
 
-// TestListen_IgnoresCanariesOfOthers: two listeners on one database hear nothing of each other.
+// TestListen_IgnoresCanariesOfOthers: two listeners on one database ignore each other's canaries.
 func TestListen_IgnoresCanariesOfOthers(t *testing.T) {
 	url := postgresURL(t)
 	one, other := open(t, url), open(t, url)
 	ok(t, one.Migrate(t.Context()))
 	a, b := listen(t, one), listen(t, other)
-	a.await("listening")
-	b.await("listening")
+	a.await("connected")
+	b.await("connected")
 	u := create(t, one, newUser("alice"))
 	// More canaries than the trust in a connection lasts: both have sent and seen their own.
 	testkit.Eventually(t, 30*time.Second, "four canaries of each", func() bool {
@@ -417,9 +417,9 @@ func TestUnprepared_WorksThroughAPooler(t *testing.T) {
 func TestListen_Unreachable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	e := listen(t, d)
-	e.await("deaf")
+	e.await("disconnected")
 	if err := e.why(); err == nil || errors.Is(err, context.Canceled) {
-		t.Errorf("deaf because of %v", err)
+		t.Errorf("disconnected because of %v", err)
 	}
 }
 

@@ -8,26 +8,25 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/kv/redisconn"
-
 	"gatehouse/kv/kvtest"
+	"gatehouse/kv/redisconn"
 )
 
-// heard collects what WatchActivity hears, from its start to the end of the test.
-type heard struct {
+// received collects the ids that WatchActivity passes on until the end of the test.
+type received struct {
 	mu  sync.Mutex
 	ids []string
 }
 
-func (h *heard) all() string {
+func (h *received) all() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return strings.Join(h.ids, " ")
 }
 
-func hear(t *testing.T, s *Sessions) *heard {
+func watch(t *testing.T, s *Sessions) *received {
 	t.Helper()
-	h := &heard{}
+	h := &received{}
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -41,7 +40,7 @@ func hear(t *testing.T, s *Sessions) *heard {
 	return h
 }
 
-// publish tells of a session as another program does, and returns how many heard it.
+// publish sends a message as another program does, and returns the number of subscribers.
 func publish(t *testing.T, r *redisconn.Pool, message string) int64 {
 	t.Helper()
 	return kvtest.Run(t, r, "PUBLISH", activityChannel, message).(int64)
@@ -49,34 +48,34 @@ func publish(t *testing.T, r *redisconn.Pool, message string) int64 {
 
 func TestWatchActivity_PassesOnSessionIDs(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
-		h := hear(t, NewSessions(r))
-		kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+		h := watch(t, NewSessions(r))
+		kvtest.Eventually(t, "a subscriber", func() bool { return publish(t, r, testID(1)) > 0 })
 		for _, nonsense := range []string{"", "x", testID(2) + "x", strings.Repeat("a", 1<<16)} {
 			publish(t, r, nonsense)
 		}
 		publish(t, r, testID(3))
-		kvtest.Eventually(t, "what was told is heard", func() bool { return strings.HasSuffix(h.all(), testID(3)) })
+		kvtest.Eventually(t, "the message", func() bool { return strings.HasSuffix(h.all(), testID(3)) })
 		for id := range strings.SplitSeq(h.all(), " ") {
 			if id != testID(1) && id != testID(3) {
-				t.Errorf("heard %.50q", id)
+				t.Errorf("received %.50q", id)
 			}
 		}
 	})
 }
 
-// TestWatchActivity_Resubscribes: a broken connection is replaced, and nothing waits for a restart.
+// TestWatchActivity_Resubscribes: after the connection breaks, without a restart.
 func TestWatchActivity_Resubscribes(t *testing.T) {
 	r := kvtest.OpenServer(t)
-	h := hear(t, NewSessions(r))
-	kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+	h := watch(t, NewSessions(r))
+	kvtest.Eventually(t, "a subscriber", func() bool { return publish(t, r, testID(1)) > 0 })
 	if n := kvtest.Run(t, r, "CLIENT", "KILL", "TYPE", "pubsub").(int64); n == 0 {
 		t.Fatal("there was no subscription to break")
 	}
-	kvtest.Eventually(t, "somebody listens again", func() bool { return publish(t, r, testID(2)) > 0 })
-	kvtest.Eventually(t, "what was told is heard", func() bool { return strings.Contains(h.all(), testID(2)) })
+	kvtest.Eventually(t, "a new subscriber", func() bool { return publish(t, r, testID(2)) > 0 })
+	kvtest.Eventually(t, "the message", func() bool { return strings.Contains(h.all(), testID(2)) })
 }
 
-// TestWatchActivity_EndsWithItsContext: when its context ends, although nothing is said, and with Redis away.
+// TestWatchActivity_EndsWithItsContext: also without any message, and with an unreachable Redis.
 func TestWatchActivity_EndsWithItsContext(t *testing.T) {
 	for name, r := range map[string]*redisconn.Pool{"quiet": kvtest.OpenEmbedded(t), "away": kvtest.Open(t, "redis://127.0.0.1:1")} {
 		ctx, stop := context.WithCancel(t.Context())
@@ -86,7 +85,7 @@ func TestWatchActivity_EndsWithItsContext(t *testing.T) {
 			NewSessions(r).WatchActivity(ctx, slog.New(slog.DiscardHandler), func(context.Context, string) {})
 		}()
 		if name == "quiet" {
-			kvtest.Eventually(t, "somebody listens", func() bool { return publish(t, r, testID(1)) > 0 })
+			kvtest.Eventually(t, "a subscriber", func() bool { return publish(t, r, testID(1)) > 0 })
 		}
 		stop()
 		select {
