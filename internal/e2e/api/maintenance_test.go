@@ -183,7 +183,7 @@ func TestMaintenance_InABrowser(t *testing.T) {
 	p.WantText("h1", "Down for maintenance")
 	p.WantText("main", "Hello "+fullName)
 	p.WantText("main", "back at nine")
-	p.WantText("main", "You stay signed in")
+	p.WantText("main", "You're still signed in")
 	if !p.Has(`link[rel="stylesheet"]`) || kit.Eval[int](p, `document.styleSheets.length`) == 0 {
 		t.Error("the page has no style sheet")
 	}
