@@ -79,11 +79,6 @@ func (c *check) startServers(context.Context) error {
 		return err
 	}
 	c.stop = append(c.stop, postgres.Remove)
-	redis, err := servers.NewRedis()
-	if err != nil {
-		return err
-	}
-	c.stop = append(c.stop, redis.Remove)
 	binaries, err := servers.TempDir("binaries")
 	if err != nil {
 		return err
@@ -91,7 +86,6 @@ func (c *check) startServers(context.Context) error {
 	c.env = append(c.env,
 		"GATEHOUSE_TEST_BINARIES="+binaries,
 		"TEST_DATABASE_URL="+postgres.URL(),
-		"TEST_REDIS_URL="+redis.URL(),
 		"GATEHOUSE_TEST_REQUIRE_SERVERS=1")
 	return nil
 }
