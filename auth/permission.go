@@ -47,8 +47,8 @@ func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on 
 
 type mayLoseAdministrators struct{}
 
-// AllowLosingAdministrators returns a context in which a change may leave nobody with ManageUsers, and the
-// group admin may be removed. Only operators may ask for it, who can make a new administrator on the command line.
+// AllowLosingAdministrators returns a context in which a change may take ManageUsers from the last
+// user who has it, and remove the group admin. It is for operators, who can create a new administrator on the command line.
 func AllowLosingAdministrators(ctx context.Context) context.Context {
 	return context.WithValue(ctx, mayLoseAdministrators{}, true)
 }

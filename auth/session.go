@@ -77,7 +77,7 @@ func (s *Session) FreshTTL(now time.Time) time.Duration {
 }
 
 // NeedsRenewal reports whether a tenth of the idle time has passed since the TTL was
-// last set (or the key has none), so that it is worth a command to set it anew.
+// last set (or the key has none), so that renewing it is worth a command.
 func (s *Session) NeedsRenewal(now time.Time) bool {
 	fresh := s.FreshTTL(now)
 	return s.TTL < 0 || s.TTL > fresh+time.Second || (fresh == s.Idle() && fresh-s.TTL > s.Idle()/10)
@@ -95,7 +95,7 @@ type SessionStore interface {
 	Session(ctx context.Context, id string) (Session, error)
 	// LiveSessions is Session for several ids in one round trip. Those without a session are left out.
 	LiveSessions(ctx context.Context, ids []string) (map[string]Session, error)
-	// EndAll ends the sessions of the ids, whoever they belong to; those that are gone are no error.
+	// EndAll ends the sessions with these ids, of any user. Sessions that no longer exist are not an error.
 	EndAll(ctx context.Context, ids []string) error
 	// Renew sets the key's TTL to s.FreshTTL, only if the key still exists.
 	Renew(ctx context.Context, s Session) error

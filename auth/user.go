@@ -50,8 +50,8 @@ func (u User) DisplayName() string {
 	return u.Username
 }
 
-// signsInAs reports whether the canonical login name is the user's today: an address that was
-// changed, or is not verified any more, signs nobody in.
+// signsInAs reports whether the canonical login name still belongs to the user. An address that was
+// changed, or is no longer verified, does not.
 func (u User) signsInAs(name string, byEmail bool) bool {
 	if byEmail {
 		return u.EmailVerified && u.Email == name

@@ -101,7 +101,7 @@ func (*Bridge) IsSessionKey(s string) bool {
 }
 
 // Session returns the session under a Django session key in the form of ours, with External set.
-// auth.ErrNotFound when it signs nobody in here, for whatever reason; any other error means that a
+// auth.ErrNotFound when it does not sign a user in, for any reason; any other error means that a
 // store did not answer. It costs one round trip to Django's Redis and one to ours, and SQL only when
 // the session is seen for the first time. The caller checks the user's epoch.
 func (b *Bridge) Session(ctx context.Context, key string, now time.Time) (auth.Session, error) {
@@ -186,7 +186,7 @@ func predatesEpoch(s Session, u auth.User) bool {
 	return u.Epoch > 1 && s.SavedAt.Add(time.Second).Before(u.UpdatedAt)
 }
 
-// logRejection logs for operators why a Django session signs nobody in.
+// logRejection logs for operators why a Django session does not sign a user in.
 func (b *Bridge) logRejection(ctx context.Context, reason string) {
 	b.Log.DebugContext(ctx, "a Django session was rejected: "+reason)
 }
@@ -199,8 +199,8 @@ func (b *Bridge) EndRejected(ctx context.Context, s auth.Session) error {
 
 // End permanently ends a Django session here and leaves Django alone; it reports whether the user
 // is still signed in there. authenticated says that the request is certainly a user's: then the
-// session is ended even if Django's Redis does not answer. For a key that signs nobody in, no note is
-// created: otherwise anyone could fill Redis with notes.
+// session is ended even if Django's Redis does not answer. No note is created for a key that
+// does not sign a user in: otherwise anyone could fill Redis with notes.
 func (b *Bridge) End(ctx context.Context, key string, now time.Time, authenticated bool) (stillSignedIn bool, err error) {
 	_, readErr := b.read(ctx, key, now)
 	unknown := readErr != nil && !errors.Is(readErr, auth.ErrNotFound)

@@ -15,8 +15,8 @@ import (
 type ExternalSessions interface {
 	// IsSessionKey reports whether a cookie's value has the form of a session key.
 	IsSessionKey(value string) bool
-	// Session returns the session under a key, with External set; auth.ErrNotFound when it signs
-	// nobody in here. The caller checks the user's epoch.
+	// Session returns the session under a key, with External set; auth.ErrNotFound when it
+	// does not sign a user in. The caller checks the user's epoch.
 	Session(ctx context.Context, key string, now time.Time) (auth.Session, error)
 	// End permanently ends the session here, and reports whether the user is still signed in to the
 	// other program. authenticated says that the request is certainly a user's.

@@ -72,7 +72,7 @@ func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 	}
 }
 
-// Log returns a logger that nobody reads.
+// Log returns a logger that discards its lines.
 func DiscardLogger() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // Cheap are parameters that take no time.

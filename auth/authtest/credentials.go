@@ -8,7 +8,7 @@ import (
 	"gatehouse/auth"
 )
 
-// Credentials is an auth.CredentialCache without a clock: whoever has to wait waits for ever.
+// Credentials is an auth.CredentialCache without a clock: a caller that has to wait waits forever.
 type Credentials struct {
 	*CallLog
 	// cache is what the cached user comes from, who is read along.

@@ -9,7 +9,7 @@ import (
 )
 
 // Throttle is an auth.Throttle without a clock: after its free attempts a key waits for its
-// limit's Base, for ever.
+// limit's Base, forever.
 type Throttle struct {
 	*CallLog
 	counts   map[string]int

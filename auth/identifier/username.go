@@ -71,8 +71,8 @@ func mapped(raw string) (string, error) {
 	return raw, nil
 }
 
-// NewUsername is CanonicalUsername with the rules for names that somebody chooses for
-// themselves: not too short, not reserved, not of mixed scripts.
+// NewUsername is CanonicalUsername with the rules for names that users choose for
+// themselves: long enough, not reserved, not of mixed scripts.
 func NewUsername(raw string) (string, error) {
 	name, err := CanonicalUsername(raw)
 	if err != nil {
@@ -157,8 +157,8 @@ var allowedTogether = []map[string]bool{
 	setOf("Latin Han Hangul"),
 }
 
-// mixesScripts reports whether a name has letters of scripts that no one writes together,
-// the usual way to imitate somebody else's name.
+// mixesScripts reports whether a name has letters of scripts that are not used together,
+// the usual way to imitate another user's name.
 func mixesScripts(name string) bool {
 	found := make(map[string]bool)
 	for _, r := range name {
