@@ -241,7 +241,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 		p.Click(`main a.button`, http.StatusOK)
 		p.WantPath("/account")
 		rows := kit.Eval[[]string](p, `[...document.querySelectorAll(".sessions > li")].map(row => row.innerText)`)
-		if len(rows) != 4 || !strings.Contains(rows[0], "this one") || !strings.Contains(rows[0], "Chrome") || !strings.Contains(rows[0], "on Linux") ||
+		if len(rows) != 4 || !strings.Contains(rows[0], "this session") || !strings.Contains(rows[0], "Chrome") || !strings.Contains(rows[0], "on Linux") ||
 			!strings.Contains(rows[0], "127.0.0.1") || !strings.Contains(rows[0], "now") {
 			t.Errorf("the sessions are listed as %q", rows)
 		}
@@ -261,7 +261,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 		}
 
 		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
-		p.WantText("main", "2 sessions end at once")
+		p.WantText("main", "This ends 2 sessions immediately")
 		p.Click(`main a[href="/account#sessions"]`, http.StatusOK) // cancel
 		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
 		p.Submit("/account/sessions/end-others", http.StatusOK)
@@ -335,7 +335,7 @@ func TestUnavailablePage_ReloadsAutomatically(t *testing.T) {
 		p.Open("/account", http.StatusServiceUnavailable)
 		p.WantTitle(true)
 		p.WantText("h1", "Back in a moment")
-		p.WantText("main", "tries again by itself in 5 seconds")
+		p.WantText("main", "tries again automatically in 5 seconds")
 		if p.Cookies()["gatehouse"] == nil {
 			t.Error("the session cookie is gone")
 		}

@@ -216,6 +216,6 @@ func TestEmbeddedRedis_CommandFailsIfTheServerIsFrozen(t *testing.T) {
 	o := kit.RunCommand(t, env, "", "user", "disable", "alice")
 	server.Signal(syscall.SIGCONT)
 	o.WantCode(t, 1)
-	kit.WantErrorLine(t, o, "DATA_DIR", "does not answer")
+	kit.WantErrorLine(t, o, "DATA_DIR", "does not respond")
 	kit.NewClient(t, server.URL()).SignIn("alice")
 }

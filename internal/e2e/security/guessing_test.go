@@ -195,14 +195,16 @@ func TestASVS_15_4_ConcurrentGuessesAreAllCounted(t *testing.T) {
 		case http.StatusUnauthorized:
 			tried++
 		case http.StatusTooManyRequests:
+		case http.StatusServiceUnavailable:
+			// The queue of the password hasher was full: no verdict, so it must not count either.
 		default:
 			t.Errorf("a guess: %s", a.Status)
 		}
 	}
 	// On a slow machine a wait of one second may have ended in the meantime.
 	most := 10 + int64(time.Since(begun)/time.Second)
-	if n := x.CountedFailures(kit.AccountKey("alice")); n != tried || tried > most {
-		t.Errorf("%d guesses were tried and %d counted, want at most %d", tried, n, most)
+	if n := x.CountedFailures(kit.AccountKey("alice")); n != tried || tried == 0 || tried > most {
+		t.Errorf("%d guesses were tried and %d counted, want 1 to %d", tried, n, most)
 	}
 }
 

@@ -182,7 +182,7 @@ func TestPasswords_InvalidTextIsRefused(t *testing.T) {
 	x := kit.NewTarget(t)
 	for _, p := range []string{kit.Password + "\x00", "\x00" + kit.Password, "weary\x00otter-lamp", kit.Password + "\xff", "weary\xc3otter-lamp"} {
 		c := x.NewClient()
-		c.WantFieldError(c.PostForm("/register", "username", "alice", "password", p), "password", "Some characters are damaged")
+		c.WantFieldError(c.PostForm("/register", "username", "alice", "password", p), "password", "Some characters are invalid")
 	}
 }
 
