@@ -36,7 +36,7 @@ func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 		responses <- a
 	}()
 	testkit.Eventually(t, 10*time.Second, "the change to wait for the lock", func() bool {
-		return x.QueryValue(`SELECT count(*) FROM pg_locks WHERE NOT granted`) != "0"
+		return x.QueryValue(kit.BlockedStatements) != "0"
 	})
 	store.Pause()
 	if err := lock.Commit(); err != nil {

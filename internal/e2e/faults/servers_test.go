@@ -313,7 +313,7 @@ func TestEndOthers_AcrossASignOut(t *testing.T) {
 					errs <- err
 				}()
 				testkit.Eventually(t, 10*time.Second, "the change to wait for the lock", func() bool {
-					return s.QueryInt(`SELECT count(*) FROM pg_locks WHERE NOT granted`) > 0
+					return s.QueryInt(kit.BlockedStatements) > 0
 				})
 				test.end(onB, lock)
 				if err := lock.Commit(); err != nil {

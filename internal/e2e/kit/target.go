@@ -113,6 +113,10 @@ func (x *Target) Exec(statement string, args ...any) {
 	}
 }
 
+// BlockedStatements is a query for the number of statements that wait for a lock in the test's own
+// database: other tests use other databases of the same Postgres.
+const BlockedStatements = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+
 // QueryValue returns one value of the database as text.
 func (x *Target) QueryValue(query string, args ...any) string {
 	x.T.Helper()

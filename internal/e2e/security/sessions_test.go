@@ -444,7 +444,7 @@ func TestASVS_7_4_2_UserCachedDuringAChange(t *testing.T) {
 		responses <- err
 	}()
 	testkit.Eventually(t, 5*time.Second, "the change to wait for the row", func() bool {
-		return x.QueryValue(`SELECT count(*) FROM pg_locks WHERE NOT granted`) != "0"
+		return x.QueryValue(kit.BlockedStatements) != "0"
 	})
 	kit.WantSignedIn(t, other)
 	if n, err := redis.Int(x.Cache.Do("EXISTS", "user:"+x.UserID("alice"))); err != nil || n != 1 {
