@@ -132,7 +132,7 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	user, err := h.Accounts.ChangePassword(r.Context(), r.User().ID, form.Get("current_password"), form.Get("new_password"), r.Visitor())
+	user, err := h.Accounts.ChangePassword(r.Context(), r.User().ID, form.Get("current_password"), form.Get("new_password"), r.Client())
 	var (
 		wrong     auth.ValidationErrors
 		throttled auth.ThrottledError

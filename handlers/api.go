@@ -132,7 +132,7 @@ func (h *Handlers) tokenOwner(r *web.Request, body createTokenRequest) (auth.Use
 	if body.Username == "" || body.Password == "" {
 		return auth.User{}, problem.Unauthorized(problem.CredentialsNeeded, "Send HTTP Basic, or username and password in the body.")
 	}
-	u, err := h.Accounts.SignInAPIClient(r.Context(), body.Username, body.Password, r.Visitor())
+	u, err := h.Accounts.SignInAPIClient(r.Context(), body.Username, body.Password, r.Client())
 	r.CountSignIn(err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
 		return auth.User{}, problem.Unauthorized(problem.WrongCredentials, "The username or password is wrong, or the account is disabled.")

@@ -32,7 +32,7 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 		Email:    form.Get("email"),
 		Name:     form.Get("name"),
 		TimeZone: form.Get("time_zone"),
-	}, r.Visitor())
+	}, r.Client())
 	var (
 		wrong     auth.ValidationErrors
 		throttled auth.ThrottledError
@@ -94,7 +94,7 @@ func (h *Handlers) passwordStrength(r *web.Request) (web.Response, error) {
 	if u := r.User(); u != nil {
 		about = append(about, u.Username, u.Name, u.Email)
 	}
-	strength, err := h.Accounts.EstimateStrength(r.Context(), r.Visitor(), form.Get("password"), about...)
+	strength, err := h.Accounts.EstimateStrength(r.Context(), r.Client(), form.Get("password"), about...)
 	if err != nil {
 		return web.Response{}, err
 	}

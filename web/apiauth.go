@@ -49,7 +49,7 @@ func (s *Server) authenticateBasic(r *Request, credentials string) error {
 	if err != nil {
 		return err
 	}
-	u, err := s.Accounts.AuthenticateBasic(r.ctx, login, password, r.Visitor())
+	u, err := s.Accounts.AuthenticateBasic(r.ctx, login, password, r.Client())
 	s.Metrics.CountSignIn(ByBasic, err)
 	if errors.Is(err, auth.ErrWrongCredentials) {
 		return problem.Unauthorized(problem.WrongCredentials, "The username or password is wrong, or the account is disabled.")

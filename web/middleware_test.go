@@ -117,7 +117,7 @@ func TestClientIP_TrustsProxiesOnly(t *testing.T) {
 	} {
 		var got string
 		route := Get("/", Unauthenticated, func(r *Request) (Response, error) {
-			got = r.Visitor().Address.String()
+			got = r.Client().Address.String()
 			return Text(http.StatusOK, "ok"), nil
 		})
 		s := newSite(t, []Route{route}, proxies(c.proxies...))

@@ -153,14 +153,14 @@ func (r *Request) Form() (url.Values, error) {
 // maxDeviceCookies is how many device cookies of a request are tried.
 const maxDeviceCookies = 4
 
-// Visitor returns the client of the request, for rate limits.
-func (r *Request) Visitor() auth.Client {
-	v := auth.Client{Address: r.clientIP()}
-	v.DeviceCookies = cookies.AppendValues(nil, r.echo.Request(), r.server.Cookies.DeviceName(), auth.IsDeviceCookie, maxDeviceCookies)
+// Client returns the client of the request, for rate limits.
+func (r *Request) Client() auth.Client {
+	c := auth.Client{Address: r.clientIP()}
+	c.DeviceCookies = cookies.AppendValues(nil, r.echo.Request(), r.server.Cookies.DeviceName(), auth.IsDeviceCookie, maxDeviceCookies)
 	if r.session.Record != nil {
-		v.SessionID, v.Epoch = r.session.Record.ID, r.session.Record.Epoch
+		c.SessionID, c.Epoch = r.session.Record.ID, r.session.Record.Epoch
 	}
-	return v
+	return c
 }
 
 func (r *Request) clientIP() netip.Addr {
@@ -201,7 +201,7 @@ func (r *Request) RenewSession(u auth.User) error {
 	if err != nil {
 		return fmt.Errorf("renew a session: %w", err)
 	}
-	if r.server.Accounts.TrustsAnyDevice(r.Visitor().DeviceCookies, *r.user) {
+	if r.server.Accounts.TrustsAnyDevice(r.Client().DeviceCookies, *r.user) {
 		r.setDeviceCookie(u)
 	}
 	r.session, r.user = s, &u
