@@ -25,7 +25,7 @@ func FuzzCanonicalUsername(f *testing.F) {
 			t.Errorf("%+q became %+q of %d characters", raw, name, n)
 		}
 		if chosen, err := NewUsername(raw); err == nil && chosen != name {
-			t.Errorf("%+q is %+q for a sign-in and %+q for a registration", raw, name, chosen)
+			t.Errorf("%+q is %+q at sign-in and %+q at registration", raw, name, chosen)
 		}
 	})
 }
@@ -54,7 +54,7 @@ func FuzzCanonicalEmail(f *testing.F) {
 	})
 }
 
-func FuzzCanonicalName(f *testing.F) {
+func FuzzCanonicalDisplayName(f *testing.F) {
 	for _, s := range []string{"Alice", " Jose\u0301  B. ", "\u3000", "\u200d", "👩\u200d🚀", "a\xff", "\u0340"} {
 		f.Add(s)
 	}

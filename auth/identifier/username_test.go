@@ -8,7 +8,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-func TestCanonicalUsername(t *testing.T) {
+func TestCanonicalUsername_Normalizes(t *testing.T) {
 	for raw, want := range map[string]string{
 		"alice":                       "alice",
 		"Alice":                       "alice",
@@ -40,7 +40,7 @@ func TestCanonicalUsername(t *testing.T) {
 	}
 }
 
-func TestCanonicalUsernameRefuses(t *testing.T) {
+func TestCanonicalUsername_RefusesInvalidNames(t *testing.T) {
 	const letters = "Use letters, digits, dots, hyphens and underscores."
 	for raw, want := range map[string]string{
 		"":                          "Enter a user name.",
@@ -71,12 +71,12 @@ func TestCanonicalUsernameRefuses(t *testing.T) {
 	} {
 		got, err := CanonicalUsername(raw)
 		if err == nil || err.Error() != want || got != "" {
-			t.Errorf("CanonicalUsername(%+.40q) = %+q, %v; want the sentence %q", raw, got, err, want)
+			t.Errorf("CanonicalUsername(%+.40q) = %+q, %v; want the message %q", raw, got, err, want)
 		}
 	}
 }
 
-func TestNewUsername(t *testing.T) {
+func TestNewUsername_AcceptsEveryScript(t *testing.T) {
 	for _, name := range []string{
 		"al", "alice", "mall", "adminton", "roots", "rooted", "日本太郎", "田中さくら", "サクラ", "tanakaさくら",
 		"田中サクラtaro", "田中ー", "佐々木", "王小明", "김철수", "김kim", "иван", "γιάννης", "محمد", "דוד", "josé",
@@ -89,38 +89,38 @@ func TestNewUsername(t *testing.T) {
 	}
 }
 
-func TestNewUsernameRefuses(t *testing.T) {
+func TestNewUsername_RefusesReservedAndMixedNames(t *testing.T) {
 	const (
-		IsReserved = "This name is reserved; choose another one."
+		isReserved = "This name is reserved; choose another one."
 		mixed      = "Letters of different alphabets can't be mixed in one name."
 	)
 	for name, want := range map[string]string{
 		"a": "Use at least 2 characters (this has 1).",
 		"é": "Use at least 2 characters (this has 1).",
 
-		"admin":          IsReserved,
-		"Admin":          IsReserved,
-		"ＡＤＭＩＮ":          IsReserved,
-		"a.d-m_i.n":      IsReserved,
-		"admin-":         IsReserved,
-		"no-reply":       IsReserved,
-		"web.master":     IsReserved,
-		"gatehouse":      IsReserved,
-		"r00t":           IsReserved,
-		"4dm1n":          IsReserved,
-		"adm1n":          IsReserved,
-		"adm1n1strator":  IsReserved,
-		"bi11ing":        IsReserved,
-		"b11l1ng":        IsReserved,
-		"he1p":           IsReserved,
-		"5upp0r7":        IsReserved,
-		"l0g1n":          IsReserved,
-		"admın":          IsReserved, // a dotless i
-		"\u0430dmin":     IsReserved, // Cyrillic а
-		"аԁміп":          IsReserved, // Cyrillic all over
-		"r\u043e\u043et": IsReserved, // Cyrillic о
-		"r\u03bf\u03bft": IsReserved, // Greek ο
-		"ѕуѕтем":         IsReserved, // the same
+		"admin":          isReserved,
+		"Admin":          isReserved,
+		"ＡＤＭＩＮ":          isReserved,
+		"a.d-m_i.n":      isReserved,
+		"admin-":         isReserved,
+		"no-reply":       isReserved,
+		"web.master":     isReserved,
+		"gatehouse":      isReserved,
+		"r00t":           isReserved,
+		"4dm1n":          isReserved,
+		"adm1n":          isReserved,
+		"adm1n1strator":  isReserved,
+		"bi11ing":        isReserved,
+		"b11l1ng":        isReserved,
+		"he1p":           isReserved,
+		"5upp0r7":        isReserved,
+		"l0g1n":          isReserved,
+		"admın":          isReserved, // a dotless i
+		"\u0430dmin":     isReserved, // Cyrillic а
+		"аԁміп":          isReserved, // Cyrillic all over
+		"r\u043e\u043et": isReserved, // Cyrillic о
+		"r\u03bf\u03bft": isReserved, // Greek ο
+		"ѕуѕтем":         isReserved, // Cyrillic all over
 
 		"p\u0430ypal":  mixed, // Cyrillic а
 		"аlice":        mixed, // Cyrillic а
@@ -135,12 +135,12 @@ func TestNewUsernameRefuses(t *testing.T) {
 	} {
 		got, err := NewUsername(name)
 		if err == nil || err.Error() != want || got != "" {
-			t.Errorf("NewUsername(%q) = %q, %v; want the sentence %q", name, got, err, want)
+			t.Errorf("NewUsername(%q) = %q, %v; want the message %q", name, got, err, want)
 		}
 	}
 	for name := range reserved {
 		if strings.Contains(name, "1") {
-			continue // the spelling of another one with digits
+			continue // a spelling of another one with digits
 		}
 		if _, err := NewUsername(name); err == nil {
 			t.Errorf("the reserved name %q is accepted", name)
@@ -151,7 +151,7 @@ func TestNewUsernameRefuses(t *testing.T) {
 	}
 }
 
-func TestUsernameLengthIsOfTheStoredForm(t *testing.T) {
+func TestCanonicalUsername_LimitsTheStoredForm(t *testing.T) {
 	// A ligature becomes several letters.
 	if got, err := CanonicalUsername(strings.Repeat("ﷺ", 10)); err == nil {
 		t.Errorf("got %q, want it refused", got)
@@ -165,7 +165,7 @@ func TestUsernameLengthIsOfTheStoredForm(t *testing.T) {
 	}
 }
 
-func TestCanonicalEmail(t *testing.T) {
+func TestCanonicalEmail_NormalizesOrRefuses(t *testing.T) {
 	for raw, want := range map[string]string{
 		"":                            "",
 		"   ":                         "",
@@ -197,13 +197,13 @@ func TestCanonicalEmail(t *testing.T) {
 			t.Errorf("CanonicalEmail(%.60q) = %q, %v; want it refused", raw, got, err)
 		}
 	}
-	// The limit is of what is stored: punycode is longer.
+	// The limit applies to the stored form: punycode is longer.
 	if got, err := CanonicalEmail("a@" + strings.Repeat("bücher.", 34) + "example"); err == nil {
-		t.Errorf("an address of %d octets is accepted", len(got))
+		t.Errorf("an address of %d bytes is accepted", len(got))
 	}
 }
 
-func TestCanonicalName(t *testing.T) {
+func TestCanonicalDisplayName_NormalizesOrRefuses(t *testing.T) {
 	for raw, want := range map[string]string{
 		"":                             "",
 		"  ":                           "",
@@ -235,17 +235,17 @@ func TestCanonicalName(t *testing.T) {
 		"Al\ue000ice":              "Some characters can't be used in a name; type it again.",
 		"\u200b":                   "Some characters can't be used in a name; type it again.",
 		"\u200d\u2060\u00ad":       "Some characters can't be used in a name; type it again.",
-		"\u3164":                   "Some characters can't be used in a name; type it again.", // a Hangul filler is blank
+		"\u3164":                   "Some characters can't be used in a name; type it again.", // a Hangul filler is invisible
 	} {
 		if got, err := CanonicalDisplayName(raw); err == nil || got != "" || err.Error() != want {
-			t.Errorf("CanonicalDisplayName(%.40q) = %q, %v; want the sentence %q", raw, got, err, want)
+			t.Errorf("CanonicalDisplayName(%.40q) = %q, %v; want the message %q", raw, got, err, want)
 		}
 	}
 }
 
-// TestEmail_AcceptedAddressesAreAcceptedAgain: an address comes back from the profile's form in the form in
-// which it was stored. What is refused then must be refused at registration.
-func TestEmail_AcceptedAddressesAreAcceptedAgain(t *testing.T) {
+// TestCanonicalEmail_IsIdempotent: the profile form submits the stored address again, so an address that is accepted at
+// registration must be accepted then.
+func TestCanonicalEmail_IsIdempotent(t *testing.T) {
 	for _, raw := range []string{
 		"a@b\u2135c.org", "a@b.org\u2138", "a@x\u2136.org", "a@\u05d0b.org", "a@\u05d0\u05d1.org", "Jose\u0301@BÜCHER.example", "a@faß.de", "a@xn--fa-hia.de", "a@１.example", "a@b\u00adc.org",
 	} {
@@ -259,15 +259,15 @@ func TestEmail_AcceptedAddressesAreAcceptedAgain(t *testing.T) {
 	}
 }
 
-// TestNames_LookAlikesOfReservedOnesAreRefused, by the table of confusables of Unicode Technical Standard 39.
-func TestNames_LookAlikesOfReservedOnesAreRefused(t *testing.T) {
+// TestNewUsername_RefusesLookalikesOfReservedNames: by the confusables table of Unicode Technical Standard 39.
+func TestNewUsername_RefusesLookalikesOfReservedNames(t *testing.T) {
 	for _, name := range []string{
 		"ᴀdmin", "ᴀᴅᴍɪɴ", "adᴍin", "ʀoot", "rᴏᴏt", "ꓮꓓꓟꓲꓠ", "ꓣꓳꓳꓔ", "ꓢꓴꓑꓑꓳꓣꓔ", "аdmin", "ѕystem", "ａｄｍｉｎ", "adm1n", "4dmin", "r00t", "root.", "a-d-m-i-n", "adrnin", "ᴀ_dmin", "supp0rt", "ⲣοⲟt", "gɑtehouse", "sуstem",
 		"hеlp",
 	} {
 		canonical, err := CanonicalUsername(name)
 		if err != nil {
-			continue // it is no name at all
+			continue // not a valid name at all
 		}
 		if _, err := NewUsername(name); err == nil {
 			t.Errorf("%s (%+q) is accepted", name, canonical)
@@ -280,7 +280,7 @@ func TestNames_LookAlikesOfReservedOnesAreRefused(t *testing.T) {
 	}
 }
 
-func TestSkeleton_IsTheSameForNamesThatLookAlike(t *testing.T) {
+func TestSkeleton_IsEqualForLookalikes(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"alice", "аlice"}, {"alice", "ᴀlice"}, {"alice", "al\u0131ce"}, {"bob", "b0b"}, {"paypal", "раураl"}, {"modern", "modem"}, {"alice", "ali\u0307ce"}, {"al1ce", "allce"},
 		{"jose\u0301", "josé"}, {"scope", "ѕсоре"}, {"mark", "ᴍark"}, {"neo", "ꓠꓰꓳ"}, {"max", "ᴍᴀx"},
@@ -291,18 +291,18 @@ func TestSkeleton_IsTheSameForNamesThatLookAlike(t *testing.T) {
 			t.Errorf("%q: %v, %v", pair, err1, err2)
 		}
 		if !slices.Contains(Lookalikes(b), Skeleton(a)) {
-			t.Errorf("%s has %q, %s has %q", a, Skeleton(a), b, Lookalikes(b))
+			t.Errorf("%s has the skeleton %q, %s the lookalikes %q; want one in common", a, Skeleton(a), b, Lookalikes(b))
 		}
 	}
-	// A name of another script reads as capitals, in which i and l are one.
+	// A name in another script can read as capitals, where i and l look alike.
 	for _, name := range []string{"ꓮꓡꓲꓚꓰ"} {
 		if got := Lookalikes(name); len(got) != 2 || got[1] != Skeleton("alice") {
-			t.Errorf("%s: %q, want %q among them", name, got, Skeleton("alice"))
+			t.Errorf("%s: got %q, want two with %q as the second", name, got, Skeleton("alice"))
 		}
 	}
 	for _, pair := range [][2]string{{"mail", "mali"}, {"jose", "josé"}, {"anna", "ana"}, {"al-ice", "alice"}, {"mia", "mla"}, {"user2", "user3"}} {
 		if Skeleton(pair[0]) == Skeleton(pair[1]) {
-			t.Errorf("%q count as one", pair)
+			t.Errorf("%q have the same skeleton", pair)
 		}
 	}
 	for _, name := range []string{"alice", "ꓮꓡꓲꓚꓰ", "jürgen", "佐藤", "m0dem", "ꭺꭰꮇ", "ᴌ"} {

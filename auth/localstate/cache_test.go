@@ -21,16 +21,16 @@ type user struct {
 
 var errUnavailable = errors.New("unavailable")
 
-var midday = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// enabledCache returns a cache that invalidations reach.
+// enabledCache returns an enabled cache.
 func enabledCache() *Cache[user] {
 	m := NewCache[user](time.Hour)
 	m.SetEnabled(true)
 	return m
 }
 
-// row is a load that finds the user with this epoch, and counts itself.
+// row returns a load function that counts its calls and returns a user with this epoch.
 func row(loads *atomic.Int64, epoch int64) func(context.Context) (user, error) {
 	return func(context.Context) (user, error) {
 		loads.Add(1)
@@ -42,7 +42,7 @@ func row(loads *atomic.Int64, epoch int64) func(context.Context) (user, error) {
 func isCached(t *testing.T, m *Cache[user], epoch int64) bool {
 	t.Helper()
 	var loads atomic.Int64
-	u, err := m.Load(t.Context(), "u1", midday, row(&loads, -1))
+	u, err := m.Load(t.Context(), "u1", noon, row(&loads, -1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,66 +52,66 @@ func isCached(t *testing.T, m *Cache[user], epoch int64) bool {
 func TestCache_LoadsOnce(t *testing.T) {
 	m := enabledCache()
 	var loads atomic.Int64
-	for _, at := range []time.Time{midday, midday, midday.Add(time.Hour)} {
+	for _, at := range []time.Time{noon, noon, noon.Add(time.Hour)} {
 		if u, err := m.Load(t.Context(), "u1", at, row(&loads, 1)); err != nil || u.Epoch != 1 || loads.Load() != 1 {
 			t.Errorf("got %+v, %v after %d loads", u, err, loads.Load())
 		}
 	}
 	if m.Hits.Load() != 2 || m.Misses.Load() != 1 {
-		t.Errorf("%d hits and %d misses", m.Hits.Load(), m.Misses.Load())
+		t.Errorf("got %d hits and %d misses, want 2 and 1", m.Hits.Load(), m.Misses.Load())
 	}
-	if u, err := m.Load(t.Context(), "u1", midday.Add(time.Hour+1), row(&loads, 2)); err != nil || u.Epoch != 2 || loads.Load() != 2 {
-		t.Errorf("past its time: got %+v, %v after %d loads", u, err, loads.Load())
+	if u, err := m.Load(t.Context(), "u1", noon.Add(time.Hour+1), row(&loads, 2)); err != nil || u.Epoch != 2 || loads.Load() != 2 {
+		t.Errorf("after the lifetime: got %+v, %v after %d loads", u, err, loads.Load())
 	}
-	if u, err := m.Load(t.Context(), "u2", midday, func(context.Context) (user, error) { return user{ID: "u2"}, nil }); err != nil || u.ID != "u2" {
+	if u, err := m.Load(t.Context(), "u2", noon, func(context.Context) (user, error) { return user{ID: "u2"}, nil }); err != nil || u.ID != "u2" {
 		t.Errorf("another user: got %+v, %v", u, err)
 	}
 }
 
 func TestCache_DropsInvalidatedValues(t *testing.T) {
 	for what, c := range map[string]struct {
-		news func(*Cache[user])
-		kept bool
+		invalidate func(*Cache[user])
+		kept       bool
 	}{
 		"the user":                   {func(m *Cache[user]) { m.Invalidate("u1") }, false},
 		"all":                        {(*Cache[user]).InvalidateAll, false},
 		"disabled":                   {func(m *Cache[user]) { m.SetEnabled(false) }, false},
 		"disabled and enabled again": {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
 		"enabled twice":              {func(m *Cache[user]) { m.SetEnabled(true) }, false},
-		"somebody else":              {func(m *Cache[user]) { m.Invalidate("u2") }, true},
+		"another user":               {func(m *Cache[user]) { m.Invalidate("u2") }, true},
 		"no user":                    {func(m *Cache[user]) { m.Invalidate("") }, true},
 	} {
 		m := enabledCache()
 		var loads atomic.Int64
-		if _, err := m.Load(t.Context(), "u1", midday, row(&loads, 1)); err != nil {
+		if _, err := m.Load(t.Context(), "u1", noon, row(&loads, 1)); err != nil {
 			t.Fatal(err)
 		}
-		c.news(m)
+		c.invalidate(m)
 		if got := isCached(t, m, 1); got != c.kept {
-			t.Errorf("%s: remembered is %v", what, got)
+			t.Errorf("%s: cached: got %v, want %v", what, got, c.kept)
 		}
 	}
 }
 
-// Without somebody who tells of changes nothing is kept, however long that lasts.
+// TestCache_StaysEmptyWhileDisabled: without notifications of changes nothing is cached.
 func TestCache_StaysEmptyWhileDisabled(t *testing.T) {
 	for what, m := range map[string]*Cache[user]{"never enabled": NewCache[user](time.Hour), "disabled": enabledCache()} {
 		var loads atomic.Int64
-		_, _ = m.Load(t.Context(), "u1", midday, row(&loads, 1))
+		_, _ = m.Load(t.Context(), "u1", noon, row(&loads, 1))
 		m.SetEnabled(false)
 		loads.Store(0)
 		for i := range int64(10) {
-			if u, err := m.Load(t.Context(), "u1", midday, row(&loads, i)); err != nil || u.Epoch != i {
-				t.Errorf("%s: got %+v, %v; want what was loaded", what, u, err)
+			if u, err := m.Load(t.Context(), "u1", noon, row(&loads, i)); err != nil || u.Epoch != i {
+				t.Errorf("%s: got %+v, %v; want the loaded user", what, u, err)
 			}
 		}
 		if loads.Load() != 10 || size(m) != 0 {
-			t.Errorf("%s: %d loads, and %d users are kept", what, loads.Load(), size(m))
+			t.Errorf("%s: got %d loads and %d cached users, want 10 and 0", what, loads.Load(), size(m))
 		}
 		m.SetEnabled(true)
-		_, _ = m.Load(t.Context(), "u1", midday, row(&loads, 1))
+		_, _ = m.Load(t.Context(), "u1", noon, row(&loads, 1))
 		if !isCached(t, m, 1) {
-			t.Errorf("%s: not kept when trusted again", what)
+			t.Errorf("%s: not cached after it was enabled again", what)
 		}
 	}
 }
@@ -124,24 +124,24 @@ func size(m *Cache[user]) int {
 	return n
 }
 
-// TestLoad_DoesNotStoreWhatWasInvalidatedMeanwhile: what was read before the news is answered with, and never kept.
-func TestLoad_DoesNotStoreWhatWasInvalidatedMeanwhile(t *testing.T) {
+// TestLoad_StoresNothingInvalidatedMeanwhile: a value read before an invalidation is returned but not cached.
+func TestLoad_StoresNothingInvalidatedMeanwhile(t *testing.T) {
 	for what, c := range map[string]struct {
-		news func(*Cache[user])
-		kept bool
+		invalidate func(*Cache[user])
+		kept       bool
 	}{
-		"none":               {func(*Cache[user]) {}, true},
-		"of the user":        {func(m *Cache[user]) { m.Invalidate("u1") }, false},
-		"of all":             {(*Cache[user]).InvalidateAll, false},
-		"disabled":           {func(m *Cache[user]) { m.SetEnabled(false) }, false},
-		"lost and won again": {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
-		"won again":          {func(m *Cache[user]) { m.SetEnabled(true) }, false},
+		"nothing":                    {func(*Cache[user]) {}, true},
+		"the user":                   {func(m *Cache[user]) { m.Invalidate("u1") }, false},
+		"all":                        {(*Cache[user]).InvalidateAll, false},
+		"disabled":                   {func(m *Cache[user]) { m.SetEnabled(false) }, false},
+		"disabled and enabled again": {func(m *Cache[user]) { m.SetEnabled(false); m.SetEnabled(true) }, false},
+		"enabled twice":              {func(m *Cache[user]) { m.SetEnabled(true) }, false},
 	} {
 		m := enabledCache()
 		begun, finish := make(chan struct{}), make(chan struct{})
 		answered := make(chan user)
 		go func() {
-			u, _ := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) {
+			u, _ := m.Load(t.Context(), "u1", noon, func(context.Context) (user, error) {
 				close(begun)
 				<-finish
 				return user{ID: "u1", Epoch: 1}, nil
@@ -149,23 +149,23 @@ func TestLoad_DoesNotStoreWhatWasInvalidatedMeanwhile(t *testing.T) {
 			answered <- u
 		}()
 		<-begun
-		c.news(m)
+		c.invalidate(m)
 		close(finish)
 		if u := <-answered; u.Epoch != 1 {
-			t.Errorf("%s: answered with %+v", what, u)
+			t.Errorf("%s: got %+v, want the loaded user", what, u)
 		}
 		if got := isCached(t, m, 1); got != c.kept {
-			t.Errorf("%s: remembered is %v", what, got)
+			t.Errorf("%s: cached: got %v, want %v", what, got, c.kept)
 		}
 	}
-	// Trusted only while the load runs: what came before it is unknown.
+	// Enabled only while the load runs: earlier invalidations were missed.
 	m := NewCache[user](time.Hour)
-	_, err := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) {
+	_, err := m.Load(t.Context(), "u1", noon, func(context.Context) (user, error) {
 		m.SetEnabled(true)
 		return user{ID: "u1", Epoch: 1}, nil
 	})
 	if err != nil || isCached(t, m, 1) {
-		t.Errorf("a load that began without trust is kept (%v)", err)
+		t.Errorf("a load that began while disabled is cached (%v)", err)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestLoad_IsSharedByConcurrentMisses(t *testing.T) {
 		var answers sync.WaitGroup
 		for range 64 {
 			answers.Go(func() {
-				u, err := m.Load(t.Context(), "u1", midday, func(ctx context.Context) (user, error) {
+				u, err := m.Load(t.Context(), "u1", noon, func(ctx context.Context) (user, error) {
 					<-finish
 					return row(&loads, 5)(ctx)
 				})
@@ -186,16 +186,16 @@ func TestLoad_IsSharedByConcurrentMisses(t *testing.T) {
 				}
 			})
 		}
-		synctest.Wait() // all 64 wait
+		synctest.Wait() // all 64 share the load
 		close(finish)
 		answers.Wait()
 		if loads.Load() != 1 || m.Misses.Load() != 64 {
-			t.Errorf("%d loads for %d misses", loads.Load(), m.Misses.Load())
+			t.Errorf("got %d loads and %d misses, want 1 and 64", loads.Load(), m.Misses.Load())
 		}
 	})
 }
 
-// Nobody waits for longer than they want, and nobody's leaving ends the load of the others.
+// TestLoad_OutlivesACallerThatLeaves: a caller can stop waiting without ending the load for the others.
 func TestLoad_OutlivesACallerThatLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := enabledCache()
@@ -211,39 +211,39 @@ func TestLoad_OutlivesACallerThatLeaves(t *testing.T) {
 		ask := func(ctx context.Context) <-chan answer {
 			c := make(chan answer, 1)
 			go func() {
-				u, err := m.Load(ctx, "u1", midday, load)
+				u, err := m.Load(ctx, "u1", noon, load)
 				c <- answer{u, err}
 			}()
 			synctest.Wait()
 			return c
 		}
 		impatient, leave := context.WithCancel(t.Context())
-		first := ask(impatient) // whose request began the load
+		first := ask(impatient) // starts the load
 		hurried, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		second, third := ask(hurried), ask(t.Context())
 		leave()
 		if a := <-first; !errors.Is(a.err, context.Canceled) {
-			t.Errorf("who left got %+v", a)
+			t.Errorf("the canceled caller: got %+v, want context.Canceled", a)
 		}
 		if a := <-second; !errors.Is(a.err, context.DeadlineExceeded) {
-			t.Errorf("who was in a hurry got %+v", a)
+			t.Errorf("the caller with a timeout: got %+v, want context.DeadlineExceeded", a)
 		}
 		close(finish)
 		if a := <-third; a.err != nil || a.user.Epoch != 1 {
-			t.Errorf("who stayed got %+v", a)
+			t.Errorf("the remaining caller: got %+v, want the user", a)
 		}
 		if !isCached(t, m, 1) {
-			t.Error("nothing is kept")
+			t.Error("the loaded user is not cached")
 		}
 	})
 }
 
-// A load that began before the news may have read the old row: who asks afterwards begins
-// another one, and only that is kept, whichever ends first.
+// TestLoad_IsNotSharedAcrossAnInvalidation: a load that began before an invalidation may have read the old row. A later
+// caller starts another one, and only that one is cached, whichever finishes first.
 func TestLoad_IsNotSharedAcrossAnInvalidation(t *testing.T) {
 	for _, oldFirst := range []bool{true, false} {
-		for _, news := range []func(*Cache[user]){func(m *Cache[user]) { m.Invalidate("u1") }, (*Cache[user]).InvalidateAll} {
+		for _, invalidate := range []func(*Cache[user]){func(m *Cache[user]) { m.Invalidate("u1") }, (*Cache[user]).InvalidateAll} {
 			synctest.Test(t, func(t *testing.T) {
 				m := enabledCache()
 				gates := map[int64]chan struct{}{1: make(chan struct{}), 2: make(chan struct{})}
@@ -251,7 +251,7 @@ func TestLoad_IsNotSharedAcrossAnInvalidation(t *testing.T) {
 				ask := func(epoch int64) <-chan user {
 					c := make(chan user, 1)
 					go func() {
-						u, err := m.Load(t.Context(), "u1", midday, func(ctx context.Context) (user, error) {
+						u, err := m.Load(t.Context(), "u1", noon, func(ctx context.Context) (user, error) {
 							<-gates[epoch]
 							return row(&loads, epoch)(ctx)
 						})
@@ -264,7 +264,7 @@ func TestLoad_IsNotSharedAcrossAnInvalidation(t *testing.T) {
 					return c
 				}
 				before := ask(1)
-				news(m)
+				invalidate(m)
 				after, later := ask(2), ask(2)
 				order := []int64{2, 1}
 				if oldFirst {
@@ -275,10 +275,10 @@ func TestLoad_IsNotSharedAcrossAnInvalidation(t *testing.T) {
 					synctest.Wait()
 				}
 				if got := []int64{(<-before).Epoch, (<-after).Epoch, (<-later).Epoch}; got[0] != 1 || got[1] != 2 || got[2] != 2 || loads.Load() != 2 {
-					t.Errorf("got the epochs %v from %d loads", got, loads.Load())
+					t.Errorf("got the epochs %v from %d loads, want 1, 2, 2 from 2", got, loads.Load())
 				}
 				if !isCached(t, m, 2) {
-					t.Error("the new row is not kept")
+					t.Error("the new row is not cached")
 				}
 			})
 		}
@@ -288,48 +288,48 @@ func TestLoad_IsNotSharedAcrossAnInvalidation(t *testing.T) {
 func TestLoad_DoesNotStoreErrors(t *testing.T) {
 	m := enabledCache()
 	for range 2 {
-		_, err := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) { return user{ID: "u1", Epoch: 9}, errUnavailable })
+		_, err := m.Load(t.Context(), "u1", noon, func(context.Context) (user, error) { return user{ID: "u1", Epoch: 9}, errUnavailable })
 		if !errors.Is(err, errUnavailable) || size(m) != 0 {
-			t.Errorf("got %v, and %d users are kept", err, size(m))
+			t.Errorf("got %v and %d cached users, want the error and 0", err, size(m))
 		}
 	}
-	// A panic must not end the process: nobody recovers in the goroutine of the load.
-	u, err := m.Load(t.Context(), "u1", midday, func(context.Context) (user, error) { panic("the reason") })
+	// A panic in the load is returned as an error: nothing else in that goroutine recovers it.
+	u, err := m.Load(t.Context(), "u1", noon, func(context.Context) (user, error) { panic("the reason") })
 	if err == nil || !strings.Contains(err.Error(), "the reason") || !strings.Contains(err.Error(), "cache_test.go") || u.ID != "" || size(m) != 0 {
-		t.Errorf("got %+v, %v", u, err)
+		t.Errorf("got %+v, %v; want an error with the reason and the stack", u, err)
 	}
 }
 
 func TestCache_IsBounded(t *testing.T) {
 	m := enabledCache()
 	const users = 2 * cacheShards * shardCapacity
-	news := make([]uint64, cacheShards)
+	generations := make([]uint64, cacheShards)
 	for i := range m.shards {
-		news[i] = m.shards[i].generation
+		generations[i] = m.shards[i].generation
 	}
 	for i := range users {
 		id := strconv.Itoa(i)
-		_, _, now := m.get(id, midday)
-		m.store(id, user{ID: id}, now, midday)
-		if _, ok, _ := m.get(id, midday); !ok {
-			t.Fatalf("user %d is not kept", i)
+		_, _, now := m.get(id, noon)
+		m.store(id, user{ID: id}, now, noon)
+		if _, ok, _ := m.get(id, noon); !ok {
+			t.Fatalf("user %d is not cached", i)
 		}
 	}
 	if n := size(m); n > cacheShards*shardCapacity || n < cacheShards*shardCapacity/4 {
-		t.Errorf("%d users are kept, want at most %d", n, cacheShards*shardCapacity)
+		t.Errorf("got %d cached users, want at most %d", n, cacheShards*shardCapacity)
 	}
 	for i := range m.shards {
 		if len(m.shards[i].entries) > shardCapacity {
-			t.Errorf("shard %d has %d users", i, len(m.shards[i].entries))
+			t.Errorf("shard %d holds %d users, want at most %d", i, len(m.shards[i].entries), shardCapacity)
 		}
-		if m.shards[i].generation != news[i] {
-			t.Errorf("making room is news to shard %d", i)
+		if m.shards[i].generation != generations[i] {
+			t.Errorf("evicting changed the generation of shard %d", i)
 		}
 	}
 }
 
-// TestCache_IsSafeForConcurrentUse: a row whose epoch only rises is looked up by some while another raises it and
-// tells: after the news nobody may see an older epoch.
+// TestCache_IsSafeForConcurrentUse: several readers load a row while a writer raises its epoch and invalidates it. After
+// the invalidation no reader sees an older epoch.
 func TestCache_IsSafeForConcurrentUse(t *testing.T) {
 	m := enabledCache()
 	var epoch atomic.Int64
@@ -339,7 +339,7 @@ func TestCache_IsSafeForConcurrentUse(t *testing.T) {
 	for range 3 {
 		readers.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := m.Load(t.Context(), "u1", midday, load); err != nil {
+				if _, err := m.Load(t.Context(), "u1", noon, load); err != nil {
 					t.Error(err)
 					return
 				}
@@ -357,21 +357,21 @@ func TestCache_IsSafeForConcurrentUse(t *testing.T) {
 		default:
 			m.Invalidate("u1")
 		}
-		if u, err := m.Load(t.Context(), "u1", midday, load); err != nil || u.Epoch < want {
-			t.Fatalf("got %+v, %v after the news of epoch %d", u, err, want)
+		if u, err := m.Load(t.Context(), "u1", noon, load); err != nil || u.Epoch < want {
+			t.Fatalf("got %+v, %v after the invalidation of epoch %d", u, err, want)
 		}
 	}
 	stop()
 	readers.Wait()
 }
 
-func BenchmarkMemoryHit(b *testing.B) {
+func BenchmarkCacheHit(b *testing.B) {
 	m := enabledCache()
 	load := func(context.Context) (user, error) { return user{ID: "u1"}, nil }
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := m.Load(context.Background(), "u1", midday, load); err != nil {
+			if _, err := m.Load(context.Background(), "u1", noon, load); err != nil {
 				b.Error(fmt.Errorf("look up: %w", err))
 			}
 		}

@@ -21,12 +21,12 @@ func FuzzPasswordPolicy(f *testing.F) {
 		password, err := policy.Check(raw, about)
 		if err != nil {
 			if s.Score > 1 || s.Message != err.Error() || password != "" || !utf8.ValidString(s.Message) {
-				t.Errorf("%+q is refused (%v) and looks like %+v", raw, err, s)
+				t.Errorf("%+q is refused (%v) but has the strength %+v", raw, err, s)
 			}
 			return
 		}
 		if s.Score < 2 || s.Message != "" {
-			t.Errorf("%+q is accepted and looks like %+v", raw, s)
+			t.Errorf("%+q is accepted but has the strength %+v", raw, s)
 		}
 		if n := utf8.RuneCountInString(password); n < policy.MinLength || n > MaxLength {
 			t.Errorf("%+q of %d characters is accepted", raw, n)
@@ -61,10 +61,10 @@ func FuzzStoredHash(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stored string) {
 		if strings.Contains(stored, "m=") && !strings.Contains(stored, "m=8,t=1,") {
-			return // costly ones are as slow as they say
+			return // expensive parameters would be slow
 		}
 		if match, _, err := verify(h, t.Context(), "another", stored); match || err != nil {
-			t.Errorf("Check against %q = %v, %v", stored, match, err)
+			t.Errorf("Verify against %q = %v, %v; want no match", stored, match, err)
 		}
 	})
 }

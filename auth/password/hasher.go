@@ -58,7 +58,7 @@ func NewHasher(concurrency int, params argon2id.Params) (*Hasher, error) {
 }
 
 func newHasher(concurrency, queued int, timeout time.Duration, params argon2id.Params) (*Hasher, error) {
-	dummy, err := argon2id.CreateHash("a password that nobody has", &params)
+	dummy, err := argon2id.CreateHash("no user's password", &params)
 	if err != nil {
 		return nil, fmt.Errorf("hash the dummy password: %w", err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/alexedwards/argon2id"
 )
 
-// cheap are parameters that take no time.
+// cheap holds parameters that make hashing fast.
 var cheap = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
 func newTestHasher(t testing.TB, atOnce, queued int, wait time.Duration) *Hasher {
@@ -25,11 +25,11 @@ func newTestHasher(t testing.TB, atOnce, queued int, wait time.Duration) *Hasher
 	return h
 }
 
-func TestHashParamsAreStrongEnough(t *testing.T) {
+func TestDefaultParams_AreStrongEnough(t *testing.T) {
 	// OWASP Password Storage Cheat Sheet; ASVS 11.4.2.
 	p := DefaultParams
 	if p.Memory < 19456 || p.Iterations < 2 || p.Parallelism < 1 || p.SaltLength < 16 || p.KeyLength < 32 {
-		t.Errorf("got %+v", p)
+		t.Errorf("got %+v, want at least m=19456, t=2, p=1, a salt of 16 bytes and a key of 32", p)
 	}
 	h, err := NewHasher(1, DefaultParams)
 	if err != nil {
@@ -40,24 +40,24 @@ func TestHashParamsAreStrongEnough(t *testing.T) {
 		t.Errorf("got %q, %v", hash, err)
 	}
 	if got := cap(h.slots); got >= runtime.GOMAXPROCS(0) && got != 1 {
-		t.Errorf("%d hashes at once release the pages no processor", got)
+		t.Errorf("got %d concurrent hashes, want fewer than the %d processors", got, runtime.GOMAXPROCS(0))
 	}
 }
 
-func TestHashAndCheck(t *testing.T) {
+func TestVerify_MatchesOnlyThePassword(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Second)
 	one, err1 := h.Hash(t.Context(), "secret")
 	two, err2 := h.Hash(t.Context(), "secret")
 	if err1 != nil || err2 != nil || one == two {
-		t.Fatalf("got %q (%v) and %q (%v), want two hashes that differ", one, err1, two, err2)
+		t.Fatalf("got %q (%v) and %q (%v), want two different hashes", one, err1, two, err2)
 	}
-	for password, want := range map[string]bool{"secret": true, "Secret": false, "secret ": false, "": false, "a password that nobody has": false} {
+	for password, want := range map[string]bool{"secret": true, "Secret": false, "secret ": false, "": false, "no user's password": false} {
 		match, outdated, err := verify(h, t.Context(), password, one)
 		if match != want || outdated || err != nil {
-			t.Errorf("Check(%q) = %v, %v, %v; want %v", password, match, outdated, err, want)
+			t.Errorf("Verify(%q) = %v, %v, %v; want match %v", password, match, outdated, err, want)
 		}
 	}
-	// No truncation: 80 characters are not their first 72.
+	// The password is not truncated to 72 bytes, as bcrypt would do.
 	eighty := long(80)
 	hash, err := h.Hash(t.Context(), eighty)
 	if err != nil {
@@ -68,16 +68,16 @@ func TestHashAndCheck(t *testing.T) {
 	}
 }
 
-func TestCheckWithoutUser(t *testing.T) {
+func TestVerify_WithoutAHashNeverMatches(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Second)
-	for _, password := range []string{"", "x", "a password that nobody has"} {
+	for _, password := range []string{"", "x", "no user's password"} {
 		if match, outdated, err := verify(h, t.Context(), password, ""); match || outdated || err != nil {
-			t.Errorf("Check(%q) of nobody = %v, %v, %v", password, match, outdated, err)
+			t.Errorf("Verify(%q) against no hash = %v, %v, %v; want no match", password, match, outdated, err)
 		}
 	}
 }
 
-func TestCheckOutdated(t *testing.T) {
+func TestVerify_ReportsOutdatedParams(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Second)
 	for name, change := range map[string]func(*argon2id.Params){
 		"memory":      func(p *argon2id.Params) { p.Memory = 16 },
@@ -93,15 +93,15 @@ func TestCheckOutdated(t *testing.T) {
 			t.Fatal(err)
 		}
 		if match, outdated, err := verify(h, t.Context(), "secret", hash); !match || !outdated || err != nil {
-			t.Errorf("%s: got %v, %v, %v; want a match that is outdated", name, match, outdated, err)
+			t.Errorf("%s: got %v, %v, %v; want an outdated match", name, match, outdated, err)
 		}
 		if match, outdated, err := verify(h, t.Context(), "wrong", hash); match || outdated || err != nil {
-			t.Errorf("%s: got %v, %v, %v for a wrong password", name, match, outdated, err)
+			t.Errorf("%s: wrong password: got %v, %v, %v; want no match", name, match, outdated, err)
 		}
 	}
 }
 
-func TestCheckGarbage(t *testing.T) {
+func TestVerify_InvalidHashNeverMatches(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Second)
 	const salt, key = "c2FsdHNhbHRzYWx0c2FsdA", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"
 	for _, hash := range []string{
@@ -121,13 +121,13 @@ func TestCheckGarbage(t *testing.T) {
 		"$argon2id$v=19$m=8,t=1,p=1$" + salt + "$" + key + "$",
 	} {
 		if match, outdated, err := verify(h, t.Context(), "secret", hash); match || outdated || err != nil {
-			t.Errorf("Check against %q = %v, %v, %v; want a wrong password", hash, match, outdated, err)
+			t.Errorf("Verify against %q = %v, %v, %v; want no match", hash, match, outdated, err)
 		}
 	}
 }
 
-// worked returns the octets that f allocated: argon2 fills its memory once for each hash.
-func worked(f func()) uint64 {
+// allocated returns the bytes that f allocated: argon2 fills its memory once for each hash.
+func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	f()
@@ -135,7 +135,7 @@ func worked(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-func TestEveryCheckIsOneHash(t *testing.T) {
+func TestVerify_AlwaysHashesOnce(t *testing.T) {
 	const memory = 4 << 20
 	params := argon2id.Params{Memory: memory >> 10, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 	h, err := newHasher(1, 1, time.Second, params)
@@ -146,15 +146,15 @@ func TestEveryCheckIsOneHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, stored := range map[string]string{"a user": hash, "nobody": "", "garbage": "garbage", "impossible": "$argon2id$v=19$m=8,t=0,p=1$c2FsdA$a2V5"} {
-		got := worked(func() { _, _, _ = verify(h, t.Context(), "wrong", stored) })
+	for name, stored := range map[string]string{"a user": hash, "no user": "", "garbage": "garbage", "impossible": "$argon2id$v=19$m=8,t=0,p=1$c2FsdA$a2V5"} {
+		got := allocated(func() { _, _, _ = verify(h, t.Context(), "wrong", stored) })
 		if got < memory || got > 2*memory-1 {
-			t.Errorf("%s: %d octets were filled, want those of one hash, %d", name, got, memory)
+			t.Errorf("%s: allocated %d bytes, want the %d of one hash", name, got, memory)
 		}
 	}
 }
 
-func TestNoMoreThanSoManyAtOnce(t *testing.T) {
+func TestHasher_LimitsConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const atOnce, queued = 3, 5
 		h := newTestHasher(t, atOnce, queued, time.Minute)
@@ -168,7 +168,7 @@ func TestNoMoreThanSoManyAtOnce(t *testing.T) {
 			go func() {
 				release, err := h.acquire(t.Context())
 				if err != nil {
-					t.Errorf("got %v, want a place", err)
+					t.Errorf("got %v, want a slot", err)
 					return
 				}
 				mu.Lock()
@@ -187,30 +187,30 @@ func TestNoMoreThanSoManyAtOnce(t *testing.T) {
 		if running != atOnce || h.Waiting() != atOnce+queued {
 			t.Fatalf("%d run and %d run or wait, want %d and %d", running, h.Waiting(), atOnce, atOnce+queued)
 		}
-		// The queue is full: both kinds of work are refused at once.
+		// The queue is full: hashing and verifying are refused immediately.
 		if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
 			t.Errorf("Hash: got %v, want ErrBusy", err)
 		}
 		if _, _, err := verify(h, t.Context(), "x", ""); !errors.Is(err, ErrBusy) {
-			t.Errorf("Check: got %v, want ErrBusy", err)
+			t.Errorf("Verify: got %v, want ErrBusy", err)
 		}
 		for i := range atOnce + queued {
 			finish <- struct{}{}
 			synctest.Wait()
 			if want := min(atOnce, atOnce+queued-i-1); running != want {
-				t.Errorf("%d run after %d have finished, want %d", running, i+1, want)
+				t.Errorf("%d run after %d finished, want %d", running, i+1, want)
 			}
 		}
 		if most != atOnce || done != atOnce+queued || h.Waiting() != 0 {
-			t.Errorf("at most %d ran, %d finished, %d wait", most, done, h.Waiting())
+			t.Errorf("at most %d ran, %d finished, %d wait; want %d, %d and 0", most, done, h.Waiting(), atOnce, atOnce+queued)
 		}
 		if _, err := h.Hash(t.Context(), "x"); err != nil {
-			t.Errorf("after the storm: %v", err)
+			t.Errorf("after the queue drained: %v", err)
 		}
 	})
 }
 
-func TestHashAndCheckTakePlaces(t *testing.T) {
+func TestHasher_HashAndVerifyTakeSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 2, time.Minute)
 		release, err := h.acquire(t.Context())
@@ -227,12 +227,12 @@ func TestHashAndCheckTakePlaces(t *testing.T) {
 		release()
 		finished.Wait()
 		if h.Waiting() != 0 {
-			t.Errorf("%d are left", h.Waiting())
+			t.Errorf("%d still run or wait, want 0", h.Waiting())
 		}
 	})
 }
 
-func TestQueuedWorkIsDroppedWithItsClient(t *testing.T) {
+func TestHasher_DropsQueuedWorkOnCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 1, time.Minute)
 		release, err := h.acquire(t.Context())
@@ -251,30 +251,30 @@ func TestQueuedWorkIsDroppedWithItsClient(t *testing.T) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
 		if h.Waiting() != 1 {
-			t.Errorf("%d run or wait, want the first alone", h.Waiting())
+			t.Errorf("%d run or wait, want only the first", h.Waiting())
 		}
 		release()
 	})
 }
 
-func TestNoWorkForClientsThatHaveGone(t *testing.T) {
+func TestHasher_SkipsCanceledRequests(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range 100 { // a free place and an ended context are ready at the same time
+	for range 100 { // select may see a free slot or the canceled context first
 		if _, err := h.Hash(ctx, "x"); !errors.Is(err, context.Canceled) {
 			t.Fatalf("Hash: got %v, want context.Canceled", err)
 		}
 		if _, _, err := verify(h, ctx, "x", ""); !errors.Is(err, context.Canceled) {
-			t.Fatalf("Check: got %v, want context.Canceled", err)
+			t.Fatalf("Verify: got %v, want context.Canceled", err)
 		}
 	}
 	if h.Waiting() != 0 || len(h.slots) != 0 {
-		t.Errorf("%d places and %d slots are still taken", h.Waiting(), len(h.slots))
+		t.Errorf("%d queue places and %d slots are still taken, want none", h.Waiting(), len(h.slots))
 	}
 }
 
-func TestLongWaitIsBusy(t *testing.T) {
+func TestHasher_LongWaitIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 1, 5*time.Second)
 		release, err := h.acquire(t.Context())
@@ -287,19 +287,19 @@ func TestLongWaitIsBusy(t *testing.T) {
 			t.Errorf("got %v, want ErrBusy", err)
 		}
 		if waited := time.Since(begun); waited != 5*time.Second {
-			t.Errorf("waited %s", waited)
+			t.Errorf("waited %s, want 5s", waited)
 		}
 	})
 }
 
-// TestAPlaceRests: after a hash its place stays empty for a part of what a hash takes, so that
-// hashing never takes a processor whole; whoever asked does not wait for it.
-func TestAPlaceRests(t *testing.T) {
+// TestHasher_Cooldown: after a hash its slot stays empty for a fraction of the hash's duration, so that hashing never
+// occupies a whole processor. The caller does not wait for the cooldown.
+func TestHasher_Cooldown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHasher(t, 1, 4, time.Minute)
 		h.cooldown = 50
 		begun := time.Now()
-		// Hashing takes no time by the bubble's clock, so the work is stood in for.
+		// The bubble's clock is fake: hashing takes no time by it, so sleeping stands for the work.
 		for i := range 3 {
 			release, err := h.acquire(t.Context())
 			if err != nil {
@@ -308,27 +308,27 @@ func TestAPlaceRests(t *testing.T) {
 			if at, want := time.Since(begun), time.Duration(i)*150*time.Millisecond; at != want {
 				t.Errorf("hash %d began after %s, want %s", i, at, want)
 			}
-			time.Sleep(100 * time.Millisecond) // the bubble's clock
+			time.Sleep(100 * time.Millisecond) // on the fake clock
 			release()
 			if at, want := time.Since(begun), time.Duration(i)*150*time.Millisecond+100*time.Millisecond; at != want {
-				t.Errorf("hash %d was answered after %s, want %s", i, at, want)
+				t.Errorf("hash %d returned after %s, want %s", i, at, want)
 			}
 		}
-		// A slower one rests no longer.
+		// A slower hash does not extend the cooldown.
 		release, err := h.acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // on the fake clock
 		release()
 		slow := time.Now()
 		release, err = h.acquire(t.Context())
 		if err != nil || time.Since(slow) != 50*time.Millisecond {
-			t.Errorf("after a slow hash the place rested for %s (%v), want 50ms", time.Since(slow), err)
+			t.Errorf("after a slow hash the cooldown took %s (%v), want 50ms", time.Since(slow), err)
 		}
 		release()
 		synctest.Wait()
-		time.Sleep(time.Minute) // the last rest ends
+		time.Sleep(time.Minute) // on the fake clock: the last cooldown ends
 	})
 }
 
@@ -337,8 +337,7 @@ func verify(h *Hasher, ctx context.Context, password, hash string) (match, outda
 	return h.Verify(ctx, password, password, hash)
 }
 
-// TestDo_SharesSlotsWithHashes: other work and hashes together never exceed the slots, and are refused
-// when the queue is full.
+// TestDo_SharesSlotsWithHashes: other work and hashes share the slots and the queue.
 func TestDo_SharesSlotsWithHashes(t *testing.T) {
 	h := newTestHasher(t, 1, 1, time.Minute)
 	started, finish := make(chan struct{}), make(chan struct{})
@@ -350,14 +349,14 @@ func TestDo_SharesSlotsWithHashes(t *testing.T) {
 		runtime.Gosched()
 	}
 	if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
-		t.Errorf("a hash in a full queue: %v", err)
+		t.Errorf("a hash in a full queue: got %v, want ErrBusy", err)
 	}
 	if err := h.Do(t.Context(), func() {}); !errors.Is(err, ErrBusy) {
-		t.Errorf("other work in a full queue: %v", err)
+		t.Errorf("other work in a full queue: got %v, want ErrBusy", err)
 	}
 	select {
 	case err := <-queued:
-		t.Errorf("two run in one slot: %v", err)
+		t.Errorf("the queued work did not wait for the slot: %v", err)
 	default:
 	}
 	close(finish)
@@ -365,6 +364,6 @@ func TestDo_SharesSlotsWithHashes(t *testing.T) {
 		t.Error(err)
 	}
 	if h.fastest.Load() != 0 {
-		t.Error("other work counts as the duration of a hash")
+		t.Error("the duration of other work was recorded as that of a hash")
 	}
 }

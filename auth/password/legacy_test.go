@@ -8,9 +8,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// legacyPassword is what all of these hashes are of; each was made by the system itself (Django 3.2,
-// Werkzeug 2.2, PHP 8.2, htpasswd of Apache 2.4), but for scrypt, which is Python's hashlib in
-// the form of Django 4 and Werkzeug 2.3.
+// legacyPassword is the password of all legacyHashes. Each hash was made by the system itself (Django 3.2, Werkzeug 2.2,
+// PHP 8.2, htpasswd of Apache 2.4), except for scrypt: Python's hashlib in the format of Django 4 and Werkzeug 2.3.
 const legacyPassword = "wéary-otter-lamp"
 
 var legacyHashes = map[string]string{
@@ -28,7 +27,7 @@ var legacyHashes = map[string]string{
 	"htpasswd":             "$2y$04$.t12C.IDskaMBitXeznv4ORUu4shcdtKDO6jfILsJvjAakaZZfLBO",
 }
 
-func TestLegacyHashes(t *testing.T) {
+func TestLegacyHashes_Verify(t *testing.T) {
 	h, err := newHasher(1, 8, time.Minute, DefaultParams)
 	if err != nil {
 		t.Fatal(err)
@@ -39,27 +38,27 @@ func TestLegacyHashes(t *testing.T) {
 		}
 		match, outdated, err := verify(h, t.Context(), legacyPassword, hash)
 		if !match || !outdated || err != nil {
-			t.Errorf("%s: match %t, outdated %t, %v", name, match, outdated, err)
+			t.Errorf("%s: got match %t, outdated %t, %v; want an outdated match", name, match, outdated, err)
 		}
 		for _, wrong := range []string{"", "x", legacyPassword + "x", strings.ToUpper(legacyPassword), norm.NFD.String(legacyPassword)} {
 			if match, outdated, err := verify(h, t.Context(), wrong, hash); match || outdated || err != nil {
-				t.Errorf("%s: %q matches %t, outdated %t, %v", name, wrong, match, outdated, err)
+				t.Errorf("%s: %q: got match %t, outdated %t, %v; want no match", name, wrong, match, outdated, err)
 			}
 		}
-		// What was typed in another form of Unicode than the one that is hashed here.
+		// The typed password counts, whatever its normalized form is.
 		if match, _, err := h.Verify(t.Context(), "something else", legacyPassword, hash); !match || err != nil {
-			t.Errorf("%s: the password as it was typed does not match, %v", name, err)
+			t.Errorf("%s: the password as typed does not match: %v", name, err)
 		}
 		for cut := 1; cut < len(hash); cut += 7 {
 			if match, _, err := verify(h, t.Context(), legacyPassword, hash[:cut]); match || err != nil {
-				t.Errorf("%s: the first %d octets match: %t, %v", name, cut, match, err)
+				t.Errorf("%s: the first %d bytes of the hash: got match %t, %v; want no match", name, cut, match, err)
 			}
 		}
 	}
 }
 
-// TestLegacyHashesAreBounded: what a hash says about its own cost is never computed above the bounds.
-func TestLegacyHashesAreBounded(t *testing.T) {
+// TestLegacyHashes_AreBounded: a hash whose cost parameters exceed the limits is never computed.
+func TestLegacyHashes_AreBounded(t *testing.T) {
 	for hash, says := range map[string]string{
 		"":                                  "no usable password",
 		"!DJqWe5":                           "no usable password",
@@ -101,17 +100,17 @@ func TestLegacyHashesAreBounded(t *testing.T) {
 	} {
 		err := ValidateLegacyHash(hash)
 		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%.60q: %v, want something about %q", hash, err, says)
+			t.Errorf("%.60q: got %v, want an error with %q", hash, err, says)
 		}
 		if err != nil && len(hash) > 20 && (strings.Contains(err.Error(), hash[len(hash)-12:]) || strings.Contains(err.Error(), "correct")) {
-			t.Errorf("the sentence holds the hash: %v", err)
+			t.Errorf("the error contains the hash: %v", err)
 		}
 	}
 }
 
-// TestLongPasswordsOfBcrypt: bcrypt looks at 72 octets only, and both systems let longer passwords in.
-// Django's hash of the SHA-256 has no such end.
-func TestLongPasswordsOfBcrypt(t *testing.T) {
+// TestLegacyHashes_BcryptTruncatesAt72Bytes: bcrypt ignores everything after 72 bytes, and both systems accept longer
+// passwords. Django hashes the SHA-256 and has no such limit.
+func TestLegacyHashes_BcryptTruncatesAt72Bytes(t *testing.T) {
 	long := strings.Repeat("otter-lamp-", 9)
 	for name, c := range map[string]struct {
 		hash    string
@@ -127,7 +126,7 @@ func TestLongPasswordsOfBcrypt(t *testing.T) {
 		}
 		for password, want := range c.matches {
 			if got := check(password); got != want {
-				t.Errorf("%s: %d octets match: %t, want %t", name, len(password), got, want)
+				t.Errorf("%s: the first %d bytes: got match %t, want %t", name, len(password), got, want)
 			}
 		}
 	}
@@ -142,7 +141,7 @@ func FuzzLegacyHash(f *testing.F) {
 	f.Fuzz(func(t *testing.T, hash string) {
 		check, err := parseLegacyHash(hash)
 		if (check == nil) == (err == nil) {
-			t.Fatalf("%q: both or neither", hash)
+			t.Fatalf("%q: got both a check and an error, or neither", hash)
 		}
 		if err != nil && (err.Error() == "" || len(err.Error()) > 300) {
 			t.Fatalf("%q: %v", hash, err)

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// long is a password of n different-looking characters.
+// long returns a strong password of n characters.
 func long(n int) string {
 	return strings.Repeat("correct horse battery staple ", n/29+1)[:n]
 }
 
-func TestNormalPassword(t *testing.T) {
+func TestNormalize_ComposesAndLimits(t *testing.T) {
 	for raw, want := range map[string]string{
 		"a":                                  "a",
 		"  spaced out  ":                     "  spaced out  ",
@@ -38,12 +38,12 @@ func TestNormalPassword(t *testing.T) {
 	}
 	for _, raw := range []string{"", strings.Repeat("x", 129), strings.Repeat("😀", 129), "nul\x00", "bad\xff", strings.Repeat("x", 1<<20)} {
 		if _, ok := Normalize(raw); ok {
-			t.Errorf("Normalize(%.20q…) of %d octets is accepted", raw, len(raw))
+			t.Errorf("Normalize(%.20q…) accepted %d bytes", raw, len(raw))
 		}
 	}
 }
 
-func TestPasswordPolicy(t *testing.T) {
+func TestPolicy_Check(t *testing.T) {
 	policy := Policy{MinLength: 8}
 	about := []string{"Alice.Liddell", "Alice Liddell", "alice@wonderland.example"}
 	const damaged = "Some characters are invalid. Enter the password again."
@@ -96,57 +96,57 @@ func TestPasswordPolicy(t *testing.T) {
 			continue
 		}
 		if err == nil || err.Error() != want || got != "" {
-			t.Errorf("Check(%.40q) = %.40q, %v; want the sentence %q", raw, got, err, want)
+			t.Errorf("Check(%.40q) = %.40q, %v; want the message %q", raw, got, err, want)
 		}
 	}
 }
 
-func TestPasswordPolicyOfFullWidthUserName(t *testing.T) {
+func TestPolicy_FoldsFullWidthUserNames(t *testing.T) {
 	got, err := Policy{MinLength: 8}.Check("wunderlich7", "ＷＵＮＤＥＲＬＩＣＨ")
 	if err == nil {
 		t.Errorf("Check accepted %q, which is the user name and a digit", got)
 	}
 }
 
-func TestPasswordMinimumIsASetting(t *testing.T) {
+func TestPolicy_MinLengthIsConfigurable(t *testing.T) {
 	if _, err := (Policy{MinLength: 15}).Check("vK3$xQ9!vK3$x"); err == nil || err.Error() != "Use at least 15 characters (this has 13)." {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want at least 15 characters required", err)
 	}
 }
 
-func TestPasswordFormsOfUnicodeAreOne(t *testing.T) {
+func TestPolicy_UnicodeFormsAreEqual(t *testing.T) {
 	policy := Policy{MinLength: 8}
 	const raw = "Ängström façade Ệ"
 	composed, err1 := policy.Check(norm.NFC.String(raw))
 	apart, err2 := policy.Check(norm.NFD.String(raw))
 	if err1 != nil || err2 != nil || composed != apart {
-		t.Errorf("got %q (%v) and %q (%v)", composed, err1, apart, err2)
+		t.Errorf("got %q (%v) and %q (%v), want the same password", composed, err1, apart, err2)
 	}
 }
 
-func TestHugePasswordIsRefusedFast(t *testing.T) {
+func TestPolicy_RefusesHugePasswordsFast(t *testing.T) {
 	policy := Policy{MinLength: 8}
 	for _, huge := range []string{strings.Repeat("x", 1<<20), strings.Repeat("e\u0301", 1<<19), strings.Repeat("\xff", 1<<20)} {
 		begun := time.Now()
 		s := policy.Strength(huge, huge, huge, huge)
 		if took := time.Since(begun); took > time.Second {
-			t.Errorf("a megabyte took %s", took)
+			t.Errorf("a megabyte took %s, want at most 1s", took)
 		}
 		if s.Message == "" || s.Score != 0 || s.Label != "Very weak" {
-			t.Errorf("got %+v for a megabyte", s)
+			t.Errorf("got %+v for a megabyte, want score 0 and a message", s)
 		}
 	}
 }
 
-func TestLongestPasswordIsEstimatedFast(t *testing.T) {
+func TestPolicy_EstimatesTheLongestPasswordFast(t *testing.T) {
 	begun := time.Now()
 	_, _ = Policy{MinLength: 8}.Check(strings.Repeat("aA1!p4ssw0rd", 10), strings.Repeat("alice ", 100))
 	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("took %s", took)
+		t.Errorf("took %s, want at most 2s", took)
 	}
 }
 
-func TestStrengthAgreesWithPolicy(t *testing.T) {
+func TestStrength_AgreesWithCheck(t *testing.T) {
 	policy := Policy{MinLength: 8}
 	labels := map[int]string{0: "Very weak", 1: "Weak", 2: "Fair", 3: "Good", 4: "Strong"}
 	seen := map[int]bool{}
@@ -158,25 +158,25 @@ func TestStrengthAgreesWithPolicy(t *testing.T) {
 		s := policy.Strength(raw, "liddell")
 		seen[s.Score] = true
 		if s.Label != labels[s.Score] {
-			t.Errorf("%.30q: label %q for score %d", raw, s.Label, s.Score)
+			t.Errorf("%.30q: got the label %q for score %d", raw, s.Label, s.Score)
 		}
 		if err == nil && s.Message != "" || err != nil && s.Message != err.Error() {
-			t.Errorf("%.30q: message %q, and Check says %v", raw, s.Message, err)
+			t.Errorf("%.30q: got the message %q, Check returned %v", raw, s.Message, err)
 		}
 		if err != nil && s.Score > 1 {
-			t.Errorf("%.30q is refused and scores %d", raw, s.Score)
+			t.Errorf("%.30q is refused but scores %d", raw, s.Score)
 		}
 		if err == nil && s.Score < 2 {
-			t.Errorf("%.30q is accepted and scores %d", raw, s.Score)
+			t.Errorf("%.30q is accepted but scores %d", raw, s.Score)
 		}
 	}
 	if !seen[0] || !seen[1] || !seen[4] {
-		t.Errorf("the examples have only the scores %v", seen)
+		t.Errorf("the examples cover only the scores %v", seen)
 	}
 }
 
-// TestPasswords_WithAYearAreRefused: a word with this year, or any near it, is what people choose who have to
-// change their password. No year is special, so that next year needs no release.
+// TestPasswords_WithAYearAreRefused: people who must change their password choose a word with the current year or a
+// nearby one. No year is hard-coded, so that the next year needs no release.
 func TestPasswords_WithAYearAreRefused(t *testing.T) {
 	policy := Policy{MinLength: 8}
 	now := time.Now().Year()
@@ -190,7 +190,7 @@ func TestPasswords_WithAYearAreRefused(t *testing.T) {
 				t.Errorf("%s is accepted", password)
 			}
 			if s := policy.Strength(password); s.Score > 1 || s.Message == "" {
-				t.Errorf("%s is shown as %+v", password, s)
+				t.Errorf("%s: got the strength %+v, want a score of at most 1 and a message", password, s)
 			}
 		}
 	}
@@ -203,7 +203,7 @@ func TestPasswords_WithAYearAreRefused(t *testing.T) {
 	}
 }
 
-// TestPasswords_CommonOnesAreRefused: also those that the estimator does not know, in any case.
+// TestPasswords_CommonOnesAreRefused: in any case, including passwords that the estimator does not know.
 func TestPasswords_CommonOnesAreRefused(t *testing.T) {
 	policy := Policy{MinLength: 8}
 	for _, password := range []string{"cuthbert", "brooking", "alliswell", "Alliswell", "1G2W3E4R", "home0401", "raffaella", "sk8erboi", "Sk8erboi2026!", "ｓｋ８ｅｒｂｏｉ", "#1stunna"} {
@@ -213,7 +213,7 @@ func TestPasswords_CommonOnesAreRefused(t *testing.T) {
 	}
 }
 
-// TestPasswords_OnDjangosListAreRefused holds the policy against a list that is kept by others.
+// TestPasswords_OnDjangosListAreRefused checks the policy against a list maintained by another project.
 func TestPasswords_OnDjangosListAreRefused(t *testing.T) {
 	f, err := os.Open("/usr/lib/python3/dist-packages/django/contrib/auth/common-passwords.txt.gz")
 	if err != nil {
@@ -238,6 +238,6 @@ func TestPasswords_OnDjangosListAreRefused(t *testing.T) {
 		}
 	}
 	if n < 5000 {
-		t.Errorf("the list has %d passwords of eight characters or more", n)
+		t.Errorf("got %d passwords of eight characters or more, want at least 5000", n)
 	}
 }
