@@ -32,7 +32,7 @@ var (
 	errDown = fmt.Errorf("ask a server: %w", auth.ErrUnavailable)
 )
 
-// world is the rules on stores in memory.
+// world is an Accounts on in-memory stores.
 type world struct {
 	*authtest.Stores
 	*auth.Accounts
@@ -59,12 +59,12 @@ func (w *world) add(t testing.TB, name string) auth.User {
 	return u
 }
 
-// rows is the user store behind the rules.
+// rows returns the user store.
 func (w *world) rows() *authtest.Users { return w.Stores.Users }
 
 func (w *world) counts() map[string]int { return w.Stores.Throttle.Counts() }
 
-// guesses are the counts of guesses alone.
+// guesses returns the counts without those of strength estimates and repeated failures.
 func (w *world) guesses() map[string]int {
 	guesses := w.counts()
 	maps.DeleteFunc(guesses, func(key string, _ int) bool {
@@ -73,7 +73,7 @@ func (w *world) guesses() map[string]int {
 	return guesses
 }
 
-// sameUser reports whether two rows are the same in every field.
+// sameUser reports whether two users are equal in every field.
 func sameUser(a, b auth.User) bool { return reflect.DeepEqual(a, b) }
 
 func wantError(t testing.TB, got, want error) {
@@ -90,7 +90,7 @@ func wantCalls(t testing.TB, got []string, want ...string) {
 	}
 }
 
-// account is the throttle's key of a name.
+// account returns the throttle key of a login.
 func account(name string) string {
 	keys, err := auth.ParseKeys(authtest.SecretKey)
 	if err != nil {
@@ -114,7 +114,7 @@ func wantInvalid(t testing.TB, err error, want auth.ValidationErrors) {
 	}
 }
 
-func TestSignIn(t *testing.T) {
+func TestSignIn_AcceptsNameOrAddress(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	for _, login := range []string{"alice", "Alice", " Ａｌｉｃｅ ", "Alice@Example.org"} {
@@ -125,7 +125,7 @@ func TestSignIn(t *testing.T) {
 		}
 		wantCounts(t, w.counts(), map[string]int{})
 		if got := w.rows().Row(u.ID).LastSignInAt; !got.Equal(noon) {
-			t.Errorf("%q: the sign-in is recorded at %s", login, got)
+			t.Errorf("%q: the sign-in is recorded at %s, want %s", login, got, noon)
 		}
 	}
 	w.Reset()
@@ -137,11 +137,11 @@ func TestSignIn(t *testing.T) {
 		"throttle.Refund address:192.0.2.7 "+account("alice"),
 		"users.RecordSignIn "+u.ID)
 	if log := w.log.String(); strings.Contains(log, secret) || !strings.Contains(log, `msg="signed in" event=true username=alice`) {
-		t.Errorf("the log says %s", log)
+		t.Errorf("unexpected log: %s", log)
 	}
 }
 
-func TestSignInFailsInOneWay(t *testing.T) {
+func TestSignIn_FailsUniformly(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
 	disabled := w.add(t, "bob")
@@ -169,7 +169,7 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		{"unverified address", "dave@example.org", secret, account("dave@example.org")},
 		{"disabled user", "bob", secret, account("bob")},
 		{"disabled user, wrong password", "bob", "wrong", account("bob")},
-		{"garbage for a hash", "carol", secret, account("carol")},
+		{"malformed hash", "carol", secret, account("carol")},
 		{"impossible name", "al ice", secret, ""},
 		{"impossible address", "a@b@c", secret, ""},
 		{"no name", "", secret, ""},
@@ -178,7 +178,7 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		w.Reset()
 		u, err := w.SignIn(t.Context(), c.login, c.password, visitor)
 		if err != auth.ErrWrongCredentials || !sameUser(u, auth.User{}) {
-			t.Errorf("%s: got %+v, %v; want ErrWrongCredentials and nothing else", c.name, u, err)
+			t.Errorf("%s: got %+v, %v; want ErrWrongCredentials and no user", c.name, u, err)
 		}
 		want := map[string]int{address: 1}
 		if c.counted != "" {
@@ -186,12 +186,12 @@ func TestSignInFailsInOneWay(t *testing.T) {
 		}
 		wantCounts(t, w.counts(), want)
 		if calls := w.Calls("users."); len(calls) != 1 || !strings.HasPrefix(calls[0], "users.UserBy") {
-			t.Errorf("%s: asked the database for %v, want one look-up", c.name, calls)
+			t.Errorf("%s: got the database calls %v, want one lookup", c.name, calls)
 		}
 	}
 }
 
-func TestSignInAlwaysHashesOnce(t *testing.T) {
+func TestSignIn_AlwaysHashesOnce(t *testing.T) {
 	const memory = 4 << 20
 	w := newWorld(t)
 	params := argon2id.Params{Memory: memory >> 10, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
@@ -201,14 +201,14 @@ func TestSignInAlwaysHashesOnce(t *testing.T) {
 	bob.Active = false
 	w.rows().Put(bob)
 	for name, try := range map[string][2]string{
-		"right":            {"alice", secret},
-		"wrong password":   {"alice", "wrong"},
-		"unknown name":     {"nobody", "wrong"},
-		"unknown address":  {"nobody@example.org", "wrong"},
-		"impossible name":  {"no body", "wrong"},
-		"no password":      {"alice", ""},
-		"endless password": {"nobody", strings.Repeat("x", 5000)},
-		"disabled":         {"bob", secret},
+		"right":              {"alice", secret},
+		"wrong password":     {"alice", "wrong"},
+		"unknown name":       {"nobody", "wrong"},
+		"unknown address":    {"nobody@example.org", "wrong"},
+		"impossible name":    {"no body", "wrong"},
+		"no password":        {"alice", ""},
+		"oversized password": {"nobody", strings.Repeat("x", 5000)},
+		"disabled":           {"bob", secret},
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -216,32 +216,32 @@ func TestSignInAlwaysHashesOnce(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		// argon2 fills its memory once for each hash.
 		if got := after.TotalAlloc - before.TotalAlloc; got < memory || got >= 2*memory {
-			t.Errorf("%s: %d octets were filled, want those of one hash, %d", name, got, memory)
+			t.Errorf("%s: allocated %d bytes, want the %d of one hash", name, got, memory)
 		}
 	}
 }
 
-func TestSignInThrottled(t *testing.T) {
+func TestSignIn_IsThrottled(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
 	var throttled auth.ThrottledError
 	tries := 0
 	for ; !errors.As(w.try(t, "alice", fmt.Sprint("wrong", tries), visitor), &throttled); tries++ {
 		if tries > 100 {
-			t.Fatal("guessing is never slowed down")
+			t.Fatal("100 guesses were not throttled")
 		}
 	}
 	if tries != 10 || throttled.RetryAfter != time.Second {
-		t.Errorf("%d tries passed, then a wait of %s; want 10 and 1s", tries, throttled.RetryAfter)
+		t.Errorf("%d attempts passed, then a wait of %s; want 10 and 1s", tries, throttled.RetryAfter)
 	}
 	w.Reset()
-	// Now the right password has to wait as well: it cannot be told from a guess.
+	// The right password is throttled too: it could be a guess.
 	if err := w.try(t, "Alice", secret, visitor); !errors.As(err, &throttled) {
-		t.Errorf("got %v, want a wait", err)
+		t.Errorf("got %v, want a ThrottledError", err)
 	}
 	wantCalls(t, w.Calls(), "throttle.Take address:192.0.2.7 "+account("alice"))
 	wantCounts(t, w.counts(), map[string]int{account("alice"): 10, "address:192.0.2.7": 10})
-	// Others are not slowed down by it.
+	// Other users are not throttled.
 	w.add(t, "bob")
 	if err := w.try(t, "bob", secret, visitor); err != nil {
 		t.Errorf("bob: %v", err)
@@ -254,7 +254,7 @@ func (w *world) try(t testing.TB, login, password string, v auth.Client) error {
 	return err
 }
 
-func TestSuccess_TakesBackItsOwnAttemptOnly(t *testing.T) {
+func TestSignIn_RefundsOnlyItsOwnAttempt(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "alice")
 	for i := range 5 {
@@ -269,7 +269,8 @@ func TestSuccess_TakesBackItsOwnAttemptOnly(t *testing.T) {
 	wantCounts(t, w.guesses(), map[string]int{"address:192.0.2.7": 5, account("alice"): 5})
 }
 
-// The same failure again tells nobody anything: it costs a hash, and no attempt.
+// TestRepeatedFailure_CountsOnce: repeating a wrong password gives an attacker nothing, so it costs a hash but no
+// attempt.
 func TestRepeatedFailure_CountsOnce(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "alice")
@@ -290,15 +291,15 @@ func TestRepeatedFailure_CountsOnce(t *testing.T) {
 		wantError(t, w.try(t, "nobody", "wrong", visitor), auth.ErrWrongCredentials)
 		wantError(t, w.try(t, "no body", "wrong", visitor), auth.ErrWrongCredentials)
 	}
-	wants("others", map[string]int{"address:192.0.2.7": 3, account("alice"): 1, account("nobody"): 1})
+	wants("other names", map[string]int{"address:192.0.2.7": 3, account("alice"): 1, account("nobody"): 1})
 	wantError(t, w.try(t, "alice", "wrong", elsewhere), auth.ErrWrongCredentials)
-	wants("elsewhere", map[string]int{"address:192.0.2.7": 3, "address:198.51.100.1": 1, account("alice"): 2, account("nobody"): 1})
+	wants("another address", map[string]int{"address:192.0.2.7": 3, "address:198.51.100.1": 1, account("alice"): 2, account("nobody"): 1})
 	for _, mark := range w.Stores.Throttle.Marks() {
 		if strings.Contains(mark, "wrong") {
-			t.Errorf("the password is kept in %q", mark)
+			t.Errorf("the mark %q contains the password", mark)
 		}
 	}
-	// Whatever changes about the account, the same guess is the same.
+	// A change of the account does not make a repeated guess a new one.
 	for what, change := range map[string]func(*auth.User){
 		"epoch":    func(u *auth.User) { u.Epoch++ },
 		"disabled": func(u *auth.User) { u.Active = false },
@@ -312,18 +313,18 @@ func TestRepeatedFailure_CountsOnce(t *testing.T) {
 		wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
 		wants(what, before)
 	}
-	// Without the memory of failures nothing is free.
+	// If failures cannot be stored, every attempt counts.
 	w.FailOn("throttle.KeepFailure", errDown)
 	before := w.Stores.Throttle.Count("address:192.0.2.7")
 	for range 2 {
 		wantError(t, w.try(t, "alice", "another", visitor), auth.ErrWrongCredentials)
 	}
 	if got := w.Stores.Throttle.Count("address:192.0.2.7"); got != before+2 {
-		t.Errorf("%d failures are counted, want %d", got, before+2)
+		t.Errorf("got %d failures, want %d", got, before+2)
 	}
 }
 
-func TestKnownBrowsers_HaveOneAllowance(t *testing.T) {
+func TestKnownBrowsers_ShareOneLimit(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "alice")
 	w.add(t, "bob")
@@ -333,15 +334,15 @@ func TestKnownBrowsers_HaveOneAllowance(t *testing.T) {
 	known := auth.Client{Address: visitor.Address, DeviceCookies: []string{w.NewDeviceCookie(alice)}}
 	for _, login := range []string{"ALICE", "alice@example.org"} {
 		if err := w.try(t, login, secret, known); err != nil {
-			t.Errorf("%s: the owner is locked out of a browser that is known: %v", login, err)
+			t.Errorf("%s: the owner is locked out of a known browser: %v", login, err)
 		}
 	}
 	wantThrottled(t, w.try(t, "alice", secret, visitor))
-	// The success did not wipe out the count of the guesses.
+	// The success does not reset the count of the guesses.
 	if got := w.Stores.Throttle.Count(account("alice")); got != 10 {
 		t.Errorf("the account's count is %d, want 10", got)
 	}
-	// Known for alice is not known for bob, and not for somebody who does not exist.
+	// A browser known for alice is not known for bob, nor for an unknown user.
 	for _, name := range []string{"bob", "nobody"} {
 		_ = w.try(t, name, "wrong", known)
 		if got := w.Stores.Throttle.Count(account(name)); got != 1 {
@@ -353,7 +354,7 @@ func TestKnownBrowsers_HaveOneAllowance(t *testing.T) {
 		_ = w.try(t, "alice", fmt.Sprint("wrong", i), known)
 	}
 	wantThrottled(t, w.try(t, "alice", secret, known))
-	// Of an older epoch it is as unknown as any.
+	// A device cookie of an older epoch is not trusted.
 	alice, err := w.SignOutEverywhere(t.Context(), alice.ID, "")
 	if err != nil {
 		t.Fatal(err)
@@ -361,14 +362,14 @@ func TestKnownBrowsers_HaveOneAllowance(t *testing.T) {
 	wantThrottled(t, w.try(t, "alice", secret, known))
 	w.Stores.Throttle.Reset(t.Context(), account("alice"))
 	if err := w.try(t, "alice", secret, known); err != nil {
-		t.Errorf("as a stranger: %v", err)
+		t.Errorf("from an unknown browser: %v", err)
 	}
 	if got := w.Stores.Throttle.Count("browsers:" + alice.ID); got != 10 {
 		t.Errorf("the browsers' count is %d, want 10", got)
 	}
 }
 
-func TestAddressesAreCountedByNetwork(t *testing.T) {
+func TestAddresses_AreCountedByNetwork(t *testing.T) {
 	for address, want := range map[string]string{
 		"192.0.2.7":            "address:192.0.2.7",
 		"::ffff:192.0.2.7":     "address:192.0.2.7",
@@ -384,7 +385,7 @@ func TestAddressesAreCountedByNetwork(t *testing.T) {
 	}
 }
 
-func TestSignInWithoutServers(t *testing.T) {
+func TestSignIn_FailsWithoutServers(t *testing.T) {
 	for _, c := range []struct {
 		broken string
 		want   map[string]int
@@ -392,7 +393,7 @@ func TestSignInWithoutServers(t *testing.T) {
 		{"throttle.Take", map[string]int{}},
 		{"users.UserByUsername", map[string]int{}},
 		{"throttle.Repeated", map[string]int{}},
-		{"throttle.Refund", map[string]int{}}, // the reservation ends by itself
+		{"throttle.Refund", map[string]int{}}, // the reservation expires
 		{"users.RecordSignIn", map[string]int{}},
 	} {
 		w := newWorld(t)
@@ -403,13 +404,13 @@ func TestSignInWithoutServers(t *testing.T) {
 			t.Errorf("without %s: got %+v, %v; want ErrUnavailable", c.broken, u, err)
 		}
 		if errors.Is(err, auth.ErrWrongCredentials) {
-			t.Errorf("without %s: %v blames the password", c.broken, err)
+			t.Errorf("without %s: got %v, which is ErrWrongCredentials", c.broken, err)
 		}
 		wantCounts(t, w.counts(), c.want)
 	}
 }
 
-func TestSignInOfAClientThatHasGone(t *testing.T) {
+func TestSignIn_StopsWhenTheClientDisconnects(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -418,7 +419,7 @@ func TestSignInOfAClientThatHasGone(t *testing.T) {
 	wantError(t, err, context.Canceled)
 }
 
-func TestSignInUpgradesTheHash(t *testing.T) {
+func TestSignIn_UpgradesOutdatedHashes(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	old := authtest.FastHashParams
@@ -431,11 +432,11 @@ func TestSignInUpgradesTheHash(t *testing.T) {
 	w.rows().Put(u)
 	wantError(t, w.try(t, "alice", "wrong", visitor), auth.ErrWrongCredentials)
 	if w.rows().Row(u.ID).PasswordHash != hash {
-		t.Fatal("a wrong password replaced the hash")
+		t.Fatal("a wrong password replaced the stored hash")
 	}
 	w.FailOn("users.ReplaceHash", errDown)
 	if err := w.try(t, "alice", secret, visitor); err != nil {
-		t.Errorf("a right password is refused when the new hash can't be stored: %v", err)
+		t.Errorf("the right password is refused if the new hash cannot be stored: %v", err)
 	}
 	w.FailOn("users.ReplaceHash", nil)
 	if err := w.try(t, "alice", secret, visitor); err != nil {
@@ -450,11 +451,11 @@ func TestSignInUpgradesTheHash(t *testing.T) {
 		t.Errorf("the new hash does not match: %v", err)
 	}
 	if calls := w.Calls("users.ReplaceHash"); len(calls) != 0 {
-		t.Error("the hash is replaced at every sign-in")
+		t.Errorf("an up-to-date hash was replaced: %v", calls)
 	}
 }
 
-func TestRegister(t *testing.T) {
+func TestRegister_StoresCanonicalValues(t *testing.T) {
 	w := newWorld(t)
 	u, err := w.Register(t.Context(), auth.Registration{
 		Username: " Ａlice ", Password: secret, Email: "Alice@Example.org", Name: "  Alice  L. ", TimeZone: "Europe/Berlin",
@@ -464,7 +465,7 @@ func TestRegister(t *testing.T) {
 	}
 	row := w.rows().Row(u.ID)
 	if !sameUser(row, u) || u.PasswordHash == "" {
-		t.Errorf("got %+v, and the row %+v", u, row)
+		t.Errorf("got %+v, stored %+v", u, row)
 	}
 	row.ID, row.PasswordHash = "", ""
 	want := auth.User{Username: "alice", Name: "Alice L.", Email: "alice@example.org", TimeZone: "Europe/Berlin", Epoch: 1, Active: true, CreatedAt: noon, UpdatedAt: noon}
@@ -473,18 +474,17 @@ func TestRegister(t *testing.T) {
 	}
 	wantCounts(t, w.counts(), map[string]int{"register:192.0.2.7": 1})
 	if err := w.try(t, "alice", secret, visitor); err != nil {
-		t.Errorf("can't sign in: %v", err)
+		t.Errorf("the new user cannot sign in: %v", err)
 	}
 	if log := w.log.String(); strings.Contains(log, secret) || strings.Contains(log, "argon2") {
-		t.Errorf("the log says %s", log)
+		t.Errorf("unexpected log: %s", log)
 	}
 	if u, err := w.Register(t.Context(), auth.Registration{Username: "bob", Password: secret, TimeZone: "Local"}, visitor); err != nil || u.TimeZone != "UTC" {
 		t.Errorf("got %+v, %v; want the zone UTC", u, err)
 	}
 }
 
-// TestRegister_ReturnsTheStoredEpoch: the session that follows must not be refused at once when the database
-// has set another epoch.
+// TestRegister_ReturnsTheStoredEpoch: the database may set another epoch, and the session that follows has to match it.
 func TestRegister_ReturnsTheStoredEpoch(t *testing.T) {
 	w := newWorld(t)
 	w.rows().RestoredBefore = noon.Add(time.Hour)
@@ -493,11 +493,11 @@ func TestRegister_ReturnsTheStoredEpoch(t *testing.T) {
 		t.Fatal(err)
 	}
 	if stored := w.rows().Row(u.ID); stored.Epoch == 1 || u.Epoch != stored.Epoch {
-		t.Errorf("Register returned epoch %d, %d is stored", u.Epoch, stored.Epoch)
+		t.Errorf("got epoch %d, stored %d", u.Epoch, stored.Epoch)
 	}
 }
 
-func TestRegisterRefuses(t *testing.T) {
+func TestRegister_RefusesInvalidInput(t *testing.T) {
 	w := newWorld(t)
 	w.add(t, "alice")
 	_, err := w.Register(t.Context(), auth.Registration{Username: "a b", Password: "short", Email: "x", Name: "\x00"}, visitor)
@@ -519,13 +519,13 @@ func TestRegisterRefuses(t *testing.T) {
 		_, err = w.Register(t.Context(), r, visitor)
 		var wrong auth.ValidationErrors
 		if !errors.As(err, &wrong) || !strings.Contains(wrong["password"], "wunderlich") {
-			t.Errorf("a password that is the %s: got %v %v", name, err, wrong)
+			t.Errorf("a password that is the %s: got %v with the fields %v", name, err, wrong)
 		}
 	}
 	_, err = w.Register(t.Context(), auth.Registration{Username: "ALICE", Password: secret}, visitor)
 	wantInvalid(t, err, auth.ValidationErrors{"username": "This name is taken; choose another one."})
 	if w.rows().Len() != 1 {
-		t.Errorf("there are %d users", w.rows().Len())
+		t.Errorf("got %d users, want 1", w.rows().Len())
 	}
 	w.RegistrationOpen = false
 	w.Reset()
@@ -534,7 +534,7 @@ func TestRegisterRefuses(t *testing.T) {
 	wantCalls(t, w.Calls())
 }
 
-func TestRegisterLosesTheRace(t *testing.T) {
+func TestRegister_ReportsConcurrentDuplicates(t *testing.T) {
 	for refusal, want := range map[error]auth.ValidationErrors{
 		auth.ErrUsernameTaken: {"username": "This name is taken; choose another one."},
 		auth.ErrEmailTaken:    {"email": "Another account has this address."},
@@ -546,18 +546,18 @@ func TestRegisterLosesTheRace(t *testing.T) {
 	}
 }
 
-func TestRegisterWithoutServers(t *testing.T) {
+func TestRegister_FailsWithoutServers(t *testing.T) {
 	for _, broken := range []string{"throttle.", "users.UsernameTaken", "users.CreateUser"} {
 		w := newWorld(t)
 		w.FailOn(broken, errDown)
 		u, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
 		if !errors.Is(err, auth.ErrUnavailable) || u.ID != "" || w.rows().Len() != 0 {
-			t.Errorf("without %s: got %+v, %v and %d rows", broken, u, err, w.rows().Len())
+			t.Errorf("without %s: got %+v, %v and %d rows; want ErrUnavailable and no row", broken, u, err, w.rows().Len())
 		}
 	}
 }
 
-func TestRegisterThrottled(t *testing.T) {
+func TestRegister_IsThrottled(t *testing.T) {
 	w := newWorld(t)
 	for range 200 {
 		_, _ = w.Stores.Throttle.Reserve(t.Context(), auth.Bucket{Key: "register:192.0.2.7", Limit: auth.RateLimit{Burst: 1000}})
@@ -565,15 +565,15 @@ func TestRegisterThrottled(t *testing.T) {
 	_, err := w.Register(t.Context(), auth.Registration{Username: "alice", Password: secret}, visitor)
 	var throttled auth.ThrottledError
 	if !errors.As(err, &throttled) || w.rows().Len() != 0 {
-		t.Errorf("got %v and %d rows", err, w.rows().Len())
+		t.Errorf("got %v and %d rows, want a ThrottledError and no row", err, w.rows().Len())
 	}
 }
 
-func TestAddUser(t *testing.T) {
+func TestAddUser_AllowsReservedNames(t *testing.T) {
 	w := newWorld(t)
 	u, err := w.AddUser(t.Context(), auth.Registration{Username: "Admin", Password: secret, Email: "root@example.org"})
 	if err != nil || u.Username != "admin" || !u.EmailVerified {
-		t.Errorf("got %+v, %v; want a reserved name and a verified address", u, err)
+		t.Errorf("got %+v, %v; want the reserved name and a verified address", u, err)
 	}
 	u, err = w.AddUser(t.Context(), auth.Registration{Username: "nomail", Password: secret})
 	if err != nil || u.EmailVerified {
@@ -582,11 +582,11 @@ func TestAddUser(t *testing.T) {
 	_, err = w.AddUser(t.Context(), auth.Registration{Username: "bob", Password: "password"})
 	var wrong auth.ValidationErrors
 	if !errors.As(err, &wrong) || wrong["password"] == "" {
-		t.Errorf("got %v, want the password refused", err)
+		t.Errorf("got %v, want a validation error for the password", err)
 	}
 }
 
-func TestUser(t *testing.T) {
+func TestUser_IsCachedAfterTheFirstRead(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	first, err := w.User(t.Context(), u.ID)
@@ -602,7 +602,7 @@ func TestUser(t *testing.T) {
 	wantCalls(t, w.Calls(), "cache.User "+u.ID) // no SQL
 }
 
-func TestUserIsFilledByOneRequest(t *testing.T) {
+func TestUser_IsCachedOnlyByTheLeaseHolder(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	if _, _, err := w.Stores.Cache.User(t.Context(), u.ID); err != auth.ErrNotFound {
@@ -615,7 +615,7 @@ func TestUserIsFilledByOneRequest(t *testing.T) {
 	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID)
 }
 
-func TestUserWithoutServers(t *testing.T) {
+func TestUser_FallsBackToTheDatabase(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	w.FailOn("cache.", errDown)
@@ -631,16 +631,16 @@ func TestUserWithoutServers(t *testing.T) {
 	u = w.add(t, "alice")
 	w.FailOn("cache.Fill", errDown)
 	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
-		t.Errorf("when the cache can't be filled: got %+v, %v; want the row", got, err)
+		t.Errorf("with a cache that cannot be filled: got %+v, %v; want the row", got, err)
 	}
 	if !strings.Contains(w.log.String(), "the user cache was not filled") {
-		t.Error("the log says nothing")
+		t.Errorf("the failed fill is not logged: %s", w.log.String())
 	}
 	_, err = w.User(t.Context(), "nobody")
 	wantError(t, err, auth.ErrNotFound)
 }
 
-// changes is every way to change a user.
+// changes holds every way to change a user.
 var changes = map[string]struct {
 	call string
 	make func(*world, context.Context, auth.User) (auth.User, error)
@@ -668,7 +668,7 @@ var changes = map[string]struct {
 	}},
 }
 
-func TestChangesDropTheCacheBeforeAndAfter(t *testing.T) {
+func TestUserChanges_DropTheCacheBeforeAndAfter(t *testing.T) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -680,7 +680,7 @@ func TestChangesDropTheCacheBeforeAndAfter(t *testing.T) {
 			got, err := change.make(w, t.Context(), u)
 			got.PreviousEpoch = 0
 			if err != nil || !sameUser(got, w.rows().Row(u.ID)) {
-				t.Fatalf("got %+v, %v; want the row as it is now", got, err)
+				t.Fatalf("got %+v, %v; want the stored row", got, err)
 			}
 			wantCalls(t, w.Calls("cache.", change.call), "cache.Drop "+u.ID, change.call+" "+u.ID, "cache.Drop "+u.ID)
 			if fresh, err := w.User(t.Context(), u.ID); err != nil || fresh.Epoch != got.Epoch || fresh.Name != got.Name || fresh.Active != got.Active {
@@ -690,7 +690,7 @@ func TestChangesDropTheCacheBeforeAndAfter(t *testing.T) {
 	}
 }
 
-func TestNothingIsChangedWithoutTheCache(t *testing.T) {
+func TestUserChanges_FailWithoutTheCache(t *testing.T) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -699,13 +699,13 @@ func TestNothingIsChangedWithoutTheCache(t *testing.T) {
 			got, err := change.make(w, t.Context(), u)
 			wantError(t, err, auth.ErrUnavailable)
 			if !sameUser(got, auth.User{}) || !sameUser(w.rows().Row(u.ID), u) {
-				t.Errorf("got %+v and the row %+v, want nothing changed", got, w.rows().Row(u.ID))
+				t.Errorf("got %+v and the row %+v, want no change", got, w.rows().Row(u.ID))
 			}
 		})
 	}
 }
 
-func TestCacheIsDroppedAfterAChangeThatFailed(t *testing.T) {
+func TestUserChanges_DropTheCacheAfterAFailure(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	w.FailOn("users.RaiseEpoch", errDown)
@@ -714,14 +714,14 @@ func TestCacheIsDroppedAfterAChangeThatFailed(t *testing.T) {
 	wantCalls(t, w.Calls(), "cache.Drop "+u.ID, "users.RaiseEpoch "+u.ID, "cache.Drop "+u.ID)
 }
 
-// oneDrop is a cache that goes down during the change, and a client that goes with it.
-type oneDrop struct {
+// secondDropFails is a cache whose first Drop disconnects the client and whose second one fails.
+type secondDropFails struct {
 	auth.UserCache
 	dropped int
-	leave   func()
+	cancel  func()
 }
 
-func (c *oneDrop) Drop(ctx context.Context, id string) error {
+func (c *secondDropFails) Drop(ctx context.Context, id string) error {
 	c.dropped++
 	if err := ctx.Err(); err != nil {
 		return err
@@ -729,39 +729,39 @@ func (c *oneDrop) Drop(ctx context.Context, id string) error {
 	if c.dropped > 1 {
 		return errDown
 	}
-	c.leave()
+	c.cancel()
 	return nil
 }
 
-type patient struct{ auth.UserStore }
+type uncancelableStore struct{ auth.UserStore }
 
-func (p patient) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
+func (p uncancelableStore) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 	return p.UserStore.RotateEpoch(context.WithoutCancel(ctx), id)
 }
 
-func TestSecondDropIsTriedForClientsThatHaveGone(t *testing.T) {
+func TestUserChanges_DropTheCacheAfterTheClientDisconnects(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	ctx, cancel := context.WithCancel(t.Context())
-	cache := &oneDrop{UserCache: w.Stores.Cache, leave: cancel}
-	w.Accounts.Cache, w.Accounts.Users = cache, patient{w.rows()}
+	cache := &secondDropFails{UserCache: w.Stores.Cache, cancel: cancel}
+	w.Accounts.Cache, w.Accounts.Users = cache, uncancelableStore{w.rows()}
 	got, err := w.SignOutEverywhere(ctx, u.ID, "")
 	if err != nil || got.Epoch == u.Epoch || cache.dropped != 2 {
-		t.Errorf("got %+v, %v after %d drops; want the change and two drops", got, err, cache.dropped)
+		t.Errorf("got %+v, %v after %d drops; want the changed user after 2 drops", got, err, cache.dropped)
 	}
 	if !strings.Contains(w.log.String(), "could not be dropped after a change") || strings.Contains(w.log.String(), "canceled") {
-		t.Errorf("the log says %s", w.log.String())
+		t.Errorf("unexpected log: %s", w.log.String())
 	}
 }
 
-// orderedCache notes whether memory still has the user when the cache is asked to drop it.
-type orderedCache struct {
+// cacheOrder records whether memory still holds the user when the cache is told to drop it.
+type cacheOrder struct {
 	auth.UserCache
 	memory *auth.LocalUserCache
 	order  []string
 }
 
-func (c *orderedCache) note(t *testing.T, what string) {
+func (c *cacheOrder) note(t *testing.T, what string) {
 	had := true
 	_, err := c.memory.Load(t.Context(), "u1", time.Time{}, func(context.Context) (auth.User, error) {
 		had = false
@@ -773,25 +773,25 @@ func (c *orderedCache) note(t *testing.T, what string) {
 	c.order = append(c.order, fmt.Sprintf("%s, in memory: %t", what, had))
 }
 
-type orderedCacheOf struct {
-	*orderedCache
+type recordingCache struct {
+	*cacheOrder
 	t *testing.T
 }
 
-func (c orderedCacheOf) Invalidate(string) { c.note(c.t, "bypass") }
-func (c orderedCacheOf) InvalidateAll()    { c.note(c.t, "bypass") }
-func (c orderedCacheOf) Drop(context.Context, string) error {
+func (c recordingCache) Invalidate(string) { c.note(c.t, "bypass") }
+func (c recordingCache) InvalidateAll()    { c.note(c.t, "bypass") }
+func (c recordingCache) Drop(context.Context, string) error {
 	c.note(c.t, "drop")
 	return nil
 }
-func (c orderedCacheOf) DropAll(context.Context) error {
+func (c recordingCache) DropAll(context.Context) error {
 	c.note(c.t, "drop")
 	return nil
 }
 
-// Memory is invalidated before anything waits for the network, and after the cache is bypassed:
-// in between it cannot be filled from the cache.
-func TestUserChanged_MemoryComesBeforeTheNetwork(t *testing.T) {
+// TestUserChanges_InvalidateMemoryBeforeTheNetwork: memory is invalidated before any network call, and only after
+// the cache is bypassed, so that it cannot be refilled from the cache in between.
+func TestUserChanges_InvalidateMemoryBeforeTheNetwork(t *testing.T) {
 	for name, change := range map[string]func(w *world) error{
 		"one user": func(w *world) error { _, err := w.SignOutEverywhere(t.Context(), "u1", ""); return err },
 		"a group":  func(w *world) error { return w.SetGroupPermission(t.Context(), "readers", "books.read", true) },
@@ -806,8 +806,8 @@ func TestUserChanged_MemoryComesBeforeTheNetwork(t *testing.T) {
 		if _, err := w.User(t.Context(), "u1"); err != nil {
 			t.Fatal(err)
 		}
-		cache := &orderedCache{UserCache: w.Accounts.Cache, memory: w.LocalCache}
-		w.Accounts.Cache = orderedCacheOf{cache, t}
+		cache := &cacheOrder{UserCache: w.Accounts.Cache, memory: w.LocalCache}
+		w.Accounts.Cache = recordingCache{cache, t}
 		if err := change(w); err != nil {
 			t.Fatal(err)
 		}
@@ -818,7 +818,7 @@ func TestUserChanged_MemoryComesBeforeTheNetwork(t *testing.T) {
 	}
 }
 
-func TestChangePassword(t *testing.T) {
+func TestChangePassword_RotatesTheEpoch(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	got, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
@@ -831,11 +831,11 @@ func TestChangePassword(t *testing.T) {
 		t.Error(err)
 	}
 	if log := w.log.String(); strings.Contains(log, secret) || strings.Contains(log, newSecret) {
-		t.Errorf("the log says %s", log)
+		t.Errorf("unexpected log: %s", log)
 	}
 }
 
-func TestChangePasswordRefuses(t *testing.T) {
+func TestChangePassword_RefusesInvalidInput(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	change := func(current, next string) error {
@@ -854,21 +854,21 @@ func TestChangePasswordRefuses(t *testing.T) {
 	}
 	var throttled auth.ThrottledError
 	if err := change(secret, newSecret); !errors.As(err, &throttled) {
-		t.Errorf("got %v, want a wait: it is guessing like any other", err)
+		t.Errorf("got %v, want a ThrottledError: guesses at the current password count", err)
 	}
 	if !sameUser(w.rows().Row(u.ID), u) {
-		t.Errorf("the row is %+v", w.rows().Row(u.ID))
+		t.Errorf("got the row %+v, want it unchanged", w.rows().Row(u.ID))
 	}
 	_, err := w.ChangePassword(t.Context(), "nobody", secret, newSecret, visitor)
 	wantError(t, err, auth.ErrNotFound)
 }
 
-func TestChangePasswordWithoutServers(t *testing.T) {
+func TestChangePassword_FailsWithoutServers(t *testing.T) {
 	for broken, counts := range map[string]map[string]int{
 		"users.UserByID":    {},
 		"throttle.Take":     {},
 		"throttle.Repeated": {},
-		"throttle.Refund":   {}, // the reservation ends by itself
+		"throttle.Refund":   {}, // the reservation expires
 		"users.SetPassword": {},
 	} {
 		w := newWorld(t)
@@ -876,7 +876,7 @@ func TestChangePasswordWithoutServers(t *testing.T) {
 		w.FailOn(broken, errDown)
 		_, err := w.ChangePassword(t.Context(), u.ID, secret, newSecret, visitor)
 		if !errors.Is(err, auth.ErrUnavailable) || !sameUser(w.rows().Row(u.ID), u) {
-			t.Errorf("without %s: got %v and the row %+v", broken, err, w.rows().Row(u.ID))
+			t.Errorf("without %s: got %v and the row %+v, want ErrUnavailable and no change", broken, err, w.rows().Row(u.ID))
 		}
 		if broken != "users.UserByID" && broken != "throttle.Take" {
 			counts["strength:"+u.ID] = 1
@@ -885,7 +885,7 @@ func TestChangePasswordWithoutServers(t *testing.T) {
 	}
 }
 
-// TestEstimates_AreThrottledBeforeTheyRun: whoever has to wait costs no estimate, whatever the password is.
+// TestEstimates_AreThrottledBeforeTheyRun: a throttled request costs no estimate, whatever the password is.
 func TestEstimates_AreThrottledBeforeTheyRun(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
@@ -912,15 +912,15 @@ func TestEstimates_AreThrottledBeforeTheyRun(t *testing.T) {
 			passed++
 		}
 		if passed != c.most {
-			t.Errorf("%s: %d tries passed, want %d", name, passed, c.most)
+			t.Errorf("%s: %d attempts passed, want %d", name, passed, c.most)
 		}
 	}
 	if n := w.counts()["register:192.0.2.7"]; n != 100 {
-		t.Errorf("%d tries of registering were counted", n)
+		t.Errorf("got %d counted registrations, want 100", n)
 	}
 }
 
-func TestSetPasswordOfAStaleRow(t *testing.T) {
+func TestSetPassword_RefusesAStaleRow(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	if _, err := w.SignOutEverywhere(t.Context(), u.ID, ""); err != nil {
@@ -931,11 +931,11 @@ func TestSetPasswordOfAStaleRow(t *testing.T) {
 	_, err = w.SetPassword(t.Context(), u, "gatehouse1")
 	var wrong auth.ValidationErrors
 	if !errors.As(err, &wrong) {
-		t.Errorf("got %v, want the password refused", err)
+		t.Errorf("got %v, want a validation error for the password", err)
 	}
 }
 
-func TestEditProfile(t *testing.T) {
+func TestEditProfile_StoresCanonicalValues(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	got, err := w.EditProfile(t.Context(), u.ID, auth.ProfileEdit{Name: &auth.Edit{To: " Alice  L. "}, Email: &auth.Edit{To: "New@Example.org"}, TimeZone: &auth.Edit{To: "Asia/Tokyo"}})
@@ -952,7 +952,7 @@ func TestEditProfile(t *testing.T) {
 	wantCalls(t, w.Calls())
 }
 
-func TestSetActive(t *testing.T) {
+func TestSetActive_EndsOldSessions(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	off, err := w.SetActive(t.Context(), u.ID, false)
@@ -962,7 +962,7 @@ func TestSetActive(t *testing.T) {
 	wantError(t, w.try(t, "alice", secret, visitor), auth.ErrWrongCredentials)
 	on, err := w.SetActive(t.Context(), u.ID, true)
 	if err != nil || !on.Active || on.AcceptsEpoch(u.Epoch) {
-		t.Errorf("got %+v, %v; want the old sessions still dead", on, err)
+		t.Errorf("got %+v, %v; want the old epoch refused", on, err)
 	}
 	w.Stores.Throttle.Reset(t.Context(), account("alice"))
 	if err := w.try(t, "alice", secret, visitor); err != nil {
@@ -970,7 +970,7 @@ func TestSetActive(t *testing.T) {
 	}
 }
 
-func TestClockIsUTC(t *testing.T) {
+func TestAccounts_UseUTC(t *testing.T) {
 	w := newWorld(t)
 	w.Accounts.Now = func() time.Time { return noon.In(time.FixedZone("x", 3600)) }
 	if u := w.add(t, "alice"); u.CreatedAt != noon {
@@ -982,7 +982,7 @@ func TestClockIsUTC(t *testing.T) {
 	}
 }
 
-// TestFullHashQueue_RefusesEstimates: estimating a password's strength may cost as much as hashing it.
+// TestFullHashQueue_RefusesEstimates: estimating a password's strength can cost as much as hashing it.
 func TestFullHashQueue_RefusesEstimates(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
@@ -1002,7 +1002,7 @@ func TestFullHashQueue_RefusesEstimates(t *testing.T) {
 		"a password":  func() error { _, err := w.SetPassword(t.Context(), u, "x"); return err },
 	} {
 		if err := try(); !errors.Is(err, auth.ErrBusy) {
-			t.Errorf("%s with a full queue: %v", name, err)
+			t.Errorf("%s with a full queue: got %v, want ErrBusy", name, err)
 		}
 	}
 	close(finish)

@@ -9,9 +9,9 @@ import (
 	"gatehouse/auth"
 )
 
-// TestSessionUser_AsksTheRow: epochs have no order, so a session that memory does not know is newer or stale;
-// the row tells, and a stale session is ended for good.
-func TestSessionUser_AsksTheRow(t *testing.T) {
+// TestSessionUser_ReadsTheRowOfAnotherEpoch: epochs have no order, so a session of another epoch than the cached user's is
+// newer or stale. The row decides, and a stale session is deleted.
+func TestSessionUser_ReadsTheRowOfAnotherEpoch(t *testing.T) {
 	for what, c := range map[string]struct {
 		epoch  func(u auth.User) int64 // of the session
 		change func(w *world, u auth.User)
@@ -21,7 +21,7 @@ func TestSessionUser_AsksTheRow(t *testing.T) {
 		"current": {func(u auth.User) int64 { return u.Epoch }, func(*world, auth.User) {}, nil, true},
 		"lower":   {func(u auth.User) int64 { return u.Epoch - 1 }, func(*world, auth.User) {}, auth.ErrNotFound, false},
 		"higher":  {func(u auth.User) int64 { return u.Epoch + 1 }, func(*world, auth.User) {}, auth.ErrNotFound, false},
-		"of a change by hand that is not known here yet": {func(u auth.User) int64 { return 5 }, func(w *world, u auth.User) {
+		"of a manual change without a notification yet": {func(u auth.User) int64 { return 5 }, func(w *world, u auth.User) {
 			row := w.rows().Row(u.ID)
 			row.Epoch = 5
 			w.rows().Put(row)
@@ -46,10 +46,10 @@ func TestSessionUser_AsksTheRow(t *testing.T) {
 		c.change(w, u)
 		got, err := w.SessionUser(t.Context(), s)
 		if !errors.Is(err, c.want) || err == nil && got.Epoch != s.Epoch {
-			t.Errorf("%s: got epoch %d, %v", what, got.Epoch, err)
+			t.Errorf("%s: got epoch %d, %v; want %v", what, got.Epoch, err, c.want)
 		}
 		if _, kept := w.Stores.Sessions.Record(s.ID); kept != c.kept {
-			t.Errorf("%s: the session is stored: %v", what, kept)
+			t.Errorf("%s: session stored: got %v, want %v", what, kept, c.kept)
 		}
 	}
 }

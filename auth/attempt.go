@@ -233,6 +233,6 @@ func (t *attempt) markThrottled(ctx context.Context, reservations []Reservation)
 		return
 	}
 	if err := t.accounts.Credentials.MarkThrottled(context.WithoutCancel(ctx), waits); err != nil {
-		t.accounts.Log.WarnContext(ctx, "the credential cache was not told which networks have to wait", "error", err)
+		t.accounts.Log.WarnContext(ctx, "the credential cache could not record which networks are throttled", "error", err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"gatehouse/auth/authtest"
 )
 
-// newBasicWorld is a world with a memory that is told of changes, and alice.
+// newBasicWorld returns a world with an enabled local cache, and the user alice.
 func newBasicWorld(t testing.TB) (*world, auth.User) {
 	t.Helper()
 	w := newWorld(t)
@@ -27,14 +27,14 @@ func newBasicWorld(t testing.TB) (*world, auth.User) {
 	return w, w.add(t, "alice")
 }
 
-// basic is the error of a program that sends name and password.
+// basic authenticates an API client and returns the error.
 func (w *world) basic(t testing.TB, login, password string, v auth.Client) error {
 	t.Helper()
 	_, err := w.AuthenticateBasic(t.Context(), login, password, v)
 	return err
 }
 
-// warm makes a credential and brings the user into memory, and empties the journal.
+// warm caches the credential and the user, and clears the recorded calls.
 func (w *world) warm(t testing.TB, login string, v auth.Client) {
 	t.Helper()
 	for range 2 {
@@ -45,7 +45,7 @@ func (w *world) warm(t testing.TB, login string, v auth.Client) {
 	w.Reset()
 }
 
-// visitorFrom is a visitor at an address.
+// visitorFrom returns a client at the address.
 func visitorFrom(address string) auth.Client {
 	return auth.Client{Address: netip.MustParseAddr(address)}
 }
@@ -54,24 +54,24 @@ func wantThrottled(t testing.TB, err error) {
 	t.Helper()
 	var throttled auth.ThrottledError
 	if !errors.As(err, &throttled) || throttled.RetryAfter <= 0 {
-		t.Errorf("got %v, want a wait", err)
+		t.Errorf("got %v, want a ThrottledError", err)
 	}
 }
 
-func TestBasic(t *testing.T) {
+func TestAuthenticateBasic_CachesTheCredential(t *testing.T) {
 	w, u := newBasicWorld(t)
 	cold, err := w.AuthenticateBasic(t.Context(), "Alice", secret, visitor)
 	if err != nil || cold.ID != u.ID {
 		t.Fatalf("got %+v, %v", cold, err)
 	}
-	ask := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + authtest.APIClientKey("alice", "192.0.2.7")
-	wantCalls(t, w.Calls(), ask,
+	lookup := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + authtest.APIClientKey("alice", "192.0.2.7")
+	wantCalls(t, w.Calls(), lookup,
 		"throttle.KnownNetwork alice 192.0.2.7",
 		"throttle.Take address:192.0.2.7 "+account("alice"),
 		"users.UserByUsername alice",
 		"throttle.Repeated",
 		"throttle.Refund address:192.0.2.7 "+account("alice"),
-		"cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID, // the next request need not read the row
+		"cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID, // saves the next request from reading the row
 		"throttle.KeepKnownNetwork alice 192.0.2.7",
 		"credentials.Fill alice 192.0.2.7")
 	w.Reset()
@@ -81,19 +81,19 @@ func TestBasic(t *testing.T) {
 		if err != nil || warm.ID != u.ID || warm.Username != "alice" {
 			t.Fatalf("got %+v, %v", warm, err)
 		}
-		wantCalls(t, w.Calls(), ask)
+		wantCalls(t, w.Calls(), lookup)
 		w.Reset()
 	}
 	wantCounts(t, w.counts(), map[string]int{})
 	if !w.rows().Row(u.ID).LastSignInAt.IsZero() {
-		t.Error("every request of a program is recorded as a sign-in")
+		t.Error("an API request is recorded as a sign-in")
 	}
 	if log := w.log.String(); strings.Contains(log, secret) || strings.Count(log, "msg=verified event=true username=alice") != 1 {
-		t.Errorf("the log says %s", log)
+		t.Errorf("unexpected log: %s", log)
 	}
 }
 
-func TestWarmBasicDoesNotHash(t *testing.T) {
+func TestCachedCredential_SkipsHashing(t *testing.T) {
 	const memory = 4 << 20
 	w := newWorld(t)
 	w.Accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
@@ -113,17 +113,17 @@ func TestWarmBasicDoesNotHash(t *testing.T) {
 		want                  bool
 	}{
 		{"cold", "alice", secret, true}, {"warm", "alice", secret, false}, {"by address, cold", "alice@example.org", secret, true},
-		{"by address, warm", "alice@example.org", secret, false}, {"wrong against a warm entry", "alice", "wrong", true},
-		{"warm again", "alice", secret, false}, {"nobody", "nobody", secret, true}, {"impossible name", "no body", secret, true},
+		{"by address, warm", "alice@example.org", secret, false}, {"wrong password for a cached entry", "alice", "wrong", true},
+		{"warm again", "alice", secret, false}, {"unknown name", "nobody", secret, true}, {"impossible name", "no body", secret, true},
 		{"impossible password", "alice", "\xff", true}, {"no password", "alice", "", true},
 	} {
 		if got := hashed(c.login, c.password); got != c.want {
-			t.Errorf("%s: hashed is %v", c.what, got)
+			t.Errorf("%s: hashed: got %v, want %v", c.what, got, c.want)
 		}
 	}
 }
 
-func TestBasicFailsInOneWay(t *testing.T) {
+func TestAuthenticateBasic_FailsUniformly(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	w.warm(t, "alice", visitor)
 	for i, c := range [][2]string{
@@ -132,26 +132,26 @@ func TestBasicFailsInOneWay(t *testing.T) {
 	} {
 		u, err := w.AuthenticateBasic(t.Context(), c[0], c[1], visitorFrom("198.51.100.9"))
 		if err != auth.ErrWrongCredentials || u.ID != "" {
-			t.Errorf("%q: got %+v, %v", c, u, err)
+			t.Errorf("%q: got %+v, %v; want ErrWrongCredentials", c, u, err)
 		}
-		// The warm entry of the same name makes no guess free.
+		// Every guess counts, although a credential of the name is cached.
 		if got := w.Stores.Throttle.Count("address:198.51.100.9"); got != i+1 {
-			t.Errorf("%q: %d guesses are counted for the address, want %d", c, got, i+1)
+			t.Errorf("%q: got %d counted guesses for the address, want %d", c, got, i+1)
 		}
 	}
 	if got := w.Stores.Throttle.Count(account("alice")); got != 6 {
-		t.Errorf("%d guesses are counted for the name, want 6", got)
+		t.Errorf("got %d counted guesses for the name, want 6", got)
 	}
 	if err := w.basic(t, "alice", secret, visitor); err != nil {
 		t.Errorf("the owner: %v", err)
 	}
-	// A warm success is no reason to forget the guesses.
+	// A success from the cache does not reset the count.
 	if got := w.Stores.Throttle.Count(account("alice")); got != 6 {
-		t.Errorf("%d guesses are left, want 6", got)
+		t.Errorf("got %d counted guesses after a success, want 6", got)
 	}
 }
 
-// guessed is the error of the given number of different guesses, the last one.
+// guessed makes n different guesses and returns the last error.
 func (w *world) guessed(t testing.TB, n int, login string, v auth.Client) (err error) {
 	t.Helper()
 	for i := range n {
@@ -160,9 +160,9 @@ func (w *world) guessed(t testing.TB, n int, login string, v auth.Client) (err e
 	return err
 }
 
-// A cached credential is good from the network that verified it; anywhere else the throttle comes
-// first.
-func TestWarmBasic_IsBoundToItsNetwork(t *testing.T) {
+// TestCachedCredential_IsBoundToItsNetwork: a cached credential is valid in the network that verified it; elsewhere the
+// throttle comes first.
+func TestCachedCredential_IsBoundToItsNetwork(t *testing.T) {
 	for _, used := range []string{"alice", "alice@example.org"} {
 		w, u := newBasicWorld(t)
 		w.warm(t, used, visitor)
@@ -174,22 +174,22 @@ func TestWarmBasic_IsBoundToItsNetwork(t *testing.T) {
 		}
 		w.Reset()
 		if err := w.basic(t, used, secret, visitor); err != nil || len(w.Calls()) != 1 {
-			t.Errorf("%s: the program: %v after %v", used, err, w.Calls())
+			t.Errorf("%s: the API client: got %v after the calls %v", used, err, w.Calls())
 		}
-		// It goes on without its cached credential, because its network is known, and without
-		// using up what strangers have.
+		// Without its cached credential it still signs in, because its network is known, and it does not use
+		// the limit of unknown networks.
 		w.Stores.Credentials.Flush()
 		w.Reset()
 		if err := w.basic(t, used, secret, visitor); err != nil {
-			t.Errorf("%s: the program with a flushed cache: %v", used, err)
+			t.Errorf("%s: the API client with a flushed cache: %v", used, err)
 		}
 		wantCalls(t, w.Calls("throttle."), "throttle.KnownNetwork "+used+" 192.0.2.7", "throttle.Take address:192.0.2.7",
 			"throttle.Take networks:"+u.ID, "throttle.Repeated", "throttle.Refund address:192.0.2.7 networks:"+u.ID,
 			"throttle.KeepKnownNetwork "+used+" 192.0.2.7")
 		if got := w.Stores.Throttle.Count(account(used)); got != 10 {
-			t.Errorf("%s: strangers have %d failures counted, want 10", used, got)
+			t.Errorf("%s: got %d counted failures of unknown networks, want 10", used, got)
 		}
-		// Who knows the browser is not locked out by strangers either.
+		// Failures of unknown networks do not lock out a known browser either.
 		known := auth.Client{Address: stranger.Address, DeviceCookies: []string{w.NewDeviceCookie(u)}}
 		w.Stores.Credentials.Flush()
 		if err := w.basic(t, used, secret, known); err != nil {
@@ -198,7 +198,7 @@ func TestWarmBasic_IsBoundToItsNetwork(t *testing.T) {
 	}
 }
 
-// A network is known for the user and epoch that used it.
+// TestKnownNetwork_EndsWithTheEpoch: a network is known for one user and epoch.
 func TestKnownNetwork_EndsWithTheEpoch(t *testing.T) {
 	w, u := newBasicWorld(t)
 	w.warm(t, "alice", visitor)
@@ -209,8 +209,9 @@ func TestKnownNetwork_EndsWithTheEpoch(t *testing.T) {
 	wantCounts(t, w.counts(), map[string]int{"address:192.0.2.7": 1, account("alice"): 1})
 }
 
-// Guesses from the program's own network are bounded too, and then its cached credential rests.
-func TestWarmBasic_GuessesFromItsOwnNetwork(t *testing.T) {
+// TestCachedCredential_IsThrottledInItsOwnNetwork: guesses from the API client's own network are limited too, and then
+// its cached credential is refused as well.
+func TestCachedCredential_IsThrottledInItsOwnNetwork(t *testing.T) {
 	w, u := newBasicWorld(t)
 	second := visitorFrom("192.0.2.8")
 	w.warm(t, "alice", visitor)
@@ -220,18 +221,18 @@ func TestWarmBasic_GuessesFromItsOwnNetwork(t *testing.T) {
 	w.Reset()
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
 	if calls := w.Calls(); len(calls) != 1 {
-		t.Errorf("it took %v, want one round trip", calls)
+		t.Errorf("got the calls %v, want one round trip", calls)
 	}
-	// The program's other network is not told to wait, but has no guesses of its own.
+	// The client's other network is not throttled, but shares the same limit of guesses.
 	if err := w.basic(t, "alice", secret, second); err != nil {
 		t.Errorf("from the other network: %v", err)
 	}
 	wantThrottled(t, w.basic(t, "alice", "wrong", second))
 }
 
-// Of many guesses at once, before any of them is counted, only the first few meet the cached
-// credential.
-func TestWarmBasic_ComparesAFewGuessesOnly(t *testing.T) {
+// TestCachedCredential_ComparesOnlyAFewGuesses: of many concurrent guesses, none of them counted yet, only the first few
+// are compared with the cached credential.
+func TestCachedCredential_ComparesOnlyAFewGuesses(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	now := noon
 	w.Accounts.Now = func() time.Time { return now }
@@ -241,10 +242,10 @@ func TestWarmBasic_ComparesAFewGuessesOnly(t *testing.T) {
 		w.Reset()
 		err := w.basic(t, "alice", secret, visitor)
 		if warm := err == nil && len(w.Calls()) == 1; warm != want {
-			t.Errorf("%s: %v after %v", what, err, w.Calls())
+			t.Errorf("%s: answered from the cache: got %v, want %v (%v after %v)", what, warm, want, err, w.Calls())
 		}
 	}
-	// Redis is not there to count.
+	// Redis cannot count.
 	w.FailOn("throttle.", errDown)
 	for range 100 {
 		wantError(t, w.basic(t, "alice", "the same", visitor), auth.ErrUnavailable)
@@ -257,8 +258,8 @@ func TestWarmBasic_ComparesAFewGuessesOnly(t *testing.T) {
 	wantWarm("later", true)
 }
 
-// A repeated wrong password begins no wait.
-func TestWarmBasic_OldPasswordInTheSameNetwork(t *testing.T) {
+// TestCachedCredential_SurvivesARepeatedOldPassword: repeating one wrong password does not throttle.
+func TestCachedCredential_SurvivesARepeatedOldPassword(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	w.warm(t, "alice", visitor)
 	for range 200 {
@@ -266,15 +267,14 @@ func TestWarmBasic_OldPasswordInTheSameNetwork(t *testing.T) {
 	}
 	w.Reset()
 	if err := w.basic(t, "alice", secret, visitor); err != nil || len(w.Calls()) != 1 {
-		t.Errorf("the program: %v after %v", err, w.Calls())
+		t.Errorf("the API client: %v after %v", err, w.Calls())
 	}
 	if err := w.try(t, "alice", secret, visitor); err != nil {
 		t.Errorf("the form: %v", err)
 	}
 }
 
-// Form and Basic share the throttle of strangers.
-func TestFormAndBasicShareTheThrottle(t *testing.T) {
+func TestThrottle_IsSharedByFormAndBasic(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	for i := range 5 {
 		wantError(t, w.try(t, "alice", fmt.Sprint("wrong", i), visitor), auth.ErrWrongCredentials)
@@ -283,7 +283,7 @@ func TestFormAndBasicShareTheThrottle(t *testing.T) {
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
 	wantThrottled(t, w.try(t, "alice", secret, visitor))
 
-	// So does guessing at the current password of an account.
+	// Guesses at the current password on the password form count too.
 	w, u := newBasicWorld(t)
 	for i := range 10 {
 		_, _ = w.ChangePassword(t.Context(), u.ID, fmt.Sprint("wrong", i), newSecret, visitor)
@@ -291,7 +291,7 @@ func TestFormAndBasicShareTheThrottle(t *testing.T) {
 	wantThrottled(t, w.basic(t, "alice", secret, visitorFrom("198.51.100.1")))
 }
 
-func TestThrottledAddressIsRefusedThoughWarm(t *testing.T) {
+func TestCachedCredential_DoesNotBypassTheAddressLimit(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	w.add(t, "bob")
 	w.warm(t, "alice", visitor)
@@ -301,7 +301,7 @@ func TestThrottledAddressIsRefusedThoughWarm(t *testing.T) {
 	w.Reset()
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
 	if calls := w.Calls(); len(calls) != 1 {
-		t.Errorf("it took %v, want one round trip", calls)
+		t.Errorf("got the calls %v, want one round trip", calls)
 	}
 	wantThrottled(t, w.basic(t, "bob", secret, visitor))
 	for _, login := range []string{"alice", "bob"} {
@@ -321,8 +321,9 @@ func TestThrottledAddressIsRefusedThoughWarm(t *testing.T) {
 	}
 }
 
-// Whoever claims somebody else's address and guesses at their own account locks nobody out.
-func TestUnverifiedAddressLocksNobodyOut(t *testing.T) {
+// TestUnverifiedAddress_CannotLockOutItsOwner: a user who claims another's address and guesses at their own account does
+// not lock out the address's owner.
+func TestUnverifiedAddress_CannotLockOutItsOwner(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	mallory := w.add(t, "mallory")
 	if _, err := w.EditProfile(t.Context(), mallory.ID, auth.ProfileEdit{Email: &auth.Edit{To: "alice@example.org"}}); err != nil {
@@ -335,10 +336,10 @@ func TestUnverifiedAddressLocksNobodyOut(t *testing.T) {
 	}
 }
 
-func TestWhatEndsAWarmCredential(t *testing.T) {
+func TestCachedCredential_EndsWithUserChanges(t *testing.T) {
 	for what, c := range map[string]struct {
 		change func(t *testing.T, w *world, u auth.User) error
-		// old and new say whether the passwords are right afterwards.
+		// old and new are whether each password is right afterwards.
 		old, new bool
 	}{
 		"disabling": {func(t *testing.T, w *world, u auth.User) error {
@@ -360,17 +361,16 @@ func TestWhatEndsAWarmCredential(t *testing.T) {
 		"by hand": {func(t *testing.T, w *world, u auth.User) error {
 			u.Active, u.Epoch = false, u.Epoch+1
 			w.rows().Put(u)
-			w.InvalidateUser(u.ID) // told by the database
+			w.InvalidateUser(u.ID) // as on a notification from the database
 			return nil
 		}, false, false},
-		"by hand, nobody knows whom": {func(t *testing.T, w *world, u auth.User) error {
+		"by hand, unknown user": {func(t *testing.T, w *world, u auth.User) error {
 			u.Active, u.Epoch = false, u.Epoch+1
 			w.rows().Put(u)
 			w.InvalidateAllUsers()
 			return nil
 		}, false, false},
-		"the row is gone": {func(t *testing.T, w *world, u auth.User) error {
-			u.Username = "somebody"
+		"deleted row": {func(t *testing.T, w *world, u auth.User) error {
 			w.rows().Put(auth.User{ID: u.ID})
 			w.InvalidateUser(u.ID)
 			return nil
@@ -390,7 +390,7 @@ func TestWhatEndsAWarmCredential(t *testing.T) {
 					t.Errorf("%s with the old password: %v", login, err)
 				}
 				if calls := w.Calls("users.UserBy"); len(calls) == 0 {
-					t.Error("the row was not asked")
+					t.Error("the row was not read")
 				}
 				if err := w.basic(t, login, newSecret, visitor); (err == nil) != c.new {
 					t.Errorf("%s with the new password: %v", login, err)
@@ -400,8 +400,9 @@ func TestWhatEndsAWarmCredential(t *testing.T) {
 	}
 }
 
-// An address that is no longer the user's signs nobody in, warm or not; the user's name does.
-func TestWarmCredentialOfAnotherName(t *testing.T) {
+// TestCachedCredential_EndsWithItsLogin: an address that is no longer the user's does not sign in, cached or not; the
+// name still does.
+func TestCachedCredential_EndsWithItsLogin(t *testing.T) {
 	for what, change := range map[string]func(*auth.User){
 		"changed address":      func(u *auth.User) { u.Email, u.EmailVerified = "new@example.org", false },
 		"unverified":           func(u *auth.User) { u.EmailVerified = false },
@@ -416,7 +417,7 @@ func TestWarmCredentialOfAnotherName(t *testing.T) {
 		wantError(t, w.basic(t, "alice@example.org", secret, visitor), auth.ErrWrongCredentials)
 		w.Reset()
 		if err := w.basic(t, "alice", secret, visitor); err != nil || len(w.Calls("users.UserByUsername")) != 0 {
-			t.Errorf("%s: by name: %v after %v, want it warm", what, err, w.Calls())
+			t.Errorf("%s: by name: got %v after %v, want it answered from the cache", what, err, w.Calls())
 		}
 	}
 	w, u := newBasicWorld(t)
@@ -430,8 +431,8 @@ func TestWarmCredentialOfAnotherName(t *testing.T) {
 	}
 }
 
-// What somebody wrote into the cache who has no key counts as nothing.
-func TestForgedCredentials(t *testing.T) {
+// TestCachedCredential_IgnoresForgedRecords: a record made without the key proves nothing.
+func TestCachedCredential_IgnoresForgedRecords(t *testing.T) {
 	w, alice := newBasicWorld(t)
 	bob := w.add(t, "bob")
 	w.warm(t, "bob", visitor)
@@ -460,12 +461,12 @@ func TestForgedCredentials(t *testing.T) {
 			want = bob.ID
 		}
 		if err != nil || got.ID != want || len(w.Calls("users.UserByUsername")) != 1 {
-			t.Errorf("%s: got %+v, %v after %v; want the row asked", what, got, err, w.Calls())
+			t.Errorf("%s: got %+v, %v after %v; want the row read", what, got, err, w.Calls())
 		}
 	}
 }
 
-func TestBasicWithoutServers(t *testing.T) {
+func TestAuthenticateBasic_DegradesWithoutServers(t *testing.T) {
 	w, u := newBasicWorld(t)
 	w.FailOn("credentials.", errDown)
 	if got, err := w.AuthenticateBasic(t.Context(), "alice", secret, visitor); err != nil || got.ID != u.ID {
@@ -473,14 +474,14 @@ func TestBasicWithoutServers(t *testing.T) {
 	}
 	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrWrongCredentials)
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))
-	if log := w.log.String(); !strings.Contains(log, "the credential cache was not filled") || !strings.Contains(log, "was not told which networks have to wait") {
-		t.Errorf("the log says %s", log)
+	if log := w.log.String(); !strings.Contains(log, "the credential cache was not filled") || !strings.Contains(log, "could not record which networks are throttled") {
+		t.Errorf("unexpected log: %s", log)
 	}
 	w.FailOn("credentials.", nil)
 	w.Stores.Throttle.Reset(t.Context(), slices.Collect(maps.Keys(w.counts()))...)
-	w.Stores.Credentials.Flush() // whom the last try has marked
+	w.Stores.Credentials.Flush() // the last attempt marked its network
 	w.warm(t, "alice", visitor)
-	// Warm programs go on without database and throttle; others get no answer.
+	// Cached clients sign in without database and throttle; the others get ErrUnavailable.
 	w.FailOn("users.", errDown)
 	w.FailOn("throttle.", errDown)
 	if err := w.basic(t, "alice", secret, visitor); err != nil {
@@ -489,34 +490,33 @@ func TestBasicWithoutServers(t *testing.T) {
 	for _, c := range [][2]string{{"alice", "wrong"}, {"bob", secret}} {
 		err := w.basic(t, c[0], c[1], visitor)
 		if !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrWrongCredentials) {
-			t.Errorf("%q: got %v", c, err)
+			t.Errorf("%q: got %v, want ErrUnavailable", c, err)
 		}
 	}
-	// Who it is cannot be found out any more: that is no wrong password.
+	// A user who cannot be loaded is not a wrong password.
 	w.Accounts.LocalCache.SetEnabled(false)
 	w.FailOn("cache.", errDown)
 	err := w.basic(t, "alice", secret, visitor)
 	if !errors.Is(err, auth.ErrUnavailable) || errors.Is(err, auth.ErrWrongCredentials) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 	if w.Stores.Throttle.Count(account("alice")) != 0 {
-		t.Errorf("counted: %v", w.counts())
+		t.Errorf("got the counts %v, want none for alice", w.counts())
 	}
 }
 
-func TestBasicOfAClientThatHasGone(t *testing.T) {
+func TestAuthenticateBasic_StopsWhenTheClientDisconnects(t *testing.T) {
 	w, _ := newBasicWorld(t)
 	w.warm(t, "alice", visitor)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := w.AuthenticateBasic(ctx, "alice", secret, visitor); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want context.Canceled", err)
 	}
 	wantCounts(t, w.counts(), map[string]int{})
 }
 
-// changedWhileReading is a user store where the row is changed right after it was looked up by
-// name, and the news have reached others.
+// changedWhileReading is a user store whose rows are changed right after they were read by name.
 type changedWhileReading struct {
 	auth.UserStore
 	change func()
@@ -528,26 +528,26 @@ func (s changedWhileReading) UserByUsername(ctx context.Context, name string) (a
 	return u, err
 }
 
-// TestSignInNeverCachesWhatMayBeOld: the row of a sign-in was read before its lease, so it is
-// not what is cached, whether the news of a change in between have come here yet or not.
-func TestSignInNeverCachesWhatMayBeOld(t *testing.T) {
+// TestSignIn_NeverCachesStaleUsers: a sign-in reads its row before it takes the lease, so that row is never cached,
+// whether or not the notification of a change in between has arrived.
+func TestSignIn_NeverCachesStaleUsers(t *testing.T) {
 	for what, c := range map[string]struct {
 		prepare         func(w *world, u auth.User)
 		cached, changed bool
 	}{
-		"quiet":        {func(*world, auth.User) {}, true, false},
-		"no memory":    {func(w *world, _ auth.User) { w.Accounts.LocalCache = nil }, false, false},
-		"nobody tells": {func(w *world, _ auth.User) { w.Accounts.LocalCache.SetEnabled(false) }, true, false},
-		"changed while reading, here unheard": {func(w *world, u auth.User) {
+		"unchanged":      {func(*world, auth.User) {}, true, false},
+		"no local cache": {func(w *world, _ auth.User) { w.Accounts.LocalCache = nil }, false, false},
+		"not subscribed": {func(w *world, _ auth.User) { w.Accounts.LocalCache.SetEnabled(false) }, true, false},
+		"changed while reading, not notified": {func(w *world, u auth.User) {
 			w.Accounts.Users = changedWhileReading{w.rows(), func() { _, _ = w.rows().RotateEpoch(t.Context(), u.ID) }}
 		}, true, true},
-		"changed while reading, heard": {func(w *world, u auth.User) {
+		"changed while reading, notified": {func(w *world, u auth.User) {
 			w.Accounts.Users = changedWhileReading{w.rows(), func() {
 				_, _ = w.rows().RotateEpoch(t.Context(), u.ID)
 				w.InvalidateUser(u.ID)
 			}}
 		}, true, true},
-		"cache away": {func(w *world, _ auth.User) { w.FailOn("cache.", errDown) }, false, false},
+		"cache down": {func(w *world, _ auth.User) { w.FailOn("cache.", errDown) }, false, false},
 		"fill fails": {func(w *world, _ auth.User) { w.FailOn("cache.Fill", errDown) }, false, false},
 	} {
 		for _, way := range []string{"form", "basic"} {
@@ -561,15 +561,15 @@ func TestSignInNeverCachesWhatMayBeOld(t *testing.T) {
 				t.Errorf("%s, %s: %v", what, way, err)
 			}
 			if got := w.Stores.Cache.Has(u.ID); got != c.cached {
-				t.Errorf("%s, %s: cached is %v", what, way, got)
+				t.Errorf("%s, %s: cached: got %v, want %v", what, way, got, c.cached)
 			}
 			cached, _, err := w.Stores.Cache.User(t.Context(), u.ID)
 			if err == nil && ((cached.Epoch != u.Epoch) != c.changed || cached.Epoch != w.rows().Row(u.ID).Epoch) {
-				t.Errorf("%s, %s: cached with epoch %d", what, way, cached.Epoch)
+				t.Errorf("%s, %s: cached with epoch %d, stored %d", what, way, cached.Epoch, w.rows().Row(u.ID).Epoch)
 			}
 		}
 	}
-	// Who is cached already is left alone.
+	// A user who is already cached is not cached again.
 	w, _ := newBasicWorld(t)
 	for range 2 {
 		if err := w.try(t, "alice", secret, visitor); err != nil {
@@ -577,6 +577,6 @@ func TestSignInNeverCachesWhatMayBeOld(t *testing.T) {
 		}
 	}
 	if got := len(w.Calls("cache.Fill")); got != 1 {
-		t.Errorf("filled %d times", got)
+		t.Errorf("got %d fills, want 1", got)
 	}
 }

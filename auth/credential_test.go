@@ -15,7 +15,7 @@ var (
 	alice          = User{ID: "u1", Username: "alice", Epoch: 3, Active: true}
 )
 
-func TestCredentialProves(t *testing.T) {
+func TestCredential_ProvesOnlyItsOwnLogin(t *testing.T) {
 	good := credentialKeys.newCredential("alice", "192.0.2.7", alice, "secret")
 	if good.Version != 1 || good.Name != "alice" || good.UserID != "u1" || good.Epoch != 3 || len(good.MAC) != 32 {
 		t.Errorf("got %+v", good)
@@ -30,7 +30,7 @@ func TestCredentialProves(t *testing.T) {
 		"wrong password":   {func(*Credential) {}, "alice", "Secret", false},
 		"no password":      {func(*Credential) {}, "alice", "", false},
 		"longer password":  {func(*Credential) {}, "alice", "secret\x00", false},
-		"other name asked": {func(*Credential) {}, "bob", "secret", false},
+		"other name given": {func(*Credential) {}, "bob", "secret", false},
 		"other name's":     {func(c *Credential) { *c = bobs }, "alice", "secret", false},
 		"other's, renamed": {func(c *Credential) { *c = bobs; c.Name = "alice" }, "alice", "secret", false},
 		"other's MAC":      {func(c *Credential) { c.MAC = bobs.MAC }, "alice", "secret", false},
@@ -57,7 +57,7 @@ func TestCredentialProves(t *testing.T) {
 		rec.MAC = slices.Clone(good.MAC)
 		c.change(&rec)
 		if got := credentialKeys.proves(rec, c.name, "192.0.2.7", c.password); got != c.want {
-			t.Errorf("%s: got %v", what, got)
+			t.Errorf("%s: got %v, want %v", what, got, c.want)
 		}
 	}
 	for i := range good.MAC {
@@ -66,14 +66,14 @@ func TestCredentialProves(t *testing.T) {
 			rec.MAC = slices.Clone(good.MAC)
 			rec.MAC[i] ^= 1 << bit
 			if credentialKeys.proves(rec, "alice", "192.0.2.7", "secret") {
-				t.Errorf("bit %d of octet %d is not looked at", bit, i)
+				t.Errorf("bit %d of byte %d of the MAC is ignored", bit, i)
 			}
 		}
 	}
 }
 
-// No two lists of fields are the same text: what is moved over a border is another credential.
-func TestCredentialFieldsHaveTheirLength(t *testing.T) {
+// TestSign_SeparatesFields: moving text from one field to the next gives another MAC.
+func TestSign_SeparatesFields(t *testing.T) {
 	moved := [][2]Credential{
 		{{Name: "alice", UserID: "u1", Epoch: 3}, {Name: "aliceu", UserID: "1", Epoch: 3}},
 		{{Name: "alice", UserID: "u1", Epoch: 3}, {Name: "alice", UserID: "u13", Epoch: 0}},
@@ -86,7 +86,6 @@ func TestCredentialFieldsHaveTheirLength(t *testing.T) {
 			t.Errorf("%+v and %+v have the same MAC", pair[0], pair[1])
 		}
 	}
-	// The end of one field and the beginning of the next.
 	for _, pair := range [][2][]string{
 		{{"a", "u", "1", "23"}, {"a", "u", "12", "3"}},
 		{{"a", "b"}, {"ab", ""}}, {{"ab"}, {"a", "b"}}, {{"a"}, {"a", ""}},
@@ -98,32 +97,31 @@ func TestCredentialFieldsHaveTheirLength(t *testing.T) {
 	}
 }
 
-// While SECRET_KEY is replaced old credentials count as long as the old key is still named.
-func TestCredentialRotation(t *testing.T) {
+// TestCredential_SurvivesKeyRotation: credentials signed with an old key are valid as long as SECRET_KEY lists that key.
+func TestCredential_SurvivesKeyRotation(t *testing.T) {
 	oldKey, newKey := credentialKeys.secrets[0], otherKeys.secrets[0]
 	both, only := newKeys(newKey, oldKey), newKeys(newKey)
 	before := credentialKeys.newCredential("alice", "192.0.2.7", alice, "secret")
 	if !both.proves(before, "alice", "192.0.2.7", "secret") {
-		t.Error("the old key's credential does not count while the key is named")
+		t.Error("the old key's credential is refused while SECRET_KEY lists the key")
 	}
 	if only.proves(before, "alice", "192.0.2.7", "secret") {
-		t.Error("the old key's credential counts after the key is gone")
+		t.Error("the old key's credential is accepted after the key was removed")
 	}
 	during := both.newCredential("alice", "192.0.2.7", alice, "secret")
 	if !only.proves(during, "alice", "192.0.2.7", "secret") || credentialKeys.proves(during, "alice", "192.0.2.7", "secret") {
-		t.Error("the first key does not sign")
+		t.Error("new credentials are not signed with the first key")
 	}
 }
 
-// The record is useless without the key, and tells nothing but who.
-func TestCredentialRecord(t *testing.T) {
+func TestCredential_RecordHoldsNoPassword(t *testing.T) {
 	rec := credentialKeys.newCredential("alice", "192.0.2.7", alice, "hunter2 hunter2")
 	b, err := json.Marshal(rec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(string(b), "hunter2") {
-		t.Errorf("the record is %s", b)
+		t.Errorf("the record contains the password: %s", b)
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(b, &fields); err != nil || len(fields) != 6 || fields["network"] != "192.0.2.7" || fields["v"] != 1.0 || fields["name"] != "alice" || fields["user_id"] != "u1" || fields["epoch"] != 3.0 {

@@ -14,20 +14,20 @@ func FuzzParseKeys(f *testing.F) {
 		if err == nil {
 			for _, s := range k.secrets {
 				if len(s) < MinSecretBytes {
-					t.Errorf("a key of %d octets", len(s))
+					t.Errorf("accepted a key of %d bytes", len(s))
 				}
 			}
 			if alice := (User{ID: "u1"}); !k.TrustsDevice(k.NewDeviceCookie(alice), alice) {
-				t.Error("the keys do not verify what they signed")
+				t.Error("the keys do not verify their own signature")
 			}
 			return
 		}
 		if k.secrets != nil {
-			t.Error("keys and an error")
+			t.Errorf("got keys and the error %v", err)
 		}
 		for part := range strings.SplitSeq(setting, ",") {
 			if part = strings.TrimSpace(part); len(part) > 7 && strings.Contains(err.Error(), part) && !strings.Contains("key 1 is not base64 has 31 bytes; at least 32 are needed", part) {
-				t.Errorf("the error %q holds the value", err)
+				t.Errorf("the error %q contains the value", err)
 			}
 		}
 	})
@@ -48,9 +48,9 @@ func FuzzBrowserCookie(f *testing.F) {
 		f.Add(s, "alice")
 	}
 	f.Fuzz(func(t *testing.T, value, userID string) {
-		// Who holds no key can only repeat what we issued, but for the two spare bits at the end of base64.
+		// Without the key only an issued cookie is trusted, apart from the two spare bits at the end of base64.
 		if k.TrustsDevice(value, User{ID: userID}) && (userID != "alice" || !strings.HasPrefix(value, id+".") || !IsDeviceCookie(value)) {
-			t.Errorf("%q is known for %q", value, userID)
+			t.Errorf("%q is trusted for %q", value, userID)
 		}
 	})
 }
@@ -71,12 +71,12 @@ func FuzzTokenID(f *testing.F) {
 		if !strings.HasPrefix(secret, TokenPrefix) || len(secret) != len(TokenPrefix)+38 || len(id) != 43 || id != SessionID(secret) {
 			t.Errorf("%q has the id %q", secret, id)
 		}
-		// Nobody types it wrong unnoticed.
+		// Every single-character typo is detected.
 		for i := range secret {
 			wrong := []byte(secret)
 			wrong[i] ^= 1
 			if _, err := TokenID(string(wrong)); err == nil {
-				t.Errorf("%q is taken for %q", wrong, secret)
+				t.Errorf("the mistyped %q of %q is accepted", wrong, secret)
 			}
 		}
 	})

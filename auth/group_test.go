@@ -12,7 +12,7 @@ import (
 	"gatehouse/auth/identifier"
 )
 
-func TestMay(t *testing.T) {
+func TestUser_HasPermission(t *testing.T) {
 	for _, c := range []struct {
 		active bool
 		owned  []string
@@ -22,28 +22,28 @@ func TestMay(t *testing.T) {
 		{true, nil, "users.view", false},
 		{true, []string{"users.view"}, "users.view", true},
 		{true, []string{"users.manage"}, "users.manage", true},
-		{true, []string{"users.manage"}, "users.view", true}, // who may change may look
+		{true, []string{"users.manage"}, "users.view", true}, // manage implies view
 		{true, []string{"users.view"}, "users.manage", false},
 		{true, []string{"users.manage"}, "users", false},
 		{true, []string{"users.manage"}, "", false},
 		{true, []string{"users"}, "users.view", false},
 		{true, []string{"users.view.all"}, "users.view", false},
-		{true, []string{"books.manage"}, "books.view", false}, // other apps' words mean nothing here
+		{true, []string{"books.manage"}, "books.view", false}, // only for users.*
 		{true, []string{"a.b", "books.read"}, "books.read", true},
 		{false, []string{"users.manage"}, "users.view", false},
 		{false, []string{"users.view"}, "users.view", false},
 	} {
 		u := auth.User{Active: c.active, Permissions: c.owned}
 		if got := u.HasPermission(c.wanted); got != c.want {
-			t.Errorf("active %v with %q: may %q is %v", c.active, c.owned, c.wanted, got)
+			t.Errorf("active %v with %q: HasPermission(%q): got %v, want %v", c.active, c.owned, c.wanted, got, c.want)
 		}
 	}
 }
 
-func TestIn(t *testing.T) {
+func TestUser_InGroupOnlyWhileActive(t *testing.T) {
 	u := auth.User{Active: true, Groups: []string{"admin", "readers"}}
 	if !u.InGroup("admin") || !u.InGroup("readers") || u.InGroup("adm") || u.InGroup("") {
-		t.Error("in a group")
+		t.Error("InGroup does not match exactly the groups of the user")
 	}
 	u.Active = false
 	if u.InGroup("admin") {
@@ -51,7 +51,7 @@ func TestIn(t *testing.T) {
 	}
 }
 
-func TestGrantNames(t *testing.T) {
+func TestGrantNames_AreValidated(t *testing.T) {
 	for name, want := range map[string]bool{
 		"users.view": true, "a.b": true, "a.b.c": true, "billing.refund-all_2": true, strings.Repeat("a", 62) + ".b": true,
 		"": false, "users": false, ".": false, "users.": false, ".view": false, "users..view": false, "Users.view": false, "users.View": false,
@@ -74,7 +74,7 @@ func TestGrantNames(t *testing.T) {
 	}
 }
 
-// grants is every way to change what users may.
+// grants holds every way to change the permissions of users.
 var grants = map[string]struct {
 	call string
 	drop string // "" for all users
@@ -96,34 +96,34 @@ var grants = map[string]struct {
 		return w.SetGroupPermission(ctx, "admin", "a.b", true)
 	}},
 	"group": {"grants.AddGroup", "", func(w *world, ctx context.Context, _ string) error { return w.AddGroup(ctx, "readers") }},
-	"no group": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
+	"removed group": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
 		return w.RemoveGroup(auth.AllowLosingAdministrators(ctx), "admin")
 	}},
-	"no group without members": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
+	"removed group with members": {"grants.RemoveGroup", "", func(w *world, ctx context.Context, _ string) error {
 		return w.RemoveGroupWithMembers(auth.AllowLosingAdministrators(ctx), "admin", auth.MembersVersion(nil))
 	}},
 }
 
-func TestMembersVersion_IsThatOfASet(t *testing.T) {
+func TestMembersVersion_IgnoresTheOrder(t *testing.T) {
 	seen := map[string]string{}
 	for name, ids := range map[string][]string{"none": nil, "a": {"a"}, "b": {"b"}, "a and b": {"a", "b"}, "ab": {"ab"}} {
 		v := auth.MembersVersion(ids)
 		if other, twice := seen[v]; twice {
-			t.Errorf("%s has the version of %s", name, other)
+			t.Errorf("%s and %s have the same version", name, other)
 		}
 		seen[v] = name
 	}
 	ids := []string{"b", "a"}
 	if auth.MembersVersion(ids) != auth.MembersVersion([]string{"a", "b"}) || ids[0] != "b" {
-		t.Errorf("the order counts, or is changed: %q", ids)
+		t.Errorf("the version depends on the order, or the slice was changed: %q", ids)
 	}
 }
 
-func TestGrantsDropTheCacheBeforeAndAfter(t *testing.T) {
+func TestGrants_DropTheCacheBeforeAndAfter(t *testing.T) {
 	for name, grant := range grants {
 		t.Run(name, func(t *testing.T) {
 			w, u := newBasicWorld(t)
-			for range 2 { // into the cache, and into memory
+			for range 2 { // fills the cache, then memory
 				if _, err := w.User(t.Context(), u.ID); err != nil {
 					t.Fatal(err)
 				}
@@ -146,13 +146,13 @@ func TestGrantsDropTheCacheBeforeAndAfter(t *testing.T) {
 				t.Errorf("the next request sees %+v, %v", fresh, err)
 			}
 			if len(w.Calls("users.UserByID")) != 1 {
-				t.Errorf("the next request asked %q: it is still in memory or in the cache", w.Calls())
+				t.Errorf("the next request made the calls %q, want the row read once", w.Calls())
 			}
 		})
 	}
 }
 
-func TestNothingIsGrantedWithoutTheCache(t *testing.T) {
+func TestGrants_FailWithoutTheCache(t *testing.T) {
 	for name, grant := range grants {
 		w, u := newBasicWorld(t)
 		w.FailOn("cache.", errDown)
@@ -160,26 +160,25 @@ func TestNothingIsGrantedWithoutTheCache(t *testing.T) {
 		err := grant.make(w, t.Context(), u.ID)
 		wantError(t, err, auth.ErrUnavailable)
 		if calls := w.Calls("grants."); len(calls) != 0 {
-			t.Errorf("%s: %q", name, calls)
+			t.Errorf("%s: got the calls %q, want none", name, calls)
 		}
 	}
 }
 
-// A lost reply may be a change that was made: the cache is emptied whatever the answer was,
-// and for clients that have gone.
-func TestCacheIsDroppedAfterAGrantThatFailed(t *testing.T) {
+// TestGrants_DropTheCacheAfterAFailure: the change may have been made although its reply was lost.
+func TestGrants_DropTheCacheAfterAFailure(t *testing.T) {
 	for name, grant := range grants {
 		w, u := newBasicWorld(t)
 		w.FailOn("grants.", errDown)
 		w.Reset()
 		wantError(t, grant.make(w, t.Context(), u.ID), auth.ErrUnavailable)
 		if calls := w.Calls("cache.Drop"); len(calls) != 2 {
-			t.Errorf("%s: dropped by %q", name, calls)
+			t.Errorf("%s: got the calls %q, want two drops", name, calls)
 		}
 	}
 }
 
-func TestGrants(t *testing.T) {
+func TestGrants_AreLogged(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	got, err := w.SetMember(t.Context(), u.ID, "admin", true)
@@ -190,11 +189,11 @@ func TestGrants(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err := w.SetMember(t.Context(), u.ID, "admin", false); !errors.Is(err, auth.ErrLastAdministrator) {
-		t.Errorf("the last administrator: %v", err)
+		t.Errorf("the last administrator: got %v, want ErrLastAdministrator", err)
 	}
 	for _, err := range []error{w.RemoveGroup(t.Context(), "admin"), w.RemoveGroupWithMembers(t.Context(), "admin", ""), w.SetGroupPermission(t.Context(), "admin", "users.manage", false)} {
 		if !errors.Is(err, auth.ErrAdminGroup) {
-			t.Errorf("the group admin: %v", err)
+			t.Errorf("the group admin: got %v, want ErrAdminGroup", err)
 		}
 	}
 	if got, err = w.SetMember(auth.AllowLosingAdministrators(t.Context()), u.ID, "admin", false); err != nil || got.InGroup("admin") || got.HasPermission("users.view") || !got.HasPermission("a.b") {
@@ -222,12 +221,12 @@ func TestGrants(t *testing.T) {
 		`msg="group lost books.read" event=true group=readers`, `msg="group removed" event=true group=readers`,
 	} {
 		if !strings.Contains(w.log.String(), what) {
-			t.Errorf("the log does not say %s: %s", what, w.log.String())
+			t.Errorf("the log does not contain %s: %s", what, w.log.String())
 		}
 	}
 }
 
-func TestGrantsRefuse(t *testing.T) {
+func TestGrants_RefuseInvalidInput(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	const badGroup, badPermission = "A group is one lower-case word, such as admin.", "A permission is lower-case words with dots between them, such as users.view."
@@ -245,12 +244,12 @@ func TestGrantsRefuse(t *testing.T) {
 	wantError(t, w.RemoveGroup(t.Context(), "nosuch"), auth.ErrGroupNotFound)
 	wantError(t, w.SetGroupPermission(t.Context(), "nosuch", "a.b", true), auth.ErrGroupNotFound)
 	if log := w.log.String(); strings.Contains(log, "nosuch") {
-		t.Errorf("the log tells of what did not happen: %s", log)
+		t.Errorf("the log contains a refused change: %s", log)
 	}
 }
 
-// A token does what its owner may now, not what they might when it was made.
-func TestTokenFollowsItsOwner(t *testing.T) {
+// TestToken_FollowsItsOwnersPermissions: the owner's current permissions count, not those at creation.
+func TestToken_FollowsItsOwnersPermissions(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	u, err := w.SetPermission(t.Context(), u.ID, "books.read", true)
@@ -258,26 +257,26 @@ func TestTokenFollowsItsOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	secret := w.token(t, u, auth.TokenRequest{Name: "CI", Permissions: []string{"books.read"}, Lifetime: time.Hour})
-	may := func() []string {
+	permissions := func() []string {
 		owner, token, err := w.AuthenticateToken(t.Context(), secret)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return token.EffectivePermissions(owner.Permissions)
 	}
-	if got := may(); !slices.Equal(got, []string{"books.read"}) {
+	if got := permissions(); !slices.Equal(got, []string{"books.read"}) {
 		t.Errorf("got %q", got)
 	}
 	if _, err := w.SetMember(t.Context(), u.ID, "admin", true); err != nil {
 		t.Fatal(err)
 	}
-	if got := may(); !slices.Equal(got, []string{"books.read"}) {
-		t.Errorf("the owner became an administrator: got %q", got)
+	if got := permissions(); !slices.Equal(got, []string{"books.read"}) {
+		t.Errorf("the owner became an administrator: got %q, want books.read", got)
 	}
 	if _, err := w.SetPermission(t.Context(), u.ID, "books.read", false); err != nil {
 		t.Fatal(err)
 	}
-	if got := may(); len(got) != 0 {
-		t.Errorf("the owner lost it: got %q", got)
+	if got := permissions(); len(got) != 0 {
+		t.Errorf("the owner lost the permission: got %q, want none", got)
 	}
 }

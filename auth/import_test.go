@@ -17,12 +17,12 @@ import (
 
 const (
 	imported = "wéary-otter-lamp"
-	// Made by Django 3.2 of the password in composed and in decomposed letters.
+	// Hashes by Django 3.2 of the composed and the decomposed form of the password.
 	composedHash   = "pbkdf2_sha256$1000$saltysalt$UrLtbWjGd+14QGW+ayS1GaTKjwxBs3n5VFCkEQ7T9Ec="
 	decomposedHash = "pbkdf2_sha256$1000$saltysalt$2yKu0B0/AAo3pSn7/wEaZ9H7l/fYv/Rlyc0TexZi02Q="
 )
 
-func TestImportUser(t *testing.T) {
+func TestImportUser_CreatesEachUserOnce(t *testing.T) {
 	w := newWorld(t)
 	in := auth.ImportedUser{
 		Source: "django", ExternalID: "7", Username: " Alice ", Name: "Alice  Example", Email: "Alice@Example.org", EmailVerified: true, Active: true,
@@ -40,22 +40,22 @@ func TestImportUser(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", row, want)
 	}
 	if strings.Contains(w.log.String(), "pbkdf2") || strings.Contains(w.log.String(), "example.org") || !strings.Contains(w.log.String(), "user imported") {
-		t.Errorf("logged: %s", &w.log)
+		t.Errorf("unexpected log: %s", &w.log)
 	}
 
 	changed := in
-	changed.Username, changed.Name = "somebody-else", "Changed"
+	changed.Username, changed.Name = "renamed", "Changed"
 	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); !errors.Is(err, auth.ErrAlreadyImported) || w.rows().Len() != 1 {
-		t.Errorf("again: %v, and there are %d users", err, w.rows().Len())
+		t.Errorf("second import: got %v and %d users, want ErrAlreadyImported and 1", err, w.rows().Len())
 	}
-	// What another source calls 7 is somebody else.
+	// The id 7 of another source is another user.
 	changed.Source = "laravel"
 	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); !wrongIn(err, "email") {
-		t.Errorf("with an address that somebody has verified: %v", err)
+		t.Errorf("with the verified address of another user: got %v, want an error for email", err)
 	}
 	changed.EmailVerified = false
 	if _, err := w.ImportUser(t.Context(), w.rows(), changed, nil); err != nil || w.rows().Len() != 2 {
-		t.Errorf("with an address that nobody vouches for: %v, and there are %d users", err, w.rows().Len())
+		t.Errorf("with an unverified address: got %v and %d users, want 2", err, w.rows().Len())
 	}
 }
 
@@ -64,9 +64,8 @@ func wrongIn(err error, field string) bool {
 	return errors.As(err, &wrong) && len(wrong) == 1 && wrong[field] != ""
 }
 
-// TestImportRefuses: a row that cannot be imported is looked up, since the user may be here already, and nothing else is
-// asked of the database.
-func TestImportRefuses(t *testing.T) {
+// TestImportUser_RefusesInvalidRows: an invalid row costs one lookup, since the user may already be imported.
+func TestImportUser_RefusesInvalidRows(t *testing.T) {
 	for field, spoil := range map[string]func(*auth.ImportedUser){
 		"username": func(in *auth.ImportedUser) { in.Username = "ali ce" },
 		"email":    func(in *auth.ImportedUser) { in.Email = "nowhere" },
@@ -79,10 +78,10 @@ func TestImportRefuses(t *testing.T) {
 		in := auth.ImportedUser{Source: "django", ExternalID: "7", Username: "alice", Active: true, Hash: composedHash}
 		spoil(&in)
 		if _, err := w.ImportUser(t.Context(), w.rows(), in, nil); !wrongIn(err, field) {
-			t.Errorf("%s: got %v", field, err)
+			t.Errorf("%s: got %v, want an error for the field", field, err)
 		}
 		if calls := w.Calls(); len(calls) != 1 || !strings.HasPrefix(calls[0], "users.UserByOrigin django") {
-			t.Errorf("%s: asked %v", field, calls)
+			t.Errorf("%s: got the calls %v, want one lookup by origin", field, calls)
 		}
 	}
 	w := newWorld(t)
@@ -91,8 +90,7 @@ func TestImportRefuses(t *testing.T) {
 	wantError(t, err, auth.ErrUnavailable)
 }
 
-// TestImportUser_ChecksNewUsersOnly: nothing about a user who is here already is a reason to refuse them, and nothing is
-// chosen for them.
+// TestImportUser_ChecksNewUsersOnly: an already imported user is neither validated nor completed.
 func TestImportUser_ChecksNewUsersOnly(t *testing.T) {
 	w := newWorld(t)
 	in := auth.ImportedUser{Source: "django", ExternalID: "7", Active: true, Hash: composedHash, AllowReserved: true}
@@ -118,21 +116,21 @@ func TestImportUser_ChecksNewUsersOnly(t *testing.T) {
 			return nil
 		})
 		if !errors.Is(err, auth.ErrAlreadyImported) || here.ID != u.ID {
-			t.Errorf("%s: got %+v, %v", name, here, err)
+			t.Errorf("%s: got %+v, %v; want ErrAlreadyImported", name, here, err)
 		}
 	}
-	// What complete refuses is not stored.
+	// A user that complete refuses is not stored.
 	other := in
 	other.ExternalID = "8"
 	_, err = w.ImportUser(t.Context(), w.rows(), other, func(context.Context, *auth.ImportedUser) error { return auth.ValidationErrors{"username": "No."} })
 	if !wrongIn(err, "username") || w.rows().Len() != 1 {
-		t.Errorf("got %v, and there are %d users", err, w.rows().Len())
+		t.Errorf("got %v and %d users, want an error for username and 1", err, w.rows().Len())
 	}
 }
 
-// TestImportedPasswordIsCheckedAsItWasTyped: the other system hashed what it was sent, in whatever
-// form of Unicode. Afterwards both forms are one password, as for everybody here.
-func TestImportedPasswordIsCheckedAsItWasTyped(t *testing.T) {
+// TestImportedPassword_IsCheckedAsTyped: the other system hashed the password in the Unicode form it received. After the
+// upgrade both forms match, as for every other user.
+func TestImportedPassword_IsCheckedAsTyped(t *testing.T) {
 	for name, c := range map[string]struct {
 		hash  string
 		opens map[string]bool // before the upgrade
@@ -160,18 +158,18 @@ func TestImportedPasswordIsCheckedAsItWasTyped(t *testing.T) {
 			}
 			for _, form := range []norm.Form{norm.NFC, norm.NFD} {
 				if _, err := w.SignIn(t.Context(), "alice", form.String(imported), visitor); err != nil {
-					t.Errorf("%s, after the upgrade: %v", name, err)
+					t.Errorf("%s, after the upgrade of the hash: %v", name, err)
 				}
 			}
 			if w.rows().Row(u.ID).PasswordHash != row.PasswordHash {
-				t.Errorf("%s: a hash of today's was replaced", name)
+				t.Errorf("%s: the upgraded hash was replaced", name)
 			}
 		}
 	}
 }
 
-// TestImportedWithoutPassword: no password is right, not even none or the marker itself.
-func TestImportedWithoutPassword(t *testing.T) {
+// TestImportedUser_WithoutPasswordCannotSignIn: no password matches, not even an empty one or the marker itself.
+func TestImportedUser_WithoutPasswordCannotSignIn(t *testing.T) {
 	w := newWorld(t)
 	u, err := w.ImportUser(t.Context(), w.rows(), auth.ImportedUser{Source: "django", ExternalID: "7", Username: "alice", Active: true}, nil)
 	if err != nil {

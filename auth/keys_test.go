@@ -21,7 +21,7 @@ func parseKeys(t testing.TB, setting string) Keys {
 	return k
 }
 
-func TestParseKeys(t *testing.T) {
+func TestParseKeys_AcceptsEveryBase64Form(t *testing.T) {
 	secret := bytes.Repeat([]byte{0xfb, 0xff, 0x3e}, 16)
 	for _, setting := range []string{
 		base64.StdEncoding.EncodeToString(secret[:32]), base64.RawStdEncoding.EncodeToString(secret[:32]),
@@ -38,11 +38,11 @@ func TestParseKeys(t *testing.T) {
 	}
 	one, two := NewSecretKey(), NewSecretKey()
 	if _, err := ParseKeys(one); err != nil || one == two {
-		t.Errorf("NewSecret: %v, or twice the same", err)
+		t.Errorf("NewSecretKey: got %v, or the same key twice", err)
 	}
 }
 
-func TestParseKeysRefuses(t *testing.T) {
+func TestParseKeys_RefusesInvalidSettings(t *testing.T) {
 	short := base64.StdEncoding.EncodeToString([]byte("thirty-one bytes are one short."))
 	for setting, want := range map[string]string{
 		"":                             "key 1 has 0 bytes; at least 32 are needed",
@@ -59,29 +59,29 @@ func TestParseKeysRefuses(t *testing.T) {
 		}
 		for part := range strings.SplitSeq(setting, ",") {
 			if err != nil && part != "" && strings.Contains(err.Error(), part) {
-				t.Errorf("the error %q holds the value", err)
+				t.Errorf("the error %q contains the value", err)
 			}
 		}
 	}
 }
 
-func TestKeyRotation(t *testing.T) {
+func TestKeys_Rotate(t *testing.T) {
 	old, newer := secretOf(1, 32), secretOf(2, 32)
 	before, during, after := parseKeys(t, old), parseKeys(t, newer+","+old), parseKeys(t, newer)
 	signed := before.sign(accountPurpose, "a")
 	if !during.verify(signed, accountPurpose, "a") {
-		t.Error("the old key no longer verifies")
+		t.Error("a listed old key does not verify")
 	}
 	if after.verify(signed, accountPurpose, "a") {
-		t.Error("a key that was taken away still verifies")
+		t.Error("a removed key still verifies")
 	}
 	signed = during.sign(accountPurpose, "a")
 	if !after.verify(signed, accountPurpose, "a") || before.verify(signed, accountPurpose, "a") {
-		t.Error("the new key does not sign")
+		t.Error("the first key does not sign")
 	}
 }
 
-func TestSignatures(t *testing.T) {
+func TestSign_CoversPurposeAndFields(t *testing.T) {
 	k := parseKeys(t, secretOf(1, 32))
 	signed := k.sign(accountPurpose, "ab", "c")
 	if len(signed) != 32 || !k.verify(signed, accountPurpose, "ab", "c") {
@@ -89,36 +89,36 @@ func TestSignatures(t *testing.T) {
 	}
 	for name, other := range map[string][]byte{
 		"another purpose":        k.sign(failurePurpose, "ab", "c"),
-		"a border moved":         k.sign(accountPurpose, "a", "bc"),
+		"moved boundary":         k.sign(accountPurpose, "a", "bc"),
 		"joined":                 k.sign(accountPurpose, "abc"),
-		"an empty field more":    k.sign(accountPurpose, "ab", "c", ""),
-		"an empty field before":  k.sign(accountPurpose, "", "ab", "c"),
-		"the other order":        k.sign(accountPurpose, "c", "ab"),
+		"extra empty field":      k.sign(accountPurpose, "ab", "c", ""),
+		"leading empty field":    k.sign(accountPurpose, "", "ab", "c"),
+		"other order":            k.sign(accountPurpose, "c", "ab"),
 		"no fields":              k.sign(accountPurpose),
 		"the purpose as a field": k.sign(failurePurpose, accountPurpose, "ab", "c"),
 		"another key":            parseKeys(t, secretOf(2, 32)).sign(accountPurpose, "ab", "c"),
 		"nothing":                nil,
-		"the beginning":          signed[:31],
-		"the same and more":      append(bytes.Clone(signed), 0),
+		"truncated":              signed[:31],
+		"extended":               append(bytes.Clone(signed), 0),
 	} {
 		if k.verify(other, accountPurpose, "ab", "c") {
-			t.Errorf("%s: verifies", name)
+			t.Errorf("%s: the signature verifies", name)
 		}
 	}
 }
 
-func TestKnownBrowser(t *testing.T) {
+func TestDeviceCookie_IsBoundToUserAndEpoch(t *testing.T) {
 	k := parseKeys(t, secretOf(1, 32))
 	alice := User{ID: "u1", Username: "alice", Epoch: 3}
 	cookie := k.NewDeviceCookie(alice)
 	if !k.TrustsDevice(cookie, alice) || !IsDeviceCookie(cookie) || strings.Contains(cookie, "alice") || strings.Contains(cookie, "u1") {
-		t.Fatalf("Known(%q) is false", cookie)
+		t.Fatalf("the cookie %q is not trusted, or names its user", cookie)
 	}
 	if k.NewDeviceCookie(alice) == cookie {
-		t.Error("two browsers are the same")
+		t.Error("two device cookies are equal")
 	}
 	if !parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)).TrustsDevice(cookie, alice) {
-		t.Error("a rotation forgets the browser")
+		t.Error("a cookie signed with a listed old key is not trusted")
 	}
 	id, signature, _ := strings.Cut(cookie, ".")
 	otherID, _, _ := strings.Cut(k.NewDeviceCookie(alice), ".")
@@ -140,12 +140,12 @@ func TestKnownBrowser(t *testing.T) {
 		"no user":           k.NewDeviceCookie(User{}),
 	} {
 		if k.TrustsDevice(forged, alice) {
-			t.Errorf("%s: %.80q is known", name, forged)
+			t.Errorf("%s: %.80q is trusted", name, forged)
 		}
 	}
 }
 
-// A count is found again under each secret that is still named.
+// TestThrottleKeys_SurviveARotation: counts are found under every key that SECRET_KEY lists.
 func TestThrottleKeys_SurviveARotation(t *testing.T) {
 	before, during, after := parseKeys(t, secretOf(1, 32)), parseKeys(t, secretOf(2, 32)+","+secretOf(1, 32)), parseKeys(t, secretOf(2, 32))
 	if got, want := during.accountKeys("alice"), []string{after.AccountKey("alice"), before.AccountKey("alice")}; !slices.Equal(got, want) {
@@ -157,16 +157,15 @@ func TestThrottleKeys_SurviveARotation(t *testing.T) {
 	}
 }
 
-// What Redis holds of a failure is of no use without the key, and is another one for each password,
-// name and network.
+// TestFailures_AreKeyed: a fingerprint reveals nothing without the key and differs for each password, name and network.
 func TestFailures_AreKeyed(t *testing.T) {
 	k := parseKeys(t, secretOf(1, 32))
 	one := k.failures("alice", "192.0.2.7", "u1", "password")[0]
 	if again := k.failures("alice", "192.0.2.7", "u1", "password")[0]; again != one {
-		t.Errorf("the same failure is %+v and %+v", one, again)
+		t.Errorf("got %+v and %+v for the same failure", one, again)
 	}
 	if text := one.Key + one.Digest; strings.Contains(text, "alice") || strings.Contains(text, "password") || strings.Contains(text, "192") {
-		t.Errorf("the failure is %+v", one)
+		t.Errorf("the fingerprint contains plain text: %+v", one)
 	}
 	for what, other := range map[string]FailureFingerprint{
 		"another key":     parseKeys(t, secretOf(2, 32)).failures("alice", "192.0.2.7", "u1", "password")[0],

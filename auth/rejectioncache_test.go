@@ -8,7 +8,7 @@ import (
 	"gatehouse/auth"
 )
 
-// wantCalls runs five requests and compares how often the stores were called for them.
+// wantCalls makes five requests and checks how many store calls with the prefix they cause.
 func (w *world) wantCalls(t *testing.T, what, prefix string, want int, request func()) {
 	t.Helper()
 	w.Reset()
@@ -20,9 +20,9 @@ func (w *world) wantCalls(t *testing.T, what, prefix string, want int, request f
 	}
 }
 
-// TestDeadCredential_OfADeletedUserCostsOneLookUpASecond, and stays stored: a table may be empty for a moment
-// while it is restored.
-func TestDeadCredential_OfADeletedUserCostsOneLookUpASecond(t *testing.T) {
+// TestDeletedUser_CostsOneLookupPerSecond: the credential stays stored, since the table may be empty for a moment during
+// a restore.
+func TestDeletedUser_CostsOneLookupPerSecond(t *testing.T) {
 	w := newWorld(t)
 	now := noon
 	w.Now = func() time.Time { return now }
@@ -62,24 +62,24 @@ func TestDeadCredential_OfADeletedUserCostsOneLookUpASecond(t *testing.T) {
 		w.wantCalls(t, what+", then", "sessions.End", 0, refused)
 		w.wantCalls(t, what+", then", "tokens.EndStale", 0, refused)
 
-		// The user is inserted again: a new session counts at once, and the old credential within a second or
-		// with the next change that is announced.
+		// The user is inserted again: a new session is valid immediately, the old credential within a second or
+		// on the next notification.
 		w.rows().Put(u)
 		fresh := session
 		fresh.ID = "new " + what
 		if _, err := w.SessionUser(t.Context(), fresh); err != nil {
-			t.Errorf("%s: a new session of the user who is back: %v", what, err)
+			t.Errorf("%s: a new session of the restored user: %v", what, err)
 		}
 		w.InvalidateUser(u.ID)
 		if err := p.present(); err != nil {
-			t.Errorf("%s, after the user is back: %v", what, err)
+			t.Errorf("%s, after the user was restored: %v", what, err)
 		}
 		now = now.Add(time.Second)
 	}
 }
 
-// TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites: what cannot be ended is not tried to end on every request.
-func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
+// TestStaleCredential_IsNotEndedOnEveryRequest: while Redis refuses writes, requests do not keep trying to delete it.
+func TestStaleCredential_IsNotEndedOnEveryRequest(t *testing.T) {
 	w := newWorld(t)
 	now := noon
 	w.Now = func() time.Time { return now }
@@ -105,7 +105,7 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 	w.FailOn("tokens.EndStale", errDown)
 	stale := func() {
 		if _, err := w.SessionUser(t.Context(), session); !errors.Is(err, auth.ErrNotFound) {
-			t.Errorf("the stale session: %v", err)
+			t.Errorf("the stale session: got %v, want ErrNotFound", err)
 		}
 	}
 	w.wantCalls(t, "stale session", "users.", 1, stale)
@@ -114,7 +114,7 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 	now = now.Add(time.Second)
 	token := func() {
 		if _, _, err := w.AuthenticateToken(t.Context(), secrets[0]); !errors.Is(err, auth.ErrTokenInvalidated) {
-			t.Errorf("the stale token: %v", err)
+			t.Errorf("the stale token: got %v, want ErrTokenInvalidated", err)
 		}
 	}
 	w.wantCalls(t, "stale token", "users.UserByID", 1, token)
@@ -122,7 +122,7 @@ func TestDeadCredential_CostsNoMoreWhileRedisTakesNoWrites(t *testing.T) {
 	i := 0
 	w.wantCalls(t, "five stale tokens", "tokens.EndStale", 1, func() {
 		if _, _, err := w.AuthenticateToken(t.Context(), secrets[i]); !errors.Is(err, auth.ErrTokenInvalidated) {
-			t.Errorf("stale token %d: %v", i, err)
+			t.Errorf("stale token %d: got %v, want ErrTokenInvalidated", i, err)
 		}
 		i++
 	})

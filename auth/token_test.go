@@ -18,13 +18,13 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // 32 characters of base62 are 190 bits; CRC-32 fits into six.
 var tokenFormat = regexp.MustCompile(`^gatehouse_[0-9A-Za-z]{32}[0-9A-Za-z]{6}$`)
 
-func TestTokenSecrets(t *testing.T) {
+func TestNewTokenSecret_IsWellFormedAndUnique(t *testing.T) {
 	seen := map[string]bool{}
 	used := map[rune]bool{}
 	for range 500 {
 		secret := auth.NewTokenSecret()
 		if !tokenFormat.MatchString(secret) || seen[secret] {
-			t.Fatalf("got %q, or got it twice", secret)
+			t.Fatalf("got %q, which is malformed or a duplicate", secret)
 		}
 		seen[secret] = true
 		for _, c := range secret[len(auth.TokenPrefix) : len(secret)-6] {
@@ -35,12 +35,12 @@ func TestTokenSecrets(t *testing.T) {
 		}
 	}
 	if len(used) != len(base62) {
-		t.Errorf("only %d characters are used, want all %d", len(used), len(base62))
+		t.Errorf("got %d different characters, want all %d", len(used), len(base62))
 	}
 }
 
-// The format is a contract: secret scanners and readers in other languages know it.
-func TestTokenID(t *testing.T) {
+// TestTokenID_MatchesTheDocumentedFormat: secret scanners and clients in other languages depend on the format.
+func TestTokenID_MatchesTheDocumentedFormat(t *testing.T) {
 	for secret, want := range map[string]string{
 		"gatehouse_000000000000000000000000000000004JTOy0": "YSTWnLn2taXqKBhkrz6-174L0UvuWmyVBg9LNWQMaG8",
 		"gatehouse_abcdefghijklmnopqrstuvwxyzABCDEF0lvIBm": "Ui4TX6RCsrEe6-TlbY6Lb6eLMrCv1_EKhMD2vGfXFzc",
@@ -60,16 +60,16 @@ func TestTokenID(t *testing.T) {
 	}
 }
 
-// TestMistypedTokensAreRefusedUnasked changes every character into every other one, and swaps
-// every two neighbours: nobody is asked about any of these.
-func TestMistypedTokensAreRefusedUnasked(t *testing.T) {
+// TestTokenID_DetectsTypos replaces every character by every other one and swaps all adjacent characters: each of these is
+// refused without a store call.
+func TestTokenID_DetectsTypos(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	secret := w.token(t, u, auth.TokenRequest{Name: "CI"})
 	refused := func(wrong string) {
 		t.Helper()
 		if _, _, err := w.AuthenticateToken(t.Context(), wrong); err != auth.ErrTokenMalformed {
-			t.Errorf("%q for %q: got %v", wrong, secret, err)
+			t.Errorf("%q for %q: got %v, want ErrTokenMalformed", wrong, secret, err)
 		}
 	}
 	for i := range secret {
@@ -84,11 +84,11 @@ func TestMistypedTokensAreRefusedUnasked(t *testing.T) {
 	}
 	wantCalls(t, w.Calls())
 	if _, _, err := w.AuthenticateToken(t.Context(), secret); err != nil {
-		t.Errorf("the right one: %v", err)
+		t.Errorf("the right token: %v", err)
 	}
 }
 
-// token makes a token and empties the journal.
+// token creates a token and clears the recorded calls.
 func (w *world) token(t testing.TB, owner auth.User, r auth.TokenRequest) string {
 	t.Helper()
 	secret, _, err := w.NewToken(t.Context(), owner, r)
@@ -99,7 +99,7 @@ func (w *world) token(t testing.TB, owner auth.User, r auth.TokenRequest) string
 	return secret
 }
 
-func TestNewToken(t *testing.T) {
+func TestNewToken_StoresWhatItReturns(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	u.Epoch, u.Permissions = 7, []string{auth.ManageUsers, "books.read"}
@@ -118,31 +118,31 @@ func TestNewToken(t *testing.T) {
 		t.Errorf("got %+v, stored is %+v", got, stored)
 	}
 	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab]`).MatchString(got.TokenID) {
-		t.Errorf("the id for people is %q, want a UUIDv7", got.TokenID)
+		t.Errorf("the token id is %q, want a UUIDv7", got.TokenID)
 	}
 	got.TokenID = ""
 	want := auth.Token{
 		Version: 1, ID: id, UserID: u.ID, Epoch: 7, Name: "Build server", CreatedAt: noon, ExpiresAt: noon.Add(time.Hour),
-		Permissions: []string{"books.read", "users.view"}, // sorted, each once
+		Permissions: []string{"books.read", "users.view"}, // sorted, without duplicates
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if log := w.log.String(); strings.Contains(log, secret) || strings.Contains(log, id) || !strings.Contains(log, `msg="token created" event=true username=alice`) {
-		t.Errorf("the log says %s", log)
+		t.Errorf("unexpected log: %s", log)
 	}
-	// What was not said is the default; all permissions are not none.
+	// Omitted fields have their default; nil permissions mean all, an empty list none.
 	_, all, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x"})
 	if err != nil || !all.ExpiresAt.Equal(noon.Add(72*time.Hour)) || all.Permissions != nil {
 		t.Errorf("got %+v, %v", all, err)
 	}
 	_, none, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: []string{}})
 	if err != nil || none.Permissions == nil || len(none.Permissions) != 0 {
-		t.Errorf("got %+v, %v; want a token that may nothing", none, err)
+		t.Errorf("got %+v, %v; want a token without permissions", none, err)
 	}
 }
 
-func TestNewTokenRefuses(t *testing.T) {
+func TestNewToken_RefusesInvalidRequests(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	u.Permissions = []string{"users.view"}
@@ -163,7 +163,7 @@ func TestNewTokenRefuses(t *testing.T) {
 		"negative":     {auth.TokenRequest{Name: "x", Lifetime: -time.Hour}, auth.ValidationErrors{"lifetime": lifetime}},
 		"too long":     {auth.TokenRequest{Name: "x", Lifetime: year + 1}, auth.ValidationErrors{"lifetime": lifetime}},
 		"not owned":    {auth.TokenRequest{Name: "x", Permissions: []string{"users.view", "users.manage"}}, auth.ValidationErrors{"permissions": "You do not have the permission users.manage yourself."}},
-		"all of it": {auth.TokenRequest{Lifetime: 1, Permissions: []string{"a.b"}},
+		"everything": {auth.TokenRequest{Lifetime: 1, Permissions: []string{"a.b"}},
 			auth.ValidationErrors{"name": noName, "lifetime": lifetime, "permissions": "You do not have the permission a.b yourself."}},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestNewTokenRefuses(t *testing.T) {
 			t.Errorf("%s: %v", lives, err)
 		}
 	}
-	// Who may change may look, so a token may as well.
+	// users.manage implies users.view, so the owner can give users.view to a token.
 	u.Permissions = []string{"users.manage"}
 	if _, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: []string{"users.view"}}); err != nil {
 		t.Error(err)
@@ -197,7 +197,7 @@ func TestNewTokenRefuses(t *testing.T) {
 	}
 }
 
-func TestBearer(t *testing.T) {
+func TestAuthenticateToken_UsesNoSQL(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
 	secret := w.token(t, u, auth.TokenRequest{Name: "CI"})
@@ -210,14 +210,14 @@ func TestBearer(t *testing.T) {
 	if _, _, err := w.AuthenticateToken(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	// No SQL, no hash, and the use is noted without waiting.
+	// No SQL and no password hash; the use is recorded in the background.
 	wantCalls(t, w.Calls(), "tokens.Find "+id, "cache.User "+u.ID, "tokens.Used "+token.TokenID)
 	if rec, _ := w.Stores.Tokens.Record(id); !rec.LastUsed.Equal(noon) {
-		t.Errorf("used at %s", rec.LastUsed)
+		t.Errorf("last used: got %s, want %s", rec.LastUsed, noon)
 	}
 }
 
-func TestBearerRefuses(t *testing.T) {
+func TestAuthenticateToken_RefusesInvalidTokens(t *testing.T) {
 	for what, c := range map[string]struct {
 		change func(t *testing.T, w *world, u auth.User, id string)
 		want   error
@@ -225,9 +225,9 @@ func TestBearerRefuses(t *testing.T) {
 		"unknown": {func(_ *testing.T, w *world, u auth.User, _ string) {
 			_ = w.Stores.Tokens.RevokeAll(context.Background(), u.ID)
 		}, auth.ErrTokenUnknown},
-		"user is gone": {func(_ *testing.T, w *world, _ auth.User, id string) {
+		"deleted user": {func(_ *testing.T, w *world, _ auth.User, id string) {
 			rec, _ := w.Stores.Tokens.Record(id)
-			rec.UserID = "somebody else"
+			rec.UserID = "u-unknown"
 			w.Stores.Tokens.Put(id, rec)
 		}, auth.ErrTokenUnknown},
 		"disabled": {func(t *testing.T, w *world, u auth.User, _ string) {
@@ -247,13 +247,13 @@ func TestBearerRefuses(t *testing.T) {
 		"signed out everywhere": {func(t *testing.T, w *world, u auth.User, _ string) {
 			_, _ = w.SignOutEverywhere(t.Context(), u.ID, "")
 		}, auth.ErrTokenInvalidated},
-		"from the future": {func(_ *testing.T, w *world, u auth.User, id string) {
+		"later epoch": {func(_ *testing.T, w *world, u auth.User, id string) {
 			rec, _ := w.Stores.Tokens.Record(id)
 			rec.Epoch++
 			w.Stores.Tokens.Put(id, rec)
 		}, auth.ErrTokenInvalidated},
-		"tokens away": {func(_ *testing.T, w *world, _ auth.User, _ string) { w.FailOn("tokens.", errDown) }, auth.ErrUnavailable},
-		"database away": {func(_ *testing.T, w *world, _ auth.User, _ string) {
+		"token store down": {func(_ *testing.T, w *world, _ auth.User, _ string) { w.FailOn("tokens.", errDown) }, auth.ErrUnavailable},
+		"cache and database down": {func(_ *testing.T, w *world, _ auth.User, _ string) {
 			w.FailOn("cache.", errDown)
 			w.FailOn("users.", errDown)
 		}, auth.ErrUnavailable},
@@ -272,38 +272,38 @@ func TestBearerRefuses(t *testing.T) {
 			}
 			for _, other := range []error{auth.ErrTokenUnknown, auth.ErrTokenInvalidated, auth.ErrTokenMalformed, auth.ErrUserDisabled, auth.ErrUnavailable} {
 				if other != c.want && errors.Is(err, other) {
-					t.Errorf("it is %v as well", other)
+					t.Errorf("got %v, which is %v as well", err, other)
 				}
 			}
 		})
 	}
 }
 
-func TestNarrow(t *testing.T) {
+func TestToken_EffectivePermissions(t *testing.T) {
 	owned := []string{"books.read", "books.write"}
 	for what, c := range map[string]struct {
 		token, owned, want []string
 	}{
-		"not narrowed":               {nil, owned, owned},
-		"to nothing":                 {[]string{}, owned, []string{}},
-		"to one":                     {[]string{"books.read"}, owned, []string{"books.read"}},
-		"the owner lost one":         {[]string{"books.read", "users.view"}, owned, []string{"books.read"}},
-		"the owner lost all":         {[]string{"books.read"}, nil, []string{}},
-		"not narrowed, owner's none": {nil, nil, nil},
-		"looking only":               {[]string{"users.view"}, []string{"users.manage"}, []string{"users.view"}},
-		"changing is not looking":    {[]string{"users.manage"}, []string{"users.view"}, []string{}},
+		"not limited":                 {nil, owned, owned},
+		"limited to none":             {[]string{}, owned, []string{}},
+		"limited to one":              {[]string{"books.read"}, owned, []string{"books.read"}},
+		"the owner lost one":          {[]string{"books.read", "users.view"}, owned, []string{"books.read"}},
+		"the owner lost all":          {[]string{"books.read"}, nil, []string{}},
+		"not limited, owner has none": {nil, nil, nil},
+		"implied":                     {[]string{"users.view"}, []string{"users.manage"}, []string{"users.view"}},
+		"view does not imply manage":  {[]string{"users.manage"}, []string{"users.view"}, []string{}},
 	} {
 		token := auth.Token{Permissions: slices.Clone(c.token)}
 		if got := token.EffectivePermissions(c.owned); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", what, got, c.want)
 		}
 		if !slices.Equal(token.Permissions, c.token) {
-			t.Errorf("%s: the token itself became %q", what, token.Permissions)
+			t.Errorf("%s: the token was changed to %q", what, token.Permissions)
 		}
 	}
 }
 
-func TestTokenValid(t *testing.T) {
+func TestToken_Valid(t *testing.T) {
 	good := auth.Token{Version: 1, ID: "a", UserID: "u", ExpiresAt: noon}
 	for what, c := range map[string]struct {
 		change func(*auth.Token)
@@ -313,18 +313,18 @@ func TestTokenValid(t *testing.T) {
 		"good":            {func(*auth.Token) {}, noon.Add(-1), true},
 		"expired":         {func(*auth.Token) {}, noon, false},
 		"other version":   {func(t *auth.Token) { t.Version = 2 }, noon.Add(-1), false},
-		"another's reply": {func(t *auth.Token) { t.ID = "b" }, noon.Add(-1), false},
-		"nobody's":        {func(t *auth.Token) { t.UserID = "" }, noon.Add(-1), false},
+		"another token's": {func(t *auth.Token) { t.ID = "b" }, noon.Add(-1), false},
+		"no user":         {func(t *auth.Token) { t.UserID = "" }, noon.Add(-1), false},
 	} {
 		token := good
 		c.change(&token)
 		if got := token.Valid("a", c.now); got != c.want {
-			t.Errorf("%s: got %v", what, got)
+			t.Errorf("%s: got %v, want %v", what, got, c.want)
 		}
 	}
 }
 
-func TestRevokeToken(t *testing.T) {
+func TestRevokeToken_RevokesOnlyTheOwnersTokens(t *testing.T) {
 	w := newWorld(t)
 	alice, bob := w.add(t, "alice"), w.add(t, "bob")
 	secret := w.token(t, alice, auth.TokenRequest{Name: "CI"})
@@ -335,7 +335,7 @@ func TestRevokeToken(t *testing.T) {
 	wantError(t, w.RevokeToken(t.Context(), bob, token.TokenID), auth.ErrNotFound)
 	wantError(t, w.RevokeToken(t.Context(), alice, token.ID), auth.ErrNotFound) // not by the hash
 	if _, _, err := w.AuthenticateToken(t.Context(), secret); err != nil {
-		t.Fatalf("revoked by somebody else: %v", err)
+		t.Fatalf("another user revoked it: %v", err)
 	}
 	if err := w.RevokeToken(t.Context(), alice, token.TokenID); err != nil {
 		t.Fatal(err)
@@ -350,18 +350,17 @@ func TestRevokeToken(t *testing.T) {
 	_, _, err = w.AuthenticateToken(t.Context(), one)
 	wantError(t, err, auth.ErrTokenUnknown)
 	if _, _, err := w.AuthenticateToken(t.Context(), two); err != nil {
-		t.Errorf("bob's is gone as well: %v", err)
+		t.Errorf("bob's token was revoked too: %v", err)
 	}
 	w.FailOn("tokens.", errDown)
 	wantError(t, w.RevokeToken(t.Context(), bob, "x"), auth.ErrUnavailable)
 	wantError(t, w.RevokeAllTokens(t.Context(), bob), auth.ErrUnavailable)
 	if log := w.log.String(); strings.Count(log, "token revoked") != 1 || strings.Count(log, "all tokens revoked") != 1 {
-		t.Errorf("the log says %s", log)
+		t.Errorf("unexpected log: %s", log)
 	}
 }
 
-// TestLimitedToken_ActsWithoutGroups: nobody who asks about the user of a limited token is told
-// of groups or permissions that the token does not have.
+// TestLimitedToken_ActsWithoutGroups: the user of a limited token has only the token's permissions, and no groups.
 func TestLimitedToken_ActsWithoutGroups(t *testing.T) {
 	owner := auth.User{ID: "u", Groups: []string{"admin", "staff"}, Permissions: []string{"books.read", "users.manage"}}
 	for name, c := range map[string]struct{ limit, permissions, groups []string }{
@@ -369,12 +368,12 @@ func TestLimitedToken_ActsWithoutGroups(t *testing.T) {
 		"none":      {[]string{}, nil, nil},
 		"one":       {[]string{"books.read"}, []string{"books.read"}, nil},
 		"implied":   {[]string{"users.view"}, []string{"users.view"}, nil},
-		"lost":      {[]string{"reports.view"}, nil, nil},
+		"not owned": {[]string{"reports.view"}, nil, nil},
 	} {
 		token := auth.Token{Permissions: c.limit}
 		got := token.Restrict(owner)
 		if !slices.Equal(got.Permissions, c.permissions) || !slices.Equal(got.Groups, c.groups) || got.ID != "u" {
-			t.Errorf("%s: acts as %+v", name, got)
+			t.Errorf("%s: got %+v, want permissions %q and groups %q", name, got, c.permissions, c.groups)
 		}
 	}
 	if len(owner.Groups) != 2 || len(owner.Permissions) != 2 {

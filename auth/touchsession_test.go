@@ -9,9 +9,9 @@ import (
 	"gatehouse/auth"
 )
 
-// TestSessionUsed: what another program tells of does for a session what a request here would do,
-// and nothing for one that does not count.
-func TestSessionUsed(t *testing.T) {
+// TestTouchSession_ActsLikeARequest: activity in another program renews a session as a request here would, and does
+// nothing for an invalid one.
+func TestTouchSession_ActsLikeARequest(t *testing.T) {
 	id := auth.SessionID(strings.Repeat("A", 43))
 	for name, c := range map[string]struct {
 		change func(*auth.Session, *auth.User)
@@ -20,14 +20,14 @@ func TestSessionUsed(t *testing.T) {
 	}{
 		"just used":        {func(*auth.Session, *auth.User) {}, 2 * time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.Fill"}},
 		"used a while ago": {func(*auth.Session, *auth.User) {}, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.Fill", "sessions.Renew"}},
-		"over":             {func(s *auth.Session, _ *auth.User) { s.Deadline = noon }, time.Hour, []string{"sessions.Find"}},
+		"expired":          {func(s *auth.Session, _ *auth.User) { s.Deadline = noon }, time.Hour, []string{"sessions.Find"}},
 		"another key's":    {func(s *auth.Session, _ *auth.User) { s.ID = "x" }, time.Hour, []string{"sessions.Find"}},
 		"an older epoch":   {func(s *auth.Session, _ *auth.User) { s.Epoch = 0 }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.Fill"}},
 		"disabled":         {func(_ *auth.Session, u *auth.User) { u.Active = false }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.Fill"}},
-		"nobody's":         {func(s *auth.Session, _ *auth.User) { s.UserID = "nobody" }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.FillDeleted"}},
+		"unknown user":     {func(s *auth.Session, _ *auth.User) { s.UserID = "nobody" }, time.Hour, []string{"sessions.Find", "cache.User", "users.UserByID", "cache.FillDeleted"}},
 	} {
 		w := newWorld(t)
-		// The user is in memory, and the cache has lost it.
+		// The user is in memory but no longer in the cache.
 		w.LocalCache = auth.NewLocalUserCache(time.Hour)
 		w.LocalCache.SetEnabled(true)
 		u := w.add(t, "alice")
@@ -56,12 +56,12 @@ func TestSessionUsed(t *testing.T) {
 			calls = append(calls, what)
 		}
 		if strings.Join(calls, " ") != strings.Join(c.want, " ") {
-			t.Errorf("%s: got %q, want %q", name, calls, c.want)
+			t.Errorf("%s: got the calls %q, want %q", name, calls, c.want)
 		}
 	}
 	w := newWorld(t)
 	if err := w.TouchSession(t.Context(), id); err != nil {
-		t.Errorf("a session that is gone: %v", err)
+		t.Errorf("a deleted session: %v", err)
 	}
 	w.FailOn("sessions.Find", errDown)
 	wantError(t, w.TouchSession(t.Context(), id), auth.ErrUnavailable)
