@@ -19,7 +19,7 @@ func TestFormatDuration_RoundsUp(t *testing.T) {
 		90 * time.Minute: "90 minutes", 90*time.Minute + 1: "2 hours", 2 * time.Hour: "2 hours", 24 * time.Hour: "24 hours",
 	} {
 		if got := web.FormatDuration(d); got != want {
-			t.Errorf("web.InWords(%s) = %q, want %q", d, got, want)
+			t.Errorf("web.FormatDuration(%s) = %q, want %q", d, got, want)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestZoneGroups_HaveEveryZone(t *testing.T) {
 	if !slices.IsSorted(names) || !slices.Contains(names, "Europe") || !slices.Contains(names, "Universal") || len(slices.Compact(slices.Clone(names))) != len(names) {
 		t.Errorf("got the groups %q", names)
 	}
-	for _, zone := range []string{"Asia/Calcutta", "Etc/GMT+5"} { // not on the list, and a person may have it
+	for _, zone := range []string{"Asia/Calcutta", "Etc/GMT+5"} { // not on the list, but an account may have it
 		all, selected := zones(zoneGroups(zone))
 		if len(all) != len(timezone.Names())+1 || !slices.Equal(selected, []string{zone}) {
 			t.Errorf("%s: %d zones, selected %q", zone, len(all), selected)
@@ -98,7 +98,7 @@ func TestZoneGroups_HaveEveryZone(t *testing.T) {
 		}
 	}
 	if !slices.IsSorted(timezone.Names()) || slices.Contains(timezone.Names(), "Asia/Calcutta") {
-		t.Error("the list itself was changed")
+		t.Error("zoneGroups changed the shared list")
 	}
 	for _, g := range zoneGroups("UTC") {
 		for _, z := range g.Zones {

@@ -12,7 +12,7 @@ import (
 	"gatehouse/auth/authtest"
 )
 
-// row returns the user as the database has them.
+// row returns the user's row in the database.
 func (s *site) row(u auth.User) auth.User { return s.Stores.Users.Row(u.ID) }
 
 func TestTokensPage_CreatesAndRevokes(t *testing.T) {
@@ -35,7 +35,7 @@ func TestTokensPage_CreatesAndRevokes(t *testing.T) {
 	if strings.Contains(w.Body.String(), token) || strings.Contains(w.Body.String(), rec.ID) {
 		t.Error("the secret or its hash is shown again")
 	}
-	// What is wrong is said at the field, and nothing is lost.
+	// Each error is shown at its field, and the form keeps the other values.
 	for what, c := range map[string]struct {
 		pairs []string
 		texts []string
@@ -53,30 +53,30 @@ func TestTokensPage_CreatesAndRevokes(t *testing.T) {
 		})
 	}
 	if s.Stores.Tokens.Len() != 1 {
-		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
+		t.Errorf("got %d tokens", s.Stores.Tokens.Len())
 	}
 	s.FailOn("tokens.Create", auth.ErrTooManyTokens)
 	wantPage(t, b.post("/account/tokens", form("name", "x")), http.StatusUnprocessableEntity, "already have 100 tokens")
 	s.FailOn("tokens.Create", nil)
-	// Without days and permissions: the default, and all.
+	// Without days and permissions, a token gets the default lifetime and full access.
 	wantPage(t, b.post("/account/tokens", form("name", "two")), http.StatusOK, "two", "Full access: everything you can do.")
 	wantPage(t, s.signedIn(t, "root").get("/account/tokens/revoke-all"), http.StatusOK, `action="/account/tokens/revoke-all"`)
 
-	// A token that may nothing is not one that may all.
+	// An empty list of permissions does not mean full access.
 	if _, _, err := s.Handlers.Accounts.NewToken(t.Context(), owner, auth.TokenRequest{Name: "three", Permissions: []string{}}); err != nil {
 		t.Fatal(err)
 	}
 	wantPage(t, b.get("/account/tokens"), http.StatusOK, "No permissions.")
 
 	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked")
-	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked") // gone is what was wanted
+	wantRedirect(t, b.post("/account/tokens/revoke", form("token", rec.TokenID)), "/account/tokens?notice=token-revoked") // revoking twice is no error
 	wantPage(t, b.get("/account/tokens?notice=token-revoked"), http.StatusOK, "Token revoked.")
 	if _, _, err := s.Handlers.Accounts.AuthenticateToken(t.Context(), token); err == nil {
-		t.Error("it still opens")
+		t.Error("the revoked token still works")
 	}
 	wantRedirect(t, b.post("/account/tokens/revoke-all", nil), "/account/tokens?notice=tokens-revoked")
 	if s.Stores.Tokens.Len() != 0 {
-		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
+		t.Errorf("got %d tokens", s.Stores.Tokens.Len())
 	}
 	wantPage(t, b.get("/account/tokens/revoke-all"), http.StatusOK, "There is nothing to revoke.")
 	s.FailOn("tokens.", errDown)
@@ -88,7 +88,7 @@ func TestTokensPage_CreatesAndRevokes(t *testing.T) {
 	}
 }
 
-// Nobody ends somebody else's tokens.
+// TestTokensPage_HidesTokensOfOthers: users can neither see nor revoke the tokens of other users.
 func TestTokensPage_HidesTokensOfOthers(t *testing.T) {
 	s := newSite(t)
 	alice := s.add(t, "alice")
@@ -104,7 +104,7 @@ func TestTokensPage_HidesTokensOfOthers(t *testing.T) {
 	mallory.post("/account/tokens/revoke", form("token", rec.TokenID))
 	mallory.post("/account/tokens/revoke-all", nil)
 	if _, _, err := s.Handlers.Accounts.AuthenticateToken(t.Context(), token); err != nil {
-		t.Errorf("mallory ended alice's token: %v", err)
+		t.Errorf("mallory revoked alice's token: %v", err)
 	}
 }
 
@@ -131,17 +131,17 @@ func TestAdmin_NeedsPermission(t *testing.T) {
 			return b.get(path).Code
 		}
 		if got := send(alice); got != http.StatusForbidden {
-			t.Errorf("%s %s by anybody: got %d", r.Method, path, got)
+			t.Errorf("%s %s without permission: got %d", r.Method, path, got)
 		}
 		want := map[string]bool{auth.ViewUsers: true}[permission]
 		if got := send(viewer); (got == http.StatusOK || got == http.StatusSeeOther) != want {
-			t.Errorf("%s %s by who may look: got %d", r.Method, path, got)
+			t.Errorf("%s %s by a viewer: got %d", r.Method, path, got)
 		}
 		if calls := s.Calls("users.Set", "users.Raise", "grants.Set", "grants.Add", "grants.Remove"); len(calls) != 0 {
 			t.Errorf("%s %s changed something: %q", r.Method, path, calls)
 		}
 	}
-	// Who may only look is offered no change.
+	// Viewers are offered no changes.
 	for _, path := range []string{"/admin/users", "/admin/users/" + victim.ID, "/admin/groups"} {
 		w := viewer.get(path)
 		wantPage(t, w, http.StatusOK)
@@ -190,16 +190,16 @@ func TestAdminUser_ChangesAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Signing out ends sessions and tokens, and not the account.
+	// Signing a user out ends sessions and tokens, but does not disable the account.
 	wantRedirect(t, b.post(path+"/sign-out", nil), path+"?notice=user-signed-out")
 	wantPage(t, b.get(path+"?notice=user-signed-out"), http.StatusOK, "User signed out everywhere; API tokens revoked.")
 	if w := victim.get("/dashboard"); w.Code != http.StatusSeeOther {
-		t.Errorf("alice is still signed in: %d", w.Code)
+		t.Errorf("alice is still signed in: got %d", w.Code)
 	}
 	wantCode(t, s.bearer(token).do("GET", "/api/me", ""), http.StatusUnauthorized, "token_dead")
 	wantJSON(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusOK)
 
-	// Disabling ends warm Basic as well, at once.
+	// Disabling also invalidates cached Basic credentials immediately.
 	wantRedirect(t, b.post(path+"/active", form("active", "false")), path+"?notice=user-disabled")
 	wantCode(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusUnauthorized, "wrong_credentials")
 	wantPage(t, b.get(path+"?notice=user-disabled"), http.StatusOK, "User disabled")
@@ -212,7 +212,7 @@ func TestAdminUser_ChangesAccess(t *testing.T) {
 		}
 	}
 
-	// Groups are what is checked, no more and no less, for who does not say what was shown.
+	// Without the list of groups that the form showed, the checked groups replace all memberships.
 	if err := s.Handlers.Accounts.AddGroup(t.Context(), "readers"); err != nil {
 		t.Fatal(err)
 	}
@@ -229,21 +229,21 @@ func TestAdminUser_ChangesAccess(t *testing.T) {
 		}
 	}
 
-	// Who checks a group that is gone reads so, and nothing is saved.
+	// A form with a group that no longer exists shows an error and saves nothing.
 	w := b.post(path+"/groups", form("groups", "nosuch", "groups", "readers", "shown", ""))
 	wantPage(t, w, http.StatusUnprocessableEntity, "no longer exists, so nothing was saved", `value="readers" checked`)
 	if got := s.row(alice).Groups; len(got) != 0 {
 		t.Errorf("alice is in %q", got)
 	}
 
-	// Administrators cannot shut themselves out.
+	// Administrators cannot lock themselves out.
 	own := "/admin/users/" + root.ID
 	wantPage(t, b.post(own+"/active", form("active", "false")), http.StatusUnprocessableEntity, "You can&#39;t disable yourself.")
 	wantPage(t, b.post(own+"/groups", form("groups", "readers")), http.StatusUnprocessableEntity, "You can&#39;t remove yourself from the group admin.")
 	if got := s.row(root); !got.Active || !got.InGroup(auth.AdminGroup) || got.InGroup("readers") {
 		t.Errorf("got %+v", got)
 	}
-	// Who ends all their own sessions keeps this one, under a new token.
+	// Administrators who sign themselves out everywhere keep this session, under a new token.
 	before := b.cookies["gatehouse"]
 	wantRedirect(t, b.post(own+"/sign-out", nil), own+"?notice=user-signed-out")
 	if after := b.cookies["gatehouse"]; after == before || after == "" {
@@ -253,7 +253,7 @@ func TestAdminUser_ChangesAccess(t *testing.T) {
 
 	for _, what := range []string{"/active", "/groups", "/sign-out"} {
 		if w := b.post("/admin/users/nobody"+what, form("active", "false")); w.Code != http.StatusNotFound {
-			t.Errorf("nobody%s: got %d", what, w.Code)
+			t.Errorf("an unknown user%s: got %d", what, w.Code)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"gatehouse/internal/reqstats"
 )
 
-// client is a program that sends the same Authorization with every request.
+// client is a program that sends the same Authorization header with every request.
 type client struct {
 	site          *site
 	authorization string
@@ -46,7 +46,7 @@ func (c client) do(method, target, body string) *httptest.ResponseRecorder {
 	return w
 }
 
-// wantJSON reads an answer with this status into a map.
+// wantJSON checks the status and returns the JSON body.
 func wantJSON(t testing.TB, w *httptest.ResponseRecorder, status int) map[string]any {
 	t.Helper()
 	m := map[string]any{}
@@ -77,25 +77,25 @@ func wantFields(t testing.TB, m map[string]any, names ...string) {
 	}
 }
 
-// costly is a user store whose look-ups show in the request's cost, as SQL does.
-type costly struct{ auth.UserStore }
+// countingStore is a user store whose lookups count as SQL queries of the request.
+type countingStore struct{ auth.UserStore }
 
-func (c costly) UserByUsername(ctx context.Context, name string) (auth.User, error) {
+func (c countingStore) UserByUsername(ctx context.Context, name string) (auth.User, error) {
 	reqstats.FromContext(ctx).AddSQL(time.Millisecond)
 	return c.UserStore.UserByUsername(ctx, name)
 }
 
-func (c costly) UserByID(ctx context.Context, id string) (auth.User, error) {
+func (c countingStore) UserByID(ctx context.Context, id string) (auth.User, error) {
 	reqstats.FromContext(ctx).AddSQL(time.Millisecond)
 	return c.UserStore.UserByID(ctx, id)
 }
 
-func TestAPITime(t *testing.T) {
+func TestAPITime_NamesUserAndAuthority(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
 	u.Name, u.TimeZone = "Alice <A>", "Europe/Berlin"
 	s.Stores.Users.Put(u)
-	s.Handlers.Accounts.Users = costly{s.Handlers.Accounts.Users}
+	s.Handlers.Accounts.Users = countingStore{s.Handlers.Accounts.Users}
 	token := wantJSON(t, s.basic("alice").do("POST", "/api/tokens", ""), http.StatusCreated)["token"].(string)
 	s.Stores.Cache.DropAll(t.Context())
 	s.Stores.Credentials.Flush()
@@ -104,17 +104,17 @@ func TestAPITime(t *testing.T) {
 		by   client
 		want string
 	}{
-		{"cold Basic", s.basic("alice"), "sqlite"}, {"first use", s.bearer(token), "sqlite"},
-		{"warm Basic", s.basic("alice"), "redis"}, {"token", s.bearer(token), "redis"},
+		{"uncached Basic", s.basic("alice"), "sqlite"}, {"first use", s.bearer(token), "sqlite"},
+		{"cached Basic", s.basic("alice"), "redis"}, {"token", s.bearer(token), "redis"},
 	} {
 		m := wantJSON(t, c.by.do("GET", "/api/time", ""), http.StatusOK)
 		wantFields(t, m, "time", "timezone", "user", "authorized_by")
 		at, err := time.Parse(time.RFC3339Nano, m["time"].(string))
 		if err != nil || time.Since(at).Abs() > time.Minute || !strings.HasSuffix(m["time"].(string), "Z") {
-			t.Errorf("%s: the time is %v", c.what, m["time"])
+			t.Errorf("%s: got the time %v", c.what, m["time"])
 		}
 		if user := m["user"].(map[string]any); len(user) != 3 || user["id"] != u.ID || user["username"] != "alice" || user["name"] != "Alice <A>" {
-			t.Errorf("%s: the user is %v", c.what, user)
+			t.Errorf("%s: got the user %v", c.what, user)
 		}
 		if m["authorized_by"] != c.want || m["timezone"] != "Europe/Berlin" {
 			t.Errorf("%s: got %v, want %s", c.what, m, c.want)
@@ -126,7 +126,7 @@ func TestAPITime(t *testing.T) {
 	}
 }
 
-func TestAPIMe(t *testing.T) {
+func TestAPIMe_ReportsPermissionsAndMethod(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	s.addAdmin(t, "root")
@@ -138,14 +138,14 @@ func TestAPIMe(t *testing.T) {
 	if m := wantJSON(t, s.signedIn(t, "root").get("/api/me"), http.StatusOK); fmt.Sprintf("%v %v %v", m["groups"], m["permissions"], m["method"]) != "[admin] [users.manage users.view] session" {
 		t.Errorf("got %v", m)
 	}
-	// A token tells what it may itself.
+	// For a token, the response has the token's permissions.
 	token := wantJSON(t, s.basic("root").do("POST", "/api/tokens", `{"permissions":["users.view"]}`), http.StatusCreated)["token"].(string)
 	if m := wantJSON(t, s.bearer(token).do("GET", "/api/me", ""), http.StatusOK); fmt.Sprintf("%v %v", m["permissions"], m["method"]) != "[users.view] token" {
 		t.Errorf("got %v", m)
 	}
 }
 
-// TestAPIMe_LimitedTokenHasNoGroups: what a group permits elsewhere is not for a token that was limited.
+// TestAPIMe_LimitedTokenHasNoGroups: apps may grant permissions by group, which a limited token must not get.
 func TestAPIMe_LimitedTokenHasNoGroups(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "root")
@@ -162,7 +162,7 @@ func TestAPIMe_LimitedTokenHasNoGroups(t *testing.T) {
 	}
 }
 
-func TestAPITokens(t *testing.T) {
+func TestAPITokens_CreateListAndRevoke(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	s.add(t, "bob")
@@ -180,7 +180,7 @@ func TestAPITokens(t *testing.T) {
 	if m := wantJSON(t, s.bearer(token).do("GET", "/api/me", ""), http.StatusOK); m["method"] != "token" {
 		t.Errorf("got %v", m)
 	}
-	// It is shown once: the list has no secret.
+	// The secret is shown once: the list does not contain it.
 	list := alice.do("GET", "/api/tokens", "")
 	rows := wantJSON(t, list, http.StatusOK)["tokens"].([]any)
 	if len(rows) != 1 || strings.Contains(list.Body.String(), token) {
@@ -194,7 +194,7 @@ func TestAPITokens(t *testing.T) {
 	if log := s.log.String(); strings.Contains(log, token) || strings.Contains(log, secret) {
 		t.Errorf("the log holds a secret: %s", log)
 	}
-	// Nobody sees or ends somebody else's.
+	// Users can neither see nor revoke the tokens of other users.
 	if rows := wantJSON(t, bob.do("GET", "/api/tokens", ""), http.StatusOK)["tokens"].([]any); len(rows) != 0 {
 		t.Errorf("bob has %v", rows)
 	}
@@ -206,17 +206,17 @@ func TestAPITokens(t *testing.T) {
 	}
 	wantCode(t, s.bearer(token).do("GET", "/api/me", ""), http.StatusUnauthorized, "token_unknown")
 	wantCode(t, alice.do("DELETE", "/api/tokens/"+id, ""), http.StatusNotFound, "not_found")
-	// A token ends itself, and makes no other.
+	// A token can revoke itself, but cannot create another token.
 	token = wantJSON(t, alice.do("POST", "/api/tokens", ""), http.StatusCreated)["token"].(string)
 	wantCode(t, s.bearer(token).do("POST", "/api/tokens", `{"name":"x"}`), http.StatusBadRequest, "token_from_token")
 	wantCode(t, s.bearer(token).do("POST", "/api/tokens", `{"username":"alice","password":"`+secret+`"}`), http.StatusBadRequest, "token_from_token")
 	if s.Stores.Tokens.Len() != 1 {
-		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
+		t.Errorf("got %d tokens", s.Stores.Tokens.Len())
 	}
 	if w := s.bearer(token).do("DELETE", "/api/tokens/current", ""); w.Code != http.StatusNoContent || s.Stores.Tokens.Len() != 0 {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
-	// Those that a change of the account has ended are not listed.
+	// Tokens that a change of the account has invalidated are not listed.
 	_ = wantJSON(t, alice.do("POST", "/api/tokens", ""), http.StatusCreated)
 	u, _ := s.Stores.Users.UserByUsername(t.Context(), "alice")
 	if _, err := s.Handlers.Accounts.SignOutEverywhere(t.Context(), u.ID, ""); err != nil {
@@ -227,48 +227,48 @@ func TestAPITokens(t *testing.T) {
 	}
 }
 
-// TestAPITokenByBody: who can send neither Basic nor a session puts both into the body.
-func TestAPITokenByBody(t *testing.T) {
+// TestAPITokens_AcceptPasswordInBody: a client without Basic or a session can send username and password in the body.
+func TestAPITokens_AcceptPasswordInBody(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
-	nobody := s.anonymous()
-	made := wantJSON(t, nobody.do("POST", "/api/tokens", `{"username":"Alice","password":"`+secret+`"}`), http.StatusCreated)
+	anonymous := s.anonymous()
+	made := wantJSON(t, anonymous.do("POST", "/api/tokens", `{"username":"Alice","password":"`+secret+`"}`), http.StatusCreated)
 	if m := wantJSON(t, s.bearer(made["token"].(string)).do("GET", "/api/me", ""), http.StatusOK); m["user"].(map[string]any)["id"] != u.ID || made["name"] != "API" {
 		t.Errorf("got %v, %v", m, made)
 	}
 	for what, body := range map[string]string{"nothing": "", "empty": "{}", "no password": `{"username":"alice"}`, "no name": `{"password":"x"}`} {
-		w := nobody.do("POST", "/api/tokens", body)
+		w := anonymous.do("POST", "/api/tokens", body)
 		wantCode(t, w, http.StatusUnauthorized, "credentials_needed")
 		if len(w.Header()["Www-Authenticate"]) != 2 {
-			t.Errorf("%s: challenged by %q", what, w.Header()["Www-Authenticate"])
+			t.Errorf("%s: got the challenges %q", what, w.Header()["Www-Authenticate"])
 		}
 	}
-	wantCode(t, nobody.do("POST", "/api/tokens", `{"username":"alice","password":"wrong"}`), http.StatusUnauthorized, "wrong_credentials")
-	wantCode(t, nobody.do("POST", "/api/tokens", `{"username":"nobody","password":"wrong"}`), http.StatusUnauthorized, "wrong_credentials")
-	// The network is known since the program was let in from it.
+	wantCode(t, anonymous.do("POST", "/api/tokens", `{"username":"alice","password":"wrong"}`), http.StatusUnauthorized, "wrong_credentials")
+	wantCode(t, anonymous.do("POST", "/api/tokens", `{"username":"nobody","password":"wrong"}`), http.StatusUnauthorized, "wrong_credentials")
+	// The network is trusted since the first successful sign-in.
 	if got := s.Stores.Throttle.Count("networks:" + u.ID); got != 1 {
-		t.Errorf("%d guesses are counted", got)
+		t.Errorf("got %d counted guesses for alice, want 1", got)
 	}
 	if got := s.Stores.Throttle.Count(authtest.AccountKey("nobody")); got != 1 {
-		t.Errorf("%d guesses at nobody are counted", got)
+		t.Errorf("got %d counted guesses for the unknown name, want 1", got)
 	}
 	for i := range 9 {
-		nobody.do("POST", "/api/tokens", fmt.Sprintf(`{"username":"alice","password":"wrong-%d"}`, i))
+		anonymous.do("POST", "/api/tokens", fmt.Sprintf(`{"username":"alice","password":"wrong-%d"}`, i))
 	}
-	w := nobody.do("POST", "/api/tokens", `{"username":"alice","password":"`+secret+`"}`)
+	w := anonymous.do("POST", "/api/tokens", `{"username":"alice","password":"`+secret+`"}`)
 	wantCode(t, w, http.StatusTooManyRequests, "throttled")
 	if w.Header().Get("Retry-After") == "" {
-		t.Error("it does not say when")
+		t.Error("no Retry-After")
 	}
 	wantCode(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusTooManyRequests, "throttled")
 	if s.Stores.Tokens.Len() != 1 {
-		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
+		t.Errorf("got %d tokens", s.Stores.Tokens.Len())
 	}
 	s.FailOn("throttle.", errDown)
-	wantCode(t, nobody.do("POST", "/api/tokens", `{"username":"alice","password":"`+secret+`"}`), http.StatusServiceUnavailable, "unavailable")
+	wantCode(t, anonymous.do("POST", "/api/tokens", `{"username":"alice","password":"`+secret+`"}`), http.StatusServiceUnavailable, "unavailable")
 }
 
-func TestAPITokensThatCannotBeMade(t *testing.T) {
+func TestAPITokens_RejectInvalidRequests(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	alice := s.basic("alice")
@@ -298,11 +298,11 @@ func TestAPITokensThatCannotBeMade(t *testing.T) {
 		wantCode(t, alice.do(method, path, ""), http.StatusServiceUnavailable, "unavailable")
 	}
 	if s.Stores.Tokens.Len() != 0 {
-		t.Errorf("there are %d tokens", s.Stores.Tokens.Len())
+		t.Errorf("got %d tokens", s.Stores.Tokens.Len())
 	}
 }
 
-func TestAPIUsers(t *testing.T) {
+func TestAPIUsers_SearchesAndPages(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "root")
 	for i := range 60 {
@@ -327,7 +327,7 @@ func TestAPIUsers(t *testing.T) {
 			names = append(names, row["username"].(string))
 		}
 		if strings.Contains(w.Body.String(), "hunter2") || strings.Contains(w.Body.String(), "argon2") {
-			t.Errorf("a hash is shown: %s", w.Body)
+			t.Errorf("the response contains a hash: %s", w.Body)
 		}
 		return names, m["next"].(string)
 	}
@@ -346,10 +346,10 @@ func TestAPIUsers(t *testing.T) {
 		}
 	}
 	if len(all) != 61 || !slices.IsSorted(all) {
-		t.Errorf("in pages: %q", all)
+		t.Errorf("got the users %q from all pages", all)
 	}
 	if names, next := get("?limit=61"); len(names) != 61 || next != "" {
-		t.Errorf("exactly all: got %d, next %q", len(names), next)
+		t.Errorf("limit 61 of 61: got %d, next %q", len(names), next)
 	}
 	if names, _ := get("?q=USER5"); len(names) != 10 {
 		t.Errorf("got %q", names)
@@ -369,7 +369,7 @@ func TestAPIUsers(t *testing.T) {
 	wantCode(t, root.do("GET", "/api/users", ""), http.StatusServiceUnavailable, "unavailable")
 }
 
-func TestOpenAPI(t *testing.T) {
+func TestOpenAPI_ServesDocument(t *testing.T) {
 	s := newSite(t)
 	s.Handlers.OpenAPI = []byte(`{"openapi":"3.1.0"}`)
 	w := s.anonymous().do("GET", "/api/openapi.json", "")

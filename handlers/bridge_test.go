@@ -14,7 +14,7 @@ import (
 
 const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
 
-// bridged returns a site with alice, and a browser in which she is signed in at Django and not here.
+// bridged returns a site with the user alice and a browser that is signed in to Django only.
 func bridged(t *testing.T) (*site, *browser, *djangotest.Django) {
 	t.Helper()
 	s := newSite(t)
@@ -34,7 +34,7 @@ func TestDjangoSession_OpensPages(t *testing.T) {
 	wantPage(t, b.get("/dashboard"), http.StatusOK, `id="user-name"`, "alice")
 	wantPage(t, b.get("/account"), http.StatusOK, "Another site signed you in here", "/account/sessions/end-others")
 	if w := other.get("/account"); strings.Contains(w.Body.String(), "another site") || strings.Count(w.Body.String(), "<li>") != 1 {
-		t.Errorf("a session of ours has the page %s", w.Body)
+		t.Errorf("the page of a Gatehouse session mentions the other site or lists more than one session: %s", w.Body)
 	}
 	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "End all sessions?")
 	wantPage(t, b.get("/sign-out"), http.StatusOK, "stay signed in at the site that you came from")
@@ -43,11 +43,12 @@ func TestDjangoSession_OpensPages(t *testing.T) {
 	wantRedirect(t, b.get("/"), "/dashboard")
 	wantRedirect(t, b.get("/login?next=/account"), "/account")
 	if b.cookies["gatehouse"] != "" || s.Stores.Sessions.Len() != 1 {
-		t.Errorf("a session of ours has begun: %v", b.cookies)
+		t.Errorf("a Gatehouse session was created: %v", b.cookies)
 	}
 }
 
-// A site that reads our sessions would send the person back at once, and so round and round.
+// TestDjangoSession_SignsInAgainForOtherSites: a site that reads Gatehouse sessions does not accept Django's, so a
+// redirect without sign-in would loop.
 func TestDjangoSession_SignsInAgainForOtherSites(t *testing.T) {
 	_, b, _ := bridged(t)
 	next := "https://example.com:8443/books?page=2"
@@ -72,17 +73,17 @@ func TestDjangoSession_SignsOutHereOnly(t *testing.T) {
 
 func TestDjangoSession_NewPasswordStartsOwnSession(t *testing.T) {
 	s, b, _ := bridged(t)
-	const entirelyNew = "an entirely new secret"
-	wantPage(t, b.post("/account/password", form("current_password", "wrong", "new_password", entirelyNew)), http.StatusUnprocessableEntity)
+	const newSecret = "an entirely new secret"
+	wantPage(t, b.post("/account/password", form("current_password", "wrong", "new_password", newSecret)), http.StatusUnprocessableEntity)
 	if b.cookies["gatehouse"] != "" {
-		t.Error("a wrong password has started a session")
+		t.Error("a wrong password created a session")
 	}
 	thief := s.browser()
 	thief.cookies["sessionid"] = djangoCookie
 	wantPage(t, thief.get("/dashboard"), http.StatusOK)
-	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", entirelyNew)), "/account?notice=password#password")
+	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", newSecret)), "/account?notice=password#password")
 	if b.cookies["gatehouse"] == "" {
-		t.Error("no session of ours has begun")
+		t.Error("no Gatehouse session was created")
 	}
 	wantPage(t, b.get("/account?notice=password"), http.StatusOK, "Password changed")
 	wantRedirect(t, thief.get("/dashboard"), "/login?next=%2Fdashboard")
@@ -113,6 +114,6 @@ func TestDjangoSession_WorksForTheAPI(t *testing.T) {
 	}
 	d.SignOut(djangoCookie)
 	if w := b.get("/api/me"); w.Code != http.StatusUnauthorized {
-		t.Errorf("signed out: %d", w.Code)
+		t.Errorf("after signing out: got %d", w.Code)
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 const secret = "correct horse battery"
 
-// site is the whole site on stores in memory.
+// site is the whole site with in-memory stores.
 type site struct {
 	*authtest.Stores
 	*Handlers
@@ -70,7 +70,7 @@ func (s *site) addAdmin(t testing.TB, name string) auth.User {
 	return u
 }
 
-// browser keeps cookies.
+// browser is a client that keeps cookies.
 type browser struct {
 	site    *site
 	cookies map[string]string
@@ -120,7 +120,7 @@ func (b *browser) send(req *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// wantPage checks the status and that the page holds the texts.
+// wantPage checks the status and that the page contains the texts.
 func wantPage(t testing.TB, w *httptest.ResponseRecorder, status int, texts ...string) {
 	t.Helper()
 	if w.Code != status {
@@ -128,7 +128,7 @@ func wantPage(t testing.TB, w *httptest.ResponseRecorder, status int, texts ...s
 	}
 	for _, text := range texts {
 		if !strings.Contains(w.Body.String(), text) {
-			t.Errorf("the page is without %q: %s", text, w.Body)
+			t.Errorf("the page does not contain %q: %s", text, w.Body)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestLanding_OffersSignInAndRegistration(t *testing.T) {
 	wantRedirect(t, s.signedIn(t, "alice").get("/"), "/dashboard")
 	s.Handlers.Accounts.RegistrationOpen = false
 	if w := s.browser().get("/"); strings.Contains(w.Body.String(), `href="/register"`) {
-		t.Error("a closed registration is offered")
+		t.Error("the page offers registration although it is closed")
 	}
 }
 
@@ -48,7 +48,7 @@ func TestLogin_StartsASession(t *testing.T) {
 	wantPage(t, s.browser().get("/login?next=/account&notice=signed-out"), http.StatusOK, `name="next" value="/account"`, "You&#39;re signed out.")
 	wantPage(t, s.browser().get("/login?notice=%3Cb%3Eevil"), http.StatusOK)
 	if w := s.browser().get("/login?next=//evil.example&notice=evil"); strings.Contains(w.Body.String(), "evil") {
-		t.Errorf("the page repeats what a stranger wrote: %s", w.Body)
+		t.Errorf("the page repeats text from the address: %s", w.Body)
 	}
 	for next, want := range map[string]string{"": "/dashboard", "/account?a=b": "/account?a=b", "//evil.example": "/dashboard", `/\evil`: "/dashboard", "https://evil.example": "/dashboard"} {
 		b := s.browser()
@@ -72,13 +72,13 @@ func TestLogin_ShowsOneMessage(t *testing.T) {
 		w := s.browser().post("/login", form("username", try[0], "password", try[1], "next", "/account", "remember", "on"))
 		wantPage(t, w, http.StatusUnauthorized, "Wrong user name or password.", `value="`+html.EscapeString(try[0])+`"`, `name="next" value="/account"`, " checked")
 		if strings.Contains(w.Body.String(), once) || len(w.Header()["Set-Cookie"]) != 0 {
-			t.Errorf("%q: the password comes back, or a cookie: %v", try, w.Header())
+			t.Errorf("%q: the response contains the password or sets a cookie: %v", try, w.Header())
 		}
 		pages = append(pages, strings.ReplaceAll(w.Body.String(), html.EscapeString(try[0]), "NAME"))
 	}
 	for i, page := range pages {
 		if page != pages[0] {
-			t.Errorf("the answers differ: %s\nand %s", pages[0], pages[i])
+			t.Errorf("the responses differ: %s\nand %s", pages[0], pages[i])
 		}
 	}
 	for i := range 10 {
@@ -95,7 +95,7 @@ func TestLogin_ShowsOneMessage(t *testing.T) {
 	w = s.browser().post("/login", form("username", "carol", "password", once))
 	wantPage(t, w, http.StatusServiceUnavailable)
 	if strings.Contains(w.Body.String(), "10.9.8.7") {
-		t.Error("the page tells too much")
+		t.Error("the page reveals an internal address")
 	}
 }
 
@@ -106,7 +106,7 @@ func TestLogout_EndsTheSession(t *testing.T) {
 	old := maps.Clone(b.cookies)
 	wantRedirect(t, b.post("/logout", nil), "/login?notice=signed-out")
 	if b.cookies["gatehouse"] != "" || s.Stores.Sessions.Len() != 0 {
-		t.Errorf("%d sessions are left, and the cookies %v", s.Stores.Sessions.Len(), b.cookies)
+		t.Errorf("got %d sessions and the cookies %v, want none", s.Stores.Sessions.Len(), b.cookies)
 	}
 	wantRedirect(t, (&browser{s, old}).get("/dashboard"), "/login?next=%2Fdashboard")
 	wantRedirect(t, s.browser().post("/logout", nil), "/login?notice=signed-out")
@@ -136,7 +136,7 @@ func TestRegister_ShowsErrors(t *testing.T) {
 	w := s.browser().post("/register", form("username", "a b<", "password", "short-1", "email", "x<", "name", "<i>", "next", "//evil.example"))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Use letters, digits", "Use at least 8 characters (this has 7).", "Enter an address", `value="a b&lt;"`, `value="x&lt;"`, `value="&lt;i&gt;"`)
 	if page := w.Body.String(); strings.Contains(page, "short-1") || strings.Contains(page, "evil") {
-		t.Errorf("the page repeats too much: %s", page)
+		t.Errorf("the page repeats the password or an unsafe address: %s", page)
 	}
 	wantPage(t, s.browser().post("/register", form("username", "ALICE", "password", secret)), http.StatusUnprocessableEntity, "This name is taken")
 	for range 200 {
@@ -150,11 +150,11 @@ func TestRegister_ShowsErrors(t *testing.T) {
 	s.FailOn("throttle.", errDown)
 	wantPage(t, s.browser().post("/register", form("username", "bob", "password", secret)), http.StatusServiceUnavailable)
 	if s.Stores.Users.Len() != 1 {
-		t.Errorf("there are %d users", s.Stores.Users.Len())
+		t.Errorf("got %d users", s.Stores.Users.Len())
 	}
 }
 
-// A sign-in that cannot be written is none, and the account stays usable.
+// TestRegister_RedisFailsForTheSession: without a stored session there is no sign-in, but the new account is usable.
 func TestRegister_RedisFailsForTheSession(t *testing.T) {
 	s := newSite(t)
 	s.FailOn("sessions.Commit", errDown)
@@ -203,7 +203,7 @@ func TestDashboard_ShowsTheTime(t *testing.T) {
 	w := s.signedIn(t, "alice").get("/dashboard")
 	wantPage(t, w, http.StatusOK, `id="now"`, "+05:30", "Kolkata", "alice")
 	if !regexp.MustCompile(`id="authorized-by"[^>]*>Redis<`).MatchString(w.Body.String()) {
-		t.Errorf("who vouched? %s", w.Body)
+		t.Errorf("the page does not name Redis: %s", w.Body)
 	}
 }
 
@@ -236,7 +236,7 @@ func TestChangePassword_EndsOtherSessions(t *testing.T) {
 	w = b.post("/account/password", form("current_password", "wrong-one", "new_password", fresh))
 	wantPage(t, w, http.StatusUnprocessableEntity, "This is not your current password.")
 	if page := w.Body.String(); strings.Contains(page, "wrong-one") || strings.Contains(page, fresh) {
-		t.Error("a password comes back")
+		t.Error("the page contains a password")
 	}
 	wantPage(t, other.get("/dashboard"), http.StatusOK)
 	before := b.cookies["gatehouse"]
@@ -272,7 +272,7 @@ func TestChangePassword_StaleRow(t *testing.T) {
 	wantPage(t, w, http.StatusUnprocessableEntity, "Your account was just changed elsewhere.")
 }
 
-// The second request of a double click finds the password that it asks for.
+// TestChangePassword_DoubleClick: the second request of a double click finds the new password already set.
 func TestChangePassword_DoubleClick(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
@@ -282,14 +282,14 @@ func TestChangePassword_DoubleClick(t *testing.T) {
 	change := form("current_password", secret, "new_password", fresh)
 	wantRedirect(t, b.post("/account/password", change), "/account?notice=password#password")
 	renewed := b.cookies["gatehouse"]
-	// The first request's change is not known in memory yet: the second one is let in.
+	// The second request passes authentication if the server has not yet seen the first one's change.
 	id := auth.SessionID(old)
 	v := auth.Client{Address: netip.MustParseAddr("192.0.2.1"), SessionID: id, Epoch: u.Epoch}
 	if _, err := s.Handlers.Accounts.ChangePassword(t.Context(), u.ID, secret, fresh, v); !errors.Is(err, auth.ErrAlreadyChanged) {
 		t.Errorf("the same change again: %v", err)
 	}
 	if _, err := s.Handlers.Accounts.ChangePassword(t.Context(), u.ID, secret, "another new secret", v); !errors.Is(err, auth.ErrStale) {
-		t.Errorf("another change by a session that has ended: %v", err)
+		t.Errorf("another change by an ended session: %v", err)
 	}
 	if b.cookies["gatehouse"] != renewed || b.get("/account").Code != http.StatusOK {
 		t.Error("the session of the first change has ended")
@@ -297,8 +297,8 @@ func TestChangePassword_DoubleClick(t *testing.T) {
 	wantRedirect(t, other.get("/dashboard"), "/login?next=%2Fdashboard")
 }
 
-// The change holds, and a session that somebody ended meanwhile stays ended. The cookie is not
-// cleared: the browser may have signed in again meanwhile.
+// TestChangePassword_SessionEndsMeanwhile: the change is saved, and a session that was ended in the meantime stays ended.
+// The cookie is not cleared, because the browser may have signed in again.
 func TestChangePassword_SessionEndsMeanwhile(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
@@ -307,14 +307,14 @@ func TestChangePassword_SessionEndsMeanwhile(t *testing.T) {
 	s.FailOn("sessions.Delete", auth.ErrSessionEnded)
 	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", "an entirely new secret")), "/login")
 	if b.cookies["gatehouse"] != before {
-		t.Error("the answer changes the cookie")
+		t.Error("the response changes the cookie")
 	}
 	wantRedirect(t, b.get("/dashboard"), "/login?next=%2Fdashboard")
 	s.FailOn("sessions.Delete", nil)
 	wantRedirect(t, b.post("/login", form("username", "alice", "password", "an entirely new secret")), "/dashboard")
 }
 
-func TestSessions_End(t *testing.T) {
+func TestSessions_EndOneOrAll(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	s.add(t, "bob")
@@ -322,11 +322,11 @@ func TestSessions_End(t *testing.T) {
 	id := func(b *browser) string { return auth.SessionID(b.cookies["gatehouse"]) }
 	wantPage(t, b.get("/account"), http.StatusOK, id(second), id(third))
 	if page := b.get("/account").Body.String(); strings.Contains(page, id(bob)) || strings.Contains(page, b.cookies["gatehouse"]) {
-		t.Error("the page shows somebody else's session, or a cookie's value")
+		t.Error("the page shows another user's session or a cookie's value")
 	}
 	wantRedirect(t, b.post("/account/sessions/end", form("session", id(second))), "/account?notice=session-ended#sessions")
 	wantRedirect(t, second.get("/dashboard"), "/login?next=%2Fdashboard")
-	// Somebody else's looks like one that is gone, and stays.
+	// Ending another user's session has no effect, and the response is the same as for an unknown one.
 	wantRedirect(t, b.post("/account/sessions/end", form("session", id(bob))), "/account?notice=session-ended#sessions")
 	wantPage(t, bob.get("/dashboard"), http.StatusOK)
 	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "1 session")
@@ -344,7 +344,7 @@ func TestSessions_End(t *testing.T) {
 	}
 }
 
-// TestEndOthers_CountsBeyondTheList: the list is as long as a page may be; the count is of what ends.
+// TestEndOthers_CountsBeyondTheList: the list of sessions is limited, but the count includes all of them.
 func TestEndOthers_CountsBeyondTheList(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
@@ -365,7 +365,7 @@ func TestEndOthers_CountsBeyondTheList(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
+func TestHealth_ReportsServers(t *testing.T) {
 	s := newSite(t)
 	if w := s.browser().get("/healthz"); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
 		t.Errorf("got %d %q", w.Code, w.Body)
@@ -379,7 +379,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("got %d %q", w.Code, w.Body)
 	}
 	if !strings.Contains(s.log.String(), "hunter2") {
-		t.Error("the log does not say why")
+		t.Error("the log lacks the error")
 	}
 }
 
@@ -396,7 +396,7 @@ func TestForms_RejectOtherFormats(t *testing.T) {
 	}
 }
 
-// marker is what a fuzzed field must never bring back unescaped.
+// marker is added to fuzzed fields and must never appear unescaped in a response.
 const marker = "<fuzz"
 
 func FuzzLoginForm(f *testing.F) {
@@ -431,11 +431,11 @@ func FuzzRegistrationForm(f *testing.F) {
 		b := s.browser()
 		w := b.post("/register", v)
 		checkFuzzed(t, w, v)
-		if w.Code == http.StatusSeeOther { // then it is an account, and every page of it is whole
+		if w.Code == http.StatusSeeOther { // the account exists: check its pages too
 			checkFuzzed(t, b.get("/dashboard"), v)
 			checkFuzzed(t, b.get("/account"), v)
 			if w := s.browser().post("/login", v); w.Code != http.StatusSeeOther {
-				t.Errorf("%q registered and can't sign in: %d", v, w.Code)
+				t.Errorf("%q registered but can't sign in: got %d", v, w.Code)
 			}
 		}
 		checkFuzzed(t, s.browser().post("/password/strength", v), v)
@@ -443,11 +443,10 @@ func FuzzRegistrationForm(f *testing.F) {
 	})
 }
 
-// tags is every tag of the pages: no other one may come from a field.
+// tags matches HTML tags.
 var tags = regexp.MustCompile(`<(/?)([^\s>/]*)`)
 
-// checkFuzzed checks that the answer is no fault of ours, and that nothing in a page comes
-// from a field as markup.
+// checkFuzzed checks that the response is not a server error and that no field is rendered as markup.
 func checkFuzzed(t *testing.T, w *httptest.ResponseRecorder, sent url.Values) {
 	t.Helper()
 	if w.Code >= 500 {
@@ -455,7 +454,7 @@ func checkFuzzed(t *testing.T, w *httptest.ResponseRecorder, sent url.Values) {
 	}
 	page := w.Body.String()
 	if strings.Contains(page, marker) || !utf8.ValidString(page) {
-		t.Errorf("%q comes back unescaped: %s", sent, page)
+		t.Errorf("%q appears unescaped: %s", sent, page)
 	}
 	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {
 		for _, tag := range tags.FindAllStringSubmatch(page, -1) {
@@ -475,6 +474,7 @@ func checkFuzzed(t *testing.T, w *httptest.ResponseRecorder, sent url.Values) {
 	}
 }
 
+// ourTags are the tags that the templates use.
 var ourTags = func() map[string]bool {
 	all := map[string]bool{"!doctype": true}
 	for _, tag := range strings.Fields(`html head meta title link script noscript body a header svg path nav form button main p div section h1 h2 h3 label input
@@ -484,7 +484,7 @@ var ourTags = func() map[string]bool {
 	return all
 }()
 
-// TestLogin_ReturnsToOtherSites: people come from a site on another port of this host, and go back to it.
+// TestLogin_ReturnsToOtherSites: a visitor from a site on another port of this host is sent back there.
 func TestLogin_ReturnsToOtherSites(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
@@ -494,19 +494,19 @@ func TestLogin_ReturnsToOtherSites(t *testing.T) {
 		wantPage(t, w, http.StatusOK, `name="next" value="`+html.EscapeString(wanted)+`"`)
 		policy := w.Header().Get("Content-Security-Policy")
 		if !strings.Contains(policy, "form-action 'self' https://example.com:5000;") {
-			t.Errorf("%s: the form may not end at the other site: %s", path, policy)
+			t.Errorf("%s: the policy does not allow the form's redirect to the other site: %s", path, policy)
 		}
 		for _, evil := range []string{"https://evil.example/", "//evil.example", "https://example.com:5000@evil.example/"} {
 			w := s.browser().get(path + "?next=" + url.QueryEscape(evil))
 			if strings.Contains(w.Body.String(), "evil.example") || strings.Contains(w.Header().Get("Content-Security-Policy"), "evil") {
-				t.Errorf("%s?next=%s is on the page", path, evil)
+				t.Errorf("%s?next=%s: the untrusted address is in the response", path, evil)
 			}
 		}
 	}
 	w := s.browser().post("/login", form("username", "alice", "password", "wrong", "next", wanted))
 	wantPage(t, w, http.StatusUnauthorized, "example.com:5000")
 	if !strings.Contains(w.Header().Get("Content-Security-Policy"), "form-action 'self' https://example.com:5000;") {
-		t.Error("after a wrong password the form may not end at the other site")
+		t.Error("after a wrong password, the policy does not allow the form's redirect to the other site")
 	}
 	b := s.browser()
 	wantRedirect(t, b.post("/login", form("username", "alice", "password", secret, "next", wanted)), wanted)
@@ -516,7 +516,7 @@ func TestLogin_ReturnsToOtherSites(t *testing.T) {
 	w = b.get("/sign-out?next=" + url.QueryEscape(wanted))
 	wantPage(t, w, http.StatusOK, "Sign out?", `name="next" value="`+html.EscapeString(wanted)+`"`)
 	if s.Stores.Sessions.Len() != 1 {
-		t.Fatal("looking at the page signs out")
+		t.Fatal("opening the page signs out")
 	}
 	wantRedirect(t, b.post("/logout", form("next", "https://evil.example/")), "/login?notice=signed-out")
 	wantRedirect(t, b.get("/sign-out?next="+url.QueryEscape(wanted)), wanted)
@@ -524,12 +524,12 @@ func TestLogin_ReturnsToOtherSites(t *testing.T) {
 	b = s.signedIn(t, "alice")
 	wantRedirect(t, b.post("/logout", form("next", wanted)), wanted)
 	if s.Stores.Sessions.Len() != 0 {
-		t.Error("the session is still there")
+		t.Error("the session still exists")
 	}
 }
 
-// TestForms_ShowAtMostWhatAFieldHolds: a form that comes back is not larger because of what was sent.
-func TestForms_ShowAtMostWhatAFieldHolds(t *testing.T) {
+// TestForms_TruncateLongValues: a form that is shown again does not grow with the submitted values.
+func TestForms_TruncateLongValues(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "boss")
 	b := s.signedIn(t, "boss")
@@ -557,7 +557,7 @@ func TestForms_ShowAtMostWhatAFieldHolds(t *testing.T) {
 			}
 			usual := client.post(path, form(pairs[2:]...)).Body.Len()
 			if got := client.post(path, form(pairs...)); got.Body.Len() > usual+8<<10 || got.Code >= 500 {
-				t.Errorf("%s with a long %s: %d, %d octets, usually %d", path, field, got.Code, got.Body.Len(), usual)
+				t.Errorf("%s with a long %s: got %d with %d octets, usually %d", path, field, got.Code, got.Body.Len(), usual)
 			}
 		}
 	}
@@ -568,8 +568,8 @@ func TestForms_ShowAtMostWhatAFieldHolds(t *testing.T) {
 	}
 }
 
-// TestUnavailablePage_KnowsWhatWasChanged: for every form, what the 503 page says of the change is so,
-// whichever store fails at whichever step.
+// TestUnavailablePage_KnowsWhatWasChanged: for every form, the 503 page says correctly whether the change was saved,
+// whichever store call fails.
 func TestUnavailablePage_KnowsWhatWasChanged(t *testing.T) {
 	const nothing, maybe = "Nothing was saved", "Your change may have been saved."
 	notWritten := fmt.Errorf("%w (%w)", errDown, auth.ErrNotWritten)

@@ -10,30 +10,30 @@ import (
 	"gatehouse/web"
 )
 
-// reading are the methods that change nothing (RFC 9110, 9.2.1).
+// reading are the safe methods (RFC 9110, section 9.2.1).
 var reading = []string{http.MethodGet, http.MethodHead}
 
-// open are the routes that need nobody. One more here is a decision.
+// open are the routes that anonymous callers may use. Extend this list deliberately.
 var open = []string{
 	"GET /", "GET /register", "POST /register", "GET /login", "POST /login", "GET /sign-out", "POST /logout", "POST /password/strength",
 	"POST /api/tokens", "GET /api/openapi.json",
 	"GET /healthz", "GET /readyz",
 }
 
-// rule returns who may use a route, and which permission it takes.
+// rule returns who may use a route and the permission that it needs.
 func rule(r web.Route) (who, permission string) {
 	who, permission, _ = strings.Cut(r.Access.String(), " with ")
 	return who, permission
 }
 
-// routeFaults returns what is wrong with a route table and what is served of it.
+// routeFaults returns the errors of a route table and the differences between it and the served routes.
 func routeFaults(table []web.Route, served []string) []string {
 	var all []string
 	inTable := map[string]bool{"GET /static/*": true, "HEAD /static/*": true}
 	for _, r := range table {
 		name := r.Method + " " + r.Path
 		if inTable[name] {
-			all = append(all, name+" is there twice")
+			all = append(all, name+" is listed twice")
 		}
 		inTable[name] = true
 		if r.Method == http.MethodGet {
@@ -45,15 +45,15 @@ func routeFaults(table []web.Route, served []string) []string {
 		case who == web.Access{}.String():
 			all = append(all, name+" has no access rule")
 		case !private && !slices.Contains(open, name):
-			all = append(all, name+" is open and not on the list")
+			all = append(all, name+" is open but not in the list")
 		case private && slices.Contains(open, name):
-			all = append(all, name+" is private and on the list of what is open")
+			all = append(all, name+" is private but in the list of open routes")
 		}
 		if r.Access == web.Unauthenticated && !slices.Contains(reading, r.Method) {
-			all = append(all, name+" changes something for nobody")
+			all = append(all, name+" lets unauthenticated callers make changes")
 		}
 		if api := strings.HasPrefix(r.Path, "/api/"); r.Access != web.Unauthenticated && r.Access != web.ForwardAuth && api != (who == web.API.String() || who == web.OptionalAPI.String()) {
-			all = append(all, name+" is for programs and not below /api/, or the other way round")
+			all = append(all, name+" is for programs but not below /api/, or vice versa")
 		}
 		if strings.HasPrefix(r.Path, "/admin") || strings.HasPrefix(r.Path, "/api/users") {
 			wanted := auth.ManageUsers
@@ -65,7 +65,7 @@ func routeFaults(table []web.Route, served []string) []string {
 			}
 		}
 		if (r.Access == web.ForwardAuth) != (r.Method == web.AnyMethod) {
-			all = append(all, name+" is for every method and not for proxies, or the other way round")
+			all = append(all, name+" is for every method but not for proxies, or vice versa")
 		}
 		if r.Handle == nil && r.Access != web.ForwardAuth {
 			all = append(all, name+" has no handler")
@@ -76,7 +76,7 @@ func routeFaults(table []web.Route, served []string) []string {
 	}
 	for _, name := range served {
 		if !inTable[name] {
-			all = append(all, name+" is served and not in the table")
+			all = append(all, name+" is served but not in the table")
 		}
 	}
 	return all
@@ -88,12 +88,12 @@ func TestRoutes_HaveAnAccessRule(t *testing.T) {
 		t.Error(fault)
 	}
 	if len(s.Routes()) < 40 {
-		t.Errorf("the table has %d routes", len(s.Routes()))
+		t.Errorf("got %d routes, want at least 40", len(s.Routes()))
 	}
 }
 
-// TestRoutes_FaultsAreFound shows that the test above can fail.
-func TestRoutes_FaultsAreFound(t *testing.T) {
+// TestRouteFaults_FindsErrors shows that TestRoutes_HaveAnAccessRule can fail.
+func TestRouteFaults_FindsErrors(t *testing.T) {
 	h := func(*web.Request) (web.Response, error) { return web.Response{}, nil }
 	for name, c := range map[string]struct {
 		table  []web.Route
@@ -102,20 +102,20 @@ func TestRoutes_FaultsAreFound(t *testing.T) {
 	}{
 		"no rule":                   {[]web.Route{web.Get("/x", web.Access{}, h)}, []string{"GET /x"}, "GET /x has no access rule"},
 		"no rule, but a permission": {[]web.Route{web.Get("/x", web.Access{}.WithPermission("a.b"), h)}, []string{"GET /x"}, "GET /x has no access rule"},
-		"open":                      {[]web.Route{web.Get("/x", web.Open, h)}, []string{"GET /x"}, "GET /x is open and not on the list"},
-		"optional API":              {[]web.Route{web.Get("/api/x", web.OptionalAPI, h)}, []string{"GET /api/x"}, "GET /api/x is open and not on the list"},
-		"not open":                  {[]web.Route{web.Get("/login", web.SignedIn, h)}, []string{"GET /login"}, "GET /login is private and on the list of what is open"},
-		"page as program":           {[]web.Route{web.Get("/x", web.API, h)}, []string{"GET /x"}, "GET /x is for programs and not below /api/, or the other way round"},
-		"program as page":           {[]web.Route{web.Get("/api/x", web.SignedIn, h)}, []string{"GET /api/x"}, "GET /api/x is for programs and not below /api/, or the other way round"},
+		"open":                      {[]web.Route{web.Get("/x", web.Open, h)}, []string{"GET /x"}, "GET /x is open but not in the list"},
+		"optional API":              {[]web.Route{web.Get("/api/x", web.OptionalAPI, h)}, []string{"GET /api/x"}, "GET /api/x is open but not in the list"},
+		"not open":                  {[]web.Route{web.Get("/login", web.SignedIn, h)}, []string{"GET /login"}, "GET /login is private but in the list of open routes"},
+		"page as program":           {[]web.Route{web.Get("/x", web.API, h)}, []string{"GET /x"}, "GET /x is for programs but not below /api/, or vice versa"},
+		"program as page":           {[]web.Route{web.Get("/api/x", web.SignedIn, h)}, []string{"GET /api/x"}, "GET /api/x is for programs but not below /api/, or vice versa"},
 		"admin for all":             {[]web.Route{web.Get("/admin/x", web.SignedIn, h)}, []string{"GET /admin/x"}, "GET /admin/x does not need users.view"},
-		"changed by lookers":        {[]web.Route{web.Post("/admin/x", web.SignedIn.WithPermission(auth.ViewUsers), h)}, []string{"POST /admin/x"}, "POST /admin/x does not need users.manage"},
+		"changed by viewers":        {[]web.Route{web.Post("/admin/x", web.SignedIn.WithPermission(auth.ViewUsers), h)}, []string{"POST /admin/x"}, "POST /admin/x does not need users.manage"},
 		"users for all":             {[]web.Route{web.Get("/api/users", web.API, h)}, []string{"GET /api/users"}, "GET /api/users does not need users.view"},
-		"machine writes":            {[]web.Route{web.Post("/healthz", web.Unauthenticated, h)}, []string{"POST /healthz"}, "POST /healthz changes something for nobody"},
+		"unauthenticated writes":    {[]web.Route{web.Post("/healthz", web.Unauthenticated, h)}, []string{"POST /healthz"}, "POST /healthz lets unauthenticated callers make changes"},
 		"not served":                {[]web.Route{web.Get("/x", web.SignedIn, h)}, nil, "GET /x is not served"},
-		"smuggled":                  {nil, []string{"POST /x"}, "POST /x is served and not in the table"},
-		"other method":              {[]web.Route{web.Get("/x", web.SignedIn, h)}, []string{"GET /x", "POST /x"}, "POST /x is served and not in the table"},
-		"twice":                     {[]web.Route{web.Get("/x", web.SignedIn, h), web.Get("/x", web.SignedIn, h)}, []string{"GET /x"}, "GET /x is there twice"},
-		"any method":                {[]web.Route{{Method: web.AnyMethod, Path: "/x", Access: web.SignedIn, Handle: h}}, []string{"* /x"}, "* /x is for every method and not for proxies, or the other way round"},
+		"smuggled":                  {nil, []string{"POST /x"}, "POST /x is served but not in the table"},
+		"other method":              {[]web.Route{web.Get("/x", web.SignedIn, h)}, []string{"GET /x", "POST /x"}, "POST /x is served but not in the table"},
+		"twice":                     {[]web.Route{web.Get("/x", web.SignedIn, h), web.Get("/x", web.SignedIn, h)}, []string{"GET /x"}, "GET /x is listed twice"},
+		"any method":                {[]web.Route{{Method: web.AnyMethod, Path: "/x", Access: web.SignedIn, Handle: h}}, []string{"* /x"}, "* /x is for every method but not for proxies, or vice versa"},
 		"no handler":                {[]web.Route{web.Get("/x", web.SignedIn, nil)}, []string{"GET /x"}, "GET /x has no handler"},
 	} {
 		if got := routeFaults(c.table, c.served); !slices.Contains(got, c.want) {
@@ -127,24 +127,24 @@ func TestRoutes_FaultsAreFound(t *testing.T) {
 		web.Get("/admin", web.SignedIn.WithPermission(auth.ViewUsers), h), web.Post("/admin", web.SignedIn.WithPermission(auth.ManageUsers), h),
 	}
 	if got := routeFaults(good, []string{"GET /x", "HEAD /x", "POST /x", "DELETE /api/x", "GET /admin", "POST /admin", "GET /static/*"}); len(got) != 0 {
-		t.Errorf("found %q in a good table", got)
+		t.Errorf("found %q in a valid table", got)
 	}
 }
 
-// writes are the calls that change something.
+// writes are the store calls that make changes.
 var writes = []string{
 	"users.Create", "users.Set", "users.Replace", "users.Raise", "users.Record", "cache.Drop", "throttle.",
 	"sessions.Commit", "sessions.Delete", "sessions.End", "tokens.Create", "tokens.Revoke",
 	"credentials.Fill", "credentials.Mark", "grants.Add", "grants.Remove", "grants.Set", "maintenance.Set", "maintenance.End",
 }
 
-// TestRoutes_ReadingChangesNothing asks for every path of the table by GET and HEAD, signed in and
-// not: what only another method may use is refused, and nothing is written.
+// TestRoutes_ReadingChangesNothing requests every path by GET and HEAD, signed in and anonymously: paths of other methods
+// are refused, and nothing is written.
 func TestRoutes_ReadingChangesNothing(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	s.addAdmin(t, "root")
-	for who, b := range map[string]*browser{"nobody": s.browser(), "alice": s.signedIn(t, "alice"), "root": s.signedIn(t, "root")} {
+	for who, b := range map[string]*browser{"anonymous": s.browser(), "alice": s.signedIn(t, "alice"), "root": s.signedIn(t, "root")} {
 		for _, r := range s.Routes() {
 			readable := r.Method == web.AnyMethod || slices.ContainsFunc(s.Routes(), func(o web.Route) bool { return o.Path == r.Path && o.Method == http.MethodGet })
 			for _, method := range reading {
@@ -157,7 +157,7 @@ func TestRoutes_ReadingChangesNothing(t *testing.T) {
 					t.Errorf("%s %s: Allow is %q", method, r.Path, w.Header().Get("Allow"))
 				}
 				if calls := s.Calls(writes...); len(calls) != 0 {
-					t.Errorf("%s %s as %s changes something: %q", method, r.Path, who, calls)
+					t.Errorf("%s %s as %s made the calls %q", method, r.Path, who, calls)
 				}
 				if len(w.Header()["Set-Cookie"]) != 0 {
 					t.Errorf("%s %s as %s sets %q", method, r.Path, who, w.Header()["Set-Cookie"])
@@ -166,11 +166,11 @@ func TestRoutes_ReadingChangesNothing(t *testing.T) {
 		}
 	}
 	if w := s.signedIn(t, "alice").get("/dashboard"); w.Code != http.StatusOK {
-		t.Errorf("afterwards: %d", w.Code)
+		t.Errorf("alice is signed out afterwards: got %d", w.Code)
 	}
 }
 
-// TestRoutes_PrivateNeedSignIn asks for every route that is not open without a session.
+// TestRoutes_PrivateNeedSignIn requests every private route without a session.
 func TestRoutes_PrivateNeedSignIn(t *testing.T) {
 	s := newSite(t)
 	for _, r := range s.Routes() {
@@ -194,18 +194,18 @@ func TestRoutes_PrivateNeedSignIn(t *testing.T) {
 			continue
 		}
 		if calls := s.Calls(); len(calls) != 0 {
-			t.Errorf("%s %s asks the stores for %q", r.Method, r.Path, calls)
+			t.Errorf("%s %s: the stores were called: %q", r.Method, r.Path, calls)
 		}
 	}
 }
 
-// TestRoutes_RejectCrossOriginPosts posts to every changing route from somewhere else.
+// TestRoutes_RejectCrossOriginPosts sends a cross-origin request to every route that makes changes.
 func TestRoutes_RejectCrossOriginPosts(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")
 	b := s.signedIn(t, "alice")
 	for _, r := range s.Routes() {
-		if slices.Contains(reading, r.Method) || r.Method == web.AnyMethod { // the latter changes nothing
+		if slices.Contains(reading, r.Method) || r.Method == web.AnyMethod { // forward auth makes no changes
 			continue
 		}
 		for _, from := range [][2]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {

@@ -10,9 +10,9 @@ import (
 	"gatehouse/web"
 )
 
-// TestRoutes_AnswerToTheirOwnSpellingOnly asks, as an administrator, for every route under paths that only resolve to
-// it: a proxy that protects a route by its path must have protected all of it.
-func TestRoutes_AnswerToTheirOwnSpellingOnly(t *testing.T) {
+// TestRoutes_HaveOneSpelling requests every route, as an administrator, under other spellings of its path, which must not
+// reach it: a proxy may protect a route by its path.
+func TestRoutes_HaveOneSpelling(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "root")
 	root := s.signedIn(t, "root")
@@ -27,7 +27,7 @@ func TestRoutes_AnswerToTheirOwnSpellingOnly(t *testing.T) {
 			`/\` + path[1:], "/%2f" + path[1:], "/%2e" + path, fmt.Sprintf("/%%%02x", append([]byte(path), '/')[1]) + path[min(2, len(path)):], strings.Replace(path, "/", "%2f", 2), strings.ToUpper(path) + "X", "*" + path,
 		} {
 			if odd == path || strings.HasPrefix(odd, path+"/") && r.Method == web.AnyMethod {
-				continue // forward auth takes the visitor's path behind its own
+				continue // forward auth accepts the visitor's path after its own
 			}
 			req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + odd + " HTTP/1.1\r\nHost: example.com\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n\r\n")))
 			if err != nil {
@@ -37,10 +37,10 @@ func TestRoutes_AnswerToTheirOwnSpellingOnly(t *testing.T) {
 			s.Reset()
 			w := root.send(req)
 			if w.Code != http.StatusNotFound && w.Code != http.StatusBadRequest {
-				t.Errorf("%s %s: %d", method, odd, w.Code)
+				t.Errorf("%s %s: got %d", method, odd, w.Code)
 			}
 			if calls := s.Calls(writes...); len(calls) != 0 {
-				t.Errorf("%s %s changes something: %q", method, odd, calls)
+				t.Errorf("%s %s made the calls %q", method, odd, calls)
 			}
 		}
 	}

@@ -11,23 +11,23 @@ import (
 	"gatehouse/auth"
 )
 
-// TestStaleForms_GroupsOfAUser: a form changes only the groups that its author changed. What
-// another administrator took or gave meanwhile stays so.
+// TestStaleForms_GroupsOfAUser: a form changes only the groups that its author changed. Concurrent changes by another
+// administrator are kept.
 func TestStaleForms_GroupsOfAUser(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, meanwhile string
 		shown, checked    string
 		want              string
 	}{
-		"taken meanwhile, and left checked":  {"a b", "b", "a b", "a b c", "b c"},
-		"given meanwhile, and not on it":     {"a", "a b", "a", "a c", "a b c"},
-		"given meanwhile, unchecked another": {"a", "a b", "a", "", "b"},
-		"both took the same":                 {"a b", "b", "a b", "b", "b"},
-		"both gave the same":                 {"a", "a b", "a", "a b", "a b"},
+		"removed meanwhile, left checked":    {"a b", "b", "a b", "a b c", "b c"},
+		"added meanwhile, not on the form":   {"a", "a b", "a", "a c", "a b c"},
+		"added meanwhile, another unchecked": {"a", "a b", "a", "", "b"},
+		"both removed the same":              {"a b", "b", "a b", "b", "b"},
+		"both added the same":                {"a", "a b", "a", "a b", "a b"},
 		"nothing changed by the author":      {"a", "b", "a", "a", "b"},
 		"nothing changed at all":             {"a", "a", "a", "a", "a"},
-		"a group that was made meanwhile":    {"a", "a d", "a", "a b", "a b d"},
-		"a group of the form is gone":        {"a x", "a", "a x", "a x b", "a b"},
+		"a group created meanwhile":          {"a", "a d", "a", "a b", "a b d"},
+		"a group of the form was deleted":    {"a x", "a", "a x", "a x b", "a b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -63,8 +63,8 @@ func TestStaleForms_GroupsOfAUser(t *testing.T) {
 	}
 }
 
-// TestStaleForms_Profile: a form changes only the fields that its author changed; one that somebody
-// else changed as well comes back with both values, and the second try decides.
+// TestStaleForms_Profile: a form changes only the fields that its author changed. If another request changed the same
+// field, the form is shown again with both values, and submitting it again saves the author's.
 func TestStaleForms_Profile(t *testing.T) {
 	s := newSite(t)
 	alice := s.add(t, "alice")
@@ -84,7 +84,7 @@ func TestStaleForms_Profile(t *testing.T) {
 	}
 	wantProfile(auth.Profile{Name: "Alice L.", TimeZone: "Asia/Tokyo"})
 
-	// Both changed the name: nothing is saved, nothing that was typed is lost.
+	// Both changed the name: nothing is saved, and the form keeps the input.
 	w := b.post("/account/profile", form(sent("name", "Alice M.", "email", "a@example.org", "time_zone", "UTC")...))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was changed to “Alice L.”. Save again to replace it.",
 		`name="name" type="text" value="Alice M."`, `value="a@example.org"`, `name="shown_name" value="Alice L."`, `name="shown_time_zone" value="Asia/Tokyo"`)
@@ -93,23 +93,23 @@ func TestStaleForms_Profile(t *testing.T) {
 	wantRedirect(t, b.post("/account/profile", again), "/account?notice=profile")
 	wantProfile(auth.Profile{Name: "Alice M.", Email: "a@example.org", TimeZone: "Asia/Tokyo"})
 
-	// What the author did not change comes back as it is now, so that saving again does not undo what others did.
+	// Unchanged fields are shown with their current values, so that saving again does not undo other changes.
 	wantRedirect(t, other.post("/account/profile", form("name", "Alice N.", "email", "n@example.org")), "/account?notice=profile")
 	w = b.post("/account/profile", form("name", "Alice M.", "shown_name", "Alice M.", "email", "mine@example.org", "shown_email", "a@example.org", "time_zone", "Asia/Tokyo", "shown_time_zone", "Asia/Tokyo"))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was changed", `name="name" type="text" value="Alice N."`, `name="shown_name" value="Alice N."`, `value="mine@example.org"`)
 	wantProfile(auth.Profile{Name: "Alice N.", Email: "n@example.org", TimeZone: "Asia/Tokyo"})
 	wantRedirect(t, b.post("/account/profile", form("name", "Alice M.", "email", "a@example.org")), "/account?notice=profile")
 
-	// Both changed it to the same: that is no conflict. What is wrong keeps what was shown.
+	// The same change twice is no conflict. A form with an error keeps the values that it was first shown with.
 	wantRedirect(t, other.post("/account/profile", form("name", "Alice M.", "shown_name", "Alice L.")), "/account?notice=profile")
 	w = other.post("/account/profile", form("name", "New", "shown_name", "Alice M.", "email", "no address", "shown_email", "old@example.org"))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Enter an address", `name="shown_name" value="Alice M."`, `name="shown_email" value="old@example.org"`, `value="New"`)
 
-	// Without fields that say what was shown, a field means what it says, and one that is not there nothing.
+	// Without the shown values, the submitted fields are saved and missing ones stay unchanged.
 	wantRedirect(t, b.post("/account/profile", form("email", "")), "/account?notice=profile")
 	wantProfile(auth.Profile{Name: "Alice M.", TimeZone: "Asia/Tokyo"})
 
-	// Somebody removed it.
+	// The email address was removed meanwhile.
 	w = b.post("/account/profile", form("email", "b@example.org", "shown_email", "a@example.org"))
 	wantPage(t, w, http.StatusUnprocessableEntity, "Meanwhile this was removed. Save again to set it.")
 
@@ -117,8 +117,8 @@ func TestStaleForms_Profile(t *testing.T) {
 	wantPage(t, b.post("/account/profile", form("name", "Third")), http.StatusUnprocessableEntity, "was changed elsewhere", `value="Third"`)
 }
 
-// TestStaleForms_RemovingAGroup: a group whose members changed since its form was shown stays, even if their number is
-// the same, and the page says who they are now.
+// TestStaleForms_RemovingAGroup: a group whose members changed since the form was shown is not removed, even if their
+// number is the same, and the page lists the current members.
 func TestStaleForms_RemovingAGroup(t *testing.T) {
 	s := newSite(t)
 	s.addAdmin(t, "boss")
@@ -138,7 +138,7 @@ func TestStaleForms_RemovingAGroup(t *testing.T) {
 		t.Helper()
 		m := removeForm.FindStringSubmatch(b.get("/admin/groups").Body.String())
 		if m == nil {
-			t.Fatal("the page has no form that removes staff and says which members it showed")
+			t.Fatal("the page has no form to remove staff with the members shown")
 		}
 		return m[1]
 	}

@@ -86,10 +86,10 @@ func wantProblem(t testing.TB, w *httptest.ResponseRecorder, status int, code st
 		t.Errorf("%s: got the headers %v", code, h)
 	}
 	if p.RequestID == "" || p.RequestID != h.Get("X-Request-Id") {
-		t.Errorf("%s: the request is %q and %q", code, p.RequestID, h.Get("X-Request-Id"))
+		t.Errorf("%s: the request id is %q in the body and %q in the header", code, p.RequestID, h.Get("X-Request-Id"))
 	}
 	if (len(h["Www-Authenticate"]) > 0) != (status == http.StatusUnauthorized) {
-		t.Errorf("%s: challenged by %q", code, h["Www-Authenticate"])
+		t.Errorf("%s: got the challenges %q", code, h["Www-Authenticate"])
 	}
 	return p
 }
@@ -191,20 +191,20 @@ func TestAuthorization_SeveralHeadersAreRefused(t *testing.T) {
 	token := s.token(t, u, nil)
 	for what, values := range map[string][]string{
 		"twice the same": {"Bearer " + token, "Bearer " + token}, "two methods": {"Bearer " + token, "Basic " + encoded("alice:"+password)},
-		"nothing and a good one": {"", "Bearer " + token}, "three": {"x", "y", "z"},
+		"an empty and a valid one": {"", "Bearer " + token}, "three": {"x", "y", "z"},
 	} {
 		for _, path := range []string{"/api/who", "/api/maybe"} {
 			s.Reset()
 			w := s.do("GET", path, func(r *http.Request) { r.Header["Authorization"] = values })
 			wantProblem(t, w, http.StatusBadRequest, "several_credentials")
 			if calls := s.Calls(); len(calls) != 0 {
-				t.Errorf("%s: asked %q", what, calls)
+				t.Errorf("%s: the stores were called: %q", what, calls)
 			}
 		}
 	}
 }
 
-// Wrong credentials in the header do not fall back to the session.
+// TestAPI_AuthorizationTakesPrecedenceOverSession: wrong credentials in the header do not fall back to the session.
 func TestAPI_AuthorizationTakesPrecedenceOverSession(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice")
@@ -215,7 +215,7 @@ func TestAPI_AuthorizationTakesPrecedenceOverSession(t *testing.T) {
 		t.Errorf("got %s %v", w.Body, w.Header())
 	}
 	if w := s.do("GET", "/api/who", cookie, basic("bob", password)); w.Body.String() != "bob basic" || len(w.Header()["Set-Cookie"]) != 0 {
-		t.Errorf("got %s %v; want who the header names", w.Body, w.Header())
+		t.Errorf("got %s %v, want the user of the Authorization header", w.Body, w.Header())
 	}
 	if w := s.do("GET", "/api/who", cookie, authorization("Bearer "+token)); w.Body.String() != "alice token" {
 		t.Errorf("got %s", w.Body)
@@ -227,13 +227,13 @@ func TestAPI_AuthorizationTakesPrecedenceOverSession(t *testing.T) {
 	if w := s.do("GET", "/api/maybe"); w.Body.String() != "anonymous" {
 		t.Errorf("got %s", w.Body)
 	}
-	// A foreign page changes nothing with a person's session, whatever the method.
+	// A cross-origin page cannot make changes with the user's session, whatever the method.
 	for _, method := range []string{"POST", "DELETE"} {
 		wantProblem(t, s.do(method, "/api/who", cookie, header("Origin", "https://evil.example")), http.StatusForbidden, "forbidden")
 	}
 }
 
-// Only API routes read the header: pages ignore it at no cost.
+// TestAuthorization_IsIgnoredOnPages: only API routes read the header. Pages ignore it and call no store.
 func TestAuthorization_IsIgnoredOnPages(t *testing.T) {
 	s := newSite(t, apiRoutes)
 	u := s.account(t, "alice", auth.ManageUsers)
@@ -249,10 +249,10 @@ func TestAuthorization_IsIgnoredOnPages(t *testing.T) {
 			}
 		}
 		if w := s.do("GET", "/api/machine", authorization(value)); w.Code != http.StatusOK || w.Body.String() != "anonymous" {
-			t.Errorf("a machine's route with %q: got %d %s", value, w.Code, w.Body)
+			t.Errorf("an unauthenticated route with %q: got %d %s", value, w.Code, w.Body)
 		}
 		if calls := s.Calls(); len(calls) != 0 {
-			t.Errorf("%q: asked %q", value, calls)
+			t.Errorf("%q: the stores were called: %q", value, calls)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func TestChallenge_OffersBasicToProgramsOnly(t *testing.T) {
 			t.Errorf("%s: got %d %q", what, w.Code, got)
 		}
 	}
-	// Who has the token may know why.
+	// The owner of a token learns why it no longer works.
 	token := s.token(t, u, nil)
 	u.Epoch++
 	s.Stores.Users.Put(u)
@@ -293,12 +293,12 @@ func TestChallenge_OffersBasicToProgramsOnly(t *testing.T) {
 	if got := w.Header()["Www-Authenticate"]; len(got) != 2 || got[1] != offerBearer+`, error="invalid_token"` {
 		t.Errorf("got %q", got)
 	}
-	// Basic does not tell a disabled account from a wrong password.
+	// Basic gets the same response for a disabled account and for a wrong password.
 	disabled, wrong := s.do("GET", "/api/who", basic("alice", password)), s.do("GET", "/api/who", basic("anonymous", password))
 	one, two := wantProblem(t, disabled, 401, "wrong_credentials"), wantProblem(t, wrong, 401, "wrong_credentials")
 	one.RequestID, two.RequestID = "", ""
 	if fmt.Sprint(one) != fmt.Sprint(two) {
-		t.Errorf("%v and %v", one, two)
+		t.Errorf("got %v for a disabled account and %v for a wrong password, want the same", one, two)
 	}
 }
 
@@ -410,10 +410,10 @@ func TestAccess_RequiresPermission(t *testing.T) {
 			t.Errorf("%s: got %d, %d, %d", name, get.Code, api.Code, bySession.Code)
 		}
 		if want := map[string]int{"viewer": 403, "manager": 200}[name]; post.Code != want {
-			t.Errorf("%s changes: got %d, want %d", name, post.Code, want)
+			t.Errorf("POST by %s: got %d, want %d", name, post.Code, want)
 		}
 	}
-	// A token may less than its owner, and never more.
+	// A token can have fewer permissions than its owner, never more.
 	owner := s.account(t, "owner", auth.ManageUsers, "books.read")
 	for what, c := range map[string]struct {
 		narrow []string
@@ -435,7 +435,7 @@ func TestAccess_RequiresPermission(t *testing.T) {
 	s.Stores.Users.Put(owner)
 	s.Server.Accounts.InvalidateUser(owner.ID)
 	wantProblem(t, s.do("GET", "/api/users", authorization("Bearer "+broad)), http.StatusForbidden, "missing_permission")
-	// Nobody is told of permissions who is not even signed in.
+	// Anonymous callers do not learn which permission a route needs.
 	if w := s.do("GET", "/admin"); w.Code != http.StatusSeeOther {
 		t.Errorf("got %d", w.Code)
 	}
@@ -451,11 +451,11 @@ func TestAccess_StringNamesTheRule(t *testing.T) {
 			t.Errorf("got %q, want %q", a, want)
 		}
 		if known := want != "none" && want != "open with a.b"; a.valid() != known {
-			t.Errorf("%s: known is %v", want, a.valid())
+			t.Errorf("%s: valid() = %v", want, a.valid())
 		}
 	}
 	if SignedIn.String() != "signed in" {
-		t.Error("With changed what it was called on")
+		t.Error("WithPermission changed its receiver")
 	}
 }
 
@@ -468,7 +468,7 @@ func TestAPI_WithoutServersIsUnavailable(t *testing.T) {
 			t.Fatalf("got %d", w.Code)
 		}
 	}
-	// The database is away: tokens and warm Basic go on.
+	// Without the database, tokens and cached Basic credentials still work.
 	s.FailOn("users.", errDown)
 	s.FailOn("throttle.", errDown)
 	for _, change := range []func(*http.Request){basic("alice", password), authorization("Bearer " + token)} {
@@ -481,7 +481,7 @@ func TestAPI_WithoutServersIsUnavailable(t *testing.T) {
 	w := s.do("GET", "/api/who", authorization("Bearer "+token))
 	wantProblem(t, w, http.StatusServiceUnavailable, "unavailable")
 	if w.Header().Get("Retry-After") == "" {
-		t.Error("it does not say when")
+		t.Error("no Retry-After")
 	}
 	if log := s.log.String(); strings.Contains(log, password) || strings.Contains(log, token) || strings.Contains(log, encoded("alice:"+password)) {
 		t.Errorf("the log holds a secret: %s", log)
@@ -503,7 +503,7 @@ func FuzzAuthorizationHeader(f *testing.F) {
 			switch {
 			case w.Code == http.StatusOK:
 				if scheme, _, _ := strings.Cut(value, " "); !strings.Contains(" basic bearer token ", " "+strings.ToLower(scheme)+" ") || !strings.HasPrefix(w.Body.String(), "alice ") {
-					t.Errorf("%q is let in as %q", value, w.Body)
+					t.Errorf("%q is accepted as %q", value, w.Body)
 				}
 			case w.Code == http.StatusBadRequest, w.Code == http.StatusUnauthorized, w.Code == http.StatusTooManyRequests:
 				var p problem.Document

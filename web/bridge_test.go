@@ -13,7 +13,7 @@ import (
 
 const djangoCookie = "abcdefghijklmnopqrstuvwxyz012345"
 
-// bridgedSite is a site where u1, who was imported, is signed in at Django under djangoCookie.
+// bridgedSite is a site whose imported user u1 is signed in to Django with djangoCookie.
 type bridgedSite struct {
 	*site
 	django *djangotest.Django
@@ -45,7 +45,7 @@ var signOut = Post("/sign-out", Open, func(r *Request) (Response, error) {
 
 var djangoSession = cookie("sessionid", djangoCookie)
 
-// change changes the user and forgets what was kept of them.
+// change changes the user and invalidates the cached copy.
 func (b *bridgedSite) change(change func(*auth.User)) {
 	change(&b.User)
 	b.Stores.Users.Put(b.User)
@@ -69,7 +69,7 @@ func TestBridge_SignsInDjangoUsers(t *testing.T) {
 	b.Reset()
 	b.wantSignedIn(t, true)
 	if calls := b.Calls("django.", "notes.", "sessions.", "users.", "origins."); len(calls) != 2 {
-		t.Errorf("a page takes %q", calls)
+		t.Errorf("a page makes the calls %q, want two", calls)
 	}
 	for path, want := range map[string]string{"/": "u1", "/program": "u1", "/machine": "anonymous"} {
 		if w := b.do("GET", path, djangoSession); w.Code != 200 || w.Body.String() != want {
@@ -77,19 +77,19 @@ func TestBridge_SignsInDjangoUsers(t *testing.T) {
 		}
 	}
 	if w := b.do("GET", "/program", djangoSession, header("Authorization", "Bearer x")); w.Code != http.StatusUnauthorized {
-		t.Errorf("a wrong token beside the cookie: %d", w.Code)
+		t.Errorf("a wrong token beside the cookie: got %d", w.Code)
 	}
 	b.django.SignOut(djangoCookie)
 	b.wantSignedIn(t, false)
 	if w := b.do("GET", "/program", djangoSession); w.Code != http.StatusUnauthorized {
-		t.Errorf("signed out at Django, a program: %d", w.Code)
+		t.Errorf("a program after signing out of Django: got %d", w.Code)
 	}
 	if strings.Contains(b.log.String(), djangoCookie) {
-		t.Error("the log has Django's key")
+		t.Error("the log holds Django's session key")
 	}
 }
 
-func TestWhichDjangoCookie(t *testing.T) {
+func TestBridge_ReadsFirstDjangoCookie(t *testing.T) {
 	b := newBridgedSite(t)
 	for header, want := range map[string]bool{
 		"sessionid=" + djangoCookie:                                            true,
@@ -110,20 +110,20 @@ func TestWhichDjangoCookie(t *testing.T) {
 	b.wantSignedIn(t, false)
 }
 
-func TestOurOwnSessionComesFirst(t *testing.T) {
+func TestBridge_PrefersOwnSession(t *testing.T) {
 	b := newBridgedSite(t)
 	token := b.signedIn(t, "u2")
 	b.FailOn("django.", errDown)
 	b.Reset()
 	w := b.do("GET", "/private", b.session(token), djangoSession)
 	if w.Code != 200 || w.Body.String() != "u2" || len(b.Calls("django.", "notes.")) != 0 {
-		t.Errorf("got %d %s and asked Django %q", w.Code, w.Body, b.Calls("django.", "notes."))
+		t.Errorf("got %d %s, with the calls to Django %q", w.Code, w.Body, b.Calls("django.", "notes."))
 	}
 	b.FailOn("django.", nil)
 	b.wantSignedIn(t, true, b.session(fakeToken("A")))
 }
 
-func TestWhatEndsADjangoSessionHere(t *testing.T) {
+func TestBridge_EndsDjangoSession(t *testing.T) {
 	for why, end := range map[string]func(b *bridgedSite){
 		"disabled":               func(b *bridgedSite) { b.change(func(u *auth.User) { u.Active = false; u.Epoch++ }) },
 		"disabled and enabled":   func(b *bridgedSite) { b.change(func(u *auth.User) { u.Epoch++ }) },
@@ -136,12 +136,12 @@ func TestWhatEndsADjangoSessionHere(t *testing.T) {
 		end(b)
 		b.wantSignedIn(t, false)
 		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "anonymous" {
-			t.Errorf("%s: the open page says %d %s", why, w.Code, w.Body)
+			t.Errorf("%s: the open page: got %d %s", why, w.Code, w.Body)
 		}
 	}
 }
 
-func TestSignOutEndsBoth(t *testing.T) {
+func TestBridge_SignOutEndsBothSessions(t *testing.T) {
 	b := newBridgedSite(t)
 	token := b.signedIn(t, "u2")
 	w := b.do("POST", "/sign-out", b.session(token), djangoSession)
@@ -152,17 +152,17 @@ func TestSignOutEndsBoth(t *testing.T) {
 
 	b.django.SignOut(djangoCookie)
 	if w := b.do("POST", "/sign-out", djangoSession); w.Body.String() != "out" {
-		t.Errorf("signed out at Django already: %d %s", w.Code, w.Body)
+		t.Errorf("already signed out of Django: got %d %s", w.Code, w.Body)
 	}
 	for range 3 {
 		b.do("POST", "/sign-out", cookie("sessionid", strings.Repeat("x", 32)))
 	}
 	if b.django.Notes() != 1 {
-		t.Errorf("%d notes; cookies that nobody knows make none", b.django.Notes())
+		t.Errorf("got %d notes, want 1: unknown cookies must not create any", b.django.Notes())
 	}
 }
 
-func TestBridgeFaults(t *testing.T) {
+func TestBridge_FailuresAreUnavailable(t *testing.T) {
 	for _, call := range []string{"django.Value", "notes.Find", "origins.Find", "notes.Add"} {
 		b := newBridgedSite(t)
 		b.FailOn(call, errDown)
@@ -172,10 +172,10 @@ func TestBridgeFaults(t *testing.T) {
 			t.Errorf("%s: no Retry-After", call)
 		}
 		if w := b.do("GET", "/", djangoSession); w.Code != 200 || w.Body.String() != "anonymous" {
-			t.Errorf("%s: the open page answers %d %s", call, w.Code, w.Body)
+			t.Errorf("%s: the open page: got %d %s", call, w.Code, w.Body)
 		}
 		if w := b.do("GET", "/private"); w.Code != http.StatusSeeOther {
-			t.Errorf("%s: without the cookie: %d", call, w.Code)
+			t.Errorf("%s: without the cookie: got %d", call, w.Code)
 		}
 	}
 	b := newBridgedSite(t)
@@ -183,13 +183,13 @@ func TestBridgeFaults(t *testing.T) {
 	wantErrorPage(t, b.do("POST", "/sign-out", djangoSession), http.StatusServiceUnavailable)
 	token := b.signedIn(t, "u2")
 	if w := b.do("POST", "/sign-out", b.session(token), djangoSession); w.Code != 200 {
-		t.Errorf("sign-out with a session of ours: %d", w.Code)
+		t.Errorf("sign-out with a Gatehouse session: got %d", w.Code)
 	}
 	b.FailOn("django.Value", nil)
 	b.wantSignedIn(t, false)
 }
 
-func TestForeignSessionsAreNotRenewed(t *testing.T) {
+func TestBridge_DoesNotRenewDjangoSessions(t *testing.T) {
 	b := newBridgedSite(t)
 	b.wantSignedIn(t, true)
 	r := &Request{server: b.Server, session: sessions.Current{Record: &auth.Session{UserID: "u1", Epoch: 1, External: true}}}
@@ -197,6 +197,6 @@ func TestForeignSessionsAreNotRenewed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if calls := b.Calls("sessions."); len(calls) != 0 {
-		t.Errorf("our own sessions were asked %q", calls)
+		t.Errorf("the session store was called: %q", calls)
 	}
 }

@@ -36,7 +36,7 @@ func TestSessionCookies_FirstLiveOneCounts(t *testing.T) {
 		"in another header":         {func(s *site) func(*http.Request) { return combine(s.sameName(dead[0]), s.sameName(live)) }, "u1"},
 		"the fourth":                {func(s *site) func(*http.Request) { return s.sameName(dead[0], dead[1], dead[2], live) }, "u1"},
 		"the fifth":                 {func(s *site) func(*http.Request) { return s.sameName(dead[0], dead[1], dead[2], dead[3], live) }, "anonymous"},
-		"behind what is no token":   {func(s *site) func(*http.Request) { return s.sameName("1", "2", "3", "4", "", live) }, "u1"},
+		"behind malformed values":   {func(s *site) func(*http.Request) { return s.sameName("1", "2", "3", "4", "", live) }, "u1"},
 		"of two live ones":          {func(s *site) func(*http.Request) { return s.sameName(other, live) }, "u2"},
 		"of two live ones, swapped": {func(s *site) func(*http.Request) { return s.sameName(live, other) }, "u1"},
 		"behind one of old epoch":   {func(s *site) func(*http.Request) { return s.sameName(fakeToken("O"), live) }, "u1"},
@@ -61,19 +61,19 @@ func TestSessionCookies_FirstLiveOneCounts(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 		if asked := len(s.Calls("sessions.")); asked != 1 {
-			t.Errorf("%s: %d round trips to the sessions: %q", name, asked, s.Calls("sessions."))
+			t.Errorf("%s: got %d round trips to the session store, want 1: %q", name, asked, s.Calls("sessions."))
 		}
 		if w := s.do("GET", "/auth/verify", c.cookies(s)); (w.Code == http.StatusOK) != (c.want != "anonymous") {
-			t.Errorf("%s: forward auth answers %d", name, w.Code)
+			t.Errorf("%s: forward auth: got %d", name, w.Code)
 		}
 	}
 }
 
-// TestSignOut_EndsEverySessionOfTheName: sign-out ends the session of every cookie, even beyond those that are tried. A
+// TestSignOut_EndsEverySessionOfTheName: sign-out ends the session of every cookie, even those beyond maxSessionCookies. A
 // cookie for the path of sign-out alone must not shield the one for all paths.
 func TestSignOut_EndsEverySessionOfTheName(t *testing.T) {
 	signOut := Post("/sign-out", Open, func(r *Request) (Response, error) { return SeeOther("/"), r.SignOut() })
-	for name, n := range map[string]int{"two": 2, "more than are tried": maxSessionCookies + 3} {
+	for name, n := range map[string]int{"two": 2, "more than the limit": maxSessionCookies + 3} {
 		for _, route := range []string{"/sign-out", "/sign-in?user=u1"} {
 			s := newSite(t, append(userRoutes, signOut))
 			s.add("u1")
@@ -88,7 +88,7 @@ func TestSignOut_EndsEverySessionOfTheName(t *testing.T) {
 			}
 			for _, v := range values {
 				if _, ok := s.Stores.Sessions.Record(auth.SessionID(v)); ok {
-					t.Errorf("%s, %s: a session is still there", name, route)
+					t.Errorf("%s, %s: a session still exists", name, route)
 				}
 			}
 		}

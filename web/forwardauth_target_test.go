@@ -20,8 +20,8 @@ func newForwardAuthSession(t *testing.T, change ...func(*site)) (*site, func(*ht
 	return s, s.session(token)
 }
 
-// TestForwardAuth_EnforcesRequirementsInEverySpelling: a requirement that the user does not meet never ends in a 200,
-// however the path in front of it is spelled.
+// TestForwardAuth_EnforcesRequirementsInEverySpelling: an unmet requirement never results in a 200, however the path is
+// spelled.
 func TestForwardAuth_EnforcesRequirementsInEverySpelling(t *testing.T) {
 	s, session := newForwardAuthSession(t)
 	for _, path := range []string{
@@ -61,7 +61,8 @@ func TestForwardAuth_EnforcesRequirementsInEverySpelling(t *testing.T) {
 	}
 }
 
-// readTarget returns what net/http reads of a request for the raw target, and false where net/http itself answers 400.
+// readTarget returns a change that gives a request the URL that net/http parses from the raw target, and false where
+// net/http itself answers 400.
 func readTarget(raw string) (func(*http.Request), bool) {
 	parsed, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + raw + " HTTP/1.1\r\nHost: login.example.org\r\n\r\n")))
 	if err != nil {
@@ -70,7 +71,7 @@ func readTarget(raw string) (func(*http.Request), bool) {
 	return func(r *http.Request) { r.URL, r.RequestURI = parsed.URL, parsed.RequestURI }, true
 }
 
-// TestForwardAuth_RefusesUnknownRequirementHeaders: a misspelled header would leave a site open to everybody.
+// TestForwardAuth_RefusesUnknownRequirementHeaders: a misspelled header would leave a site open to all users.
 func TestForwardAuth_RefusesUnknownRequirementHeaders(t *testing.T) {
 	s, session := newForwardAuthSession(t)
 	for name, want := range map[string]int{

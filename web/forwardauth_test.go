@@ -16,7 +16,7 @@ import (
 
 var forwardAuthRoutes = append([]Route{Verify("/auth/verify")}, userRoutes...)
 
-// newForwardAuthSite is a site whose proxy at 192.0.2.1 (httptest's peer) is trusted.
+// newForwardAuthSite returns a site that trusts the proxy at 192.0.2.1 (httptest's peer).
 func newForwardAuthSite(t testing.TB, change ...func(*site)) *site {
 	t.Helper()
 	return newSite(t, forwardAuthRoutes, append([]func(*site){func(s *site) {
@@ -33,7 +33,7 @@ func combine(changes ...func(*http.Request)) func(*http.Request) {
 	}
 }
 
-// opening is a browser that opens a page behind a proxy that passes the response on.
+// opening adds the headers of a browser's navigation to a page behind a proxy that forwards the response.
 func opening(host, uri string) func(*http.Request) {
 	return combine(header("Accept", "text/html,*/*"), header("X-Forwarded-Proto", "https"), header("X-Forwarded-Host", host),
 		header("X-Forwarded-Uri", uri), header("X-Forwarded-Method", "GET"))
@@ -62,7 +62,7 @@ func TestForwardAuth_SendsIdentityHeaders(t *testing.T) {
 	for query, status := range map[string]int{
 		"?permission=books.read": 200, "?group=staff": 200, "?permission=books.read&group=staff&group=editors": 200,
 		"?permission=books.write": 403, "?group=admin": 403, "?permission=books.read&permission=books.write": 403, "?group=staff&group=admin": 403,
-		// A typo must not let the request pass.
+		// A request with a typo in its requirements is refused.
 		"?permision=books.write": 400, "?permission=": 400, "?group=": 400, "?permission": 400, "?permission=Books": 400, "?group=a.b": 400, "?%zz": 400, "?permission=books.read;group=x": 400, "?Permission=books.read": 400,
 		"?": 200,
 	} {
@@ -82,11 +82,11 @@ func TestForwardAuth_SendsIdentityHeaders(t *testing.T) {
 		t.Errorf("only one of two requirements was enforced: %d", w.Code)
 	}
 	if w := s.do("GET", "/auth/verifyx", s.session(token)); w.Code != http.StatusNotFound {
-		t.Errorf("another path is verified: %d", w.Code)
+		t.Errorf("another path: got %d", w.Code)
 	}
 }
 
-// TestForwardAuth_OmitsUnverifiedEmail: to the site behind the proxy the address may be the account.
+// TestForwardAuth_OmitsUnverifiedEmail: the site behind the proxy may identify accounts by email address.
 func TestForwardAuth_OmitsUnverifiedEmail(t *testing.T) {
 	s := newForwardAuthSite(t)
 	token := s.signedIn(t, "u1")
@@ -116,9 +116,9 @@ func TestForwardAuth_RedirectsBrowsersToSignIn(t *testing.T) {
 		"elsewhere":               {"/auth/verify", opening("evil.example", "/"), 303, ""},
 		"elsewhere, like ours":    {"/auth/verify", opening("evilexample.org", "/"), 303, ""},
 		"elsewhere, by nginx":     {"/auth/verify", combine(header("Accept", "text/html"), header("X-Original-Url", "https://evil.example/x")), 401, ""},
-		"no word of what":         {"/auth/verify", header("Accept", "text/html"), 303, ""},
+		"no address":              {"/auth/verify", header("Accept", "text/html"), 303, ""},
 		"plain http":              {"/auth/verify", combine(opening("app.example.org", "/"), func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "http") }), 303, ""},
-		"a path that is none":     {"/auth/verify", opening("app.example.org", "@evil.example/"), 303, ""},
+		"not a path":              {"/auth/verify", opening("app.example.org", "@evil.example/"), 303, ""},
 		"a path with a backslash": {"/auth/verify", opening("app.example.org", `/\evil.example`), 303, ""},
 	} {
 		s := newForwardAuthSite(t)
@@ -130,14 +130,14 @@ func TestForwardAuth_RedirectsBrowsersToSignIn(t *testing.T) {
 		if w.Code != c.status || w.Header().Get("Location") != want || w.Body.Len() != 0 || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d to %q, want %d to %q", name, w.Code, w.Header().Get("Location"), c.status, want)
 		}
-		if challenged := w.Header().Get("Www-Authenticate"); (c.status == 401) != (challenged == bearerChallenge) {
-			t.Errorf("%s: challenged by %q", name, challenged)
+		if challenges := w.Header().Get("Www-Authenticate"); (c.status == 401) != (challenged == bearerChallenge) {
+			t.Errorf("%s: got the challenges %q", name, challenged)
 		}
 		if warned := strings.Contains(s.log.String(), "do not return to the original address"); warned != (c.next == "") {
 			t.Errorf("%s: warned %t: %s", name, warned, &s.log)
 		}
 		if len(s.Calls()) != 0 {
-			t.Errorf("%s asks the stores for %q", name, s.Calls())
+			t.Errorf("%s: the stores were called: %q", name, s.Calls())
 		}
 	}
 }
@@ -154,7 +154,7 @@ func TestForwardAuth_TrustsHeadersOfTrustedProxiesOnly(t *testing.T) {
 		}
 	}
 	if got := strings.Count(s.log.String(), "the proxy is not in TRUSTED_PROXIES"); got != 1 {
-		t.Errorf("the log says %d times what is wrong, want once a minute: %s", got, &s.log)
+		t.Errorf("got %d warnings, want one per minute: %s", got, &s.log)
 	}
 }
 
@@ -176,15 +176,15 @@ func TestForwardAuth_ChallengesPrograms(t *testing.T) {
 		}
 		challenges := strings.Join(w.Header()["Www-Authenticate"], ", ")
 		if strings.Contains(challenges, "Basic") != c.basic || !strings.Contains(challenges, "Bearer") {
-			t.Errorf("%s: challenged by %q", name, challenges)
+			t.Errorf("%s: got the challenges %q", name, challenges)
 		}
 	}
 	wrong := header("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("alice:wrong")))
 	if w := s.do("GET", "/auth/verify", opening("app.example.org", "/"), wrong); w.Code != 401 || w.Header().Get("Location") != "" {
-		t.Errorf("a wrong password: %d to %q", w.Code, w.Header().Get("Location"))
+		t.Errorf("a wrong password: got %d to %q", w.Code, w.Header().Get("Location"))
 	}
 	if w := s.do("GET", "/auth/verify", header("Authorization", "Bearer x")); w.Code != 401 || !strings.Contains(w.Body.String(), "token_malformed") {
-		t.Errorf("a malformed token: %d %s", w.Code, w.Body)
+		t.Errorf("a malformed token: got %d %s", w.Code, w.Body)
 	}
 }
 
@@ -198,9 +198,9 @@ func TestForwardAuth_ExplainsRefusalsToPeople(t *testing.T) {
 			!strings.Contains(page, "https://login.example.org/sign-out?next=https%3A%2F%2Fapp.example.org%2Fx") {
 			t.Errorf("%s: %d %s", query, w.Code, page)
 		}
-		// What is at a path of ours is not at the other site.
+		// A relative link would lead to a path of the other site.
 		if strings.Contains(page, `"/`) {
-			t.Errorf("the page points into the other site: %s", page)
+			t.Errorf("the page links to the other site: %s", page)
 		}
 		if w := s.do("GET", "/auth/verify"+query, s.session(token)); w.Code != 403 || !strings.Contains(w.Body.String(), `"code":"missing_`) {
 			t.Errorf("%s, a program: %d %s", query, w.Code, w.Body)
@@ -213,7 +213,7 @@ func TestForwardAuth_ExplainsRefusalsToPeople(t *testing.T) {
 	}
 }
 
-// TestForwardAuth_LimitedTokenHasNoGroups: to the site behind the proxy a group may be anything.
+// TestForwardAuth_LimitedTokenHasNoGroups: the site behind the proxy may grant anything to a group.
 func TestForwardAuth_LimitedTokenHasNoGroups(t *testing.T) {
 	s := newForwardAuthSite(t)
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read", "books.write"}})
@@ -243,8 +243,8 @@ func TestForwardAuth_LimitedTokenHasNoGroups(t *testing.T) {
 	}
 }
 
-// TestForwardAuth_LimitedTokenNeedsRequiredPermission: a token that may do one thing, or
-// nothing at all, must not open every other place.
+// TestForwardAuth_LimitedTokenNeedsRequiredPermission: a limited token opens only sites that require one of its
+// permissions.
 func TestForwardAuth_LimitedTokenNeedsRequiredPermission(t *testing.T) {
 	s := newForwardAuthSite(t)
 	s.Stores.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, Groups: []string{"staff"}, Permissions: []string{"books.read", "books.write"}})
@@ -260,22 +260,22 @@ func TestForwardAuth_LimitedTokenNeedsRequiredPermission(t *testing.T) {
 		change      func(*http.Request)
 		want        int
 	}{
-		"unlimited, nothing required":      {nil, "/auth/verify", none, 200},
-		"none, nothing required":           {[]string{}, "/auth/verify", none, 403},
-		"none, empty query":                {[]string{}, "/auth/verify?", none, 403},
-		"none, permission required":        {[]string{}, "/auth/verify?permission=books.read", none, 403},
-		"none, group required":             {[]string{}, "/auth/verify?group=staff", none, 403},
-		"one, nothing required":            {[]string{"books.read"}, "/auth/verify", none, 403},
-		"one, its permission required":     {[]string{"books.read"}, "/auth/verify?permission=books.read", none, 200},
-		"one, another required":            {[]string{"books.read"}, "/auth/verify?permission=books.write", none, 403},
-		"one, both required":               {[]string{"books.read"}, "/auth/verify?permission=books.read&permission=books.write", none, 403},
-		"one, with a group":                {[]string{"books.read"}, "/auth/verify?permission=books.read&group=staff", none, 403},
-		"visitor's own header":             {[]string{"books.read"}, "/auth/verify", permission("books.read"), 403},
-		"header of a proxy without query":  {[]string{"books.read"}, "/auth/verify/ext-authz/some/page", permission("books.read"), 200},
-		"the visitor's path, no header":    {[]string{"books.read"}, "/auth/verify/ext-authz/some/page?permission=books.read", none, 403},
-		"unlimited, behind such a proxy":   {nil, "/auth/verify/some/page", none, 200},
-		"query and a header of its own":    {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.read"), 200},
-		"query and a header it hasn't got": {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.write"), 403},
+		"unlimited, nothing required":     {nil, "/auth/verify", none, 200},
+		"none, nothing required":          {[]string{}, "/auth/verify", none, 403},
+		"none, empty query":               {[]string{}, "/auth/verify?", none, 403},
+		"none, permission required":       {[]string{}, "/auth/verify?permission=books.read", none, 403},
+		"none, group required":            {[]string{}, "/auth/verify?group=staff", none, 403},
+		"one, nothing required":           {[]string{"books.read"}, "/auth/verify", none, 403},
+		"one, its permission required":    {[]string{"books.read"}, "/auth/verify?permission=books.read", none, 200},
+		"one, another required":           {[]string{"books.read"}, "/auth/verify?permission=books.write", none, 403},
+		"one, both required":              {[]string{"books.read"}, "/auth/verify?permission=books.read&permission=books.write", none, 403},
+		"one, with a group":               {[]string{"books.read"}, "/auth/verify?permission=books.read&group=staff", none, 403},
+		"visitor's own header":            {[]string{"books.read"}, "/auth/verify", permission("books.read"), 403},
+		"header of a proxy without query": {[]string{"books.read"}, "/auth/verify/ext-authz/some/page", permission("books.read"), 200},
+		"the visitor's path, no header":   {[]string{"books.read"}, "/auth/verify/ext-authz/some/page?permission=books.read", none, 403},
+		"unlimited, behind such a proxy":  {nil, "/auth/verify/some/page", none, 200},
+		"query and a header it has":       {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.read"), 200},
+		"query and a header it does not":  {[]string{"books.read"}, "/auth/verify?permission=books.read", permission("books.write"), 403},
 	} {
 		secret, _, err := s.Server.Accounts.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: c.permissions})
 		if err != nil {
@@ -286,7 +286,7 @@ func TestForwardAuth_LimitedTokenNeedsRequiredPermission(t *testing.T) {
 			t.Errorf("%s: %d %v, want %d", name, w.Code, w.Header(), c.want)
 		}
 		if groups := w.Header().Get("Remote-Groups"); c.permissions != nil && groups != "" {
-			t.Errorf("%s: the groups %q", name, groups)
+			t.Errorf("%s: got the groups %q", name, groups)
 		}
 	}
 }

@@ -26,7 +26,7 @@ var (
 
 var limits = sessions.Lifetimes{Session: 24 * time.Hour, Idle: 2 * time.Hour, Remember: 720 * time.Hour, RememberIdle: 336 * time.Hour}
 
-// site is a server on stores in memory.
+// site is a server with in-memory stores.
 type site struct {
 	*Server
 	*authtest.Stores
@@ -150,10 +150,10 @@ func wantErrorPage(t testing.TB, w *httptest.ResponseRecorder, status int) {
 		t.Errorf("got the headers %v", h)
 	}
 	if h.Get("Content-Security-Policy") == "" || h.Get("X-Content-Type-Options") != "nosniff" {
-		t.Errorf("an error page without security headers: %v", h)
+		t.Errorf("the error page has no security headers: %v", h)
 	}
 	if len(h["Set-Cookie"]) != 0 {
-		t.Errorf("an error page sets cookies: %q", h["Set-Cookie"])
+		t.Errorf("the error page sets cookies: %q", h["Set-Cookie"])
 	}
 	if id := h.Get("X-Request-Id"); id == "" || !strings.Contains(page, id) {
 		t.Errorf("the page does not show the request id %q", id)

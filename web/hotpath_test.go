@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// BenchmarkHotPath measures the requests that cost neither SQL nor a password hash, on stores in memory:
-// what is left is the cost of this package.
+// BenchmarkHotPath measures the requests that need neither SQL nor a password hash, with in-memory stores: what remains
+// is the cost of this package.
 func BenchmarkHotPath(b *testing.B) {
 	s := newSite(b, append([]Route{Verify("/auth/verify")}, apiRoutes...))
 	s.Log = slog.New(slog.DiscardHandler)
@@ -39,7 +39,7 @@ func BenchmarkHotPath(b *testing.B) {
 	}
 }
 
-// discardWriter is a client that takes everything.
+// discardWriter is a response writer that discards the body.
 type discardWriter struct{ header http.Header }
 
 func (w *discardWriter) Header() http.Header       { return w.header }

@@ -10,7 +10,7 @@ import (
 	"gatehouse/templates"
 )
 
-// TestRequests_ReleaseTheirMemory: whatever the response, no memory stays counted.
+// TestRequests_ReleaseTheirMemory: after any response, no memory is counted as used.
 func TestRequests_ReleaseTheirMemory(t *testing.T) {
 	const form = "application/x-www-form-urlencoded"
 	s := newSite(t, []Route{
@@ -34,7 +34,7 @@ func TestRequests_ReleaseTheirMemory(t *testing.T) {
 				}
 			})
 			if n <= maxBody-2 && w.Body.String() != "read "+text[2:] {
-				t.Errorf("of %d octets %d were read", n, w.Body.Len()-5)
+				t.Errorf("sent %d octets, the handler read %d", n, w.Body.Len()-5)
 			}
 			if n > maxBody-2 && w.Code != http.StatusRequestEntityTooLarge {
 				t.Errorf("%d octets: got %d", len(text), w.Code)
@@ -42,7 +42,7 @@ func TestRequests_ReleaseTheirMemory(t *testing.T) {
 		}
 	}
 	if n := s.limiter.InUse(); n != 0 {
-		t.Errorf("%d octets are still counted", n)
+		t.Errorf("%d octets are still counted as used", n)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestResponse_SizeIsLimited(t *testing.T) {
 	wantErrorPage(t, s.do("GET", "/text"), http.StatusInternalServerError)
 	wantErrorPage(t, s.do("GET", "/page"), http.StatusInternalServerError)
 	if w := s.do("GET", "/most"); w.Code != http.StatusOK || w.Body.Len() != maxResponse {
-		t.Errorf("the largest response: %d, %d octets", w.Code, w.Body.Len())
+		t.Errorf("the largest response: got %d, %d octets", w.Code, w.Body.Len())
 	}
 	for range 100 {
 		if o := newOutgoing(); o.Cap() > maxPooled {
@@ -68,7 +68,7 @@ func TestResponse_SizeIsLimited(t *testing.T) {
 	}
 }
 
-// TestSignInAddress_LengthIsLimited: it does not return to an address longer than any page's.
+// TestSignInAddress_LengthIsLimited: an address longer than that of any page is dropped.
 func TestSignInAddress_LengthIsLimited(t *testing.T) {
 	s := newSite(t, userRoutes)
 	if got := s.do("GET", "/private?"+strings.Repeat("%22", 20000)).Header().Get("Location"); got != "/login" {
@@ -79,7 +79,7 @@ func TestSignInAddress_LengthIsLimited(t *testing.T) {
 	}
 }
 
-// formFields is a form of n fields of different names.
+// formFields returns a form with n fields of different names.
 func formFields(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -114,7 +114,7 @@ func TestForm_IsReleasedBeforeTheResponseIsSent(t *testing.T) {
 		s.ServeHTTP(sending{w, func() {
 			sent = true
 			if req.Form != nil || req.PostForm != nil || req.Body != http.NoBody {
-				t.Errorf("%d fields are kept", len(req.Form))
+				t.Errorf("the request still holds %d fields", len(req.Form))
 			}
 		}}, post)
 		if w.Code != status || !sent {

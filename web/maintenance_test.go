@@ -35,7 +35,7 @@ func wantClosed(t testing.TB, w *httptest.ResponseRecorder) {
 	t.Helper()
 	h := w.Header()
 	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "Down for maintenance") || strings.Count(w.Body.String(), "</html>") != 1 {
-		t.Errorf("got %d %.300s, want the page of a closed site", w.Code, w.Body)
+		t.Errorf("got %d %.300s, want the maintenance page", w.Code, w.Body)
 	}
 	if h.Get("Retry-After") != "30" || h.Get("Content-Type") != "text/html; charset=utf-8" || h.Get("Cache-Control") != "no-store" || len(h["Set-Cookie"]) != 0 {
 		t.Errorf("got the headers %v", h)
@@ -58,13 +58,13 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 	s.close(t, "Back at <nine>.")
 
 	for what, w := range map[string]*httptest.ResponseRecorder{
-		"anonymous": s.do("GET", "/"), "nobody, HEAD": s.do("HEAD", "/"), "somebody": s.do("GET", "/private", looker), "somebody's landing": s.do("GET", "/", looker),
-		"who may look": s.do("GET", "/admin", looker), "a change": s.do("POST", "/admin", looker),
+		"anonymous": s.do("GET", "/"), "anonymous HEAD": s.do("HEAD", "/"), "user": s.do("GET", "/private", looker), "user at /": s.do("GET", "/", looker),
+		"viewer": s.do("GET", "/admin", looker), "change": s.do("POST", "/admin", looker),
 	} {
 		t.Run(what, func(t *testing.T) {
 			wantClosed(t, w)
 			if body := w.Body.String(); !strings.Contains(body, "Back at &lt;nine&gt;.") {
-				t.Errorf("the page does not say when: %s", body)
+				t.Errorf("the page does not show the message: %s", body)
 			}
 		})
 	}
@@ -72,7 +72,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Signing in and out goes on, so that administrators can; and so does what machines ask.
+	// Sign-in and sign-out still work, for administrators, and so do unauthenticated routes and static files.
 	for _, c := range [][2]string{{"GET", "/login"}, {"POST", "/login"}, {"POST", "/logout"}, {"GET", "/api/machine"}, {"GET", css}} {
 		for _, change := range []func(*http.Request){looker, func(*http.Request) {}} {
 			if w := s.do(c[0], c[1], change); w.Code != http.StatusOK {
@@ -81,7 +81,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 		}
 	}
 	if w := s.do("GET", "/private"); w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
-		t.Errorf("who is not signed in can't begin to: %d", w.Code)
+		t.Errorf("GET /private by an anonymous visitor: got %d, want a redirect to sign-in", w.Code)
 	}
 	for what, change := range map[string]func(*http.Request){
 		"Basic": basic("viewer", password), "limited token of an administrator": authorization("Bearer " + limited), "session": looker,
@@ -97,7 +97,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 	wantProblem(t, s.do("GET", "/api/maybe"), http.StatusServiceUnavailable, "maintenance")
 	wantProblem(t, s.do("GET", "/api/who"), http.StatusUnauthorized, "credentials_needed")
 
-	// So it is at the sites behind a proxy that asks here.
+	// Sites behind forward auth are closed too.
 	for what, change := range map[string]func(*http.Request){
 		"Basic": basic("viewer", password), "token": authorization("Bearer " + s.token(t, viewer, nil)), "session": looker,
 	} {
@@ -113,7 +113,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 		t.Errorf("forward auth for a browser: got %d %v %s", page.Code, page.Header(), page.Body)
 	}
 	if w := s.do("GET", "/auth/verify", header("Accept", "text/html")); w.Code != http.StatusSeeOther || !strings.Contains(w.Header().Get("Location"), "/login") {
-		t.Errorf("who is not signed in can't begin to, at a site behind a proxy: %d", w.Code)
+		t.Errorf("forward auth for an anonymous browser: got %d, want a redirect to sign-in", w.Code)
 	}
 	for _, change := range []func(*http.Request){admin, basic("root", password), authorization("Bearer " + all)} {
 		if w := s.do("GET", "/auth/verify", change); w.Code != http.StatusOK || w.Header().Get("Remote-User") != "root" {
@@ -121,7 +121,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 		}
 	}
 
-	// Administrators go on, however they sign in.
+	// Administrators still have access, by every method of authentication.
 	for _, path := range []string{"/", "/private", "/admin"} {
 		if w := s.do("GET", path, admin); w.Code != http.StatusOK {
 			t.Errorf("an administrator at %s: got %d", path, w.Code)
@@ -132,7 +132,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 			t.Errorf("an administrator's program: got %d %s", w.Code, w.Body)
 		}
 	}
-	// It ended no session.
+	// Maintenance ends no session.
 	if err := s.Stores.Maintenance.EndMaintenance(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 	}
 }
 
-// While Redis does not respond, the last known mode applies.
+// TestMaintenance_KeepsLastKnownMode: while Redis does not respond, the last known mode applies.
 func TestMaintenance_KeepsLastKnownMode(t *testing.T) {
 	s := newMaintainedSite(t)
 	s.FailOn("maintenance.", errDown)
@@ -158,7 +158,7 @@ func TestMaintenance_KeepsLastKnownMode(t *testing.T) {
 	s.FailOn("maintenance.", errDown)
 	s.Server.Maintenance.poll(t.Context())
 	wantClosed(t, s.do("GET", "/"))
-	// A server without any maintenance is open.
+	// A server without a maintenance store is open.
 	if w := newSite(t, apiRoutes).do("GET", "/"); w.Code != http.StatusOK {
 		t.Errorf("got %d", w.Code)
 	}
@@ -171,23 +171,23 @@ func TestMaintenance_WatchPolls(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); m.Watch(ctx) }()
-		asked := func(after time.Duration) int {
-			<-time.After(after) // of the bubble's own clock
+		polls := func(after time.Duration) int {
+			<-time.After(after) // on the bubble's clock
 			synctest.Wait()
 			return len(stores.Calls("maintenance.Maintenance"))
 		}
-		if got := asked(time.Millisecond); got != 1 {
-			t.Errorf("asked %d times at the beginning", got)
+		if got := polls(time.Millisecond); got != 1 {
+			t.Errorf("polled %d times at startup, want 1", got)
 		}
 		if err := stores.Maintenance.SetMaintenance(ctx, auth.Maintenance{Version: 1}); err != nil {
 			t.Fatal(err)
 		}
-		if got := asked(500 * time.Millisecond); got != 2 || m.now.Load() == nil {
-			t.Errorf("half a second later: asked %d times, closed is %v", got, m.now.Load() != nil)
+		if got := polls(500 * time.Millisecond); got != 2 || m.now.Load() == nil {
+			t.Errorf("half a second later: polled %d times, closed is %v", got, m.now.Load() != nil)
 		}
 		stores.FailOn("maintenance.", errDown)
-		if got := asked(5 * time.Second); got != 12 || m.now.Load() == nil {
-			t.Errorf("five seconds later: asked %d times, closed is %v", got, m.now.Load() != nil)
+		if got := polls(5 * time.Second); got != 12 || m.now.Load() == nil {
+			t.Errorf("five seconds later: polled %d times, closed is %v", got, m.now.Load() != nil)
 		}
 		cancel()
 		<-ended

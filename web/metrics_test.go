@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// scraped returns what Prometheus reads, by series.
+// scraped returns the exported values by series.
 func scraped(t testing.TB, m *metrics.Metrics) map[string]string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -64,19 +64,19 @@ func TestMetrics_NumberOfSeriesIsBounded(t *testing.T) {
 			n++
 			labels := requestCount.FindStringSubmatch(series)
 			if labels == nil {
-				t.Fatalf("the series is %s", series)
+				t.Fatalf("got the series %s", series)
 			}
 			methods[labels[1]], paths[labels[2]] = true, true
 			if !known[labels[2]] {
-				t.Errorf("there is a series for %q", labels[2])
+				t.Errorf("got a series for %q", labels[2])
 			}
 		}
 	}
 	if got := slices.Sorted(maps.Keys(methods)); !slices.Equal(got, []string{"GET", "POST", "other"}) {
-		t.Errorf("the methods are %q", got)
+		t.Errorf("got the methods %q", got)
 	}
 	if !paths["none"] || !paths["/user/:id"] || n > 40 {
-		t.Errorf("%d series for the routes %q", n, slices.Sorted(maps.Keys(paths)))
+		t.Errorf("got %d series for the routes %q", n, slices.Sorted(maps.Keys(paths)))
 	}
 }
 

@@ -72,7 +72,7 @@ func TestForgedHeaders_AreDropped(t *testing.T) {
 		req := httptest.NewRequest("GET", "/", nil)
 		req.RemoteAddr = remote
 		for _, name := range forged {
-			req.Header[name] = []string{"evil"} // not in canonical spelling: as it may arrive
+			req.Header[name] = []string{"evil"} // bypasses the canonical spelling, like a raw header
 		}
 		req.Header.Set("Accept", "text/html")
 		req.Header.Set("X-Forwardedfor", "not ours")
@@ -82,7 +82,7 @@ func TestForgedHeaders_AreDropped(t *testing.T) {
 			want += len(forged)
 		}
 		if len(req.Header) != want {
-			t.Errorf("from %q: %d headers are left, want %d: %v", remote, len(req.Header), want, req.Header)
+			t.Errorf("from %q: got %d headers, want %d: %v", remote, len(req.Header), want, req.Header)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestClientIP_TrustsProxiesOnly(t *testing.T) {
 		{"unix socket", nil, "@", nil, "0.0.0.0"},
 		{"from the proxy", []string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"192.0.2.1"}, "192.0.2.1"},
 		{"from the proxy, forged before it", []string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"1.2.3.4, 192.0.2.1"}, "192.0.2.1"},
-		{"from the proxy, forged in a line of its own", []string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"1.2.3.4", "192.0.2.1"}, "192.0.2.1"},
+		{"from the proxy, forged in a separate line", []string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"1.2.3.4", "192.0.2.1"}, "192.0.2.1"},
 		{"two proxies", []string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"1.2.3.4, 192.0.2.1, 10.0.0.2"}, "192.0.2.1"},
 		{"not from the proxy", []string{"10.0.0.0/8"}, "192.0.2.1:1", []string{"1.2.3.4"}, "192.0.2.1"},
 		{"another private network", []string{"10.0.0.0/8"}, "192.168.0.1:1", []string{"1.2.3.4"}, "192.168.0.1"},
@@ -112,7 +112,7 @@ func TestClientIP_TrustsProxiesOnly(t *testing.T) {
 		{"a single address", []string{"10.0.0.1/32"}, "10.0.0.2:1", []string{"1.2.3.4"}, "10.0.0.2"},
 		{"with host bits", []string{"10.0.0.9/8"}, "10.0.0.1:1", []string{"192.0.2.1"}, "192.0.2.1"},
 		{"IPv6 proxy", []string{"2001:db8::/32"}, "[2001:db8::1]:1", []string{"2001:db9::5"}, "2001:db9::5"},
-		{"nothing said", []string{"10.0.0.0/8"}, "10.0.0.1:1", nil, "10.0.0.1"},
+		{"no header", []string{"10.0.0.0/8"}, "10.0.0.1:1", nil, "10.0.0.1"},
 		{"garbage", []string{"10.0.0.0/8"}, "10.0.0.1:1", []string{"garbage"}, "10.0.0.1"},
 	} {
 		var got string
@@ -142,11 +142,11 @@ func TestSecurityHeaders_AreOnEveryResponse(t *testing.T) {
 		csp := h.Get("Content-Security-Policy")
 		for _, want := range []string{"default-src 'none'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"} {
 			if !strings.Contains(csp, want) {
-				t.Errorf("%s: the policy %q is without %s", path, csp, want)
+				t.Errorf("%s: the policy %q lacks %s", path, csp, want)
 			}
 		}
 		if strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") {
-			t.Errorf("%s: the policy is %q", path, csp)
+			t.Errorf("%s: got the policy %q", path, csp)
 		}
 		for name, want := range map[string]string{
 			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
@@ -182,12 +182,12 @@ func TestCrossOrigin_ChangesAreRefused(t *testing.T) {
 		"garbage origin":                  {"Origin", "%zz"},
 		"empty origin":                    {"Origin", ""},
 		"our name as a prefix":            {"Origin", "https://example.com.evil.example"},
-		"foreign origin, said to be same": {"Origin", "https://evil.example", "Sec-Fetch-Site", "same-origin"},
+		"foreign origin, claimed as same": {"Origin", "https://evil.example", "Sec-Fetch-Site", "same-origin"},
 		"foreign origin, typed":           {"Origin", "https://evil.example", "Sec-Fetch-Site", "none"},
 		"one of ours and a foreign one":   {"Origin", "https://example.com", "Origin", "https://evil.example"},
-		// Whoever sits on the network writes the pages of plain http.
+		// An attacker on the network can forge plain-http pages.
 		"our host by http":                  {"Origin", "http://example.com"},
-		"our host by http, said to be same": {"Origin", "http://example.com", "Sec-Fetch-Site", "same-origin"},
+		"our host by http, claimed as same": {"Origin", "http://example.com", "Sec-Fetch-Site", "same-origin"},
 		"BASE_URL by http":                  {"Origin", "http://login.example.org", "Sec-Fetch-Site", "same-origin"},
 		"our host by another scheme":        {"Origin", "ftp://example.com"},
 		"our host without a scheme":         {"Origin", "//example.com"},
@@ -204,14 +204,14 @@ func TestCrossOrigin_ChangesAreRefused(t *testing.T) {
 	for name, pairs := range refused {
 		w := send("POST", pairs)
 		if changed != 0 {
-			t.Fatalf("%s: it was changed", name)
+			t.Fatalf("%s: the handler ran", name)
 		}
 		if name == "empty origin" && w.Code == http.StatusForbidden {
 			continue
 		}
 		wantErrorPage(t, w, http.StatusForbidden)
 		if w := send("GET", pairs); w.Code != http.StatusOK {
-			t.Errorf("%s: reading gives %d", name, w.Code)
+			t.Errorf("%s: GET: got %d", name, w.Code)
 		}
 	}
 	for name, pairs := range map[string][]string{
@@ -231,8 +231,8 @@ func TestCrossOrigin_ChangesAreRefused(t *testing.T) {
 	}
 }
 
-// TestOrigin_SchemeIsThatOfBaseURL: a proxy that ends TLS passes requests on by plain http, so that the
-// request itself does not tell the scheme that people use.
+// TestOrigin_SchemeIsThatOfBaseURL: behind a proxy that terminates TLS, requests arrive by plain http, so the request
+// does not reveal the scheme of the public site.
 func TestOrigin_SchemeIsThatOfBaseURL(t *testing.T) {
 	for base, origins := range map[string]map[string]int{
 		"https://example.com":      {"https://example.com": 200, "http://example.com": 403},
@@ -243,7 +243,7 @@ func TestOrigin_SchemeIsThatOfBaseURL(t *testing.T) {
 		for origin, want := range origins {
 			for _, target := range []string{"http://example.com/change", "https://example.com/change"} {
 				if w := s.do("POST", target, header("Origin", origin), header("Sec-Fetch-Site", "same-origin")); w.Code != want {
-					t.Errorf("BASE_URL %s: a change at %s from %s is a %d, want %d", base, target, origin, w.Code, want)
+					t.Errorf("BASE_URL %s: POST to %s from %s: got %d, want %d", base, target, origin, w.Code, want)
 				}
 			}
 		}
@@ -269,7 +269,7 @@ func TestLogRequests_WritesOneLine(t *testing.T) {
 		}
 	}
 	if id, _ := line["request_id"].(string); len(id) != 16 {
-		t.Errorf("the request's id is %v", line["request_id"])
+		t.Errorf("got the request id %v", line["request_id"])
 	}
 	for _, bad := range []string{"hunter2", token} {
 		if strings.Contains(s.log.String(), bad) {
@@ -280,7 +280,7 @@ func TestLogRequests_WritesOneLine(t *testing.T) {
 	s.do("GET", "/%0d%0amsg=forged"+strings.Repeat("x", 5000))
 	for line := range bytes.Lines(s.log.Bytes()) {
 		if !json.Valid(line) || len(line) > 1500 {
-			t.Errorf("a line of %d octets: %.300s", len(line), line)
+			t.Errorf("got a line of %d octets: %.300s", len(line), line)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestClassify_MapsErrorsToStatuses(t *testing.T) {
 		{auth.ErrNotFound, 404, 0},
 		{echo.ErrMethodNotAllowed, 405, 0},
 		{echo.NewHTTPError(http.StatusForbidden), 403, 0},
-		{auth.ErrWrongCredentials, 500, 0}, // a handler's to answer
+		{auth.ErrWrongCredentials, 500, 0}, // handlers answer this one themselves
 		{context.Canceled, 500, 0},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("outer: %w", c.err), errors.Join(c.err, errors.New("another"))} {
@@ -46,7 +46,7 @@ func TestClassify_MapsErrorsToStatuses(t *testing.T) {
 			}
 		}
 	}
-	// What could not be refunded does not hide why.
+	// A failed refund does not hide the reason for the refusal.
 	if status, _ := classify(errors.Join(auth.ErrBusy, errDown)); status != 503 {
 		t.Errorf("got %d", status)
 	}
@@ -68,12 +68,12 @@ func TestErrorPage_ExplainsEveryStatus(t *testing.T) {
 			w := s.do("GET", "/fail")
 			wantErrorPage(t, w, w.Code)
 			if strings.Contains(w.Body.String(), "hunter2") || strings.Contains(w.Body.String(), "10.9.8.7") {
-				t.Errorf("the page tells %v: %s", err, w.Body)
+				t.Errorf("the page reveals %v: %s", err, w.Body)
 			}
 			return w.Code
 		}
 	}
-	asking := func(method, path string, change ...func(*http.Request)) func() int {
+	requesting := func(method, path string, change ...func(*http.Request)) func() int {
 		return func() int {
 			w := s.do(method, path, change...)
 			wantErrorPage(t, w, w.Code)
@@ -84,28 +84,28 @@ func TestErrorPage_ExplainsEveryStatus(t *testing.T) {
 		status int
 		ask    func() int
 	}{
-		"damaged form":       {400, asking("POST", "/form", body(form, "a=%zz"))},
-		"foreign page":       {403, asking("POST", "/form", header("Origin", "https://evil.example"))},
-		"nothing there":      {404, asking("GET", "/nowhere")},
+		"damaged form":       {400, requesting("POST", "/form", body(form, "a=%zz"))},
+		"foreign page":       {403, requesting("POST", "/form", header("Origin", "https://evil.example"))},
+		"nothing there":      {404, requesting("GET", "/nowhere")},
 		"no such user":       {404, failing(fmt.Errorf("find: %w", auth.ErrNotFound))},
-		"wrong method":       {405, asking("GET", "/form")},
-		"TRACE":              {405, asking("TRACE", "/fail")},
-		"declared too large": {413, asking("POST", "/form", body(form, "a="+strings.Repeat("x", maxBody)))},
-		"too many fields":    {413, asking("POST", "/form", body(form, formFields(maxFormFields+2)))},
-		"too slow a body": {408, asking("POST", "/form", body(form, ""), func(r *http.Request) {
+		"wrong method":       {405, requesting("GET", "/form")},
+		"TRACE":              {405, requesting("TRACE", "/fail")},
+		"declared too large": {413, requesting("POST", "/form", body(form, "a="+strings.Repeat("x", maxBody)))},
+		"too many fields":    {413, requesting("POST", "/form", body(form, formFields(maxFormFields+2)))},
+		"too slow a body": {408, requesting("POST", "/form", body(form, ""), func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(os.ErrDeadlineExceeded)), -1
 		})},
-		"cut off": {400, asking("POST", "/form", body(form, ""), func(r *http.Request) {
+		"cut off": {400, requesting("POST", "/form", body(form, ""), func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF)), -1
 		})},
-		"turns out too large": {413, asking("POST", "/form", body(form, ""), func(r *http.Request) {
+		"turns out too large": {413, requesting("POST", "/form", body(form, ""), func(r *http.Request) {
 			r.Body = io.NopCloser(strings.NewReader("a=" + strings.Repeat("x", maxBody)))
 			r.ContentLength = -1
 		})},
-		"declared too large, and not read": {413, asking("GET", "/fail", body(form, strings.Repeat("x", maxBody+1)))},
-		"JSON":                             {415, asking("POST", "/form", body("application/json", "{}"))},
-		"no type":                          {415, asking("POST", "/form", body("", "a=b"))},
-		"garbage type":                     {415, asking("POST", "/form", body(";;;", "a=b"))},
+		"declared too large, and not read": {413, requesting("GET", "/fail", body(form, strings.Repeat("x", maxBody+1)))},
+		"JSON":                             {415, requesting("POST", "/form", body("application/json", "{}"))},
+		"no type":                          {415, requesting("POST", "/form", body("", "a=b"))},
+		"garbage type":                     {415, requesting("POST", "/form", body(";;;", "a=b"))},
 		"invalid":                          {422, failing(auth.ValidationErrors{"name": "hunter2"})},
 		"throttled":                        {429, failing(auth.ThrottledError{RetryAfter: time.Second})},
 		"unexpected":                       {500, failing(errSecret)},
@@ -140,7 +140,7 @@ func TestErrorPage_DiffersByStatus(t *testing.T) {
 		}
 		for other, w := range errorCopies {
 			if other != status && w.heading == p.Heading {
-				t.Errorf("%d and %d have the same words", status, other)
+				t.Errorf("%d and %d have the same heading", status, other)
 			}
 		}
 	}
@@ -158,11 +158,11 @@ func TestRetryAfter_IsRoundedUp(t *testing.T) {
 	})})
 	get, post := s.do("GET", "/"), s.do("POST", "/")
 	if get.Header().Get("Retry-After") != "2" || post.Header().Get("Retry-After") != "2" {
-		t.Errorf("Retry-After is %q and %q", get.Header().Get("Retry-After"), post.Header().Get("Retry-After"))
+		t.Errorf("got Retry-After %q for GET and %q for POST, want 2", get.Header().Get("Retry-After"), post.Header().Get("Retry-After"))
 	}
 	const refresh = `data-refresh="2"`
 	if !strings.Contains(get.Body.String(), refresh) || strings.Contains(post.Body.String(), refresh) {
-		t.Error("a page loads itself again after a GET, and only then")
+		t.Error("want a page that reloads itself after GET only")
 	}
 	if got := s.do("GET", "/later").Header().Get("Retry-After"); got != "62" {
 		t.Errorf("Retry-After is %q", got)
@@ -181,11 +181,11 @@ func TestMethodNotAllowed_NamesAllowedMethods(t *testing.T) {
 		t.Errorf("HEAD: got %d", w.Code)
 	}
 	if w := s.do("HEAD", "/change"); w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("HEAD of what only POST may use: got %d", w.Code)
+		t.Errorf("HEAD of a POST route: got %d", w.Code)
 	}
 }
 
-// A failure after a sign-in leads to one response, without a cookie.
+// TestResponse_IsSentOnce: a failure after a sign-in results in one response, without a cookie.
 func TestResponse_IsSentOnce(t *testing.T) {
 	then := func(answer func(*Request) (Response, error)) Route {
 		return Post("/", Open, func(r *Request) (Response, error) {
@@ -210,11 +210,11 @@ func TestResponse_IsSentOnce(t *testing.T) {
 		"the page panics": {500, func(*Request) (Response, error) {
 			return Show(200, templates.Dashboard(templates.DashboardPage{})), nil
 		}, ""},
-		"no JSON":             {500, func(*Request) (Response, error) { return JSON(200, func() {}), nil }, ""},
-		"the commit fails":    {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "sessions.Commit"},
-		"so, with a page":     {503, func(*Request) (Response, error) { return Text(200, "welcome"), nil }, "sessions.Commit"},
-		"Redis is away":       {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "sessions."},
-		"the database is not": {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "users."},
+		"no JSON":              {500, func(*Request) (Response, error) { return JSON(200, func() {}), nil }, ""},
+		"the commit fails":     {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "sessions.Commit"},
+		"the commit of a page": {503, func(*Request) (Response, error) { return Text(200, "welcome"), nil }, "sessions.Commit"},
+		"without Redis":        {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "sessions."},
+		"without the database": {503, func(*Request) (Response, error) { return SeeOther("/"), nil }, "users."},
 	} {
 		s := newSite(t, []Route{then(c.answer)})
 		s.add("u1")
@@ -244,7 +244,7 @@ func TestPanic_IsLogged(t *testing.T) {
 	s = newSite(t, []Route{Get("/", Open, func(*Request) (Response, error) { panic(http.ErrAbortHandler) })})
 	defer func() {
 		if p := recover(); p != http.ErrAbortHandler {
-			t.Errorf("got the panic %v; net/http ends the connection with this one", p)
+			t.Errorf("got the panic %v, want http.ErrAbortHandler, with which net/http closes the connection", p)
 		}
 	}()
 	s.do("GET", "/")
@@ -259,7 +259,7 @@ func TestClientGone_IsNotAnError(t *testing.T) {
 	})})
 	w := s.do("GET", "/", func(r *http.Request) { *r = *r.WithContext(ctx) })
 	if w.Body.Len() != 0 {
-		t.Errorf("nobody is told %q", w.Body)
+		t.Errorf("wrote %q to a client that has gone", w.Body)
 	}
 	if log := s.log.String(); !strings.Contains(log, `"status":499`) || strings.Contains(log, `"level":"ERROR"`) {
 		t.Errorf("the log says %s", log)
@@ -280,7 +280,7 @@ func (b *broken) Write([]byte) (int, error) {
 	return 0, errSecret
 }
 
-func TestResponse_StartedOneIsTheOnlyOne(t *testing.T) {
+func TestResponse_IsNotRestartedAfterAWriteError(t *testing.T) {
 	s := newSite(t, userRoutes)
 	for _, path := range []string{"/", "/nowhere"} {
 		s.log.Reset()
@@ -298,8 +298,8 @@ func TestResponse_StartedOneIsTheOnlyOne(t *testing.T) {
 func TestInit_RefusesRoutesWithoutAccessRule(t *testing.T) {
 	for name, a := range map[string]Access{
 		"none": {}, "only a permission": Access{}.WithPermission(auth.ViewUsers), "open with a permission": Open.WithPermission(auth.ViewUsers),
-		"a machine with a permission":          Unauthenticated.WithPermission(auth.ViewUsers),
-		"programs or nobody with a permission": OptionalAPI.WithPermission(auth.ViewUsers),
+		"unauthenticated with a permission": Unauthenticated.WithPermission(auth.ViewUsers),
+		"optional API with a permission":    OptionalAPI.WithPermission(auth.ViewUsers),
 	} {
 		s := &Server{Log: newSite(t, nil).Log}
 		err := s.Init([]Route{{Method: "GET", Path: "/forgotten", Access: a, Handle: showUser}})
@@ -370,8 +370,8 @@ func TestClock_DefaultsToTimeNow(t *testing.T) {
 	}
 }
 
-// TestUnavailablePage_SaysOnlyWhatIsKnown: a person who opened a page reads nothing about a change;
-// one who submitted a form reads that nothing was saved only if the change was not attempted.
+// TestUnavailablePage_SaysOnlyWhatIsKnown: the response to GET says nothing about changes, and the response to POST says
+// that nothing was saved only if the change was not attempted.
 func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 	var fail error
 	answer := func(attempt bool) Handler {

@@ -17,7 +17,7 @@ func TestSignIn_StartsSession(t *testing.T) {
 	s.add("u1")
 	w := s.do("POST", "/sign-in?user=u1", header("User-Agent", "Agent\xff"+strings.Repeat("x", 300)))
 	if got := len(w.Header()["Set-Cookie"]); got != 2 {
-		t.Fatalf("%d cookies are set: %q", got, w.Header()["Set-Cookie"])
+		t.Fatalf("got %d cookies, want 1: %q", got, w.Header()["Set-Cookie"])
 	}
 	c := setCookies(w)["gatehouse"]
 	if !sessions.IsToken(c.Value) || c.MaxAge != 0 || !c.Expires.IsZero() {
@@ -25,7 +25,7 @@ func TestSignIn_StartsSession(t *testing.T) {
 	}
 	rec, ok := s.Stores.Sessions.Record(auth.SessionID(c.Value))
 	if !ok || s.Stores.Sessions.Len() != 1 {
-		t.Fatalf("%d sessions, and not under the cookie's hash", s.Stores.Sessions.Len())
+		t.Fatalf("got %d sessions, want one under the cookie's hash", s.Stores.Sessions.Len())
 	}
 	if !rec.Valid(auth.SessionID(c.Value), noon) || rec.UserID != "u1" || rec.Epoch != 1 || !rec.Deadline.Equal(noon.Add(24*time.Hour)) ||
 		rec.IdleSeconds != 7200 || rec.Remember || rec.Address != "192.0.2.1" || len(rec.UserAgent) != 256 || strings.Join(rec.Methods, " ") != "pwd" ||
@@ -50,10 +50,10 @@ func TestSignIn_EndsPreviousSession(t *testing.T) {
 	w := s.do("POST", "/sign-in?user=u1", s.session(old))
 	fresh := setCookies(w)["gatehouse"].Value
 	if fresh == old || s.Stores.Sessions.Len() != 1 {
-		t.Errorf("%d sessions, the cookie changed: %v", s.Stores.Sessions.Len(), fresh != old)
+		t.Errorf("got %d sessions, want 1; cookie changed: %v", s.Stores.Sessions.Len(), fresh != old)
 	}
 	if got := s.do("GET", "/", s.session(old)).Body.String(); got != "anonymous" {
-		t.Errorf("the old cookie is %s", got)
+		t.Errorf("the old cookie: got %s", got)
 	}
 	// A value that the server did not issue is never adopted.
 	planted := fakeToken("A")
@@ -79,11 +79,11 @@ func TestAnonymousRequests_StoreNothing(t *testing.T) {
 		}
 	}
 	if s.Stores.Sessions.Len() != 0 || len(s.Calls("sessions.Commit", "sessions.Delete", "users.", "cache.")) != 0 {
-		t.Errorf("asked the stores for %v", s.Calls())
+		t.Errorf("the stores were called: %v", s.Calls())
 	}
 }
 
-// put stores a record under a token, as another server may have written it.
+// put stores a session record under a token, as if another server had written it.
 func (s *site) put(token string, change func(*auth.Session)) {
 	rec := auth.Session{
 		Version: 1, ID: auth.SessionID(token), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
@@ -106,7 +106,7 @@ func TestSession_InvalidOnesAreIgnored(t *testing.T) {
 	}{
 		"good":            {func(*auth.Session) {}, func(*auth.User) {}, "u1"},
 		"past deadline":   {func(s *auth.Session) { s.Deadline = noon }, func(*auth.User) {}, "anonymous"},
-		"another's reply": {func(s *auth.Session) { s.ID = auth.SessionID("x") }, func(*auth.User) {}, "anonymous"},
+		"another session": {func(s *auth.Session) { s.ID = auth.SessionID("x") }, func(*auth.User) {}, "anonymous"},
 		"another format":  {func(s *auth.Session) { s.Version = 2 }, func(*auth.User) {}, "anonymous"},
 		"no such user":    {func(s *auth.Session) { s.UserID = "u9" }, func(*auth.User) {}, "anonymous"},
 		"epoch raised":    {func(*auth.Session) {}, func(u *auth.User) { u.Epoch = 2 }, "anonymous"},
@@ -126,7 +126,7 @@ func TestSession_InvalidOnesAreIgnored(t *testing.T) {
 			t.Errorf("%s: got %d, %v", name, w.Code, w.Header())
 		}
 		if got := s.do("GET", "/machine", s.session(token)).Body.String(); got != "anonymous" {
-			t.Errorf("%s: a machine's route knows %s", name, got)
+			t.Errorf("%s: an unauthenticated route: got %s", name, got)
 		}
 	}
 	s := newSite(t, userRoutes)
@@ -137,7 +137,7 @@ func TestSession_InvalidOnesAreIgnored(t *testing.T) {
 			t.Errorf("%q: got %d", garbage, w.Code)
 		}
 		if w := s.do("POST", "/sign-in?user=u1", s.session(token)); w.Code != http.StatusSeeOther || setCookies(w)["gatehouse"] == nil {
-			t.Errorf("%q: can't sign in: %d", garbage, w.Code)
+			t.Errorf("%q: sign-in: got %d", garbage, w.Code)
 		}
 	}
 }
@@ -160,13 +160,13 @@ func TestIdleTime_IsRenewed(t *testing.T) {
 		s.put(token, func(rec *auth.Session) { rec.Deadline = noon.Add(24 * time.Hour) })
 		w := s.do("GET", "/private", s.session(token))
 		if got := len(s.Calls("sessions.Renew")); got != want || len(s.Calls("sessions.Commit")) != 0 || len(w.Header()["Set-Cookie"]) != 0 {
-			t.Errorf("with %s left: renewed %d times, %v, %v", ttl, got, s.Calls(), w.Header())
+			t.Errorf("with %s left: got %d renewals, %v, %v", ttl, got, s.Calls(), w.Header())
 		}
 	}
 }
 
 func TestRenewSession_IssuesNewToken(t *testing.T) {
-	ended := errors.New("nothing happened yet")
+	ended := errors.New("RenewSession was not called")
 	routes := append(userRoutes, Post("/renew", SignedIn, func(r *Request) (Response, error) {
 		u, err := r.server.Accounts.Users.RotateEpoch(r.ctx, r.User().ID)
 		if err != nil {
@@ -179,7 +179,7 @@ func TestRenewSession_IssuesNewToken(t *testing.T) {
 			u.Active = false
 		}
 		if r.Query("raised") != "" {
-			u.PreviousEpoch++ // somebody else's change came between
+			u.PreviousEpoch++ // another change came between
 		}
 		if ended = r.RenewSession(u); ended != nil {
 			return SeeOther("/login"), r.SignOut()
@@ -220,10 +220,10 @@ func TestSignOut_EndsSession(t *testing.T) {
 		t.Errorf("got %d, %q", w.Code, w.Header()["Set-Cookie"])
 	}
 	if s.Stores.Sessions.Len() != 0 {
-		t.Error("the session is still there")
+		t.Error("the session still exists")
 	}
 	if got := s.do("GET", "/", s.session(token)).Body.String(); got != "anonymous" {
-		t.Errorf("the old cookie is %s", got)
+		t.Errorf("the old cookie: got %s", got)
 	}
 	for name, change := range map[string]func(*http.Request){"again": s.session(token), "anonymous": func(*http.Request) {}, "garbage": s.session("x")} {
 		if w := s.do("POST", "/sign-out", change); w.Code != http.StatusSeeOther {
@@ -254,8 +254,8 @@ func TestSignOut_EndsSession(t *testing.T) {
 	}
 }
 
-// TestIdleTime_RenewalIsBestEffort: a session that can be read counts although its idle time cannot be renewed; the log
-// says so once, and renewing rests for a while.
+// TestIdleTime_RenewalIsBestEffort: a readable session is valid even if its idle time cannot be renewed. The
+// next attempt waits for a second.
 func TestIdleTime_RenewalIsBestEffort(t *testing.T) {
 	now := noon
 	s := newSite(t, userRoutes, func(s *site) { s.Clock = func() time.Time { return now } })
@@ -268,24 +268,24 @@ func TestIdleTime_RenewalIsBestEffort(t *testing.T) {
 		}
 	}
 	if tries := len(s.Calls("sessions.Renew")); tries != 1 {
-		t.Errorf("renewing was tried %d times in one moment", tries)
+		t.Errorf("got %d renewal attempts, want 1 at first", tries)
 	}
 	s.FailOn("sessions.Renew", nil)
 	now = now.Add(time.Second)
 	s.do("GET", "/private", s.session(token))
 	if tries := len(s.Calls("sessions.Renew")); tries != 2 {
-		t.Errorf("renewing was tried %d times, want it again after a second", tries)
+		t.Errorf("got %d renewal attempts, want 2 after a second", tries)
 	}
 }
 
-func TestPages_WithoutRedis(t *testing.T) {
+func TestPages_PrivateOnesNeedRedis(t *testing.T) {
 	for _, broken := range []string{"sessions.Find"} {
 		s := newSite(t, userRoutes)
 		s.Stores.Sessions.TTL = time.Second
 		token := s.signedIn(t, "u1")
 		s.FailOn(broken, errDown)
 		if w := s.do("GET", "/", s.session(token)); w.Code != http.StatusOK || w.Body.String() != "anonymous" || len(w.Header()["Set-Cookie"]) != 0 {
-			t.Errorf("without %s: an open page is %d %q, %v", broken, w.Code, w.Body, w.Header())
+			t.Errorf("without %s: an open page: got %d %q, %v", broken, w.Code, w.Body, w.Header())
 		}
 		w := s.do("GET", "/private", s.session(token))
 		wantErrorPage(t, w, http.StatusServiceUnavailable)
@@ -293,11 +293,11 @@ func TestPages_WithoutRedis(t *testing.T) {
 			t.Errorf("Retry-After is %q", w.Header().Get("Retry-After"))
 		}
 		if w := s.do("GET", "/machine", s.session(token)); w.Code != http.StatusOK {
-			t.Errorf("a machine's route is %d", w.Code)
+			t.Errorf("an unauthenticated route: got %d", w.Code)
 		}
 		s.FailOn(broken, nil)
 		if got := s.do("GET", "/private", s.session(token)).Body.String(); got != "u1" {
-			t.Errorf("when Redis is back: %s", got)
+			t.Errorf("after Redis is back: got %s", got)
 		}
 	}
 }

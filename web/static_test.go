@@ -30,7 +30,7 @@ func TestAcceptsGzip_ParsesAcceptEncoding(t *testing.T) {
 		"gzip;q = 0.0":                  false,
 		"deflate, br":                   false,
 		"identity":                      false,
-		"*":                             false, // not asked for by name, so sent plain
+		"*":                             false, // not named, so sent uncompressed
 		"notgzip":                       false,
 		"gzipx":                         false,
 		"gzip;q=x":                      false,
@@ -78,7 +78,7 @@ func TestAssets_AreNamedByContent(t *testing.T) {
 		t.Error("the same content has two addresses")
 	}
 	if url("app.css", "b{}") == a {
-		t.Error("another content has the same address")
+		t.Error("different content has the same address")
 	}
 	if _, err := (&assets{}).url("missing.css"); err == nil {
 		t.Error("a missing file has an address")
@@ -97,7 +97,7 @@ func TestAssets_AreCompressed(t *testing.T) {
 	for path, a := range s.byPath {
 		if strings.HasPrefix(path, "short") {
 			if a.compressed != nil {
-				t.Error("compressed to more than it was")
+				t.Error("short.css is compressed although that makes it larger")
 			}
 			continue
 		}
@@ -131,12 +131,12 @@ func TestAssets_AreServed(t *testing.T) {
 			t.Errorf("%s: got the headers %v", name, h)
 		}
 		if calls := s.Calls(); len(calls) != 0 {
-			t.Errorf("%s: asked the stores for %v", name, calls)
+			t.Errorf("%s: the stores were called: %v", name, calls)
 		}
 		zipped := s.do("GET", u, header("Accept-Encoding", "gzip, br"))
 		if zipped.Header().Get("Content-Encoding") != "gzip" {
 			if zipped.Body.Len() > 1000 && strings.HasPrefix(zipped.Header().Get("Content-Type"), "text/") {
-				t.Errorf("%s: %d octets are sent plain", name, zipped.Body.Len())
+				t.Errorf("%s: got %d octets uncompressed", name, zipped.Body.Len())
 			}
 			return nil
 		}
@@ -148,7 +148,7 @@ func TestAssets_AreServed(t *testing.T) {
 			return err
 		}
 		if unzipped, err := io.ReadAll(r); err != nil || !bytes.Equal(unzipped, content) {
-			t.Errorf("%s: unpacked it is another file (%v)", name, err)
+			t.Errorf("%s: the decompressed file differs (%v)", name, err)
 		}
 		return nil
 	})
@@ -167,7 +167,7 @@ func TestAssets_MissingOnesAreNotFound(t *testing.T) {
 	}
 }
 
-func TestContentType_IsTheSameEverywhere(t *testing.T) {
+func TestContentType_IsIndependentOfTheSystem(t *testing.T) {
 	for ext, want := range map[string]string{
 		".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
 		".png": "image/png", ".nothing-known": "application/octet-stream",

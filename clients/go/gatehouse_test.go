@@ -86,7 +86,7 @@ func TestCheck_ReturnsTheErrorOfLookup(t *testing.T) {
 	const cookie, alice = "q83vEjRWeJASNFZ4kBI0VniQEjRWeJASNFZ4kBI0Vng", "01a1fb2c-1ab5-744f-bc47-f808a5349af0"
 	session := fmt.Appendf(nil, `{"v":1,"id":"O_VM3f3Al29ouHUF0UsiuvomQji9SK90SrDpTzjsavs","user_id":%q,"epoch":3,"deadline":%q,"idle_seconds":7200}`,
 		alice, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
-	failed := errors.New("no answer")
+	failed := errors.New("no response")
 	for _, prefix := range []string{"session:", "user:"} {
 		u, err := gatehouse.Check(cookie, func(key string) ([]byte, error) {
 			if strings.HasPrefix(key, prefix) {
@@ -157,8 +157,8 @@ func main() {
 }
 `
 
-// TestModule_AddsTwoDependencies builds an app that takes the reader in each of the documented ways. A module proxy in a
-// directory stands in for the network.
+// TestModule_AddsTwoDependencies builds an app that depends on the reader in each of the documented ways. A module proxy
+// in a directory replaces the network.
 func TestModule_AddsTwoDependencies(t *testing.T) {
 	here, err := filepath.Abs(".")
 	if err != nil {
@@ -196,7 +196,8 @@ func TestModule_AddsTwoDependencies(t *testing.T) {
 	}
 }
 
-// serveModule lays this module out as a module proxy serves it (https://go.dev/ref/mod#goproxy-protocol).
+// serveModule writes this module to a directory in the layout of a module proxy
+// (https://go.dev/ref/mod#goproxy-protocol).
 func serveModule(t *testing.T, proxy, path, version string) {
 	t.Helper()
 	at := filepath.Join(proxy, filepath.FromSlash(path), "@v")

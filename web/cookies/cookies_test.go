@@ -75,7 +75,7 @@ func TestWithoutOurs_AllocatesOnlyForMixedHeaders(t *testing.T) {
 		}
 	}
 	if n := testing.AllocsPerRun(100, func() { WithoutOurs([]string{"a=1; " + ours + "; b=2"}) }); n > 3 {
-		t.Errorf("with others: %v allocations", n)
+		t.Errorf("a mixed header: %v allocations", n)
 	}
 }
 

@@ -40,6 +40,6 @@ func TestAppendValues_AgreesWithTheReaders(t *testing.T) {
 		}
 	}
 	if tried < 50 {
-		t.Errorf("there are only %d headers", tried)
+		t.Errorf("got only %d headers", tried)
 	}
 }

@@ -14,6 +14,6 @@ func TestRequestIDHandler_AddsTheID(t *testing.T) {
 	log.With("a", 1).WithGroup("g").InfoContext(ctx, "x")
 	log.InfoContext(t.Context(), "y")
 	if n := strings.Count(out.String(), "id-7"); n != 1 {
-		t.Errorf("the id was logged %d times: %s", n, out.String())
+		t.Errorf("got the id %d times: %s", n, out.String())
 	}
 }

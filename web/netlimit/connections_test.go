@@ -41,9 +41,9 @@ func TestConnections_EvictTheLongestIdle(t *testing.T) {
 	want(set(4, http.StateNew), 2) // idle before 0
 	want(set(2, http.StateClosed), -1)
 	want(set(5, http.StateNew), 0)
-	want(set(0, http.StateActive), -1) // a request arrived while it was being closed
+	want(set(0, http.StateActive), -1) // a request arrived while the server closed it
 	want(set(0, http.StateIdle), -1)
-	want(set(6, http.StateNew), 4) // none is idle: the first without a request
+	want(set(6, http.StateNew), 4) // none is idle: the oldest without a request
 	want(set(5, http.StateActive), -1)
 	want(set(6, http.StateActive), -1)
 	want(set(7, http.StateNew), 1) // all are active
@@ -55,7 +55,7 @@ func TestConnections_EvictTheLongestIdle(t *testing.T) {
 		want(set(i, http.StateClosed), -1)
 	}
 	if len(k.open) != 0 || k.queues[http.StateIdle].first != nil || k.queues[http.StateNew].last != nil || k.queues[http.StateActive].first != nil {
-		t.Errorf("%d connections are still there", len(k.open))
+		t.Errorf("%d connections are still tracked", len(k.open))
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// serve serves a small site under the limiter and returns a function that connects to it.
+// serve starts a small site behind the limiter and returns a function that connects to it.
 func serve(t *testing.T, l *Limiter) (dial func(*testing.T) *rawClient) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
@@ -37,7 +37,7 @@ func serve(t *testing.T, l *Limiter) (dial func(*testing.T) *rawClient) {
 	}
 }
 
-// countFields answers GET, and a POST with the number of its form's fields.
+// countFields answers GET, and answers POST with the number of form fields.
 func countFields(l *Limiter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodGet {
@@ -249,7 +249,7 @@ func TestHeads_AreFreedAfterTheResponse(t *testing.T) {
 }
 
 // TestHeads_OfOrdinarySizeAreFree: they take neither a lock nor an allocation. A head that is counted would panic here,
-// because the connection has no transfers.
+// because the connection has no Transfers.
 func TestHeads_OfOrdinarySizeAreFree(t *testing.T) {
 	head := []byte(headStart + "Cookie: " + strings.Repeat("x", 3<<10) + "\r\n" + fields(20) + "\r\n")
 	c := &clientConn{inHead: true}

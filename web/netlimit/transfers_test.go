@@ -19,7 +19,7 @@ func (s *stalledWriter) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-// TestTransfers_AbortTheOldest: when the memory for clients is used up, the oldest transfers are aborted.
+// TestTransfers_AbortTheOldest: when the memory limit is reached, the oldest transfers are aborted.
 func TestTransfers_AbortTheOldest(t *testing.T) {
 	const each = 100 << 10
 	all := transfers{max: 4 * (each + transferOverhead)}
@@ -43,14 +43,14 @@ func TestTransfers_AbortTheOldest(t *testing.T) {
 	wantAborted() // the second one made room
 	begin(5, each)
 	wantAborted(0)
-	all.grow(&waiting[2], 2*each) // never the one that grows, though it is the oldest
+	all.grow(&waiting[2], 2*each) // never the growing one, even if it is the oldest
 	wantAborted(0, 3)
-	// One that is larger than the limit goes on alone.
+	// A transfer larger than the limit continues alone.
 	begin(6, 10*each)
 	wantAborted(0, 2, 3, 4, 5)
 	for i := range waiting {
 		all.end(&waiting[i])
-		all.end(&waiting[i]) // twice does no harm
+		all.end(&waiting[i]) // ending twice is harmless
 	}
 	if all.used != 0 || all.oldest != nil || all.newest != nil {
 		t.Errorf("%d octets are still in use", all.used)

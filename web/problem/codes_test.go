@@ -12,7 +12,7 @@ import (
 var documentedCode = regexp.MustCompile("(?m)^\\| (\\d{3}) \\| `([a-z_]+)` \\| .+ \\|$")
 
 // TestCodes_AreAllDocumented: the table of errors in docs/api.md and the schema of problems in docs/openapi.json list
-// exactly the codes that the program can send.
+// exactly the codes that the server can send.
 func TestCodes_AreAllDocumented(t *testing.T) {
 	manual, err := os.ReadFile("../../docs/api.md")
 	if err != nil {
@@ -58,7 +58,7 @@ func wantSame(t *testing.T, name string, listed []string) {
 	}
 	for _, code := range sorted {
 		if !slices.Contains(Codes(), code) {
-			t.Errorf("%s lists %s, which the program never sends", name, code)
+			t.Errorf("%s lists %s, which the server never sends", name, code)
 		}
 	}
 }

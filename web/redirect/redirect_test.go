@@ -76,7 +76,7 @@ func FuzzLocalPath(f *testing.F) {
 		}
 		u, err := url.Parse(got)
 		if err != nil || u.IsAbs() || u.Host != "" || u.User != nil || base.ResolveReference(u).Host != base.Host {
-			t.Errorf("%q became %q, which net/url takes for %#v, %v", next, got, u, err)
+			t.Errorf("%q became %q, which net/url parses as %#v, %v", next, got, u, err)
 		}
 		for _, seen := range []string{got, unescaped(got), unescaped(unescaped(got))} {
 			if leaves(seen) {
@@ -87,7 +87,7 @@ func FuzzLocalPath(f *testing.F) {
 			t.Errorf("%q became %q, which breaks a header", next, got)
 		}
 		if again := LocalPath(got, ""); len(got) <= MaxLength && again != got {
-			t.Errorf("%q became %q, and that %q", next, got, again)
+			t.Errorf("%q became %q, which became %q", next, got, again)
 		}
 	})
 }
@@ -190,7 +190,7 @@ func FuzzSafe(f *testing.F) {
 	})
 }
 
-func TestOrigin_OfSafeTargets(t *testing.T) {
+func TestOrigin_ReturnsOriginAndHost(t *testing.T) {
 	for target, want := range map[string][2]string{
 		"": {}, "/a": {}, "https://app.example.org:8443/a?b": {"https://app.example.org:8443", "app.example.org:8443"}, "https://a b": {},
 	} {

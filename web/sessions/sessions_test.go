@@ -12,7 +12,7 @@ func TestIsToken_AcceptsSessionTokensOnly(t *testing.T) {
 	}
 	for _, s := range []string{"", "A", token[1:], token + "A", token[1:] + "=", token[1:] + "+", token[1:] + "/", token[1:] + " ", token[1:] + "\n", token[1:] + "\x00", token[2:] + "é", strings.Repeat("A", 1<<20)} {
 		if IsToken(s) {
-			t.Errorf("%.60q is taken for a token", s)
+			t.Errorf("%.60q is accepted as a token", s)
 		}
 	}
 }
