@@ -14,7 +14,7 @@ import (
 	"gatehouse/web/metrics"
 )
 
-// testInvalidator returns an invalidator on in-memory stores, and the id of a user whom the cache holds.
+// testInvalidator returns an invalidator on in-memory stores and the id of a cached user.
 func testInvalidator(t *testing.T) (*invalidator, *authtest.Stores, string) {
 	t.Helper()
 	stores := authtest.New()
@@ -72,8 +72,8 @@ func TestInvalidator_InvalidatesOnChangesAndConnections(t *testing.T) {
 	wantReads(t, n, stores, "after it", "")
 }
 
-// Until the cache has been emptied, any of its users may be stale: they are read from the database, and kept in the
-// local cache.
+// TestInvalidator_BypassesACacheThatCannotBeEmptied: until the cache is emptied, its users may be stale, so users are
+// read from the database and cached locally.
 func TestInvalidator_BypassesACacheThatCannotBeEmptied(t *testing.T) {
 	n, stores, id := testInvalidator(t)
 	stores.FailOn("cache.Drop", auth.ErrUnavailable)
@@ -90,8 +90,8 @@ func TestInvalidator_BypassesACacheThatCannotBeEmptied(t *testing.T) {
 	wantReads(t, n, stores, "in the cache", "cache")
 }
 
-// While disconnected, users are read from the database as long as it responds, and stale ones are dropped from the
-// cache, which is used once the database does not respond.
+// TestInvalidator_ReadsTheDatabaseWhileDisconnected: while disconnected, users are read from the database, and stale ones
+// are dropped from the cache. The cache is used only if the database does not respond.
 func TestInvalidator_ReadsTheDatabaseWhileDisconnected(t *testing.T) {
 	n, stores, id := testInvalidator(t)
 	n.Disconnected(errors.New("not yet"))

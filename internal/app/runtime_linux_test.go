@@ -11,7 +11,7 @@ import (
 // TestRaiseProcs_FollowsTheProcessors changes the CPU affinity, which Go's default counts like the CPU limit of a cgroup.
 func TestRaiseProcs_FollowsTheProcessors(t *testing.T) {
 	t.Cleanup(runtime.SetDefaultGOMAXPROCS)
-	runtime.LockOSThread() // the affinity is that of a thread
+	runtime.LockOSThread() // the affinity belongs to a thread
 	defer runtime.UnlockOSThread()
 	affinity := func(call uintptr, mask *[16]uint64) {
 		t.Helper()

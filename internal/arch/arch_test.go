@@ -53,14 +53,14 @@ var allowed = map[string][]string{
 	"internal/vectors":   {"auth"},
 }
 
-// onlyModules lists the third-party modules that a package may import, where few dependencies are a
-// promise to its users.
+// onlyModules lists the third-party modules that a package may import. Few dependencies are a promise to
+// the package's users.
 var onlyModules = map[string][]string{
 	"clients/go":         {"github.com/gomodule/redigo"},
 	"clients/go/example": {},
 }
 
-// transports are the packages for HTTP, HTML, SQL and Redis, which the rules must not know.
+// transports are the packages for HTTP, HTML, SQL and Redis, which the business rules must not import.
 var transports = []string{
 	"net/http", "database/sql", "html/template", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo",
 	"github.com/lib/pq", "modernc.org/sqlite", "github.com/labstack/echo", "github.com/alexedwards/scs",
@@ -200,7 +200,7 @@ func violations(packages []pkg) []string {
 		}
 		may, known := allowed[name]
 		if !known {
-			all = append(all, p.ImportPath+" has no line in this test that says what it may import")
+			all = append(all, p.ImportPath+" has no entry in allowed")
 			continue
 		}
 		all = append(all, refuse(p.ImportPath, p.Imports, func(path string) bool {
@@ -233,13 +233,13 @@ func deadLines(packages []pkg) []string {
 	}
 	for _, name := range slices.Concat(testOnly, leaves, slices.Collect(maps.Keys(forbidden)), slices.Collect(maps.Keys(onlyModules))) {
 		if !exists(name) {
-			all = append(all, "there is a rule about "+name+", but no such package")
+			all = append(all, "there is a rule for "+name+", but no such package")
 		}
 	}
 	for name, may := range allowed {
 		i := slices.IndexFunc(packages, func(p pkg) bool { return relative(p.ImportPath) == name })
 		if i < 0 {
-			all = append(all, "there is a rule about "+name+", but no such package")
+			all = append(all, "there is a rule for "+name+", but no such package")
 			continue
 		}
 		for _, path := range may {

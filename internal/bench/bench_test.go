@@ -46,8 +46,8 @@ func TestProc_MeasuresThisProcess(t *testing.T) {
 	}
 }
 
-// TestDashboard_IsThatOfGatehouse compares the page of the references with Gatehouse's own.
-func TestDashboard_IsThatOfGatehouse(t *testing.T) {
+// TestDashboard_MatchesGatehouse compares the reference servers' dashboard with Gatehouse's.
+func TestDashboard_MatchesGatehouse(t *testing.T) {
 	page, err := parseDashboard()
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func TestReport_JudgesGoals(t *testing.T) {
 	}
 	for _, want := range []string{"30,000 (20,000 – 40,000)", "| ≥ 300 | 675 (675 – 675) | pass |", "**miss**"} {
 		if !strings.Contains(b.report(), want) {
-			t.Errorf("no %q in\n%s", want, b.report())
+			t.Errorf("the report lacks %q:\n%s", want, b.report())
 		}
 	}
 }

@@ -52,7 +52,7 @@ func TestGotestsum_CountsTests(t *testing.T) {
 	}
 }
 
-func TestTestCounts_Line(t *testing.T) {
+func TestTestCounts_PrintAsOneLine(t *testing.T) {
 	counts := &testCounts{total: 10, failed: 2, skipped: 1, took: 8*time.Minute + 3400*time.Millisecond}
 	if got, want := counts.String(), "7 passed, 2 failed, 1 skipped in 8m3s"; got != want {
 		t.Errorf("got %q, want %q", got, want)

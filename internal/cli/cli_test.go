@@ -18,10 +18,10 @@ import (
 	"gatehouse/web/sessions"
 )
 
-// testSecret is a SECRET_KEY.
+// testSecret is a valid SECRET_KEY.
 const testSecret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
-// setEnvironment sets the variables of the settings for the test; those that env does not have are unset.
+// setEnvironment sets the settings' environment variables for the test and unsets those that env lacks.
 func setEnvironment(t *testing.T, env map[string]string) {
 	t.Helper()
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[config.Settings]()) {
@@ -46,7 +46,7 @@ func runIn(t *testing.T, env map[string]string, args ...string) (stdout, stderr 
 	return out.String(), errs.String(), err
 }
 
-// parse returns the settings as Run reads them.
+// parse returns the settings that Run would use.
 func parse(t *testing.T, env map[string]string, args ...string) config.Settings {
 	t.Helper()
 	setEnvironment(t, env)
@@ -62,7 +62,7 @@ func parse(t *testing.T, env map[string]string, args ...string) config.Settings 
 	return c.Settings
 }
 
-func TestSettings_Defaults(t *testing.T) {
+func TestSettings_HaveDefaults(t *testing.T) {
 	want := config.Settings{
 		ListenAddr: "localhost:8080", BaseURL: "http://localhost:8080", DataDir: "./data",
 		SessionLifetime: 24 * time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 720 * time.Hour, RememberIdle: 336 * time.Hour,
@@ -87,7 +87,7 @@ func TestSettings_Defaults(t *testing.T) {
 	}
 }
 
-func TestSettings_FromEnvironmentAndFlags(t *testing.T) {
+func TestSettings_ComeFromEnvironmentAndFlags(t *testing.T) {
 	env := map[string]string{
 		"LISTEN_ADDR": ":1", "BASE_URL": "https://a.example.org", "DATABASE_URL": "sqlite:x", "DATABASE_LISTEN_URL": "postgres://h/d", "REDIS_URL": "redis://h", "CACHE_URL": "redis://h/1",
 		"SECRET_KEY": testSecret + "," + testSecret, "DATA_DIR": "d", "COOKIE_DOMAIN": "example.org", "TRUSTED_PROXIES": "10.0.0.0/8,::1",
@@ -117,7 +117,7 @@ func TestSettings_FromEnvironmentAndFlags(t *testing.T) {
 		t.Errorf("from flags: got %+v, want %+v", got, want)
 	}
 	if got := parse(t, env, "serve", "--listen-addr=:2"); got.ListenAddr != ":2" {
-		t.Errorf("the environment wins over a flag: %q", got.ListenAddr)
+		t.Errorf("the environment overrides the flag: %q", got.ListenAddr)
 	}
 }
 
@@ -205,7 +205,7 @@ func TestDoctor_ChecksDjangosRedis(t *testing.T) {
 	}
 }
 
-func TestRun_VersionAndHelp(t *testing.T) {
+func TestRun_PrintsVersionAndHelp(t *testing.T) {
 	out, _, err := runIn(t, map[string]string{"LISTEN_ADDR": "nonsense"}, "version")
 	if err != nil || !strings.HasPrefix(out, "gatehouse ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("got %q, %v", out, err)
@@ -219,7 +219,7 @@ func TestRun_VersionAndHelp(t *testing.T) {
 	}
 }
 
-func TestNameVariable(t *testing.T) {
+func TestNameVariable_PrecedesTheFlag(t *testing.T) {
 	parser, err := kong.New(new(cli))
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func TestOpenInterruptibly_EndsWithTheContext(t *testing.T) {
 		t.Errorf("got %v, exit code %d", err, exitCode(ctx, err))
 	}
 	if _, err := openInterruptibly(t.Context(), pipe+"x"); err == nil || exitCode(t.Context(), err) != 1 {
-		t.Errorf("a missing file: %v", err)
+		t.Errorf("a missing file: got %v", err)
 	}
 }
 

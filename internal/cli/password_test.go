@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestPassword_FromStandardInput(t *testing.T) {
+func TestPassword_IsTheFirstLineOfStandardInput(t *testing.T) {
 	for in, want := range map[string]string{
 		"secret": "secret", "secret\n": "secret", "secret\r\n": "secret", " spaced \nmore": " spaced ", "": "", strings.Repeat("x", 1<<20): strings.Repeat("x", 8<<10),
 	} {

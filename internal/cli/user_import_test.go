@@ -50,7 +50,7 @@ func (s *importSite) wantUsers(want ...string) {
 		got = append(got, strings.Fields(line)[0])
 	}
 	if strings.Join(got[1:], " ") != strings.Join(want, " ") {
-		s.t.Errorf("the users are %q, want %q", got[1:], want)
+		s.t.Errorf("got the users %q, want %q", got[1:], want)
 	}
 }
 
@@ -62,8 +62,8 @@ func reversed(rows []string) []string {
 	return all
 }
 
-// TestImport_ShortNamesNeverEqualFullNames: a name made from the part before the @ must not equal the name made from
-// another row's whole address, in any order of the rows.
+// TestImport_ShortNamesNeverEqualFullNames: in any order of the rows, a name derived from the part before the @ differs
+// from the names derived from whole addresses.
 func TestImport_ShortNamesNeverEqualFullNames(t *testing.T) {
 	rows := []string{"1,support_acme.example@gmail.example", "2,support@acme.example"}
 	for name, rows := range map[string][]string{"other address first": rows, "other address last": reversed(rows)} {
@@ -76,14 +76,14 @@ func TestImport_ShortNamesNeverEqualFullNames(t *testing.T) {
 			s.wantUsers("support_acme.example", "support_acme.example_gmail.example")
 			for line := range strings.Lines(s.users()) {
 				if strings.HasPrefix(line, "support_acme.example ") && !strings.Contains(line, "support@acme.example") {
-					t.Errorf("another address got the name: %s", line)
+					t.Errorf("the wrong address got the name: %s", line)
 				}
 			}
 		})
 	}
 }
 
-// TestImport_RefusedRowsKeepTheirNames: no other row gets the name that a row will have once it is corrected.
+// TestImport_RefusedRowsKeepTheirNames: no other row gets the name that a refused row will have once it is corrected.
 func TestImport_RefusedRowsKeepTheirNames(t *testing.T) {
 	s := newImportSite(t)
 	stdout, _, err := s.run("id,email,is_active", []string{"1,support_acme.example@gmail.example,1", "2,support@acme.example,perhaps", "3,ann@a.example,perhaps", "4,ann@b.example,1"})
@@ -123,8 +123,8 @@ func TestImport_RefusesAddressesWithTheSameName(t *testing.T) {
 	}
 }
 
-// TestImport_SkipsImportedUsers: a second import skips the users of the first one without validating them, whatever its
-// options.
+// TestImport_SkipsImportedUsers: a second import, with any options, skips the users of the first one without validating
+// them.
 func TestImport_SkipsImportedUsers(t *testing.T) {
 	long := strings.Repeat("d", 60) + ".long.example"
 	for name, c := range map[string]struct {
@@ -154,8 +154,8 @@ func TestImport_SkipsImportedUsers(t *testing.T) {
 	}
 }
 
-// TestImport_PrintsNoAddresses: it names an imported user by the user name here, or, if that is made from an address, by
-// the ID in the other system. Its output contains no address, and no name that reveals one.
+// TestImport_PrintsNoAddresses: the import identifies a user by name or, if the name is derived from an address, by the ID
+// in the other system. The output contains no address and no name that reveals one.
 func TestImport_PrintsNoAddresses(t *testing.T) {
 	s := newImportSite(t)
 	rows := []string{"1,admin@evil.example", "2,Bob@a.example", "k@b.example,ann@a.example", "4,ann@b.example"}
@@ -173,7 +173,7 @@ func TestImport_PrintsNoAddresses(t *testing.T) {
 			t.Errorf("the output lacks %q:\n%s", line, stdout)
 		}
 	}
-	// An export of another system has the same IDs for other users.
+	// An export of another system uses the same IDs for different users.
 	other, refused, err := s.run("id,email", []string{"1,carl@c.example", "2,dora@c.example"})
 	if err == nil || !strings.Contains(refused, "carl: Its ID belongs to another user here (source flask).") || !strings.Contains(refused, "dora: Its ID belongs to bob here (source flask).") {
 		t.Errorf("%v\n%s", err, refused)

@@ -13,10 +13,10 @@ import (
 	"gatehouse/web/cookies"
 )
 
-// testSecret is a SECRET_KEY.
+// testSecret is a valid SECRET_KEY.
 const testSecret = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
-// defaults returns the settings when nothing is set.
+// defaults returns the default settings.
 func defaults(t *testing.T) Settings {
 	t.Helper()
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Settings]()) {
@@ -34,7 +34,7 @@ func defaults(t *testing.T) Settings {
 	return s
 }
 
-func TestValidate_Django(t *testing.T) {
+func TestValidate_ChecksDjangoSettings(t *testing.T) {
 	for _, c := range []struct{ key, cookie, base, want string }{
 		{"hunter2", "sessionid", "http://localhost", ""},
 		{"[\"hunter2\"]", "__Host-sessionid", "http://localhost", ""},
@@ -81,7 +81,7 @@ func TestValidate_ReportsOneProblem(t *testing.T) {
 	}
 }
 
-func TestValidate_Cookies(t *testing.T) {
+func TestValidate_DerivesCookiePolicy(t *testing.T) {
 	for _, c := range []struct {
 		base, domain string
 		want         cookies.Policy
@@ -94,7 +94,7 @@ func TestValidate_Cookies(t *testing.T) {
 		{"https://badexample.org", "example.org", cookies.Policy{}, true},
 		{"https://example.org", "login.example.org", cookies.Policy{}, true},
 		{"https://example.org.evil.example", "example.org", cookies.Policy{}, true},
-		// Anyone can register a domain directly below these, so browsers reject such cookies.
+		// These are public suffixes: browsers reject cookies for them.
 		{"https://login.co.uk", "co.uk", cookies.Policy{}, true},
 		{"https://login.example.co.uk", "co.uk", cookies.Policy{}, true},
 		{"https://login.example.co.uk", "example.co.uk", cookies.Policy{Secure: true, Domain: "example.co.uk"}, false},
@@ -122,7 +122,7 @@ func TestValidate_Cookies(t *testing.T) {
 	}
 }
 
-func TestParseProxies(t *testing.T) {
+func TestParseProxies_AcceptsAddressesAndNetworks(t *testing.T) {
 	got, err := parseProxies([]string{" 10.0.0.0/8 ", "192.0.2.1", "2001:db8::/32", "::1", ""})
 	var all []string
 	for _, p := range got {
@@ -133,7 +133,7 @@ func TestParseProxies(t *testing.T) {
 	}
 }
 
-func TestResolveDatabaseURL(t *testing.T) {
+func TestResolveDatabaseURL_DefaultsToSQLite(t *testing.T) {
 	for setting, c := range map[string]struct {
 		url      string
 		embedded bool
@@ -149,7 +149,7 @@ func TestResolveDatabaseURL(t *testing.T) {
 	}
 }
 
-func TestResolveCacheURL(t *testing.T) {
+func TestResolveCacheURL_DefaultsToTheNextDatabase(t *testing.T) {
 	for _, c := range []struct{ redis, cache, want string }{
 		{"redis://h", "", "redis://h/1"},
 		{"redis://:p@h:1/3", "", "redis://:p@h:1/4"},
@@ -173,7 +173,7 @@ func TestKeys_RequiresSecretKey(t *testing.T) {
 	} {
 		s.DataDir = t.TempDir()
 		if _, err := (Config{Settings: s}).Keys(); err == nil || !strings.Contains(err.Error(), "SECRET_KEY is required") {
-			t.Errorf("%s without a key: got %v", name, err)
+			t.Errorf("%s without SECRET_KEY: got %v", name, err)
 		}
 	}
 	_, err := Config{Settings: Settings{SecretKey: "aHVudGVyMg=="}}.Keys()
@@ -199,7 +199,7 @@ func TestKeys_CreatesTheSecretFile(t *testing.T) {
 	}
 	second, err := c.Keys()
 	if alice := (auth.User{ID: "u1"}); err != nil || !second.TrustsDevice(first.NewDeviceCookie(alice), alice) {
-		t.Errorf("the second start has a different key: %v", err)
+		t.Errorf("the second start uses a different key: %v", err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestPostgres_RestartsWithItsData(t *testing.T) {
 	}
 	p.Kill()
 	if err := execSQL(p.URL(), "SELECT 1"); err == nil {
-		t.Fatal("a killed server answered")
+		t.Fatal("a killed server responded")
 	}
 	p.Start()
 	if err := execSQL(p.URL(), "SELECT * FROM note"); err != nil {
@@ -77,7 +77,7 @@ func TestPostgresPause_FreezesOpenConnections(t *testing.T) {
 	go func() { _, err := db.Exec("SELECT 1"); answered <- err }()
 	select {
 	case err := <-answered:
-		t.Fatalf("a paused server answered (%v)", err)
+		t.Fatalf("a paused server responded (%v)", err)
 	case <-time.After(100 * time.Millisecond):
 	}
 	p.Resume()
@@ -119,7 +119,7 @@ func TestRedisPause_FreezesOpenConnections(t *testing.T) {
 	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	buf := make([]byte, 7)
 	if n, err := conn.Read(buf); err == nil {
-		t.Fatalf("a paused server answered %q", buf[:n])
+		t.Fatalf("a paused server responded %q", buf[:n])
 	}
 	r.Resume()
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -159,17 +159,17 @@ func TestFreePort_IsDifferentEachTime(t *testing.T) {
 	}
 }
 
-func TestBecomesTrue(t *testing.T) {
+func TestBecomesTrue_CallsUntilTrueOrTimeout(t *testing.T) {
 	calls := 0
 	if !becomesTrue(time.Minute, func() bool { calls++; return calls == 3 }) {
-		t.Error("false, though the third call returned true")
+		t.Error("got false although the third call returned true")
 	}
 	if becomesTrue(20*time.Millisecond, func() bool { return false }) {
-		t.Error("true, though no call returned true")
+		t.Error("got true although no call returned true")
 	}
 }
 
-func TestListeningAddr(t *testing.T) {
+func TestListeningAddr_ReadsTheLog(t *testing.T) {
 	for line, want := range map[string]string{
 		`time=2026-01-02T03:04:05Z level=INFO msg=listening addr=127.0.0.1:4711`:           "127.0.0.1:4711",
 		`time=2026-01-02T03:04:05Z level=INFO msg=listening url=http://x addr=[::1]:4711`:  "[::1]:4711",
@@ -199,7 +199,7 @@ func TestServer_StartsAndStops(t *testing.T) {
 	}
 	s := StartServer(t, binary, map[string]string{"LISTEN_ADDR": "127.0.0.1:4711"}, "--migrate")
 	if got, want := s.URL(), "http://127.0.0.1:4711"; got != want {
-		t.Errorf("URL %s, want %s", got, want)
+		t.Errorf("got the URL %s, want %s", got, want)
 	}
 	if !strings.Contains(s.Log(), "started with serve --migrate") {
 		t.Errorf("log: %s", s.Log())

@@ -24,7 +24,7 @@ func wantProblemCode(x *kit.Target, a kit.Response, status int, code string) {
 	}
 }
 
-// wantWait fails unless the response tells a throttled program how long to wait, within bounds.
+// wantWait fails unless the response says how long the throttled program has to wait, within bounds.
 func wantWait(x *kit.Target, a kit.Response, least, most time.Duration) {
 	x.T.Helper()
 	wantProblemCode(x, a, http.StatusTooManyRequests, "throttled")
@@ -55,26 +55,26 @@ func TestBasic_AllSpellingsOfANameShareOneEntry(t *testing.T) {
 		x.WantAuthorizedBy(x.GetMeBasic(name, secretNFD), composed, "redis")
 	}
 	if keys := x.CacheKeys("credential:*"); !slices.Equal(keys, []string{"credential:alice:127.0.0.1", "credential:" + composed + ":127.0.0.1"}) {
-		t.Errorf("the credentials are %q", keys)
+		t.Errorf("got the credentials %q", keys)
 	}
 	for i, name := range []string{"alice", "ALICE", "ａｌｉｃｅ"} {
 		wantProblemCode(x, x.GetMeBasic(name, kit.WrongPassword()), http.StatusUnauthorized, "wrong_credentials")
 		if n := x.CountedFailures("networks:" + x.UserID("alice")); n != int64(i+1) {
-			t.Errorf("%d failures are counted after %d, the last as %q", n, i+1, name)
+			t.Errorf("got %d counted failures after %d, the last for %q", n, i+1, name)
 		}
 	}
-	for _, nobody := range []string{"", "al ice", "alice\u200b", "аlice", "alice/../bob", "alice\u0000"} {
-		if a := x.GetMeBasic(nobody, kit.Password); a.StatusCode != http.StatusUnauthorized && a.StatusCode != http.StatusBadRequest {
-			t.Errorf("%q with alice's password: %s", nobody, a.Status)
+	for _, name := range []string{"", "al ice", "alice\u200b", "аlice", "alice/../bob", "alice\u0000"} {
+		if a := x.GetMeBasic(name, kit.Password); a.StatusCode != http.StatusUnauthorized && a.StatusCode != http.StatusBadRequest {
+			t.Errorf("%q with alice's password: %s", name, a.Status)
 		}
 	}
 	if keys := x.CacheKeys("credential:*"); len(keys) != 2 {
-		t.Errorf("the credentials are %q", keys)
+		t.Errorf("got the credentials %q", keys)
 	}
 }
 
-// TestASVS_6_3_4_BasicSharesTheThrottle: failures at the form and with Basic count together, and neither another
-// spelling nor a flushed cache gets around that. Sessions, tokens, known browsers and programs on their own network
+// TestASVS_6_3_4_BasicSharesTheThrottle: failures at the form and with Basic share one count, which neither another
+// spelling nor a flushed cache circumvents. Sessions, tokens, known browsers and programs on their own network
 // keep working.
 func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 	t.Parallel()
@@ -110,9 +110,9 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 				guess("alice")
 			}
 			if n := x.CountedFailures(kit.AccountKey("alice")); n != 10 {
-				t.Errorf("%s: %d failures are counted, want 10", name, n)
+				t.Errorf("%s: got %d counted failures, want 10", name, n)
 			}
-			// The wait is one second, which may be over already on a slow machine.
+			// The wait is one second and may already be over on a slow machine.
 			if a := x.GetMeBasicFrom(kit.StrangerNetwork, "alice", kit.Password); a.StatusCode == http.StatusOK {
 				if left := x.Int("HGET", kit.ThrottleKey("alice"), "until") - x.RedisMillis(); left > 0 {
 					t.Errorf("%s: accepted with %d ms left to wait", name, left)
@@ -148,7 +148,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 			wantWait(x, x.NewClient().Do(x.NewClient().NewRequest(http.MethodPost, "/api/tokens",
 				fmt.Sprintf(`{"username":%q,"password":%q}`, test.refused[0], kit.Password), "Content-Type", "application/json", "X-Forwarded-For", kit.StrangerNetwork)), 14*time.Minute, 15*time.Minute)
 			if n := x.CountedFailures(test.throttle); n != 26 {
-				t.Errorf("%d failures are counted, want 26", n)
+				t.Errorf("got %d counted failures, want 26", n)
 			}
 			for _, login := range slices.Concat(test.refused, test.others) {
 				if a := x.GetMeBasicFrom(kit.HomeNetwork, login, kit.Password); a.StatusCode != http.StatusOK {
@@ -178,15 +178,15 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		for i := range 3 {
 			wantProblemCode(x, x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.WrongPassword()), http.StatusUnauthorized, "wrong_credentials")
 			if n := x.CountedFailures(networks); n != int64(i+1) {
-				t.Errorf("%d failures are counted after %d", n, i+1)
+				t.Errorf("got %d counted failures after %d", n, i+1)
 			}
 			x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.Password), "alice", "redis")
 		}
 		if n := x.CountedFailures("address:" + kit.HomeNetwork); n != 3 {
-			t.Errorf("the address has %d failures, want 3", n)
+			t.Errorf("got %d counted failures of the address, want 3", n)
 		}
 	})
-	t.Run("the cached credential is throttled in the end", func(t *testing.T) {
+	t.Run("the cached credential is throttled eventually", func(t *testing.T) {
 		warm()
 		x.Do("HSET", "throttle:"+networks, "n", "18", "until", "0")
 		wantProblemCode(x, x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.WrongPassword()), http.StatusUnauthorized, "wrong_credentials")
@@ -195,7 +195,7 @@ func TestASVS_6_3_4_BasicSharesTheThrottle(t *testing.T) {
 		x.CacheDo("PEXPIRE", kit.WaitKey("alice", kit.HomeNetwork), 0)
 		x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.Password), "alice", "redis")
 		if keys := x.CacheKeys("waiting:*"); len(keys) > 0 {
-			t.Errorf("these keys still make programs wait: %q", keys)
+			t.Errorf("these waits remain: %q", keys)
 		}
 	})
 }
@@ -227,8 +227,8 @@ func TestASVS_15_3_4_ProgramsCannotRotateTheirAddress(t *testing.T) {
 	}
 }
 
-// TestCachedCredential_CopiedOrEditedIsRejected: write access to Redis, or a reply that belongs to another user,
-// impersonates no one.
+// TestCachedCredential_CopiedOrEditedIsRejected: neither write access to Redis nor a reply for another user makes it
+// possible to impersonate a user.
 func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -323,12 +323,12 @@ func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 		x.Do("SET", mallory.TokenKey(), value)
 		wantProblemCode(x, mallory.Get(kit.ByToken, "/api/me"), http.StatusUnauthorized, "token_unknown")
 		if what == "an expired one" && x.TTL(mallory.TokenKey()) > 0 {
-			t.Error("the key has a TTL, so this test proves nothing")
+			t.Error("the key has a TTL, so this test does not check expires_at")
 		}
 	}
 	x.Do("SET", mallory.TokenKey(), theirs)
 	mallory.WantGet(kit.ByToken, "/api/me", http.StatusOK)
-	// It expires even without a TTL, and a session's key is no token.
+	// A token expires even without a TTL, and session tokens and API tokens are not interchangeable.
 	x.Do("SET", mallory.TokenKey(), edited(theirs, map[string]any{"epoch": 1}))
 	wantProblemCode(x, mallory.Get(kit.ByToken, "/api/me"), http.StatusUnauthorized, "token_dead")
 	wantProblemCode(x, x.GetMe("Authorization", "Bearer "+alice.Client.Cookie(kit.SessionCookie)), http.StatusUnauthorized, "token_malformed")
@@ -394,15 +394,15 @@ func TestAPIAuthentication_CreatesNoSession(t *testing.T) {
 		for _, way := range []string{kit.ByBasic, kit.ByToken} {
 			a := p.WantGet(way, "/api/me", http.StatusOK)
 			if len(a.Header.Values("Set-Cookie")) > 0 || a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("WWW-Authenticate") != "" {
-				t.Errorf("with %s the headers are %v", way, a.Header)
+				t.Errorf("with %s: got the headers %v", way, a.Header)
 			}
 			if trips, sql := kit.Cost(a); trips != "1" || sql != "0" {
-				t.Errorf("with %s a warm request costs %s round trips and %s statements", way, trips, sql)
+				t.Errorf("with %s: a warm request costs %s round trips and %s statements, want 1 and 0", way, trips, sql)
 			}
 		}
 	}
 	if after := x.Keys("session*"); len(after) != len(before) {
-		t.Errorf("the sessions are %q, were %q", after, before)
+		t.Errorf("got the sessions %q, had %q before", after, before)
 	}
 	session := "Cookie"
 	mine := p.Client.SessionCookieHeader()
@@ -435,7 +435,7 @@ func TestAPIAuthentication_CreatesNoSession(t *testing.T) {
 	two.WantStatus(two.Do(req), http.StatusBadRequest)
 }
 
-// TestAuthorizationHeader_IgnoredByPages: pages behave the same whatever the header says.
+// TestAuthorizationHeader_IgnoredByPages: pages behave the same with and without the header.
 func TestAuthorizationHeader_IgnoredByPages(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -469,7 +469,7 @@ func TestAuthorizationHeader_IgnoredByPages(t *testing.T) {
 		}
 	}
 	if after := state(); after != before {
-		t.Errorf("the state changed from\n%s\nto\n%s", before, after)
+		t.Errorf("pages changed the state from\n%s\nto\n%s", before, after)
 	}
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 0 {
 		t.Errorf("pages counted %d failures for a header that they ignore", n)

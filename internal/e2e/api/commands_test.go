@@ -18,7 +18,7 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// TestServe_InvalidSettingsAbortStartup with exit code 1 and one line that says what to do.
+// TestServe_InvalidSettingsAbortStartup: the exit code is 1, and one line says what to do.
 func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -80,7 +80,7 @@ func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 				t.Errorf("took %v, want at most 10 s", o.Duration)
 			}
 			if o.Stdout != "" {
-				t.Errorf("on stdout: %q", o.Stdout)
+				t.Errorf("got %q on stdout, want nothing", o.Stdout)
 			}
 		})
 	}
@@ -200,12 +200,12 @@ func TestUserCommands_ChangeUsers(t *testing.T) {
 			o.WantCode(t, 1)
 			kit.WantErrorLine(t, o, test.says...)
 			if o.Stdout != "" {
-				t.Errorf("on stdout: %q", o.Stdout)
+				t.Errorf("got %q on stdout, want nothing", o.Stdout)
 			}
 		})
 	}
 	if n := s.QueryInt(`SELECT count(*) FROM users`); n != 2 {
-		t.Errorf("there are %d users, want 2", n)
+		t.Errorf("got %d users, want 2", n)
 	}
 
 	s.Run("", "user", "disable", "admin").WantCode(t, 0)
@@ -229,7 +229,7 @@ func TestDoctor_ReportsProblems(t *testing.T) {
 	lines := func(t *testing.T, o kit.CommandResult) map[string]string {
 		t.Helper()
 		if o.Stderr != "" {
-			t.Errorf("on stderr: %q", o.Stderr)
+			t.Errorf("got %q on stderr, want nothing", o.Stderr)
 		}
 		kit.WantNoSecret(t, o)
 		found := map[string]string{}
@@ -238,7 +238,7 @@ func TestDoctor_ReportsProblems(t *testing.T) {
 			if m := regexp.MustCompile(`^(ok|warn|FAULT) +(\w+) +(\S.*)\n$`).FindStringSubmatch(line); m != nil {
 				found[m[2]] = m[1] + " " + m[3]
 			} else if line != "\n" {
-				t.Errorf("doctor says %q", line)
+				t.Errorf("doctor printed %q", line)
 			}
 		}
 		return found
@@ -294,7 +294,8 @@ func TestDoctor_ReportsProblems(t *testing.T) {
 	kit.RunCommand(t, map[string]string{"LISTEN_ADDR": listen[1]}, "", "doctor").WantCode(t, 0)
 }
 
-// TestServe_StartsWithoutSettings: one command in an empty directory serves the site and prints its address.
+// TestServe_StartsWithoutSettings: without arguments, in an empty directory, the program serves the site and prints its
+// address.
 func TestServe_StartsWithoutSettings(t *testing.T) {
 	binary := testkit.BuildWithoutRace(t)
 	var best time.Duration
@@ -303,16 +304,16 @@ func TestServe_StartsWithoutSettings(t *testing.T) {
 		took, said := serveWithoutArguments(t, binary, port)
 		for _, part := range []string{fmt.Sprintf("Gatehouse is running at http://localhost:%d\n", port), "SQLite", "Sessions are stored in this process", "DATABASE_URL", "gatehouse doctor"} {
 			if !strings.Contains(said, part) {
-				t.Errorf("the output does not say %q:\n%s", part, said)
+				t.Errorf("the output lacks %q:\n%s", part, said)
 			}
 		}
 		if best == 0 || took < best {
 			best = took
 		}
 	}
-	t.Logf("the first page %v after the start", best.Round(time.Millisecond))
+	t.Logf("the first page took %v from the start", best.Round(time.Millisecond))
 	if best > time.Second {
-		t.Errorf("the first page came %v after the start, want at most 1 s", best)
+		t.Errorf("the first page took %v from the start, want at most 1 s", best)
 	}
 }
 

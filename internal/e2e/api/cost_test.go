@@ -9,8 +9,8 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestBasic_RepeatedRequestIsAuthorizedByRedis: of four equal requests only the first reaches the database, and one
-// more after the cache was flushed. None creates a session.
+// TestBasic_RepeatedRequestIsAuthorizedByRedis: of four equal requests, only the first reaches the database, both
+// initially and after a flush of the cache. None creates a session.
 func TestBasic_RepeatedRequestIsAuthorizedByRedis(t *testing.T) {
 	t.Parallel()
 	kit.OnBothStores(t, func(t *testing.T, x *kit.Target, database string) {
@@ -23,17 +23,17 @@ func TestBasic_RepeatedRequestIsAuthorizedByRedis(t *testing.T) {
 		want := database + "\nredis\nredis\nredis\n"
 		for _, when := range []string{"initially", "after FLUSHDB of the cache"} {
 			if got := runExample(x, t, loop); got != want {
-				t.Errorf("%s it prints %q, want %q", when, got, want)
+				t.Errorf("%s: printed %q, want %q", when, got, want)
 			}
 			if _, err := x.Cache.Do("FLUSHDB"); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if keys := append(x.Keys("session:*"), x.Keys("sessions:*")...); len(keys) != 0 {
-			t.Errorf("programs have sessions: %v", keys)
+			t.Errorf("programs got sessions: %v", keys)
 		}
 		if keys := x.Keys("throttle:*"); len(keys) != 0 {
-			t.Errorf("correct passwords are counted: %v", keys)
+			t.Errorf("correct passwords were counted as failures: %v", keys)
 		}
 	})
 }
@@ -69,10 +69,10 @@ func TestWarmRequest_CostsOneRoundTrip(t *testing.T) {
 			x.WantWarm(t, name, request)
 		}
 		if now := len(x.Keys("session:*")); now != sessions {
-			t.Errorf("%d sessions, were %d", now, sessions)
+			t.Errorf("got %d sessions, had %d before", now, sessions)
 		}
 		if cookies := program.HTTP.Jar.Cookies(program.NewRequest(http.MethodGet, "/", "").URL); len(cookies) != 0 {
-			t.Errorf("a program has cookies: %v", cookies)
+			t.Errorf("a program got cookies: %v", cookies)
 		}
 	})
 }

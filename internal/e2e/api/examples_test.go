@@ -112,7 +112,7 @@ func runExample(x *kit.Target, t testing.TB, b example) string {
 	return stdout.String()
 }
 
-// wantTimes fails unless out has two lines: the responses to Basic and to the token, which by then is in Redis.
+// wantTimes fails unless out has two lines: the responses to Basic and to the token, which is then cached in Redis.
 func wantTimes(t testing.TB, out string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -147,7 +147,7 @@ func runInBrowser(x *kit.Target, t *testing.T, code string) {
 	if want := "201 john_doe john_doe"; got != want {
 		t.Errorf("the page got %q, want %q", got, want)
 	}
-	// The browser must not have asked for a password either: its dialog would still be open.
+	// A password dialog of the browser would still be open.
 	p.Open("/dashboard", 200)
 }
 
@@ -171,7 +171,7 @@ func wantTask(x *kit.Target, t testing.TB, from int) {
 		return len(got) >= len(want)
 	})
 	if !slices.Equal(got, want) {
-		t.Errorf("the requests are %q, want %q", got, want)
+		t.Errorf("got the requests %q, want %q", got, want)
 	}
 	if keys := x.Keys("token:*"); len(keys) != 0 {
 		t.Errorf("the token was not revoked: %v", keys)
@@ -193,7 +193,7 @@ func wantProblemExample(t testing.TB, code string) {
 var manualCode = regexp.MustCompile("(?m)^\\| (\\d{3}) \\| `([a-z_]+)` \\| .+ \\|$")
 
 // TestManual_ListsEveryErrorOfTheOperations: the table of errors has the codes of the API description with their statuses.
-// Package problem tests that it lists every code that the program can send.
+// Package problem tests that the table lists every code that the server can send.
 func TestManual_ListsEveryErrorOfTheOperations(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "api.md"))
 	if err != nil {

@@ -46,11 +46,11 @@ func (i *importer) users() string {
 func (i *importer) wantUsers(want string) {
 	i.t.Helper()
 	if got := i.users(); got != want {
-		i.t.Errorf("the users are %q, want %q", got, want)
+		i.t.Errorf("got the users %q, want %q", got, want)
 	}
 }
 
-// TestImport_ReservedNamesAreRefused unless the operator allows them.
+// TestImport_ReservedNamesAreRefused: unless the operator allows them.
 func TestImport_ReservedNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	i := newImporter(t)
@@ -65,8 +65,8 @@ func TestImport_ReservedNamesAreRefused(t *testing.T) {
 	i.wantUsers("admin ann r00t")
 }
 
-// TestImport_DerivesUniqueNamesFromAddresses: the part before the @ if it is free, not reserved and used by one
-// address only; otherwise the whole address with _ for @.
+// TestImport_DerivesUniqueNamesFromAddresses: the name is the part before the @ if that is free, not reserved and used
+// by one address only, and otherwise the whole address with _ for @.
 func TestImport_DerivesUniqueNamesFromAddresses(t *testing.T) {
 	t.Parallel()
 	i := newImporter(t)
@@ -78,7 +78,7 @@ func TestImport_DerivesUniqueNamesFromAddresses(t *testing.T) {
 	const want = "admin_evil.example admin_other.example ann_a.example ann_b.example b.admin bob dora dora_a.example"
 	dry := i.run("id,email", rows, "--dry-run", "--allow-reserved")
 	i.wantUsers("dora")
-	o := i.run("id,email", rows, "--allow-reserved") // which does not concern derived names
+	o := i.run("id,email", rows, "--allow-reserved") // does not apply to derived names
 	o.WantCode(t, 1)
 	i.wantUsers(want)
 	if !strings.Contains(o.Stdout, "Imported 7; already imported: 0; refused: 1.") || !strings.Contains(o.Stdout, "5 of them are named after their whole address") ||
@@ -106,7 +106,7 @@ func TestImport_DerivesUniqueNamesFromAddresses(t *testing.T) {
 	k.wantUsers("ann_a.example ann_b.example")
 }
 
-// TestImport_TwoSystemsSideBySide: each has a user with the key 1.
+// TestImport_TwoSystemsSideBySide: both systems have a user with the key 1.
 func TestImport_TwoSystemsSideBySide(t *testing.T) {
 	t.Parallel()
 	i := newImporter(t)
@@ -145,7 +145,7 @@ func TestImport_TwoSystemsSideBySide(t *testing.T) {
 	}
 }
 
-// TestImport_ExpensiveArgon2IsRefused with a line that names the parameters and the limits.
+// TestImport_ExpensiveArgon2IsRefused: the error names the parameters and the limits.
 func TestImport_ExpensiveArgon2IsRefused(t *testing.T) {
 	t.Parallel()
 	i := newImporter(t)
@@ -160,7 +160,7 @@ func TestImport_ExpensiveArgon2IsRefused(t *testing.T) {
 	i.wantUsers("a1")
 	for _, says := range []string{":3: a2: The password hash is argon2 with 257 MiB and 1 pass", ":4: a3: The password hash is argon2 with 1 MiB and 11 passes", ":5: a4: The password hash is argon2 with 1024 MiB and 64 passes"} {
 		if !strings.Contains(o.Stderr, says) || strings.Count(o.Stderr, "at most 256 MiB and 10 passes") != 3 {
-			t.Errorf("it does not say %q:\n%s", says, o.Stderr)
+			t.Errorf("the output lacks %q:\n%s", says, o.Stderr)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 		o := kit.RunCommand(t, env, text, append([]string{"user", "import", "-"}, args...)...)
 		for _, secret := range []string{"$2y$", "pbkdf2", "argon2", "@example.org", importPassword} {
 			if strings.Contains(o.Stdout+o.Stderr, secret) {
-				t.Errorf("the command prints %q:\n%s%s", secret, o.Stdout, o.Stderr)
+				t.Errorf("the command printed %q:\n%s%s", secret, o.Stdout, o.Stderr)
 			}
 		}
 		return o
@@ -143,7 +143,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 			t.Errorf("%s, again: %s", name, again.Stdout)
 		}
 	}
-	// The user without a password, explicitly.
+	// Users without a password are imported only if the operator asks for it.
 	if o := importing(exports["Django"], "--without-password"); o.ExitCode != 0 || !strings.Contains(o.Stdout, "Imported 1; already imported: 3") || !strings.Contains(o.Stdout, "have no password") {
 		t.Errorf("without a password: %d %s%s", o.ExitCode, o.Stdout, o.Stderr)
 	}
@@ -160,7 +160,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 		}
 		epoch := value(`SELECT epoch FROM users WHERE username = $1`, username)
 		for round := range 2 {
-			// Some use Basic first, which rehashes too.
+			// Some authenticate with Basic first, which also rehashes the password.
 			if strings.HasPrefix(login, "d") && round == 0 {
 				req := kit.NewClient(t, server.URL()).NewRequest(http.MethodGet, "/api/me", "")
 				req.SetBasicAuth(login, importPassword)
@@ -194,8 +194,7 @@ func importEverything(t *testing.T, s *kit.Site, exports map[string]string) {
 	}
 }
 
-// TestImport_InvalidRowIsRefusedAsAWhole: it is reported by its line number, and leaves no user, origin or group
-// behind.
+// TestImport_InvalidRowIsRefusedAsAWhole: the row is reported by its line number and creates no user, origin or group.
 func TestImport_InvalidRowIsRefusedAsAWhole(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -258,7 +257,7 @@ func TestImport_InvalidRowIsRefusedAsAWhole(t *testing.T) {
 	}
 }
 
-// TestImport_UnreadableFileIsReported in one sentence.
+// TestImport_UnreadableFileIsReported: in one sentence.
 func TestImport_UnreadableFileIsReported(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -277,24 +276,24 @@ func TestImport_UnreadableFileIsReported(t *testing.T) {
 	}
 }
 
-// TestImport_PrintsNoAddressOrHash: not even when the operator mixes up the columns.
+// TestImport_PrintsNoAddressOrHash: not even if the operator mixes up the columns.
 func TestImport_PrintsNoAddressOrHash(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
 	s.Run("", "migrate", "up").WantCode(t, 0)
 	const address, hash = "ann@wonderland.test", "$2y$04$cX/wu8y6oT1C7ulsyH0kyuBziNEztDVvJ6seKgP4zEeaH6CCqb2l6"
 	for name, file := range map[string]string{
-		"no head":               address + "," + hash + "\n",
-		"a name that is one":    "username,password\n" + address + "," + hash + "\n",
-		"a name that is a hash": "username,password\n" + hash + "," + hash + "\n",
-		"shifted":               "username,password,is_active,created_at,groups\nann," + hash + "," + address + "," + hash + "," + hash + "\n",
-		"groups":                "username,password,groups\nann," + hash + "," + address + "\nbob," + hash + "," + hash + "\n",
-		"an address that is":    "username,password,email\nann," + hash + "," + hash + "\n",
-		"a hash that is":        "username,password\nann," + address + "\n",
-		"quotes":                "username,password,email\nann," + hash + ",\"" + address + "\"x\n",
-		"too many":              "username,password,email\nann,x,x," + hash + "," + address + "\n",
-		"JSON":                  `[{"username":"` + address + `","password":"` + hash + `"}, "` + hash + `", ` + hash + `]`,
-		"htpasswd":              hash + "\n" + address + ":" + hash + "\n",
+		"no head":              address + "," + hash + "\n",
+		"an address as a name": "username,password\n" + address + "," + hash + "\n",
+		"a hash as a name":     "username,password\n" + hash + "," + hash + "\n",
+		"shifted":              "username,password,is_active,created_at,groups\nann," + hash + "," + address + "," + hash + "," + hash + "\n",
+		"groups":               "username,password,groups\nann," + hash + "," + address + "\nbob," + hash + "," + hash + "\n",
+		"a hash as an address": "username,password,email\nann," + hash + "," + hash + "\n",
+		"an address as a hash": "username,password\nann," + address + "\n",
+		"quotes":               "username,password,email\nann," + hash + ",\"" + address + "\"x\n",
+		"too many":             "username,password,email\nann,x,x," + hash + "," + address + "\n",
+		"JSON":                 `[{"username":"` + address + `","password":"` + hash + `"}, "` + hash + `", ` + hash + `]`,
+		"htpasswd":             hash + "\n" + address + ":" + hash + "\n",
 	} {
 		o := s.Run(file, "user", "import", "-")
 		o.WantCode(t, 1)
@@ -307,8 +306,8 @@ func TestImport_PrintsNoAddressOrHash(t *testing.T) {
 	}
 }
 
-// TestImport_CreatesGroupsButNoAdministrators: missing groups are created and reported; groups that administer users
-// here are never given.
+// TestImport_CreatesGroupsButNoAdministrators: missing groups are created and reported; no user is added to a
+// group that administers users here.
 func TestImport_CreatesGroupsButNoAdministrators(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -328,7 +327,7 @@ func TestImport_CreatesGroupsButNoAdministrators(t *testing.T) {
 			"The group redaction-web is new", "The group all is new", "Read as: flask (json).",
 		} {
 			if !strings.Contains(o.Stdout, says) {
-				t.Errorf("%v: it does not say %q:\n%s", args, says, o.Stdout)
+				t.Errorf("%v: the output lacks %q:\n%s", args, says, o.Stdout)
 			}
 		}
 		if strings.Contains(o.Stdout, "The group readers is new") || !strings.HasPrefix(o.Stderr, `standard input:2: bob: The group name "Ærø" cannot be converted`) {
@@ -344,7 +343,7 @@ func TestImport_CreatesGroupsButNoAdministrators(t *testing.T) {
 	kit.WantErrorLine(t, o, "--group", `"No Group"`)
 }
 
-// TestImport_DryRunPredictsTheImport: for rows that conflict only with each other, too.
+// TestImport_DryRunPredictsTheImport: even for rows that conflict only with each other.
 func TestImport_DryRunPredictsTheImport(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -366,7 +365,7 @@ func TestImport_DryRunPredictsTheImport(t *testing.T) {
 	}
 	o := s.Run(file, "user", "import", "-", "--email-verified")
 	if dry.ExitCode != o.ExitCode || dry.Stderr != o.Stderr || strings.ReplaceAll(dry.Stdout, "Dry run, nothing was changed. Would import", "Imported") != o.Stdout {
-		t.Errorf("the dry run said\n%s%sand then it was\n%s%s", dry.Stdout, dry.Stderr, o.Stdout, o.Stderr)
+		t.Errorf("the dry run printed\n%s%sbut the import printed\n%s%s", dry.Stdout, dry.Stderr, o.Stdout, o.Stderr)
 	}
 	if !strings.HasPrefix(o.Stdout, "Imported 2; already imported: 0; refused: 6.\n") || strings.Count(o.Stderr, "\n") != 6 {
 		t.Errorf("got %s%s", o.Stdout, o.Stderr)

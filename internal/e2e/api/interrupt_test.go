@@ -21,7 +21,7 @@ import (
 	"gatehouse/internal/testkit/servers"
 )
 
-// signalTimeout is a generous limit for what happens immediately.
+// signalTimeout is a generous limit for immediate effects.
 const signalTimeout = 20 * time.Second
 
 // terminal is a command that runs on a pseudo-terminal.
@@ -147,7 +147,7 @@ func TestPrompt_ReadsAPassword(t *testing.T) {
 	t.Parallel()
 	p := onTerminal(t, "user", "add", "alice")
 	p.await("Password: ")
-	// Input before the prompt would be echoed; people type after it.
+	// Input before the prompt would be echoed.
 	testkit.Eventually(t, signalTimeout, "the echo to be off", func() bool {
 		now, err := term.GetState(int(p.master.Fd()))
 		return err == nil && !reflect.DeepEqual(now, p.before)
@@ -161,7 +161,7 @@ func TestPrompt_ReadsAPassword(t *testing.T) {
 	p.await("Added alice.")
 }
 
-// TestReading_EndsAtASignal: reading standard input, or a named pipe, that never ends.
+// TestReading_EndsAtASignal: a signal ends commands that read endless standard input or an endless named pipe.
 func TestReading_EndsAtASignal(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")

@@ -14,7 +14,7 @@ import (
 // propagation is the limit for every server to notice maintenance.
 const propagation = 2 * time.Second
 
-// fullName is the name that the maintenance page greets.
+// fullName is the name on the maintenance page.
 const fullName = "Alice Liddell"
 
 // closedFault returns what is wrong with a response that should be the maintenance page, or "".
@@ -27,15 +27,15 @@ func closedFault(a kit.Response, name string) string {
 	case len(a.Header.Values("Set-Cookie")) > 0:
 		return "sets a cookie"
 	case !strings.Contains(a.Text, "back at nine"):
-		return "does not say the message"
+		return "does not show the message"
 	case name != "" && !strings.Contains(a.Text, name):
-		return "does not know the person"
+		return "does not greet the user"
 	}
 	return ""
 }
 
-// TestMaintenance_GreetsUsersWithoutPostgres closes two servers with a command and stops Postgres: people are greeted
-// by name on every server, and no one has to sign in again afterwards.
+// TestMaintenance_GreetsUsersWithoutPostgres closes two servers with a command and stops Postgres: every server still
+// greets users by name, and their sessions are valid afterwards.
 func TestMaintenance_GreetsUsersWithoutPostgres(t *testing.T) {
 	t.Parallel()
 	pg := testkit.StartPostgres(t)
@@ -67,12 +67,12 @@ func TestMaintenance_GreetsUsersWithoutPostgres(t *testing.T) {
 		}
 	}
 	if out := s.Run("", "maintenance", "status"); !strings.Contains(out.Stdout, "closed since") || !strings.Contains(out.Stdout, "back at nine") {
-		t.Errorf("the status is %q", out.Stdout)
+		t.Errorf("got the status %q", out.Stdout)
 	}
 
 	closed := func(t *testing.T) {
 		for _, server := range []*testkit.Server{a, b} {
-			here, nobody := alice.At(server.URL()), kit.NewClient(t, server.URL())
+			here, anonymous := alice.At(server.URL()), kit.NewClient(t, server.URL())
 			for _, path := range []string{"/dashboard", "/account", "/account/tokens", "/"} {
 				got := here.DoWithin(kit.ResponseTimeout, here.NewRequest(http.MethodGet, path, ""))
 				if fault := closedFault(got, "Hello <strong><bdi>"+fullName); fault != "" {
@@ -83,17 +83,17 @@ func TestMaintenance_GreetsUsersWithoutPostgres(t *testing.T) {
 				}
 			}
 			for _, path := range []string{"/", "/register"} {
-				got := nobody.DoWithin(kit.ResponseTimeout, nobody.NewRequest(http.MethodGet, path, ""))
+				got := anonymous.DoWithin(kit.ResponseTimeout, anonymous.NewRequest(http.MethodGet, path, ""))
 				if fault := closedFault(got, ""); fault != "" || strings.Contains(got.Text, "Alice") {
-					t.Errorf("%s for a stranger: %s %s", path, got.Status, fault)
+					t.Errorf("%s for an anonymous visitor: %s %s", path, got.Status, fault)
 				}
 			}
 			changed := here.DoWithin(kit.ResponseTimeout, here.NewForm("/account/profile", "name", "Malice", "time_zone", "UTC"))
 			if fault := closedFault(changed, fullName); fault != "" || !strings.Contains(changed.Text, "not saved") {
 				t.Errorf("a form: %s %s\n%s", changed.Status, fault, changed.Text)
 			}
-			for _, path := range []string{"/healthz", nobody.StylesheetPath(), "/login"} {
-				nobody.WantStatus(nobody.DoWithin(kit.ResponseTimeout, nobody.NewRequest(http.MethodGet, path, "")), http.StatusOK)
+			for _, path := range []string{"/healthz", anonymous.StylesheetPath(), "/login"} {
+				anonymous.WantStatus(anonymous.DoWithin(kit.ResponseTimeout, anonymous.NewRequest(http.MethodGet, path, "")), http.StatusOK)
 			}
 			for _, way := range kit.AuthMethods {
 				if got := p.At(server.URL()).Get(way, "/auth/verify"); got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Remote-User") != "" {
@@ -158,15 +158,15 @@ func TestMaintenance_OnTheEmbeddedStores(t *testing.T) {
 	testkit.Eventually(t, propagation, "the site to be closed", func() bool { return closedFault(c.Get("/dashboard"), "Hello <strong><bdi>"+fullName) == "" })
 	c.WantStatus(c.Get("/healthz"), http.StatusOK)
 	kit.RunCommand(t, env, "", "user", "join", "alice", "admin").WantCode(t, 0)
-	testkit.Eventually(t, kit.MaxDelay, "the new administrator to be let in", func() bool { return c.Get("/dashboard").StatusCode == http.StatusOK })
+	testkit.Eventually(t, kit.MaxDelay, "the new administrator to have access", func() bool { return c.Get("/dashboard").StatusCode == http.StatusOK })
 	kit.RunCommand(t, env, "", "user", "leave", "alice", "admin", "--force").WantCode(t, 0)
 	testkit.Eventually(t, kit.MaxDelay, "the page to be closed again", func() bool { return closedFault(c.Get("/dashboard"), fullName) == "" })
 	kit.RunCommand(t, env, "", "maintenance", "off").WantOutput(t, "The site is open.\n")
 	testkit.Eventually(t, propagation, "the site to be open", func() bool { return c.Get("/dashboard").StatusCode == http.StatusOK })
 }
 
-// TestMaintenance_InABrowser: with Postgres stopped, people see their own name and the message, and the page reloads
-// automatically or with its button when the site is open again.
+// TestMaintenance_InABrowser: with Postgres stopped, users see their name and the message, and the page reloads, by
+// itself or with its button, when the site is open again.
 func TestMaintenance_InABrowser(t *testing.T) {
 	t.Parallel()
 	pg := testkit.StartPostgres(t)

@@ -62,7 +62,7 @@ func TestMetrics_CountWhatHappened(t *testing.T) {
 	wantHigher(t, before, after, 1, signIns, `method="token"`, `outcome="refused"`)
 	wantHigher(t, before, after, 2, "gatehouse_credential_cache_hits_total")
 	if n := after.Sum("gatehouse_user_memory_hits_total") - before.Sum("gatehouse_user_memory_hits_total"); n < 5 {
-		t.Errorf("%v users were found in memory, want at least 5", n)
+		t.Errorf("got %v hits of the local cache, want at least 5", n)
 	}
 	for _, rising := range []string{"gatehouse_redis_round_trips_total", "gatehouse_sql_statements_total"} {
 		if after.Sum(rising) <= before.Sum(rising) {
@@ -98,7 +98,7 @@ func TestMetrics_CountWhatHappened(t *testing.T) {
 	}
 	for _, open := range []string{`gatehouse_redis_connections{redis="sessions"}`, "gatehouse_sql_connections"} {
 		if last[open] < 1 {
-			t.Errorf("%s is %v", open, last[open])
+			t.Errorf("got %s = %v", open, last[open])
 		}
 	}
 }
@@ -157,7 +157,7 @@ func TestMetrics_CardinalityIsBounded(t *testing.T) {
 			}
 		}
 	}
-	ask(0, 120) // every pattern, method and status that these can have
+	ask(0, 120) // reaches every pattern, method and status of these requests
 	before := kit.ScrapeText(t, kit.MetricsAddr(t, x.Server))
 	ask(120, 1120)
 	after := kit.ScrapeText(t, kit.MetricsAddr(t, x.Server))

@@ -28,7 +28,7 @@ import (
 	"gatehouse/web/problem"
 )
 
-// TestOpenAPI_DescribesEveryRoute: the description has exactly the routes of the program, with their methods of
+// TestOpenAPI_DescribesEveryRoute: the description has exactly the routes of the server, with their methods of
 // authentication.
 func TestOpenAPI_DescribesEveryRoute(t *testing.T) {
 	t.Parallel()
@@ -60,17 +60,17 @@ func TestOpenAPI_DescribesEveryRoute(t *testing.T) {
 			access = web.API.String()
 		}
 		if rule, _, _ := strings.Cut(r.Access.String(), " with "); rule != access {
-			t.Errorf("%s has the access rule %q and is described as %q", key, rule, access)
+			t.Errorf("%s has the access rule %q but is described as %q", key, rule, access)
 		}
 	}
 	slices.Sort(served)
 	if described := d.operations(); !slices.Equal(described, served) {
-		t.Errorf("the description has\n%s\nthe program serves\n%s", strings.Join(described, "\n"), strings.Join(served, "\n"))
+		t.Errorf("the description has\n%s\nthe server has\n%s", strings.Join(described, "\n"), strings.Join(served, "\n"))
 	}
 }
 
-// TestOpenAPI_ResponsesMatchTheDescription calls every operation in all its good and bad cases. Each response has to
-// match the description, and each described response has to occur.
+// TestOpenAPI_ResponsesMatchTheDescription calls every operation with valid and invalid requests. Each response must
+// match the description, and each described response must occur.
 func TestOpenAPI_ResponsesMatchTheDescription(t *testing.T) {
 	t.Parallel()
 	a := newAPITest(t)
@@ -110,7 +110,7 @@ func TestOpenAPI_ResponsesMatchTheDescription(t *testing.T) {
 	}
 }
 
-// TestOpenAPI_CheckNoticesDeviations: the check that the tests above rely on fails for responses that deviate.
+// TestOpenAPI_CheckNoticesDeviations: the check of the other tests fails for responses that deviate.
 func TestOpenAPI_CheckNoticesDeviations(t *testing.T) {
 	t.Parallel()
 	d := newDescription(t)
@@ -198,7 +198,7 @@ func newDescription(t testing.TB) *description {
 }
 
 // closeObjects forbids properties that the schema of an object does not name, unless it allows them. Clients ignore
-// unknown properties, but the program must not send undocumented ones.
+// unknown properties, but the server must not send undocumented ones.
 func closeObjects(node any) {
 	switch v := node.(type) {
 	case []any:
@@ -304,7 +304,7 @@ func (d *description) unseen() []string {
 	return unseen
 }
 
-// codesOf returns the codes that a problem may have; "" alone for any other response.
+// codesOf returns the codes that a problem may have, or only "" for any other response.
 func codesOf(response *openapi3.Response) []string {
 	media := response.Content["application/problem+json"]
 	if media == nil {
@@ -390,7 +390,7 @@ const (
 	listUsers     = "GET /api/users"
 )
 
-// calls an operation; header lists name, value, …, and a name given twice makes two headers.
+// call calls an operation; header lists name, value, name, value…, and a repeated name adds a second header.
 func (a *apiTest) call(t testing.TB, key, body string, header ...string) kit.Response {
 	t.Helper()
 	method, path, _ := strings.Cut(key, " ")
@@ -407,8 +407,8 @@ func (a *apiTest) call(t testing.TB, key, body string, header ...string) kit.Res
 	return a.admin.Do(req)
 }
 
-// want calls an operation and wants a response with this status that matches the description. It returns the body, if
-// any.
+// want calls an operation and fails unless the response has this status and matches the description. It returns the
+// body, if any.
 func (a *apiTest) want(t testing.TB, key string, status int, body string, header ...string) map[string]any {
 	t.Helper()
 	got := a.call(t, key, body, header...)
@@ -443,7 +443,7 @@ func (a *apiTest) wantDescribed(t testing.TB, key string, status int, got kit.Re
 	}
 }
 
-// wantRequestDescribed fails if the program accepted a request that deviates from the description.
+// wantRequestDescribed fails if the server accepted a request that deviates from the description.
 func (a *apiTest) wantRequestDescribed(t testing.TB, key string, sent *http.Request) {
 	t.Helper()
 	req := sent.Clone(t.Context())
@@ -465,19 +465,19 @@ func (a *apiTest) wantRequestDescribed(t testing.TB, key string, sent *http.Requ
 	}
 }
 
-// wantProblem calls an operation and wants a problem with this code that matches the description.
+// wantProblem calls an operation and fails unless the response is a problem with this code that matches the description.
 func (a *apiTest) wantProblem(t testing.TB, key string, status int, code, body string, header ...string) problem.Document {
 	t.Helper()
 	got := a.call(t, key, body, header...)
 	a.wantDescribed(t, key, status, got)
 	p := problemOf(t, got)
 	if p.Code.String() != code {
-		t.Errorf("%s: the code is %s, want %s\n%s", key, p.Code, code, got.Text)
+		t.Errorf("%s: got the code %s, want %s\n%s", key, p.Code, code, got.Text)
 	}
 	return p
 }
 
-// describesItself the served document is docs/openapi.json.
+// describesItself checks that the served document is docs/openapi.json.
 func (a *apiTest) describesItself(t *testing.T) {
 	got := a.call(t, describe, "")
 	a.wantDescribed(t, describe, http.StatusOK, got)
@@ -486,11 +486,11 @@ func (a *apiTest) describesItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Text != string(file) {
-		t.Error("what is served is not docs/openapi.json")
+		t.Error("the served document differs from docs/openapi.json")
 	}
 }
 
-// refused no operation accepts missing or invalid credentials.
+// refused checks that an operation refuses missing and invalid credentials.
 func (a *apiTest) refused(t *testing.T, key string) {
 	t.Helper()
 	body := ""
@@ -526,8 +526,8 @@ func (a *apiTest) refused(t *testing.T, key string) {
 	a.challenges(t, key, body)
 }
 
-// challenges every client learns how to authenticate, but scripts in browsers get no challenge that opens the
-// browser's password dialog.
+// challenges checks that every client learns how to authenticate, but scripts in browsers get no challenge that opens
+// the browser's password dialog.
 func (a *apiTest) challenges(t *testing.T, key, body string) {
 	t.Helper()
 	const basic, bearer = `Basic realm="Gatehouse", charset="UTF-8"`, `Bearer realm="Gatehouse"`
@@ -546,7 +546,7 @@ func (a *apiTest) challenges(t *testing.T, key, body string) {
 	}
 }
 
-// selfWorks /api/time and /api/me accept every method of authentication.
+// selfWorks checks that /api/time and /api/me accept every method of authentication.
 func (a *apiTest) selfWorks(t *testing.T) {
 	for _, c := range []struct{ name, value, username, method string }{
 		{"Authorization", kit.BasicHeader("john_doe", kit.Password), "john_doe", "basic"},
@@ -560,7 +560,7 @@ func (a *apiTest) selfWorks(t *testing.T) {
 		now := a.want(t, "GET /api/time", 200, "", c.name, c.value)
 		at, err := time.Parse(time.RFC3339Nano, now["time"].(string))
 		if err != nil || at.Before(before) || at.After(time.Now().Add(time.Second)) {
-			t.Errorf("the time is %v (%v), requested at %v", now["time"], err, before)
+			t.Errorf("got the time %v (%v), requested at %v", now["time"], err, before)
 		}
 		me := a.want(t, "GET /api/me", 200, "", c.name, c.value)
 		if me["method"] != c.method || me["user"].(map[string]any)["username"] != c.username || now["user"].(map[string]any)["username"] != c.username {
@@ -623,7 +623,7 @@ func (a *apiTest) tokensWork(t *testing.T) {
 	})
 }
 
-// tokensAreCreated by everyone with a password or a session, with what was requested.
+// tokensAreCreated checks that clients with a password or a session get the tokens that they request.
 func (a *apiTest) tokensAreCreated(t *testing.T) {
 	john, root := kit.BasicHeader("john_doe", kit.Password), kit.BasicHeader("root", kit.Password)
 	for _, c := range []struct {
@@ -649,9 +649,9 @@ func (a *apiTest) tokensAreCreated(t *testing.T) {
 			t.Errorf("%s: the lifetime is %v, want %v", c.body, life, c.life)
 		}
 		id, bearer := made["id"].(string), []string{"Authorization", "Bearer " + made["token"].(string)}
-		may := a.want(t, "GET /api/me", 200, "", bearer...)["permissions"]
-		if c.narrowed != "<nil>" && fmt.Sprint(may) != c.narrowed {
-			t.Errorf("%s: the token has the permissions %v, want %s", c.body, may, c.narrowed)
+		granted := a.want(t, "GET /api/me", 200, "", bearer...)["permissions"]
+		if c.narrowed != "<nil>" && fmt.Sprint(granted) != c.narrowed {
+			t.Errorf("%s: the token has the permissions %v, want %s", c.body, granted, c.narrowed)
 		}
 		a.wantListed(t, made, bearer)
 		a.want(t, "DELETE /api/tokens/"+id, 204, "", bearer...)
@@ -675,13 +675,13 @@ func lifeOf(t testing.TB, token map[string]any) time.Duration {
 	return at[1].Sub(at[0])
 }
 
-// wantListed fails unless the list has the token as it was created, without its secret.
+// wantListed fails unless the list has the created token, without its secret.
 func (a *apiTest) wantListed(t testing.TB, made map[string]any, header []string) {
 	t.Helper()
 	want := maps.Clone(made)
 	delete(want, "token")
 	listed := a.listed(t, made["id"], header)
-	listed["last_used_at"] = nil // may be set already
+	listed["last_used_at"] = nil // may already be set
 	if fmt.Sprint(listed) != fmt.Sprint(want) {
 		t.Errorf("created %v, listed %v", want, listed)
 	}
@@ -716,7 +716,7 @@ func (a *apiTest) tokensAreNotCreated(t *testing.T) {
 		"expires_in":  `{"expires_in":59}`,
 	} {
 		if p := a.wantProblem(t, createToken, 422, "invalid", body, john...); len(p.Errors) != 1 || p.Errors[field] == "" {
-			t.Errorf("%s: the errors are %v, want one for %s", body, p.Errors, field)
+			t.Errorf("%s: got the errors %v, want one for %s", body, p.Errors, field)
 		}
 	}
 	for _, seconds := range []string{"-1", "31622401", "9223372036854775807", "-9223372036854775808"} {
@@ -734,10 +734,10 @@ func (a *apiTest) usersWork(t *testing.T) {
 		a.wantProblem(t, listUsers+"?limit="+limit, 400, "bad_limit", "", root...)
 	}
 
-	everybody := a.usernames(t, "?", root)
+	all := a.usernames(t, "?", root)
 	want := []string{"browses", "changes", "collects", "john_doe", "leaves", "root"}
-	if !slices.Equal(everybody, want) {
-		t.Errorf("the users are %v, want %v", everybody, want)
+	if !slices.Equal(all, want) {
+		t.Errorf("got the users %v, want %v", all, want)
 	}
 	var paged []string
 	for after, pages := "", 0; pages == 0 || after != ""; pages++ {
@@ -747,8 +747,8 @@ func (a *apiTest) usersWork(t *testing.T) {
 			paged = append(paged, u.(map[string]any)["username"].(string))
 		}
 	}
-	if !slices.Equal(paged, everybody) {
-		t.Errorf("by pages the users are %v, want %v", paged, everybody)
+	if !slices.Equal(paged, all) {
+		t.Errorf("got the users %v from all pages, want %v", paged, all)
 	}
 	for query, want := range map[string]int{"?q=OE": 1, "?q=_": 1, "?q=%25": 0, "?q=%00": 0, "?q=%ff": 0, "?after=zz": 0, "?limit=1": 1, "?limit=200": 6} {
 		if got := a.usernames(t, query, root); len(got) != want {
@@ -766,7 +766,7 @@ func (a *apiTest) usernames(t testing.TB, query string, header []string) []strin
 	return names
 }
 
-// maintenance closes the API for everyone except administrators, with the operator's message.
+// maintenance checks that the API is closed, with the operator's message, except for administrators.
 func (a *apiTest) maintenance(t *testing.T) {
 	a.Run("", "maintenance", "on", "--message", "Back at nine.").WantCode(t, 0)
 	testkit.Eventually(t, 10*time.Second, "maintenance", func() bool {
@@ -779,7 +779,7 @@ func (a *apiTest) maintenance(t *testing.T) {
 		}
 		p := a.wantProblem(t, key, 503, "maintenance", "", "Authorization", "Bearer "+a.token)
 		if !strings.Contains(p.Detail, "Back at nine.") {
-			t.Errorf("%s: the detail is %q", key, p.Detail)
+			t.Errorf("%s: got the detail %q", key, p.Detail)
 		}
 	}
 	a.want(t, "GET /api/time", 200, "", "Authorization", "Bearer "+a.rootToken)
@@ -789,7 +789,7 @@ func (a *apiTest) maintenance(t *testing.T) {
 	})
 }
 
-// outages a changed database schema is an internal error; an unavailable Redis is temporary.
+// outages checks that a changed database schema is an internal error and an unavailable Redis a temporary one.
 func (a *apiTest) outages(t *testing.T) {
 	each := func(status int, code string) {
 		t.Helper()
@@ -812,7 +812,7 @@ func (a *apiTest) outages(t *testing.T) {
 	})
 }
 
-// elsewhere requests for no operation get problems of the same form.
+// elsewhere checks that requests for unknown operations get problems of the same form.
 func (a *apiTest) elsewhere(t *testing.T) {
 	for key, status := range map[string]int{
 		"GET /api/": 404, "GET /api/nothing": 404, "GET /api/time/": 404,

@@ -80,7 +80,7 @@ type Browser struct {
 	Expected map[string]bool // "401 http://…": responses that the test asked for
 }
 
-// fault is something that no page may do.
+// fault is a violation that fails the test, such as an exception, and the response that caused it, if any.
 type fault struct{ text, response string }
 
 // NewBrowser opens a tab in a new, private browser context. The settings apply before its first page. When the test
@@ -288,7 +288,7 @@ func (p *Browser) LoadAny(steps ...Action) int {
 		p.T.Fatalf("load a page (now at %s): %v", p.Path(), err)
 	}
 	if resp == nil {
-		p.T.Fatalf("the steps only moved within %s and loaded nothing", p.Path())
+		p.T.Fatalf("the steps loaded no page: still at %s", p.Path())
 	}
 	address, _, _ := strings.Cut(resp.URL, "#")
 	p.Mu.Lock()
@@ -373,7 +373,7 @@ func Eval[T any](p *Browser, expression string) T {
 	return v
 }
 
-// WaitFor waits until an expression holds, whatever page is shown in the meantime.
+// WaitFor waits until an expression is true, even across page loads.
 func (p *Browser) WaitFor(what, expression string) {
 	p.T.Helper()
 	ctx, cancel := p.StepContext()
@@ -424,12 +424,12 @@ func (p *Browser) WantText(selector, part string) {
 	}
 }
 
-// WantTitle wants the title of an error page, or that of any other page.
+// WantTitle fails unless the title marks the page as one with an error, if wrong is true, or as one without.
 func (p *Browser) WantTitle(wrong bool) {
 	p.T.Helper()
 	title := Eval[string](p, `document.title`)
 	if strings.HasPrefix(title, "Error: ") != wrong || !strings.HasSuffix(title, " · Gatehouse") {
-		p.T.Errorf("the title of %s is %q", p.Path(), title)
+		p.T.Errorf("%s has the title %q", p.Path(), title)
 	}
 }
 
@@ -480,7 +480,7 @@ func (p *Browser) Cookies() map[string]*network.Cookie {
 	return all
 }
 
-// Back presses the browser's back button, and waits for nothing.
+// Back presses the browser's back button without waiting for the page.
 func (p *Browser) Back() {
 	p.T.Helper()
 	p.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {

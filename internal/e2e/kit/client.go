@@ -268,8 +268,8 @@ func DecodeJSON(t testing.TB, a Response, v any) {
 	}
 }
 
-// ComparableResponse returns everything that a client can see of a response, except the user name that it sent and
-// what differs in every response.
+// ComparableResponse returns everything that a client can see of a response, except for the user name that it sent and
+// values that differ in every response.
 func ComparableResponse(a Response, name string) string {
 	header := maps.Clone(a.Header)
 	for _, each := range []string{"Date", "X-Request-Id"} {

@@ -9,8 +9,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// AwkwardPassword contains what clients get wrong: a colon, letters inside and outside of Latin-1, and characters that
-// are special in shells and URLs.
+// AwkwardPassword contains characters that clients often encode wrongly: a colon, letters inside and outside of Latin-1,
+// and characters that are special in shells and URLs.
 const AwkwardPassword = `wéary:otter €+%41 $x"`
 
 // OnBothStores runs a test on Postgres and Redis, and on the embedded stores. The user john_doe exists, and the server

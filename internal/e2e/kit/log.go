@@ -63,8 +63,7 @@ func (x *Target) RequestLog(a Response) logLine {
 	return found
 }
 
-// WantWarm sends requests until the user is cached locally, and then wants every further one to cost a single round
-// trip.
+// WantWarm sends requests until the user is cached locally, and fails unless every further one costs a single round trip.
 func (x *Target) WantWarm(t *testing.T, name string, request func() Response) {
 	t.Helper()
 	testkit.Eventually(t, 10*time.Second, name+" to be warm", func() bool {

@@ -25,7 +25,7 @@ const (
 	ByToken   = "token"
 )
 
-// AuthMethods lists all of them.
+// AuthMethods lists all methods of authentication.
 var AuthMethods = []string{BySession, ByBasic, ByToken}
 
 // NewPrincipal registers a user at the target's server and creates a token.
@@ -134,7 +134,7 @@ func (p *Principal) WantGet(way, path string, status int) Response {
 	return a
 }
 
-// Cost returns the Redis round trips and SQL statements of a response, as its Server-Timing header says.
+// Cost returns the Redis round trips and SQL statements of a response, from its Server-Timing header.
 func Cost(a Response) (trips, sql string) {
 	m := regexp.MustCompile(`^redis;desc="(\d+)".*, sql;desc="(\d+)"`).FindStringSubmatch(a.Header.Get("Server-Timing"))
 	if m == nil {

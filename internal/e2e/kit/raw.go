@@ -27,8 +27,8 @@ func (x *Target) Dial() net.Conn {
 }
 
 // SendRaw sends bytes unchanged and returns every response, parsed as responses to GET requests. It closes its sending
-// half only after the server has fallen silent, because the server takes that for a client that is gone; and not at
-// all if the bytes ask the server to close the connection.
+// half only once the server is silent, because the server treats that as a disconnected client, and not at all if the
+// bytes ask the server to close the connection.
 func (x *Target) SendRaw(request string) []Response {
 	x.T.Helper()
 	conn := x.Dial()
@@ -59,7 +59,7 @@ func (x *Target) SendRaw(request string) []Response {
 	}
 }
 
-// responseTimeout is more than the server takes for a response.
+// responseTimeout is longer than the server takes for a response.
 const responseTimeout = 10 * time.Second
 
 // quiet is how long the server stays silent when it waits for more input.
@@ -76,7 +76,7 @@ func ReadResponse(r *bufio.Reader) (Response, error) {
 	return Response{resp, string(body)}, err
 }
 
-// HeldRequest is a request whose session the server has read, and which now waits for its body.
+// HeldRequest is a request that waits for its body after the server has read its session.
 type HeldRequest struct {
 	x      *Target
 	Conn   net.Conn
@@ -103,7 +103,7 @@ func (x *Target) HoldRequest(method, path, credential, contentType, body string)
 		"Content-Length: %d\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", method, path, conn.RemoteAddr(), credential, contentType, len(body))
 	p := &HeldRequest{x: x, Conn: conn, Reader: bufio.NewReader(conn), rest: body}
 	if line, err := p.Reader.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
-		x.T.Errorf("%s %s: the server said %q (%v) before the body", method, path, line, err)
+		x.T.Errorf("%s %s: the server sent %q (%v) before the body", method, path, line, err)
 		return nil
 	}
 	_, _ = p.Reader.ReadString('\n')

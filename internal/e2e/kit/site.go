@@ -1,5 +1,5 @@
-// Package kit is what the end-to-end tests share: running Gatehouse, HTTP clients, a browser, direct access to
-// Postgres and Redis, and checks of responses. Only tests may import it. It knows no single test.
+// Package kit contains the shared helpers of the end-to-end tests: running Gatehouse, HTTP clients, a browser, direct
+// access to Postgres and Redis, and checks of responses. Only tests may import it.
 package kit
 
 import (
@@ -20,7 +20,7 @@ import (
 const (
 	// Password passes every rule for new passwords.
 	Password = "weary-otter-lamp"
-	// OtherPassword is what passwords are changed to.
+	// OtherPassword is a second valid password.
 	OtherPassword = "brisk-walnut-tram"
 	// SecretKey is the SECRET_KEY of test servers.
 	SecretKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -35,7 +35,7 @@ type Site struct {
 	RedisURL    string
 }
 
-// NewSite returns a site with a Redis and a migrated Postgres of the test's own.
+// NewSite returns a site with a separate Redis and a separate, migrated Postgres database.
 func NewSite(t testing.TB) *Site {
 	t.Helper()
 	return &Site{T: t, DatabaseURL: testkit.PostgresURL(t), RedisURL: testkit.RedisURL(t)}
@@ -48,7 +48,7 @@ func (s *Site) Env(pairs ...string) map[string]string {
 		"REDIS_URL":    s.RedisURL,
 		"SECRET_KEY":   SecretKey,
 		"LOG_LEVEL":    "debug",
-		// A race build otherwise waits a second before it exits.
+		// Otherwise a race build waits a second before it exits.
 		"GORACE": strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=0"),
 	}
 	maps.Copy(env, pairsOf(pairs))
@@ -110,7 +110,7 @@ func (s *Site) QueryInt(query string) int {
 	return n
 }
 
-// RedisDo sends one command to database 0 of the site's Redis, on a connection of its own.
+// RedisDo sends one command to database 0 of the site's Redis, on a new connection.
 func (s *Site) RedisDo(command string, args ...any) any {
 	s.T.Helper()
 	conn, err := redis.DialURL(s.RedisURL)

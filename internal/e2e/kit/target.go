@@ -18,7 +18,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// Target is a running server with everything that an auditor may inspect: its Redis, database, log and socket.
+// Target is a running server with access to its Redis, database, log and socket.
 type Target struct {
 	*Site
 	Server   *testkit.Server
@@ -27,7 +27,7 @@ type Target struct {
 	DB       *sql.DB
 }
 
-// NewTarget starts a server on stores of its own; pairs are settings.
+// NewTarget starts a server with separate stores; pairs are settings.
 func NewTarget(t testing.TB, pairs ...string) *Target {
 	t.Helper()
 	x := &Target{Site: NewSite(t)}
@@ -205,7 +205,7 @@ func (x *Target) SessionKey(c *Client) string {
 	return "session:" + auth.SessionID(c.Cookie(SessionCookie))
 }
 
-// FlushCache empties the user and credential caches, which may happen at any moment.
+// FlushCache empties the user and credential caches.
 func (x *Target) FlushCache() {
 	x.T.Helper()
 	if _, err := x.Cache.Do("FLUSHDB"); err != nil {

@@ -41,7 +41,7 @@ func (x *Target) GuessPassword(username, password string, header ...string) Resp
 		append(header, "Content-Type", FormContentType)...))
 }
 
-// WantThrottled fails unless the page tells how long to wait, within bounds.
+// WantThrottled fails unless the page says how long to wait, within bounds.
 func (x *Target) WantThrottled(a Response, least, most time.Duration) {
 	x.T.Helper()
 	after, err := strconv.Atoi(a.Header.Get("Retry-After"))

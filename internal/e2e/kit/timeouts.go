@@ -3,10 +3,10 @@ package kit
 import "time"
 
 const (
-	// WaitTimeout bounds the wait for a condition that holds within milliseconds on an idle machine. Only a server
-	// that never gets there takes as long, however busy the machine is.
+	// WaitTimeout bounds the wait for a condition that becomes true within milliseconds on an idle machine. Even on
+	// a busy one, only a condition that never becomes true takes this long.
 	WaitTimeout = 20 * time.Second
-	// ResponseTimeout is the limit for any response, whatever is broken behind it: the server's two seconds, and one
+	// ResponseTimeout is the limit for any response, even while a store is down: two seconds for the server, and one
 	// more for a busy machine.
 	ResponseTimeout = 3 * time.Second
 	// RecoveryTime is how long errors may continue after a fault is fixed.
