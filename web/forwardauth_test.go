@@ -130,8 +130,8 @@ func TestForwardAuth_RedirectsBrowsersToSignIn(t *testing.T) {
 		if w.Code != c.status || w.Header().Get("Location") != want || w.Body.Len() != 0 || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d to %q, want %d to %q", name, w.Code, w.Header().Get("Location"), c.status, want)
 		}
-		if challenges := w.Header().Get("Www-Authenticate"); (c.status == 401) != (challenged == bearerChallenge) {
-			t.Errorf("%s: got the challenges %q", name, challenged)
+		if challenged := w.Header().Get("Www-Authenticate"); (c.status == 401) != (challenged == bearerChallenge) {
+			t.Errorf("%s: got the challenge %q", name, challenged)
 		}
 		if warned := strings.Contains(s.log.String(), "do not return to the original address"); warned != (c.next == "") {
 			t.Errorf("%s: warned %t: %s", name, warned, &s.log)
