@@ -41,7 +41,7 @@ func TestFirstVisit_TransfersLittle(t *testing.T) {
 	defer p.Mu.Unlock()
 	for _, e := range p.Requests {
 		if !slices.Contains(pieces, e.Request.URL) {
-			t.Errorf("the page also requests %s", e.Request.URL)
+			t.Errorf("the page requested %s", e.Request.URL)
 		}
 	}
 }
@@ -66,8 +66,8 @@ func transferred(t *testing.T, url string) int {
 	return len(raw)
 }
 
-// TestPages_RespectMediaPreferences: nothing moves for people who prefer reduced motion, and our colors do not
-// interfere with forced colors.
+// TestPages_RespectMediaPreferences: nothing moves for users who prefer reduced motion, and the style sheet does not
+// override forced colors.
 func TestPages_RespectMediaPreferences(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -86,7 +86,7 @@ func TestPages_RespectMediaPreferences(t *testing.T) {
 					t.Errorf("%s: an element is invisible", path)
 				}
 				if test[0] == "prefers-reduced-motion" {
-					// Animations that a pointer or the focus would start, too.
+					// Include animations that start with the pointer or the focus.
 					p.Do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("button, a").forEach(e => { e.focus(); e.dispatchEvent(new Event("mouseenter")) })`))
 					if moving := kit.Eval[[]string](p, `document.getAnimations().map(a => a.animationName ?? a.transitionProperty)`); len(moving) > 0 {
 						t.Errorf("%s: %q moves", path, moving)
@@ -111,7 +111,7 @@ func TestPages_RespectMediaPreferences(t *testing.T) {
 }
 
 // TestClock_IsLegibleAtEveryHour: in both color schemes the text has a contrast of 4.5:1 (WCAG 1.4.3) with every point
-// of the sky behind it. Axe does not judge colors on gradients.
+// of the sky behind it. Axe does not check colors on gradients.
 func TestClock_IsLegibleAtEveryHour(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -125,7 +125,7 @@ func TestClock_IsLegibleAtEveryHour(t *testing.T) {
 			for hour := range 24 {
 				ratio := contrast(p, hour)
 				if ratio < 4.5 {
-					t.Errorf("%s, %d px, %d o'clock: the contrast is %.2f", scheme, width, hour, ratio)
+					t.Errorf("%s, %d px, %d o'clock: got a contrast of %.2f", scheme, width, hour, ratio)
 				}
 				if ratio < least {
 					least, at = ratio, hour

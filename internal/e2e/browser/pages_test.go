@@ -11,7 +11,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// wrongClock sets the browser's clock years ahead.
+// wrongClock is a script that sets the browser's clock seven years ahead.
 const wrongClock = `{
 	const True = Date, ahead = 7 * 365 * 864e5 + 12345678;
 	Date = class extends True {
@@ -20,19 +20,19 @@ const wrongClock = `{
 	};
 }`
 
-// TestDashboard_ShowsTheServersTime to the second in the user's time zone, whatever the browser's clock and zone are;
-// with scripts, the clock ticks.
+// TestDashboard_ShowsTheServersTime: to the second and in the user's time zone, independent of the browser's clock and
+// zone. With scripts, the clock ticks.
 func TestDashboard_ShowsTheServersTime(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
 		p := kit.NewBrowser(t, server.URL(), append(settings, kit.TimeZone("America/New_York"), kit.OnNewDocument(wrongClock))...)
 		if year := kit.Eval[int](p, `new Date().getFullYear()`); year == time.Now().Year()+7 {
-			t.Fatal("the clock is wrong already") // about:blank was there before
+			t.Fatal("the clock is already wrong") // about:blank was open before
 		}
 		p.Register("clock" + kit.UniqueName())
 		if year := kit.Eval[int](p, `new Date().getFullYear()`); script && year < time.Now().Year()+7 {
-			t.Fatalf("the browser's clock is right: %d", year)
+			t.Fatalf("the browser's clock has the right year %d", year)
 		}
 		p.Open("/account", http.StatusOK)
 		p.Select("time_zone", "Asia/Kathmandu")
@@ -42,7 +42,7 @@ func TestDashboard_ShowsTheServersTime(t *testing.T) {
 		p.Open("/dashboard", http.StatusOK)
 		shown, now := clock(p, "Asia/Kathmandu"), time.Now()
 		if shown.Before(before.Truncate(time.Second)) || shown.After(now) {
-			t.Errorf("the page shows %v, and was loaded from %v to %v", shown, before, now)
+			t.Errorf("the page shows %v but was loaded between %v and %v", shown, before, now)
 		}
 		p.WantText("h1", "Kathmandu")
 		p.WantText("#offset", "UTC+05:45")
@@ -67,10 +67,10 @@ func TestDashboard_ShowsTheServersTime(t *testing.T) {
 	})
 }
 
-// clock returns the time that the page shows, and checks that its text, hands and attributes agree.
+// clock returns the time that the page shows and checks that its text, hands and attributes agree.
 func clock(p *kit.Browser, zone string) time.Time {
 	p.T.Helper()
-	// One expression, so that no tick intervenes.
+	// A single expression, so that no tick intervenes.
 	page := kit.Eval[struct {
 		DateTime, Digits, Date string
 		Hands                  []string
@@ -92,13 +92,13 @@ func clock(p *kit.Browser, zone string) time.Time {
 	}
 	local := at.In(location)
 	if _, offset := at.Zone(); at.Format("15:04:05") != local.Format("15:04:05") {
-		p.T.Errorf("the time has the offset %d s, which is not that of %s", offset, zone)
+		p.T.Errorf("got the offset %d s, which is not that of %s", offset, zone)
 	}
 	if page.Digits != local.Format("15:04:05") || page.Date != local.Format("Monday, 2 January 2006") {
-		p.T.Errorf("the page says %s, %s; want %v", page.Digits, page.Date, local)
+		p.T.Errorf("the page shows %s, %s, want %v", page.Digits, page.Date, local)
 	}
 	if want := "sky hour-" + strconv.Itoa(local.Hour()); page.Sky != want {
-		p.T.Errorf("the sky is %q, want %q", page.Sky, want)
+		p.T.Errorf("got the sky %q, want %q", page.Sky, want)
 	}
 	hours := float64(local.Hour()) + float64(local.Minute())/60
 	for i, want := range []float64{hours * 30, float64(local.Minute())*6 + float64(local.Second())/10, float64(local.Second()) * 6, hours * 15} {
@@ -131,19 +131,18 @@ func TestRegistration_TakesTheBrowsersTimeZone(t *testing.T) {
 		p.WantText("#offset", offset)
 		p.Open("/account", http.StatusOK)
 		if got := p.Value("time_zone"); !strings.HasSuffix(got, city) {
-			t.Errorf("the account's zone is %q, want %s", got, city)
+			t.Errorf("got the time zone %q, want %s", got, city)
 		}
 	})
 }
 
-// TestDashboard_ShowsWhatAuthorizedTheRequest: the first page may cost SQL; the second one is authorized by Redis
-// alone.
+// TestDashboard_ShowsWhatAuthorizedTheRequest: the first page may need SQL; the second one needs only Redis.
 func TestDashboard_ShowsWhatAuthorizedTheRequest(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
 	kit.WithAndWithoutScript(t, func(t *testing.T, script bool, settings ...kit.Action) {
 		p := kit.NewBrowser(t, server.URL(), settings...)
-		p.Register("vouched"+kit.UniqueName(), "name", "Ada Lovelace")
+		p.Register("authorized"+kit.UniqueName(), "name", "Ada Lovelace")
 		p.Open("/dashboard", http.StatusOK)
 		p.WantText("#authorized-by", "Redis")
 		p.WantText("#user-name", "Ada Lovelace")
@@ -165,7 +164,7 @@ func TestAccount_UpdatesTheProfile(t *testing.T) {
 		p.WantFocus("email")
 		p.WantDescription("email", "Error: ", "Enter an address")
 		if p.Value("name") != "Grace Hopper" || p.Value("email") != "grace@" || p.Value("time_zone") != "Pacific/Auckland" {
-			t.Error("the form lost what was entered")
+			t.Error("the form lost the input")
 		}
 		p.Fill("email", kit.UniqueName()+"@example.org")
 		p.Submit("/account/profile", http.StatusOK)
@@ -217,7 +216,7 @@ func TestAccount_ChangesThePassword(t *testing.T) {
 	})
 }
 
-// TestAccount_EndsOtherSessions: one of them, and then all.
+// TestAccount_EndsOtherSessions: first one of them, then all.
 func TestAccount_EndsOtherSessions(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -243,10 +242,10 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 		rows := kit.Eval[[]string](p, `[...document.querySelectorAll(".sessions > li")].map(row => row.innerText)`)
 		if len(rows) != 4 || !strings.Contains(rows[0], "this session") || !strings.Contains(rows[0], "Chrome") || !strings.Contains(rows[0], "on Linux") ||
 			!strings.Contains(rows[0], "127.0.0.1") || !strings.Contains(rows[0], "now") {
-			t.Errorf("the sessions are listed as %q", rows)
+			t.Errorf("got the sessions %q", rows)
 		}
 
-		// The newest of the others comes first.
+		// The newest of the others is listed first.
 		p.Click(`.sessions > li:nth-child(2) button`, http.StatusOK)
 		p.WantText(`[role="status"]`, "Session ended.")
 		ended := 0
@@ -257,7 +256,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 			}
 		}
 		if ended != 1 {
-			t.Errorf("%d sessions were ended by one click, want 1", ended)
+			t.Errorf("one click ended %d sessions, want 1", ended)
 		}
 
 		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
@@ -277,7 +276,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 }
 
 // TestSignOut_BackButtonShowsNothingPrivate: neither from the browser's cache nor from memory, not even for a moment,
-// and not in another tab.
+// nor in another tab.
 func TestSignOut_BackButtonShowsNothingPrivate(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -300,7 +299,7 @@ func TestSignOut_BackButtonShowsNothingPrivate(t *testing.T) {
 			}
 		}
 		if p.Restored > 0 {
-			t.Error("a page was restored from memory, if only for a moment")
+			t.Error("a page was restored from memory")
 		}
 
 		p.SignIn(name)

@@ -15,7 +15,7 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestScreenshot renews the screenshot in the README:
+// TestScreenshot updates the screenshot in the README:
 //
 //	go test -tags screenshot -run TestScreenshot ./internal/e2e/browser
 func TestScreenshot(t *testing.T) {
@@ -34,7 +34,7 @@ func TestScreenshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(data) > 150_000 {
-		t.Errorf("the screenshot has %d bytes", len(data))
+		t.Errorf("got a screenshot of %d bytes", len(data))
 	}
 	if err := os.WriteFile("../../../docs/dashboard.png", data, 0o644); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package browser tests the pages in Chromium: what people see, with and without scripts.
+// Package browser tests the pages in Chromium, with and without scripts.
 package browser
 
 import (
@@ -16,7 +16,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestLandingPage_LeadsToTheForms, and redirects signed-in users to the dashboard.
+// TestLandingPage_LeadsToTheForms: and redirects signed-in users to the dashboard.
 func TestLandingPage_LeadsToTheForms(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -38,8 +38,8 @@ func TestLandingPage_LeadsToTheForms(t *testing.T) {
 	})
 }
 
-// TestRegistration_ShowsErrorsAtTheFields: for everything that can be wrong, the form comes back filled in except for
-// the password, with the focus on the first invalid field and each message tied to its field.
+// TestRegistration_ShowsErrorsAtTheFields: for every kind of error, the form is shown again, filled in except for the
+// password, with the focus on the first invalid field and each message linked to its field.
 func TestRegistration_ShowsErrorsAtTheFields(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -78,7 +78,7 @@ func TestRegistration_ShowsErrorsAtTheFields(t *testing.T) {
 			p.Submit("/register", http.StatusOK)
 			p.WantPath("/account")
 			if got := p.Value("name"); got != "Ann Example" {
-				t.Errorf("the account's name is %q", got)
+				t.Errorf("got the name %q", got)
 			}
 		})
 	})
@@ -108,8 +108,8 @@ var refusedRegistrations = []struct {
 	}},
 }
 
-// wantFormKept fails unless the registration form has what was entered, up to what a field holds, and exactly these
-// fields are marked as invalid, each tied to its message; the first of them has the focus.
+// wantFormKept fails unless the registration form has the input, up to the length of a field, and exactly these fields
+// are marked as invalid, each linked to its message, with the focus on the first one.
 func wantFormKept(p *kit.Browser, entered [4]string, wrong map[string]string) {
 	p.T.Helper()
 	focused := false
@@ -122,7 +122,7 @@ func wantFormKept(p *kit.Browser, entered [4]string, wrong map[string]string) {
 			want = want[:min(len(want), 100)]
 		}
 		if got := p.Value(field); got != want {
-			p.T.Errorf("%s is %q, want what was entered: %q", field, got, want)
+			p.T.Errorf("%s is %q, want the input %q", field, got, want)
 		}
 		message, marked := wrong[field]
 		if got := p.Has(`#` + field + `[aria-invalid="true"]`); got != marked {
@@ -139,7 +139,7 @@ func wantFormKept(p *kit.Browser, entered [4]string, wrong map[string]string) {
 	}
 }
 
-// TestRegistration_Closed: the page says so, and no page links to it.
+// TestRegistration_Closed: the registration page says that it is closed, and no page links to it.
 func TestRegistration_Closed(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve("REGISTRATION", "closed")
@@ -206,7 +206,7 @@ func TestSignIn_RemembersAndRedirects(t *testing.T) {
 	})
 }
 
-// wantCookie fails unless the session cookie ends with the browser, or lasts for about this long.
+// wantCookie fails unless the session cookie lasts for about this long or, for 0, until the browser is closed.
 func wantCookie(p *kit.Browser, lasting time.Duration) {
 	p.T.Helper()
 	c := p.Cookies()["gatehouse"]
@@ -215,7 +215,7 @@ func wantCookie(p *kit.Browser, lasting time.Duration) {
 		return
 	}
 	if !c.HTTPOnly || c.SameSite != network.CookieSameSiteLax || c.Path != "/" {
-		p.T.Errorf("the session cookie is %s", kit.ToJSON(c))
+		p.T.Errorf("got the session cookie %s", kit.ToJSON(c))
 	}
 	if c.Session != (lasting == 0) {
 		p.T.Errorf("the cookie ends with the browser: %v, want %v", c.Session, lasting == 0)
@@ -262,7 +262,7 @@ func TestPages_WorkWithTheKeyboard(t *testing.T) {
 		p.Do(chromedp.KeyEvent(name))
 		press(p, "the password", `document.activeElement.id === "password"`)
 		p.Do(chromedp.KeyEvent(kit.Password))
-		p.Load(http.StatusOK, chromedp.KeyEvent(kb.Enter)) // Enter in a field sends the form
+		p.Load(http.StatusOK, chromedp.KeyEvent(kb.Enter)) // Enter in a field submits the form
 		p.WantPath("/dashboard")
 
 		// The skip link leads past the header.
@@ -272,7 +272,7 @@ func TestPages_WorkWithTheKeyboard(t *testing.T) {
 	})
 }
 
-// presses Tab until the expression holds, at most ten times, and wants a visible focus at each step.
+// press presses Tab until the expression is true, at most ten times, and checks that the focus is visible at each step.
 func press(p *kit.Browser, what, expression string) {
 	p.T.Helper()
 	for range 10 {
@@ -287,7 +287,7 @@ func press(p *kit.Browser, what, expression string) {
 	p.T.Fatalf("Tab does not lead to %s; the focus is on %s", what, kit.Eval[string](p, `document.activeElement.outerHTML`))
 }
 
-// TestRegistration_DoubleClickCreatesOneAccount and no error.
+// TestRegistration_DoubleClickCreatesOneAccount: and shows no error.
 func TestRegistration_DoubleClickCreatesOneAccount(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -296,7 +296,7 @@ func TestRegistration_DoubleClickCreatesOneAccount(t *testing.T) {
 	p.Fill("username", "twice", "password", kit.Password)
 	box := kit.Eval[struct{ X, Y, Width, Height float64 }](p, `document.querySelector("`+strings.ReplaceAll(kit.SubmitButton("/register"), `"`, `'`)+`").getBoundingClientRect().toJSON()`)
 	x, y := box.X+box.Width/2, box.Y+box.Height/2
-	// The response is slow, so that the later clicks come before it.
+	// The response is slow, so that the later clicks precede it.
 	p.Do(kit.Command(network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
 		MatchedNetworkConditions: []*network.Conditions{{Latency: 700, DownloadThroughput: -1, UploadThroughput: -1}},
 	}))
@@ -308,12 +308,12 @@ func TestRegistration_DoubleClickCreatesOneAccount(t *testing.T) {
 	p.Load(http.StatusOK, click, click, sent, click, click)
 	p.WantPath("/dashboard")
 	if n := p.CountPosts("/register"); n != 1 {
-		t.Errorf("%d registrations were sent, want 1", n)
+		t.Errorf("got %d registration requests, want 1", n)
 	}
 }
 
-// TestSubmitButton_WorksAfterGoingBack: a page restored by the back button, or a stopped request, must not leave a
-// disabled button.
+// TestSubmitButton_WorksAfterGoingBack: the button is enabled after the back button restores the page and after a
+// stopped request.
 func TestSubmitButton_WorksAfterGoingBack(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -332,8 +332,8 @@ func TestSubmitButton_WorksAfterGoingBack(t *testing.T) {
 	p.WantPath("/dashboard")
 }
 
-// TestPasswordField_RatesAndShowsPasswords: the meter rates while typing and nothing moves; the password can be shown.
-// Without scripts, the page offers neither.
+// TestPasswordField_RatesAndShowsPasswords: the meter rates the password during typing without moving the page, and the
+// password can be shown. Without scripts, the page has neither.
 func TestPasswordField_RatesAndShowsPasswords(t *testing.T) {
 	t.Parallel()
 	server := kit.NewSite(t).Serve()
@@ -374,13 +374,13 @@ func TestPasswordField_RatesAndShowsPasswords(t *testing.T) {
 		p.Open("/register", http.StatusOK)
 		p.Do(chromedp.SendKeys(chromedp.CSS("#password"), "password1"))
 		if kit.Eval[bool](p, `document.querySelector("[role=meter]").checkVisibility({visibilityProperty: true})`) {
-			t.Error("there is a meter that nothing moves")
+			t.Error("the page has a meter that nothing updates")
 		}
 		if p.Has(".show") {
-			t.Error("there is a button that does nothing")
+			t.Error("the page has a button that does nothing")
 		}
 		if !strings.Contains(p.Text("#password-help"), "At least 8 characters") {
-			t.Error("there is no hint")
+			t.Error("the page has no hint")
 		}
 	})
 }

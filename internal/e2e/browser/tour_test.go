@@ -26,16 +26,15 @@ import (
 // color schemes, for people to review.
 const picturesDir = "GATEHOUSE_PICTURES"
 
-// longName is as long as a user name may be, and cannot be broken anywhere nice.
 var (
-	// longName is as long as a user name may be, without a place to break it.
+	// longName has the maximum length and no place for a line break.
 	longName    = strings.Repeat("wilhelmina", 6) + "wwww"
 	longDisplay = strings.Repeat("Wolfeschlegelsteinhausen", 4) + "berg"
 )
 
-// TestTour_EveryPageIsAccessible visits every page in every state that people can reach, and checks each: no
+// TestTour_EveryPageIsAccessible visits every page in every state that users can reach and checks each: no
 // accessibility violation (axe) in light and dark, no layout shift, nothing wider than the window, no target below 44
-// px, valid HTML and CSS (the Nu checker). The kit checks for what no page may do.
+// px, valid HTML and CSS (the Nu checker). The kit checks for exceptions, console output and other faults.
 func TestTour_EveryPageIsAccessible(t *testing.T) {
 	t.Parallel()
 	axe, err := os.ReadFile(testkit.NodeModule(t, "axe-core/axe.min.js"))
@@ -68,7 +67,7 @@ func newPlaces(t *testing.T) places {
 		throttled: throttled.Serve().URL(),
 	}
 
-	// A missing table is a real unexpected error.
+	// A missing table causes a real unexpected error.
 	db, err := sql.Open("postgres", broken.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +152,7 @@ func tryUntilThrottled(p *kit.Browser, action string) {
 			return
 		}
 	}
-	p.T.Fatalf("%s: never throttled", action)
+	p.T.Fatalf("%s is never throttled", action)
 }
 
 // person opens a browser for the next part of the tour.
@@ -166,7 +165,7 @@ func (o *tour) person(base string) *kit.Browser {
 	return o.p
 }
 
-// outside visits the pages for people who are not signed in.
+// outside visits the pages for anonymous visitors.
 func (o *tour) outside(base string) {
 	kit.NewClient(o.t, base).Register("taken")
 	p := o.p
@@ -284,7 +283,7 @@ func (o *tour) administrator() {
 	p.Submit("/logout", http.StatusOK)
 }
 
-// wrongRequests visits the errors that the pages' own links and buttons never cause.
+// wrongRequests visits the errors that the links and buttons of pages never cause.
 func (o *tour) wrongRequests(base string) {
 	p := o.p
 	submit := func(status int, change string) {
@@ -297,7 +296,7 @@ func (o *tour) wrongRequests(base string) {
 	submit(http.StatusUnsupportedMediaType, `form.enctype = "text/plain"`)
 	o.look("error-415")
 
-	// A form that is damaged in transit.
+	// A form damaged in transit.
 	damaged := make(chan error, 1)
 	paused := chromedp.Events(p.Ctx, fetch.RequestPaused)
 	p.Do(kit.Command(fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: base + "/login"}}}))
@@ -324,7 +323,7 @@ func (o *tour) wrongRequests(base string) {
 	p.Do(kit.Command(fetch.Disable, cdp.Empty{}))
 	o.look("error-400")
 
-	// A page of another site that submits our form.
+	// A page of another site that submits Gatehouse's form.
 	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprintf(w, `<!doctype html><link rel="icon" href="data:,"><form action="%s/login" method="post"><input name="user" autocomplete="off"><button>Win</button></form>`, base)
@@ -369,8 +368,8 @@ func (o *tour) look(name string) {
 	o.p.Do(kit.MediaFeatures())
 }
 
-// layoutShift is how much the page has moved since it began to load, including what browsers excuse after user input.
-// A parser that pauses within a word on a busy machine moves its neighbors by one or two thousandths.
+// layoutShift is the movement of the page since it began to load, including movement after user input, which browsers do
+// not count. On a busy machine, a parser that pauses within a word causes a shift of one or two thousandths.
 type layoutShift struct {
 	Sum     float64
 	Sources []string
@@ -387,14 +386,14 @@ const layoutShifts = `new Promise(done => {
 	requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { add(observer.takeRecords()); done(all) })));
 })`
 
-// overflowing are the elements that overflow the window horizontally.
+// overflowing is an expression for the elements that overflow the window horizontally.
 const overflowing = `(() => {
 	const root = document.documentElement;
 	if (root.scrollWidth <= root.clientWidth) return [];
 	return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > root.clientWidth + 1).map(e => e.outerHTML.slice(0, 120)).concat("scrollWidth " + root.scrollWidth);
 })()`
 
-// smallTargets are links and controls that are hard to hit; a label counts as part of its checkbox.
+// smallTargets is an expression for the links and controls that are too small; a label is part of its checkbox.
 const smallTargets = `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")]
 	.filter(e => e.checkVisibility() && !e.matches(".skip"))
 	.map(e => {
@@ -417,7 +416,7 @@ func (o *tour) keep(name string) {
 	if err != nil {
 		o.t.Fatalf("%s: read the response: %v", name, err)
 	}
-	file := filepath.Join(o.served, name+".html") // the width makes no difference here
+	file := filepath.Join(o.served, name+".html") // equal at all widths
 	if err := os.WriteFile(file, res.Body, 0o600); err != nil {
 		o.t.Fatal(err)
 	}

@@ -9,8 +9,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// disableTriggers drops the triggers that notify servers of changes, so that only what servers and commands publish is
-// left. Servers keep listening, so users stay in local memory.
+// disableTriggers drops the triggers that notify servers of changes, so that only the changes that servers and commands
+// publish arrive. Servers keep listening, so users stay in local memory.
 func disableTriggers(x *kit.Target) {
 	x.T.Helper()
 	for trigger, table := range map[string]string{"users_tell": "users", "user_groups_tell": "user_groups", "user_permissions_tell": "user_permissions", "group_permissions_tell": "group_permissions"} {
@@ -18,8 +18,8 @@ func disableTriggers(x *kit.Target) {
 	}
 }
 
-// TestChange_ImmediateOnOtherServers: without notifications, a change through one server takes effect for the very
-// next request at another: 1,000 changes, and no stale response.
+// TestChange_ImmediateOnOtherServers: even without notifications, a change through one server takes effect for the next
+// request at another: 1,000 changes without a stale response.
 func TestChange_ImmediateOnOtherServers(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -39,11 +39,11 @@ func TestChange_ImmediateOnOtherServers(t *testing.T) {
 			got = me.User.Name
 		}
 		if got != name {
-			t.Errorf("with %s the name is %q after change %d", way, got, i)
+			t.Errorf("with %s: got the name %q after change %d", way, got, i)
 			stale++
 		}
 		if stale > 10 {
-			t.Fatal("further errors omitted")
+			t.Fatal("stopping after these errors")
 		}
 	}
 	// Changes that end every session and token, each followed immediately by one request.
@@ -69,7 +69,7 @@ func TestChange_ImmediateOnOtherServers(t *testing.T) {
 	}
 }
 
-// flushWaits makes Basic forget what programs have to wait for.
+// flushWaits ends the waits of programs that use Basic.
 func flushWaits(x *kit.Target) {
 	x.T.Helper()
 	keys, err := x.Cache.Do("KEYS", "waiting:*")
@@ -83,7 +83,8 @@ func flushWaits(x *kit.Target) {
 	}
 }
 
-// TestChange_ImmediateAfterCommands: the same for changes by command, with Postgres and with the embedded stores.
+// TestChange_ImmediateAfterCommands: changes by command take effect for the next request, too, with Postgres and with the
+// embedded stores.
 func TestChange_ImmediateAfterCommands(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -128,8 +129,8 @@ func TestChange_ImmediateAfterCommands(t *testing.T) {
 	}
 }
 
-// TestChangeStream_LossInvalidatesEverything: when the stream is missing, went backward or does not reach back far
-// enough, local memory is no longer used.
+// TestChangeStream_LossInvalidatesEverything: when the stream is missing, went backward or no longer has the last entry
+// that the server read, local memory is not used.
 func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -163,7 +164,7 @@ func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
 			testkit.Eventually(t, kit.WaitTimeout, "a stale response from local memory", func() bool {
 				awaitStream(x)
 				testkit.Eventually(t, kit.WaitTimeout, "the user to be in memory", func() bool { return fromMemory(x, p, way) })
-				// Directly in SQL, and deleted from the cache: only local memory has the old user.
+				// The change is made directly in SQL and the cached user deleted, so only local memory has the old user.
 				inGroup = !inGroup
 				if inGroup {
 					x.Exec(`INSERT INTO user_groups (user_id, group_name) VALUES ($1, 'staff')`, p.ID)
@@ -175,24 +176,24 @@ func TestChangeStream_LossInvalidatesEverything(t *testing.T) {
 				if _, err := x.Cache.Do("DEL", "user:"+p.ID); err != nil {
 					t.Fatal(err)
 				}
-				// Not if the repair of the stream has just invalidated everything again.
+				// The response is not stale if the repair of the stream has just invalidated everything again.
 				return p.Get(way, "/auth/verify?group=staff").StatusCode != want
 			})
 			lose()
 			if a := p.Get(way, "/auth/verify?group=staff"); a.StatusCode != want {
-				t.Errorf("%s, %s: %s, want %d", name, way, a.Status, want)
+				t.Errorf("%s, %s: got %s, want %d", name, way, a.Status, want)
 			}
 		}
 	}
 }
 
-// awaitStream waits until the stream is a stream again.
+// awaitStream waits until the key holds a stream again.
 func awaitStream(x *kit.Target) {
 	x.T.Helper()
 	testkit.Eventually(x.T, kit.WaitTimeout, "the stream to exist", func() bool { return fmt.Sprint(x.Do("TYPE", "user-changes")) == "stream" })
 }
 
-// fromMemory reports whether a request costs as little as with the user in local memory.
+// fromMemory reports whether the cost of a request shows that the user is in local memory.
 func fromMemory(x *kit.Target, p *kit.Principal, way string) bool {
 	x.T.Helper()
 	line := x.RequestLog(p.Get(way, "/api/time"))

@@ -21,11 +21,11 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestEmbeddedRedis_OnlyItsOwnerReachesIt: the process listens on no port except that of its pages, the socket is
-// accessible to its owner only, and no malformed command ends the process.
+// TestEmbeddedRedis_OnlyItsOwnerReachesIt: the process listens only on the port of its pages, only the owner can access
+// the socket, and malformed commands do not end the process.
 func TestEmbeddedRedis_OnlyItsOwnerReachesIt(t *testing.T) {
 	t.Parallel()
-	// The directory is accessible to everyone, so only the socket's own mode protects it.
+	// The directory is accessible to all users, so only the mode of the socket protects it.
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestEmbeddedRedis_OnlyItsOwnerReachesIt(t *testing.T) {
 		sendRaw(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), "*0\r\n")
 	}
 	if len(ports) != 1 {
-		t.Errorf("the process listens on the ports %v, want one", ports)
+		t.Errorf("got the listening ports %v, want one", ports)
 	}
 	socket := filepath.Join(dir, "redis.sock")
 	info, err := os.Lstat(socket)
@@ -113,8 +113,8 @@ func listeningPorts(t *testing.T, pid int) []int {
 	return ports
 }
 
-// TestEmbeddedRedis_CommandsReachIt: even in a directory whose path is longer than a socket's may be. After the server
-// was killed, the next one takes its place.
+// TestEmbeddedRedis_CommandsReachIt: even if the directory's path is longer than the limit for a socket. After a server
+// is killed, the next one replaces its socket.
 func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 	t.Parallel()
 	for name, dir := range map[string]string{
@@ -130,7 +130,7 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 			if _, err := os.Lstat(filepath.Join(dir, "redis.sock")); err != nil {
 				t.Fatal("a killed server leaves no socket, so this test proves nothing:", err)
 			}
-			// No server runs: the command says so instead of waiting for a reply.
+			// Without a server, the command reports that instead of waiting for a reply.
 			o := kit.RunCommand(t, env, "", "maintenance", "status")
 			o.WantCode(t, 1)
 			kit.WantErrorLine(t, o, "no server runs")
@@ -146,14 +146,14 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 			}
 			left, err := filepath.Glob(filepath.Join(dir, "redis*"))
 			if err != nil || len(left) != 1 || filepath.Base(left[0]) != "redis.lock" {
-				t.Errorf("a stopped server left %v, %v", left, err)
+				t.Errorf("the socket of a stopped server: got %v, %v, want none", left, err)
 			}
 		})
 	}
 }
 
 // TestEmbeddedRedis_BelongsToOneServer: a second server on the same DATA_DIR would have separate sessions, so it does
-// not start; the first one keeps running.
+// not start. The first one keeps running.
 func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "LISTEN_ADDR": "127.0.0.1:0", "GORACE": "atexit_sleep_ms=0"}
@@ -171,7 +171,7 @@ func TestEmbeddedRedis_BelongsToOneServer(t *testing.T) {
 // TestEmbeddedRedis_CommandReportsAServerThatDoesNotListen: a command reports a process that has locked the directory
 // but does not listen, instead of assuming that no server runs and bypassing its caches.
 func TestEmbeddedRedis_CommandReportsAServerThatDoesNotListen(t *testing.T) {
-	t.Parallel() // it mostly waits for the socket
+	t.Parallel() // mostly waits for the socket
 	dir := filepath.Join(t.TempDir(), "data")
 	env := map[string]string{"DATA_DIR": dir, "GORACE": "atexit_sleep_ms=0"}
 	kit.RunCommand(t, env, kit.Password+"\n", "user", "add", "alice", "--password-stdin").WantCode(t, 0)
@@ -208,7 +208,7 @@ func TestEmbeddedRedis_CommandReportsAServerThatDoesNotListen(t *testing.T) {
 // TestEmbeddedRedis_CommandFailsIfTheServerIsFrozen: a command whose change could not reach the server's caches does
 // not report success.
 func TestEmbeddedRedis_CommandFailsIfTheServerIsFrozen(t *testing.T) {
-	t.Parallel() // it mostly waits for a reply
+	t.Parallel() // mostly waits for a reply
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
 	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	kit.NewClient(t, server.URL()).Register("alice")

@@ -11,7 +11,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// endings are the ways to end every session and API token of a user: in the user's own session, or directly in SQL.
+// endings are the ways to end every session and API token of a user: through the user's session, or directly in SQL.
 var endings = map[string]func(p *kit.Principal, execSQL func(statement string)){
 	"password": func(p *kit.Principal, _ func(string)) {
 		p.Client.WantSeeOther(p.Client.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
@@ -91,7 +91,7 @@ func restoreRevivesNothing(t *testing.T, server *testkit.Server, end func(*kit.P
 	lost := after.At(server.URL())
 	gone("the backup", before.At(server.URL()))
 	gone("the backup", lost)
-	// A change after the restore must not arrive at the epoch of a change before it.
+	// A change after the restore must not set the epoch of a change before it.
 	back := kit.NewClient(t, server.URL())
 	back.WantSeeOther(back.PostForm("/login", "username", "alice", "password", kit.Password), "/dashboard")
 	execSQL(`UPDATE users SET epoch = epoch + 1`)
@@ -105,7 +105,7 @@ func wantSignedOutSoon(t *testing.T, c *kit.Client) {
 	testkit.Eventually(t, kit.WaitTimeout, "the session to end", func() bool { return c.Get("/dashboard").StatusCode != http.StatusOK })
 }
 
-// runTool runs a program that has to succeed.
+// runTool runs a program and fails the test if it fails.
 func runTool(t *testing.T, name string, args ...string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()

@@ -24,10 +24,10 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// openPages need neither Redis nor the database.
+// openPages are the paths that need neither Redis nor the database.
 var openPages = []string{"/", "/login", "/register", "/healthz"}
 
-// TestRedis_Killed: public pages keep working, private ones are unavailable, nobody is signed out, and nothing needs a
+// TestRedis_Killed: public pages keep working, private ones are unavailable, all sessions survive, and no server needs a
 // restart.
 func TestRedis_Killed(t *testing.T) {
 	t.Parallel()
@@ -69,12 +69,12 @@ func TestRedis_Killed(t *testing.T) {
 	visits.wantEnd(time.Now())
 
 	if got := sessionKeys(s); len(keys) != 1 || !slices.Contains(got, keys[0]) {
-		t.Fatalf("Redis itself lost the session: it had %q, and has %q", keys, got)
+		t.Fatalf("Redis lost the session: it had the keys %q and has %q", keys, got)
 	}
 	kit.WantSignedIn(t, c)
 	c.WantStatus(c.Get("/readyz"), http.StatusOK)
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE username = 'alice' AND epoch = 1`); n != 1 {
-		t.Error("a refused change was made nevertheless")
+		t.Error("a refused change was made")
 	}
 	c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
 	kit.WantSignedOut(t, c)
@@ -116,12 +116,12 @@ func TestCache_Killed(t *testing.T) {
 	s := kit.NewSite(t)
 	c := kit.NewClient(t, s.Serve("CACHE_URL", cache.URL()).URL())
 	c.Register("alice")
-	authorizedBy := func(who string) func() bool {
-		return func() bool { return strings.Contains(c.Get("/dashboard").Text, `id="authorized-by">`+who+`<`) }
+	authorizedBy := func(store string) func() bool {
+		return func() bool { return strings.Contains(c.Get("/dashboard").Text, `id="authorized-by">`+store+`<`) }
 	}
-	wantAuthorizedBy := func(who string) {
+	wantAuthorizedBy := func(store string) {
 		t.Helper()
-		testkit.Eventually(t, kit.RecoveryTime, who+" to authorize the request", authorizedBy(who))
+		testkit.Eventually(t, kit.RecoveryTime, store+" to authorize the request", authorizedBy(store))
 	}
 	wantAuthorizedBy("Redis")
 	visits := visit(t, c)
@@ -139,7 +139,7 @@ func TestCache_Killed(t *testing.T) {
 		{"frozen", cache.Pause, cache.Resume},
 	} {
 		late := kit.NewClient(t, c.BaseURL)
-		late.Register("late-" + fault.name) // this user is in no cache yet
+		late.Register("late-" + fault.name) // this user is not cached yet
 		fault.begin()
 		c.WantStatus(c.DoWithin(kit.ResponseTimeout, c.NewRequest(http.MethodGet, "/dashboard", "")), http.StatusOK)
 		page := late.DoWithin(kit.ResponseTimeout, late.NewRequest(http.MethodGet, "/dashboard", ""))
@@ -156,11 +156,11 @@ func TestCache_Killed(t *testing.T) {
 	}
 	visits.wantNone()
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE name <> ''`); n != 0 {
-		t.Error("a refused change was made nevertheless")
+		t.Error("a refused change was made")
 	}
 }
 
-// TestPostgres_Killed: signed-in users stay signed in; what needs the database is unavailable.
+// TestPostgres_Killed: signed-in users stay signed in; requests that need the database get a 503.
 func TestPostgres_Killed(t *testing.T) {
 	t.Parallel()
 	p := testkit.StartPostgres(t)
@@ -187,7 +187,7 @@ func TestPostgres_Killed(t *testing.T) {
 		for _, path := range append(openPages, anonymous.StylesheetPath()) {
 			anonymous.WantStatus(anonymous.DoWithin(kit.ResponseTimeout, anonymous.NewRequest(http.MethodGet, path, "")), http.StatusOK)
 		}
-		// A statement is limited to two seconds, and there is some work besides.
+		// A statement is limited to two seconds, and the request needs some more time.
 		const patience = kit.ResponseTimeout + time.Second
 		for _, req := range []*http.Request{
 			anonymous.NewForm("/login", "username", "alice", "password", kit.Password),
@@ -209,15 +209,15 @@ func TestPostgres_Killed(t *testing.T) {
 		testkit.Eventually(t, kit.RecoveryTime, "a sign-in after Postgres was "+fault.name, func() bool {
 			return anonymous.PostForm("/login", "username", "alice", "password", kit.Password).StatusCode == http.StatusSeeOther
 		})
-		t.Logf("Postgres %s: the first sign-in %v after it was back", fault.name, time.Since(back).Round(time.Millisecond))
+		t.Logf("Postgres %s: the first sign-in %v after the restart", fault.name, time.Since(back).Round(time.Millisecond))
 		c.WantStatus(c.Get("/readyz"), http.StatusOK)
 	}
 	visits.wantNone()
 	kit.WantSignedIn(t, c)
 }
 
-// TestPostgres_KilledWhileRegistering: an acknowledged account exists, and one that was not acknowledged can be
-// created again or is complete.
+// TestPostgres_KilledWhileRegistering: an acknowledged account exists; one that was not acknowledged either is complete
+// or can be created again.
 func TestPostgres_KilledWhileRegistering(t *testing.T) {
 	t.Parallel()
 	p := testkit.StartPostgres(t)
@@ -273,7 +273,7 @@ func TestPostgres_KilledWhileRegistering(t *testing.T) {
 			switch status {
 			case http.StatusSeeOther:
 				if got := signIn(); got != http.StatusSeeOther {
-					t.Errorf("%s was told to have an account, but the sign-in got %d", name(person, i), got)
+					t.Errorf("%s: the registration was acknowledged, but the sign-in got %d", name(person, i), got)
 				}
 			case http.StatusServiceUnavailable:
 				refused++
@@ -288,10 +288,10 @@ func TestPostgres_KilledWhileRegistering(t *testing.T) {
 	}
 	t.Logf("%d registrations, %d acknowledged, %d refused", done.Load(), made.Load(), refused)
 	if refused == 0 {
-		t.Error("no registration met the fault, so this test proves nothing")
+		t.Error("no registration was affected by the fault, so the test is inconclusive")
 	}
 	if n := s.QueryInt(`SELECT count(*) FROM users WHERE password_hash NOT LIKE '$argon2id$%'`); n > 0 {
-		t.Errorf("%d rows have an incomplete password", n)
+		t.Errorf("got %d rows with an incomplete password hash", n)
 	}
 }
 
@@ -315,7 +315,7 @@ func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 			other := kit.NewClient(t, server.URL())
 			a, err := other.TryDo(other.NewForm("/login", "username", fmt.Sprintf("alice%d", i), "password", kit.Password))
 			if err != nil {
-				t.Errorf("a sign-in was dropped: %v", err)
+				t.Errorf("a sign-in got no response: %v", err)
 			}
 			responses <- a
 		}()
@@ -342,7 +342,7 @@ func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 	code := server.Wait()
 
 	took := time.Since(begun)
-	t.Logf("ended %v after SIGTERM", took.Round(time.Millisecond))
+	t.Logf("the server exited %v after SIGTERM", took.Round(time.Millisecond))
 	if code != 0 || took > 10*time.Second {
 		t.Errorf("exit code %d after %v, want 0 within 10 s", code, took)
 	}
@@ -351,8 +351,8 @@ func TestServe_FinishesRequestsAfterSIGTERM(t *testing.T) {
 	}
 }
 
-// TestSlowClients_AreDisconnected: two hundred clients that send a byte a second, half of them in the header and half
-// in the body, delay no other client and get disconnected.
+// TestSlowClients_AreDisconnected: two hundred clients that send one byte per second, half of them in the header and
+// half in the body, are disconnected and delay no other client.
 func TestSlowClients_AreDisconnected(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -386,7 +386,7 @@ func TestSlowClients_AreDisconnected(t *testing.T) {
 		case <-tick.C:
 			asked := time.Now()
 			if !c.IsSignedIn() {
-				t.Fatal("no signed-in page")
+				t.Fatal("the dashboard is not available")
 			}
 			pages, slowest = pages+1, max(slowest, time.Since(asked))
 		}
@@ -405,7 +405,7 @@ func TestSlowClients_AreDisconnected(t *testing.T) {
 	})
 }
 
-// drip sends a byte a second until the server closes the connection, and sends the time until then to left.
+// drip sends one byte per second until the server closes the connection, and sends the time until then to left.
 func drip(conn net.Conn, begin string, left chan<- time.Duration) {
 	begun := time.Now()
 	ended := make(chan struct{})
@@ -426,7 +426,7 @@ func drip(conn net.Conn, begin string, left chan<- time.Duration) {
 	}
 }
 
-// TestSizeLimits: what is too large is refused early, and the server keeps working.
+// TestSizeLimits: oversized requests are refused early, and the server keeps working.
 func TestSizeLimits(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -473,8 +473,8 @@ func TestSizeLimits(t *testing.T) {
 	}
 }
 
-// TestSignInStorm_MemoryIsBounded: all of five hundred concurrent sign-ins get a response, and signed-in users hardly
-// notice.
+// TestSignInStorm_MemoryIsBounded: each of five hundred concurrent sign-ins gets a response, and pages of signed-in users
+// stay fast.
 func TestSignInStorm_MemoryIsBounded(t *testing.T) {
 	s := kit.NewSite(t)
 	// Each sign-in comes from a different address, so that the queue and not the throttle
@@ -542,13 +542,13 @@ func TestSignInStorm_MemoryIsBounded(t *testing.T) {
 	// The peak is 130 to 155 MB, depending on the garbage collector's state at the start; make bench measures it.
 	// Without a bound, 50 hashes alone take 1 GB.
 	if peak > 200<<20 {
-		t.Errorf("the server took %d MB at its peak", peak>>20)
+		t.Errorf("got a peak memory of %d MB", peak>>20)
 	}
 	if pages[len(pages)-1] > kit.ResponseTimeout {
 		t.Errorf("a signed-in page took %v", pages[len(pages)-1])
 	}
 	if count[http.StatusSeeOther]+count[http.StatusUnauthorized] < 20 {
-		t.Error("hardly any sign-in succeeded")
+		t.Error("too few sign-ins succeeded")
 	}
 	reader.SignIn("person0")
 }
@@ -586,7 +586,7 @@ func wantUnavailable(c *kit.Client, req *http.Request) {
 	wantUnavailableWithin(c, kit.ResponseTimeout, req)
 }
 
-// wantUnavailableWithin wants the 503 page, which asks to try again and leaves the cookies alone.
+// wantUnavailableWithin fails unless the response is the 503 page, with Retry-After and without cookies.
 func wantUnavailableWithin(c *kit.Client, limit time.Duration, req *http.Request) {
 	c.T.Helper()
 	a := c.DoWithin(limit, req)
@@ -605,12 +605,12 @@ func unavailableFault(a kit.Response) string {
 	case len(a.Header.Values("Set-Cookie")) > 0:
 		return "sets a cookie"
 	case !strings.Contains(a.Text, "Back in a moment"):
-		return "is not the page that says so"
+		return "is not the 503 page"
 	}
 	return ""
 }
 
-// visitors read pages continuously.
+// visitors are clients that request pages continuously.
 type visitors struct {
 	t    *testing.T
 	stop func()
@@ -622,9 +622,9 @@ type visitors struct {
 	unavailable []time.Time
 }
 
-// visit starts visitors that read the landing page without a session, and the dashboard with c's session and that of
-// another user, until the test ends. Each response has to be the page, with the user's own name, or within two seconds
-// the 503 page; public pages are never 503.
+// visit starts visitors that request the landing page without a session, and the dashboard with c's session and that of
+// another user, until the test ends. Each response must be the page, with the right user's name, or the 503 page within
+// two seconds. Public pages must never be 503.
 func visit(t *testing.T, c *kit.Client) *visitors {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -670,7 +670,7 @@ func visit(t *testing.T, c *kit.Client) *visitors {
 	return v
 }
 
-// one reads a page. It returns false if it was wrong, or if the test is over.
+// one requests a page. It returns false if the response was wrong or the test is over.
 func (v *visitors) one(browser *kit.Client, req *http.Request, contains string) bool {
 	begun := time.Now()
 	a, err := browser.TryDo(req)
@@ -710,14 +710,14 @@ func (v *visitors) await(pages int64) {
 	testkit.Eventually(v.t, 30*time.Second, "the visitors' pages", func() bool { return v.n.Load() >= until || v.t.Failed() })
 }
 
-// wantEnd watches the pages after a fault was fixed: they have to recover in time.
+// wantEnd fails unless the pages recover in time after a fault was fixed.
 func (v *visitors) wantEnd(fixed time.Time) {
 	v.t.Helper()
 	v.mu.Lock()
 	faults := len(v.unavailable)
 	v.mu.Unlock()
 	if faults == 0 {
-		v.t.Error("no visitor met the fault")
+		v.t.Error("the fault affected no visitor")
 	}
 	// The fault is over after a hundred private pages in a row without a 503.
 	var last time.Time

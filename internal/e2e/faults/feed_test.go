@@ -13,13 +13,13 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// feedSite is a server whose users the test changes directly in SQL.
+// feedSite is a server and a database in which the test changes users directly.
 type feedSite struct {
 	t      *testing.T
 	server *testkit.Server
 	env    map[string]string
 	db     *sql.DB
-	// fillers inserts $1 users, whose names begin with "filler".
+	// fillers is a statement that inserts $1 users whose names begin with "filler".
 	fillers string
 }
 
@@ -59,7 +59,7 @@ func (s *feedSite) exec(statement string, args ...any) {
 func (s *feedSite) fill(n int) {
 	s.t.Helper()
 	s.exec(s.fillers, n)
-	kit.NewClient(s.t, s.server.URL()).PostForm("/register", "username", "first"+kit.UniqueName(), "password", kit.Password) // makes the server compute the rest
+	kit.NewClient(s.t, s.server.URL()).PostForm("/register", "username", "first"+kit.UniqueName(), "password", kit.Password) // makes the server compute the missing skeletons
 	testkit.Eventually(s.t, kit.WaitTimeout, "the skeletons of the new names", func() bool {
 		var missing int
 		err := s.db.QueryRow(`SELECT count(*) FROM user_skeletons WHERE skeleton IS NULL`).Scan(&missing)
@@ -85,8 +85,7 @@ func wantOut(t *testing.T, p *kit.Principal) {
 	}
 }
 
-// TestChange_NotDelayedByAFrozenCache: however many users are changed while the cache hangs, each change takes effect
-// on time.
+// TestChange_NotDelayedByAFrozenCache: while the cache hangs, changes of any number of users take effect on time.
 func TestChange_NotDelayedByAFrozenCache(t *testing.T) {
 	onBothDatabases(t, func(t *testing.T, s *feedSite, cache *testkit.Redis) {
 		s.fill(1500)
@@ -124,7 +123,7 @@ func TestChange_NotDelayedByAFrozenCache(t *testing.T) {
 					wantOut(t, other)
 				}
 				cache.Resume()
-				// Whatever the cache still contains, it does not revive the user.
+				// Stale entries of the cache do not revive the user.
 				wantOut(t, p)
 			})
 		}
@@ -133,7 +132,7 @@ func TestChange_NotDelayedByAFrozenCache(t *testing.T) {
 
 // TestListening_APoolerIsNotTrusted: through a pooler in transaction mode LISTEN succeeds, but no notification ever
 // arrives. The server logs it and reads the database instead, and doctor names the remedy; with a direct connection
-// for notifications, the pooler makes no difference.
+// for notifications, servers behind the pooler work as usual.
 func TestListening_APoolerIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -144,16 +143,16 @@ func TestListening_APoolerIsNotTrusted(t *testing.T) {
 	both := append(kit.MetricsOn, "DATABASE_LISTEN_URL", direct)
 
 	kit.RunCommand(t, s.Env(both...), "", "migrate", "up").WantCode(t, 0)
-	blind, seeing := s.ServeWithoutRace(pooled...), s.ServeWithoutRace(both...)
+	pooledOnly, listening := s.ServeWithoutRace(pooled...), s.ServeWithoutRace(both...)
 	disable := func(p *kit.Principal) {
 		if _, err := db.Exec(`UPDATE users SET active = false WHERE id = $1`, p.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	alice, bob := kit.RegisterPrincipal(t, blind.URL(), "alice"), kit.RegisterPrincipal(t, seeing.URL(), "bob")
+	alice, bob := kit.RegisterPrincipal(t, pooledOnly.URL(), "alice"), kit.RegisterPrincipal(t, listening.URL(), "bob")
 	bob.Warm()
-	if n := kit.Scrape(t, seeing).Sum("gatehouse_listening"); n != 1 {
+	if n := kit.Scrape(t, listening).Sum("gatehouse_listening"); n != 1 {
 		t.Errorf("gatehouse_listening is %v with a direct connection, want 1", n)
 	}
 	disable(bob)
@@ -163,28 +162,28 @@ func TestListening_APoolerIsNotTrusted(t *testing.T) {
 		_, sql := kit.Cost(alice.WantGet(kit.BySession, "/api/me", http.StatusOK))
 		return sql == "1"
 	})
-	testkit.Eventually(t, kit.MaxDelay, "the log to say why", func() bool { return strings.Contains(blind.Log(), "DATABASE_LISTEN_URL") })
-	if n := kit.Scrape(t, blind).Sum("gatehouse_listening"); n != 0 {
+	testkit.Eventually(t, kit.MaxDelay, "the log to name the setting", func() bool { return strings.Contains(pooledOnly.Log(), "DATABASE_LISTEN_URL") })
+	if n := kit.Scrape(t, pooledOnly).Sum("gatehouse_listening"); n != 0 {
 		t.Errorf("gatehouse_listening is %v through the pooler, want 0", n)
 	}
-	seeing.Stop() // otherwise it would invalidate the cached user
+	listening.Stop() // otherwise it would invalidate the cached user
 	disable(alice)
 	wantOut(t, alice)
 
-	sick := kit.RunCommand(t, s.Env(pooled...), "", "doctor")
-	sick.WantCode(t, 1)
-	if !strings.Contains(sick.Stdout, "FAULT  changes") || !strings.Contains(sick.Stdout, "DATABASE_LISTEN_URL") {
-		t.Errorf("doctor says\n%s", sick.Stdout)
+	bad := kit.RunCommand(t, s.Env(pooled...), "", "doctor")
+	bad.WantCode(t, 1)
+	if !strings.Contains(bad.Stdout, "FAULT  changes") || !strings.Contains(bad.Stdout, "DATABASE_LISTEN_URL") {
+		t.Errorf("doctor printed\n%s", bad.Stdout)
 	}
-	well := kit.RunCommand(t, s.Env(both...), "", "doctor")
-	well.WantCode(t, 0)
-	if !strings.Contains(well.Stdout, "ok     changes") {
-		t.Errorf("doctor says\n%s", well.Stdout)
+	good := kit.RunCommand(t, s.Env(both...), "", "doctor")
+	good.WantCode(t, 0)
+	if !strings.Contains(good.Stdout, "ok     changes") {
+		t.Errorf("doctor printed\n%s", good.Stdout)
 	}
 }
 
-// TestListening_ASilentConnectionIsNotTrusted: an open connection that no longer carries anything is noticed, and
-// trusted again once it does.
+// TestListening_ASilentConnectionIsNotTrusted: the server notices an open connection that no longer transmits anything,
+// and trusts it again once it does.
 func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -207,7 +206,7 @@ func TestListening_ASilentConnectionIsNotTrusted(t *testing.T) {
 	other.Warm()
 }
 
-// TestLog_AnOutageIsOneLinePerSecond: with Postgres down the log does not grow with the failing requests.
+// TestLog_AnOutageIsOneLinePerSecond: without Postgres, the log does not get a line for each failing request.
 func TestLog_AnOutageIsOneLinePerSecond(t *testing.T) {
 	pg := testkit.StartPostgres(t)
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: testkit.RedisURL(t)}
@@ -228,10 +227,10 @@ func TestLog_AnOutageIsOneLinePerSecond(t *testing.T) {
 	}
 	const users = 20
 	asked := 0
-	// Until there are a few lines, but for enough requests to show that not each of them logs one.
+	// Continue until the log has a few lines and there are many more requests than lines.
 	for len(about()) < 4 || asked < 10*users {
 		if time.Since(begun) > time.Minute {
-			t.Fatalf("%d lines in a minute of requests, so this test proves nothing", len(about()))
+			t.Fatalf("got %d lines in a minute of requests, so the test is inconclusive", len(about()))
 		}
 		kit.RunConcurrently(t, users, func(i int) (kit.Response, error) {
 			c := kit.NewClient(t, server.URL())
@@ -239,7 +238,7 @@ func TestLog_AnOutageIsOneLinePerSecond(t *testing.T) {
 		})
 		asked += users
 	}
-	// One line says once that no changes are received; the others are rate-limited.
+	// One line reports that no changes are received; the others are rate-limited.
 	times := about()
 	if most := int(time.Since(begun)/time.Second) + 2; len(times) > most {
 		t.Errorf("%d lines for %d requests in %v, want at most %d", len(times), asked, time.Since(begun), most)

@@ -27,14 +27,14 @@ import (
 type revocation struct {
 	name string
 	path string
-	// over reports whether a response to one of kit.AuthMethods is as the change requires.
+	// over reports whether a response to one of kit.AuthMethods reflects the change.
 	over func(way string, a kit.Response) bool
 	ways []string
-	// by has the ways to make the change, by name.
+	// by maps names to the ways to make the change.
 	by map[string]func(p *kit.Principal)
 }
 
-// refusedWith wants a 401, and for tokens this code.
+// refusedWith reports whether a response is a 401 and, for tokens, has this code.
 func refusedWith(code string) func(string, kit.Response) bool {
 	return func(way string, a kit.Response) bool {
 		return a.StatusCode == http.StatusUnauthorized && (way != kit.ByToken || strings.Contains(a.Text, `"code":"`+code+`"`))
@@ -43,8 +43,8 @@ func refusedWith(code string) func(string, kit.Response) bool {
 
 func forbidden(_ string, a kit.Response) bool { return a.StatusCode == http.StatusForbidden }
 
-// measure makes the change, and sends requests with all methods concurrently and without a pause until each response
-// is as required. It returns how long that took since the commit, at most.
+// measure makes the change and sends requests with all methods concurrently, without a pause, until each response
+// reflects the change. It returns the maximum time since the commit.
 func (r revocation) measure(p *kit.Principal, change func(*kit.Principal)) map[string]time.Duration {
 	p.T.Helper()
 	change(p)
@@ -64,7 +64,7 @@ func (r revocation) measure(p *kit.Principal, change func(*kit.Principal)) map[s
 					return
 				}
 				if since > kit.MaxDelay || err != nil {
-					p.T.Errorf("%s: %v after the change, %s with %s gets %v %v\n%s", r.name, since, r.path, way, a.Response, err, a.Text)
+					p.T.Errorf("%s: %v after the change, %s with %s got %v %v\n%s", r.name, since, r.path, way, a.Response, err, a.Text)
 					return
 				}
 			}
@@ -74,8 +74,8 @@ func (r revocation) measure(p *kit.Principal, change func(*kit.Principal)) map[s
 	return took
 }
 
-// TestChange_TakesEffectOnEveryServer: however a user is changed, a server that has cached them applies the change
-// immediately to sessions, Basic and tokens.
+// TestChange_TakesEffectOnEveryServer: a server that has cached a user applies every kind of change immediately to
+// sessions, Basic and tokens.
 func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -105,7 +105,7 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 			s.Run(kit.OtherPassword, named...).WantCode(p.T, 0)
 		}
 	}
-	// own makes a change by the same user in another browser, at the other server.
+	// own makes a change as the same user in another browser, at the other server.
 	own := func(p *kit.Principal, path string, fields ...string) {
 		c := kit.NewClient(p.T, a.URL())
 		c.SignIn(p.Name)
@@ -214,7 +214,7 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 		// SQL, and counts only the changes that follow.
 		for i := 0; i < 200 || counted(a) < 200 || counted(b) < 200; i++ {
 			if i == 2000 {
-				t.Fatalf("of %d changes server a counted %v and server b %v", i, counted(a), counted(b))
+				t.Fatalf("after %d changes, server a has counted %v and server b %v", i, counted(a), counted(b))
 			}
 			name := fmt.Sprintf("Name %d", i)
 			if _, err := db.Exec(`UPDATE users SET name = $1 WHERE id = $2`, name, p.ID); err != nil {
@@ -337,7 +337,7 @@ func TestChange_WhileNoServerRuns(t *testing.T) {
 			cache := kit.DialRedis(t, s.RedisURL+"/1")
 			cached, err := redis.String(cache.Do("GET", "user:"+p.ID))
 			if err != nil || !strings.Contains(cached, p.Name) {
-				t.Fatalf("the cache has %q for the user (%v), so this test proves nothing", cached, err)
+				t.Fatalf("the cache has %q for the user (%v), so the test is inconclusive", cached, err)
 			}
 			if _, err := db.Exec(test.change, p.ID); err != nil {
 				t.Fatal(err)
@@ -353,7 +353,7 @@ func TestChange_WhileNoServerRuns(t *testing.T) {
 	}
 }
 
-// listeners returns the ids of the backends through which servers of this database receive changes.
+// listeners returns the ids of the Postgres backends that serve LISTEN connections of this database.
 func listeners(t testing.TB, db *sql.DB) []int {
 	t.Helper()
 	rows, err := db.Query(`SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -373,7 +373,7 @@ func listeners(t testing.TB, db *sql.DB) []int {
 	return pids
 }
 
-// cutListeners terminates these connections, as an administrator or a firewall would, and returns their number.
+// cutListeners terminates the LISTEN connections, as an administrator or a firewall would, and returns their number.
 func cutListeners(t testing.TB, db *sql.DB) int {
 	t.Helper()
 	pids := listeners(t, db)
@@ -401,7 +401,7 @@ func handConn(t testing.TB, db *sql.DB) *sql.Conn {
 
 // TestListening_ConnectionTerminatedBeforeAChange: the connection on which a server receives changes is terminated
 // again and again, and a user is disabled at the same moment. The change still takes effect once the server listens
-// again, because it then trusts nothing that it cached.
+// again, because it then discards everything that it cached.
 func TestListening_ConnectionTerminatedBeforeAChange(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -425,7 +425,7 @@ func TestListening_ConnectionTerminatedBeforeAChange(t *testing.T) {
 		committed := time.Now()
 		for p.Get(kit.BySession, "/api/me").StatusCode != http.StatusUnauthorized {
 			if time.Since(committed) > kit.MaxDelay {
-				t.Fatalf("%v after the change the session is still accepted", kit.MaxDelay)
+				t.Fatalf("the session is still accepted %v after the change", kit.MaxDelay)
 			}
 		}
 		slowest = max(slowest, time.Since(committed))
@@ -445,8 +445,8 @@ func TestListening_ConnectionTerminatedBeforeAChange(t *testing.T) {
 }
 
 // TestListening_WithoutItUsersAreReadFromTheDatabase: while a server cannot receive changes it caches no users
-// locally, at the cost of one more Redis round trip and one SQL statement. So direct changes in SQL still take effect,
-// and stay in effect when it listens again.
+// locally, at the cost of one more Redis round trip and one SQL statement. So direct changes in SQL still take effect, and
+// stay in effect when it listens again.
 func TestListening_WithoutItUsersAreReadFromTheDatabase(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -494,7 +494,7 @@ func TestListening_WithoutItUsersAreReadFromTheDatabase(t *testing.T) {
 	}
 	for range 5 {
 		if got := cost(alice); got != "2 round trips, 1 statements" {
-			t.Errorf("a page costs %s without listening, want 2 and 1", got)
+			t.Errorf("without listening, a page costs %s, want 2 and 1", got)
 		}
 	}
 	admin.WantStatus(admin.PostForm("/admin/users/"+bob.ID+"/active", "active", "false"), http.StatusSeeOther)
@@ -504,7 +504,7 @@ func TestListening_WithoutItUsersAreReadFromTheDatabase(t *testing.T) {
 	if _, err := prompt.ExecContext(t.Context(), `UPDATE users SET active = false WHERE id = $1`, alice.ID); err != nil {
 		t.Fatal(err)
 	}
-	// The pool has a single connection; while a canary uses it, the response is a 503.
+	// The pool has a single connection. While the server's check of notifications uses it, the response is a 503.
 	for _, way := range kit.AuthMethods {
 		for _, p := range []*kit.Principal{alice, alice.At(a.URL())} {
 			testkit.Eventually(t, kit.MaxDelay, "the "+way+" to be refused", func() bool {
@@ -672,8 +672,8 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // TestListening_LateServerDoesNotRefillTheCache: a server that has not received a change yet finishes a sign-in for
-// which it read the row before the change. It must not write the old user to the cache, where another server, which
-// has already received the change, would use it.
+// which it read the row before the change. It must not write the old user to the cache, because another server that has
+// already received the change would use it.
 func TestListening_LateServerDoesNotRefillTheCache(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -690,12 +690,12 @@ func TestListening_LateServerDoesNotRefillTheCache(t *testing.T) {
 		counted := kit.Scrape(t, b).Sum("gatehouse_revocation_seconds_count")
 
 		delayed.hold()
-		// Other sign-ins are ahead in the hash queue, so that there is time for the change.
+		// Other sign-ins ahead in the hash queue leave time for the change.
 		done := make(chan kit.Response, 1)
 		var all sync.WaitGroup
 		for _, who := range []string{"nobody1", "nobody2", "nobody3", name} {
 			if who == name {
-				testkit.Eventually(t, kit.MaxDelay, "the others to be ahead of it", func() bool { return kit.Scrape(t, a).Sum("gatehouse_hash_queue") >= 1 })
+				testkit.Eventually(t, kit.MaxDelay, "the other sign-ins to be queued", func() bool { return kit.Scrape(t, a).Sum("gatehouse_hash_queue") >= 1 })
 			}
 			all.Go(func() {
 				other := kit.NewClient(t, a.URL())
@@ -727,7 +727,7 @@ func TestListening_LateServerDoesNotRefillTheCache(t *testing.T) {
 		committed := time.Now()
 		for c.IsSignedIn() {
 			if time.Since(committed) > kit.MaxDelay/2 {
-				t.Fatalf("%v after a change the server that received it still accepts the user: the late one has refilled the cache", kit.MaxDelay/2)
+				t.Fatalf("%v after a change, the server that received it still accepts the user: the late server has refilled the cache", kit.MaxDelay/2)
 			}
 		}
 		all.Wait()
@@ -735,6 +735,6 @@ func TestListening_LateServerDoesNotRefillTheCache(t *testing.T) {
 	}
 	t.Logf("%d of %d sign-ins ended between the change and its notification", met, tries)
 	if met == 0 {
-		t.Error("no sign-in met the gap, so this test proves nothing")
+		t.Error("no sign-in ended between change and notification, so the test is inconclusive")
 	}
 }

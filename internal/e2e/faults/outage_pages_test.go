@@ -11,7 +11,8 @@ import (
 )
 
 // TestUnavailablePage_AfterAPasswordChange holds a password change in Postgres while Redis freezes: the new password
-// is saved, but the session cannot be renewed. The page must not claim that nothing was saved; otherwise it may.
+// is saved, but the session cannot be renewed. The page must not claim that nothing was saved. It may do so if the
+// change was not attempted.
 func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 	t.Parallel()
 	store := testkit.StartRedis(t)
@@ -48,15 +49,15 @@ func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 
 	c.WantStatus(a, http.StatusServiceUnavailable)
 	if !strings.Contains(a.Text, "Your change may have been saved.") || strings.Contains(a.Text, "Nothing was") {
-		t.Errorf("after a saved change the page says\n%s", a.Text)
+		t.Errorf("after a saved change, got the page\n%s", a.Text)
 	}
 	c.WantStatus(form, http.StatusServiceUnavailable)
 	if !strings.Contains(form.Text, "Nothing was saved") {
-		t.Errorf("before anything was attempted the page says\n%s", form.Text)
+		t.Errorf("before the change was attempted, got the page\n%s", form.Text)
 	}
 	c.WantStatus(page, http.StatusServiceUnavailable)
 	if strings.Contains(page.Text, "saved") || strings.Contains(page.Text, "sent") {
-		t.Errorf("after a GET the page says\n%s", page.Text)
+		t.Errorf("after a GET, got the page\n%s", page.Text)
 	}
 	other := x.NewClient()
 	testkit.Eventually(t, 10*time.Second, "the new password", func() bool {
@@ -64,6 +65,6 @@ func TestUnavailablePage_AfterAPasswordChange(t *testing.T) {
 		return a.StatusCode == http.StatusSeeOther
 	})
 	if name := x.QueryValue(`SELECT name FROM users`); name != "" {
-		t.Errorf("the name is %q", name)
+		t.Errorf("got the name %q", name)
 	}
 }

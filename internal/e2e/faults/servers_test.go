@@ -20,11 +20,11 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestRegistration_OneNameOnTwoServers: of many concurrent registrations of one name exactly one succeeds.
+// TestRegistration_OneNameOnTwoServers: exactly one of many concurrent registrations of a name succeeds.
 func TestRegistration_OneNameOnTwoServers(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
-	// With the race detector a hash takes so long that hardly any registration reaches the database.
+	// With the race detector, hashes take so long that few registrations reach the database.
 	both := []*testkit.Server{s.ServeWithoutRace(), s.ServeWithoutRace()}
 
 	responses := kit.RunConcurrently(t, 100, func(i int) (kit.Response, error) {
@@ -39,20 +39,20 @@ func TestRegistration_OneNameOnTwoServers(t *testing.T) {
 		case a.StatusCode == http.StatusSeeOther:
 		case a.StatusCode == http.StatusUnprocessableEntity && strings.Contains(a.Text, "This name is taken"):
 		case a.StatusCode == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "":
-			// The hash queue was full, and nothing was done.
+			// The hash queue was full.
 		default:
 			t.Errorf("a registration got %s\n%s", a.Status, a.Text)
 		}
 	}
 	t.Logf("responses by status: %v", count)
 	if count[http.StatusSeeOther] != 1 {
-		t.Errorf("%d registrations succeeded, want 1", count[http.StatusSeeOther])
+		t.Errorf("got %d successful registrations, want 1", count[http.StatusSeeOther])
 	}
 	if n := s.QueryInt(`SELECT count(*) FROM users`); n != 1 {
-		t.Errorf("%d rows, want 1", n)
+		t.Errorf("got %d rows, want 1", n)
 	}
 	if keys := sessionKeys(s); len(keys) != 1 {
-		t.Errorf("%d sessions, want 1", len(keys))
+		t.Errorf("got %d sessions, want 1", len(keys))
 	}
 }
 
@@ -88,7 +88,7 @@ func TestEndSession_TakesEffectOnEveryServer(t *testing.T) {
 		kept.SignIn("ends-one")
 		kit.WantSignedIn(t, lost, kept)
 		if len(lostID) != 1 {
-			t.Fatalf("the account page lists the other sessions %q, want one", lostID)
+			t.Fatalf("got the other sessions %q, want one", lostID)
 		}
 		c.WantSeeOther(c.PostForm("/account/sessions/end", "session", lostID[0]), "/account?notice=session-ended#sessions")
 		kit.WantSignedOut(t, lost, lost.At(a))
@@ -172,7 +172,7 @@ func TestEndedSession_StaysEnded(t *testing.T) {
 		name string
 		// end ends the session of c; other is a second session of the same user, on b.
 		end func(c, other *kit.Client, id string)
-		// gone reports whether the key must be deleted, too.
+		// gone is whether the key must be deleted, too.
 		gone bool
 	}{
 		{"sign-out", func(c, _ *kit.Client, _ string) {
@@ -229,8 +229,7 @@ func TestEndedSession_StaysEnded(t *testing.T) {
 	}
 }
 
-// TestSignOut_LeavesNoKey: Redis has no keys of a session that ended while a request that would renew it was in
-// flight.
+// TestSignOut_LeavesNoKey: Redis keeps no keys of a session that ended while a request that renews it was in flight.
 func TestSignOut_LeavesNoKey(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -245,7 +244,7 @@ func TestSignOut_LeavesNoKey(t *testing.T) {
 
 	c.WantSeeOther(got, "/login")
 	if keys := sessionKeys(s); len(keys) > 0 {
-		t.Errorf("after the sign-out the keys are %q", keys)
+		t.Errorf("after the sign-out, got the keys %q", keys)
 	}
 }
 
@@ -364,18 +363,18 @@ func TestIdleRenewal_DoesNotReviveASession(t *testing.T) {
 			}
 		}
 		if keys := sessionKeys(s); len(keys) > 0 {
-			t.Fatalf("after the sign-out the keys are %q", keys)
+			t.Fatalf("after the sign-out, got the keys %q", keys)
 		}
 		kit.WantSignedOut(t, copied...)
 		c.SignIn("alice")
 	}
 	if s.CommandCalls("pexpire") < renewals+10 {
-		t.Error("hardly any request renewed the session, so this test proves nothing")
+		t.Error("too few requests renewed the session, so the test is inconclusive")
 	}
 }
 
-// TestTokenRenewal_OnlyOneSucceeds: of many concurrent requests on two servers that would replace a session's token,
-// exactly one does.
+// TestTokenRenewal_OnlyOneSucceeds: of many concurrent requests on two servers that replace a session's token, exactly
+// one succeeds.
 func TestTokenRenewal_OnlyOneSucceeds(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -404,7 +403,7 @@ func TestTokenRenewal_OnlyOneSucceeds(t *testing.T) {
 	}
 	t.Logf("responses by status: %v", count)
 	if keys := sessionKeys(s); signedIn != 1 || len(keys) != 1 {
-		t.Errorf("%d of %d are still signed in, with the keys %q; want 1", signedIn, len(copies), keys)
+		t.Errorf("got %d of %d signed in, with the keys %q, want 1", signedIn, len(copies), keys)
 	}
 	kit.WantSignedOut(t, c, c.At(both[1]))
 }
@@ -470,7 +469,7 @@ func TestChange_ReachesAServerWithEmbeddedStores(t *testing.T) {
 	}
 }
 
-// TestEmbeddedStores_UsersSurviveARestart; their sessions end with the process.
+// TestEmbeddedStores_UsersSurviveARestart: but their sessions end with the process.
 func TestEmbeddedStores_UsersSurviveARestart(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
@@ -485,7 +484,7 @@ func TestEmbeddedStores_UsersSurviveARestart(t *testing.T) {
 	second := testkit.StartServer(t, binary, env)
 	c = c.At(second.URL())
 	if c.IsSignedIn() {
-		t.Error("a session outlived the Redis inside the first process")
+		t.Error("a session survived the end of the embedded Redis")
 	}
 	c.SignIn("alice")
 	kit.WantSignedIn(t, c)
@@ -499,7 +498,7 @@ type heldPost struct {
 	rest string
 }
 
-// postHalf sends half of a form, once the server asks for it.
+// postHalf sends half of a form once the server asks for the body.
 func postHalf(c *kit.Client, path string, fields ...string) *heldPost {
 	c.T.Helper()
 	u, err := url.Parse(c.BaseURL)
@@ -522,7 +521,7 @@ func postHalf(c *kit.Client, path string, fields ...string) *heldPost {
 	fmt.Fprintf(conn, "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
 	r := bufio.NewReader(conn)
 	if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
-		c.T.Fatalf("POST %s: the server said %q (%v) before the body", path, line, err)
+		c.T.Fatalf("POST %s: the server sent %q (%v) before the body", path, line, err)
 	}
 	_, _ = r.ReadString('\n')
 	if _, err := fmt.Fprint(conn, body[:len(body)/2]); err != nil {

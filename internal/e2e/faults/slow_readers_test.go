@@ -41,7 +41,7 @@ func TestSlowReaders_MemoryIsBounded(t *testing.T) {
 	}
 	testkit.Eventually(t, 10*time.Second, "the permission", func() bool { return admin.Get("/admin/users").StatusCode == http.StatusOK })
 	if large := admin.Get("/admin/groups"); large.StatusCode != http.StatusOK || len(large.Text) < 500<<10 {
-		t.Fatalf("the list of groups is %s, %d bytes", large.Status, len(large.Text))
+		t.Fatalf("the list of groups: got %s with %d bytes", large.Status, len(large.Text))
 	}
 	calm := peakMemory(t, x.Server)
 
@@ -68,17 +68,17 @@ func TestSlowReaders_MemoryIsBounded(t *testing.T) {
 		t.Logf("with %d more readers of %s: peak memory %d MB (before %d MB), %d open files", wave.n, wave.name, peakMemory(t, x.Server)>>20, calm>>20, openFiles(t, x.Server))
 	}
 	if peak := peakMemory(t, x.Server); peak > slowReaderMemory {
-		t.Errorf("the server took %d MB at its peak", peak>>20)
+		t.Errorf("got a peak memory of %d MB", peak>>20)
 	}
 	if open := openFiles(t, x.Server); open > maxConnections+100 {
-		t.Errorf("the server has %d files and connections open", open)
+		t.Errorf("got %d open files and connections", open)
 	}
 	admin.WantStatus(admin.Get("/dashboard"), http.StatusOK)
 }
 
-// TestSlowHeads_MemoryIsBounded sends the request heads that cost the server most, incomplete or with a body that does
-// not arrive, over as many connections as it accepts. Its memory stays within the same limit, and other clients get
-// their responses.
+// TestSlowHeads_MemoryIsBounded sends the most expensive request heads, incomplete or with a body that does not arrive,
+// over as many connections as the server accepts. Its memory stays within the same limit, and other clients get their
+// responses.
 func TestSlowHeads_MemoryIsBounded(t *testing.T) {
 	x := &kit.Target{Site: kit.NewSite(t)}
 	x.Server = x.ServeWithoutRace("LOG_LEVEL", "info")
@@ -110,14 +110,14 @@ func TestSlowHeads_MemoryIsBounded(t *testing.T) {
 		t.Logf("with %d heads of %s: peak memory %d MB (before %d MB)", wave.n, wave.name, peakMemory(t, x.Server)>>20, calm>>20)
 	}
 	if peak := peakMemory(t, x.Server); peak > slowReaderMemory {
-		t.Errorf("the server took %d MB at its peak", peak>>20)
+		t.Errorf("got a peak memory of %d MB", peak>>20)
 	}
 }
 
-// maxConnections is the limit of a server's connections, as docs/security.md says.
+// maxConnections is the limit of a server's connections in docs/security.md.
 const maxConnections = 3072
 
-// slowReaders are connections on which only the first line of each response is read.
+// slowReaders are connections that read only the first line of each response.
 type slowReaders struct {
 	t    *testing.T
 	addr string

@@ -29,17 +29,16 @@ import (
 //
 // A change notifies every server at its commit. A server that receives the notification deletes the user from Redis and
 // then from its local memory, and lookups that began before store nothing afterwards: so a response can only be stale
-// if its request begins before the server has done so. That takes the delivery of the notification, one Redis command
-// and some processor time; gatehouse_revocation_seconds shows a few milliseconds. Half a second allows for overloaded
-// machines.
+// if its request begins before the server has finished that. It takes the delivery of the notification, one Redis
+// command and some processor time; gatehouse_revocation_seconds shows a few milliseconds. Half a second allows for
+// overloaded machines.
 //
 // The limit does not hold while a server is disconnected: its listener was terminated and it has not noticed, or it has
 // emptied its memory and reads Redis, where the old user may remain until a connected server deletes it. From the moment
 // at which it listens again, when it has dropped everything, the limit holds again, for changes of any age.
 const staleness = 500 * time.Millisecond
 
-// userState is what the database says about a user, as far as requests depend on it. The epoch counts the changes that
-// set a new one.
+// userState is the part of a user's row that decides requests. The epoch counts the changes that set a new one.
 type userState struct {
 	active, staff bool
 	epoch         int64
@@ -63,7 +62,7 @@ type soakUser struct {
 	id, name string
 	// changing serializes changes of the user and sign-ins.
 	changing sync.Mutex
-	// untouchedUntil is when the user may be changed again, so that stale data shows.
+	// untouchedUntil is the earliest time of the next change, so that stale data becomes visible.
 	untouchedUntil time.Time
 
 	mu             sync.Mutex
@@ -90,7 +89,7 @@ func (u *soakUser) change(to userState, make func() error) error {
 	return err
 }
 
-// seen is what a response says about the user.
+// seen is the state of the user that a response shows.
 type seen struct{ served, staff bool }
 
 // expect returns the response that a version requires.
@@ -101,8 +100,8 @@ func (v version) expect(way string, epoch int64) seen {
 	return seen{true, v.staff}
 }
 
-// age returns how long before the start of the request the last version ended that explains the response; false if
-// none does.
+// age returns the time between the end of the latest version that explains the response and the start of the request, and
+// false if no version explains it.
 func (u *soakUser) age(got seen, way string, epoch int64, begun, ended time.Time) (time.Duration, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -128,7 +127,7 @@ type soak struct {
 	admins  []*kit.Client
 	users   []*soakUser
 
-	// hot is the user that is being changed, and that every other request is for.
+	// hot is the user that is being changed and receives half of the requests.
 	hot atomic.Pointer[soakUser]
 
 	served, refused, unclear, changes, signIns, cuts, flushes atomic.Int64
@@ -143,8 +142,8 @@ type soak struct {
 type period struct{ from, to time.Time }
 
 // TestSoak sends requests with every method of authentication to two servers while users are changed in every way,
-// listeners are terminated and caches flushed, and compares each response with what was committed at that time.
-// GATEHOUSE_SOAK sets how long, such as 10m.
+// listeners are terminated and caches flushed, and compares each response with the state that was committed at that time.
+// GATEHOUSE_SOAK sets the duration, such as 10m.
 func TestSoak(t *testing.T) {
 	lasts := 20 * time.Second
 	if s := os.Getenv("GATEHOUSE_SOAK"); s != "" {
@@ -180,7 +179,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("maximum staleness: %v; while a server was disconnected: %v", w.oldest, w.oldestDisconnected)
 	t.Logf("stale responses by age: %v", w.old)
 	if w.served.Load() < 1000 || w.refused.Load() < 100 || w.changes.Load() < 100 || w.cuts.Load() < 3 || w.flushes.Load() < 3 {
-		t.Error("too little happened, so this test proves nothing")
+		t.Error("too few events, so the test is inconclusive")
 	}
 }
 
@@ -221,7 +220,7 @@ func (w *soak) repeat(least, most time.Duration, f func()) {
 	}
 }
 
-// sends a request to a server, from a random address.
+// send sends a request to a server from a random address.
 func (w *soak) send(server int, method, path, body string, header ...string) (kit.Response, error) {
 	c := &kit.Client{T: w.t, BaseURL: w.servers[server].base, HTTP: kit.NoCookies}
 	req, err := http.NewRequest(method, c.BaseURL+path, strings.NewReader(body))
@@ -235,7 +234,7 @@ func (w *soak) send(server int, method, path, body string, header ...string) (ki
 	return c.TryDo(req)
 }
 
-// requests who a random user is, and judges the response.
+// request requests /api/me as a random user and judges the response.
 func (w *soak) request(server int, way string) {
 	u := w.hot.Load()
 	if u == nil || rand.N(2) == 0 {
@@ -292,16 +291,16 @@ func (w *soak) judge(u *soakUser, way string, got seen, age time.Duration, expla
 	})
 	switch {
 	case !explained:
-		w.t.Errorf("%s with %s got %+v, which was never true: %+v", u.name, way, got, u.versions)
+		w.t.Errorf("%s with %s got %+v, which matches no version of %+v", u.name, way, got, u.versions)
 	case disconnected:
 		w.oldestDisconnected = max(w.oldestDisconnected, age)
 		if age > kit.MaxDelay {
-			w.t.Errorf("%s with %s got %+v, outdated since %v, with a disconnected server", u.name, way, got, age)
+			w.t.Errorf("%s with %s got %+v, outdated by %v, with a disconnected server", u.name, way, got, age)
 		}
 	default:
 		w.oldest = max(w.oldest, age)
 		if age > staleness {
-			w.t.Errorf("%s with %s got %+v, outdated since %v", u.name, way, got, age)
+			w.t.Errorf("%s with %s got %+v, outdated by %v", u.name, way, got, age)
 		}
 	}
 	for _, step := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, staleness, kit.MaxDelay} {
@@ -312,8 +311,8 @@ func (w *soak) judge(u *soakUser, way string, got seen, age time.Duration, expla
 	}
 }
 
-// changeUser changes a random user several times in quick succession, so that lookups are in flight, signs them in
-// again if their session ended, and leaves them untouched for longer than a response may be stale.
+// changeUser changes a random user several times in quick succession, so that lookups are in flight, signs the user
+// in again if the session ended, and then makes no change for longer than a response may be stale.
 func (w *soak) changeUser() {
 	u := w.users[rand.N(len(w.users))]
 	if !u.changing.TryLock() {
@@ -468,12 +467,12 @@ func (w *soak) wantHistoryMatches() {
 		err := w.db.QueryRow(`SELECT active, EXISTS (SELECT 1 FROM user_groups WHERE user_id = id) FROM users WHERE id = $1`, u.id).Scan(&got.active, &got.staff)
 		got.epoch = u.now().epoch // random in the database
 		if err != nil || got != u.now() {
-			w.t.Errorf("%s is %+v in the database (%v) but %+v in the history: this test is wrong", u.name, got, err, u.now())
+			w.t.Errorf("%s is %+v in the database (%v) but %+v in the history: the test has a bug", u.name, got, err, u.now())
 		}
 	}
 }
 
-// quietServer is a server that does not log requests, because a long run has too many.
+// quietServer is a server that does not log requests, of which a long run has too many.
 type quietServer struct{ base, metrics string }
 
 // startQuiet starts a server on the site. With LOG_LEVEL=warn it does not log its addresses, so they are chosen in

@@ -16,8 +16,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestRedis_RefusesWrites because it is full, a replica or unable to save. Signed-in users stay signed in, although
-// idle times cannot be renewed; requests that need a write fail explicitly.
+// TestRedis_RefusesWrites: Redis is full, a replica or unable to save. Signed-in users stay signed in, although idle
+// times cannot be renewed, and requests that need a write fail explicitly.
 func TestRedis_RefusesWrites(t *testing.T) {
 	t.Parallel()
 	r := testkit.StartRedis(t, "--save", "3600 1", "--dbfilename", "occupied")
@@ -32,7 +32,7 @@ func TestRedis_RefusesWrites(t *testing.T) {
 	created := made.Do(made.NewRequest(http.MethodPost, "/api/tokens", `{"name":"reader"}`, "Authorization", kit.BasicHeader("alice", kit.Password), "Content-Type", "application/json"))
 	made.WantStatus(created, http.StatusCreated)
 	token := regexp.MustCompile(`gatehouse_\w+`).FindString(created.Text)
-	// A user who is throttled for longer than this test takes.
+	// bob is throttled for longer than the test takes.
 	for i := range 20 {
 		x.GuessPassword("bob", fmt.Sprint("wrong", i))
 	}
@@ -57,7 +57,7 @@ func TestRedis_RefusesWrites(t *testing.T) {
 		}, func() { x.Do("CONFIG", "SET", "save", "") }, false, false},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
-			// In a separate browser, so that alice's other sessions do not change.
+			// A separate browser, so that alice's other sessions do not change.
 			browser, leaving := x.NewClient(), x.NewClient()
 			browser.SignIn("alice")
 			leaving.SignIn("alice")
@@ -67,9 +67,9 @@ func TestRedis_RefusesWrites(t *testing.T) {
 				v.WantStatus(v.Get("/api/me", header...), http.StatusOK) // cached, so that the password is not hashed again
 			}
 			key := x.SessionKey(browser)
-			x.Do("PEXPIRE", key, (10 * time.Minute).Milliseconds()) // of two hours, so every request would renew it
+			x.Do("PEXPIRE", key, (10 * time.Minute).Milliseconds()) // of two hours, so every request tries to renew it
 			if fault.full {
-				// More than the limit.
+				// larger than maxmemory
 				x.Do("SET", "ballast", strings.Repeat("x", 1<<20))
 				defer x.Do("DEL", "ballast")
 			}
@@ -95,7 +95,7 @@ func TestRedis_RefusesWrites(t *testing.T) {
 			if a := x.GuessPassword("bob", "wrong"); a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") == "" {
 				t.Errorf("a throttled user got %s", a.Status)
 			}
-			// These need to count an attempt, or to store an account or a session.
+			// Forms that count an attempt or store an account or a session.
 			for path, fields := range map[string][]string{"/login": {"username", "alice", "password", kit.Password}, "/register": {"username", "carol", "password", kit.Password}} {
 				stranger := x.NewClient()
 				if a := stranger.PostForm(path, fields...); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || len(a.Cookies()) > 0 {
@@ -115,7 +115,7 @@ func TestRedis_RefusesWrites(t *testing.T) {
 				}
 			}
 			if said > 1 {
-				t.Errorf("the log says %d times that idle times are not renewed, want once", said)
+				t.Errorf("got %d log lines about idle times, want at most one", said)
 			}
 
 			fault.end()

@@ -1,5 +1,5 @@
-// Package goreader tests the Go session reader (clients/go) on a real Redis, in which the tests play Gatehouse. The
-// tests are here because clients/go is a module of its own, which must not depend on the test kit.
+// Package goreader tests the Go session reader (clients/go) on a real Redis, in which the tests take the role of
+// Gatehouse. The tests are here because clients/go is a separate module that must not depend on the test kit.
 package goreader
 
 import (
@@ -32,7 +32,7 @@ func sessionRecord(lifetime time.Duration) []byte {
 const userRecord = `{"v":1,"id":"` + alice + `","username":"alice","name":"Alice","epoch":3,"active":true,` +
 	`"groups":["editors"],"permissions":["reports.view","users.manage"]}`
 
-// site is an app that uses the reader, with a Redis in which the test plays Gatehouse.
+// site is an app that uses the reader, with a Redis to which the test writes the data of Gatehouse.
 type site struct {
 	t               testing.TB
 	redis           *testkit.Redis
@@ -105,7 +105,7 @@ func (s *site) signIn(left time.Duration) {
 	s.do(s.cache, "SET", "user:"+alice, userRecord)
 }
 
-// calls returns how often Redis has executed a command.
+// calls returns how many times Redis has executed a command.
 func (s *site) calls(command string) string {
 	s.t.Helper()
 	stats, err := redis.String(s.do(s.sessions, "INFO", "commandstats"), nil)
@@ -119,7 +119,7 @@ func (s *site) calls(command string) string {
 	return found[1]
 }
 
-// gatehouse subscribes as Gatehouse does until the test ends. The channel receives the session ids.
+// gatehouse subscribes like Gatehouse until the test ends. The channel receives the session ids.
 func (s *site) gatehouse(onUsed func()) <-chan string {
 	s.t.Helper()
 	c, err := redis.Dial("tcp", s.redis.Addr())
@@ -166,20 +166,20 @@ func (s *site) send(r *http.Request, header ...string) *httptest.ResponseRecorde
 	return w
 }
 
-// want checks the response. An empty body matches any.
+// want checks the response. An empty string matches any body.
 func want(t testing.TB, w *httptest.ResponseRecorder, status int, body string) {
 	t.Helper()
 	if w.Code != status || body != "" && w.Body.String() != body {
 		t.Errorf("got %d %q, want %d %q", w.Code, w.Body, status, body)
 	}
 	if got := w.Header().Values("Cache-Control"); len(got) != 1 || got[0] != "no-store" {
-		t.Errorf("%d has Cache-Control %q", w.Code, got)
+		t.Errorf("%d: got Cache-Control %q", w.Code, got)
 	}
 	if got := w.Header().Values("Vary"); len(got) == 0 || got[0] != "Cookie" {
-		t.Errorf("%d has Vary %q", w.Code, got)
+		t.Errorf("%d: got Vary %q", w.Code, got)
 	}
 	if w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") != "5" {
-		t.Errorf("503 has Retry-After %q", w.Header().Get("Retry-After"))
+		t.Errorf("503: got Retry-After %q", w.Header().Get("Retry-After"))
 	}
 }
 
@@ -230,7 +230,7 @@ func TestReader_RefusesAnonymousVisitors(t *testing.T) {
 	}
 	want(t, s.get("/open"), 200, "Hello, stranger")
 	want(t, s.get("/open", "Cookie: gatehouse=short"), 200, "Hello, stranger")
-	want(t, s.getAsAlice("/open"), 200, "Hello, stranger") // there is no such session
+	want(t, s.getAsAlice("/open"), 200, "Hello, stranger") // no such session
 }
 
 func TestSignInURL_ReturnsToTheRequestedURL(t *testing.T) {
@@ -244,14 +244,14 @@ func TestSignInURL_ReturnsToTheRequestedURL(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := location(s.get("https://app.example" + wanted)); !strings.HasSuffix(got, "next=https%3A%2F%2Fapp.example"+escaped) {
-		t.Errorf("over https: %s", got)
+		t.Errorf("over https: got %s", got)
 	}
 	s.read(gatehouse.Options{RedisURL: s.redis.URL(), BaseURL: "https://login.example/", AppURL: "https://app.example/"})
 	if got, want := location(s.get("http://10.0.0.7"+wanted)), "https://login.example/login?next=https%3A%2F%2Fapp.example"+escaped; got != want {
 		t.Errorf("behind a proxy: got %s, want %s", got, want)
 	}
 	if got := s.reader.SignOutURL(); got != "https://login.example/sign-out" {
-		t.Errorf("sign-out is at %s", got)
+		t.Errorf("got the sign-out URL %s", got)
 	}
 
 	r := httptest.NewRequest("GET", "/shop/cart", nil)
@@ -259,7 +259,7 @@ func TestSignInURL_ReturnsToTheRequestedURL(t *testing.T) {
 	stripped := httptest.NewRecorder()
 	http.StripPrefix("/shop", s.mux).ServeHTTP(stripped, r)
 	if got := location(stripped); !strings.HasSuffix(got, "%2Fshop%2Fcart") {
-		t.Errorf("below a prefix: %s", got)
+		t.Errorf("below a prefix: got %s", got)
 	}
 }
 
@@ -386,7 +386,7 @@ func TestReader_IsUnavailableWithoutAServer(t *testing.T) {
 	for _, target := range []string{"/", "/open"} {
 		want(t, s.getAsAlice(target), 503, "")
 	}
-	// A reader that waited would have sent more GETs.
+	// A reader that waits would send more GETs.
 	if got := s.calls("get"); got != "4" {
 		t.Errorf("got %s GETs, want two per page", got)
 	}

@@ -21,8 +21,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// raw sends a request unchanged, with the Host and Cookie headers added, and returns the response. A proxy that closes
-// the connection without a response has refused the request, which counts as a 400.
+// raw sends a request unchanged, with the Host and Cookie headers added, and returns the response. If the proxy refuses
+// the request by closing the connection, raw returns a 400.
 func (g *gatedApp) raw(t testing.TB, session, target string, lines ...string) kit.Response {
 	t.Helper()
 	text := "GET " + target + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(g.app, "http://") + "\r\nCookie: gatehouse=" + session + "\r\n"
@@ -79,14 +79,14 @@ func servedPath(target string) string {
 	return strings.ToLower(path.Clean("/" + strings.Join(segments, "/")))
 }
 
-// pathCheckedIsServed no spelling of a path bypasses a permission, and ordinary paths reach the app unchanged.
+// pathCheckedIsServed checks that no spelling of a path bypasses a permission and ordinary paths reach the app unchanged.
 func (g *gatedApp) pathCheckedIsServed(t *testing.T, session string) {
 	ask := func(target string, want int) {
 		t.Helper()
 		before := g.backend.asked.Load()
 		a := g.raw(t, session, target)
 		if a.StatusCode != want {
-			t.Errorf("%s: %d, want %d", target, a.StatusCode, want)
+			t.Errorf("%s: got %d, want %d", target, a.StatusCode, want)
 		}
 		if asked := g.backend.asked.Load() != before; asked != (want == http.StatusOK) {
 			t.Errorf("%s: the app got the request: %t", target, asked)
@@ -119,11 +119,11 @@ func (g *gatedApp) pathCheckedIsServed(t *testing.T, session string) {
 	} {
 		ask(target, http.StatusOK)
 	}
-	// Also for anonymous visitors, and with targets that are not paths.
+	// The same for anonymous visitors and for targets that are not paths.
 	before := g.backend.asked.Load()
 	for target, want := range map[string]int{"//reports/": 400, "/reports%2f": 400, "/reports/": 401, g.app + "/%72eports/": 401, g.app + "//reports/": 400, g.app + "/x/../reports/": 400} {
 		if a := g.raw(t, "", target); a.StatusCode != want {
-			t.Errorf("an anonymous visitor, %s: %d, want %d", target, a.StatusCode, want)
+			t.Errorf("an anonymous visitor, %s: got %d, want %d", target, a.StatusCode, want)
 		}
 	}
 	for _, target := range []string{"reports/", "*", "http:reports/", "http:/reports/", "http:///reports/", "http://", "?", ";", `\reports\`} {
@@ -131,7 +131,7 @@ func (g *gatedApp) pathCheckedIsServed(t *testing.T, session string) {
 			t.Errorf("%s: %d", target, a.StatusCode)
 		}
 	}
-	// The checked host is the host that the app gets.
+	// Gatehouse checks the host that the app gets.
 	for _, target := range []string{"http://" + appHost + "/", "http://other.example/"} {
 		for _, host := range []string{"other.example", "other." + appHost, appHost + ".other.example", ""} {
 			a := g.send(t, "GET "+target+" HTTP/1.1\r\nHost: "+host+"\r\nCookie: gatehouse="+session+"\r\nConnection: close\r\n\r\n")
@@ -150,14 +150,14 @@ func (g *gatedApp) pathCheckedIsServed(t *testing.T, session string) {
 	ask("/", http.StatusOK)
 }
 
-// identity are the headers that the proxies set.
+// identity lists the headers that the proxies set.
 var identity = []string{
 	"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Cookie", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Host", "Authorization", "X-Real-Ip", "Forwarded", "X-Gatehouse-Cookie",
 	"X-Gatehouse-Permission", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Original-Url", "X-Original-Method", "Accept", "Content-Length", "Transfer-Encoding", "Keep-Alive", "Upgrade", "TE",
 }
 
-// hopByHopTakesNothing a header that the client names in Connection (RFC 9110, section 7.6.1) reaches the app as
-// usual, and no further proxy removes it. upgrades says whether the proxy forwards upgrades.
+// hopByHopTakesNothing checks that a header that the client names in Connection (RFC 9110, section 7.6.1) reaches the app
+// as usual and no further proxy removes it. upgrades is whether the proxy forwards upgrades.
 func (g *gatedApp) hopByHopTakesNothing(t *testing.T, session string, upgrades bool) {
 	check := func(what string, a kit.Response) (got printed) {
 		t.Helper()
@@ -177,7 +177,7 @@ func (g *gatedApp) hopByHopTakesNothing(t *testing.T, session string, upgrades b
 			}
 		}
 		if upgrade := got.Header.Get("Upgrade") != ""; upgrade != strings.EqualFold(got.Header.Get("Connection"), "upgrade") {
-			t.Errorf("%s: the app got half an upgrade: %q", what, got.Header)
+			t.Errorf("%s: the app got an incomplete upgrade: %q", what, got.Header)
 		}
 		if got.Host != strings.TrimPrefix(g.app, "http://") {
 			t.Errorf("%s: the app got Host: %s", what, got.Host)
@@ -210,7 +210,7 @@ func (g *gatedApp) hopByHopTakesNothing(t *testing.T, session string, upgrades b
 	}
 }
 
-// sessionIsRemoved the app gets the visitor's cookies except the session, so that it cannot impersonate the visitor.
+// sessionIsRemoved checks that the app gets all cookies except the session, so that it cannot impersonate the visitor.
 func (g *gatedApp) sessionIsRemoved(t *testing.T, session string) {
 	ask := func(lines ...string) []string {
 		t.Helper()
@@ -273,7 +273,7 @@ func (g *gatedApp) sharingAppsGetTheSession(t *testing.T, start func(testing.TB,
 	}
 }
 
-// largeUploads curl -T uploads 50 MiB to the app, with and without a length.
+// largeUploads checks that curl -T can upload 50 MiB to the app, with and without a length.
 func (g *gatedApp) largeUploads(t *testing.T, session string) {
 	const size = 50 << 20
 	name := filepath.Join(t.TempDir(), "upload")
@@ -314,8 +314,8 @@ def app(environ, start_response):
 	phpVariables = `<?php header("Content-Type: application/json"); echo json_encode($_SERVER, JSON_INVALID_UTF8_SUBSTITUTE | JSON_PARTIAL_OUTPUT_ON_ERROR);`
 )
 
-// gatewaysReadNoOtherSpelling CGI, WSGI and FastCGI map Remote-User, Remote_User, Remote.User and others to the same
-// variable; only Gatehouse's value reaches the app.
+// gatewaysReadNoOtherSpelling checks that apps get only Gatehouse's values, although CGI, WSGI and FastCGI map
+// Remote-User, Remote_User, Remote.User and others to the same variable.
 func (g *gatedApp) gatewaysReadNoOtherSpelling(t *testing.T, start func(testing.TB, *gatedApp) *exec.Cmd, session string) {
 	for name, command := range map[string]func(dir, address string) *exec.Cmd{
 		"WSGI": func(dir, address string) *exec.Cmd {
@@ -358,12 +358,12 @@ func (g *gatedApp) wantNoOtherSpelling(t *testing.T, session string) {
 	}
 }
 
-// wantVariables fails unless an app got the identity from Gatehouse, and nothing that the visitor sent.
+// wantVariables fails unless an app got the identity from Gatehouse and no value from the visitor.
 func (g *gatedApp) wantVariables(t *testing.T, a kit.Response) {
 	t.Helper()
 	var variables map[string]any
 	if err := json.Unmarshal([]byte(a.Text), &variables); err != nil || a.StatusCode != http.StatusOK {
-		t.Fatalf("the app did not print this: %d %v\n%s", a.StatusCode, err, a.Text)
+		t.Fatalf("not a response of the app: %d %v\n%s", a.StatusCode, err, a.Text)
 	}
 	for name, value := range variables {
 		// A line that starts with a space continues the one before it (RFC 9112, section 5.2).
@@ -372,6 +372,6 @@ func (g *gatedApp) wantVariables(t *testing.T, a kit.Response) {
 		}
 	}
 	if variables["HTTP_REMOTE_USER"] != "alice" || variables["HTTP_REMOTE_EMAIL"] != "alice@example.org" {
-		t.Errorf("the app got that it was %q, %q", variables["HTTP_REMOTE_USER"], variables["HTTP_REMOTE_EMAIL"])
+		t.Errorf("the app got the user %q with the address %q", variables["HTTP_REMOTE_USER"], variables["HTTP_REMOTE_EMAIL"])
 	}
 }

@@ -25,7 +25,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// The hosts share a cookie for gate.localhost; browsers resolve all of them to this machine.
+// The hosts share a cookie for gate.localhost. Browsers resolve all of them to this machine.
 const (
 	sharedDomain = "gate.localhost"
 	loginHost    = "login." + sharedDomain
@@ -37,11 +37,11 @@ type gatedApp struct {
 	*kit.Target
 	login   string // Gatehouse's origin
 	backend *printer
-	// behind is the address of the app behind the proxy: the printer's unless a test says otherwise.
+	// behind is the address of the app behind the proxy, by default that of the printer.
 	behind string
 	// proxy is the proxy's address, app its origin.
 	proxy, app string
-	// sharing removes from the configuration what hides the session from the app.
+	// sharing removes the lines from the configuration that hide the session from the app.
 	sharing bool
 }
 
@@ -76,13 +76,14 @@ func newPrinter(t testing.TB) *printer {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
-		_ = e.Encode(printed{r.Method, r.RequestURI, r.Host, r.Header, length}) // the visitor may be gone
+		_ = e.Encode(printed{r.Method, r.RequestURI, r.Host, r.Header, length}) // the visitor may have disconnected
 	}))
 	t.Cleanup(p.Close)
 	return p
 }
 
-// proxies start the reverse proxies with the configurations of deploy/, in which only addresses are replaced.
+// proxies maps names to functions that start the reverse proxies with the configurations of deploy/, in which only
+// addresses are replaced.
 var proxies = map[string]func(testing.TB, *gatedApp) *exec.Cmd{
 	"nginx": startNginx, "caddy": startCaddy, "haproxy": startHAProxy,
 }
@@ -124,7 +125,7 @@ func (g *gatedApp) deployed(t testing.TB, name string, pairs ...string) string {
 	return strings.NewReplacer(all...).Replace(string(text))
 }
 
-// sharesSession replaces the lines of the configurations that an app with a session reader has to remove.
+// sharesSession removes the lines of the configurations that must not be used with an app with a session reader.
 var sharesSession = []string{
 	"proxy_set_header Cookie $gatehouse_cookie;", "",
 	"request_header Cookie {http.request.header.X-Gatehouse-Cookie}", "", `@gatehouse_no_cookie header Cookie ""`, "", "request_header @gatehouse_no_cookie -Cookie", "",
@@ -195,7 +196,7 @@ func reached(t testing.TB, body string) printed {
 	t.Helper()
 	var p printed
 	if err := json.Unmarshal([]byte(body), &p); err != nil {
-		t.Fatalf("the app did not print this: %v\n%s", err, body)
+		t.Fatalf("not a response of the app: %v\n%s", err, body)
 	}
 	return p
 }
@@ -230,8 +231,8 @@ func TestProxies_InFrontOfAnApp(t *testing.T) {
 	}
 }
 
-// signInReturns a browser without a session gets the sign-in page, and after the sign-in exactly the page that it
-// requested.
+// signInReturns checks that a browser without a session gets the sign-in page and, after the sign-in, exactly the page
+// that it requested.
 func (g *gatedApp) signInReturns(t *testing.T) {
 	p := kit.NewBrowser(t, g.app)
 	p.OtherHosts = []string{g.login}
@@ -243,9 +244,9 @@ func (g *gatedApp) signInReturns(t *testing.T) {
 	}
 	p.WantText("main", strings.TrimPrefix(g.app, "http://"))
 	if g.backend.asked.Load() != before {
-		t.Error("the app got a request of an anonymous visitor")
+		t.Error("the request of an anonymous visitor reached the app")
 	}
-	// A wrong password first: the requested page is not lost.
+	// The requested address survives a wrong password.
 	p.Fill("username", "alice", "password", "not-"+kit.Password)
 	p.Submit("/login", http.StatusUnauthorized)
 	p.Fill("password", kit.Password)
@@ -264,7 +265,7 @@ func (g *gatedApp) signInReturns(t *testing.T) {
 	}
 }
 
-// nothingIsSpoofed nothing that visitors send about their identity or origin, in any spelling, reaches the app.
+// nothingIsSpoofed checks that no header of a visitor about identity or origin, in any spelling, reaches the app.
 func (g *gatedApp) nothingIsSpoofed(t *testing.T, c *kit.Client) {
 	c.T = t
 	req := c.NewRequest(http.MethodGet, "/x", "")
@@ -322,7 +323,7 @@ func (g *gatedApp) permissions(t *testing.T, c *kit.Client) {
 	})
 }
 
-// programs authenticate with Basic and tokens; the challenges in refusals tell how.
+// programs checks that programs can authenticate with Basic and tokens and that refusals have the challenges for both.
 func (g *gatedApp) programs(t *testing.T) {
 	c := g.browse(t, g.app)
 	a := c.Get("/")
@@ -361,7 +362,7 @@ func (g *gatedApp) programs(t *testing.T) {
 	c.WantStatus(c.Get("/reports/", "Authorization", "Bearer "+token.Token), http.StatusForbidden)
 }
 
-// openRedirects no requested address leads from the sign-in to another site.
+// openRedirects checks that no requested address leads from the sign-in to another site.
 func (g *gatedApp) openRedirects(t *testing.T) {
 	visitor := g.browse(t, g.login)
 	for _, target := range []string{
@@ -382,10 +383,10 @@ func (g *gatedApp) openRedirects(t *testing.T) {
 			if n, err := url.Parse(next); next != "" && (err != nil || n.Hostname() != appHost && !strings.HasSuffix(n.Hostname(), "."+sharedDomain) || n.User != nil) {
 				t.Errorf("%q at %q continues to %q", target, host, next)
 			}
-			// Where the browser finally goes.
+			// The final location of the browser.
 			a := visitor.PostForm("/login", "username", "alice", "password", kit.Password, "next", next)
 			if to := a.Header.Get("Location"); a.StatusCode != http.StatusSeeOther || to != "/dashboard" && to != next {
-				t.Errorf("%q at %q: signed in, and sent to %q by %s", target, host, to, a.Status)
+				t.Errorf("%q at %q: the sign-in leads to %q with %s", target, host, to, a.Status)
 			}
 		}
 	}
@@ -452,8 +453,8 @@ func TestNginx_FastCGIGetsTheSameHeaders(t *testing.T) {
 	site.wantNoOtherSpelling(t, alice.Cookie("gatehouse"))
 }
 
-// TestProxies_FailClosed: while Redis or Gatehouse is unavailable no request gets through, and visitors are not asked
-// to sign in again.
+// TestProxies_FailClosed: while Redis or Gatehouse is unavailable, no request reaches the app, and visitors are not
+// asked to sign in again.
 func TestProxies_FailClosed(t *testing.T) {
 	t.Parallel()
 	for name, start := range proxies {
@@ -477,7 +478,7 @@ func TestProxies_FailClosed(t *testing.T) {
 			after := g.backend.asked.Load()
 			c.Get("/")
 			if g.backend.asked.Load() != after {
-				t.Error("without Gatehouse a request got through")
+				t.Error("without Gatehouse, a request reached the app")
 			}
 		})
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // TestDeletedUser_IsSignedOutForEveryReader: when a user is deleted, even directly in SQL or with a flushed cache,
-// every app responds "signed out" while the session's key exists, and never "try again".
+// every app treats the visitor as signed out, although the session's key exists, and never responds with a 503.
 func TestDeletedUser_IsSignedOutForEveryReader(t *testing.T) {
 	t.Parallel()
 	n := newPlatform(t, 1)
@@ -53,13 +53,13 @@ func TestDeletedUser_IsSignedOutForEveryReader(t *testing.T) {
 	}
 }
 
-// asksToSignIn reports whether the response is the one for visitors who are not signed in.
+// asksToSignIn reports whether the response is the one for anonymous visitors.
 func asksToSignIn(a kit.Response) bool {
 	return a.StatusCode == http.StatusUnauthorized || a.StatusCode == http.StatusSeeOther || a.StatusCode == http.StatusFound
 }
 
 // TestFlushedCache_IsRefilledFromMemory: when the cache is flushed and then the database fails, other servers and apps
-// still know the users that one server has in local memory.
+// still recognize the users that one server has in local memory.
 func TestFlushedCache_IsRefilledFromMemory(t *testing.T) {
 	pg, store := testkit.StartPostgres(t), testkit.StartRedis(t)
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: store.URL()}

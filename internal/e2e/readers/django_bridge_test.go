@@ -19,13 +19,13 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// djangoKey contains what would break a comma-separated list.
+// djangoKey contains characters that would break a comma-separated list.
 const djangoKey = "dj4ngo, key=[of] \"the\" $tests"
 
 // djangoSalt is the salt with which Django signs its sessions.
 const djangoSalt = "django.contrib.sessions.SessionStore"
 
-// djangoSite is Gatehouse beside a Django, whose Redis it may only read.
+// djangoSite is Gatehouse next to a Django site whose Redis it can only read.
 type djangoSite struct {
 	*kit.Target
 	store  *testkit.Redis
@@ -43,7 +43,7 @@ func newDjangoSite(t testing.TB) *djangoSite {
 	}
 	rights := rightsOfTheBridge.FindSubmatch(text)
 	if rights == nil {
-		t.Fatal("docs/django.md lists no rights of the bridge")
+		t.Fatal("docs/django.md does not list the rights of the bridge")
 	}
 	d := &djangoSite{store: testkit.StartRedis(t, append([]string{"--user"}, strings.Fields(strings.Replace(string(rights[1]), "PASSWORD", "hunter2", 1))...)...)}
 	d.theirs = kit.DialRedis(t, d.store.URL()+"/3")
@@ -63,7 +63,7 @@ func newDjangoSite(t testing.TB) *djangoSite {
 	return d
 }
 
-// person adds a user to both sides, and returns an anonymous client of Gatehouse.
+// person adds a user to both sites and returns an anonymous client of Gatehouse.
 func (d *djangoSite) person(t *testing.T, name string) *kit.Client {
 	t.Helper()
 	c := kit.NewClient(t, d.Server.URL())
@@ -79,8 +79,8 @@ func (d *djangoSite) person(t *testing.T, name string) *kit.Client {
 func (d *djangoSite) signedInAtDjango(t *testing.T, name string) *kit.Client {
 	t.Helper()
 	c := d.person(t, name)
-	if who := atDjango(c, d, "sign_in?name="+name); who != name || c.Cookie("sessionid") == "" {
-		t.Fatalf("Django signed in %q", who)
+	if user := atDjango(c, d, "sign_in?name="+name); user != name || c.Cookie("sessionid") == "" {
+		t.Fatalf("Django signed in %q", user)
 	}
 	return c
 }
@@ -113,8 +113,8 @@ func (d *djangoSite) valueOf(c *kit.Client) string {
 	return value
 }
 
-// wantNobody fails unless every kind of page treats the client as anonymous, without an error.
-func (d *djangoSite) wantNobody(t *testing.T, c *kit.Client, why string) {
+// wantAnonymous fails unless every kind of page treats the client as an anonymous visitor, without an error.
+func (d *djangoSite) wantAnonymous(t *testing.T, c *kit.Client, why string) {
 	t.Helper()
 	if c.IsSignedIn() {
 		t.Errorf("%s: signed in", why)
@@ -131,7 +131,7 @@ func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 	d := newDjangoSite(t)
 	t.Run("signing in and out", func(t *testing.T) {
 		c := d.person(t, "alice")
-		d.wantNobody(t, c, "before the sign-in")
+		d.wantAnonymous(t, c, "before the sign-in")
 		atDjango(c, d, "sign_in?name=alice&more=2000")
 		page := c.Get("/dashboard")
 		if c.WantStatus(page, 200); !strings.Contains(page.Text, "alice") {
@@ -147,9 +147,9 @@ func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 			t.Errorf("cookies are set: %q", page.Header["Set-Cookie"])
 		}
 		atDjango(c, d, "sign_out")
-		d.wantNobody(t, c, "after the sign-out at Django")
+		d.wantAnonymous(t, c, "after the sign-out at Django")
 		if value := d.RedisDo("KEYS", "django:*"); strings.Contains(d.Server.Log(), "panic") || len(value.([]any)) != 1 {
-			t.Errorf("the messages are %q", value)
+			t.Errorf("got the messages %q", value)
 		}
 	})
 	t.Run("costs two round trips", func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 			}
 		}
 		if ttl, _ := redis.Int64(d.do("PTTL", "session:"+c.Cookie("sessionid")), nil); d.valueOf(c) != before || ttl > 600_000 {
-			t.Errorf("the session changed, or its TTL, which is %d ms", ttl)
+			t.Errorf("the session or its TTL, now %d ms, changed", ttl)
 		}
 	})
 	t.Run("tampered", func(t *testing.T) { d.tampered(t) })
@@ -179,7 +179,7 @@ func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 		c := d.signedInAtDjango(t, "pickle")
 		for _, page := range []string{"pickled?signed", "pickled"} {
 			d.do("SET", "session:"+c.Cookie("sessionid"), atDjango(c, d, page), "KEEPTTL")
-			d.wantNobody(t, c, page)
+			d.wantAnonymous(t, c, page)
 			atDjango(c, d, "sign_in?name=pickle")
 		}
 	})
@@ -198,7 +198,7 @@ func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 		c := kit.NewClient(t, d.Server.URL())
 		atDjango(c, d, "add?name=stranger")
 		atDjango(c, d, "sign_in?name=stranger")
-		d.wantNobody(t, c, "not imported")
+		d.wantAnonymous(t, c, "not imported")
 	})
 	t.Run("Django's Redis down", func(t *testing.T) {
 		c, own := d.signedInAtDjango(t, "faulty"), kit.NewClient(t, d.Server.URL())
@@ -218,21 +218,21 @@ func TestDjangoBridge_AcceptsSessions(t *testing.T) {
 		c.WantStatus(c.Get("/login"), 200)
 		c.WantStatus(c.Get("/readyz"), 200)
 		if !own.IsSignedIn() || !both.IsSignedIn() {
-			t.Error("users with a Gatehouse session are affected")
+			t.Error("the outage affects users with a Gatehouse session")
 		}
 		late := d.Serve("DJANGO_SESSIONS_URL", d.store.URL()+"/3", "DJANGO_SECRET_KEY", djangoKey, "DJANGO_SESSION_PREFIX", "session")
 		if !strings.Contains(late.Log(), "DJANGO_SESSIONS_URL does not respond") {
-			t.Error("a server that starts now does not log it")
+			t.Error("a server that starts during the outage does not log it")
 		}
 		d.store.Start()
 		for _, server := range []*testkit.Server{d.Server, late} {
-			testkit.Eventually(t, 5*time.Second, "Django's Redis to be asked again", func() bool {
+			testkit.Eventually(t, 5*time.Second, "the bridge to use Django's Redis again", func() bool {
 				return c.At(server.URL()).Get("/dashboard").StatusCode != http.StatusServiceUnavailable
 			})
 		}
 		atDjango(c, d, "sign_in?name=faulty")
 		if !c.IsSignedIn() || !c.At(late.URL()).IsSignedIn() {
-			t.Error("not signed in after it")
+			t.Error("not signed in after the outage")
 		}
 	})
 	for _, secret := range []string{djangoKey, "hunter2"} {
@@ -281,15 +281,15 @@ func (d *djangoSite) tampered(t *testing.T) {
 		"another user's, unmodified":   d.valueOf(other),
 	} {
 		d.do("SET", key, value, "EX", 600)
-		d.wantNobody(t, c, why)
+		d.wantAnonymous(t, c, why)
 	}
 	d.do("DEL", key)
 	d.do("RPUSH", key, "a", "b")
-	d.wantNobody(t, c, "a list")
+	d.wantAnonymous(t, c, "a list")
 	d.do("DEL", key)
 	d.do("SET", key, fresh, "EX", 600)
 	if !c.IsSignedIn() {
-		t.Error("a session signed by Django is refused, so the cases above prove nothing")
+		t.Error("a session signed by Django is refused, so the cases above are inconclusive")
 	}
 
 	strange := d.Serve("DJANGO_SESSIONS_URL", d.store.URL()+"/3", "DJANGO_SECRET_KEY", "another key", "DJANGO_SESSION_PREFIX", "session")
@@ -310,14 +310,14 @@ func (d *djangoSite) expired(t *testing.T) {
 	}
 	d.do("PEXPIRE", key, 1)
 	testkit.Eventually(t, 5*time.Second, "the key to expire", func() bool { return d.do("EXISTS", key) == int64(0) })
-	d.wantNobody(t, c, "the key has ended")
+	d.wantAnonymous(t, c, "the key has ended")
 
 	atDjango(c, d, "sign_in?name=late&expiry=2")
 	key = "session:" + c.Cookie("sessionid")
 	d.do("PERSIST", key)
 	testkit.Eventually(t, 10*time.Second, "a session of two seconds to end", func() bool { return !c.IsSignedIn() })
 	if d.do("EXISTS", key) != int64(1) {
-		t.Error("the key has expired too, so this test proves nothing")
+		t.Error("the key has expired too, so the test is inconclusive")
 	}
 }
 
@@ -327,14 +327,14 @@ func (d *djangoSite) endedHere(t *testing.T) {
 		t.Fatal("not signed in")
 	}
 	c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out-here")
-	d.wantNobody(t, c, "signed out here")
+	d.wantAnonymous(t, c, "signed out here")
 	atDjango(c, d, "save")
-	if who := atDjango(c, d, "whoami"); who != "carol" {
-		t.Errorf("after the sign-out %q is still signed in at Django", who)
+	if user := atDjango(c, d, "whoami"); user != "carol" {
+		t.Errorf("after the sign-out, Django reports the user %q, want carol", user)
 	}
-	d.wantNobody(t, c, "signed out here, and saved again by Django")
+	d.wantAnonymous(t, c, "signed out here, and saved again by Django")
 	if notes, err := redis.Strings(d.RedisDo("KEYS", "django:*"+django.SessionID(c.Cookie("sessionid"))), nil); err != nil || len(notes) != 1 {
-		t.Errorf("the notes are %q, %v", notes, err)
+		t.Errorf("got the notes %q, %v", notes, err)
 	}
 	atDjango(c, d, "sign_out")
 	atDjango(c, d, "sign_in?name=carol")
@@ -348,7 +348,7 @@ func (d *djangoSite) endedHere(t *testing.T) {
 		t.Fatal("not signed in")
 	}
 	c.WantSeeOther(c.PostForm("/account/password", "current_password", kit.Password, "new_password", "another-weary-lamp"), "/account?notice=password#password")
-	d.wantNobody(t, other, "the password was changed")
+	d.wantAnonymous(t, other, "the password was changed")
 	if c.Cookie("gatehouse") == "" || !c.IsSignedIn() {
 		t.Error("the browser that changed the password is signed out")
 	}
@@ -360,10 +360,10 @@ func (d *djangoSite) endedHere(t *testing.T) {
 	d.Exec(`UPDATE users SET active = false WHERE username = 'dave'`)
 	testkit.Eventually(t, kit.WaitTimeout, "a disabled user to be refused", func() bool { return !c.IsSignedIn() })
 	d.Exec(`UPDATE users SET active = true WHERE username = 'dave'`)
-	d.wantNobody(t, c, "disabled, and enabled again")
+	d.wantAnonymous(t, c, "disabled, and enabled again")
 
 	c = d.signedInAtDjango(t, "erin")
 	d.do("SET", "session:"+c.Cookie("sessionid"), atDjango(c, d, "resigned?salt="+djangoSalt+"&ago=60"))
 	d.Exec(`UPDATE users SET epoch = epoch + 1 WHERE username = 'erin'`)
-	d.wantNobody(t, c, "signed out everywhere before the session was ever shown here")
+	d.wantAnonymous(t, c, "signed out everywhere before the session was ever shown here")
 }

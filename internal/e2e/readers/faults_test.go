@@ -18,8 +18,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestApps_WhenServersFail: an app that cannot tell who is signed in says so, signs no one out, and recovers without a
-// restart.
+// TestApps_WhenServersFail: an app that cannot check sessions responds with a 503, ends no session, and recovers without
+// a restart.
 func TestApps_WhenServersFail(t *testing.T) {
 	t.Parallel()
 	n := newPlatform(t, 3)
@@ -45,16 +45,16 @@ func TestApps_WhenServersFail(t *testing.T) {
 		n.phase(t, c, apps, name, wrong)
 	}
 
-	phase("all is well", greeted)
+	phase("no fault", greeted)
 
-	// The user is known without it; only the renewal of the session waits for a later request.
+	// The session is valid without it; only its renewal waits for a later request.
 	n.Do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
 	n.Do("ACL", "SETUSER", "reader", "resetchannels")
 	phase("PUBLISH refused", greeted)
 	n.Do("ACL", "SETUSER", "reader", "&gatehouse:used")
 	n.Do("ACL", "LOG", "RESET")
 
-	// Two or three of these delays exceed the timeout of a whole lookup.
+	// Two or three delays exceed the timeout of a lookup.
 	n.Do("PEXPIRE", n.sessionKeyOf(c), time.Minute.Milliseconds())
 	replies.delay.Store(int64(1500 * time.Millisecond))
 	n.lookOnce(t, c, apps, "every reply of Redis delayed")
@@ -68,7 +68,7 @@ func TestApps_WhenServersFail(t *testing.T) {
 		{"Redis frozen", n.store.Pause, n.store.Resume},
 	} {
 		fault.begin()
-		phase(fault.name, toldToTryAgain)
+		phase(fault.name, asksToTryAgain)
 		fault.over()
 		wantBack()
 		phase("after "+fault.name, greeted)
@@ -78,16 +78,15 @@ func TestApps_WhenServersFail(t *testing.T) {
 	n.Server.Stop()
 	phase("Gatehouse stopped", greeted)
 	n.flushCache()
-	phase("Gatehouse stopped, cache flushed", toldToTryAgain)
+	phase("Gatehouse stopped, cache flushed", asksToTryAgain)
 	n.Server = testkit.StartServer(t, testkit.BuildBinary(t), n.env)
 	n.awaitSubscriber(t)
 	phase("Gatehouse back", greeted)
 	t.Run("no app exceeded its rights", func(t *testing.T) { n.wantNothingRefused(t) })
 }
 
-// phase requests all pages of every app and checks each response. It requests from all apps concurrently, because some
-// faults take time, but the pages of one app in turn, because in PHP's development server requests wait for each
-// other.
+// phase requests all pages of every app and checks each response. It visits the apps concurrently, because some faults
+// take time, but the pages of each app in turn, because PHP's development server serves requests one by one.
 func (n *platform) phase(t *testing.T, c *kit.Client, apps []runningApp, name string, wrong func(kit.Response) string) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -105,7 +104,7 @@ func (n *platform) phase(t *testing.T, c *kit.Client, apps []runningApp, name st
 	}
 }
 
-// lookOnce requests one page of every app, concurrently, and wants any response in time.
+// lookOnce requests one page of every app, concurrently, and fails unless each responds in time.
 func (n *platform) lookOnce(t *testing.T, c *kit.Client, apps []runningApp, name string) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -121,7 +120,7 @@ func (n *platform) lookOnce(t *testing.T, c *kit.Client, apps []runningApp, name
 	all.Wait()
 	for i, app := range apps {
 		if faults[i] != nil || took[i] > kit.ResponseTimeout {
-			t.Errorf("%s: %s responded after %v, error %v", name, app.name, took[i], faults[i])
+			t.Errorf("%s: got the response of %s after %v, error %v", name, app.name, took[i], faults[i])
 		}
 	}
 }
@@ -175,7 +174,7 @@ func (r *replyDelay) join(front net.Conn, address string) {
 	for {
 		size, err := back.Read(buffer)
 		if delay := time.Duration(r.delay.Load()); delay > 0 {
-			<-time.After(delay) // the fault itself, not a wait for a condition
+			<-time.After(delay) // simulates the fault; does not wait for a condition
 		}
 		if size > 0 {
 			if _, err := front.Write(buffer[:size]); err != nil {
@@ -188,7 +187,7 @@ func (r *replyDelay) join(front net.Conn, address string) {
 	}
 }
 
-// lookRound requests all pages of an app, and returns what is wrong with the responses.
+// lookRound requests all pages of an app and returns the faults of the responses.
 func lookRound(c *kit.Client, wrong func(kit.Response) string) error {
 	var faults []error
 	for _, path := range []string{"/", "/open", "/reports", "/whoami"} {
@@ -217,16 +216,16 @@ func greeted(a kit.Response) string {
 	return ""
 }
 
-func toldToTryAgain(a kit.Response) string {
+func asksToTryAgain(a kit.Response) string {
 	switch {
 	case a.StatusCode != http.StatusServiceUnavailable:
 		return "is not 503"
 	case a.Header.Get("Retry-After") != "5":
 		return "does not say when to try again"
 	case a.Header.Get("Location") != "":
-		return "leads somewhere else"
+		return "redirects"
 	case len(strings.Fields(a.Text)) < 3:
-		return "says nothing"
+		return "has no message"
 	}
 	return ""
 }

@@ -1,5 +1,5 @@
-// Package readers tests the session readers in clients/: apps in other languages that share the session, and the bridge from
-// Django.
+// Package readers tests the session readers in clients/, which let apps in other languages share the session, and the
+// bridge from Django.
 package readers
 
 import (
@@ -27,7 +27,7 @@ import (
 // readerApp is an example app in clients/.
 type readerApp struct {
 	name string
-	// command returns the command that starts it on the port; clients is a copy of clients/.
+	// command returns the command that starts the app on the port; clients is a copy of clients/.
 	command func(t testing.TB, clients string, port int) *exec.Cmd
 }
 
@@ -68,8 +68,7 @@ func node(script string) func(testing.TB, string, int) *exec.Cmd {
 
 func localAddress(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
-// copyOfClients returns a copy of clients/ in which programs may write files, with the npm packages where Node looks
-// for them.
+// copyOfClients returns a writable copy of clients/ with the npm packages installed.
 func copyOfClients(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -83,8 +82,8 @@ func copyOfClients(t testing.TB) string {
 	return dir
 }
 
-// platform is Gatehouse and what it takes to start apps beside it: on other ports of the same host, and in Redis with
-// the rights of a reader only.
+// platform is Gatehouse and the settings to start apps next to it, on other ports of the same host and with only a
+// reader's rights in Redis.
 type platform struct {
 	*kit.Target
 	store       *testkit.Redis
@@ -137,7 +136,7 @@ func (n *platform) awaitSubscriber(t testing.TB) {
 	})
 }
 
-// starts an app with the platform's settings and almost nothing else in its environment.
+// start starts an app with the platform's settings and almost nothing else in its environment.
 func (n *platform) start(t testing.TB, app readerApp) runningApp {
 	t.Helper()
 	port := testkit.FreePort(t)
@@ -153,7 +152,7 @@ func (n *platform) start(t testing.TB, app readerApp) runningApp {
 	p := testkit.StartProgram(t, cmd, localAddress(port))
 	t.Cleanup(func() {
 		if strings.Contains(p.Output(), "WARNING: DATA RACE") {
-			t.Errorf("the race detector found something in %s:\n%s", app.name, p.Output())
+			t.Errorf("data race in %s:\n%s", app.name, p.Output())
 		}
 	})
 	return runningApp{app.name, "http://" + localAddress(port)}
@@ -171,13 +170,13 @@ func readerRights(t testing.TB, secret string) []string {
 	}
 	found := rightsOfReaders.FindSubmatch(text)
 	if found == nil {
-		t.Fatal("docs/session-format.md lists no rights of a reader")
+		t.Fatal("docs/session-format.md does not list the rights of a reader")
 	}
 	return strings.Fields(strings.Replace(string(found[1]), ">PASSWORD", ">"+secret, 1))
 }
 
-// TestReaderRights_AreMinimal: the Redis user of docs/session-format.md cannot change anything, or read what readers
-// do not need.
+// TestReaderRights_AreMinimal: the Redis user of docs/session-format.md cannot change anything, and cannot read keys
+// that readers do not need.
 func TestReaderRights_AreMinimal(t *testing.T) {
 	r := testkit.StartRedis(t, append([]string{"--user"}, readerRights(t, "secret")...)...)
 	c := kit.DialRedis(t, r.URL())
@@ -195,7 +194,7 @@ func TestReaderRights_AreMinimal(t *testing.T) {
 			t.Errorf("%s: %v", command, err)
 		}
 		if (said == "OK") != want {
-			t.Errorf("%s: Redis says %q", command, said)
+			t.Errorf("%s: Redis replied %q", command, said)
 		}
 	}
 }
@@ -219,9 +218,9 @@ type member struct {
 	Groups, Permissions []string
 }
 
-// who returns the user of the client in an app; nil if it is not signed in. Any other response, and any cacheable one,
-// fails the test.
-func who(c *kit.Client) *member {
+// memberOf returns the user that an app reports for the client, or nil if the client is not signed in. Any other response
+// and any cacheable one fails the test.
+func memberOf(c *kit.Client) *member {
 	c.T.Helper()
 	a := c.Get("/whoami", "Accept", "application/json")
 	wantPrivate(c.T, a)
@@ -230,7 +229,7 @@ func who(c *kit.Client) *member {
 	}
 	c.WantStatus(a, http.StatusOK)
 	if kind := a.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
-		c.T.Errorf("/whoami is %q", kind)
+		c.T.Errorf("/whoami has the type %q", kind)
 	}
 	m := &member{}
 	kit.DecodeJSON(c.T, a, m)
@@ -240,27 +239,27 @@ func who(c *kit.Client) *member {
 	return m
 }
 
-// wantKnown fails unless the app knows the user immediately.
-func wantKnown(c *kit.Client, username string) {
+// wantSignedIn fails unless the app recognizes the user immediately.
+func wantSignedIn(c *kit.Client, username string) {
 	c.T.Helper()
-	if m := who(c); m == nil || m.Username != username {
-		c.T.Fatalf("%s knows %s as %+v", c.BaseURL, username, m)
+	if m := memberOf(c); m == nil || m.Username != username {
+		c.T.Fatalf("at %s, %s is signed in as %+v", c.BaseURL, username, m)
 	}
 }
 
-// wantNobody fails unless the app refuses the client immediately.
-func wantNobody(c *kit.Client) {
+// wantAnonymous fails unless the app refuses the client immediately.
+func wantAnonymous(c *kit.Client) {
 	c.T.Helper()
-	if m := who(c); m != nil {
-		c.T.Fatalf("%s knows an anonymous visitor as %+v", c.BaseURL, m)
+	if m := memberOf(c); m != nil {
+		c.T.Fatalf("at %s, an anonymous visitor is signed in as %+v", c.BaseURL, m)
 	}
 }
 
-// soon waits until a change in SQL has reached an app, which must not sign anyone out in the meantime.
+// soon waits until a change in SQL has reached an app, which must not sign the client out in the meantime.
 func soon(c *kit.Client, what string, cond func(*member) bool) {
 	c.T.Helper()
 	testkit.Eventually(c.T, kit.WaitTimeout, what, func() bool {
-		m := who(c)
+		m := memberOf(c)
 		if m == nil {
 			c.T.Fatalf("signed out while waiting for %s", what)
 		}
@@ -268,15 +267,15 @@ func soon(c *kit.Client, what string, cond func(*member) bool) {
 	})
 }
 
-// soonNobody waits until the app refuses the client, and fails if it accepts the client again.
-func soonNobody(c *kit.Client, after string) {
+// soonAnonymous waits until the app refuses the client, and fails if it accepts the client again.
+func soonAnonymous(c *kit.Client, after string) {
 	c.T.Helper()
-	testkit.Eventually(c.T, kit.WaitTimeout, "the refusal after "+after, func() bool { return who(c) == nil })
-	wantNobody(c)
+	testkit.Eventually(c.T, kit.WaitTimeout, "the refusal after "+after, func() bool { return memberOf(c) == nil })
+	wantAnonymous(c)
 }
 
-// TestApps_ShareTheSession: apps know users who signed in at Gatehouse, and changes there take effect at their next
-// request.
+// TestApps_ShareTheSession: users signed in at Gatehouse are signed in to the apps, and changes there take effect
+// at their next request.
 func TestApps_ShareTheSession(t *testing.T) {
 	t.Parallel()
 	n := newPlatform(t, 1)
@@ -326,7 +325,7 @@ func (n *platform) inBrowser(t *testing.T, app runningApp, username, prefix stri
 		t.Fatalf("after signing in at %s, want %s", got, app.origin+wanted)
 	}
 	if got := p.Text("#greeting"); got != "Hello, "+username {
-		t.Errorf("the greeting is %q", got)
+		t.Errorf("got the greeting %q", got)
 	}
 
 	c := kit.NewClient(t, app.origin)
@@ -336,7 +335,7 @@ func (n *platform) inBrowser(t *testing.T, app runningApp, username, prefix stri
 	testkit.Eventually(t, kit.WaitTimeout, "the permission", func() bool { return c.Get("/reports").StatusCode == http.StatusOK })
 	p.Open("/reports", http.StatusOK)
 	if got := p.Text("h1"); got != "Reports" {
-		t.Errorf("the heading of the reports is %q", got)
+		t.Errorf("got the heading %q", got)
 	}
 
 	n.Exec(`UPDATE users SET name = $1 WHERE username = $2`, hostileName, username)
@@ -347,7 +346,7 @@ func (n *platform) inBrowser(t *testing.T, app runningApp, username, prefix stri
 			t.Errorf("%s greets %q", path, got)
 		}
 		if n := kit.Eval[int](p, `document.querySelectorAll("h1 *, script").length`); n != 0 {
-			t.Errorf("%s has %d elements injected by a name", path, n)
+			t.Errorf("%s: a name injected %d elements", path, n)
 		}
 	}
 	p.Open("/", http.StatusOK)
@@ -360,13 +359,13 @@ func (n *platform) inBrowser(t *testing.T, app runningApp, username, prefix stri
 	p.Click("#sign-out", http.StatusOK)
 	wantHref(p, n.login+"/sign-out")
 	p.Submit("/logout", http.StatusOK)
-	wantNobody(c)
+	wantAnonymous(c)
 	if a := c.Get("/", "Accept", kit.AcceptHTML); a.StatusCode != http.StatusSeeOther {
 		t.Errorf("after the sign-out: %s", a.Status)
 	}
 	p.Open("/open", http.StatusOK)
 	if got := p.Text("#greeting"); got != "Hello, stranger" {
-		t.Errorf("the greeting after the sign-out is %q", got)
+		t.Errorf("got the greeting %q after the sign-out", got)
 	}
 	p.Click("#sign-in", http.StatusOK)
 	wantHref(p, n.login+"/login")
@@ -382,7 +381,8 @@ func wantHref(p *kit.Browser, address string) {
 
 var percentEncoded = regexp.MustCompile(`^[A-Za-z0-9._~!'()*%-]+$`)
 
-// anonymous a browser is sent to sign in and returns to the same page; a program gets an error.
+// anonymous checks that a browser is redirected to the sign-in and back to the same page and that a program gets an
+// error.
 func (n *platform) anonymous(t *testing.T, app runningApp) {
 	c := kit.NewClient(t, app.origin)
 	for _, wanted := range []string{
@@ -410,12 +410,12 @@ func (n *platform) anonymous(t *testing.T, app runningApp) {
 	a := c.Get("/open")
 	c.WantStatus(a, http.StatusOK)
 	if !strings.Contains(a.Text, `<h1 id="greeting">Hello, stranger</h1>`) {
-		t.Errorf("the greeting of an anonymous visitor:\n%s", a.Text)
+		t.Errorf("got the greeting of an anonymous visitor\n%s", a.Text)
 	}
 	wantPrivate(t, a)
 }
 
-// cacheFault returns what is wrong with a response that must not be cached and must leave the cookies alone.
+// cacheFault returns what is wrong with a response that must not be cached and must not set cookies, or "".
 func cacheFault(a kit.Response) string {
 	switch {
 	case a.Header.Get("Cache-Control") != "no-store":
@@ -426,7 +426,7 @@ func cacheFault(a kit.Response) string {
 	return ""
 }
 
-// wantPrivate fails if the response may be cached or changes cookies.
+// wantPrivate fails if the response can be cached or sets cookies.
 func wantPrivate(t testing.TB, a kit.Response) {
 	t.Helper()
 	if fault := cacheFault(a); fault != "" {
@@ -434,7 +434,7 @@ func wantPrivate(t testing.TB, a kit.Response) {
 	}
 }
 
-// cookies the session's cookie is found among others, and any other value of its name is anonymous.
+// cookies checks that the session's cookie is found among others and that other values of its name are ignored.
 func (n *platform) cookies(t *testing.T, app runningApp, username string) {
 	good := n.signedIn(t, app, username).Cookie(kit.SessionCookie)
 	unknown := strings.Repeat("A", 43)
@@ -481,14 +481,14 @@ func withoutControls(s string) string {
 	return string(slices.DeleteFunc([]byte(s), func(b byte) bool { return b < ' ' }))
 }
 
-// changes every change of a user reaches the app, and a sign-out takes effect at its very next request.
+// changes checks that every change of a user reaches the app and that a sign-out takes effect at the next request.
 func (n *platform) changes(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
-	wantKnown(c, username)
+	wantSignedIn(c, username)
 	n.Exec(`UPDATE users SET name = 'Alice the First' WHERE username = $1`, username)
 	soon(c, "the new name", func(m *member) bool { return m.Name == "Alice the First" })
 	if a := c.Get("/", "Accept", kit.AcceptHTML); !strings.Contains(a.Text, `<h1 id="greeting">Hello, Alice the First</h1>`) {
-		t.Errorf("the greeting is\n%s", a.Text)
+		t.Errorf("got the greeting\n%s", a.Text)
 	}
 	n.Exec(`INSERT INTO user_groups (user_id, group_name) SELECT id, 'admin' FROM users WHERE username = $1`, username)
 	soon(c, "the group", func(m *member) bool {
@@ -500,57 +500,57 @@ func (n *platform) changes(t *testing.T, app runningApp, username string) {
 	other := kit.NewClient(t, n.login)
 	other.SignIn(username)
 	other.WantSeeOther(other.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
-	soonNobody(c, "the end of all other sessions")
-	wantKnown(other.At(app.origin), username)
+	soonAnonymous(c, "the end of all other sessions")
+	wantSignedIn(other.At(app.origin), username)
 
 	c = n.signedIn(t, app, username)
-	wantKnown(c, username)
+	wantSignedIn(c, username)
 	other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
-	soonNobody(c, "a change of the password")
-	wantKnown(other.At(app.origin), username)
+	soonAnonymous(c, "a change of the password")
+	wantSignedIn(other.At(app.origin), username)
 	other.WantSeeOther(other.ChangePassword(kit.OtherPassword, kit.Password), "/account?notice=password#password")
 
 	c = n.signedIn(t, app, username)
-	wantKnown(c, username)
+	wantSignedIn(c, username)
 	n.Exec(`UPDATE users SET active = false WHERE username = $1`, username)
-	soonNobody(c, "the user was disabled")
+	soonAnonymous(c, "the user was disabled")
 	n.Exec(`UPDATE users SET active = true WHERE username = $1`, username)
 	testkit.Eventually(t, kit.WaitTimeout, "a new sign-in", func() bool {
 		return c.At(n.login).PostForm("/login", "username", username, "password", kit.Password).StatusCode == http.StatusSeeOther
 	})
-	wantKnown(c, username)
+	wantSignedIn(c, username)
 
 	copied := c.CopySession(app.origin)
 	c.At(n.login).WantSeeOther(c.At(n.login).PostForm("/logout"), "/login?notice=signed-out")
-	wantNobody(copied)
+	wantAnonymous(copied)
 }
 
-// manyChanges a change at Gatehouse reaches the app's next request, which finds the user even while servers are about
-// to invalidate them again.
+// manyChanges checks that each change at Gatehouse reaches the app's next request, which finds the user even while servers
+// invalidate the cache again.
 func (n *platform) manyChanges(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
 	for i := range 50 {
 		name := fmt.Sprintf("Alice %d", i)
 		own := c.At(n.login)
 		own.WantSeeOther(own.PostForm("/account/profile", "name", name, "email", "", "time_zone", "UTC"), "/account?notice=profile")
-		if m := who(c); m == nil || m.Name != name {
-			t.Fatalf("renamed to %s, but the app says %+v", name, m)
+		if m := memberOf(c); m == nil || m.Name != name {
+			t.Fatalf("renamed to %s, but the app has %+v", name, m)
 		}
 	}
 }
 
-// cacheFlushed signed-in users are greeted at the next request, however many requests arrive concurrently.
+// cacheFlushed checks that users stay signed in, even if many requests arrive concurrently after the flush.
 func (n *platform) cacheFlushed(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
 	for range 3 {
-		wantKnown(c, username)
+		wantSignedIn(c, username)
 		n.flushCache()
 		responses := kit.RunConcurrently(t, 6, func(int) (kit.Response, error) { return c.TryDo(c.NewRequest(http.MethodGet, "/whoami", "")) })
 		for _, a := range responses {
 			c.WantStatus(a, http.StatusOK)
 		}
 	}
-	// A server is about to fill the cache: the app waits, whatever it asked another server.
+	// While a server fills the cache, the app waits.
 	key := "user:" + n.UserID(username)
 	record, err := redis.String(n.Cache.Do("GET", key))
 	if err != nil {
@@ -566,7 +566,7 @@ func (n *platform) cacheFlushed(t *testing.T, app runningApp, username string) {
 		}
 		waiting <- a
 	}()
-	testkit.Eventually(t, 5*time.Second, "the app to ask", func() bool { return n.CommandCalls("publish") > published })
+	testkit.Eventually(t, 5*time.Second, "the app to publish its request", func() bool { return n.CommandCalls("publish") > published })
 	n.cacheDo("SET", key, record)
 	if a := <-waiting; a.Response != nil {
 		c.WantStatus(a, http.StatusOK)
@@ -582,25 +582,25 @@ func (n *platform) cacheDo(command string, args ...any) {
 	}
 }
 
-// stayingSignedIn the app reports that the session is used when it is due, and not before.
+// stayingSignedIn checks that the app reports the use of the session when a renewal is due, and not before.
 func (n *platform) stayingSignedIn(t *testing.T, app runningApp, username string) {
 	c := n.signedIn(t, app, username)
 	key := "session:" + auth.SessionID(c.Cookie(kit.SessionCookie))
 	fresh := n.TTL(key)
-	wantKnown(c, username)
+	wantSignedIn(c, username)
 	published := n.CommandCalls("publish")
 	for range 5 {
-		wantKnown(c, username)
+		wantSignedIn(c, username)
 	}
 	if now := n.CommandCalls("publish"); now != published {
-		t.Errorf("%d messages for 5 requests of a fresh session", now-published)
+		t.Errorf("got %d messages for 5 requests with a new session, want 0", now-published)
 	}
 	n.Do("PEXPIRE", key, (fresh * 8 / 10).Milliseconds())
-	wantKnown(c, username)
+	wantSignedIn(c, username)
 	testkit.Eventually(t, 5*time.Second, "the session to be renewed", func() bool { return n.TTL(key) > fresh*99/100 })
 	published = n.CommandCalls("publish")
-	wantKnown(c, username)
+	wantSignedIn(c, username)
 	if now := n.CommandCalls("publish"); now != published {
-		t.Error("a message for a session that was just renewed")
+		t.Error("got a message for a session that was just renewed")
 	}
 }

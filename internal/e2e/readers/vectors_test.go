@@ -16,8 +16,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// vectorRunners run the cases of a file, or of vectors.json, in each language except Go, whose runner is among the
-// tests of clients/go.
+// vectorRunners run the cases of a file, or of vectors.json, in each language except Go, whose runner is a test of
+// clients/go.
 var vectorRunners = map[string]func(testing.TB) []string{
 	"python": func(t testing.TB) []string { return []string{testkit.Python(t, "redis"), "vectors.py"} },
 	"node":   func(t testing.TB) []string { return []string{testkit.Tool(t, "node"), "vectors.mjs"} },
@@ -62,12 +62,12 @@ func runVectors(t testing.TB, language, clients string, args ...string) ([]strin
 	return strings.Split(strings.TrimSpace(out.String()), "\n"), cmd.ProcessState.ExitCode()
 }
 
-// TestVectors_PassInEveryReader: every reader passes all cases, and reports a case that it gets wrong.
+// TestVectors_PassInEveryReader: every reader passes all cases, and its runner reports a wrong result.
 func TestVectors_PassInEveryReader(t *testing.T) {
 	clients := copyOfClients(t)
 	v := readVectors(t)
 	if len(v.Cases) < 200 {
-		t.Fatalf("only %d cases", len(v.Cases))
+		t.Fatalf("got only %d cases", len(v.Cases))
 	}
 	for language := range vectorRunners {
 		t.Run(language, func(t *testing.T) {
