@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What external tests see of the package.
+// Unexported names for external tests.
 const (
 	SocketName  = socketName
 	LockName    = lockName
@@ -17,7 +17,7 @@ var (
 	ListenPrivate = listenPrivate
 )
 
-// FindRedisWithin is FindRedis with another limit.
+// FindRedisWithin is FindRedis with another timeout.
 func FindRedisWithin(ctx context.Context, dir string, limit time.Duration) (string, error) {
 	return findRedis(ctx, dir, limit)
 }

@@ -23,7 +23,7 @@ func TestEmbedded_KeepsDatabasesApart(t *testing.T) {
 	e := kvtest.StartEmbedded(t)
 	u, err := url.Parse(e.URL())
 	if err != nil || u.Scheme != "unix" {
-		t.Fatalf("%q, %v", e.URL(), err)
+		t.Fatalf("got %q, %v; want a unix URL", e.URL(), err)
 	}
 	r := kvtest.Open(t, e.URL())
 	kvtest.Run(t, r, "SET", "a", 1)
@@ -32,10 +32,10 @@ func TestEmbedded_KeepsDatabasesApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if kvtest.Exists(t, kvtest.Open(t, next), "a") {
-		t.Error("the next database is the same")
+		t.Error("the next database holds the same keys")
 	}
 	if kvtest.Exists(t, kvtest.OpenEmbedded(t), "a") {
-		t.Error("another directory's is the same")
+		t.Error("the Redis of another directory holds the same keys")
 	}
 }
 
@@ -51,10 +51,10 @@ func TestStartRedis_SocketIsPrivate(t *testing.T) {
 	defer e.Close()
 	info, err := os.Lstat(filepath.Join(dir, embedded.SocketName))
 	if err != nil || info.Mode().Perm() != 0o600 || info.Mode().Type() != os.ModeSocket {
-		t.Errorf("got %v, %v", info.Mode(), err)
+		t.Errorf("got %v, %v; want a socket with mode 0600", info.Mode(), err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, embedded.StagingName)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the staging directory is still there: %v", err)
+		t.Errorf("the staging directory: got %v, want ErrNotExist", err)
 	}
 }
 
@@ -67,38 +67,38 @@ func TestStartRedis_LocksTheDirectory(t *testing.T) {
 	defer first.Close()
 	kvtest.Run(t, kvtest.Open(t, first.URL()), "SET", "a", 1)
 	if _, err := embedded.StartRedis(dir); !errors.Is(err, embedded.ErrDirectoryInUse) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrDirectoryInUse", err)
 	}
 	if !kvtest.Exists(t, kvtest.Open(t, first.URL()), "a") {
-		t.Error("the first one lost its keys")
+		t.Error("the first server lost its keys")
 	}
 	if url, err := embedded.FindRedis(t.Context(), dir); url != first.URL() || err != nil {
 		t.Errorf("got %q, %v; want %q", url, err, first.URL())
 	}
 	first.Close()
 	if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
-		t.Errorf("after its end: %q, %v", url, err)
+		t.Errorf("after its end: got %q, %v; want none", url, err)
 	}
-	// What a killed process leaves behind.
+	// A killed process leaves its socket behind.
 	stale, err := embedded.ListenPrivate(filepath.Join(dir, embedded.SocketName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = stale.Close()
 	if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
-		t.Errorf("of a socket that nobody listens on: %q, %v", url, err)
+		t.Errorf("with a stale socket: got %q, %v; want none", url, err)
 	}
 	second, err := embedded.StartRedis(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer second.Close()
-	first.Close() // must not take the second one's socket away
+	first.Close() // must not remove the second server's socket
 	kvtest.Run(t, kvtest.Open(t, second.URL()), "PING")
 }
 
-// TestFindRedis_WaitsForAStartingServer: a server has the directory before it listens. A command that runs in
-// between must not take it for none.
+// TestFindRedis_WaitsForAStartingServer: a server locks the directory before it listens. A command that runs in between
+// must not conclude that there is no server.
 func TestFindRedis_WaitsForAStartingServer(t *testing.T) {
 	for name, stale := range map[string]bool{"no socket yet": false, "the socket of a killed server": true} {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestFindRedis_WaitsForAStartingServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer lock.Close()
-			// The first look finds nobody who listens; the server listens from then on.
+			// The server starts to listen after the first attempt to connect.
 			ctx := &askedContext{Context: t.Context(), asked: make(chan struct{})}
 			listening := make(chan net.Listener, 1)
 			go func() {
@@ -129,9 +129,9 @@ func TestFindRedis_WaitsForAStartingServer(t *testing.T) {
 			}()
 			url, err := embedded.FindRedisWithin(ctx, dir, time.Minute)
 			if url != embedded.SocketURL(path) || err != nil {
-				t.Errorf("got %q, %v", url, err)
+				t.Errorf("got %q, %v; want %q", url, err, embedded.SocketURL(path))
 			}
-			ctx.ask() // lets the server go if nobody waited for it
+			ctx.ask() // ends the goroutine if FindRedis never waited
 			if l := <-listening; l != nil {
 				_ = l.Close()
 			}
@@ -139,7 +139,7 @@ func TestFindRedis_WaitsForAStartingServer(t *testing.T) {
 	}
 }
 
-// askedContext closes asked when something waits for its end.
+// askedContext closes asked when Done is first called.
 type askedContext struct {
 	context.Context
 	once  sync.Once
@@ -153,7 +153,7 @@ func (c *askedContext) Done() <-chan struct{} {
 	return c.Context.Done()
 }
 
-// TestFindRedis_NamesAProcessThatDoesNotListen: it has the lock, so there is a server; that it cannot be reached is an error.
+// TestFindRedis_NamesAProcessThatDoesNotListen: a process that holds the lock but cannot be reached is an error.
 func TestFindRedis_NamesAProcessThatDoesNotListen(t *testing.T) {
 	dir := t.TempDir()
 	lock, err := embedded.LockDirectory(filepath.Join(dir, embedded.LockName))
@@ -163,37 +163,37 @@ func TestFindRedis_NamesAProcessThatDoesNotListen(t *testing.T) {
 	defer lock.Close()
 	url, err := embedded.FindRedisWithin(t.Context(), dir, 50*time.Millisecond)
 	if url != "" || !errors.Is(err, embedded.ErrNotListening) || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
-		t.Errorf("got %q, %v", url, err)
+		t.Errorf("got %q, %v; want ErrNotListening with the process id", url, err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if url, err := embedded.FindRedis(ended, dir); url != "" || !errors.Is(err, context.Canceled) {
-		t.Errorf("a command that was ended: got %q, %v", url, err)
+		t.Errorf("with a canceled context: got %q, %v; want context.Canceled", url, err)
 	}
-	// A process that ended leaves the file with its id, and no lock.
+	// A process that has ended leaves its lock file, without a lock.
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
-		t.Errorf("after its end: %q, %v", url, err)
+		t.Errorf("after its end: got %q, %v; want none", url, err)
 	}
 	for name, dir := range map[string]string{"an empty directory": t.TempDir(), "none": filepath.Join(dir, "none"), "a file": filepath.Join(dir, embedded.LockName)} {
 		if url, err := embedded.FindRedis(t.Context(), dir); url != "" || err != nil {
-			t.Errorf("%s: %q, %v", name, url, err)
+			t.Errorf("%s: got %q, %v; want none", name, url, err)
 		}
 		if _, err := os.Lstat(filepath.Join(dir, embedded.LockName)); err == nil {
-			t.Errorf("%s: looking made a lock file", name)
+			t.Errorf("%s: FindRedis created a lock file", name)
 		}
 	}
 }
 
-// TestFindRedis_DoesNotBlockStartingServers: it looks at the lock while servers start and end.
+// TestFindRedis_DoesNotBlockStartingServers: it probes the lock while servers start and stop.
 func TestFindRedis_DoesNotBlockStartingServers(t *testing.T) {
 	dir := t.TempDir()
 	stop := make(chan struct{})
-	var looking sync.WaitGroup
+	var finders sync.WaitGroup
 	for range 4 {
-		looking.Go(func() {
+		finders.Go(func() {
 			for {
 				select {
 				case <-stop:
@@ -216,10 +216,10 @@ func TestFindRedis_DoesNotBlockStartingServers(t *testing.T) {
 		e.Close()
 	}
 	close(stop)
-	looking.Wait()
+	finders.Wait()
 }
 
-func TestStartRedis_LongPath(t *testing.T) {
+func TestStartRedis_SupportsLongPaths(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 100), strings.Repeat("e", 200))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -236,11 +236,11 @@ func TestStartRedis_LongPath(t *testing.T) {
 		t.Errorf("got %q, %v; want %q", url, err, e.URL())
 	}
 	if left, _ := filepath.Glob(filepath.Join(temporary, "*")); len(left) > 0 {
-		t.Errorf("%v is left behind", left)
+		t.Errorf("%v was left behind", left)
 	}
 }
 
-// TestEmbedded_RejectsInvalidProtocol: miniredis panics at some of it, which would end the process.
+// TestEmbedded_RejectsInvalidProtocol: miniredis panics on some of it, which would end the process.
 func TestEmbedded_RejectsInvalidProtocol(t *testing.T) {
 	e := kvtest.StartEmbedded(t)
 	for _, text := range []string{
@@ -248,7 +248,7 @@ func TestEmbedded_RejectsInvalidProtocol(t *testing.T) {
 		"*1\r\n$-1\r\n", "*1\r\n$16777217\r\n", "*1\r\n$9223372036854775807\r\n", "*1\r\n:1\r\n", "*1\r\n+PING\r\n", "*1\r\n*1\r\n", "*" + strings.Repeat("0", 1<<16) + "1\r\n",
 	} {
 		if got := exchangeRaw(t, e, "*1\r\n$4\r\nPING\r\n"+text+"*1\r\n$4\r\nPING\r\n"); !strings.Contains(got, "-ERR Protocol error") || strings.Count(got, "+PONG") > 1 {
-			t.Errorf("%.40q: got %q, want an error and an end", text, got)
+			t.Errorf("%.40q: got %q, want an error and a closed connection", text, got)
 		}
 	}
 	for text, want := range map[string]string{
@@ -263,11 +263,11 @@ func TestEmbedded_RejectsInvalidProtocol(t *testing.T) {
 	r := kvtest.Open(t, e.URL())
 	kvtest.Run(t, r, "SET", "long", long)
 	if got := kvtest.Run(t, r, "GET", "long"); string(got.([]byte)) != long {
-		t.Error("a long value came back as another one")
+		t.Error("a long value was changed")
 	}
 }
 
-// exchangeRaw sends octets, then the end, and returns what comes back.
+// exchangeRaw sends the text, closes its side and returns the replies.
 func exchangeRaw(t *testing.T, e *embedded.Redis, text string) string {
 	t.Helper()
 	c, err := net.Dial("unix", strings.TrimPrefix(e.URL(), "unix://"))
@@ -280,11 +280,11 @@ func exchangeRaw(t *testing.T, e *embedded.Redis, text string) string {
 		t.Fatal(err)
 	}
 	_ = c.(*net.UnixConn).CloseWrite()
-	got, _ := io.ReadAll(c) // what was not read makes the end a reset
+	got, _ := io.ReadAll(c) // unread data turns the close into a reset
 	return string(got)
 }
 
-// TestEmbedded_RejectsCommandsThatPanic: with arguments that miniredis panics at.
+// TestEmbedded_RejectsCommandsThatPanic: miniredis panics on these arguments.
 func TestEmbedded_RejectsCommandsThatPanic(t *testing.T) {
 	r := kvtest.OpenEmbedded(t)
 	for _, c := range []redisconn.Command{
@@ -292,7 +292,7 @@ func TestEmbedded_RejectsCommandsThatPanic(t *testing.T) {
 		redisconn.Cmd("EVAL", "return redis.call('SSCAN', 'k', '-1')", 0),
 	} {
 		if _, err := r.Do(t.Context(), redisconn.Once("test"), c); err == nil || !strings.Contains(err.Error(), "does not support") {
-			t.Errorf("%s: got %v", c.Name, err)
+			t.Errorf("%s: got %v, want an unsupported command", c.Name, err)
 		}
 	}
 	kvtest.Run(t, r, "PING")
@@ -302,9 +302,9 @@ func TestEmbedded_KeysExpire(t *testing.T) {
 	r := kvtest.OpenEmbedded(t)
 	kvtest.Run(t, r, "SET", "a", 1, "PX", 100)
 	if !kvtest.Exists(t, r, "a") {
-		t.Fatal("it ended at once")
+		t.Fatal("the key expired immediately")
 	}
-	kvtest.Eventually(t, "the key ends", func() bool { return !kvtest.Exists(t, r, "a") })
+	kvtest.Eventually(t, "the key expires", func() bool { return !kvtest.Exists(t, r, "a") })
 }
 
 func TestEmbedded_CloseStopsIt(t *testing.T) {

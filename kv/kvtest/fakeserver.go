@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// FakeServer is a Redis server whose replies a test writes.
+// FakeServer is a Redis server with scripted replies.
 type FakeServer struct {
 	Dials atomic.Int64
 

@@ -1,5 +1,5 @@
-// Package kvtest runs tests of the Redis stores on the embedded Redis and on redis-server, and has a
-// server that misbehaves as a test demands. Only tests import it.
+// Package kvtest runs tests of the Redis stores on the embedded Redis and on redis-server, and provides a
+// fake server with scripted replies. Only tests import it.
 package kvtest
 
 import (

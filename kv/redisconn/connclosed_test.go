@@ -27,14 +27,14 @@ func TestConnClosed_SeesStrayReplies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := connClosed(near, false); err != nil {
-		t.Errorf("a quiet connection: %v", err)
+		t.Errorf("an idle connection: got %v, want no error", err)
 	}
 	far.Write([]byte("+stray\r\n"))
 	testkit.Eventually(t, 10*time.Second, "stray data is seen", func() bool { return errors.Is(connClosed(near, false), errUnexpectedData) })
 	if err := connClosed(near, true); err != nil {
-		t.Errorf("data under TLS: %v", err)
+		t.Errorf("data under TLS: got %v, want no error", err)
 	}
 	near.Read(make([]byte, 100))
 	far.Close()
-	testkit.Eventually(t, 10*time.Second, "the end is seen", func() bool { return errors.Is(connClosed(near, true), io.EOF) })
+	testkit.Eventually(t, 10*time.Second, "the close is seen", func() bool { return errors.Is(connClosed(near, true), io.EOF) })
 }

@@ -49,10 +49,10 @@ func TestPipeline_ReturnsErrorReplies(t *testing.T) {
 		kvtest.Run(t, r, "SET", "a", "text")
 		_, err := r.Pipeline(t.Context(), redisconn.Once("count"), redisconn.Cmd("INCR", "a"), redisconn.Cmd("SET", "b", 1))
 		if err == nil || errors.Is(err, auth.ErrUnavailable) || !strings.HasPrefix(err.Error(), "redis: count: ") {
-			t.Errorf("got %v, want the reply of INCR, which is no ErrUnavailable", err)
+			t.Errorf("got %v, want the reply of INCR, which does not wrap ErrUnavailable", err)
 		}
 		if !kvtest.Exists(t, r, "b") {
-			t.Error("the command after the failed one was lost")
+			t.Error("the command after the failed one was not executed")
 		}
 	})
 }
@@ -78,28 +78,28 @@ func TestDo_ReportsTemporaryErrorsAsUnavailable(t *testing.T) {
 	}
 	m.SetError("ERR something else with OOM in it")
 	if _, err := r.Do(t.Context(), redisconn.Once("test"), redisconn.Cmd("SET", "a", 1)); err == nil || errors.Is(err, auth.ErrUnavailable) {
-		t.Errorf("got %v, want an error that is no ErrUnavailable", err)
+		t.Errorf("got %v, want an error that does not wrap ErrUnavailable", err)
 	}
 	m.SetError("")
 }
 
-func TestPing_Unreachable(t *testing.T) {
+func TestPing_UnreachableIsUnavailable(t *testing.T) {
 	r := kvtest.Open(t, "redis://:hunter22@127.0.0.1:1/3")
 	err := r.Ping(t.Context())
 	kvtest.WantUnavailable(t, err)
 	if !strings.HasPrefix(err.Error(), "redis: ping: unavailable: ") || strings.Contains(err.Error(), "hunter22") {
-		t.Errorf("got %q, want what was tried and no password", err)
+		t.Errorf("got %q, want the attempted operation and no password", err)
 	}
 }
 
-func TestPing_WrongPassword(t *testing.T) {
+func TestPing_WrongPasswordIsUnavailable(t *testing.T) {
 	m := miniredis.RunT(t)
 	m.RequireAuth("right")
 	r := kvtest.Open(t, "redis://:hunter22@"+m.Addr())
 	err := r.Ping(t.Context())
 	kvtest.WantUnavailable(t, err)
 	if strings.Contains(err.Error(), "hunter22") {
-		t.Errorf("the password is in %q", err)
+		t.Errorf("the error contains the password: %q", err)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestPing_RedactsThePassword(t *testing.T) {
 	err := kvtest.Open(t, f.URL("hunter22")).Ping(t.Context())
 	kvtest.WantUnavailable(t, err)
 	if strings.Contains(err.Error(), "hunter22") {
-		t.Errorf("the password is in %q", err)
+		t.Errorf("the error contains the password: %q", err)
 	}
 }
 
@@ -124,7 +124,7 @@ func TestOpen_UserPasswordAndDatabase(t *testing.T) {
 		t.Errorf("got %q, %v, want app", who, err)
 	}
 	if info, _ := redis.String(r.Do(t.Context(), redisconn.Once("test"), redisconn.Cmd("CLIENT", "INFO"))); !strings.Contains(info, " db=5 ") {
-		t.Errorf("not in database 5: %s", info)
+		t.Errorf("got %s, want database 5", info)
 	}
 }
 

@@ -19,7 +19,7 @@ func TestOpen_RefusesInvalidURLs(t *testing.T) {
 			continue
 		}
 		if s := err.Error(); strings.Contains(s, "secret") || strings.Contains(s, "\n") {
-			t.Errorf("%q: the error %q shows the password or has several lines", u, s)
+			t.Errorf("%q: the error %q contains the password or has several lines", u, s)
 		}
 		if strings.Contains(u, "+") && !strings.Contains(err.Error(), "not supported yet") {
 			t.Errorf("%q: got %q, want not supported yet", u, err)
@@ -55,11 +55,11 @@ func TestNextDatabase_CountsUp(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", u, got, err, want)
 		}
 		if SameDatabase(u, got) {
-			t.Errorf("%s is the same as %s", u, got)
+			t.Errorf("SameDatabase(%s, %s): got true, want false", u, got)
 		}
 	}
 	if _, err := NextDatabase("redis+cluster://h"); err == nil {
-		t.Error("a cluster has a next database")
+		t.Error("NextDatabase of a cluster: got no error")
 	}
 }
 
@@ -71,7 +71,7 @@ func TestSameDatabase_IgnoresSpelling(t *testing.T) {
 		{"unix:///a.sock", "unix://:p@//a.sock?db=0"},
 	} {
 		if !SameDatabase(pair[0], pair[1]) || !SameDatabase(pair[1], pair[0]) {
-			t.Errorf("%s and %s should be the same", pair[0], pair[1])
+			t.Errorf("SameDatabase(%s, %s): got false, want true", pair[0], pair[1])
 		}
 	}
 	for _, pair := range [][2]string{
@@ -79,7 +79,7 @@ func TestSameDatabase_IgnoresSpelling(t *testing.T) {
 		{"unix:///a", "unix:///b"}, {"unix:///a", "unix:///a?db=1"}, {"bad", "bad"},
 	} {
 		if SameDatabase(pair[0], pair[1]) {
-			t.Errorf("%s and %s should differ", pair[0], pair[1])
+			t.Errorf("SameDatabase(%s, %s): got true, want false", pair[0], pair[1])
 		}
 	}
 }
