@@ -57,27 +57,27 @@ func TestWatchActivity_PassesOnSessionIDs(t *testing.T) {
 		kvtest.Eventually(t, "the message", func() bool { return strings.HasSuffix(h.all(), testID(3)) })
 		for id := range strings.SplitSeq(h.all(), " ") {
 			if id != testID(1) && id != testID(3) {
-				t.Errorf("received %.50q", id)
+				t.Errorf("received %.50q, which is not a published session id", id)
 			}
 		}
 	})
 }
 
-// TestWatchActivity_Resubscribes: after the connection breaks, without a restart.
+// TestWatchActivity_Resubscribes: a broken connection is replaced while Redis keeps running.
 func TestWatchActivity_Resubscribes(t *testing.T) {
 	r := kvtest.OpenServer(t)
 	h := watch(t, NewSessions(r))
 	kvtest.Eventually(t, "a subscriber", func() bool { return publish(t, r, testID(1)) > 0 })
 	if n := kvtest.Run(t, r, "CLIENT", "KILL", "TYPE", "pubsub").(int64); n == 0 {
-		t.Fatal("there was no subscription to break")
+		t.Fatal("got no subscription to kill")
 	}
 	kvtest.Eventually(t, "a new subscriber", func() bool { return publish(t, r, testID(2)) > 0 })
 	kvtest.Eventually(t, "the message", func() bool { return strings.Contains(h.all(), testID(2)) })
 }
 
-// TestWatchActivity_EndsWithItsContext: also without any message, and with an unreachable Redis.
+// TestWatchActivity_EndsWithItsContext: even without any message, and with an unreachable Redis.
 func TestWatchActivity_EndsWithItsContext(t *testing.T) {
-	for name, r := range map[string]*redisconn.Pool{"quiet": kvtest.OpenEmbedded(t), "away": kvtest.Open(t, "redis://127.0.0.1:1")} {
+	for name, r := range map[string]*redisconn.Pool{"quiet": kvtest.OpenEmbedded(t), "unreachable": kvtest.Open(t, "redis://127.0.0.1:1")} {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -91,7 +91,7 @@ func TestWatchActivity_EndsWithItsContext(t *testing.T) {
 		select {
 		case <-ended:
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%s: it does not end", name)
+			t.Fatalf("%s: still running 10 s after the cancel", name)
 		}
 	}
 }

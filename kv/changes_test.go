@@ -14,34 +14,34 @@ import (
 	"gatehouse/kv/redisconn"
 )
 
-// changesHeard is a ChangeReceiver that writes down what it hears.
-type changesHeard struct {
+// recordedChanges is a ChangeReceiver that records what it receives.
+type recordedChanges struct {
 	mu     sync.Mutex
 	users  []string
 	all    int
 	memory int
 }
 
-func (h *changesHeard) InvalidateUser(id string) {
+func (h *recordedChanges) InvalidateUser(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.users = append(h.users, id)
 }
 
-func (h *changesHeard) InvalidateAllUsers() {
+func (h *recordedChanges) InvalidateAllUsers() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all++
 }
 
-func (h *changesHeard) InvalidateLocalUsers() {
+func (h *recordedChanges) InvalidateLocalUsers() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.memory++
 }
 
-// take returns what was heard since it was last called.
-func (h *changesHeard) take() (users []string, all, memory int) {
+// take returns and clears what was received.
+func (h *recordedChanges) take() (users []string, all, memory int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	users, all, memory = h.users, h.all, h.memory
@@ -56,11 +56,11 @@ func newChanges(t testing.TB, r *redisconn.Pool) *Changes {
 	return c
 }
 
-// follow opens a server's Redis on the same database as r, with what it hears.
-func follow(t testing.TB, r *redisconn.Pool) (*Changes, *changesHeard) {
+// follow starts a second server on the database of r and returns what it receives.
+func follow(t testing.TB, r *redisconn.Pool) (*Changes, *recordedChanges) {
 	t.Helper()
 	changes := newChanges(t, kvtest.Reopen(t, r))
-	h := &changesHeard{}
+	h := &recordedChanges{}
 	if err := changes.Follow(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
@@ -68,8 +68,8 @@ func follow(t testing.TB, r *redisconn.Pool) (*Changes, *changesHeard) {
 	return changes, h
 }
 
-// TestChanges_ArriveWithEveryRead: reading a session or a token returns after every change that was
-// announced before it was handed over, in the one round trip that it takes anyway.
+// TestChanges_ArriveWithEveryRead: reading a session or a token delivers every change published before, in the same round
+// trip.
 func TestChanges_ArriveWithEveryRead(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		changes, h := follow(t, r)
@@ -96,27 +96,27 @@ func TestChanges_ArriveWithEveryRead(t *testing.T) {
 				}
 			})
 			if users, all, memory := h.take(); trips != 1 || !slices.Equal(users, []string{id}) || all != 0 || memory != 0 {
-				t.Fatalf("after %s: heard %q, %d times of all, %d of none, in %d round trips", id, users, all, memory, trips)
+				t.Fatalf("after %s: received the users %q, all users %d times and a local reset %d times in %d round trips; want only this user in 1", id, users, all, memory, trips)
 			}
 		}
 		if _, err := sessions.Session(t.Context(), rec.ID); err != nil {
 			t.Fatal(err)
 		}
 		if users, all, memory := h.take(); len(users) != 0 || all != 0 || memory != 0 {
-			t.Errorf("without a change: heard %q, %d, %d", users, all, memory)
+			t.Errorf("without a change: received %q, %d, %d; want nothing", users, all, memory)
 		}
 		if err := writer.Append(t.Context(), auth.AllUsers); err != nil {
 			t.Fatal(err)
 		}
 		_ = changes.Sync(t.Context())
 		if _, all, _ := h.take(); all != 1 {
-			t.Errorf("a change of all users was heard %d times", all)
+			t.Errorf("a change of all users was received %d times, want once", all)
 		}
 	})
 }
 
-// TestChanges_GapInvalidatesAll: a stream that is gone, went back or does not reach back far enough
-// invalidates all users; one that is not there empties local memory on every read until it is.
+// TestChanges_GapInvalidatesAll: a stream that was deleted, replaced or trimmed too far invalidates all users. While the
+// stream does not exist, every read clears the local cache.
 func TestChanges_GapInvalidatesAll(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		changes, h := follow(t, r)
@@ -145,22 +145,22 @@ func TestChanges_GapInvalidatesAll(t *testing.T) {
 			lose()
 			sync()
 			if _, all, _ := h.take(); all != 1 {
-				t.Errorf("%s: all were invalidated %d times", what, all)
+				t.Errorf("%s: all users were invalidated %d times, want once", what, all)
 			}
 			kvtest.Run(t, r, "DEL", changesKey)
-			kvtest.Eventually(t, "the stream is back and read", func() bool { sync(); return *changes.last.Load() != "" })
+			kvtest.Eventually(t, "the stream is recreated and read", func() bool { sync(); return *changes.last.Load() != "" })
 			h.take()
 			_ = writer.Append(t.Context(), "u2")
 			sync()
 			if users, all, _ := h.take(); !slices.Equal(users, []string{"u2"}) && all == 0 {
-				t.Errorf("after %s: heard %q of a change of u2", what, users)
+				t.Errorf("after %s: received %q, want u2", what, users)
 			}
 		}
 	})
 }
 
-// TestChanges_FullRedisDisablesTheLocalCache: a Redis that takes no writes cannot be told of changes, but it deletes:
-// every server empties its memory on every read until the stream is back.
+// TestChanges_FullRedisDisablesTheLocalCache: a full Redis refuses new changes but still deletes the stream, so every
+// server clears its local cache on every read until the stream is recreated.
 func TestChanges_FullRedisDisablesTheLocalCache(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
@@ -174,20 +174,20 @@ func TestChanges_FullRedisDisablesTheLocalCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, all, memory := h.take(); all+memory != 1 || i == 0 && all != 1 {
-			t.Errorf("change %d: all were invalidated %d times, memory emptied %d times", i, all, memory)
+			t.Errorf("change %d: all users were invalidated %d times and the local cache cleared %d times, want one of them", i, all, memory)
 		}
 	}
 	kvtest.Run(t, r, "CONFIG", "SET", "maxmemory", 0)
-	kvtest.Eventually(t, "the stream is back and read", func() bool {
+	kvtest.Eventually(t, "the stream is recreated and read", func() bool {
 		_ = changes.Sync(t.Context())
 		return *changes.last.Load() != ""
 	})
 	if _, all, _ := h.take(); all == 0 {
-		t.Error("nothing was invalidated when the stream came back")
+		t.Error("nothing was invalidated when the stream was recreated")
 	}
 }
 
-// TestChanges_FailedAppendIsRetried: what could not be announced is announced as soon as Redis is back.
+// TestChanges_FailedAppendIsRetried: a change that could not be published is published when Redis is back.
 func TestChanges_FailedAppendIsRetried(t *testing.T) {
 	s := testkit.StartRedis(t)
 	writer := newChanges(t, kvtest.Open(t, kvtest.ServerURL(s)))
@@ -195,13 +195,13 @@ func TestChanges_FailedAppendIsRetried(t *testing.T) {
 	kvtest.WantUnavailable(t, writer.Append(t.Context(), "u1"))
 	s.Start()
 	r := kvtest.Open(t, kvtest.ServerURL(s))
-	kvtest.Eventually(t, "the change is announced", func() bool { return kvtest.Run(t, r, "XLEN", changesKey) == int64(1) })
+	kvtest.Eventually(t, "the change is published", func() bool { return kvtest.Run(t, r, "XLEN", changesKey) == int64(1) })
 	if err := writer.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestChanges_ArriveBeforeConcurrentReadsReturn: reads from many goroutines hand over every change before they return.
+// TestChanges_ArriveBeforeConcurrentReadsReturn: concurrent reads deliver every earlier change before they return.
 func TestChanges_ArriveBeforeConcurrentReadsReturn(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		changes := newChanges(t, kvtest.Reopen(t, r))
@@ -234,20 +234,20 @@ func TestChanges_ArriveBeforeConcurrentReadsReturn(t *testing.T) {
 			if err := changes.Sync(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if !latest.heard(id) {
-				t.Fatalf("change %d was not handed over before the read returned", i)
+			if !latest.received(id) {
+				t.Fatalf("change %d was not delivered before the read returned", i)
 			}
 		}
 	})
 }
 
-// latestChange remembers everything that was heard.
+// latestChange is a ChangeReceiver that records the changed users.
 type latestChange struct{ users sync.Map }
 
 func (l *latestChange) InvalidateUser(id string) { l.users.Store(id, true) }
 func (l *latestChange) InvalidateAllUsers()      { l.users.Store(auth.AllUsers, true) }
 func (l *latestChange) InvalidateLocalUsers()    {}
-func (l *latestChange) heard(id string) bool {
+func (l *latestChange) received(id string) bool {
 	_, ok := l.users.Load(id)
 	return ok
 }

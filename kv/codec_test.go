@@ -52,14 +52,14 @@ func decode(t testing.TB, b []byte) (auth.Session, bool) {
 	return rec, ok
 }
 
-func TestCodec_RoundTrip(t *testing.T) {
+func TestCodec_DecodesWhatItEncoded(t *testing.T) {
 	want := newSession(1, "u1")
 	b, err := Codec{}.Encode(want.Deadline.Add(999*time.Millisecond).In(time.FixedZone("x", 3600)), map[string]any{auth.SessionValueKey: want})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if deadline := `"deadline":"` + want.Deadline.Format("2006-01-02T15:04:05Z") + `"`; !bytes.Contains(b, []byte(deadline)) {
-		t.Errorf("no %s in %s", deadline, b)
+		t.Errorf("got %s, want it to contain %s", b, deadline)
 	}
 	if got, ok := decode(t, b); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -86,7 +86,7 @@ func TestCodec_EncodeRefusesOtherValues(t *testing.T) {
 func TestCodec_DecodesDamageAsAnonymous(t *testing.T) {
 	whole := encode(t, newSession(1, "u1"))
 	if _, ok := decode(t, whole); !ok {
-		t.Fatal("a whole record is refused")
+		t.Fatal("a valid record is refused")
 	}
 	damaged := map[string][]byte{
 		"empty": nil, "short": []byte("1234567"), "null": []byte("null"),
@@ -130,7 +130,7 @@ func TestCodec_DecodesDamageAsAnonymous(t *testing.T) {
 	}
 	for name, b := range damaged {
 		if rec, ok := decode(t, b); ok {
-			t.Errorf("%s: signs in as %+v", name, rec)
+			t.Errorf("%s: got %+v, want no session", name, rec)
 		}
 	}
 }
@@ -146,10 +146,10 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		if !rec.Valid(rec.ID, time.Now()) || len(rec.ID) != auth.HashLength || rec.Epoch < 0 || rec.Idle() <= 0 || len(b) > maxRecord {
-			t.Fatalf("signs in: %+v from %q", rec, b)
+			t.Fatalf("got the invalid session %+v from %q", rec, b)
 		}
 		if rec.FreshTTL(time.Now()) > rec.Idle() {
-			t.Fatalf("lives longer than its idle time: %+v", rec)
+			t.Fatalf("the TTL exceeds the idle time: %+v", rec)
 		}
 	})
 }
@@ -159,7 +159,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := decode(b, found); !ok {
-			b.Fatal("refused")
+			b.Fatal("the record was refused")
 		}
 	}
 }

@@ -26,29 +26,29 @@ func someCredential(name string) auth.Credential {
 	return auth.Credential{Version: 1, Name: name, Network: "192.0.2.7", UserID: "u1", Epoch: 2, MAC: bytes.Repeat([]byte{0xfe}, 32)}
 }
 
-func remember(t testing.TB, c *Credentials, rec auth.Credential) {
+func fillCredential(t testing.TB, c *Credentials, rec auth.Credential) {
 	t.Helper()
 	if err := c.FillCredential(t.Context(), rec); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// recalled returns the credential of a name if there is one and nobody has to wait.
-func recalled(t testing.TB, c *Credentials, name string, keys ...string) (auth.Credential, bool) {
+// findCredential returns the credential of a name, unless there is none or one of the keys is throttled.
+func findCredential(t testing.TB, c *Credentials, name string, keys ...string) (auth.Credential, bool) {
 	t.Helper()
 	rec, err := c.Credential(t.Context(), name, "192.0.2.7", keys...)
 	if err != nil && !errors.Is(err, auth.ErrNotFound) {
 		t.Fatal(err)
 	}
 	if err != nil && !reflect.DeepEqual(rec, auth.Credential{}) {
-		t.Errorf("got %+v with an error", rec)
+		t.Errorf("got %+v with the error %v", rec, err)
 	}
 	return rec, err == nil
 }
 
 func TestCredential_TakesOneRoundTrip(t *testing.T) {
 	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
-		if _, ok := recalled(t, c, "alice", "address:x", "account:alice"); ok {
+		if _, ok := findCredential(t, c, "alice", "address:x", "account:alice"); ok {
 			t.Fatal("found in an empty cache")
 		}
 		want := someCredential("alice")
@@ -69,21 +69,21 @@ func TestCredential_TakesOneRoundTrip(t *testing.T) {
 			t.Errorf("finding took %d round trips, want 1", trips)
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "credential:alice:192.0.2.7").(int64); ttl <= 290_000 || ttl > 300_000 {
-			t.Errorf("it lives for %d ms, want 5 min", ttl)
+			t.Errorf("got a TTL of %d ms, want 5 min", ttl)
 		}
 		if c.Hits.Load() != 1 || c.Misses.Load() != 1 {
-			t.Errorf("%d hits and %d misses", c.Hits.Load(), c.Misses.Load())
+			t.Errorf("got %d hits and %d misses, want 1 and 1", c.Hits.Load(), c.Misses.Load())
 		}
 		raw, _ := redis.String(kvtest.Run(t, r, "GET", "credential:alice:192.0.2.7"), nil)
 		var fields map[string]any
 		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["name"] != "alice" || fields["network"] != "192.0.2.7" || len(fields) != 6 {
-			t.Errorf("got %s", raw)
+			t.Errorf("got the record %s", raw)
 		}
-		if _, ok := recalled(t, c, "bob"); ok {
-			t.Error("bob has alice's")
+		if _, ok := findCredential(t, c, "bob"); ok {
+			t.Error("got alice's credential for bob")
 		}
 		kvtest.Run(t, r, "FLUSHDB")
-		if _, ok := recalled(t, c, "alice"); ok {
+		if _, ok := findCredential(t, c, "alice"); ok {
 			t.Error("found in a flushed cache")
 		}
 	})
@@ -91,7 +91,7 @@ func TestCredential_TakesOneRoundTrip(t *testing.T) {
 
 func TestMarkThrottled_RefusesWithAndWithoutARecord(t *testing.T) {
 	onEachCredentials(t, func(t *testing.T, r *redisconn.Pool, c *Credentials) {
-		remember(t, c, someCredential("alice"))
+		fillCredential(t, c, someCredential("alice"))
 		waits := map[string]time.Duration{"account:alice": time.Minute, "address:x": time.Hour, "address:y": 0, "address:z": -time.Second}
 		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if err := c.MarkThrottled(ctx, waits); err != nil {
@@ -105,45 +105,45 @@ func TestMarkThrottled_RefusesWithAndWithoutARecord(t *testing.T) {
 			keys []string
 			want time.Duration
 		}{
-			"account":          {"alice", []string{"address:y", "account:alice"}, time.Minute},
-			"address":          {"alice", []string{"address:x", "account:bob"}, time.Hour},
-			"the longest":      {"alice", []string{"account:alice", "address:x"}, time.Hour},
-			"the longest, too": {"alice", []string{"address:x", "account:alice"}, time.Hour},
-			"without a record": {"bob", []string{"address:x"}, time.Hour},
+			"account":            {"alice", []string{"address:y", "account:alice"}, time.Minute},
+			"address":            {"alice", []string{"address:x", "account:bob"}, time.Hour},
+			"the longest":        {"alice", []string{"account:alice", "address:x"}, time.Hour},
+			"the longest, first": {"alice", []string{"address:x", "account:alice"}, time.Hour},
+			"without a record":   {"bob", []string{"address:x"}, time.Hour},
 		} {
 			trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 				_, err := c.Credential(ctx, c2.name, "192.0.2.7", c2.keys...)
 				var throttled auth.ThrottledError
 				if !errors.As(err, &throttled) || !near(throttled.RetryAfter, c2.want) {
-					t.Errorf("%s: got %v, want a wait of %s", what, err, c2.want)
+					t.Errorf("%s: got %v, want a delay of %s", what, err, c2.want)
 				}
 			})
 			if trips != 1 {
-				t.Errorf("%s: %d round trips", what, trips)
+				t.Errorf("%s: got %d round trips, want 1", what, trips)
 			}
 		}
 		for _, keys := range [][]string{nil, {"address:y"}, {"address:z", "account:bob"}, {"account:alic"}, {"throttle:account:alice"}} {
-			if _, ok := recalled(t, c, "alice", keys...); !ok {
-				t.Errorf("%q have to wait", keys)
+			if _, ok := findCredential(t, c, "alice", keys...); !ok {
+				t.Errorf("%q are throttled, want them not to be", keys)
 			}
 		}
 		if kvtest.Exists(t, r, "waiting:address:y") || kvtest.Exists(t, r, "waiting:address:z") {
-			t.Error("no wait is marked as one")
+			t.Error("a delay of zero or less was marked")
 		}
-		// A mark ends by itself, and a newer one counts.
+		// A mark expires, and a newer one replaces it.
 		if err := c.MarkThrottled(t.Context(), map[string]time.Duration{"address:x": 50 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
-		kvtest.Eventually(t, "the wait ends", func() bool { return !kvtest.Exists(t, r, "waiting:address:x") })
-		if _, ok := recalled(t, c, "alice", "address:x"); !ok {
-			t.Error("it does not end")
+		kvtest.Eventually(t, "the mark expires", func() bool { return !kvtest.Exists(t, r, "waiting:address:x") })
+		if _, ok := findCredential(t, c, "alice", "address:x"); !ok {
+			t.Error("still throttled after the mark expired")
 		}
-		// Nothing to mark asks nobody.
+		// Without anything to mark there is no round trip.
 		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			_ = c.MarkThrottled(ctx, nil)
 			_ = c.MarkThrottled(ctx, map[string]time.Duration{"a": 0})
 		}); trips != 0 {
-			t.Errorf("marking nobody took %d round trips", trips)
+			t.Errorf("marking nothing took %d round trips, want 0", trips)
 		}
 	})
 }
@@ -153,13 +153,13 @@ func TestCredential_RejectsInvalidRecords(t *testing.T) {
 		mac := `"` + strings.Repeat("A", 43) + `="`
 		good := `{"v":1,"name":"alice","network":"192.0.2.7","user_id":"u1","epoch":2,"mac":` + mac + `}`
 		kvtest.Run(t, r, "SET", "credential:alice:192.0.2.7", good)
-		if _, ok := recalled(t, c, "alice"); !ok {
-			t.Fatal("the good one is not found")
+		if _, ok := findCredential(t, c, "alice"); !ok {
+			t.Fatal("the valid record was not found")
 		}
 		for what, value := range map[string]string{
 			"empty": "", "text": "x", "null": "null", "array": "[]", "object": "{}", "trailing": good + "}",
 			"version": strings.Replace(good, `"v":1`, `"v":2`, 1), "no version": strings.Replace(good, `"v":1,`, ``, 1),
-			"another's": strings.Replace(good, "alice", "bob", 1), "no name": strings.Replace(good, `"name":"alice",`, "", 1),
+			"another name's": strings.Replace(good, "alice", "bob", 1), "no name": strings.Replace(good, `"name":"alice",`, "", 1),
 			"another network's": strings.Replace(good, "192.0.2.7", "192.0.2.8", 1), "no network": strings.Replace(good, `"network":"192.0.2.7",`, "", 1),
 			"no user": strings.Replace(good, "u1", "", 1), "no epoch": strings.Replace(good, `"epoch":2,`, "", 1), "negative epoch": strings.Replace(good, `:2,`, `:-2,`, 1),
 			"no MAC": strings.Replace(good, mac, "null", 1), "short MAC": strings.Replace(good, mac, `"AAAA"`, 1), "long MAC": strings.Replace(good, mac, `"`+strings.Repeat("A", 44)+`"`, 1),
@@ -167,36 +167,36 @@ func TestCredential_RejectsInvalidRecords(t *testing.T) {
 			"too large": strings.Replace(good, `"v"`, `"x":"`+strings.Repeat("x", maxCredential)+`","v"`, 1),
 		} {
 			kvtest.Run(t, r, "SET", "credential:alice:192.0.2.7", value)
-			if got, ok := recalled(t, c, "alice"); ok {
-				t.Errorf("%s: got %+v", what, got)
+			if got, ok := findCredential(t, c, "alice"); ok {
+				t.Errorf("%s: got %+v, want none", what, got)
 			}
 		}
 		kvtest.Run(t, r, "DEL", "credential:alice:192.0.2.7")
 		kvtest.Run(t, r, "RPUSH", "credential:alice:192.0.2.7", "x")
-		if _, ok := recalled(t, c, "alice", "address:x"); ok {
-			t.Error("a list is a credential")
+		if _, ok := findCredential(t, c, "alice", "address:x"); ok {
+			t.Error("a list was returned as a credential")
 		}
-		remember(t, c, someCredential("alice"))
-		if _, ok := recalled(t, c, "alice"); !ok {
-			t.Error("the list stays in the way")
+		fillCredential(t, c, someCredential("alice"))
+		if _, ok := findCredential(t, c, "alice"); !ok {
+			t.Error("the list was not replaced")
 		}
-		// What is no mark refuses nobody.
+		// A mark without a TTL is ignored.
 		kvtest.Run(t, r, "SET", "waiting:address:x", "1")
-		if _, ok := recalled(t, c, "alice", "address:x"); !ok {
-			t.Error("a mark without an end refuses for ever")
+		if _, ok := findCredential(t, c, "alice", "address:x"); !ok {
+			t.Error("a mark without a TTL throttles")
 		}
 	})
 }
 
-func TestCredentials_Unreachable(t *testing.T) {
+func TestCredentials_UnreachableIsUnavailable(t *testing.T) {
 	server, r := kvtest.OpenMiniredis(t)
 	c := NewCredentials(r, time.Minute)
-	remember(t, c, someCredential("alice"))
+	fillCredential(t, c, someCredential("alice"))
 	server.SetError(broken)
 	_, err := c.Credential(t.Context(), "alice", "192.0.2.7", "address:x")
 	kvtest.WantUnavailable(t, err)
 	if errors.Is(err, auth.ErrNotFound) {
-		t.Error("it is not known whether there is none")
+		t.Error("got ErrNotFound from an unreachable Redis")
 	}
 	kvtest.WantUnavailable(t, c.FillCredential(t.Context(), someCredential("alice")))
 	kvtest.WantUnavailable(t, c.MarkThrottled(t.Context(), map[string]time.Duration{"a": time.Second}))
@@ -219,17 +219,17 @@ func FuzzCredentialRecord(f *testing.F) {
 			return
 		}
 		if rec.Version != 1 || rec.Name == "" || rec.UserID == "" || rec.Epoch < 0 || len(rec.MAC) != 32 || len(value) > maxCredential {
-			t.Errorf("%q is taken for %+v", value, rec)
+			t.Errorf("%q was parsed as %+v, want it refused", value, rec)
 		}
 		b, err := json.Marshal(rec)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(b) > maxCredential {
-			return // \u escapes may grow
+			return // \u escapes can grow
 		}
 		if again, ok := parseCredential(b); !ok || !reflect.DeepEqual(again, rec) {
-			t.Errorf("%+v becomes %+v, %v", rec, again, ok)
+			t.Errorf("%+v became %+v, %v after a round trip", rec, again, ok)
 		}
 	})
 }

@@ -16,17 +16,17 @@ func TestDecodeCache_ParsesOnce(t *testing.T) {
 		}
 	}
 	if parsed != 1 {
-		t.Errorf("the same bytes were parsed %d times", parsed)
+		t.Errorf("the same bytes were parsed %d times, want once", parsed)
 	}
 	for range 2 {
 		if _, ok := r.decode([]byte("bad"), parse); ok {
-			t.Error("what cannot be read is taken")
+			t.Error("an invalid record was decoded")
 		}
 	}
 	if parsed != 3 {
-		t.Errorf("what cannot be read is remembered: parsed %d times", parsed)
+		t.Errorf("got %d calls of parse, want 3: an invalid record must not be cached", parsed)
 	}
-	// Many more than there is room for: each is itself, whoever had the place before.
+	// More records than slots: each one is decoded as itself, whatever its slot held before.
 	for i := range 5 * decodeCacheSlots {
 		text := fmt.Sprint(i)
 		if got, ok := r.decode([]byte(text), parse); got != "read "+text || !ok {

@@ -24,7 +24,7 @@ func TestFullRedis_IsUnavailable(t *testing.T) {
 	kvtest.WantUnavailable(t, err)
 }
 
-// TestRestart_CausesNoErrors: every kind of operation works immediately after a restart, also one that is not retried.
+// TestRestart_CausesNoErrors: every kind of operation works immediately after a restart, even one that is not retried.
 func TestRestart_CausesNoErrors(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
@@ -73,7 +73,7 @@ func TestFrozenRedis_IsUnavailableInTime(t *testing.T) {
 		start := time.Now()
 		kvtest.WantUnavailable(t, op())
 		if took := time.Since(start); took > 1500*time.Millisecond {
-			t.Errorf("%s: no answer for %s", name, took)
+			t.Errorf("%s: took %s, want at most 1.5 s", name, took)
 		}
 	}
 	s.Resume()
@@ -92,7 +92,7 @@ func TestCanceledContext_ChangesNothing(t *testing.T) {
 		}
 		kvtest.WantUnavailable(t, NewSessions(r).CommitCtx(ctx, testID(1), encode(t, newSession(1, "u1")), time.Time{}))
 		if kvtest.Exists(t, r, "session:"+testID(1)) {
-			t.Error("a session was created for a client that has gone")
+			t.Error("a session was created for a canceled request")
 		}
 	})
 }

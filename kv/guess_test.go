@@ -22,7 +22,7 @@ import (
 
 const alicesPassword = "correct horse battery"
 
-// guessing is an account of alice with the throttle and the credential cache of a Redis.
+// guessing is an Accounts with the user alice whose throttle and credential cache are in Redis.
 type guessing struct {
 	*auth.Accounts
 	t      *testing.T
@@ -55,16 +55,16 @@ func visitorAt(address string) auth.Client {
 	return auth.Client{Address: netip.MustParseAddr(address)}
 }
 
-var programsNetwork = visitorAt("192.0.2.7")
+var apiClient = visitorAt("192.0.2.7")
 
-// verdict is how an attempt is answered.
+// verdict returns the result of an attempt in one word.
 func verdict(err error) string {
 	var throttled auth.ThrottledError
 	switch {
 	case err == nil:
 		return "right"
 	case errors.As(err, &throttled):
-		return "wait"
+		return "throttled"
 	case errors.Is(err, auth.ErrWrongCredentials):
 		return "wrong"
 	}
@@ -72,7 +72,7 @@ func verdict(err error) string {
 }
 
 func (g *guessing) basic(ctx context.Context, secret string) string {
-	_, err := g.AuthenticateBasic(ctx, "alice", secret, programsNetwork)
+	_, err := g.AuthenticateBasic(ctx, "alice", secret, apiClient)
 	return verdict(err)
 }
 
@@ -84,20 +84,20 @@ func (g *guessing) signIn(login, secret string, v auth.Client) string {
 func (g *guessing) want(what, got, want string) {
 	g.t.Helper()
 	if got != want {
-		g.t.Fatalf("%s: %s, want %s", what, got, want)
+		g.t.Fatalf("%s: got %s, want %s", what, got, want)
 	}
 }
 
-// warm makes the credential cache know the password.
+// warm caches the credential.
 func (g *guessing) warm() {
 	g.t.Helper()
-	g.want("the program", g.basic(g.t.Context(), alicesPassword), "right")
+	g.want("the API client", g.basic(g.t.Context(), alicesPassword), "right")
 }
 
 func (g *guessing) networksKey() string { return "networks:" + g.alice.ID }
 
-// atOnce runs all of n at the same time and counts the results.
-func atOnce(n int, one func(i int) string) map[string]int {
+// concurrently runs n calls in parallel and counts their results.
+func concurrently(n int, one func(i int) string) map[string]int {
 	results := map[string]int{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -116,8 +116,8 @@ func atOnce(n int, one func(i int) string) map[string]int {
 	return results
 }
 
-// TestRepeatedGuess_RevealsNothingAboutTheAccount: a guess that failed before is answered alike for
-// names that somebody has and names that nobody has, with the same work, whatever changed meanwhile.
+// TestRepeatedGuess_RevealsNothingAboutTheAccount: a repeated guess gets the same answer, with the same work, for existing
+// and unknown names, whatever changed meanwhile.
 func TestRepeatedGuess_RevealsNothingAboutTheAccount(t *testing.T) {
 	g := newGuessing(t)
 	stranger := visitorAt("198.51.100.1")
@@ -141,11 +141,11 @@ func TestRepeatedGuess_RevealsNothingAboutTheAccount(t *testing.T) {
 				first = answers.String()
 			}
 			if got := answers.String(); got != first || strings.Contains(got, "after 0") {
-				t.Errorf("%s: %s is answered %s, %s %s", what, login, got, logins[0], first)
+				t.Errorf("%s: %s: got %s, want %s as for %s", what, login, got, first, logins[0])
 			}
 		}
 		if n := count(t, g.redis, "address:198.51.100.1"); n != 9*len(logins) {
-			t.Errorf("%s: %d failures are counted, want %d", what, n, 9*len(logins))
+			t.Errorf("%s: got %d counted failures, want %d", what, n, 9*len(logins))
 		}
 	}
 	compare("unchanged")
@@ -166,7 +166,7 @@ func TestRepeatedGuess_RevealsNothingAboutTheAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	compare("with a new password")
-	// What was wrong may become right.
+	// A wrong password can become the right one.
 	kvtest.Run(t, g.redis, "DEL", "throttle:"+fakes.AccountKey("alice"))
 	if _, err := g.SetPassword(t.Context(), u, "first wrong phrase"); err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestRepeatedGuess_RevealsNothingAboutTheAccount(t *testing.T) {
 	g.want("after", g.signIn("alice", "second wrong phrase", home), "right")
 }
 
-// TestRepeatedGuesses_AreLimited: their hashes are bounded for each network, alike for unknown names.
+// TestRepeatedGuesses_AreLimited: each network can cause a limited number of hashes, for unknown names too.
 func TestRepeatedGuesses_AreLimited(t *testing.T) {
 	for _, login := range []string{"alice", "nobody"} {
 		g := newGuessing(t)
@@ -190,71 +190,71 @@ func TestRepeatedGuesses_AreLimited(t *testing.T) {
 		g.want("the last repetition", g.signIn(login, "wrong guess", stranger), "wrong")
 		ctx, cost := reqstats.NewContext(t.Context())
 		_, err := g.SignIn(ctx, login, "wrong guess", stranger)
-		g.want("one more", verdict(err), "wait")
-		if cost.Hashes() != 0 || underWay(t, g.redis, "address:198.51.100.1") != 0 {
-			t.Errorf("it cost %d hashes", cost.Hashes())
+		g.want("one more", verdict(err), "throttled")
+		if cost.Hashes() != 0 || reserved(t, g.redis, "address:198.51.100.1") != 0 {
+			t.Errorf("got %d hashes and perhaps a reservation, want neither", cost.Hashes())
 		}
 		g.want("another guess", g.signIn(login, "another wrong guess", stranger), "wrong")
 	}
 }
 
-// untold is a credential cache that nobody tells who has to wait.
-type untold struct{ auth.CredentialCache }
+// unmarked is a credential cache that stores no throttle marks.
+type unmarked struct{ auth.CredentialCache }
 
-func (untold) MarkThrottled(context.Context, map[string]time.Duration) error { return nil }
+func (unmarked) MarkThrottled(context.Context, map[string]time.Duration) error { return nil }
 
-// TestWarmGuesses_CountInBursts: what was compared with a cached credential counts, however many
-// come at once and whatever wait they meet.
-func TestWarmGuesses_CountInBursts(t *testing.T) {
+// TestCachedGuesses_CountInBursts: a guess that was compared with a cached credential counts, even if many are made
+// concurrently or are throttled.
+func TestCachedGuesses_CountInBursts(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
-	g.Credentials = untold{g.Credentials}
+	g.Credentials = unmarked{g.Credentials}
 	for round := range 3 {
 		if kvtest.Exists(t, g.redis, "throttle:"+g.networksKey()) {
 			pass(t, g.redis, g.networksKey())
 		}
 		g.now = g.now.Add(2 * time.Minute)
-		results := atOnce(9, func(i int) string { return g.basic(t.Context(), fmt.Sprintf("round %d guess %d", round, i)) })
+		results := concurrently(9, func(i int) string { return g.basic(t.Context(), fmt.Sprintf("round %d guess %d", round, i)) })
 		want := min(9*(round+1), 20)
-		if n := count(t, g.redis, g.networksKey()); results["right"] > 0 || n != want || underWay(t, g.redis, g.networksKey()) != 0 {
-			t.Errorf("round %d: %v, counted %d, want %d", round, results, n, want)
+		if n := count(t, g.redis, g.networksKey()); results["right"] > 0 || n != want || reserved(t, g.redis, g.networksKey()) != 0 {
+			t.Errorf("round %d: got %v and %d counted failures, want %d", round, results, n, want)
 		}
 	}
 }
 
-// goneAfterwards is a credential cache whose client hangs up while it answers.
-type goneAfterwards struct {
+// disconnecting is a credential cache during whose reply the client disconnects.
+type disconnecting struct {
 	auth.CredentialCache
 	cancel context.CancelFunc
 }
 
-func (c *goneAfterwards) Credential(ctx context.Context, name, network string, keys ...string) (auth.Credential, error) {
+func (c *disconnecting) Credential(ctx context.Context, name, network string, keys ...string) (auth.Credential, error) {
 	defer c.cancel()
 	return c.CredentialCache.Credential(ctx, name, network, keys...)
 }
 
-// TestWarmGuesses_CountAfterTheClientHasGone: hanging up takes no guess back.
-func TestWarmGuesses_CountAfterTheClientHasGone(t *testing.T) {
+// TestCachedGuesses_CountAfterADisconnect: disconnecting does not refund a guess.
+func TestCachedGuesses_CountAfterADisconnect(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
 	cache := g.Credentials
 	for i := range 5 {
 		ctx, cancel := context.WithCancel(t.Context())
-		g.Credentials = &goneAfterwards{cache, cancel}
+		g.Credentials = &disconnecting{cache, cancel}
 		if answer := g.basic(ctx, fmt.Sprint("guess ", i)); answer == "right" {
 			t.Fatal(answer)
 		}
 	}
 	g.Credentials = cache
 	if n := count(t, g.redis, g.networksKey()); n != 5 {
-		t.Errorf("%d of 5 guesses are counted", n)
+		t.Errorf("got %d counted guesses, want 5", n)
 	}
 	g.want("the right one", g.basic(t.Context(), alicesPassword), "right")
 }
 
-// TestWarmGuesses_CountWithoutAVerdict: where the password cannot be verified, what was compared
-// counts, and what told nothing does not.
-func TestWarmGuesses_CountWithoutAVerdict(t *testing.T) {
+// TestCachedGuesses_CountIfTheDatabaseIsDown: if the password cannot be verified, guesses that were compared with the
+// cache count, and the others do not.
+func TestCachedGuesses_CountIfTheDatabaseIsDown(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
 	g.stores.FailOn("users.UserByUsername", fmt.Errorf("%w: down", auth.ErrUnavailable))
@@ -267,42 +267,42 @@ func TestWarmGuesses_CountWithoutAVerdict(t *testing.T) {
 		}
 	}
 	if n := count(t, g.redis, g.networksKey()); n != 5 {
-		t.Errorf("%d of 5 compared guesses are counted", n)
+		t.Errorf("got %d counted guesses, want 5", n)
 	}
 	if kvtest.Exists(t, g.redis, "throttle:address:198.51.100.1") || kvtest.Exists(t, g.redis, "throttle:"+fakes.AccountKey("alice")) {
-		t.Error("guesses elsewhere are counted")
+		t.Error("guesses from another network are counted")
 	}
 }
 
-// TestConcurrentAttempts_ShareOneReservation: a program's parallel requests take one place in the throttle, so that
-// none of them is refused when its cached credential expires, nor those afterwards.
+// TestConcurrentAttempts_ShareOneReservation: an API client's parallel requests take one reservation, so that none of them
+// is refused when the cached credential expires, nor afterwards.
 func TestConcurrentAttempts_ShareOneReservation(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
 	for range 3 {
 		kvtest.Run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
-		if results := atOnce(40, func(int) string { return g.basic(t.Context(), alicesPassword) }); results["right"] != 40 {
-			t.Errorf("40 at once: %v", results)
+		if results := concurrently(40, func(int) string { return g.basic(t.Context(), alicesPassword) }); results["right"] != 40 {
+			t.Errorf("40 concurrent requests: got %v, want all right", results)
 		}
 		if waiting := keys(t, g.redis, "waiting:*"); len(waiting) > 0 {
-			t.Errorf("there wait %q", waiting)
+			t.Errorf("got the throttle marks %q, want none", waiting)
 		}
 	}
-	// Different ones share nothing.
+	// Attempts with different passwords share nothing.
 	kvtest.Run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
-	results := atOnce(8, func(i int) string {
+	results := concurrently(8, func(i int) string {
 		if i == 0 {
 			return g.basic(t.Context(), alicesPassword)
 		}
 		return g.basic(t.Context(), fmt.Sprint("wrong", i))
 	})
 	if results["right"] != 1 || results["wrong"] != 7 || count(t, g.redis, g.networksKey()) != 7 {
-		t.Errorf("one right among wrong ones: %v, counted %d", results, count(t, g.redis, g.networksKey()))
+		t.Errorf("one right password among 7 wrong ones: got %v and %d counted failures", results, count(t, g.redis, g.networksKey()))
 	}
 }
 
-// TestConcurrentAttempts_StartNoDelay: those that are refused because others are under way do not
-// make the cached credential rest.
+// TestConcurrentAttempts_StartNoDelay: an attempt that is refused because of other reservations does not throttle the
+// cached credential.
 func TestConcurrentAttempts_StartNoDelay(t *testing.T) {
 	g := newGuessing(t)
 	g.warm()
@@ -311,16 +311,16 @@ func TestConcurrentAttempts_StartNoDelay(t *testing.T) {
 	other := auth.Bucket{Key: g.networksKey(), Limit: auth.RateLimit{Burst: 20, MaxFailures: 20, ResetAfter: time.Hour}}
 	mine := reserve(t, NewThrottle(g.redis), other)
 	kvtest.Run(t, g.redis, "DEL", "credential:alice:192.0.2.7")
-	g.want("a second one", g.basic(t.Context(), alicesPassword), "wait")
+	g.want("a second one", g.basic(t.Context(), alicesPassword), "throttled")
 	if waiting := keys(t, g.redis, "waiting:*"); len(waiting) > 0 {
-		t.Errorf("there wait %q", waiting)
+		t.Errorf("got the throttle marks %q, want none", waiting)
 	}
 	refund(t, NewThrottle(g.redis), mine...)
 	g.want("afterwards", g.basic(t.Context(), alicesPassword), "right")
 }
 
-// TestConcurrentRepetitions_StartNoDelay: a program that polls with an old password, several requests
-// at a time, does not keep its owner out.
+// TestConcurrentRepetitions_StartNoDelay: an API client that polls with an old password, in parallel, does not lock out
+// the user.
 func TestConcurrentRepetitions_StartNoDelay(t *testing.T) {
 	g := newGuessing(t)
 	home := visitorAt("203.0.113.9")
@@ -329,20 +329,20 @@ func TestConcurrentRepetitions_StartNoDelay(t *testing.T) {
 	}
 	g.want("the first", g.basic(t.Context(), "an old password"), "wrong")
 	for range 5 {
-		atOnce(12, func(int) string { return g.basic(t.Context(), "an old password") })
+		concurrently(12, func(int) string { return g.basic(t.Context(), "an old password") })
 		g.want("the owner", g.signIn("alice", alicesPassword, home), "right")
 	}
 	if n := count(t, g.redis, fakes.AccountKey("alice")); n != 9 {
-		t.Errorf("%d failures are counted, want 9", n)
+		t.Errorf("got %d counted failures, want 9", n)
 	}
 }
 
-// TestOldPasswords_DoNotAddUp: programs that poll with old passwords for weeks count once each, also
-// where their counts keep each other alive.
+// TestOldPasswords_DoNotAddUp: API clients that poll with old passwords for weeks count once each, even if each of them
+// keeps the count of the other from expiring.
 func TestOldPasswords_DoNotAddUp(t *testing.T) {
 	g := newGuessing(t)
 	elsewhere := visitorAt("198.51.100.1")
-	age := func(halfDays int) { // the marks only: the count is kept alive by others
+	age := func(halfDays int) { // only the marks: other attempts keep the count
 		for _, key := range keys(t, g.redis, "throttle:failures:*") {
 			marks, err := redis.Strings(kvtest.Run(t, g.redis, "ZRANGE", key, 0, -1), nil)
 			if err != nil {
@@ -354,53 +354,53 @@ func TestOldPasswords_DoNotAddUp(t *testing.T) {
 		}
 	}
 	for range 30 {
-		g.want("one program", g.basic(t.Context(), "an old password"), "wrong")
+		g.want("one client", g.basic(t.Context(), "an old password"), "wrong")
 		age(1)
-		g.want("the other program", g.signIn("alice", "another old password", elsewhere), "wrong")
+		g.want("the other client", g.signIn("alice", "another old password", elsewhere), "wrong")
 		age(1)
 	}
 	if n := count(t, g.redis, fakes.AccountKey("alice")); n != 2 {
-		t.Errorf("%d failures are counted, want 2", n)
+		t.Errorf("got %d counted failures, want 2", n)
 	}
 	g.want("the owner", g.signIn("alice", alicesPassword, visitorAt("203.0.113.9")), "right")
 }
 
-// TestThrottledAPIClient_KeyContainsNoName: what was typed as a name may be a password, and is not kept.
+// TestThrottledAPIClient_KeyContainsNoName: text typed as a name could be a password, so it is not stored.
 func TestThrottledAPIClient_KeyContainsNoName(t *testing.T) {
 	g := newGuessing(t)
 	const typed = "hunter2hunter2"
 	for i := range 11 {
-		_, err := g.AuthenticateBasic(t.Context(), typed, fmt.Sprint("x", i), programsNetwork)
+		_, err := g.AuthenticateBasic(t.Context(), typed, fmt.Sprint("x", i), apiClient)
 		if i == 10 {
-			g.want("the last", verdict(err), "wait")
+			g.want("the last", verdict(err), "throttled")
 		}
 	}
 	if len(keys(t, g.redis, "waiting:*")) == 0 {
-		t.Error("nobody waits")
+		t.Error("got no throttle mark, want one")
 	}
 	for _, key := range keys(t, g.redis, "*") {
 		if strings.Contains(key, typed) {
-			t.Errorf("there is the key %s", key)
+			t.Errorf("the key %s contains the typed name", key)
 		}
 	}
 }
 
-// TestSignInAPIClient_RecordsTheNetwork: a program that sends its password in a body goes on where it was
-// used before, whatever strangers guess elsewhere.
+// TestSignInAPIClient_RecordsTheNetwork: a client that sends its password in a request body still signs in from a known
+// network, whatever is guessed elsewhere.
 func TestSignInAPIClient_RecordsTheNetwork(t *testing.T) {
 	g := newGuessing(t)
 	signIn := func(secret string, v auth.Client) string {
 		_, err := g.SignInAPIClient(t.Context(), "alice", secret, v)
 		return verdict(err)
 	}
-	g.want("the first time", signIn(alicesPassword, programsNetwork), "right")
+	g.want("the first time", signIn(alicesPassword, apiClient), "right")
 	stranger := visitorAt("198.51.100.1")
 	for i := range 10 {
 		g.want("a stranger", signIn(fmt.Sprint("wrong", i), stranger), "wrong")
 	}
-	g.want("the right one of a stranger", signIn(alicesPassword, stranger), "wait")
-	g.want("the program", signIn(alicesPassword, programsNetwork), "right")
-	g.want("a person there", g.signIn("alice", alicesPassword, programsNetwork), "wait")
+	g.want("the right password of a stranger", signIn(alicesPassword, stranger), "throttled")
+	g.want("the API client", signIn(alicesPassword, apiClient), "right")
+	g.want("a person there", g.signIn("alice", alicesPassword, apiClient), "throttled")
 }
 
 func keys(t testing.TB, r *redisconn.Pool, pattern string) []string {

@@ -11,7 +11,7 @@ import (
 	"gatehouse/kv/redisconn"
 )
 
-func TestMaintenance_OnAndOff(t *testing.T) {
+func TestMaintenance_LastsUntilItIsEnded(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		m := NewMaintenance(r)
 		if got, err := m.Maintenance(t.Context()); got != nil || err != nil {
@@ -24,13 +24,13 @@ func TestMaintenance_OnAndOff(t *testing.T) {
 		want.Version = 1
 		if trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			if got, err := m.Maintenance(ctx); err != nil || got == nil || !reflect.DeepEqual(*got, want) {
-				t.Errorf("got %+v, %v", got, err)
+				t.Errorf("got %+v, %v; want %+v", got, err, want)
 			}
 		}); trips != 1 {
-			t.Errorf("asking took %d round trips, want 1", trips)
+			t.Errorf("reading took %d round trips, want 1", trips)
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "maintenance"); ttl != int64(-1) {
-			t.Errorf("it ends by itself in %v ms", ttl)
+			t.Errorf("got a TTL of %v ms, want none", ttl)
 		}
 		for range 2 {
 			if err := m.EndMaintenance(t.Context()); err != nil {
@@ -43,7 +43,7 @@ func TestMaintenance_OnAndOff(t *testing.T) {
 	})
 }
 
-// Somebody wanted the site closed; what they wrote cannot be read.
+// TestMaintenance_InvalidValueCloses: an invalid value still means that an operator closed the site.
 func TestMaintenance_InvalidValueCloses(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		m := NewMaintenance(r)
@@ -61,12 +61,12 @@ func TestMaintenance_InvalidValueCloses(t *testing.T) {
 		kvtest.Run(t, r, "RPUSH", "maintenance", "x")
 		closed("a list")
 		if err := m.EndMaintenance(t.Context()); err != nil || kvtest.Exists(t, r, "maintenance") {
-			t.Errorf("it cannot be ended: %v", err)
+			t.Errorf("EndMaintenance: got %v, want the key deleted", err)
 		}
 	})
 }
 
-func TestMaintenance_Unreachable(t *testing.T) {
+func TestMaintenance_UnreachableIsUnavailable(t *testing.T) {
 	server, r := kvtest.OpenMiniredis(t)
 	m := NewMaintenance(r)
 	if err := m.SetMaintenance(t.Context(), auth.Maintenance{}); err != nil {
@@ -76,7 +76,7 @@ func TestMaintenance_Unreachable(t *testing.T) {
 	got, err := m.Maintenance(t.Context())
 	kvtest.WantUnavailable(t, err)
 	if got != nil {
-		t.Errorf("got %+v", got)
+		t.Errorf("got %+v, want none", got)
 	}
 	kvtest.WantUnavailable(t, m.SetMaintenance(t.Context(), auth.Maintenance{}))
 	kvtest.WantUnavailable(t, m.EndMaintenance(t.Context()))

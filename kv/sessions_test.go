@@ -41,7 +41,7 @@ func find(t testing.TB, s *Sessions, id string) (auth.Session, bool) {
 	return rec, err == nil && rec.Valid(id, time.Now())
 }
 
-func TestSessions_CommitAndFind(t *testing.T) {
+func TestSessions_FindReturnsWhatWasCommitted(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		trips := kvtest.RoundTrips(t, func(ctx context.Context) {
@@ -61,7 +61,7 @@ func TestSessions_CommitAndFind(t *testing.T) {
 			t.Errorf("got %+v, want u1 with a TTL of about %s", got, rec.Idle())
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "sessions:u1").(int64); ttl < (indexTTL-time.Minute).Milliseconds() || ttl > indexTTL.Milliseconds() {
-			t.Errorf("the index lives for %d ms, want 60 days", ttl)
+			t.Errorf("index: got a TTL of %d ms, want 60 days", ttl)
 		}
 		if _, found, err := s.FindCtx(t.Context(), testID(2)); found || err != nil {
 			t.Errorf("got %t, %v for an unknown session", found, err)
@@ -75,13 +75,13 @@ func TestCommit_SetsTheTTL(t *testing.T) {
 		short.Deadline = time.Now().Add(time.Hour)
 		commit(t, s, short)
 		if ttl := kvtest.Run(t, r, "PTTL", "session:"+short.ID).(int64); ttl > time.Hour.Milliseconds() {
-			t.Errorf("the key outlives its deadline: %d ms", ttl)
+			t.Errorf("got a TTL of %d ms, want at most the hour until the deadline", ttl)
 		}
 		long := newSession(2, "u2")
 		long.Deadline = time.Now().Add(90 * 24 * time.Hour)
 		commit(t, s, long)
 		if ttl := kvtest.Run(t, r, "PTTL", "sessions:u2").(int64); ttl < (89 * 24 * time.Hour).Milliseconds() {
-			t.Errorf("the index ends before its session: %d ms", ttl)
+			t.Errorf("index: got a TTL of %d ms, want at least that of its session", ttl)
 		}
 	})
 }
@@ -94,7 +94,7 @@ func TestCommit_RefusesInvalidRecords(t *testing.T) {
 			"another id": encode(t, newSession(2, "u1")), "past its deadline": encode(t, past), "garbage": []byte("{}"), "nothing": nil,
 		} {
 			if err := s.CommitCtx(t.Context(), testID(1), b, time.Now().Add(time.Hour)); err == nil {
-				t.Errorf("%s is stored", name)
+				t.Errorf("%s: stored, want an error", name)
 			}
 		}
 		if kvtest.Exists(t, r, "session:"+testID(1)) || kvtest.Exists(t, r, "sessions:u1") {
@@ -103,14 +103,14 @@ func TestCommit_RefusesInvalidRecords(t *testing.T) {
 	})
 }
 
-func TestSessions_KeysOfAnotherType(t *testing.T) {
+func TestSessions_IgnoreKeysOfAnotherType(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		kvtest.Run(t, r, "RPUSH", "session:"+testID(1), "x")
 		if _, found, err := s.FindCtx(t.Context(), testID(1)); found || err != nil {
 			t.Errorf("got %t, %v for a list, want not found", found, err)
 		}
 		if err := s.End(t.Context(), "u1", testID(1)); !errors.Is(err, auth.ErrNotFound) {
-			t.Errorf("End of a list: %v", err)
+			t.Errorf("End of a list: got %v, want ErrNotFound", err)
 		}
 		kvtest.Run(t, r, "SET", "sessions:u1", "garbage")
 		commit(t, s, newSession(2, "u1"))
@@ -127,7 +127,7 @@ func TestFind_InvalidRecordIsAnonymous(t *testing.T) {
 		for _, value := range []string{"", "garbage", `{"v":1}`, `{"id":"` + testID(1) + `"}`} {
 			kvtest.Run(t, r, "SET", "session:"+testID(1), value)
 			if rec, ok := find(t, s, testID(1)); ok {
-				t.Errorf("%q signs in as %+v", value, rec)
+				t.Errorf("%q: got %+v, want no session", value, rec)
 			}
 		}
 	})
@@ -141,14 +141,14 @@ func TestFind_EndsAtTheDeadlineWithoutTTL(t *testing.T) {
 		kvtest.Run(t, r, "PERSIST", "session:"+rec.ID)
 		got, ok := find(t, s, rec.ID)
 		if !ok || got.TTL >= 0 || !got.NeedsRenewal(time.Now()) {
-			t.Fatalf("got %t and TTL %s, want a session whose TTL was taken away", ok, got.TTL)
+			t.Fatalf("got %t and TTL %s, want a session without a TTL", ok, got.TTL)
 		}
-		kvtest.Eventually(t, "the deadline refuses the session", func() bool { _, ok := find(t, s, rec.ID); return !ok })
+		kvtest.Eventually(t, "the session ends at its deadline", func() bool { _, ok := find(t, s, rec.ID); return !ok })
 		if !kvtest.Exists(t, r, "session:"+rec.ID) {
-			t.Error("the key ended by itself: nothing was tested")
+			t.Error("the key expired, so the deadline was not tested")
 		}
 		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 0 {
-			t.Errorf("it is still listed: %v, %v", list, err)
+			t.Errorf("got the list %v, %v; want none", list, err)
 		}
 	})
 }
@@ -163,7 +163,7 @@ func TestFind_RefusesARecordOfAnotherKey(t *testing.T) {
 		}
 		kvtest.Run(t, r, "ZADD", "sessions:u1", 1, testID(2))
 		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 0 {
-			t.Errorf("it is listed: %v, %v", list, err)
+			t.Errorf("got the list %v, %v; want none", list, err)
 		}
 		if err := s.End(t.Context(), "u1", testID(2)); !errors.Is(err, auth.ErrNotFound) {
 			t.Errorf("End: got %v, want ErrNotFound", err)
@@ -191,10 +191,10 @@ func TestDelete_SucceedsOnce(t *testing.T) {
 			}
 		}
 		if won != 1 {
-			t.Errorf("%d of 16 ended the session, want 1", won)
+			t.Errorf("%d of 16 calls succeeded, want 1", won)
 		}
 		if err := s.DeleteCtx(t.Context(), auth.SessionID("")); err != nil {
-			t.Errorf("renewing the token of a visitor without a session: %v", err)
+			t.Errorf("an anonymous visitor: %v", err)
 		}
 	})
 }
@@ -217,11 +217,11 @@ func TestRenew_SetsTheTTL(t *testing.T) {
 			t.Errorf("got TTL %s, want %s", got.TTL, rec.Idle())
 		}
 		if after := kvtest.Run(t, r, "GET", "session:"+rec.ID); string(before.([]byte)) != string(after.([]byte)) {
-			t.Error("the record was rewritten")
+			t.Error("Renew changed the record")
 		}
 		list, err := s.List(t.Context(), "u1")
 		if err != nil || len(list) != 1 || time.Since(list[0].LastSeen) > time.Minute {
-			t.Errorf("got %v, %v, want it seen now", list, err)
+			t.Errorf("got %v, %v; want one session seen just now", list, err)
 		}
 	})
 }
@@ -232,7 +232,7 @@ func TestRenew_IgnoresEndedSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kvtest.Exists(t, r, "session:"+testID(1)) || kvtest.Exists(t, r, "sessions:u1") {
-			t.Error("renewing made a key")
+			t.Error("Renew created a key")
 		}
 	})
 }
@@ -259,24 +259,24 @@ func TestRenew_NeverRestoresASession(t *testing.T) {
 			})
 			wg.Wait()
 			if kvtest.Exists(t, r, "session:"+rec.ID) {
-				t.Fatal("a renewal brought an ended session back")
+				t.Fatal("Renew restored an ended session")
 			}
 		}
 	})
 }
 
-func TestList_LastSeenFirst(t *testing.T) {
+func TestList_OrdersByLastSeen(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for i := range 3 {
 			commit(t, s, newSession(i, "u1"))
 			kvtest.Run(t, r, "ZADD", "sessions:u1", 1000*(i+1), testID(i))
 		}
 		commit(t, s, newSession(9, "u2"))
-		kvtest.Run(t, r, "ZADD", "sessions:u1", 5000, testID(9))        // another user's
-		kvtest.Run(t, r, "ZADD", "sessions:u1", 6000, testID(10))       // gone
-		kvtest.Run(t, r, "SET", "session:"+testID(11), "unreadable")    // stays in the index
-		kvtest.Run(t, r, "ZADD", "sessions:u1", 7000, testID(11))       //
-		kvtest.Run(t, r, "ZADD", "sessions:u1", 4000, "not an id \x00") // gone
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 5000, testID(9))     // of another user
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 6000, testID(10))    // does not exist
+		kvtest.Run(t, r, "SET", "session:"+testID(11), "unreadable") // stays in the index
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 7000, testID(11))
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 4000, "not an id \x00") // does not exist
 		list, err := s.List(t.Context(), "u1")
 		if err != nil {
 			t.Fatal(err)
@@ -292,7 +292,7 @@ func TestList_LastSeenFirst(t *testing.T) {
 			t.Errorf("last seen %s, want 3 s after 1970", list[0].LastSeen)
 		}
 		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1"); n != int64(5) {
-			t.Errorf("the index has %d members, want those 5 whose key exists", n)
+			t.Errorf("got %d members of the index, want the 5 whose keys exist", n)
 		}
 		if list, err := s.List(t.Context(), "nobody"); err != nil || len(list) != 0 {
 			t.Errorf("got %v, %v for a user without sessions", list, err)
@@ -308,9 +308,9 @@ func TestSessionIndex_IsBounded(t *testing.T) {
 		}
 		kvtest.Run(t, r, "ZADD", args...)
 		commit(t, s, newSession(1, "u1"))
-		// The old ones have ended: a new session takes them out before it would end one that lives.
+		// Ended sessions are removed from the index before a live one is ended.
 		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1"); n != int64(1) {
-			t.Errorf("the index has %d members, want 1", n)
+			t.Errorf("got %d members of the index, want 1", n)
 		}
 		if list, err := s.List(t.Context(), "u1"); err != nil || len(list) != 1 {
 			t.Errorf("got %d sessions, %v, want the new one", len(list), err)
@@ -318,7 +318,7 @@ func TestSessionIndex_IsBounded(t *testing.T) {
 	})
 }
 
-// liveSessions counts the sessions whose records are there.
+// liveSessions returns the number of session records.
 func liveSessions(t testing.TB, r *redisconn.Pool) int {
 	t.Helper()
 	keys, err := redis.Strings(kvtest.Run(t, r, "KEYS", "session:*"), nil)
@@ -328,7 +328,8 @@ func liveSessions(t testing.TB, r *redisconn.Pool) int {
 	return len(keys)
 }
 
-// TestList_FindsLiveSessionsAmongEndedOnes: sessions from before the limit, behind more ended ones than are shown.
+// TestList_FindsLiveSessionsAmongEndedOnes: more sessions than the limit, from before it was introduced, sort after many
+// ended ones.
 func TestList_FindsLiveSessionsAmongEndedOnes(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const live, ended = auth.MaxSessions + 50, 300
@@ -347,13 +348,12 @@ func TestList_FindsLiveSessionsAmongEndedOnes(t *testing.T) {
 			}
 		}
 		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1"); n != int64(live) {
-			t.Errorf("the index holds %v", n)
+			t.Errorf("got %v members of the index, want %d", n, live)
 		}
 	})
 }
 
-// TestSessionLimit_EndsTheOldestFirst: one session more than there may be ends the one that was least
-// recently seen, and nothing but that.
+// TestSessionLimit_EndsTheOldestFirst: one session beyond the limit ends only the least recently seen one.
 func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const kept = auth.MaxSessions
@@ -364,22 +364,22 @@ func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
 		kvtest.Run(t, r, "DEL", "session:"+testID(7)) // signed out
 		commit(t, s, newSession(kept, "u1"))
 		if _, ok := find(t, s, testID(0)); !ok {
-			t.Error("a session was ended although there was room")
+			t.Error("a session was ended below the limit")
 		}
 		commit(t, s, newSession(5000, "u2"))
-		kvtest.Run(t, r, "ZADD", "sessions:u1", 1, testID(5000)) // another user's: it leaves the index and goes on
-		// The oldest was used meanwhile, so that the second is least recently seen now.
+		kvtest.Run(t, r, "ZADD", "sessions:u1", 1, testID(5000)) // of another user: removed from the index, not ended
+		// The oldest session was used, so the second one is the least recently seen.
 		kvtest.Run(t, r, "ZADD", "sessions:u1", time.Now().UnixMilli(), testID(0))
 		commit(t, s, newSession(kept+1, "u1"))
 		for id, want := range map[int]bool{0: true, 1: false, 2: true, kept: true, kept + 1: true, 5000: true} {
 			if _, ok := find(t, s, testID(id)); ok != want {
-				t.Errorf("session %d is there: %t, want %t", id, ok, want)
+				t.Errorf("session %d is live: got %t, want %t", id, ok, want)
 			}
 		}
 		if n := liveSessions(t, r); n != kept+1 {
-			t.Errorf("there are %d sessions, want %d of the user and one of another", n, kept)
+			t.Errorf("got %d sessions, want %d of the user and one of another", n, kept)
 		}
-		// A server whose clock is behind signs people in as well.
+		// A server whose clock is behind can sign in, too.
 		future := []any{"sessions:u1"}
 		for i := range kept + 2 {
 			future = append(future, time.Now().Add(time.Hour).UnixMilli(), testID(i))
@@ -387,12 +387,12 @@ func TestSessionLimit_EndsTheOldestFirst(t *testing.T) {
 		kvtest.Run(t, r, "ZADD", append(future[:1:1], append([]any{"XX"}, future[1:]...)...)...)
 		commit(t, s, newSession(kept+2, "u1"))
 		if _, ok := find(t, s, testID(kept+2)); !ok {
-			t.Error("the new session was ended at once")
+			t.Error("the new session was ended")
 		}
 	})
 }
 
-// TestSessionLimit_HoldsForConcurrentSignIns: however many sign in at once, the limit holds when all are answered.
+// TestSessionLimit_HoldsForConcurrentSignIns: the limit holds once all concurrent sign-ins have returned.
 func TestSessionLimit_HoldsForConcurrentSignIns(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		const have, parallel = auth.MaxSessions - 10, 20
@@ -408,12 +408,12 @@ func TestSessionLimit_HoldsForConcurrentSignIns(t *testing.T) {
 		if _, ok := find(t, s, testID(have+parallel)); !ok {
 			t.Error("the newest session was ended")
 		}
-		// Those that were made in the same millisecond spare themselves, which may cost another one.
+		// A sign-in never ends its own session. With equal timestamps it may end another one instead.
 		if n := liveSessions(t, r); n > auth.MaxSessions || n < auth.MaxSessions-parallel {
-			t.Errorf("there are %d sessions, want %d", n, auth.MaxSessions)
+			t.Errorf("got %d sessions, want at most %d and at least %d", n, auth.MaxSessions, auth.MaxSessions-parallel)
 		}
 		if n := kvtest.Run(t, r, "ZCARD", "sessions:u1").(int64); n > auth.MaxSessions {
-			t.Errorf("the index has %d", n)
+			t.Errorf("got %d members of the index, want at most %d", n, auth.MaxSessions)
 		}
 	})
 }
@@ -431,12 +431,12 @@ func TestEnd_OnlyOwnSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kvtest.Exists(t, r, "session:"+testID(1)) || kvtest.Exists(t, r, "sessions:u1") || !kvtest.Exists(t, r, "session:"+testID(2)) {
-			t.Error("want u1's session and index gone and u2's there")
+			t.Error("want u1's session and index deleted and u2's session kept")
 		}
 	})
 }
 
-func TestSessions_WithoutContext(t *testing.T) {
+func TestSessions_MethodsWithoutContextWork(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		rec := newSession(1, "u1")
 		if err := s.Commit(rec.ID, encode(t, rec), time.Time{}); err != nil {
@@ -445,10 +445,10 @@ func TestSessions_WithoutContext(t *testing.T) {
 		if b, found, err := s.Find(rec.ID); err != nil || !found {
 			t.Errorf("got %t, %v", found, err)
 		} else if _, ok := decode(t, b); !ok {
-			t.Error("Find gives what Decode refuses")
+			t.Error("Decode refuses what Find returned")
 		}
 		if err := s.Delete(rec.ID); err != nil || kvtest.Exists(t, r, "session:"+rec.ID) {
-			t.Errorf("Delete: %v", err)
+			t.Errorf("Delete: got %v, want the key deleted", err)
 		}
 		if _, err := s.All(); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("All: got %v, want ErrUnsupported", err)
@@ -456,8 +456,8 @@ func TestSessions_WithoutContext(t *testing.T) {
 	})
 }
 
-// Through the scs manager, as the web server uses it.
-func TestSessions_WithSCS(t *testing.T) {
+// TestSessions_WorkAsAnSCSStore: through the scs manager, as the web server uses it.
+func TestSessions_WorkAsAnSCSStore(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		m := scs.New()
 		m.Store, m.Codec, m.HashTokenInStore, m.Lifetime = s, Codec{}, true, time.Hour
@@ -496,7 +496,7 @@ func TestSessions_WithSCS(t *testing.T) {
 			t.Errorf("renewing an ended session: got %v, want ErrSessionEnded", err)
 		}
 		if m.Exists(load(cookie), auth.SessionValueKey) {
-			t.Error("a replayed cookie is signed in")
+			t.Error("the cookie of an ended session is signed in")
 		}
 		kvtest.Run(t, r, "SET", "session:"+auth.SessionID("planted"), "garbage")
 		if again := signIn(load("planted")); again == "planted" {
@@ -505,7 +505,7 @@ func TestSessions_WithSCS(t *testing.T) {
 	})
 }
 
-// The two commands of a find are not one: the session may end between them.
+// TestFind_SessionEndsBetweenGetAndPTTL: a find sends two commands, and the session can end between them.
 func TestFind_SessionEndsBetweenGetAndPTTL(t *testing.T) {
 	record := encode(t, newSession(1, "u1"))
 	f := kvtest.StartFakeServer(t, func(n int64, _ []string) string {
@@ -533,7 +533,7 @@ func TestLiveSessions_TakesOneRoundTrip(t *testing.T) {
 			live, err = s.LiveSessions(ctx, []string{testID(9), testID(3), second.ID, testID(4), first.ID, second.ID})
 		})
 		if err != nil || trips != 1 || len(live) != 2 || live[first.ID].UserID != "u1" || live[second.ID].UserID != "u2" || live[second.ID].TTL <= 0 {
-			t.Errorf("got %+v, %v in %d round trips", live, err, trips)
+			t.Errorf("got %+v, %v in %d round trips, want the two live sessions in 1", live, err, trips)
 		}
 	})
 }
@@ -550,17 +550,17 @@ func TestEndAll_EndsSessionsOfAnyUser(t *testing.T) {
 		})
 		for i, want := range map[int]bool{1: false, 2: true, 3: false} {
 			if _, found := find(t, s, testID(i)); found != want {
-				t.Errorf("session %d is there: %t", i, found)
+				t.Errorf("session %d is live: got %t, want %t", i, found, want)
 			}
 		}
 		if err := s.EndAll(t.Context(), nil); trips != 1 || err != nil {
-			t.Errorf("%d round trips; of none: %v", trips, err)
+			t.Errorf("got %d round trips, want 1; EndAll of no sessions: %v", trips, err)
 		}
 	})
 }
 
-// TestEndStale_SparesTheCurrentEpoch: sessions of any other epoch end, higher ones too, except the
-// one that is about to be renewed; the epoch is read after the sessions.
+// TestEndStale_SparesTheCurrentEpoch: sessions of any other epoch end, lower or higher, except the one that is about to
+// be renewed. The epoch is read after the sessions.
 func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		for n, epoch := range []int64{1, 1 << 52, 7, 7, 1} {
@@ -580,12 +580,12 @@ func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
 		}
 		down := func(context.Context) (int64, error) { return 0, auth.ErrUnavailable }
 		if err := s.EndStale(t.Context(), "u1", "", down); !errors.Is(err, auth.ErrUnavailable) || len(live()) != 6 {
-			t.Fatalf("without a database: %v, live are %v", err, live())
+			t.Fatalf("without a database: got %v and the live sessions %v, want ErrUnavailable and all 6", err, live())
 		}
 		var late auth.Session
 		current := func(context.Context) (int64, error) {
 			late = newSession(5, "u1")
-			late.Epoch = 8 // begins under a newer epoch, after the sessions were read
+			late.Epoch = 8 // starts under a newer epoch, after the sessions were read
 			commit(t, s, late)
 			return 7, nil
 		}
@@ -593,19 +593,19 @@ func TestEndStale_SparesTheCurrentEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := live(); !slices.Equal(got, []int{2, 3, 4, 5, 9}) {
-			t.Errorf("live are %v", got)
+			t.Errorf("got the live sessions %v, want [2 3 4 5 9]", got)
 		}
 		gone := func(context.Context) (int64, error) { return 0, auth.ErrNotFound }
 		if err := s.EndStale(t.Context(), "u1", "", gone); err != nil {
 			t.Fatal(err)
 		}
 		if got := live(); !slices.Equal(got, []int{9}) {
-			t.Errorf("after the user was deleted live are %v", got)
+			t.Errorf("after the user was deleted: got the live sessions %v, want [9]", got)
 		}
 	})
 }
 
-// TestEndRejected_SparesHeldSessions: the request that made the session stale is about to renew it.
+// TestEndRejected_SparesHeldSessions: the request that changed the epoch is about to renew its own session.
 func TestEndRejected_SparesHeldSessions(t *testing.T) {
 	onEachSessions(t, func(t *testing.T, r *redisconn.Pool, s *Sessions) {
 		held, other := newSession(1, "u1"), newSession(2, "u1")
@@ -620,20 +620,20 @@ func TestEndRejected_SparesHeldSessions(t *testing.T) {
 			}
 		}
 		if _, ok := find(t, s, held.ID); !ok {
-			t.Error("the session that is renewed has ended")
+			t.Error("a held session was ended")
 		}
 		if _, ok := find(t, s, other.ID); ok {
-			t.Error("a refused session goes on")
+			t.Error("a rejected session was not ended")
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "renewing:"+held.ID).(int64); ttl <= 0 || ttl > renewalTimeout.Milliseconds() {
-			t.Errorf("it is held for %d ms", ttl)
+			t.Errorf("got a hold of %d ms, want at most %s", ttl, renewalTimeout)
 		}
 		kvtest.Run(t, r, "DEL", "renewing:"+held.ID)
 		if err := s.EndRejected(t.Context(), "u1", held.ID); err != nil {
 			t.Error(err)
 		}
 		if _, ok := find(t, s, held.ID); ok {
-			t.Error("a refused session goes on when nothing renews it any more")
+			t.Error("a rejected session was not ended after its hold")
 		}
 	})
 }

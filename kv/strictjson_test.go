@@ -7,7 +7,7 @@ import (
 	"gatehouse/auth"
 )
 
-// TestParse_CaseSensitiveNamesAndUTC: as docs/session-format.md says, and as every other reader reads.
+// TestParse_CaseSensitiveNamesAndUTC: as docs/session-format.md specifies for every reader.
 func TestParse_CaseSensitiveNamesAndUTC(t *testing.T) {
 	session := string(encode(t, newSession(1, "u1")))
 	for name, c := range map[string]struct {
@@ -15,13 +15,13 @@ func TestParse_CaseSensitiveNamesAndUTC(t *testing.T) {
 		want     bool
 	}{
 		"as written":                {"", "", true},
-		"another V beside v":        {`"v":1`, `"v":1,"V":2`, true},
+		"V after v":                 {`"v":1`, `"v":1,"V":2`, true},
 		"V before v":                {`"v":1`, `"V":2,"v":1`, true},
 		"V instead of v":            {`"v":1`, `"V":1`, false},
 		"a long s in user_id":       {`"user_id"`, `"uſer_id"`, false},
-		"another user beside":       {`"user_id"`, `"User_ID":"u2","user_id"`, true},
+		"User_ID before user_id":    {`"user_id"`, `"User_ID":"u2","user_id"`, true},
 		"a deadline with an offset": {`Z","idle_seconds"`, `+00:00","idle_seconds"`, false},
-		"Deadline beside":           {`"idle_seconds"`, `"DEADLINE":"2999-01-01T00:00:00Z","idle_seconds"`, true},
+		"DEADLINE after deadline":   {`"idle_seconds"`, `"DEADLINE":"2999-01-01T00:00:00Z","idle_seconds"`, true},
 	} {
 		text := session
 		if c.old != "" {

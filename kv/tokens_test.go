@@ -32,7 +32,7 @@ func newTokens(t testing.TB, r *redisconn.Pool) *Tokens {
 	return s
 }
 
-// newToken is the record of the number-th token of a user; later numbers are newer.
+// newToken returns a user's token; higher numbers are newer.
 func newToken(number int, userID string) auth.Token {
 	now := time.Now().UTC().Truncate(time.Second)
 	return auth.Token{
@@ -41,7 +41,7 @@ func newToken(number int, userID string) auth.Token {
 	}
 }
 
-// epochOf stands for the row of a user whose epoch is this.
+// epochOf returns a function that reads this epoch.
 func epochOf(epoch int64) func(context.Context) (int64, error) {
 	return func(context.Context) (int64, error) { return epoch, nil }
 }
@@ -62,7 +62,7 @@ func hasToken(t testing.TB, s *Tokens, id string) bool {
 	return err == nil
 }
 
-// listed returns the ids for people, in the order of the list.
+// listed returns the public ids in the order of the list.
 func listed(t testing.TB, s *Tokens, userID string) []string {
 	t.Helper()
 	all, err := s.List(t.Context(), userID)
@@ -79,11 +79,11 @@ func listed(t testing.TB, s *Tokens, userID string) []string {
 func wantListed(t testing.TB, s *Tokens, userID string, want ...string) {
 	t.Helper()
 	if got := listed(t, s, userID); !slices.Equal(got, want) {
-		t.Errorf("%s has %q, want %q", userID, got, want)
+		t.Errorf("%s: got the tokens %q, want %q", userID, got, want)
 	}
 }
 
-func TestTokens_CreateAndFind(t *testing.T) {
+func TestTokens_FindReturnsWhatWasCreated(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		want := newToken(1, "u1")
 		want.Permissions = []string{"a.b"}
@@ -96,20 +96,20 @@ func TestTokens_CreateAndFind(t *testing.T) {
 			t.Errorf("finding took %d round trips, want 1", trips)
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "token:"+want.ID).(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
-			t.Errorf("it lives for %d ms, want 1 h", ttl)
+			t.Errorf("got a TTL of %d ms, want 1 h", ttl)
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "tokens:u1").(int64); ttl < 3_600_000 {
-			t.Errorf("the index lives for %d ms only", ttl)
+			t.Errorf("index: got a TTL of %d ms, want at least 1 h", ttl)
 		}
 		raw, _ := redis.String(kvtest.Run(t, r, "GET", "token:"+want.ID), nil)
 		var fields map[string]any
 		if json.Unmarshal([]byte(raw), &fields) != nil || fields["v"] != 1.0 || fields["id"] != want.ID || fields["user_id"] != "u1" || fields["token_id"] != "id-1" {
-			t.Errorf("got %s", raw)
+			t.Errorf("got the record %s", raw)
 		}
 		if hasToken(t, s, auth.SessionID("2")) {
-			t.Error("another one is found")
+			t.Error("an unknown token was found")
 		}
-		// All and nothing are different.
+		// No limit (nil) and no permissions are different.
 		all, none := newToken(2, "u1"), newToken(3, "u1")
 		none.Permissions = []string{}
 		for _, rec := range []auth.Token{all, none} {
@@ -130,16 +130,16 @@ func TestCreate_RefusesInvalidTokens(t *testing.T) {
 		}
 		for what, rec := range map[string]auth.Token{"expired": expired, "huge": huge} {
 			if err := s.Create(t.Context(), rec, epochOf(2)); err == nil || kvtest.Exists(t, r, "token:"+rec.ID) {
-				t.Errorf("%s: created, %v", what, err)
+				t.Errorf("%s: got %v, want an error and nothing stored", what, err)
 			}
 		}
-		// An id is used once: a command that is repeated brings nothing back.
+		// An id is used once: a repeated command does not overwrite the record.
 		first, second := newToken(3, "u1"), newToken(3, "u1")
 		second.Name = "another"
 		createToken(t, s, first)
 		createToken(t, s, second)
 		if got, err := s.Find(t.Context(), first.ID); err != nil || got.Name != "CI" {
-			t.Errorf("got %+v, %v", got, err)
+			t.Errorf("got %+v, %v; want the first token", got, err)
 		}
 	})
 }
@@ -153,38 +153,38 @@ func TestTokens_RejectInvalidRecords(t *testing.T) {
 		for what, value := range map[string]string{
 			"empty": "", "text": "x", "null": "null", "array": "[]", "object": "{}", "trailing": raw + "}",
 			"version": strings.Replace(raw, `"v":1`, `"v":2`, 1), "no version": strings.Replace(raw, `"v":1,`, "", 1),
-			"another's": strings.Replace(raw, rec.ID, other.ID, 1), "no id": strings.Replace(raw, rec.ID, "", 1), "no public id": strings.Replace(raw, "id-1", "", 1),
+			"another token's": strings.Replace(raw, rec.ID, other.ID, 1), "no id": strings.Replace(raw, rec.ID, "", 1), "no public id": strings.Replace(raw, "id-1", "", 1),
 			"no user": strings.Replace(raw, `"u1"`, `""`, 1), "no epoch": strings.Replace(raw, `"epoch":2,`, "", 1), "negative epoch": strings.Replace(raw, `"epoch":2`, `"epoch":-2`, 1),
 			"expired":   strings.Replace(raw, rec.ExpiresAt.Format(time.RFC3339), "2020-01-01T00:00:00Z", 1),
 			"no end":    strings.Replace(raw, `"expires_at":"`+rec.ExpiresAt.Format(time.RFC3339)+`",`, "", 1),
 			"not UTF-8": strings.Replace(raw, "CI", "\xff", 1), "too large": strings.Replace(raw, "CI", strings.Repeat("x", maxRecord), 1),
 		} {
 			if value == raw {
-				t.Fatalf("%s: the record is %s", what, raw)
+				t.Fatalf("%s: nothing to replace in %s", what, raw)
 			}
 			kvtest.Run(t, r, "SET", "token:"+rec.ID, value)
 			if hasToken(t, s, rec.ID) {
-				t.Errorf("%s: %s is a token", what, value)
+				t.Errorf("%s: %s was returned as a token", what, value)
 			}
 			if ids := listed(t, s, "u1"); len(ids) != 0 {
-				t.Errorf("%s: listed as %q", what, ids)
+				t.Errorf("%s: got the list %q, want none", what, ids)
 			}
 		}
 		kvtest.Run(t, r, "DEL", "token:"+rec.ID)
 		kvtest.Run(t, r, "RPUSH", "token:"+rec.ID, raw)
 		if hasToken(t, s, rec.ID) {
-			t.Error("a list is a token")
+			t.Error("a list was returned as a token")
 		}
-		// It keeps nobody from the tokens that they have.
+		// It does not hide the user's other tokens.
 		createToken(t, s, newToken(3, "u1"))
 		wantListed(t, s, "u1", "id-3")
 		if err := s.RevokeAll(t.Context(), "u1"); err != nil || kvtest.Exists(t, r, "token:"+rec.ID) {
-			t.Errorf("got %v, want it gone", err)
+			t.Errorf("got %v, want the record deleted", err)
 		}
 	})
 }
 
-func TestTokens_ListNewestFirst(t *testing.T) {
+func TestTokens_ListsNewestFirst(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		if all, err := s.List(t.Context(), "u1"); err != nil || len(all) != 0 {
 			t.Errorf("got %v, %v", all, err)
@@ -210,13 +210,13 @@ func TestTokens_ListNewestFirst(t *testing.T) {
 				t.Errorf("%s was used at %s, want %s", all[i].TokenID, all[i].LastUsed, want)
 			}
 		}
-		// What has ended leaves the index with the next list.
+		// Listing removes expired tokens from the index.
 		kvtest.Run(t, r, "DEL", "token:"+newToken(2, "u1").ID)
 		wantListed(t, s, "u1", "id-3", "id-1", "id-0")
 		if n := kvtest.Run(t, r, "ZCARD", "tokens:u1"); n != int64(3) {
-			t.Errorf("%v are in the index, want 3", n)
+			t.Errorf("got %v members of the index, want 3", n)
 		}
-		// Somebody else's in the index is not shown.
+		// Another user's token in the index is not listed.
 		kvtest.Run(t, r, "ZADD", "tokens:u1", 1, newToken(9, "u2").ID)
 		wantListed(t, s, "u1", "id-3", "id-1", "id-0")
 		wantListed(t, s, "u2", "id-9")
@@ -229,27 +229,27 @@ func TestRevoke_OnlyOwnTokens(t *testing.T) {
 		for _, rec := range []auth.Token{mine, other, theirs} {
 			createToken(t, s, rec)
 		}
-		for what, id := range map[string]string{"somebody else's": theirs.TokenID, "unknown": "id-9", "the key": mine.ID, "empty": ""} {
+		for what, id := range map[string]string{"another user's": theirs.TokenID, "unknown": "id-9", "the key": mine.ID, "empty": ""} {
 			if err := s.Revoke(t.Context(), "u1", id); !errors.Is(err, auth.ErrNotFound) {
-				t.Errorf("%s: got %v", what, err)
+				t.Errorf("%s: got %v, want ErrNotFound", what, err)
 			}
 		}
 		if err := s.Revoke(t.Context(), "u1", mine.TokenID); err != nil {
 			t.Fatal(err)
 		}
 		if hasToken(t, s, mine.ID) || kvtest.Exists(t, r, "token:"+mine.ID) || !hasToken(t, s, other.ID) || !hasToken(t, s, theirs.ID) {
-			t.Error("not exactly the one is gone")
+			t.Error("want only the revoked token deleted")
 		}
-		// A use that is noted late brings nothing back.
+		// A use that is recorded late does not restore it.
 		s.RecordUse(mine, time.Now())
 		if err := s.flush(); err != nil {
 			t.Fatal(err)
 		}
 		if n := kvtest.Run(t, r, "ZCARD", "tokens:u1"); n != int64(1) {
-			t.Errorf("%v are in the index, want 1", n)
+			t.Errorf("got %v members of the index, want 1", n)
 		}
 		if err := s.Revoke(t.Context(), "u1", mine.TokenID); !errors.Is(err, auth.ErrNotFound) {
-			t.Errorf("again: %v", err)
+			t.Errorf("revoked again: got %v, want ErrNotFound", err)
 		}
 		for range 2 {
 			if err := s.RevokeAll(t.Context(), "u1"); err != nil {
@@ -257,13 +257,13 @@ func TestRevoke_OnlyOwnTokens(t *testing.T) {
 			}
 		}
 		if hasToken(t, s, other.ID) || kvtest.Exists(t, r, "tokens:u1") || !hasToken(t, s, theirs.ID) {
-			t.Error("not exactly those of the user are gone")
+			t.Error("want only the tokens of the user deleted")
 		}
 	})
 }
 
-// TestTokenLimit_StaleRequestSparesLiveTokens: a request that was authenticated before the epoch changed, and waited,
-// neither takes a place nor makes room among the tokens that the owner has made since.
+// TestTokenLimit_StaleRequestSparesLiveTokens: a delayed request of an older epoch neither creates a token nor deletes one
+// of those created since.
 func TestTokenLimit_StaleRequestSparesLiveTokens(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		var live []auth.Token
@@ -275,18 +275,18 @@ func TestTokenLimit_StaleRequestSparesLiveTokens(t *testing.T) {
 		}
 		stale := newToken(auth.MaxTokens, "u1")
 		if err := s.Create(t.Context(), stale, epochOf(3)); !errors.Is(err, auth.ErrTooManyTokens) {
-			t.Errorf("got %v, want ErrTooMany", err)
+			t.Errorf("got %v, want ErrTooManyTokens", err)
 		}
 		for _, rec := range live {
 			if !hasToken(t, s, rec.ID) {
-				t.Fatalf("the live token %s is gone", rec.TokenID)
+				t.Fatalf("the live token %s was deleted", rec.TokenID)
 			}
 		}
 		fresh := newToken(auth.MaxTokens+1, "u1")
 		fresh.Epoch = 4
 		createToken(t, s, fresh)
 		if hasToken(t, s, live[0].ID) || !hasToken(t, s, fresh.ID) {
-			t.Error("tokens of the old epoch keep their places")
+			t.Error("tokens of the old epoch still count toward the limit")
 		}
 	})
 }
@@ -298,32 +298,32 @@ func TestTokenLimit_RefusesOneMore(t *testing.T) {
 		}
 		more := newToken(auth.MaxTokens, "u1")
 		if err := s.Create(t.Context(), more, epochOf(2)); !errors.Is(err, auth.ErrTooManyTokens) || kvtest.Exists(t, r, "token:"+more.ID) {
-			t.Errorf("got %v, want ErrTooMany and nothing stored", err)
+			t.Errorf("got %v, want ErrTooManyTokens and nothing stored", err)
 		}
-		createToken(t, s, newToken(999, "u2")) // others may
+		createToken(t, s, newToken(999, "u2")) // other users are not affected
 		if err := s.Revoke(t.Context(), "u1", "id-7"); err != nil {
 			t.Fatal(err)
 		}
 		createToken(t, s, more)
-		// One that has expired makes room.
+		// An expired token no longer counts.
 		kvtest.Run(t, r, "DEL", "token:"+newToken(8, "u1").ID)
 		createToken(t, s, newToken(101, "u1"))
 		if n := len(listed(t, s, "u1")); n != auth.MaxTokens {
-			t.Errorf("there are %d", n)
+			t.Errorf("got %d tokens, want %d", n, auth.MaxTokens)
 		}
-		// After a change of the password all of them are dead, and must not be in the way.
+		// After a password change all of them are invalid and no longer count.
 		fresh := newToken(102, "u1")
 		fresh.Epoch++
 		createToken(t, s, fresh)
 		wantListed(t, s, "u1", "id-102")
 		if kvtest.Exists(t, r, "token:"+more.ID) || kvtest.Run(t, r, "ZCARD", "tokens:u1") != int64(1) {
-			t.Error("the dead ones are still there")
+			t.Error("the invalid tokens were not deleted")
 		}
 	})
 }
 
-// TestTokenLimit_HoldsForConcurrentRequests: of many requests at once exactly as many succeed as there are
-// places, and nothing is left of the others.
+// TestTokenLimit_HoldsForConcurrentRequests: concurrent requests succeed exactly up to the limit, and the others leave
+// nothing behind.
 func TestTokenLimit_HoldsForConcurrentRequests(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		const have, parallel, workers = 30, 400, 32
@@ -347,20 +347,20 @@ func TestTokenLimit_HoldsForConcurrentRequests(t *testing.T) {
 			case err == nil:
 				made++
 			case !errors.Is(err, auth.ErrTooManyTokens):
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want ErrTooManyTokens", err)
 			}
 		}
 		if made != auth.MaxTokens-have {
-			t.Errorf("%d of %d were created, want %d", made, parallel, auth.MaxTokens-have)
+			t.Errorf("%d of %d tokens were created, want %d", made, parallel, auth.MaxTokens-have)
 		}
 		keys, _ := redis.Strings(kvtest.Run(t, r, "KEYS", "token:*"), nil)
 		if len(keys) != auth.MaxTokens || len(listed(t, s, "u1")) != auth.MaxTokens {
-			t.Errorf("%d records and %d in the list, want %d", len(keys), len(listed(t, s, "u1")), auth.MaxTokens)
+			t.Errorf("got %d records and %d listed tokens, want %d", len(keys), len(listed(t, s, "u1")), auth.MaxTokens)
 		}
 	})
 }
 
-// TestTokenIndex_OutlivesEveryToken: an index that ended before a token would hide it from its owner.
+// TestTokenIndex_OutlivesEveryToken: an index that expired before a token would hide it from its owner.
 func TestTokenIndex_OutlivesEveryToken(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		kvtest.Run(t, r, "SET", "tokens:u1", "something else")
@@ -369,7 +369,7 @@ func TestTokenIndex_OutlivesEveryToken(t *testing.T) {
 		createToken(t, s, year)
 		createToken(t, s, hour)
 		if ttl := kvtest.Run(t, r, "PTTL", "tokens:u1").(int64); time.Duration(ttl)*time.Millisecond < 364*24*time.Hour {
-			t.Errorf("the index lives for %v", time.Duration(ttl)*time.Millisecond)
+			t.Errorf("index: got a TTL of %v, want at least 364 days", time.Duration(ttl)*time.Millisecond)
 		}
 		wantListed(t, s, "u1", "id-2", "id-1")
 	})
@@ -381,7 +381,7 @@ func TestRecordUse_WritesInOneRoundTrip(t *testing.T) {
 		rec := newToken(1, "u1")
 		createToken(t, s, rec)
 		if trips := kvtest.RoundTrips(t, func(context.Context) { s.RecordUse(rec, time.Now()) }); trips != 0 {
-			t.Errorf("noting a use took %d round trips", trips)
+			t.Errorf("recording a use took %d round trips, want 0", trips)
 		}
 		if err := s.Close(); err != nil { // writes what is pending
 			t.Fatal(err)
@@ -397,7 +397,7 @@ func TestRecordUse_WritesInOneRoundTrip(t *testing.T) {
 
 func TestRecordUse_IsBounded(t *testing.T) {
 	s := newTokens(t, kvtest.OpenEmbedded(t))
-	s.mu.Lock() // so that the writer does not take them away
+	s.mu.Lock() // keeps the writer from flushing them
 	for i := range maxPendingUses {
 		s.pending[fmt.Sprint(i)] = tokenUse{userID: "u1"}
 	}
@@ -410,11 +410,10 @@ func TestRecordUse_IsBounded(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.pending); n > maxPendingUses {
-		t.Errorf("%d uses wait, want at most %d", n, maxPendingUses)
+		t.Errorf("got %d pending uses, want at most %d", n, maxPendingUses)
 	}
 }
 
-// The times of use are written by themselves.
 func TestRecordUse_IsWrittenInTheBackground(t *testing.T) {
 	s := newTokens(t, kvtest.OpenEmbedded(t))
 	rec := newToken(1, "u1")
@@ -426,7 +425,7 @@ func TestRecordUse_IsWrittenInTheBackground(t *testing.T) {
 	})
 }
 
-func TestTokens_Unreachable(t *testing.T) {
+func TestTokens_UnreachableIsUnavailable(t *testing.T) {
 	server, r := kvtest.OpenMiniredis(t)
 	s := newTokens(t, r)
 	rec := newToken(1, "u1")
@@ -435,7 +434,7 @@ func TestTokens_Unreachable(t *testing.T) {
 	_, err := s.Find(t.Context(), rec.ID)
 	kvtest.WantUnavailable(t, err)
 	if errors.Is(err, auth.ErrNotFound) {
-		t.Error("it is not known whether there is none")
+		t.Error("got ErrNotFound from an unreachable Redis")
 	}
 	_, err = s.List(t.Context(), "u1")
 	kvtest.WantUnavailable(t, err)
@@ -446,11 +445,11 @@ func TestTokens_Unreachable(t *testing.T) {
 	kvtest.WantUnavailable(t, s.Close())
 	server.SetError("")
 	if !hasToken(t, s, rec.ID) || hasToken(t, s, newToken(2, "u1").ID) {
-		t.Error("something was changed")
+		t.Error("a refused operation changed the tokens")
 	}
 }
 
-func TestIndex_AddTouchDropRemove(t *testing.T) {
+func TestIndex_KeepsTheNewestMembers(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		x := index{r, "things:", "thing"}
 		now := time.UnixMilli(1_800_000_000_000).UTC()
@@ -462,12 +461,12 @@ func TestIndex_AddTouchDropRemove(t *testing.T) {
 		}
 		add("a", now, time.Hour)
 		if ttl := kvtest.Run(t, r, "PTTL", "things:u1").(int64); ttl <= indexTTL.Milliseconds()-10_000 || ttl > indexTTL.Milliseconds() {
-			t.Errorf("it lives for %d ms, want 60 days", ttl)
+			t.Errorf("got a TTL of %d ms, want 60 days", ttl)
 		}
 		year := 365 * 24 * time.Hour
 		add("b", now.Add(time.Second), year)
 		if ttl := kvtest.Run(t, r, "PTTL", "things:u1").(int64); ttl <= year.Milliseconds()-10_000 {
-			t.Errorf("it lives for %d ms, less than what is in it", ttl)
+			t.Errorf("got a TTL of %d ms, want at least that of the longest member", ttl)
 		}
 		if _, err := r.Pipeline(t.Context(), redisconn.Idempotent("test"), x.touch("u1", "a", now.Add(time.Minute)), x.touch("u1", "nosuch", now)); err != nil {
 			t.Fatal(err)
@@ -488,15 +487,15 @@ func TestIndex_AddTouchDropRemove(t *testing.T) {
 		add("c", now, time.Hour)
 		ids, err := x.allIDs(t.Context(), "u1")
 		if err != nil || len(ids) != indexCap || !slices.Contains(ids, "c") || slices.Contains(ids, "0") {
-			t.Errorf("%d are left, %v", len(ids), err)
+			t.Errorf("got %d members, %v; want the newest %d", len(ids), err, indexCap)
 		}
 		if got, err := x.members(t.Context(), "u1"); err != nil || len(got) != listCap || got[0].id != "b" || got[1].id != "c" {
-			t.Errorf("got %d, %v", len(got), err)
+			t.Errorf("got %d members, %v; want the newest %d", len(got), err, listCap)
 		}
 		if err := x.remove(t.Context(), "u1", ids[:indexCap-1]); err != nil || kvtest.Run(t, r, "ZCARD", "things:u1") != int64(1) {
 			t.Errorf("got %v", err)
 		}
-		// Something else under the key keeps nobody out.
+		// A key of another type is replaced.
 		kvtest.Run(t, r, "SET", "things:u1", "x")
 		add("d", now, time.Hour)
 		if ids, err := x.allIDs(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"d"}) {
@@ -505,14 +504,14 @@ func TestIndex_AddTouchDropRemove(t *testing.T) {
 	})
 }
 
-// TestEndStale_TokensStayRefused: a token of another epoch can match none of its owner's epochs any
-// more, and its record stays, to say why it is refused.
+// TestEndStale_TokensStayRefused: a token of another epoch can no longer match any epoch of its owner. Its record is kept,
+// so that the error can give the reason.
 func TestEndStale_TokensStayRefused(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		for n, epoch := range []int64{2, 9, 5} {
 			rec := newToken(n, "u1")
 			rec.Epoch = epoch
-			kvtest.Run(t, r, "DEL", "tokens:u1") // Create takes stale ones away
+			kvtest.Run(t, r, "DEL", "tokens:u1") // Create deletes stale ones
 			createToken(t, s, rec)
 		}
 		for n := range 3 {
@@ -524,14 +523,14 @@ func TestEndStale_TokensStayRefused(t *testing.T) {
 		for n, want := range []int64{0, 0, 5} {
 			rec, err := s.Find(t.Context(), newToken(n, "u1").ID)
 			if err != nil || rec.Epoch != want || rec.Name != "CI" {
-				t.Errorf("token %d is %+v, %v; want epoch %d", n, rec, err, want)
+				t.Errorf("token %d: got %+v, %v; want epoch %d", n, rec, err, want)
 			}
 			if ttl := kvtest.Run(t, r, "PTTL", "token:"+rec.ID).(int64); ttl <= 0 || ttl > time.Hour.Milliseconds() {
-				t.Errorf("token %d lives for %d ms", n, ttl)
+				t.Errorf("token %d: got a TTL of %d ms, want at most 1 h", n, ttl)
 			}
 		}
 		if err := s.EndStale(t.Context(), "u1", func(context.Context) (int64, error) { return 0, auth.ErrNotFound }); err != nil || hasToken(t, s, newToken(2, "u1").ID) {
-			t.Errorf("after the user was deleted: %v", err)
+			t.Errorf("after the user was deleted: got %v, want the tokens deleted", err)
 		}
 	})
 }

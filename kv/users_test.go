@@ -38,12 +38,12 @@ func someUser(id string) auth.User {
 		TimeZone: "Europe/Berlin", Epoch: 2, Active: true, PasswordHash: "$argon2id$secret", CreatedAt: now, UpdatedAt: now}
 }
 
-// miss asks for a user who is not cached and returns the lease.
+// miss reads a user who is not cached and returns the lease.
 func miss(t testing.TB, u *Users, id string) string {
 	t.Helper()
 	got, lease, err := u.User(t.Context(), id)
 	if !errors.Is(err, auth.ErrNotFound) || got.ID != "" {
-		t.Fatalf("got %+v, %v, want a miss", got, err)
+		t.Fatalf("got %+v, %v; want a miss", got, err)
 	}
 	return lease
 }
@@ -64,31 +64,31 @@ func cached(t testing.TB, u *Users, id string) (auth.User, bool) {
 	return user, err == nil
 }
 
-func TestUsers_MissFillHit(t *testing.T) {
+func TestUsers_FillMakesAHit(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		var lease string
 		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { _, lease, _ = u.User(ctx, "u1") }); trips != 1 || lease == "" {
 			t.Fatalf("a miss took %d round trips and gave lease %q, want 1 and a lease", trips, lease)
 		}
 		if second := miss(t, u, "u1"); second != "" {
-			t.Error("two requests hold a lease")
+			t.Error("two requests got a lease")
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > 5000 {
-			t.Errorf("the lease lives for %d ms, want 5 s", ttl)
+			t.Errorf("lease: got a TTL of %d ms, want 5 s", ttl)
 		}
 		want := someUser("u1")
 		fill(t, u, want, lease)
 		var got auth.User
 		var err error
 		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { got, lease, err = u.User(ctx, "u1") }); trips != 1 || err != nil || lease != "" {
-			t.Fatalf("a hit took %d round trips, gave lease %q and %v", trips, lease, err)
+			t.Fatalf("a hit took %d round trips, gave lease %q and %v; want 1 and no lease", trips, lease, err)
 		}
 		want.PasswordHash = ""
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "user:u1").(int64); ttl <= 3_590_000 || ttl > 3_600_000 {
-			t.Errorf("the user lives for %d ms, want 1 h", ttl)
+			t.Errorf("user: got a TTL of %d ms, want 1 h", ttl)
 		}
 		raw, _ := redis.String(kvtest.Run(t, r, "GET", "user:u1"), nil)
 		var m map[string]any
@@ -111,15 +111,15 @@ func TestUsers_HitWritesNothing(t *testing.T) {
 	before := writes()
 	for range 10 {
 		if _, ok := cached(t, u, "u1"); !ok {
-			t.Fatal("a miss")
+			t.Fatal("got a miss, want a hit")
 		}
 	}
 	if after := writes(); before == "" || after != before {
-		t.Errorf("the count of writes went from %q to %q", before, after)
+		t.Errorf("got %q writes, want %q", after, before)
 	}
 }
 
-func TestLease_OneForConcurrentMisses(t *testing.T) {
+func TestLease_IsGivenToOneOfConcurrentMisses(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, _ *redisconn.Pool, u *Users) {
 		var leases atomic.Int64
 		var wg sync.WaitGroup
@@ -153,7 +153,7 @@ func TestFill_AfterADropStoresNothing(t *testing.T) {
 		fill(t, u, old, "")
 		fill(t, u, old, "lease:guess")
 		if _, ok := cached(t, u, "u1"); ok {
-			t.Fatal("stored with somebody else's lease")
+			t.Fatal("stored with an invalid lease")
 		}
 		changed := old
 		changed.Epoch = 3
@@ -165,8 +165,8 @@ func TestFill_AfterADropStoresNothing(t *testing.T) {
 	})
 }
 
-// A row whose epoch only rises, read and filled by some while another raises it and drops the
-// cache: after a drop nobody may see an older epoch.
+// TestLease_NeverStoresAnOutdatedUser: several readers fill the cache while a writer raises the row's epoch and drops the
+// cache. After a drop no reader sees an older epoch.
 func TestLease_NeverStoresAnOutdatedUser(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, _ *redisconn.Pool, u *Users) {
 		var epoch atomic.Int64
@@ -212,20 +212,20 @@ func TestUsers_InvalidRecordIsAMiss(t *testing.T) {
 		} {
 			kvtest.Run(t, r, "SET", "user:u1", value)
 			if got, ok := cached(t, u, "u1"); ok {
-				t.Errorf("%s: got %+v", name, got)
+				t.Errorf("%s: got %+v, want a miss", name, got)
 			}
 			if kvtest.Exists(t, r, "user:u1") {
-				t.Errorf("%s: it is still there", name)
+				t.Errorf("%s: the invalid record was not deleted", name)
 			}
 		}
 		kvtest.Run(t, r, "RPUSH", "user:u1", "x")
 		fill(t, u, someUser("u1"), "lease:x")
 		if _, ok := cached(t, u, "u1"); ok || kvtest.Exists(t, r, "user:u1") {
-			t.Error("a list is not dropped")
+			t.Error("a list was not deleted")
 		}
 		fill(t, u, someUser("u1"), miss(t, u, "u1"))
 		if _, ok := cached(t, u, "u1"); !ok {
-			t.Error("no hit after the garbage is gone")
+			t.Error("no hit after the invalid record was deleted")
 		}
 	})
 }
@@ -237,7 +237,7 @@ func TestFill_AfterScriptFlush(t *testing.T) {
 			id := strconv.Itoa(i)
 			fill(t, u, someUser(id), miss(t, u, id))
 			if _, ok := cached(t, u, id); !ok {
-				t.Error("not filled after the script was forgotten")
+				t.Error("not filled after SCRIPT FLUSH")
 			}
 		}
 	})
@@ -255,12 +255,12 @@ func TestDropAll_RemovesUsersAndLeases(t *testing.T) {
 		}
 		fill(t, u, someUser("u1"), lease)
 		if n := kvtest.Run(t, r, "DBSIZE"); n != int64(0) || u.isDropPending("u3") {
-			t.Errorf("%v keys are left, or a failed drop is still remembered", n)
+			t.Errorf("got %v keys and perhaps a pending drop, want neither", n)
 		}
 	})
 }
 
-// Credentials and others live in the same Redis, whatever their names look like.
+// TestDropAll_KeepsOtherKeys: credentials and other records are in the same Redis.
 func TestDropAll_KeepsOtherKeys(t *testing.T) {
 	onEachUsers(t, func(t *testing.T, r *redisconn.Pool, u *Users) {
 		r.Timeout = time.Minute // a page of the scan is slow in the embedded Redis under the race detector
@@ -282,21 +282,21 @@ func TestDropAll_KeepsOtherKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := kvtest.Run(t, r, "DBSIZE"); n != int64(len(others)) {
-			t.Errorf("%v keys are left, want %d", n, len(others))
+			t.Errorf("got %v keys, want %d", n, len(others))
 		}
 		for _, key := range others {
 			if !kvtest.Exists(t, r, key) {
-				t.Errorf("%s is gone", key)
+				t.Errorf("%s was deleted", key)
 			}
 		}
 		fill(t, u, someUser("u1"), lease)
 		if _, ok := cached(t, u, "u1"); ok {
-			t.Error("a row read before was stored after it")
+			t.Error("a row read before DropAll was stored after it")
 		}
 	})
 }
 
-// A DropAll that failed is made good later; so long nobody is taken from the cache.
+// TestDropAll_IsRetried: a failed DropAll is retried, and until it succeeds the cache returns no user.
 func TestDropAll_IsRetried(t *testing.T) {
 	m, r := kvtest.OpenMiniredis(t)
 	u := newUsers(t, r)
@@ -307,20 +307,20 @@ func TestDropAll_IsRetried(t *testing.T) {
 	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u3"))
 	for _, id := range []string{"u1", "u2", "u4"} {
 		if miss(t, u, id) != "" {
-			t.Errorf("%s has a lease while all are to be dropped", id)
+			t.Errorf("%s: got a lease while DropAll is pending", id)
 		}
 	}
-	fill(t, u, someUser("u2"), lease) // would fail if it asked Redis
+	fill(t, u, someUser("u2"), lease) // would fail if it called Redis
 	m.SetError("")
 	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isDropPending("u1") && !u.isDropPending("u3") })
 	if n := kvtest.Run(t, r, "DBSIZE"); n != int64(0) {
-		t.Errorf("%v keys are left", n)
+		t.Errorf("got %v keys, want none", n)
 	}
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
 	if _, ok := cached(t, u, "u1"); !ok {
-		t.Error("nobody is cached any more")
+		t.Error("the user is not cached after the drop")
 	}
-	// A newer success makes it good as well, and an older one does not.
+	// A newer success clears the failure, an older one does not.
 	older := u.beginDrop()
 	newer := u.beginDrop()
 	u.mu.Lock()
@@ -328,12 +328,12 @@ func TestDropAll_IsRetried(t *testing.T) {
 	u.mu.Unlock()
 	u.clearPendingAll(older)
 	if !u.isDropPending("u1") {
-		t.Error("the newer failure is forgotten")
+		t.Error("an older success cleared the newer failure")
 	}
 	if err := u.DropAll(t.Context()); err != nil || u.isDropPending("u1") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want DropAll to succeed and clear the failure", err)
 	}
-	// At the end it is tried once more.
+	// Close retries it once.
 	v := NewUsers(r, time.Hour)
 	fill(t, v, someUser("u1"), miss(t, v, "u1"))
 	m.SetError(broken)
@@ -342,8 +342,8 @@ func TestDropAll_IsRetried(t *testing.T) {
 	m.SetError("")
 }
 
-// A Redis that hangs holds nobody up who says that a user has changed, and from that moment on no
-// answer comes from it: one batch drops them all when it is back.
+// TestInvalidate_NeverWaits: Invalidate does not wait for a Redis that hangs. The cache returns none of the invalidated
+// users, and one batch drops them when Redis is back.
 func TestInvalidate_NeverWaits(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
@@ -367,31 +367,31 @@ func TestInvalidate_NeverWaits(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(redisconn.OpTimeout):
-		t.Fatal("it waits for a Redis that hangs")
+		t.Fatal("Invalidate waits for a Redis that hangs")
 	}
 	for i := range 100 {
 		if miss(t, u, strconv.Itoa(i)) != "" {
-			t.Fatal("a lease for a user whose drop is pending")
+			t.Fatal("got a lease for a user whose drop is pending")
 		}
 	}
-	fill(t, u, someUser("late"), lease) // would fail if it asked Redis
+	fill(t, u, someUser("late"), lease) // would fail if it called Redis
 	s.Resume()
 	kvtest.Eventually(t, "all are dropped", func() bool { return len(u.pendingIDs()) == 0 })
 	for i := range 100 {
 		if kvtest.Exists(t, r, "user:"+strconv.Itoa(i)) {
-			t.Errorf("%d is still there", i)
+			t.Errorf("user %d was not dropped", i)
 		}
 	}
 	if _, ok := cached(t, u, "calm"); !ok {
-		t.Error("a user who did not change was dropped, too")
+		t.Error("an unchanged user was dropped")
 	}
 	fill(t, u, someUser("1"), miss(t, u, "1"))
 	if _, ok := cached(t, u, "1"); !ok {
-		t.Error("nobody is cached any more")
+		t.Error("the user is not cached after the drop")
 	}
 }
 
-// What is pending is bounded: beyond it all users are dropped at once.
+// TestInvalidate_BacklogDropsAll: pending drops are limited; beyond the limit all users are dropped.
 func TestInvalidate_BacklogDropsAll(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
@@ -402,23 +402,23 @@ func TestInvalidate_BacklogDropsAll(t *testing.T) {
 	for i := range 5 * maxPending {
 		u.Invalidate(strconv.Itoa(i))
 		if n := len(u.pendingIDs()); n > maxPending {
-			t.Fatalf("%d users are pending, want at most %d", n, maxPending)
+			t.Fatalf("got %d pending drops, want at most %d", n, maxPending)
 		}
 	}
 	for _, id := range []string{"0", strconv.Itoa(5*maxPending - 1), "calm"} {
 		if miss(t, u, id) != "" {
-			t.Errorf("a lease for %s while all are to be dropped", id)
+			t.Errorf("%s: got a lease while DropAll is pending", id)
 		}
 	}
 	s.Resume()
 	kvtest.Eventually(t, "all are dropped", func() bool { return !u.isDropPending("calm") && len(u.pendingIDs()) == 0 })
 	if kvtest.Exists(t, r, "user:calm") {
-		t.Error("not all were dropped")
+		t.Error("a user was not dropped")
 	}
 }
 
-// A user who is invalidated while Redis is asked does not come from there, even if it answers then.
-func TestInvalidate_DuringARead(t *testing.T) {
+// TestInvalidate_WinsOverAConcurrentRead: a user who is invalidated during a read is not returned.
+func TestInvalidate_WinsOverAConcurrentRead(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
 	r.Timeout = time.Minute
@@ -430,9 +430,9 @@ func TestInvalidate_DuringARead(t *testing.T) {
 		_, _, err := u.User(t.Context(), "u1")
 		answer <- err
 	}()
-	kvtest.Eventually(t, "Redis is asked", func() bool { return r.Stats().Active > r.Stats().Idle })
+	kvtest.Eventually(t, "the read is sent", func() bool { return r.Stats().Active > r.Stats().Idle })
 	u.Invalidate("u1")
-	// The drop hangs, too: it must not be struck out before the answer is there.
+	// The drop hangs too: it must stay pending until the read returns.
 	u.mu.Lock()
 	u.pendingDrops["u1"] = 1 << 40
 	u.mu.Unlock()
@@ -456,7 +456,7 @@ func TestDrop_IgnoresCancellation(t *testing.T) {
 	})
 }
 
-// broken makes every command fail, as a Redis does that is not there.
+// broken is the reply of a Redis that is temporarily unavailable.
 const broken = "LOADING not now"
 
 func TestDrop_IsRetried(t *testing.T) {
@@ -468,21 +468,21 @@ func TestDrop_IsRetried(t *testing.T) {
 	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
 	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u2"))
 	if lease := miss(t, u, "u1"); lease != "" {
-		t.Error("a lease for a user whose drop is pending")
+		t.Error("got a lease for a user whose drop is pending")
 	}
-	fill(t, u, someUser("u2"), lease) // would fail if it asked Redis
+	fill(t, u, someUser("u2"), lease) // would fail if it called Redis
 	if _, _, err := u.User(t.Context(), "u3"); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("another user: got %v, want ErrUnavailable", err)
 	}
 	m.SetError("")
 	kvtest.Eventually(t, "both are dropped", func() bool { return !u.isDropPending("u1") && !u.isDropPending("u2") })
 	if kvtest.Exists(t, r, "user:u1") || kvtest.Exists(t, r, "user:u2") {
-		t.Error("forgotten, but not dropped")
+		t.Error("no drop is pending, but a key was not dropped")
 	}
 	if miss(t, u, "u1") == "" {
 		t.Error("no lease after the drop succeeded")
 	}
-	// It works a second time, after the background work has ended.
+	// A second failure restarts the background retries.
 	m.SetError(broken)
 	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
 	m.SetError("")
@@ -495,10 +495,10 @@ func TestDrop_IsRetriedAfterARestart(t *testing.T) {
 	s.Kill()
 	kvtest.WantUnavailable(t, u.Drop(t.Context(), "u1"))
 	s.Start()
-	kvtest.Eventually(t, "it is dropped", func() bool { return !u.isDropPending("u1") })
+	kvtest.Eventually(t, "the user is dropped", func() bool { return !u.isDropPending("u1") })
 }
 
-// An older drop that succeeds late says nothing about a newer one that failed.
+// TestDrop_OldSuccessKeepsNewFailure: the late success of an older drop does not clear a newer failure.
 func TestDrop_OldSuccessKeepsNewFailure(t *testing.T) {
 	u := newUsers(t, kvtest.OpenEmbedded(t))
 	older, newer := u.beginDrop(), u.beginDrop()
@@ -507,11 +507,11 @@ func TestDrop_OldSuccessKeepsNewFailure(t *testing.T) {
 	u.mu.Unlock()
 	u.clearPending(older, "u1")
 	if !u.isDropPending("u1") {
-		t.Error("the newer failure is forgotten")
+		t.Error("an older success cleared the newer failure")
 	}
 	u.clearPending(u.beginDrop(), "u1")
 	if u.isDropPending("u1") {
-		t.Error("a newer success does not count")
+		t.Error("a newer success did not clear the failure")
 	}
 }
 
@@ -530,22 +530,22 @@ func TestUsersClose_RetriesOnce(t *testing.T) {
 	kvtest.WantUnavailable(t, v.Drop(t.Context(), "u1"))
 	m.SetError("")
 	if err := v.Close(); err != nil || v.isDropPending("u1") {
-		t.Errorf("got %v, want the drop made good", err)
+		t.Errorf("got %v, want the drop retried", err)
 	}
 }
 
-func TestUsers_Unreachable(t *testing.T) {
+func TestUsers_UnreachableIsUnavailable(t *testing.T) {
 	u := newUsers(t, kvtest.Open(t, "redis://127.0.0.1:1"))
 	_, lease, err := u.User(t.Context(), "u1")
 	kvtest.WantUnavailable(t, err)
 	if lease != "" {
-		t.Error("a lease from nowhere")
+		t.Errorf("got the lease %q, want none", lease)
 	}
 	kvtest.WantUnavailable(t, u.Fill(t.Context(), someUser("u1"), "lease:x"))
 	kvtest.WantUnavailable(t, u.DropAll(t.Context()))
 }
 
-// A hit needs no memory: a full cache still answers for those in it.
+// TestUsers_FullCacheStillHits: a hit writes nothing, so a full Redis still answers it.
 func TestUsers_FullCacheStillHits(t *testing.T) {
 	s := testkit.StartRedis(t)
 	r := kvtest.Open(t, kvtest.ServerURL(s))
@@ -553,7 +553,7 @@ func TestUsers_FullCacheStillHits(t *testing.T) {
 	fill(t, u, someUser("u1"), miss(t, u, "u1"))
 	kvtest.Run(t, r, "CONFIG", "SET", "maxmemory", "1mb")
 	if _, ok := cached(t, u, "u1"); !ok {
-		t.Error("a miss")
+		t.Error("got a miss, want a hit")
 	}
 	_, _, err := u.User(t.Context(), "u2")
 	kvtest.WantUnavailable(t, err)
@@ -571,15 +571,15 @@ func BenchmarkUserHit(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, ok := cached(b, u, "u1"); !ok {
-					b.Fatal("a miss")
+					b.Fatal("got a miss, want a hit")
 				}
 			}
 		})
 	}
 }
 
-// TestTombstone_ServesAsALease: readers find a user who is not active; the server asks the database
-// again, and puts what it finds in its place unless the user was dropped meanwhile.
+// TestTombstone_ServesAsALease: other readers find an inactive user. The server reads the row again and replaces the
+// tombstone, unless the user was dropped meanwhile.
 func TestTombstone_ServesAsALease(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		u := NewUsers(r, time.Hour)
@@ -590,10 +590,10 @@ func TestTombstone_ServesAsALease(t *testing.T) {
 		}
 		var record map[string]any
 		if err := json.Unmarshal(kvtest.Run(t, r, "GET", "user:u1").([]byte), &record); err != nil || record["v"] != 1.0 || record["id"] != "u1" || record["active"] != false {
-			t.Fatalf("readers find %v, %v", record, err)
+			t.Fatalf("got the record %v, %v; want an inactive user", record, err)
 		}
 		if ttl := kvtest.Run(t, r, "PTTL", "user:u1").(int64); ttl <= 0 || ttl > tombstoneTTL.Milliseconds() {
-			t.Errorf("it lives for %d ms", ttl)
+			t.Errorf("got a TTL of %d ms, want at most %s", ttl, tombstoneTTL)
 		}
 		_, first, err := u.User(t.Context(), "u1")
 		if !errors.Is(err, auth.ErrUserDeleted) || !errors.Is(err, auth.ErrNotFound) || first == "" {
@@ -610,13 +610,13 @@ func TestTombstone_ServesAsALease(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, _, err := u.User(t.Context(), "u1"); !errors.Is(err, auth.ErrUserDeleted) {
-			t.Errorf("a lease from before a drop was good: %v", err)
+			t.Errorf("a lease from before the drop was accepted: %v", err)
 		}
 		if err := u.Fill(t.Context(), back, second); err != nil {
 			t.Fatal(err)
 		}
 		if got, _, err := u.User(t.Context(), "u1"); err != nil || got.Epoch != 3 {
-			t.Errorf("after the user came back: %+v, %v", got, err)
+			t.Errorf("after the user was restored: got %+v, %v; want epoch 3", got, err)
 		}
 	})
 }
@@ -633,16 +633,16 @@ func TestWatchFlush_SeesEachFlush(t *testing.T) {
 		defer watch.Wait()
 		defer cancel()
 		for range 2 {
-			kvtest.Eventually(t, "the cache has an id", func() bool { return kvtest.Exists(t, r, cacheIDKey) })
+			kvtest.Eventually(t, "the cache id is set", func() bool { return kvtest.Exists(t, r, cacheIDKey) })
 			kvtest.Run(t, r, "FLUSHDB")
 			select {
 			case <-refills:
 			case <-time.After(10 * time.Second):
-				t.Fatal("a flush was not seen")
+				t.Fatal("no refill after a flush")
 			}
 		}
 		if len(refills) != 0 {
-			t.Errorf("%d refills too many", len(refills))
+			t.Errorf("got %d extra refills, want none", len(refills))
 		}
 	})
 }
