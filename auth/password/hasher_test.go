@@ -16,9 +16,9 @@ import (
 // cheap holds parameters that make hashing fast.
 var cheap = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-func newTestHasher(t testing.TB, atOnce, queued int, wait time.Duration) *Hasher {
+func newTestHasher(t testing.TB, concurrency, queued int, wait time.Duration) *Hasher {
 	t.Helper()
-	h, err := newHasher(atOnce, queued, wait, cheap)
+	h, err := newHasher(concurrency, queued, wait, cheap)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,15 +156,15 @@ func TestVerify_AlwaysHashesOnce(t *testing.T) {
 
 func TestHasher_LimitsConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const atOnce, queued = 3, 5
-		h := newTestHasher(t, atOnce, queued, time.Minute)
+		const concurrency, queued = 3, 5
+		h := newTestHasher(t, concurrency, queued, time.Minute)
 		var (
 			mu            sync.Mutex
 			running, most int
 			done          int
 		)
 		finish := make(chan struct{})
-		for range atOnce + queued {
+		for range concurrency + queued {
 			go func() {
 				release, err := h.acquire(t.Context())
 				if err != nil {
@@ -184,8 +184,8 @@ func TestHasher_LimitsConcurrency(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if running != atOnce || h.Waiting() != atOnce+queued {
-			t.Fatalf("%d run and %d run or wait, want %d and %d", running, h.Waiting(), atOnce, atOnce+queued)
+		if running != concurrency || h.Waiting() != concurrency+queued {
+			t.Fatalf("%d run and %d run or wait, want %d and %d", running, h.Waiting(), concurrency, concurrency+queued)
 		}
 		// The queue is full: hashing and verifying are refused immediately.
 		if _, err := h.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
@@ -194,15 +194,15 @@ func TestHasher_LimitsConcurrency(t *testing.T) {
 		if _, _, err := verify(h, t.Context(), "x", ""); !errors.Is(err, ErrBusy) {
 			t.Errorf("Verify: got %v, want ErrBusy", err)
 		}
-		for i := range atOnce + queued {
+		for i := range concurrency + queued {
 			finish <- struct{}{}
 			synctest.Wait()
-			if want := min(atOnce, atOnce+queued-i-1); running != want {
+			if want := min(concurrency, concurrency+queued-i-1); running != want {
 				t.Errorf("%d run after %d finished, want %d", running, i+1, want)
 			}
 		}
-		if most != atOnce || done != atOnce+queued || h.Waiting() != 0 {
-			t.Errorf("at most %d ran, %d finished, %d wait; want %d, %d and 0", most, done, h.Waiting(), atOnce, atOnce+queued)
+		if most != concurrency || done != concurrency+queued || h.Waiting() != 0 {
+			t.Errorf("at most %d ran, %d finished, %d wait; want %d, %d and 0", most, done, h.Waiting(), concurrency, concurrency+queued)
 		}
 		if _, err := h.Hash(t.Context(), "x"); err != nil {
 			t.Errorf("after the queue drained: %v", err)
