@@ -9,7 +9,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestLastAdministrator_CommandsRefuseToRemoveThem unless --force is given.
+// TestLastAdministrator_CommandsRefuseToRemoveThem: unless --force is given.
 func TestLastAdministrator_CommandsRefuseToRemoveThem(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}
@@ -35,7 +35,7 @@ func TestLastAdministrator_CommandsRefuseToRemoveThem(t *testing.T) {
 	}
 	c.WantStatus(c.Get("/admin/users"), 200)
 
-	// The same through another group, and with a direct permission.
+	// The same for administrators through another group or with a direct permission.
 	for _, line := range []string{"group add keepers", "group grant keepers users.manage", "user join alice keepers", "user leave alice admin"} {
 		command(line).WantCode(t, 0)
 	}
@@ -45,7 +45,7 @@ func TestLastAdministrator_CommandsRefuseToRemoveThem(t *testing.T) {
 		kit.WantErrorLine(t, o, "no active user would be left", "--force")
 	}
 	c.WantStatus(c.Get("/admin/users"), 200)
-	// The page has the same rule.
+	// The page enforces the same rule.
 	for _, path := range []string{"/admin/groups/remove", "/admin/groups/ungrant"} {
 		c.WantStatus(c.PostForm(path, "group", "keepers", "permission", "users.manage"), 422)
 	}
@@ -62,7 +62,7 @@ func TestLastAdministrator_CommandsRefuseToRemoveThem(t *testing.T) {
 	command("group remove admin --force").WantOutput(t, "Removed the group admin.\n")
 }
 
-// TestUserJoin_MissingGroupIsAnError, and a user that was to be added to a missing group is not created.
+// TestUserJoin_MissingGroupIsAnError: and a user who was to be added to a missing group is not created.
 func TestUserJoin_MissingGroupIsAnError(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}

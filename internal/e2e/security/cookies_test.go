@@ -8,8 +8,8 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestSeveralSessionCookies_ValidOneCountsAndSignOutEndsAll: a sibling site, or a cookie for a longer path, can put a
-// dead session cookie before the valid one.
+// TestSeveralSessionCookies_ValidOneCountsAndSignOutEndsAll: a sibling site or a script on a longer path can set an invalid
+// session cookie that the browser sends before the valid one.
 func TestSeveralSessionCookies_ValidOneCountsAndSignOutEndsAll(t *testing.T) {
 	t.Parallel()
 	kit.OnBothStores(t, func(t *testing.T, x *kit.Target, _ string) {
@@ -42,7 +42,7 @@ func TestSeveralSessionCookies_ValidOneCountsAndSignOutEndsAll(t *testing.T) {
 			"Cookie", planted("ABCDE")+live+"; "+other.SessionCookieHeader()))
 		v.WantSeeOther(out, "/login?notice=signed-out")
 		if x.CookieOpensDashboard(live) || x.CookieOpensDashboard(other.SessionCookieHeader()) {
-			t.Error("a session of the browser is still valid after the sign-out")
+			t.Error("a session of the browser is valid after the sign-out")
 		}
 		if left := x.Keys("session:*"); len(left) != 0 {
 			t.Errorf("sessions remain: %q", left)

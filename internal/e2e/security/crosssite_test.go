@@ -11,8 +11,8 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestASVS_3_5_1_OtherSitesCannotSubmitForms: no other site, not even a sibling on the same domain, with or without
-// the user's cookies or planted ones. That includes the sign-in.
+// TestASVS_3_5_1_OtherSitesCannotSubmitForms: no other site, not even a sibling on the same domain, can submit a form,
+// including the sign-in, with the user's cookies, planted ones or none.
 func TestASVS_3_5_1_OtherSitesCannotSubmitForms(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -34,12 +34,12 @@ func TestASVS_3_5_1_OtherSitesCannotSubmitForms(t *testing.T) {
 		{"Origin", "https://evil.example", "X-Forwarded-Host", "evil.example"}, {"Origin", "https://evil.example", "Content-Type", "text/plain"},
 	}
 	cookies := map[string]string{
-		"the person's": c.SessionCookieHeader(), "none": "", "a planted one": kit.SessionCookie + "=" + strings.Repeat("A", 43),
+		"the user's": c.SessionCookieHeader(), "none": "", "a planted one": kit.SessionCookie + "=" + strings.Repeat("A", 43),
 		"a planted one first": kit.SessionCookie + "=" + strings.Repeat("A", 43) + "; " + c.SessionCookieHeader(),
 	}
 	paths := kit.RoutePaths(http.MethodPost)
 	if len(paths) < 8 {
-		t.Fatalf("the routes for POST are %q", paths)
+		t.Fatalf("got the routes %q for POST", paths)
 	}
 	for _, path := range paths {
 		for _, origin := range origins {
@@ -58,7 +58,7 @@ func TestASVS_3_5_1_OtherSitesCannotSubmitForms(t *testing.T) {
 	kit.WantSignedIn(t, c, other)
 }
 
-// TestASVS_3_5_1_OwnPagesMaySubmitForms: in old and new browsers, behind a proxy that changes Host, and without a
+// TestASVS_3_5_1_OwnPagesMaySubmitForms: from old and new browsers, behind a proxy that changes Host, and without a
 // browser.
 func TestASVS_3_5_1_OwnPagesMaySubmitForms(t *testing.T) {
 	t.Parallel()
@@ -76,7 +76,7 @@ func TestASVS_3_5_1_OwnPagesMaySubmitForms(t *testing.T) {
 		a := c.Do(c.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", "alice", "password", kit.Password),
 			append([]string{"Content-Type", kit.FormContentType}, origin...)...))
 		if a.StatusCode != http.StatusSeeOther {
-			t.Errorf("a sign-in with %q: %s", origin, a.Status)
+			t.Errorf("a sign-in with %q: got %s", origin, a.Status)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestForms_HaveOneContentType(t *testing.T) {
 	}
 }
 
-// leaving are values of next that a careless check takes for local addresses.
+// leaving are values of next that a careless check accepts as local addresses.
 var leaving = []string{
 	"//evil.example", "///evil.example", "////evil.example", `/\evil.example`, `\\evil.example`, `\/evil.example`, `/\/evil.example`, `//\evil.example`, "http://evil.example",
 	"https://evil.example/dashboard", "HTTPS:evil.example", "https:/evil.example", "http:evil.example", "javascript:alert(1)", "JavaScript://x%0aalert(1)", "data:text/html,x",
@@ -126,7 +126,7 @@ func TestASVS_3_7_2_NextIsLocal(t *testing.T) {
 	for i, next := range leaving {
 		x.ClearThrottles()
 		locations["signed in, "+next] = c.Get("/login?next=" + url.QueryEscape(next))
-		if i%4 == 0 { // one hash each; all go through the same check
+		if i%4 == 0 { // each costs a hash, and all pass the same check
 			locations["sign-in, "+next] = x.NewClient().PostForm("/login", "username", "alice", "password", kit.Password, "next", next)
 		}
 		if i%8 == 0 {
@@ -145,7 +145,7 @@ func TestASVS_3_7_2_NextIsLocal(t *testing.T) {
 	for what, a := range locations {
 		got := a.Header.Get("Location")
 		if a.StatusCode != http.StatusSeeOther || got != "/dashboard" || len(a.Header.Values("Location")) != 1 {
-			t.Errorf("%.80q gets %s to %q", what, a.Status, got)
+			t.Errorf("%.80q: got %s to %q", what, a.Status, got)
 		}
 	}
 	for _, next := range []string{"/account", "/account?notice=profile", "/dashboard?a=b&c=//evil.example", "/", "/account/sessions/end-others"} {

@@ -21,7 +21,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// dump is everything that a thief of one store has, as text.
+// dump is the content of one store, log or metrics page as text: everything that a thief of it would have.
 type dump struct{ name, text string }
 
 // dumpRedis returns every key of a database, both by type and in Redis's own serialization.
@@ -117,7 +117,7 @@ func encodings(secret string) map[string]string {
 	return all
 }
 
-// hashes returns what anyone could compute from a guess.
+// hashes returns the unkeyed hashes that an attacker could compute from a guess.
 func hashes(secret string, about ...string) map[string]string {
 	all := map[string]string{}
 	add := func(what string, text string) {
@@ -129,11 +129,11 @@ func hashes(secret string, about ...string) map[string]string {
 			all["SHA-256 of "+what+" in "+name] = written
 		}
 	}
-	add("it", secret)
+	add("the secret", secret)
 	for _, name := range about {
 		for _, between := range []string{"", ":", "\x00", " "} {
-			add("name and it", name+between+secret)
-			add("it and name", secret+between+name)
+			add("the name and the secret", name+between+secret)
+			add("the secret and the name", secret+between+name)
 		}
 	}
 	return all
@@ -246,7 +246,7 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 	c.WantStatus(c.Get("/account"), http.StatusOK)
 	c.WantStatus(c.Get("/account/tokens"), http.StatusOK)
 	s.Run("", "maintenance", "on", "--message", "soon").WantCode(t, 0)
-	// Every kind of data has to exist, or the test proves nothing.
+	// Every kind of data must exist, or the test is inconclusive.
 	tokenUsed := func() bool {
 		return strings.Contains(c.Get("/account/tokens").Text, "just now")
 	}
@@ -262,7 +262,7 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 		{dumps[2].text, "$argon2id$"}, {dumps[2].text, "alice"}, {dumps[3].text, `"level":"DEBUG"`}, {dumps[4].text, "token created"},
 	} {
 		if !strings.Contains(there.where, there.what) {
-			t.Errorf("no %s to search", there.what)
+			t.Errorf("%s is missing from the searched texts", there.what)
 		}
 	}
 	for what, secret := range secrets {
@@ -281,7 +281,7 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 		for hash, written := range hashes(p, "alice", "alice@example.org", kit.QueryText(t, db, `SELECT id FROM users`)) {
 			for _, d := range dumps {
 				if strings.Contains(d.text, written) {
-					t.Errorf("for the password %s there is %s in %s", p, hash, d.name)
+					t.Errorf("the %s of the password %s is in %s", hash, p, d.name)
 				}
 			}
 		}
@@ -295,7 +295,7 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 	}
 }
 
-// TestSecrets_SearchFindsEveryEncoding: the search of the test above works.
+// TestSecrets_SearchFindsEveryEncoding: the search of TestSecrets_InNoStoreOrLog works.
 func TestSecrets_SearchFindsEveryEncoding(t *testing.T) {
 	t.Parallel()
 	const secret = "marker-wrong-basic-9"
@@ -319,12 +319,12 @@ func TestSecrets_SearchFindsEveryEncoding(t *testing.T) {
 		}
 	}
 	if strings.Contains("something else altogether", encodings(secret)["base64 at 1"]) {
-		t.Error("the search finds everything")
+		t.Error("the search has false positives")
 	}
 }
 
-// TestCachedCredential_DependsOnTheSecretKey: a server with another key does not accept it and creates its own, and
-// without the key nothing in it can be computed from name and password.
+// TestCachedCredential_DependsOnTheSecretKey: a server with another key does not accept the credential and creates a new
+// one, and without the key nothing in it can be computed from name and password.
 func TestCachedCredential_DependsOnTheSecretKey(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -354,10 +354,10 @@ func TestCachedCredential_DependsOnTheSecretKey(t *testing.T) {
 		}
 		return fields
 	}
-	wantAuthorizedBy := func(server *testkit.Server, who, what string) {
+	wantAuthorizedBy := func(server *testkit.Server, store, what string) {
 		t.Helper()
-		if got := authorizedBy(server); got != who {
-			t.Errorf("%s: authorized by %s, want %s", what, got, who)
+		if got := authorizedBy(server); got != store {
+			t.Errorf("%s: authorized by %s, want %s", what, got, store)
 		}
 	}
 	wantAuthorizedBy(one, "postgres", "cold")
@@ -390,10 +390,10 @@ func TestCachedCredential_DependsOnTheSecretKey(t *testing.T) {
 			t.Errorf("the MAC is the %s", what)
 		}
 	}
-	// Name, network, user and epoch are not secret; the record has nothing else.
+	// Name, network, user and epoch are not secret; the record has no other fields.
 	names := slices.Sorted(maps.Keys(made))
 	if !slices.Equal(names, []string{"epoch", "mac", "name", "network", "user_id", "v"}) {
-		t.Errorf("the record has %q", names)
+		t.Errorf("got the fields %q", names)
 	}
 	if ttl, err := redis.Int64(cache.Do("PTTL", "credential:alice:127.0.0.1")); err != nil || ttl <= 0 || ttl > 5*60*1000 {
 		t.Errorf("the record has a TTL of %d ms (%v)", ttl, err)

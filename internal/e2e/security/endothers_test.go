@@ -13,7 +13,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// parallelRounds is how often each race is repeated, because a single one may end well by chance.
+// parallelRounds is the number of repetitions of each race, because a single one may succeed by chance.
 const parallelRounds = 20
 
 // onBothDatabases runs a test on two servers that share a Postgres, and on two that share an SQLite file.
@@ -29,7 +29,7 @@ func onBothDatabases(t *testing.T, test func(t *testing.T, a, b string)) {
 	}
 }
 
-// after returns a copy of the client after it has taken the responses' cookies in this order.
+// after returns a copy of the client that has received the responses' cookies in this order.
 func after(c *kit.Client, responses ...kit.Response) *kit.Client {
 	c.T.Helper()
 	value := c.Cookie(kit.SessionCookie)
@@ -76,7 +76,7 @@ func TestEndOthers_ConcurrentlyKeepsExactlyOne(t *testing.T) {
 			won[winner]++
 			browsers[winner].WantSeeOther(responses[winner], "/account?notice=others-ended#sessions")
 			if location := responses[loser].Header.Get("Location"); responses[loser].StatusCode != http.StatusSeeOther || strings.Contains(location, "notice") {
-				t.Errorf("round %d: the loser gets %s to %q", round, responses[loser].Status, location)
+				t.Errorf("round %d: the loser got %s to %q", round, responses[loser].Status, location)
 			}
 			for range 3 {
 				if browsers[loser].At(a).IsSignedIn() || browsers[loser].At(b).IsSignedIn() || !browsers[winner].At(a).IsSignedIn() || !browsers[winner].At(b).IsSignedIn() {
@@ -88,8 +88,8 @@ func TestEndOthers_ConcurrentlyKeepsExactlyOne(t *testing.T) {
 	})
 }
 
-// TestDoubleClick_KeepsTheSession: of two identical requests of one browser, to one server or two, one takes effect,
-// and whichever response arrives last the browser is signed in.
+// TestDoubleClick_KeepsTheSession: of two identical requests of one browser, to one server or two, one takes effect, and
+// the browser is signed in after the responses in either order.
 func TestDoubleClick_KeepsTheSession(t *testing.T) {
 	t.Parallel()
 	onBothDatabases(t, func(t *testing.T, a, b string) {
@@ -114,7 +114,7 @@ func TestDoubleClick_KeepsTheSession(t *testing.T) {
 				var renewed, made int
 				for _, got := range responses {
 					if got.StatusCode >= 400 {
-						t.Errorf("round %d: %s in a double click gets %s\n%s", round, click.path, got.Status, got.Text)
+						t.Errorf("round %d: %s in a double click got %s\n%s", round, click.path, got.Status, got.Text)
 					}
 					if set := c.CookiesOf(got)[kit.SessionCookie]; set != nil {
 						renewed++

@@ -13,8 +13,8 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestASVS_6_3_1_GuessingIsThrottled: after ten failures each further one causes a wait, twice as long each time, and
-// the response says how long. The correct password does not bypass it. Waits end on time.
+// TestASVS_6_3_1_GuessingIsThrottled: after ten failures, each further one causes a wait, twice as long each time, and
+// the response says how long. The correct password does not bypass the wait, and waits end on time.
 func TestASVS_6_3_1_GuessingIsThrottled(t *testing.T) {
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -26,11 +26,11 @@ func TestASVS_6_3_1_GuessingIsThrottled(t *testing.T) {
 	}
 	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900} {
 		wait *= time.Second
-		// The clock is Redis's, so the test edits the key instead of waiting.
+		// The throttle uses the clock of Redis, so the test edits the key instead of waiting.
 		now := x.RedisMillis()
 		until := x.Int("HGET", key, "until")
 		if left := time.Duration(until-now) * time.Millisecond; left > wait || left < wait-10*time.Second {
-			t.Errorf("after %d failures the wait is %v, want %v", x.CountedFailures(kit.AccountKey("alice")), left, wait)
+			t.Errorf("after %d failures: got a wait of %v, want %v", x.CountedFailures(kit.AccountKey("alice")), left, wait)
 		}
 		x.Do("HSET", key, "until", x.RedisMillis()+int64(wait/time.Millisecond))
 		counted := x.CountedFailures(kit.AccountKey("alice"))
@@ -47,13 +47,13 @@ func TestASVS_6_3_1_GuessingIsThrottled(t *testing.T) {
 	x.Do("HSET", key, "until", "0")
 	x.NewClient().SignIn("alice")
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 22 {
-		t.Errorf("after 22 failures and a sign-in %d are counted: a success must refund only its own attempt", n)
+		t.Errorf("after 22 failures and a sign-in, got %d counted failures: a success must refund only its own attempt", n)
 	}
 }
 
-// TestNIST_AtMostAHundredFailures: the thirtieth failure of unknown clients at a name is the last one for a day, out
-// of a hundred for all clients together (SP 800-63B, 3.2.2). The correct password in an unknown browser is refused
-// too. Trying during the wait does not extend it.
+// TestNIST_AtMostAHundredFailures: unknown clients have thirty failures per day at a name, out of a hundred for all
+// clients together (SP 800-63B, 3.2.2). After that, the correct password is refused too in an unknown browser. Attempts
+// during the wait do not extend it.
 func TestNIST_AtMostAHundredFailures(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -68,12 +68,12 @@ func TestNIST_AtMostAHundredFailures(t *testing.T) {
 	x.WantThrottled(x.GuessPassword("alice", kit.OtherPassword), 23*time.Hour, 24*time.Hour)
 	x.WantThrottled(x.GuessPassword("alice", kit.Password), 23*time.Hour, 24*time.Hour)
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 30 {
-		t.Errorf("%d failures are counted", n)
+		t.Errorf("got %d counted failures", n)
 	}
 	x.Do("PEXPIRE", key, 60_000)
 	x.WantThrottled(x.GuessPassword("alice", kit.Password), time.Second, time.Minute)
 	if left := x.TTL(key); left <= 0 || left > time.Minute {
-		t.Errorf("after a try the wait is %v", left)
+		t.Errorf("after another attempt, got a wait of %v", left)
 	}
 	x.Do("PEXPIRE", key, 0)
 	x.NewClient().SignIn("alice")
@@ -88,7 +88,7 @@ func TestThrottle_AlwaysExpires(t *testing.T) {
 		x.Do("HSET", append([]any{kit.ThrottleKey("alice")}, fields...)...)
 		x.GuessPassword("alice", kit.OtherPassword)
 		if left := x.TTL(kit.ThrottleKey("alice")); left <= 0 || left > 24*time.Hour {
-			t.Errorf("after %v the throttle's TTL is %v", fields, left)
+			t.Errorf("after %v: got a TTL of %v", fields, left)
 		}
 		x.ClearThrottles()
 	}
@@ -111,18 +111,18 @@ func TestThrottle_UnreadableKey(t *testing.T) {
 		x.ClearThrottles()
 		x.Do(write[0].(string), write[1:]...)
 		if a := x.GuessPassword("alice", kit.OtherPassword); a.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%v: a wrong password gets %s", write, a.Status)
+			t.Errorf("%v: a wrong password got %s", write, a.Status)
 		}
 		if n := x.CountedFailures(kit.AccountKey("alice")); n != 1 {
-			t.Errorf("%v: %d failures are counted after one", write, n)
+			t.Errorf("%v: got %d counted failures after one", write, n)
 		}
 		x.NewClient().SignIn("alice")
 	}
 }
 
-// TestASVS_6_1_1_StrangersCannotLockOutTheOwner: when strangers have used up every guess, the owner's session stays
-// valid, her known browser can still sign in and change the password, and unknown browsers are accepted again after a
-// day.
+// TestASVS_6_1_1_StrangersCannotLockOutTheOwner: when strangers have used up all attempts, the owner's session stays
+// valid, the owner's known browser can still sign in and change the password, and unknown browsers are accepted again
+// after a day.
 func TestASVS_6_1_1_StrangersCannotLockOutTheOwner(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -145,8 +145,8 @@ func TestASVS_6_1_1_StrangersCannotLockOutTheOwner(t *testing.T) {
 	}
 }
 
-// TestKnownBrowser_ForOneNameOnly: the cookie that gives a browser its own allowance is valid only for the account
-// that signed in with it, must be intact, and the allowance is limited.
+// TestKnownBrowser_ForOneNameOnly: the cookie that gives known browsers a separate allowance is valid only if it is intact
+// and only for the account that signed in with it, and the allowance is limited.
 func TestKnownBrowser_ForOneNameOnly(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -168,14 +168,14 @@ func TestKnownBrowser_ForOneNameOnly(t *testing.T) {
 		x.ClearThrottles()
 		x.GuessPassword("alice", kit.OtherPassword, "Cookie", kit.SessionCookie+"_browser="+cookie)
 		if n := x.CountedFailures(kit.AccountKey("alice")); n != 1 {
-			t.Errorf("with the cookie %s the account has %d failures counted, want 1", what, n)
+			t.Errorf("with the cookie %s: got %d counted failures of the account, want 1", what, n)
 		}
 	}
 	x.ClearThrottles()
 	x.GuessPassword("Alice", kit.OtherPassword, "Cookie", kit.SessionCookie+"_browser="+of(alice))
 	keys := x.Keys("throttle:browsers:*")
 	if len(keys) != 1 || x.CountedFailures(kit.AccountKey("alice")) != 0 {
-		t.Fatalf("a known browser's failure is counted under %q", x.Keys("throttle:*"))
+		t.Fatalf("the failure of a known browser is counted under %q", x.Keys("throttle:*"))
 	}
 	x.Do("HSET", keys[0], "n", "100", "until", "0")
 	x.WantThrottled(x.GuessPassword("alice", kit.Password, "Cookie", kit.SessionCookie+"_browser="+of(alice)), 23*time.Hour, 24*time.Hour)
@@ -196,15 +196,15 @@ func TestASVS_15_4_ConcurrentGuessesAreAllCounted(t *testing.T) {
 			tried++
 		case http.StatusTooManyRequests:
 		case http.StatusServiceUnavailable:
-			// The queue of the password hasher was full: no verdict, so it must not count either.
+			// The hash queue was full: the guess was not judged, so it must not be counted.
 		default:
 			t.Errorf("a guess: %s", a.Status)
 		}
 	}
-	// On a slow machine a wait of one second may have ended in the meantime.
+	// On a slow machine, a wait of one second may have ended in the meantime.
 	most := 10 + int64(time.Since(begun)/time.Second)
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != tried || tried == 0 || tried > most {
-		t.Errorf("%d guesses were tried and %d counted, want 1 to %d", tried, n, most)
+		t.Errorf("got %d judged and %d counted guesses, want 1 to %d", tried, n, most)
 	}
 }
 
@@ -231,10 +231,10 @@ func TestASVS_6_3_8_ResponsesDoNotRevealAccounts(t *testing.T) {
 			first = a
 		}
 		if got, want := kit.ComparableResponse(a, name), kit.ComparableResponse(first, "alice"); got != want {
-			t.Errorf("%q gets\n%s\nwant\n%s", name, got, want)
+			t.Errorf("%q: got\n%s\nwant\n%s", name, got, want)
 		}
 		if line["redis"] != x.RequestLog(first)["redis"] || line["sql"] != x.RequestLog(first)["sql"] {
-			t.Errorf("%q costs %v round trips and %v statements", name, line["redis"], line["sql"])
+			t.Errorf("%q: got %v round trips and %v statements", name, line["redis"], line["sql"])
 		}
 	}
 	x.ClearThrottles()
@@ -247,14 +247,14 @@ func TestASVS_6_3_8_ResponsesDoNotRevealAccounts(t *testing.T) {
 		sequences = append(sequences, sequence)
 	}
 	if !slices.Equal(sequences[0], sequences[1]) || !slices.Equal(sequences[0], sequences[2]) || sequences[0][10] != http.StatusTooManyRequests {
-		t.Errorf("eleven guesses at a known, an unknown and a disabled name: %v", sequences)
+		t.Errorf("eleven guesses at a known, an unknown and a disabled name: got %v", sequences)
 	}
 }
 
 // TestASVS_6_3_8_TimingDoesNotRevealAccounts: an unknown name and a disabled account take as long as a wrong password,
-// within a tenth. Other load on the machine can only increase the difference between the medians of interleaved
-// requests, and affects the fastest quarter less, so the better of the two in up to three rounds counts. Without the
-// dummy hash they take a fifth of the time.
+// within a tenth. Other load on the machine can only increase the difference between the medians of interleaved requests,
+// and affects the fastest quarter less, so the test uses the better of the two in up to three rounds. Without the dummy
+// hash they take a fifth of the time.
 func TestASVS_6_3_8_TimingDoesNotRevealAccounts(t *testing.T) {
 	x := kit.NewTarget(t)
 	x.NewClient().Register("alice")
@@ -291,7 +291,7 @@ func TestASVS_6_3_8_TimingDoesNotRevealAccounts(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("relative to the time of a wrong password: %v", best)
+	t.Errorf("got the times %v, relative to a wrong password", best)
 }
 
 // TestASVS_6_3_4_EveryFormSharesTheThrottle: guesses at the current password in the change form use the same allowance
@@ -312,7 +312,7 @@ func TestASVS_6_3_4_EveryFormSharesTheThrottle(t *testing.T) {
 		}
 	}
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 10 {
-		t.Errorf("%d failures are counted, want 10", n)
+		t.Errorf("got %d counted failures, want 10", n)
 	}
 	x.Do("HSET", kit.ThrottleKey("alice"), "until", x.RedisMillis()+60_000)
 	x.WantThrottled(change(), 50*time.Second, time.Minute)
@@ -336,8 +336,8 @@ func TestASVS_6_3_4_DisabledAccountsAreRefusedEverywhere(t *testing.T) {
 	c.SignIn("alice")
 }
 
-// TestASVS_6_3_4_ASuccessDoesNotResetTheAddress: signing in to one's own account does not clear the failures of the
-// address at other accounts.
+// TestASVS_6_3_4_ASuccessDoesNotResetTheAddress: a sign-in to one account does not clear the failures of the address at
+// other accounts.
 func TestASVS_6_3_4_ASuccessDoesNotResetTheAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -349,14 +349,14 @@ func TestASVS_6_3_4_ASuccessDoesNotResetTheAddress(t *testing.T) {
 	x.NewClient().SignIn("mallory")
 	x.NewClient().SignIn("mallory")
 	if n := x.CountedFailures(key); n != 7 {
-		t.Errorf("after seven failures and two sign-ins the address has %d counted", n)
+		t.Errorf("after seven failures and two sign-ins, got %d counted failures of the address", n)
 	}
-	// The 101st failure of an address causes a wait, whatever the account.
+	// The 101st failure of an address causes a wait for all accounts.
 	x.Do("HSET", "throttle:"+key, "n", "99", "until", "0")
 	x.GuessPassword("victim", kit.Password)
 	x.WantThrottled(x.GuessPassword("another", kit.Password), time.Second, time.Second)
 	if left := x.TTL("throttle:" + key); left <= 0 || left > 15*time.Minute {
-		t.Errorf("the address's TTL is %v", left)
+		t.Errorf("got a TTL of %v for the address", left)
 	}
 	x.Do("PEXPIRE", "throttle:"+key, 0)
 	x.NewClient().SignIn("mallory")
@@ -373,7 +373,7 @@ func TestASVS_15_3_4_RotatingHeadersDoNotEvadeTheThrottle(t *testing.T) {
 			sent++
 			a := x.GuessPassword(fmt.Sprintf("victim%d", sent), kit.Password, header, value)
 			if got := x.RequestLog(a).Text("address"); got != "127.0.0.1" {
-				t.Errorf("with %s: %s the address in the log is %q", header, value, got)
+				t.Errorf("with %s: %s: got the address %q in the log", header, value, got)
 			}
 		}
 	}
@@ -408,7 +408,7 @@ func TestASVS_4_1_3_TrustedProxyDeterminesTheAddress(t *testing.T) {
 		x.ClearThrottles()
 		x.GuessPassword(fmt.Sprintf("victim%d", i), kit.Password, "X-Forwarded-For", test.header)
 		if keys := x.Keys("throttle:address:*"); !slices.Equal(keys, []string{"throttle:address:" + test.key}) {
-			t.Errorf("X-Forwarded-For %q is counted under %q, want %q", test.header, keys, test.key)
+			t.Errorf("X-Forwarded-For %q: got a count under %q, want %q", test.header, keys, test.key)
 		}
 	}
 	for i := range 3 { // a customer's /64 counts as one address
@@ -417,24 +417,24 @@ func TestASVS_4_1_3_TrustedProxyDeterminesTheAddress(t *testing.T) {
 		x.GuessPassword("victim", kit.WrongPassword(), "X-Forwarded-For", netip.AddrFrom16(a).String())
 	}
 	if n := x.CountedFailures("address:2001:db8:9:9::/64"); n != 3 {
-		t.Errorf("three addresses of one /64 have %d failures", n)
+		t.Errorf("got %d counted failures for three addresses of one /64", n)
 	}
 }
 
-// TestRegistration_IsThrottledByAddress: an address can create a limited number of accounts an hour.
+// TestRegistration_IsThrottledByAddress: the number of accounts that an address can create per hour is limited.
 func TestRegistration_IsThrottledByAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	const key = "throttle:register:127.0.0.1"
 	x.NewClient().Register("alice")
 	if left := x.TTL(key); left <= 0 || left > time.Hour {
-		t.Errorf("the registration throttle's TTL is %v", left)
+		t.Errorf("got a TTL of %v for the registration throttle", left)
 	}
 	x.Do("HSET", key, "n", "250", "until", x.RedisMillis()+30_000)
 	c := x.NewClient()
 	x.WantThrottled(c.PostForm("/register", "username", "bob", "password", kit.Password), 20*time.Second, 30*time.Second)
 	if n := x.QueryValue(`SELECT count(*) FROM users`); n != "1" {
-		t.Errorf("%s users", n)
+		t.Errorf("got %s users", n)
 	}
 	x.Do("HSET", key, "until", "0")
 	c.Register("bob")
@@ -445,7 +445,7 @@ func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	if n := x.QueryValue(`SELECT count(*) FROM users`); n != "0" {
-		t.Errorf("a new database has %s users", n)
+		t.Errorf("got %s users in a new database", n)
 	}
 	for _, name := range []string{"admin", "root", "gatehouse", "test", "user", "guest", "postgres"} {
 		for _, p := range []string{name, "admin", "password", "changeme"} {
@@ -457,8 +457,8 @@ func TestASVS_6_3_2_NoDefaultAccounts(t *testing.T) {
 	}
 }
 
-// TestRetryAfter_IsNeverZero: a wait of a few milliseconds is rounded up to one second, so that clients do not come
-// back too early.
+// TestRetryAfter_IsNeverZero: a wait of a few milliseconds is rounded up to one second, so that clients do not
+// retry too early.
 func TestRetryAfter_IsNeverZero(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -479,7 +479,7 @@ func TestSignIn_PasswordInTheNameFieldIsNotStored(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
 	const slip = "slipped-otter-lamp-77"
-	for range 12 { // until it is throttled, too
+	for range 12 { // until the name is throttled, too
 		x.GuessPassword(slip, kit.WrongPassword())
 	}
 	for _, key := range x.Keys("*") {
@@ -488,7 +488,7 @@ func TestSignIn_PasswordInTheNameFieldIsNotStored(t *testing.T) {
 		}
 	}
 	if strings.Contains(x.Server.Log(), slip) {
-		t.Error("the log contains it")
+		t.Error("the log contains the password")
 	}
 }
 
@@ -506,12 +506,12 @@ func TestRegistration_IsThrottledBeforeThePasswordIsEstimated(t *testing.T) {
 	x.WantThrottled(c.PostForm("/register", "username", "alice", "password", kit.Password), 0, time.Second)
 	x.Do("HSET", "throttle:register:127.0.0.1", "until", x.RedisMillis()+60_000)
 	x.WantThrottled(x.NewClient().PostForm("/register", "username", "bob", "password", kit.Password), 50*time.Second, time.Minute)
-	// Sign-ins and the meter still work.
+	// Sign-ins and the password meter still work.
 	if a := x.GuessPassword("alice", kit.OtherPassword); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a sign-in: %s", a.Status)
+		t.Errorf("a sign-in: got %s", a.Status)
 	}
 	if a := c.PostForm("/password/strength", "password", "x"); a.StatusCode != http.StatusOK {
-		t.Errorf("the meter: %s", a.Status)
+		t.Errorf("the password meter: got %s", a.Status)
 	}
 	x.Do("DEL", "throttle:register:127.0.0.1")
 	x.NewClient().Register("alice")

@@ -40,7 +40,7 @@ func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
 				if a.Header.Get("Cache-Control") != "no-store" {
 					t.Errorf("%s sets cookies with Cache-Control %q", what, a.Header.Get("Cache-Control"))
 				}
-				// The known-browser cookie is for this host only, even where the session is shared.
+				// The known-browser cookie is for this host only, even if the session is shared.
 				browser := strings.Replace(test.prefix, "__Secure-", "__Host-", 1) + "gatehouse_browser"
 				want := []string{test.prefix + "gatehouse", browser}
 				if what == "sign-out" {
@@ -86,7 +86,7 @@ func TestASVS_3_3_1_CookieAttributes(t *testing.T) {
 	}
 }
 
-// TestAnonymousVisitor_GetsNoCookie on any page and leaves no key in Redis; only a sign-in does.
+// TestAnonymousVisitor_GetsNoCookie: without a sign-in, no page sets a cookie or creates a key in Redis.
 func TestAnonymousVisitor_GetsNoCookie(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -109,9 +109,9 @@ func TestAnonymousVisitor_GetsNoCookie(t *testing.T) {
 		}
 	}
 	for _, key := range x.Keys("*") {
-		// Estimates and registrations are counted by network, and the server has started the stream of changed users.
+		// Password ratings and registrations are counted by network, and the server has created the stream of changed users.
 		if key != "throttle:strength:127.0.0.1" && key != "throttle:register:127.0.0.1" && key != "user-changes" {
-			t.Errorf("a visitor left the key %s", key)
+			t.Errorf("got the key %s after anonymous requests", key)
 		}
 	}
 }
@@ -125,7 +125,7 @@ func TestASVS_14_3_2_PersonalPagesAreNotCached(t *testing.T) {
 	c.Register("alice")
 	for _, path := range append(kit.RoutePaths(http.MethodGet), "/nothing", "/static/nothing", "/logout") {
 		if got := c.Get(path).Header.Get("Cache-Control"); got != "no-store" {
-			t.Errorf("%s has Cache-Control %q", path, got)
+			t.Errorf("%s: got Cache-Control %q", path, got)
 		}
 	}
 	file := regexp.MustCompile(`/static/app\.[0-9a-f]+\.css`).FindString(c.Get("/account").Text)
@@ -134,7 +134,7 @@ func TestASVS_14_3_2_PersonalPagesAreNotCached(t *testing.T) {
 	}
 }
 
-// responsesOfEveryKind returns a response of each status that the program sends, by what was requested.
+// responsesOfEveryKind returns a response of each status that the server sends, by kind of request.
 func responsesOfEveryKind(x *kit.Target) map[string]kit.Response {
 	x.T.Helper()
 	c, signedIn := x.NewClient(), x.NewClient()
@@ -163,7 +163,7 @@ func responsesOfEveryKind(x *kit.Target) map[string]kit.Response {
 	}
 	for what, a := range all {
 		if len(what) >= 3 && what[0] == '4' && !strings.HasPrefix(a.Status, what[:3]) {
-			x.T.Errorf("want a response %s, got %s", what, a.Status)
+			x.T.Errorf("got %s, want a response %s", a.Status, what)
 		}
 	}
 	return all
@@ -190,7 +190,7 @@ func TestASVS_3_4_SecurityHeaders(t *testing.T) {
 				}
 			}
 			if len(a.Header.Values("Content-Security-Policy")) != 1 {
-				t.Errorf("%s: the policies are %q", what, a.Header.Values("Content-Security-Policy"))
+				t.Errorf("%s: got the policies %q", what, a.Header.Values("Content-Security-Policy"))
 			}
 			policy := directives(a.Header.Get("Content-Security-Policy"))
 			for name, want := range map[string]string{
@@ -207,7 +207,7 @@ func TestASVS_3_4_SecurityHeaders(t *testing.T) {
 			}
 			if body := strings.ToLower(a.Text); strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") &&
 				regexp.MustCompile(`<script>|<style|\sstyle=|\son[a-z]+=|javascript:|src="http|href="http`).MatchString(body) {
-				t.Errorf("%s: the page uses what the policy forbids:\n%s", what, a.Text)
+				t.Errorf("%s: the page has elements that the policy forbids:\n%s", what, a.Text)
 			}
 		}
 	}
@@ -222,7 +222,7 @@ func directives(policy string) map[string]string {
 	return all
 }
 
-// TestASVS_4_1_1_EveryResponseHasAContentType with its charset.
+// TestASVS_4_1_1_EveryResponseHasAContentType: with a charset.
 func TestASVS_4_1_1_EveryResponseHasAContentType(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -234,8 +234,8 @@ func TestASVS_4_1_1_EveryResponseHasAContentType(t *testing.T) {
 	}
 }
 
-// TestASVS_4_1_4_OtherMethodsAreRefused with an Allow header, change nothing, and cannot be smuggled in with a header,
-// field or query.
+// TestASVS_4_1_4_OtherMethodsAreRefused: with an Allow header and without changes, and no header, field or query can
+// override the method.
 func TestASVS_4_1_4_OtherMethodsAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -263,7 +263,7 @@ func TestASVS_4_1_4_OtherMethodsAreRefused(t *testing.T) {
 				}
 			}
 			if strings.Contains(a.Text, "Mallory") || strings.Contains(a.Text, "X-HTTP") {
-				t.Errorf("%s %s sends the request back", method, path)
+				t.Errorf("%s %s echoes the request", method, path)
 			}
 		}
 	}
@@ -308,7 +308,7 @@ func TestASVS_3_5_3_SafeMethodsChangeNothing(t *testing.T) {
 	}
 }
 
-// TestHEAD_IsGETWithoutTheBody: with the same status and headers, including the length.
+// TestHEAD_IsGETWithoutTheBody: the status and headers are the same, including the length.
 func TestHEAD_IsGETWithoutTheBody(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -320,13 +320,13 @@ func TestHEAD_IsGETWithoutTheBody(t *testing.T) {
 			a.Header.Del("X-Request-Id")
 		}
 		if head.Text != "" || head.Status != get.Status || head.ContentLength != get.ContentLength {
-			t.Errorf("%s: HEAD is %s with length %d, GET %s with %d", path, head.Status, head.ContentLength, get.Status, get.ContentLength)
+			t.Errorf("%s: HEAD got %s with length %d, GET got %s with length %d", path, head.Status, head.ContentLength, get.Status, get.ContentLength)
 		}
 	}
 }
 
-// TestASVS_13_4_NothingElseIsServed: no repository, debug pages, sources or listings, and no path traversal out of the
-// static files.
+// TestASVS_13_4_NothingElseIsServed: no repository, debug pages, sources or listings, and no file outside of the static
+// files by path traversal.
 func TestASVS_13_4_NothingElseIsServed(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -341,7 +341,7 @@ func TestASVS_13_4_NothingElseIsServed(t *testing.T) {
 	} {
 		for _, a := range append(x.SendRaw("GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), c.Get("/nothing")) {
 			if a.StatusCode != http.StatusNotFound && a.StatusCode != http.StatusBadRequest || strings.Contains(a.Text, "alice") {
-				t.Errorf("%s is %s", path, a.Status)
+				t.Errorf("%s: got %s", path, a.Status)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// hostileInputs are inputs that break programs that trust them.
+// hostileInputs are inputs that exploit programs that trust them.
 var hostileInputs = []string{
 	"' OR '1'='1' --", `"; DROP TABLE users; --`, "1; SELECT pg_sleep(5)", "%' UNION SELECT password_hash FROM users --", `\'; COPY users TO PROGRAM 'id'`, "$1", "$$", "E'\\000'",
 	"\x00", "a\x00b", "\x00\x00\x00\x00", "\xff\xfe\xfd", "a\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\x80", "\xe2\x82", "\u0000\ufffe\uffff",
@@ -27,8 +27,8 @@ var hostileInputs = []string{
 	strings.Repeat("ａ", 300_000), strings.Repeat("x", 1_000_000), strings.Repeat("\u0301", 100_000),
 }
 
-// TestASVS_1_2_4_HostileFormFields sends each hostile input in every field of every form: the program responds quickly
-// and without a server error, echoes nothing unescaped and logs exactly one line.
+// TestASVS_1_2_4_HostileFormFields sends each hostile input in every field of every form: the server responds quickly and
+// without an error, echoes nothing unescaped and logs exactly one line.
 func TestASVS_1_2_4_HostileFormFields(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -37,7 +37,7 @@ func TestASVS_1_2_4_HostileFormFields(t *testing.T) {
 	for _, f := range []struct {
 		path   string
 		fields []string // names and harmless values
-		// Of the short inputs every nth is tried, others for each field, and all long ones: some forms cost a
+		// Each field gets every nth short input, starting at a different one, and all long ones: some forms cost a
 		// password hash or a rating each time.
 		every int
 	}{
@@ -73,7 +73,7 @@ func TestASVS_1_2_4_HostileFormFields(t *testing.T) {
 	wantCleanLog(x)
 }
 
-// TestASVS_1_2_4_HostilePathsHeadersAndCookies: the same for everything except forms.
+// TestASVS_1_2_4_HostilePathsHeadersAndCookies: the same for paths, queries, headers and cookies.
 func TestASVS_1_2_4_HostilePathsHeadersAndCookies(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -93,7 +93,7 @@ func TestASVS_1_2_4_HostilePathsHeadersAndCookies(t *testing.T) {
 				wantCleanResponse(x, c.Get(path), "GET "+path[:min(len(path), 80)])
 			}
 		})
-		// No library sends these; net/http may refuse them before the program sees them.
+		// No library sends these; net/http may refuse them before the handlers are called.
 		oneLine := strings.Map(func(r rune) rune {
 			if r == '\r' || r == '\n' {
 				return ' '
@@ -125,11 +125,11 @@ func TestASVS_1_2_4_HostilePathsHeadersAndCookies(t *testing.T) {
 	wantCleanLog(x)
 }
 
-// wantCleanResponse fails if the response is a server error, or a page with more elements than its templates have.
+// wantCleanResponse fails if the response is a server error or a page with elements that its templates do not have.
 func wantCleanResponse(x *kit.Target, a kit.Response, what string) {
 	x.T.Helper()
 	if a.StatusCode >= 500 {
-		x.T.Errorf("%s gets %s", what, a.Status)
+		x.T.Errorf("%s: got %s", what, a.Status)
 	}
 	for name, values := range a.Header {
 		if name == "X-Injected" || name == "Set-Cookie" && strings.HasPrefix(values[0], "a=") {
@@ -151,7 +151,7 @@ func wantCleanResponse(x *kit.Target, a kit.Response, what string) {
 	}
 }
 
-// wantOwnElement fails if the templates have no such element.
+// wantOwnElement fails if the templates do not have the element.
 func wantOwnElement(x *kit.Target, token html.Token, what string) {
 	x.T.Helper()
 	switch token.Data {
@@ -188,7 +188,7 @@ func wantCleanLog(x *kit.Target) {
 		}
 		id := line.Text("request_id")
 		if id == "" || seen[id] {
-			x.T.Errorf("the request %q has no id or two log lines", id)
+			x.T.Errorf("got no request id or two log lines for %q", id)
 		}
 		seen[id] = true
 	}
@@ -197,7 +197,7 @@ func wantCleanLog(x *kit.Target) {
 	}
 }
 
-// TestPages_EscapeStoredText wherever it is shown.
+// TestPages_EscapeStoredText: on every page that shows it.
 func TestPages_EscapeStoredText(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -237,8 +237,8 @@ func TestSignIn_HostileNamesReachNoStore(t *testing.T) {
 	}
 }
 
-// TestForms_DuplicateAndManyFields: the first of two fields counts, the query is ignored, and a form with far too many
-// fields gets a quick response.
+// TestForms_DuplicateAndManyFields: the first of two fields is used, the query is ignored, and the response to a form with
+// far too many fields is quick.
 func TestForms_DuplicateAndManyFields(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -250,16 +250,16 @@ func TestForms_DuplicateAndManyFields(t *testing.T) {
 	}
 	a := send("/login", "username=alice&password="+kit.Password+"&username=bob&password=x")
 	if a.StatusCode != http.StatusSeeOther {
-		t.Fatalf("a sign-in with a second name gets %s", a.Status)
+		t.Fatalf("a sign-in with a second name: got %s", a.Status)
 	}
 	if who := requestUser(x, a); who != x.UserID("alice") {
-		t.Errorf("the second of two names was signed in: %s", who)
+		t.Errorf("the sign-in used the second of two names: %s", who)
 	}
 	if a := send("/login?username=alice&password="+kit.Password, "username=bob&password=x"); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a sign-in with another name in the query gets %s", a.Status)
+		t.Errorf("a sign-in with another name in the query: got %s", a.Status)
 	}
 	if a := send("/login?username=alice&password="+kit.Password, ""); a.StatusCode != http.StatusUnprocessableEntity {
-		t.Errorf("a sign-in with only a query gets %s", a.Status)
+		t.Errorf("a sign-in with only a query: got %s", a.Status)
 	}
 	for what, body := range map[string]string{
 		"many names":       strings.Repeat("a&", 32_000),
@@ -273,7 +273,7 @@ func TestForms_DuplicateAndManyFields(t *testing.T) {
 		within(t, time.Second, what, func() {
 			x.ClearThrottles()
 			if a := send("/login", body+"&username=nobody&password=x"); a.StatusCode >= 500 || a.StatusCode < 400 {
-				t.Errorf("a form of %s gets %s", what, a.Status)
+				t.Errorf("a form of %s: got %s", what, a.Status)
 			}
 		})
 	}
@@ -297,7 +297,7 @@ func requestUser(x *kit.Target, a kit.Response) string {
 	return ""
 }
 
-// TestBodies_AreLimited to 64 KiB, with and without a Content-Length, and the connection is closed after a larger one.
+// TestBodies_AreLimited: to 64 KiB, with and without a Content-Length, and a larger body closes the connection.
 func TestBodies_AreLimited(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -315,7 +315,7 @@ func TestBodies_AreLimited(t *testing.T) {
 	}
 	for _, a := range x.SendRaw("GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("a", 70_000) + "\r\n\r\n") {
 		if a.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("a header of 70 KB gets %s", a.Status)
+			t.Errorf("a header of 70 KB: got %s", a.Status)
 		}
 	}
 }
@@ -352,7 +352,7 @@ func TestASVS_16_3_1_SecurityEventsAreLogged(t *testing.T) {
 	} {
 		events := x.Events(message)
 		if len(events) != want {
-			t.Errorf("the log has %q %d times, want %d", message, len(events), want)
+			t.Errorf("the log: got %q %d times, want %d", message, len(events), want)
 		}
 		for _, line := range events {
 			if _, err := time.Parse(time.RFC3339Nano, line.Text("time")); err != nil || line.Text("request_id") == "" {
@@ -376,13 +376,13 @@ func TestASVS_16_2_5_NoSecretsInTheLog(t *testing.T) {
 	c := x.NewClient()
 	c.Register("alice")
 	secrets := []string{kit.Password, kit.OtherPassword, "mistyped-secret", kit.SecretKey, "bearer-secret"}
-	remember := func() { secrets = append(secrets, c.Cookie(kit.SessionCookie), c.Cookie(kit.SessionCookie+"_browser")) }
-	remember()
+	collect := func() { secrets = append(secrets, c.Cookie(kit.SessionCookie), c.Cookie(kit.SessionCookie+"_browser")) }
+	collect()
 	secrets = append(secrets, x.QueryValue(`SELECT password_hash FROM users`))
 	c.ChangePassword("mistyped-secret", kit.OtherPassword)
 	c.ChangePassword(kit.Password, "short")
 	c.ChangePassword(kit.Password, kit.OtherPassword)
-	remember()
+	collect()
 	c.PostForm("/login", "username", "alice", "password", "mistyped-secret")
 	c.PostForm("/password/strength", "password", "mistyped-secret")
 	c.Get("/login?password=mistyped-secret&token=bearer-secret")
@@ -396,7 +396,7 @@ func TestASVS_16_2_5_NoSecretsInTheLog(t *testing.T) {
 	x.Do("SET", x.SessionKey(c), "garbage")
 	c.Get("/dashboard")
 	c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", kit.OtherPassword), "/dashboard")
-	remember()
+	collect()
 	wantCleanLog(x)
 	for _, secret := range secrets {
 		if log := x.Server.Log(); secret != "" && strings.Contains(log, secret) {
@@ -406,8 +406,8 @@ func TestASVS_16_2_5_NoSecretsInTheLog(t *testing.T) {
 	}
 }
 
-// TestASVS_16_5_ErrorsAreGenericAndFailClosed: when a store fails, the pages say that the site will be back, private
-// pages stay inaccessible, and no internals are revealed.
+// TestASVS_16_5_ErrorsAreGenericAndFailClosed: when a store fails, pages ask to try again later, private pages stay
+// inaccessible, and no internals are revealed.
 func TestASVS_16_5_ErrorsAreGenericAndFailClosed(t *testing.T) {
 	t.Parallel()
 	store := testkit.StartRedis(t)
@@ -431,7 +431,7 @@ func TestASVS_16_5_ErrorsAreGenericAndFailClosed(t *testing.T) {
 		}
 	}
 	if n := x.QueryValue(`SELECT count(*) FROM users`); n != "1" {
-		t.Errorf("%s users", n)
+		t.Errorf("got %s users", n)
 	}
 	c.WantStatus(c.Get("/"), http.StatusOK)
 	c.WantStatus(c.Get("/login"), http.StatusOK)

@@ -14,8 +14,8 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestNames_AreCanonicalizedEverywhere: all spellings of a name are the same name for the row, the sign-in and the
-// throttle.
+// TestNames_AreCanonicalizedEverywhere: the row, the sign-in and the throttle treat all spellings of a name as the same
+// name.
 func TestNames_AreCanonicalizedEverywhere(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -36,13 +36,13 @@ func TestNames_AreCanonicalizedEverywhere(t *testing.T) {
 			x.ClearThrottles()
 			x.GuessPassword(spelling, kit.OtherPassword)
 			if x.CountedFailures(kit.AccountKey(test.stored)) != 1 || len(x.Keys("throttle:account:*")) != 1 {
-				t.Errorf("a failure of %q is counted under %q", spelling, x.Keys("throttle:*"))
+				t.Errorf("a failure for %q is counted under %q", spelling, x.Keys("throttle:*"))
 			}
 			x.ClearThrottles()
 		}
 	}
 	if got := x.QueryValue(`SELECT string_agg(username, ' ' ORDER BY id) FROM users`); got != "alice åsa-ñúñez ガンダム" {
-		t.Errorf("the rows are %q", got)
+		t.Errorf("got the rows %q", got)
 	}
 }
 
@@ -61,15 +61,15 @@ func TestNames_LookalikesAreRefused(t *testing.T) {
 		a := c.PostForm("/register", "username", name, "password", kit.Password)
 		c.WantStatus(a, http.StatusUnprocessableEntity)
 		if kit.FieldError(a, "username") == "" {
-			t.Errorf("%q was refused without an error at the name", name)
+			t.Errorf("%q was refused without an error at the field of the name", name)
 		}
 	}
 	if n := x.QueryValue(`SELECT count(*) FROM users`); n != "1" {
-		t.Errorf("%s users: %s", n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
+		t.Errorf("got %s users: %s", n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
 	}
 }
 
-// TestNames_ReservedOnesAreRefused in every spelling, except for the operator.
+// TestNames_ReservedOnesAreRefused: in every spelling, except for the operator.
 func TestNames_ReservedOnesAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -81,7 +81,7 @@ func TestNames_ReservedOnesAreRefused(t *testing.T) {
 		a := c.PostForm("/register", "username", name, "password", kit.Password)
 		c.WantStatus(a, http.StatusUnprocessableEntity)
 		if kit.FieldError(a, "username") == "" {
-			t.Errorf("%q was refused without an error at the name", name)
+			t.Errorf("%q was refused without an error at the field of the name", name)
 		}
 	}
 	x.Run(kit.Password+"\n", "user", "add", "admin", "--password-stdin").WantCode(t, 0)
@@ -113,13 +113,13 @@ func TestASVS_15_4_2_ConcurrentRegistrationsOfOneName(t *testing.T) {
 		}
 	}
 	if len(won) != 1 || x.QueryValue(`SELECT count(*) FROM users`) != "1" || len(x.Keys("session:*")) != 1 {
-		t.Fatalf("%d won, %s rows, sessions %q", len(won), x.QueryValue(`SELECT count(*) FROM users`), x.Keys("session:*"))
+		t.Fatalf("got %d successes, %s rows and the sessions %q, want one each", len(won), x.QueryValue(`SELECT count(*) FROM users`), x.Keys("session:*"))
 	}
 	c := x.NewClient()
 	c.WantSeeOther(c.PostForm("/login", "username", "alice", "password", fmt.Sprintf("%s-%d", kit.Password, won[0])), "/dashboard")
 }
 
-// TestASVS_15_3_3_ExtraFieldsAreIgnored: a form sets its own fields, and nothing else of the row or session.
+// TestASVS_15_3_3_ExtraFieldsAreIgnored: a form sets only its fields, and nothing else in the row or session.
 func TestASVS_15_3_3_ExtraFieldsAreIgnored(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -136,11 +136,11 @@ func TestASVS_15_3_3_ExtraFieldsAreIgnored(t *testing.T) {
 	c := x.NewClient()
 	c.WantSeeOther(c.PostForm("/register", with("username", "mallory", "password", kit.Password, "email", "m@example.org")...), "/dashboard")
 	if got, want := row(), "mallory  m@example.org f UTC 1 t t"; got != want {
-		t.Errorf("after the registration the row is %q, want %q", got, want)
+		t.Errorf("after the registration, got the row %q, want %q", got, want)
 	}
 	c.WantSeeOther(c.PostForm("/account/profile", with("name", "M", "email", "m@example.org", "time_zone", "Europe/Berlin", "username", "root")...), "/account?notice=profile")
 	if got, want := row(), "mallory M m@example.org f Europe/Berlin 1 t t"; got != want {
-		t.Errorf("after the change the row is %q, want %q", got, want)
+		t.Errorf("after the change, got the row %q, want %q", got, want)
 	}
 	other := x.NewClient()
 	other.WantSeeOther(other.PostForm("/login", with("username", "mallory", "password", kit.Password)...), "/dashboard")
@@ -150,15 +150,15 @@ func TestASVS_15_3_3_ExtraFieldsAreIgnored(t *testing.T) {
 	c.WantSeeOther(c.PostForm("/account/password", with("current_password", kit.Password, "new_password", kit.OtherPassword)...), "/account?notice=password#password")
 	// The password change sets a new random epoch, not the one that was sent.
 	if got := row(); !strings.HasPrefix(got, "mallory M m@example.org f Europe/Berlin ") || strings.HasSuffix(got, " 1 t t") || strings.HasSuffix(got, " 99 t t") || !strings.HasSuffix(got, " t t") {
-		t.Errorf("after the new password the row is %q", got)
+		t.Errorf("after the new password, got the row %q", got)
 	}
 	if got := x.QueryValue(`SELECT epoch FROM users WHERE username = 'victim'`); got != "1" {
-		t.Errorf("another user's epoch is %s", got)
+		t.Errorf("got the epoch %s of another user", got)
 	}
 }
 
-// TestRegistration_RefusesLookalikesOfExistingNames, including names created by a command or directly in SQL, and all
-// but one of concurrent ones.
+// TestRegistration_RefusesLookalikesOfExistingNames: including names created by a command or directly in SQL. Of
+// concurrent registrations of lookalikes, one succeeds.
 func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -169,7 +169,7 @@ func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
 		a := c.PostForm("/register", "username", name, "password", kit.Password)
 		c.WantStatus(a, http.StatusUnprocessableEntity)
 		if kit.FieldError(a, "username") == "" {
-			t.Errorf("%q was refused without an error at the name", name)
+			t.Errorf("%q was refused without an error at the field of the name", name)
 		}
 	}
 	for _, name := range []string{"ᴀlice", "norrnan"} {
@@ -191,9 +191,9 @@ func TestRegistration_RefusesLookalikesOfExistingNames(t *testing.T) {
 		}
 	}
 	if n := x.QueryValue(`SELECT count(*) FROM users`); made != 1 || n != "3" {
-		t.Errorf("%d were registered, but there are %s users: %s", made, n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
+		t.Errorf("got %d successful registrations but %s users: %s", made, n, x.QueryValue(`SELECT string_agg(username, ' ') FROM users`))
 	}
-	// After a bulk insert in SQL the server catches up in the background.
+	// After a bulk insert in SQL, the server computes the skeletons in the background.
 	x.Exec(`INSERT INTO users (id, username, password_hash) SELECT gen_random_uuid(), 'bulk' || i, 'x' FROM generate_series(1, 1000) i`)
 	c := x.NewClient()
 	if status := c.PostForm("/register", "username", "zoe", "password", kit.Password).StatusCode; status != http.StatusServiceUnavailable && status != http.StatusSeeOther {

@@ -14,7 +14,7 @@ import (
 	"gatehouse/internal/e2e/kit"
 )
 
-// TestASVS_6_2_1_MinimumLength is eight characters, counted as code points, at registration and at changes.
+// TestASVS_6_2_1_MinimumLength: passwords need eight characters, counted as code points, at registration and at changes.
 func TestASVS_6_2_1_MinimumLength(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -25,7 +25,7 @@ func TestASVS_6_2_1_MinimumLength(t *testing.T) {
 		"z\u0301k9!wqp",  // seven and a mark that does not compose with z: eight code points
 		"e\u0301k9!wqp",  // seven once composed
 		"Ａｂ９！ｗｑｐ",        // seven fullwidth ones
-		"zk9!wq\u200b\n", // invisible ones count like any other
+		"zk9!wq\u200b\n", // invisible characters count
 	} {
 		c := x.NewClient()
 		a := c.PostForm("/register", "username", fmt.Sprintf("short%d", i), "password", short)
@@ -97,7 +97,7 @@ func TestPasswords_OversizedOnesAreRefusedQuickly(t *testing.T) {
 	}
 }
 
-// within fails if do takes longer than the limit three times in a row, because a busy machine is sometimes late.
+// within fails if do takes longer than the limit three times in a row, because a busy machine is sometimes slow.
 func within(t *testing.T, limit time.Duration, what string, do func()) {
 	t.Helper()
 	var took time.Duration
@@ -206,7 +206,7 @@ func TestASVS_6_2_6_PasswordFields(t *testing.T) {
 		input := regexp.MustCompile(`<input[^>]* name="` + want.name + `"[^>]*>`).FindString(pages[want.page])
 		for _, part := range []string{` type="` + want.kind + `"`, ` autocomplete="` + want.autocomplete + `"`} {
 			if !strings.Contains(input, part) {
-				t.Errorf("%s has %q, want it with%s", want.page, input, part)
+				t.Errorf("%s has %q without%s", want.page, input, part)
 			}
 		}
 		for _, part := range []string{"maxlength", "pattern", "onpaste", "readonly"} {
@@ -220,11 +220,11 @@ func TestASVS_6_2_6_PasswordFields(t *testing.T) {
 	}
 	script := regexp.MustCompile(`/static/app\.[0-9a-f]+\.js`).FindString(pages["/login"])
 	if a := c.Get(script); a.StatusCode != http.StatusOK || regexp.MustCompile(`(?i)["'.](on)?paste`).MatchString(a.Text) {
-		t.Errorf("%s: %s; it must not interfere with pasting", script, a.Status)
+		t.Errorf("%s: got %s; a script must not interfere with pasting", script, a.Status)
 	}
 }
 
-// TestASVS_6_2_4_CommonPasswordsAreRefused if they are long enough at all, and the page says why.
+// TestASVS_6_2_4_CommonPasswordsAreRefused: even if they are long enough, and the page says why.
 func TestASVS_6_2_4_CommonPasswordsAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -246,8 +246,8 @@ func TestASVS_6_2_4_CommonPasswordsAreRefused(t *testing.T) {
 	c.WantFieldError(c.ChangePassword(kit.Password, "password123"), "new_password", "Too easy to guess")
 }
 
-// TestASVS_6_2_11_ContextWordsAreRefused: a password must not be the user's name or address or the program's name, or
-// a slight variation, in any spelling of the name.
+// TestASVS_6_2_11_ContextWordsAreRefused: a password cannot be a slight variation of the user's name or address or
+// of the site's name, in any spelling of the name.
 func TestASVS_6_2_11_ContextWordsAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -259,7 +259,7 @@ func TestASVS_6_2_11_ContextWordsAreRefused(t *testing.T) {
 	} {
 		c.WantFieldError(c.PostForm("/register", append(about, "password", p)...), "password", "Too easy to guess")
 	}
-	// The stored name counts, not the spelling in the request.
+	// The check uses the stored name, not the spelling in the request.
 	c.WantFieldError(c.PostForm("/register", "username", "ｘｑ７ｚｋｖｗ９", "password", "xq7zkvw9"), "password", "Too easy to guess")
 
 	c.WantSeeOther(c.PostForm("/register", append(about, "password", kit.Password)...), "/dashboard")
@@ -324,14 +324,14 @@ func TestASVS_11_4_2_Argon2idAtRest(t *testing.T) {
 		hashes[hash] = true
 		p, salt, key, err := argon2id.DecodeHash(hash)
 		if err != nil || !strings.HasPrefix(hash, "$argon2id$v=19$") {
-			t.Fatalf("the stored hash is %q: %v", hash, err)
+			t.Fatalf("got the stored hash %q: %v", hash, err)
 		}
 		if p.Memory < 19456 || p.Iterations < 2 || p.Parallelism < 1 || len(salt) < 16 || len(key) < 32 {
-			t.Errorf("hashed with %+v, a salt of %d bytes, a key of %d", *p, len(salt), len(key))
+			t.Errorf("got the parameters %+v, a salt of %d bytes and a key of %d", *p, len(salt), len(key))
 		}
 	}
 	if len(hashes) != 2 {
-		t.Error("the same password has the same hash twice")
+		t.Error("two users with the same password have the same hash")
 	}
 }
 
@@ -357,7 +357,7 @@ func TestASVS_11_4_2_OlderHashesAreUpgraded(t *testing.T) {
 	x.NewClient().SignIn("alice")
 	upgraded := stored()
 	if !strings.Contains(upgraded, "$m=19456,t=2,p=1$") {
-		t.Errorf("after the sign-in the hash is %q", upgraded)
+		t.Errorf("after the sign-in, got the hash %q", upgraded)
 	}
 	x.NewClient().SignIn("alice")
 	if stored() != upgraded {
@@ -366,7 +366,7 @@ func TestASVS_11_4_2_OlderHashesAreUpgraded(t *testing.T) {
 	kit.WantSignedIn(t, c)
 }
 
-// TestSignIn_UnknownHashIsAWrongPassword: rows with a foreign hash or none refuse every password without an error.
+// TestSignIn_UnknownHashIsAWrongPassword: for a row with an unknown hash or none, every password is wrong.
 func TestSignIn_UnknownHashIsAWrongPassword(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)

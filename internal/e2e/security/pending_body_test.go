@@ -15,9 +15,9 @@ import (
 	"gatehouse/web"
 )
 
-// TestPendingBody_IsAuthorizedWhenComplete sends half of a body to every route that changes something, as an
-// administrator; the administrator is disabled, and then the rest of the bodies is sent. None of them may take effect,
-// whatever authenticates the request.
+// TestPendingBody_IsAuthorizedWhenComplete sends half of a body to every route that makes changes, as an administrator,
+// disables the administrator, and then sends the rest of the bodies. No request may take effect, with any method of
+// authentication.
 func TestPendingBody_IsAuthorizedWhenComplete(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -50,7 +50,7 @@ func TestPendingBody_IsAuthorizedWhenComplete(t *testing.T) {
 		}
 		path := strings.NewReplacer("/admin/users/:id", "/admin/users/"+x.UserID("victim"), "/api/tokens/:id", "/api/tokens/"+tokenID).Replace(r.Path)
 		if path == "/admin/groups" {
-			// Its name has to be new.
+			// The name must be new.
 			all = append(all, pending{x.HoldHalf(r.Method, path, session, formType, kit.EncodeForm("group", "created")), r.Method + " " + path})
 			continue
 		}
@@ -63,7 +63,7 @@ func TestPendingBody_IsAuthorizedWhenComplete(t *testing.T) {
 		}
 	}
 	if len(all) < 20 {
-		t.Errorf("the route table has only %d routes that change something", len(all))
+		t.Errorf("got only %d routes that make changes", len(all))
 	}
 
 	x.Run("", "user", "disable", "boss", "--force").WantCode(t, 0)
@@ -83,7 +83,7 @@ func TestPendingBody_IsAuthorizedWhenComplete(t *testing.T) {
 	}
 }
 
-// durableState is Snapshot with the tables of groups and without throttles.
+// durableState returns Snapshot with the tables of groups and without throttles.
 func durableState(x *kit.Target) string {
 	x.T.Helper()
 	var b strings.Builder

@@ -17,8 +17,8 @@ import (
 
 func readFirst(conn net.Conn) (kit.Response, error) { return kit.ReadResponse(bufio.NewReader(conn)) }
 
-// TestASVS_4_1_3_ForgedHeadersAreIgnored: a client's identity, address and scheme never come from headers that only a
-// trusted proxy may set.
+// TestASVS_4_1_3_ForgedHeadersAreIgnored: headers that only a trusted proxy may set have no effect on a client's identity,
+// address and scheme.
 func TestASVS_4_1_3_ForgedHeadersAreIgnored(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -50,7 +50,7 @@ func TestASVS_4_1_3_ForgedHeadersAreIgnored(t *testing.T) {
 	}
 }
 
-// TestASVS_4_1_3_TrustedProxySetsTheRequestID if the id is valid.
+// TestASVS_4_1_3_TrustedProxySetsTheRequestID: if the id is valid.
 func TestASVS_4_1_3_TrustedProxySetsTheRequestID(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, "TRUSTED_PROXIES", "127.0.0.1")
@@ -59,7 +59,7 @@ func TestASVS_4_1_3_TrustedProxySetsTheRequestID(t *testing.T) {
 		"0af7651916cd43dd": true, "a.b-c_d": true, "": false, strings.Repeat("a", 65): false, "a b": false, "<script>": false, `a"b`: false, "ä": false,
 	} {
 		if got := c.Get("/", "X-Request-Id", id).Header.Get("X-Request-Id"); (got == id) != kept || got == "" {
-			t.Errorf("the id %q came back as %q", id, got)
+			t.Errorf("sent the id %q, got %q", id, got)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestASVS_4_1_3_InvalidHosts(t *testing.T) {
 	} {
 		responses := x.SendRaw("GET / HTTP/1.1\r\n" + head + "Connection: close\r\n\r\n")
 		if len(responses) != 1 || responses[0].StatusCode != http.StatusBadRequest {
-			t.Errorf("with a host of %s: %d responses, %v", what, len(responses), responses)
+			t.Errorf("with a host of %s: got %d responses, %v", what, len(responses), responses)
 		}
 	}
 	for _, host := range []string{"evil.example", "evil.example:80", "127.0.0.1@evil.example", "[::1]", "localhost:22", ""} {
@@ -96,8 +96,8 @@ func TestASVS_4_1_3_InvalidHosts(t *testing.T) {
 	}
 }
 
-// TestRequestSmuggling: the end of a request is unambiguous: what two parsers could read differently is refused, or
-// closes the connection.
+// TestRequestSmuggling: the end of a request is unambiguous. A request that two parsers could read differently is refused
+// or closes the connection.
 func TestRequestSmuggling(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -126,7 +126,7 @@ func TestRequestSmuggling(t *testing.T) {
 		"a chunk with an invalid size":     post + "Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n" + inner,
 		"a chunk that ends with a bare LF": post + "Transfer-Encoding: chunked\r\n\r\n5;\nabcde\r\n0\r\n\r\n" + inner,
 		"a body that is all length":        post + length + "\r\n" + inner,
-		"a chunk that holds it":            post + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(inner), inner),
+		"a chunk with the request":         post + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(inner), inner),
 		"a request line of two":            "GET / HTTP/1.1 HTTP/1.1\r\nHost: x\r\n\r\n" + strings.Repeat(" ", 3) + inner[:0],
 		"a bare CR in a header":            "GET / HTTP/1.1\r\nHost: x\r\nA: b\rPOST /logout HTTP/1.1\r\n\r\n",
 		"a NUL in a header":                "GET / HTTP/1.1\r\nHost: x\r\nA: b\x00\r\n\r\n",
@@ -158,8 +158,8 @@ func TestRequestSmuggling(t *testing.T) {
 	kit.WantSignedIn(t, c)
 }
 
-// TestAmbiguousFraming_ClosesTheConnection: where a proxy could delimit the body differently than the server, nothing
-// that follows is read as a request (RFC 9112, sections 6.1 and 6.3).
+// TestAmbiguousFraming_ClosesTheConnection: if a proxy could delimit the body differently than the server, the server
+// reads no further request (RFC 9112, sections 6.1 and 6.3).
 func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -180,20 +180,20 @@ func TestAmbiguousFraming_ClosesTheConnection(t *testing.T) {
 	} {
 		responses := x.SendRaw(request + next)
 		if len(responses) != 1 || !responses[0].Close || responses[0].StatusCode >= 500 {
-			t.Errorf("%s: %d responses, want one and a closed connection: %v", what, len(responses), responses)
+			t.Errorf("%s: got %d responses, want one and a closed connection: %v", what, len(responses), responses)
 		}
 	}
-	// All other requests may keep their connection.
+	// Unambiguous requests keep their connection.
 	for what, request := range map[string]string{
 		"a length": "POST /login HTTP/1.1\r\n" + kind + "Content-Length: 3\r\n\r\na=b", "no body": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
 		if responses := x.SendRaw(request + next); len(responses) != 2 || responses[0].Close {
-			t.Errorf("%s: %d responses, want two: %v", what, len(responses), responses)
+			t.Errorf("%s: got %d responses, want two: %v", what, len(responses), responses)
 		}
 	}
 }
 
-// TestAbsoluteTarget_IsAPathOnThisSite, with the same cookies and rules.
+// TestAbsoluteTarget_IsAPathOnThisSite: with the same cookies and rules.
 func TestAbsoluteTarget_IsAPathOnThisSite(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -215,7 +215,7 @@ func TestAbsoluteTarget_IsAPathOnThisSite(t *testing.T) {
 	}
 }
 
-// TestCookieTossing: planted cookies are not adopted, and are not echoed.
+// TestCookieTossing: planted cookies are neither adopted nor echoed.
 func TestCookieTossing(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -228,7 +228,7 @@ func TestCookieTossing(t *testing.T) {
 		a := v.Do(v.NewRequest(http.MethodPost, "/login", kit.EncodeForm("username", "alice", "password", kit.Password), "Content-Type", kit.FormContentType, "Cookie", cookies))
 		v.WantSeeOther(a, "/dashboard")
 		if got := requestUser(x, a); got != x.UserID("alice") {
-			t.Errorf("with planted cookies alice signed in as %s", got)
+			t.Errorf("with planted cookies, alice is signed in as %s", got)
 		}
 		if k := v.CookiesOf(a)[kit.SessionCookie]; k.Value == mallory.Cookie(kit.SessionCookie) || k.Value == strings.Repeat("A", 43) {
 			t.Error("a planted cookie was adopted")
@@ -264,7 +264,8 @@ func TestPrivatePages_IgnoreRangesAndConditions(t *testing.T) {
 	}
 }
 
-// TestPipelinedRequests_DoNotMix: requests of two users and of none on one connection each get their own page.
+// TestPipelinedRequests_DoNotMix: on one connection, each request of two users and of anonymous visitors gets the right
+// page.
 func TestPipelinedRequests_DoNotMix(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -273,7 +274,7 @@ func TestPipelinedRequests_DoNotMix(t *testing.T) {
 	bob.Register("bob")
 	var all strings.Builder
 	cookies := []string{alice.SessionCookieHeader(), bob.SessionCookieHeader(), ""}
-	// The server reads at most 128 lines ahead.
+	// The server buffers at most 128 lines.
 	const requests = 30
 	for i := range requests - 1 {
 		fmt.Fprintf(&all, "GET /dashboard HTTP/1.1\r\nHost: x\r\nCookie: %s\r\n\r\n", cookies[i%3])
@@ -281,12 +282,12 @@ func TestPipelinedRequests_DoNotMix(t *testing.T) {
 	fmt.Fprintf(&all, "GET /dashboard HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	responses := x.SendRaw(all.String())
 	if len(responses) != requests {
-		t.Fatalf("%d responses to %d requests", len(responses), requests)
+		t.Fatalf("got %d responses to %d requests", len(responses), requests)
 	}
 	for i, a := range responses {
 		isAlice, isBob := strings.Contains(a.Text, `id="user-name">alice<`), strings.Contains(a.Text, `id="user-name">bob<`)
 		if isAlice != (i%3 == 0) || isBob != (i%3 == 1) || i%3 == 2 && a.StatusCode != http.StatusSeeOther {
-			t.Errorf("response %d is %s, alice's %v, bob's %v", i, a.Status, isAlice, isBob)
+			t.Errorf("response %d: got %s, alice's %v, bob's %v", i, a.Status, isAlice, isBob)
 		}
 	}
 }
@@ -324,7 +325,7 @@ func TestConcurrentRequests_DoNotMix(t *testing.T) {
 	}
 }
 
-// TestPaths_HaveOneSpelling: a private page has a single path, so that rules of proxies about it cannot be bypassed.
+// TestPaths_HaveOneSpelling: a private page has a single path, so that proxies' rules for it cannot be bypassed.
 func TestPaths_HaveOneSpelling(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -334,15 +335,15 @@ func TestPaths_HaveOneSpelling(t *testing.T) {
 		for _, other := range []string{path + "/", "/" + path, path + "%20", path + "%00", path + ";x", path + ".html", strings.ToUpper(path), "/." + path, "/x/.." + path, path + "/.", path + "%2f", "/%2e" + path, path + "%3fx"} {
 			for _, a := range x.SendRaw("GET " + other + " HTTP/1.1\r\nHost: x\r\nCookie: " + c.SessionCookieHeader() + "\r\nConnection: close\r\n\r\n") {
 				if a.StatusCode < 400 {
-					t.Errorf("GET %s gets %s to %q", other, a.Status, a.Header.Get("Location"))
+					t.Errorf("GET %s: got %s to %q", other, a.Status, a.Header.Get("Location"))
 				}
 			}
 		}
 	}
 }
 
-// TestCanceledRequest_IsNoSuccess: a client that closes its sending half counts as gone and its request is canceled;
-// because it may still read, the response must not look like a page.
+// TestCanceledRequest_IsNoSuccess: the server treats a client that closes its sending half as disconnected and cancels the
+// request. The client may still read, so the response must not look like a page.
 func TestCanceledRequest_IsNoSuccess(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -363,7 +364,7 @@ func TestCanceledRequest_IsNoSuccess(t *testing.T) {
 			}
 			seen[a.StatusCode]++
 			if a.StatusCode < 400 && !strings.Contains(a.Text, `id="user-name">alice<`) {
-				t.Fatalf("a canceled request gets %s with %d bytes", a.Status, len(a.Text))
+				t.Fatalf("a canceled request: got %s with %d bytes", a.Status, len(a.Text))
 			}
 		}
 		return seen[499] > 0

@@ -36,8 +36,8 @@ func editSession(x *kit.Target, key string, change map[string]any) {
 	x.Do("SET", key, value, "KEEPTTL")
 }
 
-// TestASVS_7_2_4_NewCookieAtSignIn: every sign-in creates a new session and ends the browser's previous one, even
-// another user's.
+// TestASVS_7_2_4_NewCookieAtSignIn: every sign-in creates a new session and ends the browser's previous one, even that
+// of another user.
 func TestASVS_7_2_4_NewCookieAtSignIn(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -58,8 +58,7 @@ func TestASVS_7_2_4_NewCookieAtSignIn(t *testing.T) {
 	}
 }
 
-// TestASVS_7_2_4_SessionFixation: a cookie that the browser had before the sign-in or registration is worthless
-// afterwards.
+// TestASVS_7_2_4_SessionFixation: a cookie that the browser had before the sign-in or registration is invalid afterwards.
 func TestASVS_7_2_4_SessionFixation(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -93,7 +92,7 @@ func TestASVS_7_2_3_SessionsAreRandom(t *testing.T) {
 		value := c.Cookie(kit.SessionCookie)
 		raw, err := base64.RawURLEncoding.DecodeString(value)
 		if err != nil || len(raw) != 32 {
-			t.Fatalf("the cookie %q has %d bytes (%v)", value, len(raw), err)
+			t.Fatalf("got the cookie %q with %d bytes (%v)", value, len(raw), err)
 		}
 		seen[value] = true
 		for i := range ones {
@@ -101,16 +100,16 @@ func TestASVS_7_2_3_SessionsAreRandom(t *testing.T) {
 		}
 	}
 	if len(seen) != n {
-		t.Errorf("%d different values of %d", len(seen), n)
+		t.Errorf("got %d different values of %d", len(seen), n)
 	}
 	// A fair bit exceeds these bounds once in 10^13 times.
 	if least, most := slices.Min(ones[:]), slices.Max(ones[:]); least < 4 || most > n-4 {
-		t.Errorf("a bit is set in %d to %d of %d values", least, most, n)
+		t.Errorf("got bits that are set in %d to %d of %d values", least, most, n)
 	}
 }
 
 // TestASVS_7_2_3_UnknownCookiesAreAnonymous: a value that the server did not issue opens no page, creates no key and
-// causes no cookie.
+// sets no cookie.
 func TestASVS_7_2_3_UnknownCookiesAreAnonymous(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -139,7 +138,7 @@ func TestASVS_7_2_3_UnknownCookiesAreAnonymous(t *testing.T) {
 	}
 }
 
-// TestStores_HaveNoCookieOrPassword: contents of Redis and Postgres cannot be used to sign in.
+// TestStores_HaveNoCookieOrPassword: the contents of Redis and Postgres cannot be used to sign in.
 func TestStores_HaveNoCookieOrPassword(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -181,8 +180,8 @@ return table.concat(out, '\n')`, 0))
 	return all
 }
 
-// TestASVS_7_4_1_AReplayedCookieIsRefused: after the sign-out neither the session's cookie nor that of an earlier
-// renewal opens any page, and Redis has no key.
+// TestASVS_7_4_1_AReplayedCookieIsRefused: after the sign-out, neither the current cookie of the session nor an earlier
+// one opens a page, and Redis has no key.
 func TestASVS_7_4_1_AReplayedCookieIsRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -214,12 +213,12 @@ func TestASVS_7_4_1_AReplayedCookieIsRefused(t *testing.T) {
 		}
 	}
 	if keys := x.Keys("session:*"); len(keys) > 0 {
-		t.Errorf("Redis has %q", keys)
+		t.Errorf("got the Redis keys %q", keys)
 	}
 }
 
-// TestASVS_7_4_1_RequestsInFlightDoNotReviveASession holds each form that changes something while its session is ended
-// in every possible way. Neither the browser's cookie nor one that the late response sets is valid afterwards.
+// TestASVS_7_4_1_RequestsInFlightDoNotReviveASession holds each form that makes changes while its session is ended in
+// every possible way. Afterwards, neither the browser's cookie nor one set by the late response is valid.
 func TestASVS_7_4_1_RequestsInFlightDoNotReviveASession(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -232,7 +231,7 @@ func TestASVS_7_4_1_RequestsInFlightDoNotReviveASession(t *testing.T) {
 	ways := []struct {
 		name string
 		end  func(c, other *kit.Client)
-		// eventually is for changes in SQL, which the server receives a moment later through a notification.
+		// eventually is true for changes in SQL, of which the server is notified a moment later.
 		eventually bool
 	}{
 		{"sign-out", func(c, _ *kit.Client) { c.PostForm("/logout") }, false},
@@ -262,7 +261,7 @@ func TestASVS_7_4_1_RequestsInFlightDoNotReviveASession(t *testing.T) {
 
 				way.end(c, other)
 				if way.eventually {
-					testkit.Eventually(t, kit.WaitTimeout, "the server to receive it", func() bool { return !x.CookieOpensDashboard(held.SessionCookieHeader()) })
+					testkit.Eventually(t, kit.WaitTimeout, "the server to receive the change", func() bool { return !x.CookieOpensDashboard(held.SessionCookieHeader()) })
 				}
 				a := late.Finish()
 
@@ -282,8 +281,8 @@ func TestASVS_7_4_1_RequestsInFlightDoNotReviveASession(t *testing.T) {
 	}
 }
 
-// TestASVS_7_4_1_FailedSignOutSaysSo: while Redis is frozen, or the user cannot be loaded, no response claims a
-// sign-out if the session still exists.
+// TestASVS_7_4_1_FailedSignOutSaysSo: while Redis is frozen or the user cannot be loaded, no response reports a sign-out
+// if the session still exists.
 func TestASVS_7_4_1_FailedSignOutSaysSo(t *testing.T) {
 	t.Parallel()
 	store := testkit.StartRedis(t)
@@ -314,17 +313,17 @@ func TestASVS_7_3_2_AbsoluteLifetime(t *testing.T) {
 	c.Register("alice")
 	key := x.SessionKey(c)
 	if left := x.TTL(key); left <= 0 || left > 2*time.Hour {
-		t.Errorf("the key's TTL is %v", left)
+		t.Errorf("got a TTL of %v", left)
 	}
 	deadline := sessionDeadline(x, key)
 	if in := time.Until(deadline); in <= 23*time.Hour || in > 24*time.Hour {
-		t.Errorf("the deadline is in %v", in)
+		t.Errorf("got a deadline in %v", in)
 	}
 
 	x.Do("PERSIST", key)
 	kit.WantSignedIn(t, c)
 	if left := x.TTL(key); left <= 0 || left > 2*time.Hour {
-		t.Errorf("the persisted key's TTL is %v after a request", left)
+		t.Errorf("got a TTL of %v for the persisted key after a request", left)
 	}
 	c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
 	key = x.SessionKey(c)
@@ -337,12 +336,12 @@ func TestASVS_7_3_2_AbsoluteLifetime(t *testing.T) {
 		x.Do(make[0].(string), make[1:]...)
 		kit.WantSignedOut(t, c)
 	}
-	// Close to the deadline the idle time is cut to it.
+	// Close to the deadline, the idle time ends at the deadline.
 	editSession(x, key, map[string]any{"deadline": time.Now().Add(time.Minute)})
 	x.Do("PERSIST", key)
 	kit.WantSignedIn(t, c)
 	if left := x.TTL(key); left <= 0 || left > time.Minute {
-		t.Errorf("a minute before the deadline the key's TTL is %v", left)
+		t.Errorf("a minute before the deadline, got a TTL of %v", left)
 	}
 }
 
@@ -360,8 +359,8 @@ func sessionDeadline(x *kit.Target, key string) time.Time {
 	return record.Deadline
 }
 
-// TestASVS_7_3_1_IdleTimeout: requests extend a session, with one small command and only once a tenth of the idle time
-// has passed, without rewriting the record; an idle session ends.
+// TestASVS_7_3_1_IdleTimeout: requests extend a session with one small command, without rewriting the record, and only
+// once a tenth of the idle time has passed. An idle session ends.
 func TestASVS_7_3_1_IdleTimeout(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -380,7 +379,7 @@ func TestASVS_7_3_1_IdleTimeout(t *testing.T) {
 			x.Do("PEXPIRE", key, left.Milliseconds())
 			kit.WantSignedIn(t, c)
 			if got := x.TTL(key); got < test.idle-time.Minute || got > test.idle {
-				t.Errorf("with %v left a request set the TTL to %v, want %v", left, got, test.idle)
+				t.Errorf("with %v left, a request set the TTL to %v, want %v", left, got, test.idle)
 			}
 		}
 		fresh := test.idle - test.idle/20
@@ -397,7 +396,7 @@ func TestASVS_7_3_1_IdleTimeout(t *testing.T) {
 	}
 }
 
-// TestASVS_7_4_2_DisabledAndDeletedUsersAreRefused at the next request on every page, whatever is cached.
+// TestASVS_7_4_2_DisabledAndDeletedUsersAreRefused: at the next request, on every page and with a full cache.
 func TestASVS_7_4_2_DisabledAndDeletedUsersAreRefused(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -415,15 +414,15 @@ func TestASVS_7_4_2_DisabledAndDeletedUsersAreRefused(t *testing.T) {
 		for _, path := range kit.RoutePaths(http.MethodGet) {
 			a := c.Get(path)
 			if a.StatusCode >= 500 || strings.Contains(a.Text, name) {
-				t.Errorf("%s: GET %s gets %s", name, path, a.Status)
+				t.Errorf("%s: GET %s: got %s", name, path, a.Status)
 			}
 		}
 		c.WantSeeOther(c.PostForm("/account/profile", "name", "Mallory", "time_zone", "UTC"), "/login")
 	}
 }
 
-// TestASVS_7_4_2_UserCachedDuringAChange: what a request caches of a user while a change waits for the database is not
-// used after the change.
+// TestASVS_7_4_2_UserCachedDuringAChange: a user who is cached while a change waits for the database is not read from the
+// cache after the change.
 func TestASVS_7_4_2_UserCachedDuringAChange(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -448,7 +447,7 @@ func TestASVS_7_4_2_UserCachedDuringAChange(t *testing.T) {
 	})
 	kit.WantSignedIn(t, other)
 	if n, err := redis.Int(x.Cache.Do("EXISTS", "user:"+x.UserID("alice"))); err != nil || n != 1 {
-		t.Fatalf("the user is not cached in between: %d, %v", n, err)
+		t.Fatalf("the user is not cached during the change: %d, %v", n, err)
 	}
 	if err := lock.Rollback(); err != nil {
 		t.Fatal(err)
@@ -460,7 +459,7 @@ func TestASVS_7_4_2_UserCachedDuringAChange(t *testing.T) {
 	kit.WantSignedIn(t, c)
 }
 
-// TestASVS_7_4_4_SignOutOnEveryPage: every page for signed-in users, except errors, has the button.
+// TestASVS_7_4_4_SignOutOnEveryPage: every page for signed-in users, except for error pages, has the sign-out button.
 func TestASVS_7_4_4_SignOutOnEveryPage(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -484,7 +483,7 @@ func TestASVS_7_4_4_SignOutOnEveryPage(t *testing.T) {
 		}
 	}
 	if shown < 5 {
-		t.Errorf("only %d pages were checked", shown)
+		t.Errorf("checked only %d pages", shown)
 	}
 }
 
@@ -501,7 +500,7 @@ func TestASVS_7_5_2_UsersEndTheirOwnSessions(t *testing.T) {
 
 	ids := alice.OtherSessionIDs()
 	if len(ids) != 2 || !slices.Contains(ids, strings.TrimPrefix(x.SessionKey(phone), "session:")) {
-		t.Fatalf("the list of other sessions is %q", ids)
+		t.Fatalf("got the other sessions %q", ids)
 	}
 	if others := mallory.OtherSessionIDs(); len(others) != 0 {
 		t.Errorf("another user sees %q", others)
@@ -511,27 +510,27 @@ func TestASVS_7_5_2_UsersEndTheirOwnSessions(t *testing.T) {
 	}
 	kit.WantSignedIn(t, alice, phone, tablet, mallory)
 	if events := x.Events("session ended"); len(events) > 0 {
-		t.Errorf("the log has ended sessions although there were none: %v", events)
+		t.Errorf("got log lines about ended sessions, want none: %v", events)
 	}
 
 	alice.WantSeeOther(alice.PostForm("/account/sessions/end", "session", strings.TrimPrefix(x.SessionKey(phone), "session:")), "/account?notice=session-ended#sessions")
 	kit.WantSignedOut(t, phone)
 	kit.WantSignedIn(t, alice, tablet)
 	if events := x.Events("session ended"); len(events) != 1 {
-		t.Errorf("the log has %d ended sessions, want 1", len(events))
+		t.Errorf("got %d log lines about ended sessions, want 1", len(events))
 	}
 	alice.WantSeeOther(alice.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
 	kit.WantSignedOut(t, tablet)
 	kit.WantSignedIn(t, alice, mallory)
 	if ids := alice.OtherSessionIDs(); len(ids) != 0 {
-		t.Errorf("afterwards the list is %q", ids)
+		t.Errorf("afterwards, got the other sessions %q", ids)
 	}
 	alice.WantSeeOther(alice.PostForm("/account/sessions/end", "session", strings.TrimPrefix(x.SessionKey(alice), "session:")), "/login?notice=signed-out")
 	kit.WantSignedOut(t, alice)
 }
 
-// TestSession_UnreadableRecordIsAnonymous: whatever is stored under a session's key, its owner is an anonymous visitor
-// who can sign in again; never an error, and never another user.
+// TestSession_UnreadableRecordIsAnonymous: with an unreadable record under the session's key, the browser is an anonymous
+// visitor that can sign in again; it gets neither an error nor another user's pages.
 func TestSession_UnreadableRecordIsAnonymous(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -572,29 +571,29 @@ func TestSession_UnreadableRecordIsAnonymous(t *testing.T) {
 		wantUnreadable(x, c, fmt.Sprint(make[0]), victim)
 	}
 	x.Do("SET", key, whole, "PX", 60_000)
-	kit.WantSignedIn(t, c) // the record itself was intact throughout
+	kit.WantSignedIn(t, c) // with the original record
 }
 
 func wantUnreadable(x *kit.Target, c *kit.Client, what, victim string) {
 	x.T.Helper()
 	for _, path := range []string{"/", "/login", "/register"} {
 		if a := c.Get(path); a.StatusCode != http.StatusOK {
-			x.T.Errorf("with %s, GET %s gets %s to %q", what, path, a.Status, a.Header.Get("Location"))
+			x.T.Errorf("with %s: GET %s: got %s to %q", what, path, a.Status, a.Header.Get("Location"))
 		}
 	}
 	for _, path := range []string{"/dashboard", "/account"} {
 		if a := c.Get(path); a.StatusCode != http.StatusSeeOther || strings.Contains(a.Text, victim) {
-			x.T.Errorf("with %s, GET %s gets %s", what, path, a.Status)
+			x.T.Errorf("with %s: GET %s: got %s", what, path, a.Status)
 		}
 	}
 	again := c.CopySession(c.BaseURL)
 	again.SignIn("alice")
 	if !again.IsSignedIn() {
-		x.T.Errorf("with %s, a sign-in fails", what)
+		x.T.Errorf("with %s: a sign-in fails", what)
 	}
 }
 
-// TestCache_UnreadableUserOrIndex: a damaged or swapped cached user or list of sessions has no effect, least of all
+// TestCache_UnreadableUserOrIndex: a damaged or swapped cached user or list of sessions has no effect and never leads to
 // another user's identity.
 func TestCache_UnreadableUserOrIndex(t *testing.T) {
 	t.Parallel()
@@ -621,7 +620,7 @@ func TestCache_UnreadableUserOrIndex(t *testing.T) {
 		}
 		a := c.Get("/dashboard")
 		if a.StatusCode != http.StatusOK || !strings.Contains(a.Text, `id="user-name">alice<`) {
-			t.Errorf("with %v cached, the dashboard is %s", write, a.Status)
+			t.Errorf("with %v cached: the dashboard: got %s", write, a.Status)
 		}
 	}
 	index := "sessions:" + x.UserID("alice")
@@ -633,7 +632,7 @@ func TestCache_UnreadableUserOrIndex(t *testing.T) {
 		x.Do(write[0].(string), write[1:]...)
 		a := c.Get("/account")
 		if a.StatusCode != http.StatusOK || strings.Contains(a.Text, strings.TrimPrefix(x.SessionKey(victim), "session:")) {
-			t.Errorf("with the index %.60v, the account page is %s", write, a.Status)
+			t.Errorf("with the index %.60v: the account page: got %s", write, a.Status)
 		}
 		other := x.NewClient()
 		other.SignIn("alice")
@@ -641,8 +640,8 @@ func TestCache_UnreadableUserOrIndex(t *testing.T) {
 	}
 }
 
-// TestPasswordChange_OnlyOneOfConcurrentOnesSucceeds: with one session many concurrent changes result in one new
-// password and one session.
+// TestPasswordChange_OnlyOneOfConcurrentOnesSucceeds: many concurrent changes with one session result in one
+// new password and one session.
 func TestPasswordChange_OnlyOneOfConcurrentOnesSucceeds(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -665,15 +664,15 @@ func TestPasswordChange_OnlyOneOfConcurrentOnesSucceeds(t *testing.T) {
 		}
 	}
 	if events := len(x.Events("password changed")); len(made) != 1 || events != 1 {
-		t.Fatalf("%d changes were made, but the log has %d", len(made), events)
+		t.Fatalf("got %d successful changes and %d log lines, want 1 each", len(made), events)
 	}
 	for i, copied := range copies {
 		if a := x.GuessPassword("alice", fmt.Sprintf("%s-%d", kit.OtherPassword, i)); (a.StatusCode == http.StatusSeeOther) != (i == made[0]) {
-			t.Errorf("password %d, and number %d was set: %s", i, made[0], a.Status)
+			t.Errorf("password %d after a change to number %d: got %s", i, made[0], a.Status)
 		}
 		x.ClearThrottles()
 		if copied.IsSignedIn() != (i == made[0]) {
-			t.Errorf("session %d, and number %d changed the password", i, made[0])
+			t.Errorf("session %d after number %d changed the password: got signed in: %t", i, made[0], i != made[0])
 		}
 	}
 }

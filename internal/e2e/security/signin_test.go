@@ -1,4 +1,4 @@
-// Package security tests signing in and what attackers try: ids in test names are those of OWASP ASVS 5.0.
+// Package security tests sign-ins and attacks. The ids in test names are those of OWASP ASVS 5.0.
 package security
 
 import (
@@ -12,7 +12,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// TestRegisterSignInSignOut is what the program is for: register, see the time, sign out, sign in again.
+// TestRegisterSignInSignOut covers the main use: register, see the time, sign out, sign in again.
 func TestRegisterSignInSignOut(t *testing.T) {
 	s := kit.NewSite(t)
 	c := kit.NewClient(t, s.Serve().URL())
@@ -36,8 +36,8 @@ func TestRegisterSignInSignOut(t *testing.T) {
 	}
 }
 
-// TestDashboard_CostsOneRoundTrip: a warm signed-in page costs no SQL and one Redis round trip (the session; the user
-// is in local memory), and sets no cookie.
+// TestDashboard_CostsOneRoundTrip: once the user is cached, a signed-in page costs no SQL and one Redis round trip, for
+// the session, and sets no cookie.
 func TestDashboard_CostsOneRoundTrip(t *testing.T) {
 	s := kit.NewSite(t)
 	c := kit.NewClient(t, s.Serve().URL())

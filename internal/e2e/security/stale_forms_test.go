@@ -41,8 +41,8 @@ func formOf(t testing.TB, a kit.Response, action string) url.Values {
 	return values
 }
 
-// TestStaleForms_ConcurrentChangesBothHold: two administrators, each on a different server, open the same user and
-// save their changes at the same moment.
+// TestStaleForms_ConcurrentChangesBothHold: two administrators, each on a different server, open the page of the same
+// user and save their changes at the same moment. Both changes are saved.
 func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 	t.Parallel()
 	s := kit.NewSite(t)
@@ -91,7 +91,7 @@ func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 		}
 	}
 
-	// A user edits the profile in two browsers: changes of different fields both hold; a conflict in one field is
+	// A user edits the profile in two browsers. Changes of different fields are both saved; a conflict in one field is
 	// shown to the user.
 	one, other := kit.NewClient(t, servers[0]), kit.NewClient(t, servers[1])
 	for _, c := range []*kit.Client{one, other} {
@@ -109,7 +109,7 @@ func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 		one.WantSeeOther(a, "/account?notice=profile")
 	}
 	if got := kit.QueryText(t, db, `SELECT name || ' ' || time_zone FROM users WHERE username = 'alice'`); got != "Alice L. Asia/Tokyo" {
-		t.Errorf("the profile is %q", got)
+		t.Errorf("got the profile %q", got)
 	}
 	second.Set("name", "Alice M.")
 	conflict, err := send(other, second)
@@ -119,7 +119,7 @@ func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 	other.WantFieldError(conflict, "name", "Meanwhile this was changed to “Alice L.”. Save again to replace it.")
 	again := formOf(t, conflict, "/account/profile")
 	if again.Get("name") != "Alice M." {
-		t.Errorf("the form came back with the name %q", again.Get("name"))
+		t.Errorf("got the form with the name %q", again.Get("name"))
 	}
 	decided, err := send(other, again)
 	if err != nil {
@@ -127,6 +127,6 @@ func TestStaleForms_ConcurrentChangesBothHold(t *testing.T) {
 	}
 	other.WantSeeOther(decided, "/account?notice=profile")
 	if got := kit.QueryText(t, db, `SELECT name || ' ' || time_zone FROM users WHERE username = 'alice'`); got != "Alice M. Asia/Tokyo" {
-		t.Errorf("the profile is %q", got)
+		t.Errorf("got the profile %q", got)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// endWaits ends every wait of the throttle and keeps the counts.
+// endWaits ends every wait of the throttle but keeps the counts.
 func endWaits(x *kit.Target) {
 	x.T.Helper()
 	for _, key := range x.Keys("throttle:*") {
@@ -29,8 +29,8 @@ func endWaits(x *kit.Target) {
 	}
 }
 
-// verdicts tries different wrong passwords, ending every wait, until it is refused nevertheless. It returns how many
-// were judged as wrong.
+// verdicts tries different wrong passwords, ending every wait, until an attempt is refused without a check of the
+// password. It returns the number of passwords that were checked.
 func verdicts(x *kit.Target, guess func(secret string) kit.Response) int {
 	x.T.Helper()
 	for n := range 250 {
@@ -43,7 +43,7 @@ func verdicts(x *kit.Target, guess func(secret string) kit.Response) int {
 			x.T.Fatalf("guess %d: %s", n+1, a.Status)
 		}
 	}
-	x.T.Fatal("guesses are never refused")
+	x.T.Fatal("no guess was refused")
 	return 0
 }
 
@@ -54,8 +54,8 @@ func wantStatus(t testing.TB, what string, a kit.Response, status int) {
 	}
 }
 
-// TestWarmBasic_OtherNetworksAreThrottledFirst: a cached credential is only valid for the network that verified it.
-// From any other network even the correct password is counted before it is compared.
+// TestWarmBasic_OtherNetworksAreThrottledFirst: a cached credential is valid only for the network that verified it. From
+// any other network, even the correct password is counted before it is compared.
 func TestWarmBasic_OtherNetworksAreThrottledFirst(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -66,9 +66,9 @@ func TestWarmBasic_OtherNetworksAreThrottledFirst(t *testing.T) {
 			home, elsewhere := networks[0], networks[1]
 			wantStatus(t, "the program", x.GetMeBasicFrom(home, "alice", kit.Password), http.StatusOK)
 			x.WantAuthorizedBy(x.GetMeBasicFrom(home, "alice", kit.Password), "alice", "redis")
-			// A burst is in flight: the allowance is used up, but no failure was reported yet.
+			// As in a burst, the allowance is used up before any failure is reported.
 			x.Do("HSET", kit.ThrottleKey("alice"), "n", "25", "until", x.RedisMillis()+600_000)
-			wantStatus(t, "the right password from elsewhere", x.GetMeBasicFrom(elsewhere, "alice", kit.Password), http.StatusTooManyRequests)
+			wantStatus(t, "the correct password from elsewhere", x.GetMeBasicFrom(elsewhere, "alice", kit.Password), http.StatusTooManyRequests)
 			for range 2 {
 				x.WantAuthorizedBy(x.GetMeBasicFrom(home, "alice", kit.Password), "alice", "redis")
 			}
@@ -82,8 +82,8 @@ func TestWarmBasic_OtherNetworksAreThrottledFirst(t *testing.T) {
 	x.WantAuthorizedBy(x.GetMeBasicFrom("2001:db8:1:1:ffff::9", "alice", kit.Password), "alice", "redis")
 }
 
-// TestWarmBasic_BurstOfGuessesIsLimited: of 200 concurrent guesses, one of them correct, no more are compared than one
-// network may try, whatever the network.
+// TestWarmBasic_BurstOfGuessesIsLimited: of 200 concurrent guesses from any network, one of them correct, no more are
+// compared than the limit of a network.
 func TestWarmBasic_BurstOfGuessesIsLimited(t *testing.T) {
 	x := kit.NewProxiedTarget(t)
 	x.NewClient().Register("alice")
@@ -111,17 +111,17 @@ func TestWarmBasic_BurstOfGuessesIsLimited(t *testing.T) {
 					t.Errorf("a guess: %s", a.Status)
 				}
 			}
-			// On a slow machine waits may have ended in the meantime.
+			// On a slow machine, waits may have ended in the meantime.
 			most := 10 + int(time.Since(begun)/time.Second)
 			if verdicts+right > most+1 || network == kit.StrangerNetwork && verdicts+right > most {
-				t.Errorf("from %s: %d guesses were judged wrong and %d right, want at most %d", network, verdicts, right, most)
+				t.Errorf("from %s: got %d wrong and %d correct guesses, want at most %d", network, verdicts, right, most)
 			}
 		}
 	}
 }
 
-// TestWarmBasic_StrangersDoNotLockOutTheProgram: when strangers have used up every guess, the program keeps working
-// from its network, even when its credential is no longer cached.
+// TestWarmBasic_StrangersDoNotLockOutTheProgram: when strangers have used up all attempts, the program keeps working
+// from its network, even if its credential is no longer cached.
 func TestWarmBasic_StrangersDoNotLockOutTheProgram(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -134,23 +134,23 @@ func TestWarmBasic_StrangersDoNotLockOutTheProgram(t *testing.T) {
 		} {
 			x.Do("HSET", kit.ThrottleKey(login), "n", "27")
 			verdicts(x, guess)
-			wantStatus(t, "the right password of a stranger", guess(kit.Password), http.StatusTooManyRequests)
+			wantStatus(t, "the correct password from a stranger", guess(kit.Password), http.StatusTooManyRequests)
 			x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, login, kit.Password), "carol", "redis")
 		}
 		x.CacheDo("FLUSHDB")
 		x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, login, kit.Password), "carol", "postgres")
 		x.WantAuthorizedBy(x.GetMeBasicFrom(kit.HomeNetwork, login, kit.Password), "carol", "redis")
 	}
-	// A known network is no longer known after a password change.
+	// A password change resets the known networks.
 	x.Run(kit.OtherPassword, "user", "passwd", "carol", "--password-stdin").WantCode(t, 0)
 	testkit.Eventually(t, kit.MaxDelay, "the change to take effect", func() bool {
 		return x.GetMeBasicFrom(kit.HomeNetwork, "carol", kit.Password).StatusCode != http.StatusOK
 	})
-	wantStatus(t, "the new password where the old one was used", x.GetMeBasicFrom(kit.HomeNetwork, "carol", kit.OtherPassword), http.StatusTooManyRequests)
+	wantStatus(t, "the new password from the old one's network", x.GetMeBasicFrom(kit.HomeNetwork, "carol", kit.OtherPassword), http.StatusTooManyRequests)
 }
 
-// TestWarmBasic_GuessesFromItsOwnNetworkAreLimited: guesses from known networks are counted, with one limit for all of
-// them; beyond it the cached credential is throttled, too.
+// TestWarmBasic_GuessesFromItsOwnNetworkAreLimited: guesses from all known networks share one limit. Beyond it, the cached
+// credential is throttled, too.
 func TestWarmBasic_GuessesFromItsOwnNetworkAreLimited(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -161,20 +161,20 @@ func TestWarmBasic_GuessesFromItsOwnNetworkAreLimited(t *testing.T) {
 	known := verdicts(x, func(secret string) kit.Response { return x.GetMeBasicFrom(kit.HomeNetwork, "alice", secret) }) +
 		verdicts(x, func(secret string) kit.Response { return x.GetMeBasicFrom(kit.OtherNetwork, "alice", secret) })
 	if known != 20 {
-		t.Errorf("two known networks had %d guesses, want 20", known)
+		t.Errorf("got %d guesses from two known networks, want 20", known)
 	}
-	wantStatus(t, "the right one after them", x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.Password), http.StatusTooManyRequests)
+	wantStatus(t, "the correct password after the guesses", x.GetMeBasicFrom(kit.HomeNetwork, "alice", kit.Password), http.StatusTooManyRequests)
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 0 {
-		t.Errorf("%d of them are counted for strangers", n)
+		t.Errorf("got %d of them counted for strangers", n)
 	}
 	strangers := verdicts(x, func(secret string) kit.Response { return x.GetMeBasicFrom(kit.StrangerNetwork, "alice", secret) })
 	if sum := known + strangers; strangers == 0 || sum > 100 {
-		t.Errorf("%d guesses in total", sum)
+		t.Errorf("got %d guesses in total", sum)
 	}
 }
 
-// TestSameWrongPassword_CountsOnce: a program that polls with an old password uses up one attempt, with every method,
-// and locks nobody out. From another network, or with another password, it counts again.
+// TestSameWrongPassword_CountsOnce: a program that polls with an old password uses up one attempt, with every method, and
+// does not lock out the user. From another network, or with another password, it uses up another attempt.
 func TestSameWrongPassword_CountsOnce(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -193,7 +193,7 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 			wantCounted := func(what, key string, want int64) {
 				t.Helper()
 				if n := x.CountedFailures(key); n != want {
-					t.Errorf("%s: %d failures are counted for %s, want %d", what, n, key, want)
+					t.Errorf("%s: got %d counted failures for %s, want %d", what, n, key, want)
 				}
 			}
 			wantCounted("one password", kit.AccountKey(login), 1)
@@ -216,7 +216,7 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 			return c.TryDo(c.NewRequest(http.MethodGet, "/api/me", "", "Authorization", kit.BasicHeader("carol", "old-password"), "X-Forwarded-For", kit.HomeNetwork))
 		})
 		if n := x.CountedFailures(kit.AccountKey("carol")); n != 1 {
-			t.Errorf("%d failures are counted, want 1", n)
+			t.Errorf("got %d counted failures, want 1", n)
 		}
 	})
 	t.Run("a wait cannot be bypassed", func(t *testing.T) {
@@ -224,25 +224,25 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 		wantStatus(t, "the first", x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), http.StatusUnauthorized)
 		x.Do("HSET", "throttle:address:"+kit.HomeNetwork, "n", "150", "until", x.RedisMillis()+50_000)
 		for range 3 {
-			// Guesses that repeat failures of others on the network reveal nothing.
+			// Guesses that repeat failures of other clients on the network reveal nothing.
 			x.WantThrottled(x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), 30*time.Second, 50*time.Second)
 			x.WantThrottled(x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.WrongPassword()), 30*time.Second, 50*time.Second)
 		}
 		until := x.Int("HGET", "throttle:address:"+kit.HomeNetwork, "until")
 		if n := x.CountedFailures("address:" + kit.HomeNetwork); n != 150 || until < x.RedisMillis() {
-			t.Errorf("the address has %d failures and waits until %d", n, until)
+			t.Errorf("got %d failures of the address and a wait until %d", n, until)
 		}
-		// A repeated failure does not end the wait that another guess began.
+		// A repeated failure does not end the wait that another guess caused.
 		x.Do("HSET", "throttle:address:"+kit.HomeNetwork, "n", "105", "until", "0")
 		wantStatus(t, "a repeated one", x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), http.StatusUnauthorized)
 		wantStatus(t, "a new one", x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.WrongPassword()), http.StatusUnauthorized)
 		x.WantThrottled(x.GuessPasswordFrom(kit.HomeNetwork, "carol", "old-password"), 10*time.Second, time.Minute)
 	})
-	t.Run("it becomes correct", func(t *testing.T) {
+	t.Run("the password becomes correct", func(t *testing.T) {
 		x.ClearWaits()
 		wantStatus(t, "before", x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.OtherPassword), http.StatusUnauthorized)
 		x.Run("", "user", "disable", "carol").WantCode(t, 0)
-		wantStatus(t, "the right one of a disabled user", x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.Password), http.StatusUnauthorized)
+		wantStatus(t, "the correct password of a disabled user", x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.Password), http.StatusUnauthorized)
 		x.Run("", "user", "enable", "carol").WantCode(t, 0)
 		wantStatus(t, "enabled", x.GuessPasswordFrom(kit.HomeNetwork, "carol", kit.Password), http.StatusSeeOther)
 		x.Run(kit.OtherPassword, "user", "passwd", "carol", "--password-stdin").WantCode(t, 0)
@@ -250,8 +250,7 @@ func TestSameWrongPassword_CountsOnce(t *testing.T) {
 	})
 }
 
-// TestKnownBrowsers_ShareOneAllowance: however many browsers know an account, they share one allowance, which ends
-// with the epoch.
+// TestKnownBrowsers_ShareOneAllowance: all known browsers of an account share one allowance, which ends with the epoch.
 func TestKnownBrowsers_ShareOneAllowance(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t)
@@ -273,10 +272,10 @@ func TestKnownBrowsers_ShareOneAllowance(t *testing.T) {
 		sum += verdicts(x, with(cookie))
 	}
 	if sum != 20 {
-		t.Errorf("four known browsers had %d guesses, want 20", sum)
+		t.Errorf("got %d guesses from four known browsers, want 20", sum)
 	}
 	if n := x.CountedFailures(kit.AccountKey("alice")); n != 0 {
-		t.Errorf("%d of them are counted for strangers", n)
+		t.Errorf("got %d of them counted for strangers", n)
 	}
 	wantStatus(t, "the owner elsewhere", x.GuessPassword("alice", kit.Password), http.StatusSeeOther)
 
@@ -287,14 +286,14 @@ func TestKnownBrowsers_ShareOneAllowance(t *testing.T) {
 		sum += verdicts(x, with(cookie))
 	}
 	if counted := x.CountedFailures(kit.AccountKey("alice")); int64(sum) != counted || sum > 30 {
-		t.Errorf("four browsers of an older epoch had %d guesses, %d of them counted for strangers", sum, counted)
+		t.Errorf("got %d guesses from four browsers of an older epoch, %d of them counted for strangers", sum, counted)
 	}
 	wantStatus(t, "a stranger afterwards", x.GuessPassword("alice", kit.OtherPassword), http.StatusTooManyRequests)
 	owner.WantStatus(owner.PostForm("/logout"), http.StatusSeeOther)
 	owner.WantStatus(owner.PostForm("/login", "username", "alice", "password", kit.OtherPassword), http.StatusSeeOther)
 }
 
-// TestKnownBrowsers_CookieIsNotShared with the sites that share the session.
+// TestKnownBrowsers_CookieIsNotShared: not even with the sites that share the session.
 func TestKnownBrowsers_CookieIsNotShared(t *testing.T) {
 	t.Parallel()
 	x := kit.NewTarget(t, "BASE_URL", "https://login.example.com", "COOKIE_DOMAIN", "example.com")
@@ -308,8 +307,8 @@ func TestKnownBrowsers_CookieIsNotShared(t *testing.T) {
 	}
 }
 
-// TestRateLimit_SurvivesAKeyRotation: counts survive both steps of a rotation, and are shared while servers with
-// different keys run side by side.
+// TestRateLimit_SurvivesAKeyRotation: counts survive both steps of a rotation and are shared between servers with
+// different keys.
 func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 	t.Parallel()
 	old, next := kit.SecretKey, auth.NewSecretKey()
@@ -338,40 +337,40 @@ func TestRateLimit_SurvivesAKeyRotation(t *testing.T) {
 	guess(x, 1)
 	// The old key has counted 8 failures when the new one takes over.
 	guess(both, 1)
-	wantStatus(t, "an old password at last", after.GuessPasswordFrom(kit.StrangerNetwork, "alice", "old-password"), http.StatusUnauthorized)
-	// The tenth failure causes a wait of one second, which may be over already on a slow machine.
+	wantStatus(t, "an old password a third time", after.GuessPasswordFrom(kit.StrangerNetwork, "alice", "old-password"), http.StatusUnauthorized)
+	// The tenth failure causes a wait of one second, which may already be over on a slow machine.
 	begun := x.RedisMillis()
 	guess(after, 1)
 	a := after.GuessPasswordFrom(kit.StrangerNetwork, "alice", kit.WrongPassword())
 	if a.StatusCode != http.StatusTooManyRequests && x.RedisMillis()-begun < 1000 {
-		t.Errorf("the eleventh guess gets %s", a.Status)
+		t.Errorf("the eleventh guess: got %s", a.Status)
 	}
-	// What is used up stays used up.
+	// A used-up allowance stays used up.
 	x.ClearThrottles()
 	x.Do("HSET", kit.ThrottleKey("alice"), "n", "100", "until", "0")
 	x.Do("PEXPIRE", kit.ThrottleKey("alice"), time.Hour.Milliseconds())
 	refused("old", x)
 	refused("both", both)
 	refused("new", after)
-	// So do known browsers.
+	// Known browsers stay known.
 	c := x.NewClient()
 	c.Register("bob")
 	wantStatus(t, "a known browser", both.GuessPassword("bob", kit.Password, "Cookie", kit.SessionCookie+"_browser="+c.Cookie(kit.SessionCookie+"_browser")), http.StatusSeeOther)
 	if n := x.CountedFailures(kit.AccountKey("bob")); n != 0 {
-		t.Errorf("the known browser counts as a stranger, %d times", n)
+		t.Errorf("got %d failures of the known browser counted for strangers", n)
 	}
 }
 
 // TestSuccess_RefundsOnlyItsOwnAttempt: neither the owner's sign-ins nor a program's requests give strangers another
-// guess, or end a wait that a stranger's guess caused.
+// attempt or end a wait that a stranger's guess caused.
 func TestSuccess_RefundsOnlyItsOwnAttempt(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
 	x.NewClient().Register("alice")
 	for name, success := range map[string]func() kit.Response{
-		"form":             func() kit.Response { return x.GuessPasswordFrom(kit.HomeNetwork, "alice", kit.Password) },
-		"form, same place": func() kit.Response { return x.GuessPasswordFrom(kit.StrangerNetwork, "alice", kit.Password) },
-		"basic":            func() kit.Response { return x.GetMeBasicFrom(kit.OtherNetwork, "alice", kit.Password) },
+		"form":               func() kit.Response { return x.GuessPasswordFrom(kit.HomeNetwork, "alice", kit.Password) },
+		"form, same network": func() kit.Response { return x.GuessPasswordFrom(kit.StrangerNetwork, "alice", kit.Password) },
+		"basic":              func() kit.Response { return x.GetMeBasicFrom(kit.OtherNetwork, "alice", kit.Password) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			x.ClearWaits()
@@ -388,7 +387,7 @@ func TestSuccess_RefundsOnlyItsOwnAttempt(t *testing.T) {
 				return x.GuessPasswordFrom(kit.StrangerNetwork, "alice", secret)
 			})
 			if verdicts != 10 {
-				t.Errorf("strangers had %d more guesses after 20, want 10", verdicts)
+				t.Errorf("got %d more guesses of strangers after 20, want 10", verdicts)
 			}
 		})
 	}
@@ -405,8 +404,8 @@ func TestSuccess_RefundsOnlyItsOwnAttempt(t *testing.T) {
 // tenMinutes is a wait of ten minutes or slightly less, in seconds.
 var tenMinutes = regexp.MustCompile(`\b(5\d\d|600)\b`)
 
-// TestThrottle_DoesNotLinkNameAndAddress: after failures at a name, responses for its verified email address are the
-// same as for an unknown one, and vice versa.
+// TestThrottle_DoesNotLinkNameAndAddress: after failures for a name, the responses for its verified email address are the
+// same as for an unknown address, and vice versa.
 func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -445,7 +444,7 @@ func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 						}
 					}
 					if seen[0] != seen[1] {
-						t.Errorf("guess %d at the linked one gets\n%s\nand at an unknown one\n%s", i+1, seen[0], seen[1])
+						t.Errorf("guess %d: got for the linked login\n%s\nand for an unknown one\n%s", i+1, seen[0], seen[1])
 					}
 				}
 			})
@@ -453,7 +452,7 @@ func TestThrottle_DoesNotLinkNameAndAddress(t *testing.T) {
 	}
 }
 
-// TestThrottle_AtMostAHundredFailures with all ways to guess at one account together.
+// TestThrottle_AtMostAHundredFailures: for all ways to guess at one account together.
 func TestThrottle_AtMostAHundredFailures(t *testing.T) {
 	t.Parallel()
 	x := kit.NewProxiedTarget(t)
@@ -475,11 +474,11 @@ func TestThrottle_AtMostAHundredFailures(t *testing.T) {
 			})
 		}
 		if i == 0 && sums["basic"]+sums["form"]+sums["browser"] > 70 {
-			t.Errorf("by name alone: %v", sums)
+			t.Errorf("got %v failures by name", sums)
 		}
 	}
 	if sum := sums["basic"] + sums["form"] + sums["browser"]; sum > 100 || sum < 80 {
-		t.Errorf("%d failures: %v", sum, sums)
+		t.Errorf("got %d failures: %v", sum, sums)
 	}
 	keys := x.Keys("throttle:*")
 	if slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(key, "throttle:account:") && x.TTL(key) <= 0 }) {
