@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mileusna/useragent"
-
 	"gatehouse/auth"
 	"gatehouse/auth/timezone"
 	"gatehouse/templates"
@@ -243,16 +241,21 @@ func sessionRows(sessions []auth.Session, u *auth.User, current string, now time
 			continue // ended by a newer epoch, even if it is still in Redis
 		}
 		row := templates.SessionRow{
-			ID:      s.ID,
-			Device:  device(s.UserAgent),
-			Address: s.Address,
-			Seen:    ago(now.Sub(s.LastSeen)),
-			SeenAt:  s.LastSeen,
-			Current: s.ID == current,
-			Keep:    s.Remember,
+			ID:         s.ID,
+			Device:     newDevice(s.UserAgent),
+			Address:    s.Address,
+			SignedInAt: s.SignedInAt,
+			Seen:       ago(now.Sub(s.LastSeen)),
+			SeenAt:     s.LastSeen,
+			EndsAt:     s.Deadline,
+			Current:    s.ID == current,
+			Keep:       s.Remember,
 		}
 		if row.Current {
-			row.Seen, row.SeenAt = "now", now
+			row.Seen, row.SeenAt = "Active now", now
+		}
+		if row.SeenAt.Add(s.Idle()).Before(s.Deadline) {
+			row.Idle = web.FormatDuration(s.Idle())
 		}
 		rows = append(rows, row)
 	}
@@ -266,28 +269,6 @@ func sessionRows(sessions []auth.Session, u *auth.User, current string, now time
 		return 0
 	})
 	return rows
-}
-
-// device describes a browser: "Firefox on Linux".
-func device(agent string) string {
-	ua := useragent.Parse(agent)
-	switch {
-	case ua.Name == "" || agent == "":
-		return "Unknown device"
-	case ua.OS == "":
-		return atMost(ua.Name, maxDevice)
-	}
-	return atMost(ua.Name+" on "+ua.OS, maxDevice)
-}
-
-// maxDevice bounds the description in characters, because a user agent can be any text.
-const maxDevice = 60
-
-func atMost(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
 }
 
 // ago returns how long ago something was: "3 hours ago".

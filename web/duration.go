@@ -15,6 +15,9 @@ func FormatDuration(d time.Duration) string {
 	if n > 90 {
 		n, unit = (n+59)/60, "hour"
 	}
+	if unit == "hour" && n > 48 {
+		n, unit = (n+23)/24, "day"
+	}
 	return FormatCount(n, unit)
 }
 

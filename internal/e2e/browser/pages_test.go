@@ -240,8 +240,8 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 		p.Click(`main a.button`, http.StatusOK)
 		p.WantPath("/account")
 		rows := kit.Eval[[]string](p, `[...document.querySelectorAll(".sessions > li")].map(row => row.innerText)`)
-		if len(rows) != 4 || !strings.Contains(rows[0], "this session") || !strings.Contains(rows[0], "Chrome") || !strings.Contains(rows[0], "on Linux") ||
-			!strings.Contains(rows[0], "127.0.0.1") || !strings.Contains(rows[0], "now") {
+		if len(rows) != 4 || !strings.Contains(rows[0], "This device") || !strings.Contains(rows[0], "Chrome") || !strings.Contains(rows[0], "on Linux") ||
+			!strings.Contains(rows[0], "127.0.0.1") || !strings.Contains(rows[0], "Active now") || !strings.Contains(rows[0], "without use") {
 			t.Errorf("got the sessions %q", rows)
 		}
 
