@@ -21,17 +21,17 @@ var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 var errDown = fmt.Errorf("ask a server: %w", auth.ErrUnavailable)
 
-// bridged is a bridge to a Django where alice, who is user 42 there and was imported, has signed in.
-type bridged struct {
+// bridgeTest is a bridge to a Django where alice, the imported user 42, has signed in.
+type bridgeTest struct {
 	*authtest.Stores
 	bridge *django.Bridge
 	django *djangotest.Django
 	log    strings.Builder
 }
 
-func newBridged(t *testing.T) *bridged {
+func newBridgeTest(t *testing.T) *bridgeTest {
 	t.Helper()
-	b := &bridged{Stores: authtest.New()}
+	b := &bridgeTest{Stores: authtest.New()}
 	b.django = djangotest.New(b.Stores)
 	b.bridge = b.django.Bridge()
 	b.bridge.Log = slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -41,30 +41,30 @@ func newBridged(t *testing.T) *bridged {
 	return b
 }
 
-func (b *bridged) at(t *testing.T, now time.Time) (auth.Session, error) {
+func (b *bridgeTest) at(t *testing.T, now time.Time) (auth.Session, error) {
 	t.Helper()
 	return b.bridge.Session(t.Context(), sessionKey, now)
 }
 
-func (b *bridged) wantNobody(t *testing.T, why string) {
+func (b *bridgeTest) wantNoSession(t *testing.T, why string) {
 	t.Helper()
 	if s, err := b.at(t, noon); !errors.Is(err, auth.ErrNotFound) {
-		t.Errorf("%s: got %+v, %v", why, s, err)
+		t.Errorf("%s: got %+v, %v; want ErrNotFound", why, s, err)
 	}
 }
 
-// TestSession_FindsUsersByTheBridgesSource: the user 42 of another Django is somebody else.
-func TestSession_FindsUsersByTheBridgesSource(t *testing.T) {
-	b := newBridged(t)
+// TestSession_FindsUsersByItsSource: the user 42 of another Django is another user.
+func TestSession_FindsUsersByItsSource(t *testing.T) {
+	b := newBridgeTest(t)
 	b.bridge.Source = "shop"
-	b.wantNobody(t, "imported from django")
+	b.wantNoSession(t, "imported from django")
 	if calls := b.Calls("origins."); len(calls) != 1 || calls[0] != "origins.Find shop 42" {
-		t.Errorf("asked %q", calls)
+		t.Errorf("got the calls %q, want one lookup in shop", calls)
 	}
 }
 
-func TestSession_SignsAnImportedUserIn(t *testing.T) {
-	b := newBridged(t)
+func TestSession_SignsInAnImportedUser(t *testing.T) {
+	b := newBridgeTest(t)
 	want := auth.Session{
 		Version: 1, ID: django.SessionID(sessionKey), UserID: "u1", Epoch: 1, CreatedAt: noon, SignedInAt: noon,
 		Deadline: noon.Add(14*24*time.Hour - time.Hour), Methods: []string{"django"}, External: true,
@@ -74,58 +74,58 @@ func TestSession_SignsAnImportedUserIn(t *testing.T) {
 	}
 	n, _ := b.django.NoteOf(sessionKey)
 	if n.UserID != "u1" || n.DjangoID != "42" || n.Epoch != 1 || !n.FirstSeen.Equal(noon) || n.Ended || !n.Valid(want.ID) {
-		t.Errorf("noted %+v", n)
+		t.Errorf("got the note %+v, want alice, 42 and epoch 1 since noon", n)
 	}
 	if log := b.log.String(); strings.Count(log, "event=true") != 1 || !strings.Contains(log, "username=alice") || strings.Contains(log, sessionKey) {
-		t.Errorf("logged %q", log)
+		t.Errorf("unexpected log: %q", log)
 	}
 	b.Reset()
 	if s, err := b.at(t, noon.Add(time.Hour)); err != nil || fmt.Sprint(s) != fmt.Sprint(want) {
 		t.Errorf("again: got %+v, %v; want %+v", s, err, want)
 	}
 	if calls := b.Calls(); len(calls) != 2 || !strings.HasPrefix(calls[0], "django.Value") || !strings.HasPrefix(calls[1], "notes.Find") {
-		t.Errorf("a session that is known takes %q", calls)
+		t.Errorf("a known session: got the calls %q, want two", calls)
 	}
 	b.django.TTL = time.Minute
 	if s, err := b.at(t, noon); err != nil || !s.Deadline.Equal(noon.Add(time.Minute)) {
-		t.Errorf("with a minute left it ends at %v, %v", s.Deadline, err)
+		t.Errorf("with a TTL of a minute: got the deadline %v, %v", s.Deadline, err)
 	}
 	b.django.SignOut(sessionKey)
-	b.wantNobody(t, "signed out at Django")
+	b.wantNoSession(t, "signed out at Django")
 }
 
 func TestSession_RejectsUnknownUsersAndEpochs(t *testing.T) {
-	for why, change := range map[string]func(*bridged){
-		"not imported":       func(b *bridged) { b.django.SignIn(sessionKey, "43", noon) },
-		"a visitor":          func(b *bridged) { b.django.Put(sessionKey, "{}", noon) },
-		"expired":            func(b *bridged) { b.django.SignIn(sessionKey, "42", noon.Add(-15*24*time.Hour)) },
-		"another key":        func(b *bridged) { b.bridge.Keys, _ = django.ParseKeys("x") },
-		"not there":          func(b *bridged) { b.django.SignOut(sessionKey) },
-		"imported, and gone": func(b *bridged) { b.django.Import("42", "u2") },
-		"disabled":           func(b *bridged) { b.Users.Put(auth.User{ID: "u1", Epoch: 2, UpdatedAt: noon.Add(-2 * time.Hour)}) },
-		"saved before everything was ended": func(b *bridged) {
+	for why, change := range map[string]func(*bridgeTest){
+		"not imported": func(b *bridgeTest) { b.django.SignIn(sessionKey, "43", noon) },
+		"a visitor":    func(b *bridgeTest) { b.django.Put(sessionKey, "{}", noon) },
+		"expired":      func(b *bridgeTest) { b.django.SignIn(sessionKey, "42", noon.Add(-15*24*time.Hour)) },
+		"another key":  func(b *bridgeTest) { b.bridge.Keys, _ = django.ParseKeys("x") },
+		"no session":   func(b *bridgeTest) { b.django.SignOut(sessionKey) },
+		"deleted":      func(b *bridgeTest) { b.django.Import("42", "u2") },
+		"disabled":     func(b *bridgeTest) { b.Users.Put(auth.User{ID: "u1", Epoch: 2, UpdatedAt: noon.Add(-2 * time.Hour)}) },
+		"saved before all sessions were ended": func(b *bridgeTest) {
 			b.Users.Put(auth.User{ID: "u1", Epoch: 2, Active: true, UpdatedAt: noon.Add(-time.Hour + 2*time.Second)})
 		},
 	} {
-		b := newBridged(t)
+		b := newBridgeTest(t)
 		change(b)
-		b.wantNobody(t, why)
+		b.wantNoSession(t, why)
 		if b.django.Notes() != 0 {
-			t.Errorf("%s: noted", why)
+			t.Errorf("%s: got %d notes, want none", why, b.django.Notes())
 		}
 		if strings.Contains(b.log.String(), sessionKey) || strings.Contains(b.log.String(), "level=ERROR") {
-			t.Errorf("%s: logged %s", why, b.log.String())
+			t.Errorf("%s: unexpected log: %s", why, b.log.String())
 		}
 	}
-	b := newBridged(t)
+	b := newBridgeTest(t)
 	b.Users.Put(auth.User{ID: "u1", Epoch: 2, Active: true, UpdatedAt: noon.Add(-time.Hour)})
 	if s, err := b.at(t, noon); err != nil || s.Epoch != 2 {
-		t.Errorf("saved after everything was ended: got %+v, %v", s, err)
+		t.Errorf("saved after all sessions were ended: got %+v, %v; want epoch 2", s, err)
 	}
 }
 
 func TestSession_KeepsTheEpochOfItsFirstUse(t *testing.T) {
-	b := newBridged(t)
+	b := newBridgeTest(t)
 	if _, err := b.at(t, noon); err != nil {
 		t.Fatal(err)
 	}
@@ -137,11 +137,11 @@ func TestSession_KeepsTheEpochOfItsFirstUse(t *testing.T) {
 	b.django.Import("43", "u2")
 	b.Users.Put(auth.User{ID: "u2", Username: "bob", Epoch: 1, Active: true})
 	b.django.SignIn(sessionKey, "43", noon)
-	b.wantNobody(t, "another user under the same key")
+	b.wantNoSession(t, "another user under the same key")
 }
 
-func TestNote_OutlivesTheSession(t *testing.T) {
-	b := newBridged(t)
+func TestNote_IsRenewedWhileTheSessionLives(t *testing.T) {
+	b := newBridgeTest(t)
 	if _, err := b.at(t, noon); err != nil {
 		t.Fatal(err)
 	}
@@ -152,69 +152,69 @@ func TestNote_OutlivesTheSession(t *testing.T) {
 		b.django.Age(sessionKey, c.ago)
 		b.Reset()
 		if _, err := b.at(t, noon); err != nil || len(b.Calls("notes.Keep")) != c.kept {
-			t.Errorf("%v later: %q, %v; want %d notes kept", c.ago, b.Calls(), err, c.kept)
+			t.Errorf("%v later: got the calls %q, %v; want the note renewed %d times", c.ago, b.Calls(), err, c.kept)
 		}
 	}
 	if _, err := b.bridge.End(t.Context(), sessionKey, noon, false); err != nil {
 		t.Fatal(err)
 	}
 	b.django.Age(sessionKey, django.NoteTTL-time.Hour)
-	b.wantNobody(t, "ended long ago")
+	b.wantNoSession(t, "ended long ago")
 	if n, _ := b.django.NoteOf(sessionKey); n.TTL != django.NoteTTL {
-		t.Errorf("the note of an ended session that is still shown lives for %v", n.TTL)
+		t.Errorf("the note of an ended session that is still presented: got a TTL of %v, want it renewed", n.TTL)
 	}
 }
 
 func TestEnd_LeavesDjangoAlone(t *testing.T) {
-	b := newBridged(t)
+	b := newBridgeTest(t)
 	if _, err := b.at(t, noon); err != nil {
 		t.Fatal(err)
 	}
 	if still, err := b.bridge.End(t.Context(), sessionKey, noon, false); !still || err != nil {
 		t.Errorf("got %v, %v; want still signed in at Django", still, err)
 	}
-	b.wantNobody(t, "signed out here")
+	b.wantNoSession(t, "signed out here")
 	b.django.SignIn(sessionKey, "42", noon)
-	b.wantNobody(t, "signed out here, and saved again")
+	b.wantNoSession(t, "signed out here, and saved again")
 	n, _ := b.django.NoteOf(sessionKey)
 	n.DjangoID, n.UserID = "42", "u1"
 	if _, err := b.django.EndNote(t.Context(), n, false); err != nil {
 		t.Fatal(err)
 	}
-	b.wantNobody(t, "ended, with the user in the note")
+	b.wantNoSession(t, "ended, with the user in the note")
 
-	b = newBridged(t)
+	b = newBridgeTest(t)
 	if still, err := b.bridge.End(t.Context(), sessionKey, noon, false); !still || err != nil {
-		t.Errorf("never seen: got %v, %v", still, err)
+		t.Errorf("never seen: got %v, %v; want still signed in at Django", still, err)
 	}
-	b.wantNobody(t, "signed out here before it was seen")
+	b.wantNoSession(t, "signed out here before it was seen")
 
-	b = newBridged(t)
+	b = newBridgeTest(t)
 	b.django.SignOut(sessionKey)
 	if still, err := b.bridge.End(t.Context(), sessionKey, noon, true); still || err != nil || b.django.Notes() != 0 {
-		t.Errorf("nobody's: got %v, %v and %d notes", still, err, b.django.Notes())
+		t.Errorf("no session: got %v, %v and %d notes, want none", still, err, b.django.Notes())
 	}
 	b.FailOn("notes.End", errDown)
 	if _, err := b.bridge.End(t.Context(), sessionKey, noon, true); !errors.Is(err, auth.ErrUnavailable) {
-		t.Errorf("while ours is down: got %v", err)
+		t.Errorf("while Gatehouse's Redis is down: got %v, want ErrUnavailable", err)
 	}
 }
 
-// A request that was under way during the sign-out, and has yet to note the session.
+// TestEnd_WinsOverAConcurrentFirstUse: a request that runs during the sign-out notes the session after it.
 func TestEnd_WinsOverAConcurrentFirstUse(t *testing.T) {
-	b := newBridged(t)
+	b := newBridgeTest(t)
 	b.bridge.Users = during{b.django, func() {
 		if _, err := b.bridge.End(t.Context(), sessionKey, noon, false); err != nil {
 			t.Error(err)
 		}
 	}}
-	b.wantNobody(t, "signed out meanwhile")
+	b.wantNoSession(t, "signed out meanwhile")
 	if n, _ := b.django.NoteOf(sessionKey); !n.Ended {
-		t.Errorf("noted %+v", n)
+		t.Errorf("got the note %+v, want it ended", n)
 	}
 }
 
-// during does something while a user is looked up.
+// during calls do while a user is looked up.
 type during struct {
 	*djangotest.Django
 	do func()
@@ -228,10 +228,10 @@ func (d during) UserByOrigin(ctx context.Context, source, id string) (auth.User,
 
 func TestBridge_ReportsUnavailableStores(t *testing.T) {
 	for _, call := range []string{"django.Value", "notes.Find", "origins.Find", "notes.Add"} {
-		b := newBridged(t)
+		b := newBridgeTest(t)
 		b.FailOn(call, errDown)
 		if s, err := b.at(t, noon); !errors.Is(err, auth.ErrUnavailable) || s.UserID != "" {
-			t.Errorf("%s: got %+v, %v", call, s, err)
+			t.Errorf("%s: got %+v, %v; want ErrUnavailable", call, s, err)
 		}
 	}
 	for _, c := range []struct {
@@ -239,11 +239,11 @@ func TestBridge_ReportsUnavailableStores(t *testing.T) {
 		seen, trusted bool
 		works         bool
 	}{
-		{"a session that was never seen, of a visitor", false, false, false},
-		{"one that was never seen, of somebody signed in", false, true, true},
-		{"one that was seen", true, false, true},
+		{"an unknown session of an anonymous visitor", false, false, false},
+		{"an unknown session of a signed-in user", false, true, true},
+		{"a known session", true, false, true},
 	} {
-		b := newBridged(t)
+		b := newBridgeTest(t)
 		if c.seen {
 			if _, err := b.at(t, noon); err != nil {
 				t.Fatal(err)
@@ -252,18 +252,18 @@ func TestBridge_ReportsUnavailableStores(t *testing.T) {
 		b.FailOn("django.Value", errDown)
 		still, err := b.bridge.End(t.Context(), sessionKey, noon, c.trusted)
 		if still || (err == nil) != c.works || err != nil && !errors.Is(err, auth.ErrUnavailable) {
-			t.Errorf("ending %s while Django's Redis is down: %v, %v", c.name, still, err)
+			t.Errorf("ending %s while Django's Redis is down: got %v, %v; want success: %v", c.name, still, err, c.works)
 		}
 		b.FailOn("django.Value", nil)
 		if _, err := b.at(t, noon); errors.Is(err, auth.ErrNotFound) != c.works {
-			t.Errorf("%s: %v after it", c.name, err)
+			t.Errorf("%s: got %v afterwards, want it ended: %v", c.name, err, c.works)
 		}
 	}
 }
 
-// TestSessionUser_EndsAStaleSession ends it once and permanently.
+// TestSessionUser_EndsAStaleSession: a stale session is ended permanently.
 func TestSessionUser_EndsAStaleSession(t *testing.T) {
-	b := newBridged(t)
+	b := newBridgeTest(t)
 	accounts := b.Accounts(t)
 	accounts.Now = func() time.Time { return noon }
 	accounts.LocalCache = auth.NewLocalUserCache(time.Hour)
@@ -282,12 +282,12 @@ func TestSessionUser_EndsAStaleSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := accounts.SessionUser(t.Context(), s); !errors.Is(err, auth.ErrNotFound) {
-		t.Errorf("the stale session: %v", err)
+		t.Errorf("the stale session: got %v, want ErrNotFound", err)
 	}
 	if note, ok := b.django.NoteOf(sessionKey); !ok || !note.Ended {
 		t.Errorf("got the note %+v, %v; want it ended", note, ok)
 	}
-	// Not even the old epoch brings it back.
+	// Restoring the old epoch does not restore the session.
 	b.Users.Put(auth.User{ID: "u1", Username: "alice", Epoch: 1, Active: true, UpdatedAt: noon})
-	b.wantNobody(t, "an ended session")
+	b.wantNoSession(t, "an ended session")
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// djangoKey is the SECRET_KEY under which Django 3.2 made the values below, at djangoSaved.
+// djangoKey is the SECRET_KEY with which Django 3.2 made the values below at djangoSaved.
 const djangoKey = "dj-sécret, with a comma [and] $igns"
 
 var djangoSaved = time.Date(2026, 11, 20, 21, 55, 34, 0, time.UTC)
@@ -39,7 +39,7 @@ func djangoKeys(t testing.TB, setting string) Keys {
 	return k
 }
 
-// signDjango is Django's TimestampSigner, from its documentation and not from the code under test.
+// signDjango is Django's TimestampSigner, written from its documentation and not from the code under test.
 func signDjango(secret, salt, body string) string {
 	key := sha256.Sum256([]byte(salt + "signer" + secret))
 	m := hmac.New(sha256.New, key[:])
@@ -52,7 +52,7 @@ func djangoValue(text string) string {
 	return signDjango(djangoKey, "django.contrib.sessions.SessionStore", base64.RawURLEncoding.EncodeToString([]byte(text))+":1xUWZy")
 }
 
-func squeezed(text string) string {
+func compressedValue(text string) string {
 	var b bytes.Buffer
 	z := zlib.NewWriter(&b)
 	z.Write([]byte(text))
@@ -60,7 +60,7 @@ func squeezed(text string) string {
 	return signDjango(djangoKey, "django.contrib.sessions.SessionStore", "."+base64.RawURLEncoding.EncodeToString(b.Bytes())+":1xUWZy")
 }
 
-// djangoJSON is the object of somebody signed in, with more fields.
+// djangoJSON returns the session data of a signed-in user, with more fields.
 func djangoJSON(more string) string {
 	return `{"_auth_user_id":"42","_auth_user_backend":"b","_auth_user_hash":"h"` + more + `}`
 }
@@ -68,12 +68,12 @@ func djangoJSON(more string) string {
 func TestRead_AcceptsDjangosValues(t *testing.T) {
 	now := djangoSaved.Add(time.Hour)
 	for name, c := range map[string]struct{ value, user string }{
-		"a short one":      {djangoPlain, "7"},
-		"a sign-in":        {djangoLogin, "42"},
+		"short":            {djangoPlain, "7"},
+		"sign-in":          {djangoLogin, "42"},
 		"other characters": {djangoUnicode, "42"},
 		"not compressed":   {djangoValue(djangoJSON("")), "42"},
-		"one of ours":      {squeezed(djangoJSON(`,"cart":[1,2,3]`)), "42"},
-		"an escape":        {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `"\u0034\u0032"`, 1)), "42"},
+		"compressed":       {compressedValue(djangoJSON(`,"cart":[1,2,3]`)), "42"},
+		"escapes":          {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `"\u0034\u0032"`, 1)), "42"},
 	} {
 		s, err := djangoKeys(t, djangoKey).Read([]byte(c.value), twoWeeks, now)
 		if want := (Session{c.user, djangoSaved, djangoSaved.Add(twoWeeks)}); err != nil || s != want {
@@ -87,39 +87,39 @@ func TestRead_RejectsEverythingElse(t *testing.T) {
 		value string
 		want  error
 	}{
-		"nothing":                  {"", errFormat},
-		"pickled, signed":          {djangoPickled, errJSON},
-		"pickled by a cache":       {"\x80\x05\x95\x0f\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x03_id\x94\x8c\x0242\x94s.", errFormat},
-		"pickled as text":          {djangoValue("(dp0\nS'_auth_user_id'\np1\nS'42'\np2\ns."), errJSON},
-		"before Django 3.1":        {djangoOldStyle, errFormat},
-		"another store's":          {djangoOther, errSignature},
-		"another key's":            {signDjango("x", "django.contrib.sessions.SessionStore", strings.TrimSuffix(djangoLogin, djangoLogin[len(djangoLogin)-44:])), errSignature},
-		"no time":                  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30"), errFormat},
-		"no payload":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ":1xUWZy"), errJSON},
-		"an empty time":            {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:"), errTime},
-		"a time that is none":      {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xU-Zy"), errTime},
-		"a time below zero":        {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:-1"), errTime},
-		"a time beyond numbers":    {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzzz"), errTime},
-		"a time beyond calendars":  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzz"), errTime},
-		"a time in the future":     {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xUZZy"), errTime},
-		"not base64":               {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e3*0:1xUWZy"), errFormat},
-		"not compressed after all": {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ".e30:1xUWZy"), errCompressed},
-		"a bomb":                   {squeezed(djangoJSON(`,"x":"` + strings.Repeat("x", 10<<20) + `"`)), errCompressed},
-		"too long":                 {djangoValue(djangoJSON(`,"x":"` + strings.Repeat("x", 64<<10) + `"`)), errFormat},
-		"not UTF-8":                {djangoValue(djangoJSON(",\"x\":\"\xff\"")), errJSON},
-		"a list":                   {djangoValue("[]"), errJSON},
-		"null":                     {djangoValue("null"), errSignedOut},
-		"two objects":              {djangoValue(djangoJSON("") + "{}"), errJSON},
-		"a visitor":                {djangoValue("{}"), errSignedOut},
-		"a number for a user":      {djangoValue(strings.Replace(djangoJSON(""), `"42"`, "42", 1)), errSignedOut},
-		"an empty user":            {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `""`, 1)), errSignedOut},
-		"no backend":               {djangoValue(strings.Replace(djangoJSON(""), "backend", "x", 1)), errSignedOut},
-		"no hash":                  {djangoValue(strings.Replace(djangoJSON(""), "hash", "x", 1)), errSignedOut},
-		"names in capitals":        {djangoValue(strings.ToUpper(djangoJSON(""))), errSignedOut},
-		"an expiry that is none":   {djangoValue(djangoJSON(`,"_session_expiry":"tomorrow"`)), errTime},
-		"an expiry below zero":     {djangoValue(djangoJSON(`,"_session_expiry":-1`)), errTime},
-		"an expiry of ages":        {djangoValue(djangoJSON(`,"_session_expiry":1e300`)), errTime},
-		"an expiry that is true":   {djangoValue(djangoJSON(`,"_session_expiry":true`)), errTime},
+		"nothing":                 {"", errFormat},
+		"pickled, signed":         {djangoPickled, errJSON},
+		"pickled by a cache":      {"\x80\x05\x95\x0f\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x03_id\x94\x8c\x0242\x94s.", errFormat},
+		"pickled as text":         {djangoValue("(dp0\nS'_auth_user_id'\np1\nS'42'\np2\ns."), errJSON},
+		"before Django 3.1":       {djangoOldStyle, errFormat},
+		"another store's":         {djangoOther, errSignature},
+		"another key's":           {signDjango("x", "django.contrib.sessions.SessionStore", strings.TrimSuffix(djangoLogin, djangoLogin[len(djangoLogin)-44:])), errSignature},
+		"no timestamp":            {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30"), errFormat},
+		"no payload":              {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ":1xUWZy"), errJSON},
+		"empty timestamp":         {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:"), errTime},
+		"invalid timestamp":       {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xU-Zy"), errTime},
+		"negative timestamp":      {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:-1"), errTime},
+		"timestamp overflows":     {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzzz"), errTime},
+		"timestamp out of range":  {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:zzzzzzzzzz"), errTime},
+		"timestamp in the future": {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e30:1xUZZy"), errTime},
+		"not base64":              {signDjango(djangoKey, "django.contrib.sessions.SessionStore", "e3*0:1xUWZy"), errFormat},
+		"invalid compression":     {signDjango(djangoKey, "django.contrib.sessions.SessionStore", ".e30:1xUWZy"), errCompressed},
+		"decompression bomb":      {compressedValue(djangoJSON(`,"x":"` + strings.Repeat("x", 10<<20) + `"`)), errCompressed},
+		"too long":                {djangoValue(djangoJSON(`,"x":"` + strings.Repeat("x", 64<<10) + `"`)), errFormat},
+		"not UTF-8":               {djangoValue(djangoJSON(",\"x\":\"\xff\"")), errJSON},
+		"a list":                  {djangoValue("[]"), errJSON},
+		"null":                    {djangoValue("null"), errSignedOut},
+		"two objects":             {djangoValue(djangoJSON("") + "{}"), errJSON},
+		"anonymous visitor":       {djangoValue("{}"), errSignedOut},
+		"a number for a user":     {djangoValue(strings.Replace(djangoJSON(""), `"42"`, "42", 1)), errSignedOut},
+		"an empty user":           {djangoValue(strings.Replace(djangoJSON(""), `"42"`, `""`, 1)), errSignedOut},
+		"no backend":              {djangoValue(strings.Replace(djangoJSON(""), "backend", "x", 1)), errSignedOut},
+		"no hash":                 {djangoValue(strings.Replace(djangoJSON(""), "hash", "x", 1)), errSignedOut},
+		"names in capitals":       {djangoValue(strings.ToUpper(djangoJSON(""))), errSignedOut},
+		"invalid expiry":          {djangoValue(djangoJSON(`,"_session_expiry":"tomorrow"`)), errTime},
+		"negative expiry":         {djangoValue(djangoJSON(`,"_session_expiry":-1`)), errTime},
+		"expiry out of range":     {djangoValue(djangoJSON(`,"_session_expiry":1e300`)), errTime},
+		"boolean expiry":          {djangoValue(djangoJSON(`,"_session_expiry":true`)), errTime},
 	} {
 		s, err := djangoKeys(t, djangoKey).Read([]byte(c.value), twoWeeks, djangoSaved.Add(time.Hour))
 		if !errors.Is(err, c.want) || s != (Session{}) {
@@ -128,7 +128,7 @@ func TestRead_RejectsEverythingElse(t *testing.T) {
 	}
 }
 
-func TestRead_RejectsAChangeOfAnyOctet(t *testing.T) {
+func TestRead_RejectsAChangeOfAnyByte(t *testing.T) {
 	k := djangoKeys(t, djangoKey)
 	for i := range djangoLogin {
 		for _, other := range []byte{djangoLogin[i] ^ 1, 'A', ':', '.', 0} {
@@ -138,7 +138,7 @@ func TestRead_RejectsAChangeOfAnyOctet(t *testing.T) {
 			value := []byte(djangoLogin)
 			value[i] = other
 			if s, err := k.Read(value, twoWeeks, djangoSaved); err == nil || s != (Session{}) {
-				t.Errorf("octet %d as %q: got %+v, %v", i, other, s, err)
+				t.Errorf("byte %d as %q: got %+v, %v; want an error", i, other, s, err)
 			}
 		}
 	}
@@ -155,22 +155,22 @@ func TestRead_RejectsExpiredSessions(t *testing.T) {
 		expiry string
 		want   time.Duration // from djangoSaved
 	}{
-		"as it is set":     {"", twoWeeks},
-		"null":             {`,"_session_expiry":null`, twoWeeks},
-		"with the browser": {`,"_session_expiry":0`, twoWeeks},
-		"in seconds":       {`,"_session_expiry":300`, 300 * second},
-		"after the age":    {`,"_session_expiry":2592000`, 2592000 * second},
-		"at a time":        {`,"_session_expiry":"2026-11-20T23:55:34.500000+02:00"`, 500 * time.Millisecond},
-		"at a time in UTC": {`,"_session_expiry":"2026-11-20T21:56:34+00:00"`, 60 * second},
-		"at a local time":  {`,"_session_expiry":"2026-11-20T21:56:34"`, 60*second + 12*time.Hour},
+		"default age":             {"", twoWeeks},
+		"null":                    {`,"_session_expiry":null`, twoWeeks},
+		"browser session":         {`,"_session_expiry":0`, twoWeeks},
+		"in seconds":              {`,"_session_expiry":300`, 300 * second},
+		"longer than the default": {`,"_session_expiry":2592000`, 2592000 * second},
+		"at a time":               {`,"_session_expiry":"2026-11-20T23:55:34.500000+02:00"`, 500 * time.Millisecond},
+		"at a time in UTC":        {`,"_session_expiry":"2026-11-20T21:56:34+00:00"`, 60 * second},
+		"at a local time":         {`,"_session_expiry":"2026-11-20T21:56:34"`, 60*second + 12*time.Hour},
 	} {
 		k, value := djangoKeys(t, djangoKey), []byte(djangoValue(djangoJSON(c.expiry)))
 		s, err := k.Read(value, twoWeeks, djangoSaved.Add(c.want-1))
 		if err != nil || !s.ExpiresAt.Equal(djangoSaved.Add(c.want)) {
-			t.Errorf("%s: ends at %v, %v; want %v", name, s.ExpiresAt, err, djangoSaved.Add(c.want))
+			t.Errorf("%s: got the expiry %v, %v; want %v", name, s.ExpiresAt, err, djangoSaved.Add(c.want))
 		}
 		if s, err := k.Read(value, twoWeeks, djangoSaved.Add(c.want)); !errors.Is(err, errExpired) || s != (Session{}) {
-			t.Errorf("%s: %+v, %v at its end", name, s, err)
+			t.Errorf("%s: at its expiry: got %+v, %v; want an error", name, s, err)
 		}
 	}
 }
@@ -190,7 +190,7 @@ func TestParseKeys_AcceptsOneOrAList(t *testing.T) {
 		`["new", "another", "[a"]`: false,
 	} {
 		if _, err := djangoKeys(t, setting).Read([]byte(djangoLogin), twoWeeks, djangoSaved); (err == nil) != good {
-			t.Errorf("with the keys %q: got %v", setting, err)
+			t.Errorf("with the keys %q: got %v, want success: %v", setting, err, good)
 		}
 	}
 	for setting, want := range map[string]string{
@@ -213,11 +213,11 @@ func TestIsSessionKey_ChecksTheForm(t *testing.T) {
 		good: true, "": false, good[1:]: false, good + "6": false, "A" + good[1:]: false, "-" + good[1:]: false, good[:31] + "\n": false, "é" + good[2:]: false, "*" + good[1:]: false,
 	} {
 		if got := (*Bridge)(nil).IsSessionKey(s); got != want {
-			t.Errorf("%q: got %v", s, got)
+			t.Errorf("%q: got %v, want %v", s, got, want)
 		}
 	}
 	if id := SessionID(good); len(id) != 43 || id == auth.SessionID(good) || strings.Contains(id, good) {
-		t.Errorf("the id of a key is %q", id)
+		t.Errorf("got the id %q, which is malformed or reveals the key", id)
 	}
 }
 
@@ -232,7 +232,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil && s != (Session{}) {
 			t.Errorf("%q: got %+v and %v", value, s, err)
 		}
-		// What Django signed may be anything as well.
+		// A validly signed body can hold anything.
 		body := value
 		if end := bytes.LastIndexByte(value, ':'); end >= 0 {
 			body = value[:end]

@@ -27,29 +27,29 @@ func TestSessionValue_IsReadInOneRoundTrip(t *testing.T) {
 			find := func() (value string, left time.Duration, err error) {
 				var b []byte
 				if trips := kvtest.RoundTrips(t, func(ctx context.Context) { b, left, err = d.SessionValue(ctx, sessionKey) }); trips != 1 {
-					t.Errorf("%d round trips", trips)
+					t.Errorf("got %d round trips, want 1", trips)
 				}
 				return string(b), left, err
 			}
 			if value, _, err := find(); value != "" || !errors.Is(err, auth.ErrNotFound) {
-				t.Errorf("prefix %q: got %q, %v of a session that is not there", prefix, value, err)
+				t.Errorf("prefix %q: got %q, %v for an unknown session, want ErrNotFound", prefix, value, err)
 			}
 			kvtest.Run(t, r, "SET", key, "a:b:c", "EX", 60)
 			if value, left, err := find(); value != "a:b:c" || err != nil || left <= 50*time.Second || left > time.Minute {
-				t.Errorf("prefix %q: got %q, %v, %v", prefix, value, left, err)
+				t.Errorf("prefix %q: got %q, %v, %v; want a TTL of a minute", prefix, value, left, err)
 			}
 			kvtest.Run(t, r, "PERSIST", key)
 			if value, left, err := find(); value != "a:b:c" || err != nil || left >= 0 {
-				t.Errorf("prefix %q: got %q, %v, %v of a key without an end", prefix, value, left, err)
+				t.Errorf("prefix %q: got %q, %v, %v for a key without a TTL", prefix, value, left, err)
 			}
 			kvtest.Run(t, r, "SET", key, strings.Repeat("x", 1<<20))
 			if value, _, err := find(); len(value) != django.MaxValueSize+1 || err != nil {
-				t.Errorf("prefix %q: got %d octets, %v of a long value", prefix, len(value), err)
+				t.Errorf("prefix %q: got %d bytes, %v for a long value", prefix, len(value), err)
 			}
 			kvtest.Run(t, r, "DEL", key)
 			kvtest.Run(t, r, "HSET", key, "a", "b")
 			if _, _, err := find(); !errors.Is(err, auth.ErrNotFound) {
-				t.Errorf("prefix %q: got %v of a hash", prefix, err)
+				t.Errorf("prefix %q: got %v for a hash, want ErrNotFound", prefix, err)
 			}
 			if err := d.CheckAccess(t.Context()); err != nil {
 				t.Errorf("prefix %q: not readable: %v", prefix, err)
@@ -67,7 +67,7 @@ func TestRedisStore_NeedsReadAccessOnly(t *testing.T) {
 	kvtest.Run(t, admin, "SET", "session:"+sessionKey, "a:b:c", "EX", 60)
 	d := django.NewRedisStore(kvtest.Open(t, strings.Replace(kvtest.ServerURL(theirs), "unix://", "unix://reader:p@", 1)), ours, "session")
 	if value, _, err := d.SessionValue(t.Context(), sessionKey); string(value) != "a:b:c" || err != nil {
-		t.Errorf("with the rights to read alone: %q, %v", value, err)
+		t.Errorf("with read access only: got %q, %v", value, err)
 	}
 	if err := d.AddNote(t.Context(), newNote()); err != nil {
 		t.Error(err)
@@ -86,19 +86,19 @@ func TestRedisStore_NeedsReadAccessOnly(t *testing.T) {
 	_, _, err = d.SessionValue(t.Context(), sessionKey)
 	kvtest.WantUnavailable(t, err)
 	if _, err := d.Note(t.Context(), sessionID); err != nil {
-		t.Errorf("a note without Django's Redis: %v", err)
+		t.Errorf("reading a note without Django's Redis: %v", err)
 	}
 }
 
-func TestNotes_AreNeverTakenBack(t *testing.T) {
+func TestNotes_FirstOneAndEndAreFinal(t *testing.T) {
 	kvtest.OnEach(t, func(t *testing.T, r *redisconn.Pool) {
 		ctx, d := t.Context(), django.NewRedisStore(r, r, "")
 		if _, err := d.Note(ctx, sessionID); !errors.Is(err, auth.ErrNotFound) {
-			t.Errorf("got %v of no note", err)
+			t.Errorf("no note: got %v, want ErrNotFound", err)
 		}
 		ended := django.Note{ID: sessionID, FirstSeen: newNote().FirstSeen, Ended: true}
 		if done, err := d.EndNote(ctx, ended, false); done || err != nil || kvtest.Exists(t, r, "django:"+sessionID) {
-			t.Errorf("a note that is not there is ended: %v, %v", done, err)
+			t.Errorf("ending a missing note: got %v, %v; want it neither ended nor created", done, err)
 		}
 		if err := d.AddNote(ctx, newNote()); err != nil {
 			t.Fatal(err)
@@ -111,45 +111,45 @@ func TestNotes_AreNeverTakenBack(t *testing.T) {
 		var got django.Note
 		var err error
 		if trips := kvtest.RoundTrips(t, func(ctx context.Context) { got, err = d.Note(ctx, sessionID) }); trips != 1 {
-			t.Errorf("%d round trips", trips)
+			t.Errorf("got %d round trips, want 1", trips)
 		}
 		ttl := got.TTL
 		got.TTL = 0
 		if err != nil || got != newNote() || ttl > django.NoteTTL || ttl < django.NoteTTL-time.Minute {
-			t.Errorf("got %+v for %v, %v; the first note counts", got, ttl, err)
+			t.Errorf("got %+v with a TTL of %v, %v; want the first note", got, ttl, err)
 		}
 		kvtest.Run(t, r, "PEXPIRE", "django:"+sessionID, 1000)
 		if err := d.RenewNote(ctx, sessionID); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := d.Note(ctx, sessionID); err != nil || got.TTL < django.NoteTTL-time.Minute {
-			t.Errorf("kept for %v, %v", got.TTL, err)
+			t.Errorf("after a renewal: got a TTL of %v, %v; want %v", got.TTL, err, django.NoteTTL)
 		}
 		if done, err := d.EndNote(ctx, ended, false); !done || err != nil {
-			t.Errorf("a note that is there is not ended: %v, %v", done, err)
+			t.Errorf("ending an existing note: got %v, %v; want it ended", done, err)
 		}
 		if err := d.AddNote(ctx, newNote()); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := d.Note(ctx, sessionID); err != nil || !got.Ended || got.UserID != "" {
-			t.Errorf("got %+v, %v; it was ended", got, err)
+			t.Errorf("got %+v, %v; want it ended", got, err)
 		}
 		kvtest.Run(t, r, "FLUSHDB")
 		if done, err := d.EndNote(ctx, ended, true); !done || err != nil {
-			t.Errorf("got %v, %v", done, err)
+			t.Errorf("ending an unknown session: got %v, %v; want it noted as ended", done, err)
 		}
 		if got, err := d.Note(ctx, sessionID); err != nil || !got.Ended || got.TTL < django.NoteTTL-time.Minute {
-			t.Errorf("got %+v, %v; it was ended before it was seen", got, err)
+			t.Errorf("got %+v, %v; want it ended before its first use", got, err)
 		}
 		if err := d.RenewNote(ctx, django.SessionID("another")); err != nil || kvtest.Exists(t, r, "django:"+django.SessionID("another")) {
-			t.Errorf("a note is made by keeping it: %v", err)
+			t.Errorf("renewing a missing note created it: %v", err)
 		}
 	})
 }
 
-// TestNotes_DamagedOnesAreKept: a note that cannot be decoded signs nobody in and is not overwritten, since it might have
-// said that the session ended.
-func TestNotes_DamagedOnesAreKept(t *testing.T) {
+// TestNotes_InvalidOnesAreKept: a note that cannot be decoded does not sign in and is not overwritten, since it may have
+// marked the session as ended.
+func TestNotes_InvalidOnesAreKept(t *testing.T) {
 	r := kvtest.OpenEmbedded(t)
 	d := django.NewRedisStore(r, r, "")
 	for _, value := range []string{
@@ -167,12 +167,12 @@ func TestNotes_DamagedOnesAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := d.Note(t.Context(), sessionID); !errors.Is(err, auth.ErrNotFound) {
-			t.Errorf("%.80q: got %+v, %v", value, got, err)
+			t.Errorf("%.80q: got %+v, %v; want ErrNotFound", value, got, err)
 		}
 	}
 	kvtest.Run(t, r, "DEL", "django:"+sessionID)
 	kvtest.Run(t, r, "LPUSH", "django:"+sessionID, "x")
 	if _, err := d.Note(t.Context(), sessionID); !errors.Is(err, auth.ErrNotFound) {
-		t.Errorf("got %v of a list", err)
+		t.Errorf("a list: got %v, want ErrNotFound", err)
 	}
 }

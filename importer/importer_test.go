@@ -20,7 +20,7 @@ func read(t *testing.T, text string, o Options) (File, []Row, error) {
 	return file, rows, err
 }
 
-func TestRead_DjangoTable(t *testing.T) {
+func TestRead_ParsesADjangoTable(t *testing.T) {
 	const table = "\uFEFFid,password,last_login,is_superuser,username,first_name,last_name,email,is_staff,is_active,date_joined\r\n" +
 		"1,pbkdf2_sha256$1$s$x,NULL,t,alice,Alice,\"Exam\r\nple, Ltd\",alice@example.org,f,t,2024-05-01 10:20:30+02\r\n" +
 		"2,!x,,f,bob,,,,0,0,2024-05-01 10:20:30.123456\r\n" +
@@ -28,7 +28,7 @@ func TestRead_DjangoTable(t *testing.T) {
 		"4,y,,f,dora,,,,f,perhaps,yesterday\r\n"
 	file, rows, err := read(t, table, Options{})
 	if err != nil || file != (File{Django, CSV}) || len(rows) != 4 {
-		t.Fatalf("%v %+v %+v", err, file, rows)
+		t.Fatalf("got %v, %+v and the rows %+v", err, file, rows)
 	}
 	want := Row{Line: 2, ID: "1", Username: "alice", Name: "Alice Exam\nple, Ltd", Email: "alice@example.org", Active: true,
 		Created: time.Date(2024, 5, 1, 8, 20, 30, 0, time.UTC), Hash: "pbkdf2_sha256$1$s$x", Privileged: true}
@@ -46,7 +46,7 @@ func TestRead_DjangoTable(t *testing.T) {
 	}
 }
 
-func TestRead_OtherTables(t *testing.T) {
+func TestRead_RecognizesOtherTables(t *testing.T) {
 	for name, c := range map[string]struct {
 		text   string
 		o      Options
@@ -66,7 +66,7 @@ func TestRead_OtherTables(t *testing.T) {
 	} {
 		file, rows, err := read(t, c.text, c.o)
 		if err != nil || file.Source != c.source || len(rows) != 1 {
-			t.Errorf("%s: %v %+v %+v", name, err, file, rows)
+			t.Errorf("%s: got %v, %+v and the rows %+v; want one row from %s", name, err, file, rows, c.source)
 			continue
 		}
 		r := rows[0]
@@ -79,17 +79,17 @@ func TestRead_OtherTables(t *testing.T) {
 	} {
 		_, rows, err := read(t, text, Options{})
 		if err != nil || len(rows) != 1 || rows[0].Username+" "+rows[0].Address+" "+rows[0].ID != want {
-			t.Errorf("%q: %v %+v, want %q", text, err, rows, want)
+			t.Errorf("%q: got %v and the rows %+v, want %q", text, err, rows, want)
 		}
 	}
 	_, rows, err := read(t, "\n\nann:$apr1$x\nbob\njoe:{SHA}x:y\n", Options{Source: Htpasswd})
 	if err != nil || len(rows) != 3 || rows[0].Line != 3 || rows[0].Hash != "$apr1$x" || rows[1].Problem == "" || rows[2].Hash != "{SHA}x:y" {
-		t.Errorf("htpasswd: %v %+v", err, rows)
+		t.Errorf("htpasswd: got %v and the rows %+v", err, rows)
 	}
 }
 
-// TestRead_BadQuotesSpoilOneRow: the next row begins on the next line.
-func TestRead_BadQuotesSpoilOneRow(t *testing.T) {
+// TestRead_BadQuotesAffectOneRow: after a quoting error, reading resumes on the next line.
+func TestRead_BadQuotesAffectOneRow(t *testing.T) {
 	for text, want := range map[string]string{
 		"username,name,password\nann,A \"B\" C,x\nbob,Bob,y\n":        "2 A quoted field; 3 bob",
 		"username,name,password\nann,\"A \\\"B\",x\nbob,Bob,y\n":      "2 A quoted field; 3 bob",
@@ -117,17 +117,17 @@ func TestRead_BadQuotesSpoilOneRow(t *testing.T) {
 	}
 }
 
-// TestRead_ProblemsNameColumnsOnly: if columns are shifted, any of them can hold a hash or an address.
+// TestRead_ProblemsNameColumnsOnly: if columns are shifted, any of them can contain a hash or an address.
 func TestRead_ProblemsNameColumnsOnly(t *testing.T) {
-	const held = "ann@example.org"
+	const value = "ann@example.org"
 	for _, column := range []string{"is_active", "disabled", "email_verified_at", "is_staff", "is_superuser", "created_at"} {
 		for _, text := range []string{
-			"username,password," + column + "\nann,x," + held + "\n",
-			`{"username":"ann","password":"x","` + column + `":"` + held + `"}`,
+			"username,password," + column + "\nann,x," + value + "\n",
+			`{"username":"ann","password":"x","` + column + `":"` + value + `"}`,
 		} {
 			_, rows, err := read(t, text, Options{})
-			if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Problem, column) || strings.Contains(rows[0].Problem, held) {
-				t.Errorf("%s: %v %+v", column, err, rows)
+			if err != nil || len(rows) != 1 || !strings.Contains(rows[0].Problem, column) || strings.Contains(rows[0].Problem, value) {
+				t.Errorf("%s: got %v and the rows %+v, want a problem that names only the column", column, err, rows)
 			}
 		}
 	}
@@ -136,32 +136,32 @@ func TestRead_ProblemsNameColumnsOnly(t *testing.T) {
 func TestRead_BadRowsDoNotDetermineTheSource(t *testing.T) {
 	file, rows, err := read(t, `[7, {"model":"auth.user","pk":3,"fields":{"username":"ann","password":"x"}}]`, Options{})
 	if err != nil || file.Source != Django || len(rows) != 2 || rows[1].ID != "3" {
-		t.Errorf("%v %+v %+v", err, file, rows)
+		t.Errorf("got %v, %+v and the rows %+v; want the Django user 3 second", err, file, rows)
 	}
 }
 
-func TestParseTime(t *testing.T) {
+func TestParseTime_ReadsEveryDatabaseFormat(t *testing.T) {
 	want := time.Date(2024, 5, 1, 10, 20, 30, 0, time.UTC)
 	for _, s := range []string{
 		"2024-05-01 10:20:30+00", "2024-05-01 10:20:30.000000+00", "2024-05-01 12:20:30+02:00", "2024-05-01 12:20:30+0200", "2024-05-01 12:20:30 +0200",
 		"2024-05-01 10:20:30", "2024-05-01T10:20:30", "2024-05-01T10:20:30Z", "2024-05-01T10:20:30.000000Z",
 	} {
 		if got, ok := parseTime(s); !ok || !got.Equal(want) {
-			t.Errorf("%s: %v, %t", s, got, ok)
+			t.Errorf("%s: got %v, %t; want %v", s, got, ok, want)
 		}
 	}
 	for _, s := range []string{"", "yesterday", "2024-13-01", "24-05-01", "2024-05-01 25:00:00", "0000-00-00 00:00:00"} {
 		if got, ok := parseTime(s); ok {
-			t.Errorf("%s is parsed as %v", s, got)
+			t.Errorf("%s: got %v, want it refused", s, got)
 		}
 	}
 	_, rows, err := read(t, "username,password,email_verified_at,created_at\nann,x,0000-00-00 00:00:00,0000-00-00 00:00:00\n", Options{})
 	if err != nil || len(rows) != 1 || rows[0].Verified || rows[0].Problem != "" || !rows[0].Created.IsZero() {
-		t.Errorf("MySQL's zero time: %v %+v", err, rows)
+		t.Errorf("MySQL's zero time: got %v and the rows %+v, want no time and no problem", err, rows)
 	}
 }
 
-func TestRead_Dumpdata(t *testing.T) {
+func TestRead_ResolvesDumpdataGroups(t *testing.T) {
 	const dump = `[
 {"model": "auth.permission", "pk": 1, "fields": {"name": "x"}},
 {"model": "auth.user", "pk": 1, "fields": {"password": "a", "username": "alice", "groups": [2, 1], "is_active": true}},
@@ -174,7 +174,7 @@ func TestRead_Dumpdata(t *testing.T) {
 `
 	file, rows, err := read(t, dump, Options{})
 	if err != nil || file != (File{Django, JSON}) || len(rows) != 3 {
-		t.Fatalf("%v %+v %+v", err, file, rows)
+		t.Fatalf("got %v, %+v and the rows %+v", err, file, rows)
 	}
 	for _, r := range rows {
 		got := fmt.Sprint(r.Line, " ", r.ID, " ", r.Username, " ", r.Groups, " ", r.Problem != "")
@@ -184,14 +184,14 @@ func TestRead_Dumpdata(t *testing.T) {
 	}
 }
 
-func TestRead_Objects(t *testing.T) {
+func TestRead_ParsesJSONObjects(t *testing.T) {
 	for _, text := range []string{
 		"{\"id\": 1, \"username\": \"ann\", \"pw_hash\": \"x\", \"roles\": [\"a\", \"b\"], \"active\": null}\n7\n{\"id\": 2, \"username\": \"bob\", \"pw_hash\": \"y\"}\n",
 		"[{\"id\": 1, \"username\": \"ann\", \"pw_hash\": \"x\", \"roles\": \"a,b\"},\n7,\n{\"id\": 2, \"username\": \"bob\", \"pw_hash\": \"y\"}]",
 	} {
 		file, rows, err := read(t, text, Options{})
 		if err != nil || file != (File{Flask, JSON}) || len(rows) != 3 {
-			t.Fatalf("%v %+v %+v", err, file, rows)
+			t.Fatalf("got %v, %+v and the rows %+v", err, file, rows)
 		}
 		if r := rows[0]; r.Line != 1 || r.ID != "1" || strings.Join(r.Groups, " ") != "a b" || !r.Active || r.Problem != "" {
 			t.Errorf("got %+v", r)
@@ -203,7 +203,7 @@ func TestRead_Objects(t *testing.T) {
 }
 
 func TestRead_RejectsFiles(t *testing.T) {
-	for text, says := range map[string]string{
+	for text, want := range map[string]string{
 		"": "empty", " \n\t\n": "empty", "\uFEFF": "empty",
 		"a,b\n1,2\n":                                    "no column for the password hash",
 		"ann,ann@example.org,$2y$04$cX\n":               "no column for the password hash",
@@ -222,28 +222,28 @@ func TestRead_RejectsFiles(t *testing.T) {
 		strings.Repeat("a", 2<<20):                      "longer than",
 	} {
 		_, _, err := read(t, text, Options{})
-		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%.40q: %v, want %q", text, err, says)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: got %v, want an error with %q", text, err, want)
 		}
 		if err != nil && strings.Contains(err.Error(), "ann") {
 			t.Errorf("%.40q: the error quotes the file: %v", text, err)
 		}
 	}
 	if _, _, err := read(t, "username,password\n", Options{Username: "nick"}); err == nil || !strings.Contains(err.Error(), `"nick"`) {
-		t.Errorf("a missing column: %v", err)
+		t.Errorf("a missing column: got %v, want an error that names it", err)
 	}
 	if _, _, err := read(t, `{"login":"ann","password":"x"}`, Options{Username: "nick"}); err == nil || !strings.Contains(err.Error(), `"nick"`) {
-		t.Errorf("a missing field: %v", err)
+		t.Errorf("a missing field: got %v, want an error that names it", err)
 	}
 	if _, _, err := read(t, "x", Options{Format: "xml"}); err == nil {
-		t.Error("xml is read")
+		t.Error("the format xml is accepted")
 	}
 	stop := errors.New("stop")
 	if err := Read(strings.NewReader("username,password\nann,x\nbob,y\n"), Options{}, func(File, Row) error { return stop }); !errors.Is(err, stop) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want the error of the callback", err)
 	}
 	if _, rows, err := read(t, "[]", Options{}); err != nil || len(rows) != 0 {
-		t.Errorf("an empty list: %v %v", err, rows)
+		t.Errorf("an empty list: got %v and the rows %v, want none", err, rows)
 	}
 }
 
@@ -255,7 +255,7 @@ func FuzzRead(f *testing.F) {
 		lines := strings.Count(text, "\n") + 1
 		_ = Read(strings.NewReader(text), Options{}, func(_ File, r Row) error {
 			if r.Line < 1 || r.Line > lines {
-				t.Fatalf("line %d of %d in %q", r.Line, lines, text)
+				t.Fatalf("got line %d of %d in %q", r.Line, lines, text)
 			}
 			return nil
 		})
