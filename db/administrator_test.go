@@ -10,7 +10,8 @@ import (
 	"gatehouse/auth"
 )
 
-// losses are all the ways in which alice, who is in the group admins that has users.manage, may stop to be an administrator.
+// losses returns every way in which alice, a member of the group admins with users.manage, can lose her administrator
+// permission.
 func losses(d *DB, alice auth.User) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"disable":      func(ctx context.Context) error { return second(d.SetActive(ctx, alice.ID, false)) },
@@ -31,26 +32,26 @@ func TestLastAdministrator_CannotBeRemoved(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ctx := t.Context()
 		alice := newAdministrator(t, d, "alice")
-		// Neither a disabled user nor one with other rights takes her place.
+		// Neither a disabled administrator nor a user with other permissions counts.
 		bob := setPermission(t, d, create(t, d, newUser("bob")), auth.ManageUsers, true)
 		ok(t, second(d.SetActive(ctx, bob.ID, false)))
 		setPermission(t, d, create(t, d, newUser("carol")), auth.ViewUsers, true)
 		before := byID(t, d, alice.ID)
 		for name, lose := range losses(d, alice) {
 			if err := lose(ctx); !errors.Is(err, auth.ErrLastAdministrator) {
-				t.Errorf("%s: got %v", name, err)
+				t.Errorf("%s: got %v, want ErrLastAdministrator", name, err)
 			}
 			equal(t, name+": alice", byID(t, d, alice.ID), before)
 		}
-		// What takes the permission from somebody else, or something else from her, is done.
+		// Other changes of her, and of other users, are allowed.
 		setPermission(t, d, alice, "a.b", true)
 		setPermission(t, d, alice, "a.b", false)
 		setPermission(t, d, bob, auth.ManageUsers, false)
-		// A permission of her own, and then her group's goes.
+		// With the permission of her own, her group can lose it.
 		setPermission(t, d, alice, auth.ManageUsers, true)
 		ok(t, d.SetGroupPermission(ctx, "admins", auth.ManageUsers, false))
 		wantErr(t, second(d.SetPermission(ctx, alice.ID, auth.ManageUsers, false)), auth.ErrLastAdministrator)
-		// Somebody else takes her place.
+		// With another administrator she can lose it.
 		setMember(t, d, create(t, d, newUser("dora")), "admin", true)
 		setPermission(t, d, alice, auth.ManageUsers, false)
 		ok(t, second(d.SetActive(ctx, alice.ID, false)))
@@ -72,7 +73,7 @@ func TestLastAdministrator_CanBeRemovedWhenAllowed(t *testing.T) {
 	})
 }
 
-// TestLastAdministrator_IsNotRequiredWithoutOne: what is no loss is never refused.
+// TestLastAdministrator_IsNotRequiredWithoutOne: without an administrator no change is refused.
 func TestLastAdministrator_IsNotRequiredWithoutOne(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
@@ -86,7 +87,7 @@ func TestLastAdministrator_IsNotRequiredWithoutOne(t *testing.T) {
 	})
 }
 
-// TestLastAdministrator_IsKeptUnderConcurrency: each of the two changes alone would leave somebody.
+// TestLastAdministrator_IsKeptUnderConcurrency: each of the two changes alone would leave an administrator.
 func TestLastAdministrator_IsKeptUnderConcurrency(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		url := d.dsn
@@ -114,14 +115,14 @@ func TestLastAdministrator_IsKeptUnderConcurrency(t *testing.T) {
 			done.Wait()
 			for n, err := range errs {
 				if errors.Is(err, auth.ErrLastAdministrator) != byID(t, d, pair[n].ID).HasPermission(auth.ManageUsers) || err != nil && !errors.Is(err, auth.ErrLastAdministrator) {
-					t.Errorf("%s: %v", pair[n].Username, err)
+					t.Errorf("%s: got %v, want a refusal exactly if they are still an administrator", pair[n].Username, err)
 				}
 				if err != nil {
 					last = pair[n]
 				}
 			}
 			if (errs[0] == nil) == (errs[1] == nil) {
-				t.Fatalf("round %d: got %v and %v, want one refusal", i, errs[0], errs[1])
+				t.Fatalf("round %d: got %v and %v, want exactly one refusal", i, errs[0], errs[1])
 			}
 		}
 	})

@@ -48,11 +48,11 @@ func setPermission(t *testing.T, d *DB, u auth.User, permission string, on bool)
 	return u
 }
 
-func TestGroups_AddListRemove(t *testing.T) {
+func TestGroups_AreListedWithTheirMembers(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		equal(t, "the groups of the first migration", groups(t, d),
 			[]auth.Group{{Name: "admin", Permissions: []string{"users.manage", "users.view"}}})
-		for range 2 { // adding what is there is no error and no change
+		for range 2 { // adding it again has no effect
 			ok(t, d.AddGroup(t.Context(), "readers"))
 			ok(t, d.AddGroup(t.Context(), "empty_2-x"))
 			ok(t, d.SetGroupPermission(t.Context(), "readers", "books.read", true))
@@ -67,7 +67,7 @@ func TestGroups_AddListRemove(t *testing.T) {
 			{Name: "empty_2-x", Permissions: []string{}},
 			{Name: "readers", Permissions: []string{"articles.read", "books.read"}, Members: 2},
 		})
-		for range 2 { // so is taking away what is not there
+		for range 2 { // removing it again has no effect
 			ok(t, d.SetGroupPermission(t.Context(), "readers", "articles.read", false))
 		}
 		ok(t, d.RemoveGroup(t.Context(), "empty_2-x"))
@@ -76,16 +76,16 @@ func TestGroups_AddListRemove(t *testing.T) {
 			{Name: "readers", Permissions: []string{"books.read"}, Members: 2},
 		})
 		equal(t, "bob", byID(t, d, bob.ID).Permissions, []string{"books.read"})
-		// With the group goes what its members had through it.
+		// Removing a group removes its permissions from its members.
 		ok(t, d.RemoveGroup(t.Context(), "readers"))
 		for _, id := range []string{alice.ID, bob.ID} {
 			u := byID(t, d, id)
 			if u.InGroup("readers") || u.HasPermission("books.read") {
-				t.Errorf("after the group is gone: %+v", u)
+				t.Errorf("after the group was removed: got %+v, want neither group nor permission", u)
 			}
 		}
 		equal(t, "alice", byID(t, d, alice.ID).Groups, []string{"admin"})
-		// A new group of the same name begins without anything.
+		// A new group of the same name has no members or permissions.
 		ok(t, d.AddGroup(t.Context(), "readers"))
 		equal(t, "the new group", groups(t, d)[1], auth.Group{Name: "readers", Permissions: []string{}})
 	})
@@ -119,7 +119,7 @@ func TestRemoveGroupWithMembers_ChecksTheVersion(t *testing.T) {
 		wantChanged(auth.MembersVersion(nil), "alice")
 		setMember(t, d, alice, "staff", false)
 		wantChanged(ofAlice)
-		setMember(t, d, bob, "staff", true) // as many as before
+		setMember(t, d, bob, "staff", true) // the same number of members
 		wantChanged(ofAlice, "bob")
 		wantChanged("", "bob")
 		setMember(t, d, alice, "staff", true)
@@ -144,12 +144,12 @@ func adminVersion(t *testing.T, d *DB) string {
 	return versions["admin"]
 }
 
-// TestRemoveGroupWithMembers_WaitsForAJoin: a user whose joining is not yet committed counts as a member.
+// TestRemoveGroupWithMembers_WaitsForAJoin: a member in an uncommitted transaction counts.
 func TestRemoveGroupWithMembers_WaitsForAJoin(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ok(t, d.AddGroup(t.Context(), "staff"))
 		alice := create(t, d, newUser("alice"))
-		ok(t, second(d.prepared(t.Context(), deleteGroup))) // which does not wait, neither with SQLite
+		ok(t, second(d.prepared(t.Context(), deleteGroup))) // prepared before the lock, for which preparing would wait
 		tx, err := d.pool.BeginTxx(t.Context(), nil)
 		ok(t, err)
 		defer tx.Rollback()
@@ -171,7 +171,7 @@ func TestRemoveGroupWithMembers_WaitsForAJoin(t *testing.T) {
 	})
 }
 
-func TestGrants_UnknownGroupsAndUsers(t *testing.T) {
+func TestGrants_RefuseUnknownGroupsAndUsers(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
 		for _, on := range []bool{true, false} {
@@ -191,33 +191,33 @@ func TestGrants_UnknownGroupsAndUsers(t *testing.T) {
 		}
 		equal(t, "groups", len(groups(t, d)), 1)
 		if got := byID(t, d, alice.ID); len(got.Groups)+len(got.Permissions) != 0 {
-			t.Errorf("got %+v", got)
+			t.Errorf("got %+v, want no groups and permissions", got)
 		}
-		// Names that the rules refuse never reach a row.
+		// Invalid names are never stored.
 		for _, name := range []string{"a b", "A", "", "1a", strings.Repeat("a", 65), "a.b"} {
 			if err := d.AddGroup(t.Context(), name); err == nil {
-				t.Errorf("the group %q is there", name)
+				t.Errorf("the invalid group %q was added", name)
 			}
 		}
 		for _, name := range []string{"users", "a b.c", "A.b", "", ".a"} {
 			if err := second(d.SetPermission(t.Context(), alice.ID, name, true)); err == nil {
-				t.Errorf("alice has the permission %q", name)
+				t.Errorf("the invalid permission %q was given to a user", name)
 			}
 			if err := d.SetGroupPermission(t.Context(), "admin", name, true); err == nil {
-				t.Errorf("the group has the permission %q", name)
+				t.Errorf("the invalid permission %q was given to a group", name)
 			}
 		}
 	})
 }
 
-func TestPermissions_OfUsersAndGroups(t *testing.T) {
+func TestPermissions_CombineUserAndGroups(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
 		ok(t, d.AddGroup(t.Context(), "readers"))
 		ok(t, d.SetGroupPermission(t.Context(), "readers", "books.read", true))
 		ok(t, d.SetGroupPermission(t.Context(), "readers", "users.view", true))
 		var u auth.User
-		for range 2 { // nothing is there twice
+		for range 2 { // repeating it adds no duplicates
 			setMember(t, d, alice, "readers", true)
 			setMember(t, d, alice, "admin", true)
 			setPermission(t, d, alice, "books.read", true)
@@ -225,9 +225,9 @@ func TestPermissions_OfUsersAndGroups(t *testing.T) {
 		}
 		equal(t, "groups", u.Groups, []string{"admin", "readers"})
 		equal(t, "permissions", u.Permissions, []string{"a.b", "books.read", "users.manage", "users.view"})
-		equal(t, "epoch", u.Epoch, alice.Epoch) // what they may is looked up, no session ends
-		equal(t, "somebody else", byID(t, d, bob.ID), bob)
-		// Every way to read a user tells the same, in one statement.
+		equal(t, "epoch", u.Epoch, alice.Epoch) // changed permissions end no session
+		equal(t, "another user", byID(t, d, bob.ID), bob)
+		// Every way to read a user returns the same, in one statement.
 		ctx, cost := reqstats.NewContext(t.Context())
 		for what, read := range map[string]func() (auth.User, error){
 			"by id":   func() (auth.User, error) { return d.UserByID(ctx, alice.ID) },
@@ -252,13 +252,13 @@ func TestPermissions_OfUsersAndGroups(t *testing.T) {
 		ok(t, err)
 		equal(t, "after a change", changed.Permissions, u.Permissions)
 		equal(t, "after a change", changed.Groups, u.Groups)
-		// Their own stays when the group's goes, and the other way round.
+		// Permissions of the user and of the group are independent.
 		u = setMember(t, d, alice, "readers", false)
 		equal(t, "without the group", u.Permissions, []string{"a.b", "books.read", "users.manage", "users.view"})
 		setMember(t, d, alice, "readers", true)
 		setPermission(t, d, alice, "a.b", false)
 		u = setPermission(t, d, alice, "books.read", false)
-		equal(t, "without their own", u.Permissions, []string{"books.read", "users.manage", "users.view"})
+		equal(t, "without the user's own", u.Permissions, []string{"books.read", "users.manage", "users.view"})
 		for range 2 {
 			setMember(t, d, alice, "readers", false)
 			var err error
@@ -282,10 +282,10 @@ func TestGrants_AreDeletedWithTheUser(t *testing.T) {
 			`INSERT INTO group_permissions (group_name, permission) VALUES ('nosuch', 'a.b')`,
 		} {
 			if err := byHand(t, d, query); !foreignKeyViolation(err) {
-				t.Errorf("%s: got %v, want a foreign key's refusal", query, err)
+				t.Errorf("%s: got %v, want a foreign key violation", query, err)
 			}
 		}
-		// A group that is renamed keeps its members and what they may.
+		// A renamed group keeps its members and permissions.
 		ok(t, byHand(t, d, `UPDATE groups SET name = 'root' WHERE name = 'admin'`))
 		equal(t, "renamed", byID(t, d, alice.ID).Groups, []string{"root"})
 		equal(t, "renamed", byID(t, d, alice.ID).Permissions, []string{"a.b", "users.manage", "users.view"})
@@ -293,12 +293,12 @@ func TestGrants_AreDeletedWithTheUser(t *testing.T) {
 		equal(t, "members", groups(t, d)[0].Members, 0)
 		create(t, d, alice) // the same id again
 		if got := byID(t, d, alice.ID); len(got.Groups)+len(got.Permissions) != 0 {
-			t.Errorf("the new user has what the old one had: %+v", got)
+			t.Errorf("got %+v, want none of the deleted user's groups and permissions", got)
 		}
 	})
 }
 
-func TestGrants_Concurrent(t *testing.T) {
+func TestGrants_AreSafeForConcurrentUse(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
 		var group sync.WaitGroup
@@ -338,11 +338,11 @@ func TestSearchUsers_FoldsAndPages(t *testing.T) {
 		all := []string{"a_b", "alice", "axb", "back", "bang", "jürgen", "quote"}
 		for text, want := range map[string][]string{
 			"": all, "alice": {"alice"}, "ALICE": {"alice"}, "Lic": {"alice"}, "QUOTE": {"quote"}, "example.org": {"a_b", "alice"}, "EXAMPLE": {"a_b", "alice", "jürgen"},
-			// What LIKE reads as anything means itself.
+			// Wildcards of LIKE match themselves.
 			"%": {"a_b", "bang"}, "50%": {"a_b"}, "_": {"a_b"}, "a_b": {"a_b"}, "%%": {}, "__": {}, "a%b": {}, "%off": {}, "50% off": {"a_b"},
 			"!": {"bang"}, "!%": {}, "%!": {"bang"}, "!!": {}, "100%!": {"bang"}, `\`: {"back"}, `C:\Users`: {"back"}, `\%`: {}, `\_`: {},
 			"'": {"quote"}, `"x"`: {"quote"}, "O'Neill": {"quote"}, "' OR ''='": {}, "*": {}, "[a-z]": {}, "a?b": {},
-			// Written alike is found; beyond that the case of ASCII is folded at least.
+			// An exact match is always found; at least ASCII case is folded.
 			"Ärger": {"alice"}, "jürgen": {"jürgen"}, "JüRGEN": {"jürgen"}, "nobody": {}, " ": {"a_b", "alice", "axb", "bang", "quote"},
 			"a\x00b": {}, "\xff": {},
 		} {
@@ -350,7 +350,7 @@ func TestSearchUsers_FoldsAndPages(t *testing.T) {
 				t.Errorf("%q: got %q, want %q", text, got, want)
 			}
 		}
-		// In pages of every size, beginning after any name.
+		// In pages of every size.
 		for size := 1; size <= len(all)+1; size++ {
 			var got []string
 			for after := ""; ; {
@@ -363,9 +363,9 @@ func TestSearchUsers_FoldsAndPages(t *testing.T) {
 			}
 			equal(t, fmt.Sprintf("in pages of %d", size), got, all)
 		}
-		equal(t, "after a name that is not there", search(t, d, "", "alicf", 2), []string{"axb", "back"})
+		equal(t, "after an unknown name", search(t, d, "", "alicf", 2), []string{"axb", "back"})
 		equal(t, "after the last", search(t, d, "", "quote", 2), []string{})
-		equal(t, "found ones only", search(t, d, "example", "a_b", 1), []string{"alice"})
+		equal(t, "matching users only", search(t, d, "example", "a_b", 1), []string{"alice"})
 		for _, limit := range []int{0, -1} {
 			equal(t, "no page", search(t, d, "", "", limit), []string{})
 		}
@@ -373,7 +373,7 @@ func TestSearchUsers_FoldsAndPages(t *testing.T) {
 	})
 }
 
-// TestChangeGroups_IsAllOrNothing: joining and leaving happen together, and what is not named stays.
+// TestChangeGroups_IsAllOrNothing: joining and leaving are one transaction, and other groups are kept.
 func TestChangeGroups_IsAllOrNothing(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		for _, group := range []string{"a", "b", "c"} {
@@ -394,12 +394,12 @@ func TestChangeGroups_IsAllOrNothing(t *testing.T) {
 		wantErr(t, second(change("c nosuch", "a")), auth.ErrGroupNotFound)
 		wantErr(t, second(change("c \x00", "a")), auth.ErrGroupNotFound)
 		wantErr(t, second(change("c", "a admin")), auth.ErrLastAdministrator)
-		equal(t, "groups after what was refused", strings.Join(byID(t, d, alice.ID).Groups, " "), "a admin b")
+		equal(t, "groups after a refused change", strings.Join(byID(t, d, alice.ID).Groups, " "), "a admin b")
 		wantErr(t, second(d.ChangeGroups(t.Context(), uuid.NewString(), []string{"a"}, nil)), auth.ErrNotFound)
 	})
 }
 
-func TestGrants_Unavailable(t *testing.T) {
+func TestGrants_UnreachableIsUnavailable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	wantErr(t, second(d.Groups(t.Context())), auth.ErrUnavailable)
 	wantErr(t, d.AddGroup(t.Context(), "a"), auth.ErrUnavailable)
@@ -416,8 +416,8 @@ func TestGrants_Unavailable(t *testing.T) {
 	wantErr(t, second(d.SearchUsers(t.Context(), "", "", 1)), auth.ErrUnavailable)
 }
 
-// TestListen_ReceivesGroupChanges: whoever loses or gets something through a group is told of, when the group
-// goes and when it is renamed; and what is no change tells nothing.
+// TestListen_ReceivesGroupChanges: removing or renaming a group is reported for its members, and a call without effect is
+// not reported.
 func TestListen_ReceivesGroupChanges(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice := create(t, d, newUser("alice"))
@@ -426,8 +426,8 @@ func TestListen_ReceivesGroupChanges(t *testing.T) {
 		marker := create(t, d, newUser("marker"))
 		e := listen(t, d)
 		e.await("connected")
-		// told returns of whom the listener was told until the marker's change came.
-		told := func() map[string]bool {
+		// received returns the users whose changes arrive before the marker's.
+		received := func() map[string]bool {
 			t.Helper()
 			ok(t, second(d.RotateEpoch(t.Context(), marker.ID)))
 			who := map[string]bool{}
@@ -439,25 +439,25 @@ func TestListen_ReceivesGroupChanges(t *testing.T) {
 					}
 					who[c.UserID] = true
 				case <-time.After(10 * time.Second):
-					t.Fatal("the marker's change is not told")
+					t.Fatal("the marker's change did not arrive within 10 s")
 				}
 			}
 		}
 		ok(t, byHand(t, d, `UPDATE groups SET name = 'writers' WHERE name = 'readers'`))
-		if who := told(); !who[alice.ID] && !who[auth.AllUsers] {
-			t.Errorf("the group is renamed: told of %v", who)
+		if who := received(); !who[alice.ID] && !who[auth.AllUsers] {
+			t.Errorf("renamed group: got the changes %v, want alice or all users", who)
 		}
 		ok(t, d.RemoveGroup(t.Context(), "writers"))
-		if who := told(); !who[alice.ID] && !who[auth.AllUsers] {
-			t.Errorf("the group is removed: told of %v", who)
+		if who := received(); !who[alice.ID] && !who[auth.AllUsers] {
+			t.Errorf("removed group: got the changes %v, want alice or all users", who)
 		}
 		setMember(t, d, alice, "admin", false)
 		setPermission(t, d, alice, "a.b", false)
 		ok(t, d.RecordSignIn(t.Context(), alice.ID, time.Now()))
 		ok(t, d.AddGroup(t.Context(), "admin"))
 		ok(t, d.AddGroup(t.Context(), "lonely"))
-		if who := told(); len(who) != 0 {
-			t.Errorf("nothing was changed: told of %v", who)
+		if who := received(); len(who) != 0 {
+			t.Errorf("without a change: got the changes %v, want none", who)
 		}
 	})
 }

@@ -21,10 +21,10 @@ import (
 
 func postgresURL(t *testing.T) string { return testkit.PostgresURL(t) }
 
-// otherProcess names the file that a copy of this test program changes; see TestMain.
+// otherProcess is the environment variable with the file that a copy of this test program changes; see TestMain.
 const otherProcess = "GATEHOUSE_TEST_CHANGE_SQLITE"
 
-// TestMain makes the second process of TestListen_ReceivesChangesOfOtherProcesses out of this test program.
+// TestMain runs this test program as the second process of TestListen_ReceivesChangesOfOtherProcesses.
 func TestMain(m *testing.M) {
 	path := os.Getenv(otherProcess)
 	if path == "" {
@@ -110,8 +110,7 @@ func (e *eventRecorder) skipTo(want string) {
 	}
 }
 
-// TestListen_ReceivesEveryChange changes what servers keep of a user in every way there is, and hears of each;
-// and of nothing else.
+// TestListen_ReceivesEveryChange: every change of cached user data is received, and nothing else is.
 func TestListen_ReceivesEveryChange(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
@@ -137,7 +136,7 @@ func TestListen_ReceivesEveryChange(t *testing.T) {
 		for _, c := range changes {
 			ok(t, byHand(t, d, c.sql))
 			if c.who == "" {
-				continue // the next news proves that there was none of this
+				continue // the next event proves that there was none for this
 			}
 			e.skipToChange(c.sql, c.who, before)
 		}
@@ -145,7 +144,8 @@ func TestListen_ReceivesEveryChange(t *testing.T) {
 	})
 }
 
-// skipToChange allows a statement to be told more than once (a trigger that updates the row again).
+// skipToChange waits for a change of the user. A statement may be reported more than once, since a trigger can update the
+// row again.
 func (e *eventRecorder) skipToChange(sql, who string, before time.Time) {
 	e.t.Helper()
 	for {
@@ -153,12 +153,12 @@ func (e *eventRecorder) skipToChange(sql, who string, before time.Time) {
 		case c := <-e.changes:
 			if c.UserID == who {
 				if c.At.Before(before) || c.At.After(time.Now().Add(time.Second)) {
-					e.t.Errorf("%s: told as of %s", sql, c.At)
+					e.t.Errorf("%s: got the time %s, want now", sql, c.At)
 				}
 				return
 			}
 			if c.UserID == auth.AllUsers {
-				e.t.Errorf("%s: told of everybody, want %s", sql, who)
+				e.t.Errorf("%s: got a change of all users, want %s", sql, who)
 			}
 		case <-time.After(10 * time.Second):
 			e.t.Fatalf("%s: no event", sql)
@@ -180,8 +180,8 @@ func TestListen_ReceivesChangesOfOtherProcesses(t *testing.T) {
 	e.await("changed " + u.ID)
 }
 
-// TestListen_GapStandsForAllUsers: the feed of a SQLite file keeps a thousand changes. Who did not
-// read them in time, as after one statement that changes more, hears that everybody may have changed.
+// TestListen_GapStandsForAllUsers: the feed of a SQLite file keeps the last thousand changes. A listener that missed some,
+// as after one statement that makes more, receives a change of all users.
 func TestListen_GapStandsForAllUsers(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
@@ -199,13 +199,13 @@ func TestListen_GapStandsForAllUsers(t *testing.T) {
 	e.await("changed *")
 	_, err = d.SetActive(t.Context(), alice.ID, false)
 	ok(t, err)
-	e.await("changed *") // its number does not follow
+	e.await("changed *") // its number does not follow the last one
 	_, err = d.SetActive(t.Context(), alice.ID, true)
 	ok(t, err)
 	e.await("changed " + alice.ID)
 }
 
-// restore puts a copy of the file back under whoever has it open, as ".restore" in the sqlite3 shell.
+// restore overwrites the open file with a backup, as ".restore" in the sqlite3 shell does.
 func restore(t *testing.T, d *DB, backup string) {
 	t.Helper()
 	conn, err := d.pool.Conn(t.Context())
@@ -225,7 +225,7 @@ func restore(t *testing.T, d *DB, backup string) {
 	}))
 }
 
-// TestListen_RestoredFileStandsForAllUsers: whatever happened between the backup and its restoring.
+// TestListen_RestoredFileStandsForAllUsers: whatever happened between the backup and the restore.
 func TestListen_RestoredFileStandsForAllUsers(t *testing.T) {
 	for name, since := range map[string]func(t *testing.T, d *DB, alice auth.User){
 		"changes": func(t *testing.T, d *DB, alice auth.User) {
@@ -254,9 +254,9 @@ func TestListen_RestoredFileStandsForAllUsers(t *testing.T) {
 	}
 }
 
-// A restored file in which as much was changed since as in the one before looks like it by its
-// numbers alone.
-func TestChangesSince_RestoredFileOfTheSameLength(t *testing.T) {
+// TestDeliverChanges_DetectsARestoredFileOfTheSameLength: after as many changes as were lost, the sequence numbers of a
+// restored file are those of the old one.
+func TestDeliverChanges_DetectsARestoredFileOfTheSameLength(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
 	alice, bob := create(t, d, newUser("alice")), create(t, d, newUser("bob"))
@@ -308,8 +308,8 @@ func TestListen_ReportsALostConnection(t *testing.T) {
 	e.await("changed " + u.ID)
 }
 
-// TestListenSQLite_ReportsReachableWhileDisconnected, at most once a second. Otherwise the cache would count
-// without limit although it may be old.
+// TestListenSQLite_ReportsReachableWhileDisconnected: at most once a second. Otherwise a cache that may be stale would be
+// used without limit.
 func TestListenSQLite_ReportsReachableWhileDisconnected(t *testing.T) {
 	d := open(t, sqliteURL(t))
 	ok(t, d.Migrate(t.Context()))
@@ -321,41 +321,41 @@ func TestListenSQLite_ReportsReachableWhileDisconnected(t *testing.T) {
 	disconnected := time.Now()
 	ok(t, byHand(t, d, `ALTER TABLE user_changes RENAME TO away`))
 	e.skipTo("disconnected")
-	testkit.Eventually(t, 10*time.Second, "the database is said to answer", e.answer.Load)
+	testkit.Eventually(t, 10*time.Second, "the database is reported reachable", e.answer.Load)
 	ok(t, byHand(t, d, `ALTER TABLE users RENAME TO users_away`))
-	testkit.Eventually(t, 10*time.Second, "the database is said not to answer", func() bool { return !e.answer.Load() })
+	testkit.Eventually(t, 10*time.Second, "the database is reported unreachable", func() bool { return !e.answer.Load() })
 	ok(t, byHand(t, d, `ALTER TABLE users_away RENAME TO users`))
-	testkit.Eventually(t, 10*time.Second, "the database is said to answer again", e.answer.Load)
+	testkit.Eventually(t, 10*time.Second, "the database is reported reachable again", e.answer.Load)
 	if n, most := e.answers.Load(), int64(time.Since(disconnected)/time.Second)+1; n > most {
-		t.Errorf("told %d times, want at most %d", n, most)
+		t.Errorf("got %d reports, want at most %d", n, most)
 	}
 	ok(t, byHand(t, d, `ALTER TABLE away RENAME TO user_changes`))
 	e.skipTo("connected")
 }
 
-// TestListen_ConnectsOnlyIfCanariesArrive: a connection on which LISTEN succeeded, but where nothing
-// arrives that was sent through the pool, is not trusted; one where it arrives is.
+// TestListen_ConnectsOnlyIfCanariesArrive: a connection on which LISTEN succeeds counts as connected only if it receives
+// what is sent through the pool.
 func TestListen_ConnectsOnlyIfCanariesArrive(t *testing.T) {
 	direct := postgresURL(t)
 	pooled := testkit.PgBouncer(t, direct)
 	ok(t, open(t, direct).Migrate(t.Context()))
 	for name, d := range map[string]*DB{
-		"a pooler in transaction mode":            open(t, pooled+"&binary_parameters=yes"),
-		"another server than the one of the pool": open(t, direct, ListenURL(postgresURL(t))),
+		"a pooler in transaction mode":   open(t, pooled+"&binary_parameters=yes"),
+		"another server than the pool's": open(t, direct, ListenURL(postgresURL(t))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := listen(t, d)
 			e.await("disconnected")
 			if err := e.why(); !errors.Is(err, ErrNotDelivered) {
-				t.Errorf("disconnected because of %v, want %v", err, ErrNotDelivered)
+				t.Errorf("Disconnected: got %v, want %v", err, ErrNotDelivered)
 			}
 			if err := d.CheckListening(t.Context()); !errors.Is(err, ErrNotDelivered) {
-				t.Errorf("the check says %v, want %v", err, ErrNotDelivered)
+				t.Errorf("CheckListening: got %v, want %v", err, ErrNotDelivered)
 			}
 		})
 	}
-	t.Run("a pooler with a direct connection beside it", func(t *testing.T) {
+	t.Run("a pooler and a direct connection", func(t *testing.T) {
 		d := open(t, pooled, ListenURL(direct))
 		ok(t, d.CheckListening(t.Context()))
 		e := listen(t, d)
@@ -376,7 +376,7 @@ func TestListen_IgnoresCanariesOfOthers(t *testing.T) {
 	a.await("connected")
 	b.await("connected")
 	u := create(t, one, newUser("alice"))
-	// More canaries than the trust in a connection lasts: both have sent and seen their own.
+	// Enough canaries that both have sent and received their own more than once.
 	testkit.Eventually(t, 30*time.Second, "four canaries of each", func() bool {
 		return a.answers.Load() >= 4 && b.answers.Load() >= 4
 	})
@@ -386,12 +386,12 @@ func TestListen_IgnoresCanariesOfOthers(t *testing.T) {
 	b.await("changed " + u.ID)
 }
 
-// TestUnprepared_WorksThroughAPooler: with a listen URL the pool needs no statement to be prepared, so
-// that each transaction may get another connection of the pooler.
+// TestUnprepared_WorksThroughAPooler: with a listen URL no statement is prepared, so that the pooler can run each
+// transaction on another connection.
 func TestUnprepared_WorksThroughAPooler(t *testing.T) {
 	direct := postgresURL(t)
 	d := open(t, testkit.PgBouncer(t, direct), ListenURL(direct))
-	ok(t, d.Migrate(t.Context())) // its lock belongs to a connection
+	ok(t, d.Migrate(t.Context())) // its lock belongs to one connection
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
@@ -414,12 +414,12 @@ func TestUnprepared_WorksThroughAPooler(t *testing.T) {
 	all.Wait()
 }
 
-func TestListen_Unreachable(t *testing.T) {
+func TestListen_UnreachableIsDisconnected(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	e := listen(t, d)
 	e.await("disconnected")
 	if err := e.why(); err == nil || errors.Is(err, context.Canceled) {
-		t.Errorf("disconnected because of %v", err)
+		t.Errorf("Disconnected: got %v, want a connection error", err)
 	}
 }
 

@@ -9,18 +9,18 @@ import (
 	"gatehouse/auth"
 )
 
-func TestMigrate_FromEmpty(t *testing.T) {
+func TestMigrate_CreatesTheSchema(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
 		current, want, err := d.SchemaVersions(t.Context())
 		ok(t, err)
 		if current != 0 || want < 1 {
-			t.Fatalf("an empty database is at %d of %d", current, want)
+			t.Fatalf("an empty database: got version %d of %d, want 0 of at least 1", current, want)
 		}
 		if exists := tableExists(t, d); exists {
 			t.Fatal("SchemaVersions created goose's table")
 		}
 		ok(t, d.Migrate(t.Context()))
-		ok(t, d.Migrate(t.Context())) // again: nothing to do
+		ok(t, d.Migrate(t.Context())) // again, without effect
 		current, _, err = d.SchemaVersions(t.Context())
 		ok(t, err)
 		equal(t, "version", current, want)
@@ -29,14 +29,14 @@ func TestMigrate_FromEmpty(t *testing.T) {
 		equal(t, "first", all[0].Name, "00001_users.sql")
 		for _, s := range all {
 			if s.Pending() || time.Since(s.AppliedAt).Abs() > time.Minute || s.AppliedAt.Location() != time.UTC {
-				t.Errorf("got %+v", s)
+				t.Errorf("got %+v, want it applied just now, in UTC", s)
 			}
 		}
 	})
 }
 
-// From every earlier version up, and back down to nothing.
-func TestMigrate_UpAndDown(t *testing.T) {
+// TestMigrate_RunsUpAndDown: from every earlier version to the latest, then down to an empty database.
+func TestMigrate_RunsUpAndDown(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
 		pool, err := d.connect()
 		ok(t, err)
@@ -58,14 +58,14 @@ func TestMigrate_UpAndDown(t *testing.T) {
 			ok(t, err)
 			equal(t, "version after down", current, 0)
 			if err := second(d.Users(t.Context(), "", 1)); err == nil {
-				t.Fatal("the table is still there")
+				t.Fatal("the table users still exists")
 			}
 		}
 	})
 }
 
-// From every earlier version up with users in it: nothing of theirs is lost, and what is new
-// works with them. So it does after a step back and up again.
+// TestMigrate_KeepsUsers: migrating from every earlier version, and again after a downgrade, keeps all user data, and the
+// newer features work for these users.
 func TestMigrate_KeepsUsers(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *DB) {
 		pool, err := d.connect()
@@ -90,7 +90,7 @@ func TestMigrate_KeepsUsers(t *testing.T) {
 				}
 				before = append(before, u)
 			}
-			for _, step := range []string{"up", "back and up again"} {
+			for _, step := range []string{"up", "down and up again"} {
 				if step != "up" {
 					_, err = p.DownTo(t.Context(), version)
 					ok(t, err)
@@ -102,12 +102,12 @@ func TestMigrate_KeepsUsers(t *testing.T) {
 				equal(t, "groups", len(groups(t, d)), 1)
 				u := setMember(t, d, before[1], auth.AdminGroup, true)
 				if !u.HasPermission(auth.ManageUsers) {
-					t.Errorf("from version %d %s: got %+v", version, step, u)
+					t.Errorf("from version %d %s: got %+v, want an administrator", version, step, u)
 				}
 				u, err = d.SetMember(auth.AllowLosingAdministrators(t.Context()), before[1].ID, auth.AdminGroup, false)
 				ok(t, err)
 				if u.HasPermission(auth.ViewUsers) {
-					t.Errorf("from version %d %s: got %+v", version, step, u)
+					t.Errorf("from version %d %s: got %+v, want no permissions", version, step, u)
 				}
 				changed, err := d.RotateEpoch(t.Context(), before[2].ID)
 				ok(t, err)
@@ -119,14 +119,14 @@ func TestMigrate_KeepsUsers(t *testing.T) {
 	})
 }
 
-func TestMigrate_Concurrent(t *testing.T) {
+func TestMigrate_IsSafeForConcurrentUse(t *testing.T) {
 	for name, url := range map[string]func(t *testing.T) string{"Postgres": postgresURL, "SQLite": sqliteURL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := url(t)
 			start := make(chan struct{})
 			var opened, group sync.WaitGroup
-			for range 16 { // each as a process of its own would
+			for range 16 { // as 16 processes
 				opened.Add(1)
 				group.Go(func() {
 					d, err := Open(t.Context(), url)
@@ -156,19 +156,19 @@ func TestMigrate_RefusesANewerSchema(t *testing.T) {
 		current, want, err := d.SchemaVersions(t.Context())
 		wantErr(t, err, ErrSchemaNewer)
 		if current != 9999 || want >= current {
-			t.Fatalf("got %d, %d", current, want)
+			t.Fatalf("got version %d of %d, want 9999 of a lower one", current, want)
 		}
 		wantErr(t, d.Migrate(t.Context()), ErrSchemaNewer)
 		all, err := d.Status(t.Context())
 		ok(t, err)
 		last := all[len(all)-1]
 		if last.Version != 9999 || last.Name != "" || last.Pending() {
-			t.Fatalf("got %+v", last)
+			t.Fatalf("got %+v, want the applied version 9999 without a name", last)
 		}
 	})
 }
 
-func TestMigrate_Unavailable(t *testing.T) {
+func TestMigrate_UnreachableIsUnavailable(t *testing.T) {
 	d := open(t, "postgres://u@127.0.0.1:1/x?sslmode=disable")
 	wantErr(t, d.Migrate(t.Context()), auth.ErrUnavailable)
 	wantErr(t, second(d.Status(t.Context())), auth.ErrUnavailable)

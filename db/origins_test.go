@@ -1,6 +1,7 @@
 package db
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -9,7 +10,7 @@ import (
 	"gatehouse/internal/reqstats"
 )
 
-// imports returns what ImportUser says of a user with these groups.
+// imports imports a user with these groups and returns the error.
 func imports(t *testing.T, d *DB, u auth.User, source, externalID string, groups ...string) error {
 	t.Helper()
 	u.Groups = groups
@@ -22,7 +23,7 @@ func count(t *testing.T, d *DB, query string) (n int) {
 	return n
 }
 
-func TestImportUser_FindByOrigin(t *testing.T) {
+func TestImportUser_IsFoundByOrigin(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
 		u.PasswordHash, u.Active = "pbkdf2_sha256$1000$s$x", false
@@ -41,18 +42,19 @@ func TestImportUser_FindByOrigin(t *testing.T) {
 			"NUL":            second(d.UserByOrigin(t.Context(), "django", "7\x00")),
 			"not UTF-8":      second(d.UserByOrigin(t.Context(), "django", "7\xff")),
 		} {
-			t.Log(what)
-			wantErr(t, err, auth.ErrNotFound)
+			if !errors.Is(err, auth.ErrNotFound) {
+				t.Errorf("%s: got %v, want ErrNotFound", what, err)
+			}
 		}
-		// One person may come from two systems, and two systems may call two people the same.
+		// A user can have two origins, and two sources can use the same id.
 		ok(t, imports(t, d, newUser("bob"), "laravel", "7"))
 		ok(t, byHand(t, d, `INSERT INTO user_origins (source, external_id, user_id) VALUES ('flask', '1', $1)`, u.ID))
 		ok(t, byHand(t, d, `DELETE FROM users WHERE id = $1`, u.ID))
-		equal(t, "origins after the user is gone", count(t, d, `SELECT count(*) FROM user_origins`), 1)
+		equal(t, "origins after the user was deleted", count(t, d, `SELECT count(*) FROM user_origins`), 1)
 	})
 }
 
-// TestImportUser_IsAllOrNothing: what refuses one of the rows refuses all of them.
+// TestImportUser_IsAllOrNothing: a refused import stores nothing.
 func TestImportUser_IsAllOrNothing(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		first := newUser("alice")
@@ -79,11 +81,11 @@ func TestImportUser_IsAllOrNothing(t *testing.T) {
 			switch c.want.(type) {
 			case nil:
 				if err == nil {
-					t.Errorf("%s: accepted", what)
+					t.Errorf("%s: got no error", what)
 				}
 			case auth.ValidationErrors:
 				if _, invalid := err.(auth.ValidationErrors); !invalid {
-					t.Errorf("%s: got %v", what, err)
+					t.Errorf("%s: got %v, want a validation error", what, err)
 				}
 			default:
 				wantErr(t, err, c.want)
@@ -95,7 +97,7 @@ func TestImportUser_IsAllOrNothing(t *testing.T) {
 				equal(t, what+": "+query, count(t, d, query), want)
 			}
 		}
-		// The same group of two users at once is made once.
+		// Concurrent imports create a common group once.
 		var all sync.WaitGroup
 		for _, name := range []string{"bob", "carol", "dora", "emil"} {
 			all.Go(func() {

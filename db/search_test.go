@@ -14,7 +14,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// fill adds so many users, fast, and lets the planner know.
+// fill inserts n users in one statement and updates the planner's statistics.
 func fill(t *testing.T, d *DB, n int) {
 	t.Helper()
 	series := `WITH RECURSIVE series (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM series WHERE i < $1) `
@@ -28,7 +28,7 @@ func fill(t *testing.T, d *DB, n int) {
 	ok(t, byHand(t, d, `ANALYZE`))
 }
 
-// plan returns how the database runs a search.
+// plan returns the query plan of a search.
 func plan(t testing.TB, d *DB, query, term string) string {
 	t.Helper()
 	explain := "EXPLAIN QUERY PLAN "
@@ -39,7 +39,7 @@ func plan(t testing.TB, d *DB, query, term string) string {
 	ok(t, err)
 	defer tx.Rollback()
 	if d.path == "" {
-		// A few rows are read faster than an index, and the test wants few.
+		// The planner would prefer a sequential scan for the few rows of this test.
 		_, err := tx.ExecContext(t.Context(), `SET LOCAL enable_seqscan = off`)
 		ok(t, err)
 	}
@@ -61,7 +61,7 @@ func plan(t testing.TB, d *DB, query, term string) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestSearch_UsesAnIndex: neither kind reads the rows of all users for a text that few have.
+// TestSearch_UsesAnIndex: neither database reads the rows of all users for a rare text.
 func TestSearch_UsesAnIndex(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		fill(t, d, 5000)
@@ -70,20 +70,20 @@ func TestSearch_UsesAnIndex(t *testing.T) {
 			term = likePattern(term)
 		}
 		if p := plan(t, d, d.dialect.search, term); !strings.Contains(p, "users_search_idx") {
-			t.Errorf("the plan is\n%s", p)
+			t.Errorf("the plan does not use users_search_idx:\n%s", p)
 		}
-		// The planner must not walk through all users in their order: those that are looked for may be the last.
+		// The planner must not scan all users in order: the matches may come last.
 		if d.path == "" {
 			for _, query := range []string{d.dialect.search, d.dialect.searchShort} {
 				if p := plan(t, d, query, term); strings.Contains(p, "Index Scan using users_username_key") {
-					t.Errorf("the plan is\n%s", p)
+					t.Errorf("the plan scans all users in order:\n%s", p)
 				}
 			}
 		}
 	})
 }
 
-// TestSearch_FindsTheSameWithEveryQuery: in the first users, by trigrams, without them, and without the extension.
+// TestSearch_FindsTheSameWithEveryQuery: by the window of first users, by trigrams, and without the index.
 func TestSearch_FindsTheSameWithEveryQuery(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		fill(t, d, 2*searchWindow+10)
@@ -96,7 +96,7 @@ func TestSearch_FindsTheSameWithEveryQuery(t *testing.T) {
 				users, err := d.SearchUsers(t.Context(), text, "", want.most)
 				ok(t, err)
 				if len(users) != want.n {
-					t.Errorf("%s: %q: %d users, want %d", when, text, len(users), want.n)
+					t.Errorf("%s: %q: got %d users, want %d", when, text, len(users), want.n)
 				}
 				for i := 1; i < len(users); i++ {
 					if users[i-1].Username >= users[i].Username {
@@ -110,14 +110,14 @@ func TestSearch_FindsTheSameWithEveryQuery(t *testing.T) {
 			ok(t, byHand(t, d, `DROP INDEX users_search_idx`))
 			check("without the index")
 		}
-		// A row that is changed by hand is found at once.
+		// A row changed with plain SQL is found immediately.
 		ok(t, byHand(t, d, `UPDATE users SET name = 'Quincy Quux' WHERE username = 'user4000'`))
 		equal(t, "by the new name", search(t, d, "quux", "", 5), []string{"user4000"})
 		equal(t, "by the old one", search(t, d, "user4000", "", 5), []string{"user4000"})
 	})
 }
 
-// TestSearch_LongTextsMatchNothing: what is longer than any field is not looked for.
+// TestSearch_LongTextsMatchNothing: a text longer than any field is answered without a statement.
 func TestSearch_LongTextsMatchNothing(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
@@ -128,14 +128,13 @@ func TestSearch_LongTextsMatchNothing(t *testing.T) {
 			ctx, cost := reqstats.NewContext(t.Context())
 			users, err := d.SearchUsers(ctx, strings.Repeat("a", n), "", 5)
 			if err != nil || len(users) != 0 || cost.SQLStatements() != 0 {
-				t.Errorf("%d characters: %d users, %v, %d statements", n, len(users), err, cost.SQLStatements())
+				t.Errorf("%d characters: got %d users, %v and %d statements, want none", n, len(users), err, cost.SQLStatements())
 			}
 		}
 	})
 }
 
-// TestSearch_MigratesWithoutTheExtension: a role that may not create pg_trgm gets the schema all the same, and
-// the search works.
+// TestSearch_MigratesWithoutTheExtension: a role without the privilege to create pg_trgm can migrate and search.
 func TestSearch_MigratesWithoutTheExtension(t *testing.T) {
 	url := testkit.PostgresURL(t)
 	admin := open(t, url)

@@ -15,7 +15,7 @@ import (
 	"gatehouse/internal/testkit"
 )
 
-// missingSkeletons counts the rows whose skeleton is not computed.
+// missingSkeletons returns the number of rows without a computed skeleton.
 func missingSkeletons(t *testing.T, d *DB) int {
 	t.Helper()
 	var n int
@@ -28,28 +28,28 @@ func wantTaken(t *testing.T, d *DB, name string, want bool) {
 	taken, err := d.UsernameTaken(t.Context(), name)
 	ok(t, err)
 	if taken != want {
-		t.Errorf("%s is taken: %t, want %t", name, taken, want)
+		t.Errorf("UsernameTaken(%s): got %t, want %t", name, taken, want)
 	}
 	if want {
 		wantErr(t, second(d.RegisterUser(t.Context(), newUser(name))), auth.ErrUsernameTaken)
 	}
 }
 
-// TestLookalike_OfAnExistingNameIsRefused, whoever made the other user and however.
+// TestLookalike_OfAnExistingNameIsRefused: however the existing user was created.
 func TestLookalike_OfAnExistingNameIsRefused(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		ok(t, second(d.RegisterUser(t.Context(), newUser("alice"))))
 		create(t, d, newUser("bob"))
 		imported := newUser("carol")
 		ok(t, d.ImportUser(t.Context(), imported, "django", "7"))
-		equal(t, "missing", missingSkeletons(t, d), 1) // what the operator added
+		equal(t, "missing", missingSkeletons(t, d), 1) // the one of the operator's user
 		for _, name := range []string{"alice", "ᴀlice", "аlice", "ꓮꓡꓲꓚꓰ", "b0b", "cаrol", "сarol"} {
 			wantTaken(t, d, name, true)
 		}
 		for _, name := range []string{"al-ice", "alicia", "bobby", "carola", "\xff"} {
 			wantTaken(t, d, name, false)
 		}
-		// By hand: a new row, and one that is renamed, count at once.
+		// A row inserted or renamed with plain SQL counts immediately.
 		byHandUser := newUser("dave")
 		ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, 'dave', 'x')`, byHandUser.ID))
 		wantTaken(t, d, "dаve", true)
@@ -58,13 +58,13 @@ func TestLookalike_OfAnExistingNameIsRefused(t *testing.T) {
 		wantTaken(t, d, "еrin", true)
 		ok(t, byHand(t, d, `DELETE FROM users WHERE username = 'erin'`))
 		wantTaken(t, d, "еrin", false)
-		// Operators and imports may give any name, also one that looks like another.
+		// Operators and imports can use a lookalike of an existing name.
 		create(t, d, newUser("аlice"))
 		lookalike := newUser("b0b")
 		ok(t, d.ImportUser(t.Context(), lookalike, "django", "8"))
 		wantTaken(t, d, "alice", true)
 		equal(t, "missing", missingSkeletons(t, d), 0)
-		// A row that is put back from a copy counts as before.
+		// A restored row counts as before.
 		ok(t, byHand(t, d, `CREATE TABLE saved AS SELECT * FROM users`))
 		ok(t, byHand(t, d, `DELETE FROM users`))
 		wantTaken(t, d, "cаrol", false)
@@ -73,7 +73,7 @@ func TestLookalike_OfAnExistingNameIsRefused(t *testing.T) {
 	})
 }
 
-// TestLookalike_OneOfManySucceeds: of names that look alike, registered at the same moment, one is stored.
+// TestLookalike_OneOfManySucceeds: one of many concurrent registrations of lookalike names succeeds.
 func TestLookalike_OneOfManySucceeds(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		names := []string{"mallory", "mаllory", "mallоry", "ma1lory", "ᴍallory", "mallοry"}
@@ -88,7 +88,7 @@ func TestLookalike_OneOfManySucceeds(t *testing.T) {
 				switch {
 				case err == nil:
 					won++
-				case !errors.Is(err, auth.ErrUsernameTaken) && !errors.Is(err, auth.ErrUnavailable): // too much at once
+				case !errors.Is(err, auth.ErrUsernameTaken) && !errors.Is(err, auth.ErrUnavailable): // the server is overloaded
 					t.Error(err)
 				}
 			})
@@ -97,7 +97,7 @@ func TestLookalike_OneOfManySucceeds(t *testing.T) {
 		var rows int
 		ok(t, d.pool.GetContext(t.Context(), &rows, `SELECT count(*) FROM users`))
 		if won != 1 || rows != 1 {
-			t.Errorf("%d were told that they are registered, %d are", won, rows)
+			t.Errorf("got %d successful registrations and %d rows, want 1 and 1", won, rows)
 		}
 	})
 }
@@ -120,8 +120,8 @@ func fillInBackground(t *testing.T, d *DB) {
 	t.Cleanup(func() { cancel(); group.Wait() })
 }
 
-// TestLookalike_ARegistrationComputesAtMostOneBatch: after a bulk insert by hand it is refused until the server
-// has computed the rest in the background.
+// TestLookalike_ARegistrationComputesAtMostOneBatch: after a bulk insert with plain SQL, registrations are refused until
+// the server has computed the remaining skeletons in the background.
 func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		const inserted = 3*skeletonBatch + 1
@@ -132,7 +132,7 @@ func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
 		wantErr(t, err, auth.ErrUnavailable)
 		wantErr(t, err, auth.ErrNotWritten)
 		if n := missingSkeletons(t, d); n < inserted-2*skeletonBatch {
-			t.Errorf("two registrations have computed %d skeletons, want at most %d", inserted-n, 2*skeletonBatch)
+			t.Errorf("two registrations computed %d skeletons, want at most %d", inserted-n, 2*skeletonBatch)
 		}
 
 		fillInBackground(t, d)
@@ -140,7 +140,7 @@ func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
 		wantTaken(t, d, fmt.Sprintf("usеr-%d", inserted-1), true)
 		ok(t, second(d.RegisterUser(t.Context(), newUser("zoe"))))
 
-		// A registration that finds many wakes the background work, without waiting for its next look.
+		// A registration that finds many missing skeletons wakes the background work before its next interval.
 		ok(t, byHand(t, d, `UPDATE user_skeletons SET skeleton = NULL`))
 		testkit.Eventually(t, 20*time.Second, "a registration after the second change", func() bool {
 			_, err := d.UsernameTaken(t.Context(), "zoe")
@@ -153,7 +153,7 @@ func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
 	})
 }
 
-// TestLookalike_LockedRowsDoNotBlockOthers: somebody at a prompt who has not committed yet.
+// TestLookalike_LockedRowsDoNotBlockOthers: a row in an operator's uncommitted transaction is skipped.
 func TestLookalike_LockedRowsDoNotBlockOthers(t *testing.T) {
 	d := open(t, postgresURL(t))
 	ok(t, d.Migrate(t.Context()))
@@ -170,8 +170,7 @@ func TestLookalike_LockedRowsDoNotBlockOthers(t *testing.T) {
 	equal(t, "missing", missingSkeletons(t, d), 0)
 }
 
-// TestLookalike_ExistingUsersGetSkeletons: a migration computes what is missing, and names that look alike
-// already stay.
+// TestLookalike_ExistingUsersGetSkeletons: a migration computes the missing skeletons and keeps existing lookalike names.
 func TestLookalike_ExistingUsersGetSkeletons(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		for i := range 450 {

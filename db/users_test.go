@@ -27,7 +27,7 @@ func fileMode(t *testing.T, path string) fs.FileMode {
 	return info.Mode().Perm()
 }
 
-func TestUsers_CreateAndFind(t *testing.T) {
+func TestUsers_FindReturnsWhatWasCreated(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		berlin := time.FixedZone("CEST", 2*60*60)
 		u := newUser("álice")
@@ -40,10 +40,10 @@ func TestUsers_CreateAndFind(t *testing.T) {
 		want.CreatedAt = time.Date(2026, 3, 1, 10, 0, 0, 123456000, time.UTC)
 		want.LastSignInAt = time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
 		find := map[string]func() (auth.User, error){
-			"id":         func() (auth.User, error) { return d.UserByID(t.Context(), u.ID) },
-			"id, capped": func() (auth.User, error) { return d.UserByID(t.Context(), strings.ToUpper(u.ID)) },
-			"username":   func() (auth.User, error) { return d.UserByUsername(t.Context(), u.Username) },
-			"email":      func() (auth.User, error) { return d.UserByEmail(t.Context(), u.Email) },
+			"id":             func() (auth.User, error) { return d.UserByID(t.Context(), u.ID) },
+			"id, upper case": func() (auth.User, error) { return d.UserByID(t.Context(), strings.ToUpper(u.ID)) },
+			"username":       func() (auth.User, error) { return d.UserByUsername(t.Context(), u.Username) },
+			"email":          func() (auth.User, error) { return d.UserByEmail(t.Context(), u.Email) },
 			"list": func() (auth.User, error) {
 				all, err := d.Users(t.Context(), "", 1)
 				return all[0], err
@@ -52,17 +52,17 @@ func TestUsers_CreateAndFind(t *testing.T) {
 		for by, f := range find {
 			got, err := f()
 			ok(t, err)
-			equal(t, by, got, want) // comparing structs compares the zone as well
+			equal(t, by, got, want) // includes the time zone
 		}
 		fresh := create(t, d, newUser("bob"))
 		equal(t, "never signed in", byID(t, d, fresh.ID), fresh)
 	})
 }
 
-func TestTimestamp_Formats(t *testing.T) {
+func TestTimestamp_ReadsEveryFormat(t *testing.T) {
 	at := time.Date(2026, 3, 1, 1, 0, 0, 999999999, time.FixedZone("CEST", 2*60*60))
 	for in, want := range map[timestamp]any{
-		timestamp(at): "2026-02-28 23:00:00.999999+00:00", // cut, not rounded
+		timestamp(at): "2026-02-28 23:00:00.999999+00:00", // truncated, not rounded
 		{}:            nil,
 	} {
 		got, err := in.Value()
@@ -70,7 +70,7 @@ func TestTimestamp_Formats(t *testing.T) {
 		equal(t, "text", got, want)
 	}
 	want := time.Date(2026, 2, 28, 23, 0, 0, 0, time.UTC)
-	for _, text := range []string{ // what people and SQLite's own functions write
+	for _, text := range []string{ // as operators and SQLite's own functions write it
 		"2026-02-28 23:00:00", "2026-02-28 23:00:00.000", "2026-02-28 23:00:00.000+00:00", "2026-02-28T23:00:00Z",
 		"2026-03-01T01:00:00+02:00", "2026-03-01 01:00:00.000000+02:00", "2026-02-28 23:00:00Z", "2026-02-28T23:00:00",
 	} {
@@ -79,16 +79,16 @@ func TestTimestamp_Formats(t *testing.T) {
 		equal(t, text, time.Time(got), want)
 	}
 	if err := new(timestamp).Scan("yesterday"); err == nil {
-		t.Fatal("accepted")
+		t.Fatal("an invalid time was accepted")
 	}
 }
 
-func TestUsers_NotFound(t *testing.T) {
+func TestUsers_UnknownIsNotFound(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := newUser("alice")
 		u.Email = "alice@example.org"
 		create(t, d, u)
-		ctx, nobody := t.Context(), uuid.NewString()
+		ctx, unknown := t.Context(), uuid.NewString()
 		for what, err := range map[string]error{
 			"unverified email": second(d.UserByEmail(ctx, u.Email)),
 			"no email":         second(d.UserByEmail(ctx, "")),
@@ -98,19 +98,19 @@ func TestUsers_NotFound(t *testing.T) {
 			"NUL email":        second(d.UserByEmail(ctx, "\x00")),
 			"invalid UTF-8":    second(d.UserByUsername(ctx, "alice\xff")),
 			"a million":        second(d.UserByUsername(ctx, strings.Repeat("ä", 1_000_000))),
-			"id":               second(d.UserByID(ctx, nobody)),
+			"id":               second(d.UserByID(ctx, unknown)),
 			"malformed id":     second(d.UserByID(ctx, "' OR 1=1 --")),
 			"NUL id":           second(d.UserByID(ctx, strings.Repeat("\x00", 36))),
 			"id in braces":     second(d.UserByID(ctx, "{"+u.ID+"}")),
 			"id without -":     second(d.UserByID(ctx, strings.ReplaceAll(u.ID, "-", ""))),
-			"set password":     second(d.SetPassword(ctx, nobody, 1, "h")),
-			"set profile":      second(d.SetProfile(ctx, nobody, auth.Profile{}, auth.Profile{TimeZone: "UTC"})),
-			"set active":       second(d.SetActive(ctx, nobody, false)),
+			"set password":     second(d.SetPassword(ctx, unknown, 1, "h")),
+			"set profile":      second(d.SetProfile(ctx, unknown, auth.Profile{}, auth.Profile{TimeZone: "UTC"})),
+			"set active":       second(d.SetActive(ctx, unknown, false)),
 			"rotate epoch":     second(d.RotateEpoch(ctx, "x")),
-			"record sign-in":   d.RecordSignIn(ctx, nobody, time.Now()),
+			"record sign-in":   d.RecordSignIn(ctx, unknown, time.Now()),
 		} {
 			if !errors.Is(err, auth.ErrNotFound) || errors.Is(err, auth.ErrUnavailable) {
-				t.Errorf("%s: got %v", what, err)
+				t.Errorf("%s: got %v, want ErrNotFound", what, err)
 			}
 		}
 	})
@@ -124,20 +124,20 @@ func TestUsers_RefuseUnstorableText(t *testing.T) {
 			u.Name = bad
 			var invalid auth.ValidationErrors
 			if _, err := d.CreateUser(t.Context(), u); !errors.As(err, &invalid) || invalid["name"] == "" || len(invalid) != 1 {
-				t.Errorf("create: got %v", err)
+				t.Errorf("create: got %v, want a validation error for name", err)
 			}
 			_, err := d.SetProfile(t.Context(), stored.ID, auth.Profile{}, auth.Profile{Email: bad, TimeZone: "UTC"})
 			if !errors.As(err, &invalid) || invalid["email"] == "" {
-				t.Errorf("set profile: got %v", err)
+				t.Errorf("set profile: got %v, want a validation error for email", err)
 			}
 			if all, err := d.Users(t.Context(), bad, 10); len(all) != 0 || err != nil {
-				t.Errorf("users: got %v, %v", all, err)
+				t.Errorf("users: got %v, %v; want none", all, err)
 			}
 		}
 	})
 }
 
-func TestCreateUser_Taken(t *testing.T) {
+func TestCreateUser_RefusesTakenNames(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		first := newUser("alice")
 		first.Email, first.EmailVerified = "a@example.org", true
@@ -158,15 +158,15 @@ func TestCreateUser_Taken(t *testing.T) {
 		sameID.ID = first.ID
 		_, err := d.CreateUser(t.Context(), sameID)
 		if err == nil || errors.Is(err, auth.ErrUsernameTaken) || errors.Is(err, auth.ErrEmailTaken) {
-			t.Fatalf("same id: got %v", err)
+			t.Fatalf("same id: got %v, want another error than a taken name or address", err)
 		}
 		if all, _ := d.Users(t.Context(), "", 10); len(all) != 2 {
-			t.Fatalf("got %d users", len(all))
+			t.Fatalf("got %d users, want 2", len(all))
 		}
 	})
 }
 
-func TestCreateUser_ConcurrentSameName(t *testing.T) {
+func TestCreateUser_OneOfManySucceeds(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		var created, taken atomic.Int64
 		var group sync.WaitGroup
@@ -197,7 +197,7 @@ func TestUsers_ArePaged(t *testing.T) {
 			equal(t, "collation", collation, `"C"`)
 			ok(t, byHand(t, d, `DELETE FROM users`))
 		}
-		// By bytes, whatever the server's locale.
+		// Ordered by bytes, whatever the server's locale is.
 		names := []string{"_z", "a", "a-b", "aa", "b", "z", "ä"}
 		for i := range names {
 			create(t, d, newUser(names[(i*3)%len(names)]))
@@ -216,7 +216,7 @@ func TestUsers_ArePaged(t *testing.T) {
 		}
 		equal(t, "names", fmt.Sprint(got), fmt.Sprint(names))
 		if none, err := d.Users(t.Context(), "", 0); len(none) != 0 || err != nil {
-			t.Fatalf("got %v, %v", none, err)
+			t.Fatalf("got %v, %v; want no users", none, err)
 		}
 	})
 }
@@ -230,16 +230,15 @@ func TestSetPassword_ChecksTheEpoch(t *testing.T) {
 		wantNewEpoch(t, u.Epoch, got.Epoch)
 		equal(t, "hash", got.PasswordHash, "new")
 		if !got.UpdatedAt.After(u.UpdatedAt) {
-			t.Fatal("updated_at did not move")
+			t.Fatalf("got updated_at %v, want it after %v", got.UpdatedAt, u.UpdatedAt)
 		}
 		got.PreviousEpoch = 0
 		equal(t, "returned and stored", got, byID(t, d, u.ID))
 		wantErr(t, second(d.SetPassword(t.Context(), u.ID, 1, "late")), auth.ErrStale)
-		equal(t, "after a stale one", byID(t, d, u.ID), got)
+		equal(t, "after a stale change", byID(t, d, u.ID), got)
 	})
 }
 
-// Of many changes that read the same row, one wins.
 func TestSetPassword_OneOfManySucceeds(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
@@ -264,7 +263,7 @@ func TestSetPassword_OneOfManySucceeds(t *testing.T) {
 	})
 }
 
-// TestRotateEpochFrom_OneOfManySucceeds: of many that know the same epoch, one replaces it.
+// TestRotateEpochFrom_OneOfManySucceeds: one of several concurrent calls from the same epoch replaces it.
 func TestRotateEpochFrom_OneOfManySucceeds(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
@@ -278,7 +277,7 @@ func TestRotateEpochFrom_OneOfManySucceeds(t *testing.T) {
 				case errors.Is(err, auth.ErrStale):
 					stale.Add(1)
 				default:
-					t.Errorf("got %+v, %v", got, err)
+					t.Errorf("got %+v, %v; want one success and ErrStale otherwise", got, err)
 				}
 			})
 		}
@@ -324,7 +323,7 @@ func TestSetProfile_ChecksTheOldProfile(t *testing.T) {
 			equal(t, "verified after a change", got.EmailVerified, false)
 		}
 
-		// What has changed since it was looked at is not overwritten, in whichever field.
+		// A profile that has changed in any field since it was read is not overwritten.
 		for _, from := range []auth.Profile{{Name: "x", TimeZone: "UTC"}, {Email: u.Email, TimeZone: "UTC"}, {TimeZone: "Asia/Tokyo"}} {
 			wantErr(t, second(d.SetProfile(t.Context(), u.ID, from, auth.Profile{Name: "Lost", TimeZone: "UTC"})), auth.ErrStale)
 		}
@@ -346,15 +345,15 @@ func TestSetActive_RotatesTheEpoch(t *testing.T) {
 			got, err := d.SetActive(t.Context(), u.ID, step.active)
 			ok(t, err)
 			equal(t, "active", got.Active, step.active)
-			equal(t, "a new epoch", got.Epoch != before.Epoch, step.newEpoch)
+			equal(t, "epoch changed", got.Epoch != before.Epoch, step.newEpoch)
 			equal(t, "updated", got.UpdatedAt.After(before.UpdatedAt), before.Active != step.active)
 			equal(t, "returned and stored", got, byID(t, d, u.ID))
 		}
 	})
 }
 
-// Of many changes at once each replaces the epoch that one other change set.
-func TestRotateEpoch_Concurrent(t *testing.T) {
+// TestRotateEpoch_ConcurrentCallsFormAChain: each concurrent call replaces the epoch that exactly one other call set.
+func TestRotateEpoch_ConcurrentCallsFormAChain(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		u := create(t, d, newUser("alice"))
 		var mu sync.Mutex
@@ -381,7 +380,7 @@ func TestRotateEpoch_Concurrent(t *testing.T) {
 	})
 }
 
-// wantNewEpoch fails unless the epoch is a random one that is not the old one. A count would stay small.
+// wantNewEpoch fails unless the epoch is a new random one. A counter would stay small.
 func wantNewEpoch(t *testing.T, before, epoch int64) {
 	t.Helper()
 	if epoch == before || epoch < 1<<20 || epoch > auth.MaxEpoch {
@@ -392,9 +391,9 @@ func wantNewEpoch(t *testing.T, before, epoch int64) {
 func TestEpochBefore_InvertsNextEpoch(t *testing.T) {
 	for _, epoch := range []int64{1, 2, 1 << 52, auth.MaxEpoch - 1, auth.MaxEpoch} {
 		for _, offset := range []int64{0, 1, 1 << 52, auth.MaxEpoch - 3, auth.MaxEpoch - 2, epochOffset()} {
-			next := 1 + (epoch+offset)%auth.MaxEpoch // what nextEpoch computes in SQL
+			next := 1 + (epoch+offset)%auth.MaxEpoch // as nextEpoch computes it in SQL
 			if next == epoch || next < 1 || next > auth.MaxEpoch {
-				t.Errorf("after %d by %d comes %d", epoch, offset, next)
+				t.Errorf("epoch %d with the offset %d: got %d, want another valid epoch", epoch, offset, next)
 			}
 			equal(t, fmt.Sprintf("before %d by %d", next, offset), epochBefore(next, offset), epoch)
 		}
@@ -410,8 +409,8 @@ func TestRecordSignIn_IsNotAChange(t *testing.T) {
 	})
 }
 
-// What the triggers do for rows that are changed with SQL alone.
-func TestTriggers_ChangesByHand(t *testing.T) {
+// TestTriggers_UpdateEpochAndTimestamp: for rows that are changed with plain SQL.
+func TestTriggers_UpdateEpochAndTimestamp(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		tests := []struct {
 			set      string
@@ -420,7 +419,7 @@ func TestTriggers_ChangesByHand(t *testing.T) {
 		}{
 			{"epoch = epoch + 1", true, true},
 			{"active = (1 = 0)", true, true},
-			{"active = (1 = 0)", false, false}, // it is so already
+			{"active = (1 = 0)", false, false}, // unchanged
 			{"active = (1 = 1)", false, true},
 			{"active = (1 = 0), epoch = epoch + 1", true, true},
 			{"password_hash = 'by hand'", true, true},
@@ -433,7 +432,7 @@ func TestTriggers_ChangesByHand(t *testing.T) {
 		}
 		u := create(t, d, newUser("alice"))
 		for _, test := range tests {
-			// Long ago, so that SQLite's milliseconds do not matter.
+			// A time long ago, since SQLite has only milliseconds.
 			ok(t, byHand(t, d, `UPDATE users SET updated_at = '2020-01-01 00:00:00+00:00'`))
 			before := byID(t, d, u.ID)
 			ok(t, byHand(t, d, `UPDATE users SET `+test.set))
@@ -443,9 +442,9 @@ func TestTriggers_ChangesByHand(t *testing.T) {
 			} else {
 				equal(t, test.set+": epoch", after.Epoch, before.Epoch)
 			}
-			equal(t, test.set+": updated_at moved", after.UpdatedAt.After(before.UpdatedAt), test.touched)
+			equal(t, test.set+": updated_at changed", after.UpdatedAt.After(before.UpdatedAt), test.touched)
 			if test.touched && time.Since(after.UpdatedAt).Abs() > time.Minute {
-				t.Fatalf("%s: updated_at is %v", test.set, after.UpdatedAt)
+				t.Fatalf("%s: got updated_at %v, want now", test.set, after.UpdatedAt)
 			}
 		}
 		for _, refused := range []string{
@@ -458,8 +457,8 @@ func TestTriggers_ChangesByHand(t *testing.T) {
 	})
 }
 
-// TestEpoch_RestoredRowsGetANewOne: rows that come back from a backup, by whatever statement, match
-// no session from before or after the backup.
+// TestEpoch_RestoredRowsGetANewOne: rows restored from a backup, by whatever statement, match no session from before or
+// after the backup.
 func TestEpoch_RestoredRowsGetANewOne(t *testing.T) {
 	restores := map[string]string{
 		"update": `UPDATE users SET epoch = (SELECT epoch FROM saved), password_hash = (SELECT password_hash FROM saved), updated_at = (SELECT updated_at FROM saved)`,
@@ -488,20 +487,20 @@ func TestEpoch_RestoredRowsGetANewOne(t *testing.T) {
 	}
 }
 
-// A row inserted by hand, with the defaults, is a user.
-func TestTriggers_InsertsByHand(t *testing.T) {
+// TestTriggers_FillDefaults: a row inserted with plain SQL is a valid user.
+func TestTriggers_FillDefaults(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		id := uuid.NewString()
 		ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES ($1, 'hand', 'x')`, id))
 		u := byID(t, d, id)
 		if !u.Active || u.Epoch != 1 || u.TimeZone != "UTC" || time.Since(u.CreatedAt).Abs() > time.Minute || u.CreatedAt.Location() != time.UTC {
-			t.Fatalf("got %+v", u)
+			t.Fatalf("got %+v, want an active user with epoch 1 and the zone UTC, created now", u)
 		}
 	})
 }
 
-// TestCreateUser_ReturnsTheStoredEpoch: a trigger takes a row whose updated_at is over an hour old for one
-// from a backup, as it is when the clock of a server is behind that of Postgres.
+// TestCreateUser_ReturnsTheStoredEpoch: a trigger treats a row whose updated_at is more than an hour old as restored from
+// a backup. That also happens if the server's clock is behind that of Postgres.
 func TestCreateUser_ReturnsTheStoredEpoch(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
 		for name, store := range map[string]func(context.Context, auth.User) (auth.User, error){
