@@ -69,6 +69,15 @@ func (a *Accounts) currentEpoch(id string) func(context.Context) (int64, error) 
 // only logged: the epoch still rejects them.
 func (a *Accounts) endStale(ctx context.Context, id, keep string) (ended bool) {
 	ctx = context.WithoutCancel(ctx)
+	err := a.endStored(ctx, id, keep)
+	if err != nil {
+		a.Log.WarnContext(ctx, "stale sessions and tokens are still stored; they are refused by their epoch", "error", err, "user_id", id)
+	}
+	return err == nil
+}
+
+// endStored is endStale with the error.
+func (a *Accounts) endStored(ctx context.Context, id, keep string) error {
 	current := a.currentEpoch(id)
 	var err error
 	if a.Sessions != nil {
@@ -77,10 +86,7 @@ func (a *Accounts) endStale(ctx context.Context, id, keep string) (ended bool) {
 	if a.Tokens != nil {
 		err = errors.Join(err, a.Tokens.EndStale(ctx, id, current))
 	}
-	if err != nil {
-		a.Log.WarnContext(ctx, "stale sessions and tokens are still stored; they are refused by their epoch", "error", err, "user_id", id)
-	}
-	return err == nil
+	return err
 }
 
 // TouchSession does what a request would do for a session that another program used: it renews the idle

@@ -60,6 +60,8 @@ type GrantStore interface {
 	// changes nothing. Groups to leave need not exist.
 	ChangeGroups(ctx context.Context, userID string, join, leave []string) (User, error)
 	SetPermission(ctx context.Context, userID, permission string, on bool) (User, error)
+	// DirectPermissions returns the permissions that were granted to the user directly, sorted.
+	DirectPermissions(ctx context.Context, userID string) ([]string, error)
 	// SearchUsers returns at most limit users whose username, name or address contains the
 	// text, ordered by username, beginning after the given one.
 	SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error)
@@ -81,10 +83,36 @@ func (a *Accounts) AddGroup(ctx context.Context, name string) error {
 	return a.changeGroup(ctx, "group added", name, func() error { return a.Grants.AddGroup(ctx, name) })
 }
 
+// RestoreAdminGroup makes the group admin again, with its permissions, after an operator has removed it.
+func (a *Accounts) RestoreAdminGroup(ctx context.Context) error {
+	if err := a.AddGroup(ctx, AdminGroup); err != nil {
+		return err
+	}
+	for _, permission := range []string{ViewUsers, ManageUsers} {
+		if err := a.SetGroupPermission(ctx, AdminGroup, permission, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removalContext returns the context to remove a group with. Only operators may remove the group admin, and even they
+// only while another active user can administer: ErrAdminGroup, and ErrLastAdministrator from the store.
+func removalContext(ctx context.Context, name string) (context.Context, error) {
+	if name != AdminGroup {
+		return ctx, nil
+	}
+	if !LosingAdministratorsAllowed(ctx) {
+		return nil, ErrAdminGroup
+	}
+	return context.WithValue(ctx, mayLoseAdministrators{}, false), nil
+}
+
 // RemoveGroup removes a group; its members lose what they may through it. ErrAdminGroup for the group admin.
 func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
-	if name == AdminGroup && !LosingAdministratorsAllowed(ctx) {
-		return ErrAdminGroup
+	ctx, err := removalContext(ctx, name)
+	if err != nil {
+		return err
 	}
 	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroup(ctx, name) })
 }
@@ -92,8 +120,9 @@ func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
 // RemoveGroupWithMembers is RemoveGroup for a caller who was shown the members with the MembersVersion. It returns
 // MembersChangedError if the group has others by now.
 func (a *Accounts) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
-	if name == AdminGroup && !LosingAdministratorsAllowed(ctx) {
-		return ErrAdminGroup
+	ctx, err := removalContext(ctx, name)
+	if err != nil {
+		return err
 	}
 	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroupWithMembers(ctx, name, version) })
 }

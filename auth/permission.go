@@ -45,10 +45,16 @@ func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on 
 	})
 }
 
+// DirectPermissions returns the permissions that were granted to the user directly, sorted.
+func (a *Accounts) DirectPermissions(ctx context.Context, id string) ([]string, error) {
+	return a.Grants.DirectPermissions(ctx, id)
+}
+
 type mayLoseAdministrators struct{}
 
 // AllowLosingAdministrators returns a context in which a change may take ManageUsers from the last
-// user who has it, and remove the group admin. It is for operators, who can create a new administrator on the command line.
+// user who has it. It is for operators, who can create a new administrator on the command line. They may also remove
+// the group admin, unless that would leave no administrator.
 func AllowLosingAdministrators(ctx context.Context) context.Context {
 	return context.WithValue(ctx, mayLoseAdministrators{}, true)
 }

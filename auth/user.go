@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -97,6 +99,12 @@ type UserStore interface {
 	// SetActive enables or disables; disabling sets a new epoch. No change, no new epoch.
 	// ErrLastAdministrator as GrantStore has it.
 	SetActive(ctx context.Context, id string, active bool) (User, error)
+	// VerifyEmail marks the address as verified if it is still the user's, else ErrStale. ErrEmailTaken if another
+	// user has verified it.
+	VerifyEmail(ctx context.Context, id, email string) (User, error)
+	// DeleteUser deletes a disabled user, and returns the row without groups and permissions; ErrStale if the user
+	// is active.
+	DeleteUser(ctx context.Context, id string) (User, error)
 	// RotateEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
 	// the user. It returns the row as it is afterwards, with PreviousEpoch.
 	RotateEpoch(ctx context.Context, id string) (User, error)
@@ -119,6 +127,35 @@ func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User,
 		a.endStale(ctx, u.ID, "")
 	}
 	return u, err
+}
+
+// VerifyEmail marks an address as verified for an operator, who vouches for it: the user can sign in with it.
+// ErrStale if it is no longer the user's address.
+func (a *Accounts) VerifyEmail(ctx context.Context, id, email string) (User, error) {
+	u, err := a.change(ctx, "email address verified", id, func() (User, error) { return a.Users.VerifyEmail(ctx, id, email) })
+	if errors.Is(err, ErrEmailTaken) {
+		return User{}, ValidationErrors{"email": "Another account has verified this address."}
+	}
+	return u, err
+}
+
+// DeleteUser deletes a user. Disabling the user comes first: it sets a new epoch and ends the sessions and tokens, so
+// that none can become valid again if a later step fails, or if the row is restored from a backup. If ending them fails,
+// the user stays, disabled, and DeleteUser can be called again. ErrStale if the user was enabled in the meantime.
+func (a *Accounts) DeleteUser(ctx context.Context, id string) (User, error) {
+	u, err := a.SetActive(ctx, id, false)
+	if err != nil {
+		return User{}, err
+	}
+	if err := a.endStored(ctx, u.ID, ""); err != nil {
+		return User{}, fmt.Errorf("end the sessions and tokens of a user before the deletion (the user is only disabled): %w", err)
+	}
+	deleted, err := a.change(ctx, "user deleted", u.ID, func() (User, error) { return a.Users.DeleteUser(ctx, u.ID) })
+	if err == nil {
+		// Those of sign-ins in progress, and the records of tokens, which were kept to explain rejections.
+		a.endStale(ctx, u.ID, "")
+	}
+	return deleted, err
 }
 
 // StoredUser returns a user as the database has it now, bypassing the caches. ErrNotFound when there is

@@ -217,6 +217,20 @@ func (d *DB) SetPermission(ctx context.Context, userID, permission string, on bo
 	return d.setGrant(ctx, write, "set user permission", query, userID, permission)
 }
 
+// DirectPermissions implements auth.GrantStore.
+func (d *DB) DirectPermissions(ctx context.Context, userID string) (permissions []string, err error) {
+	const what = "list permissions of user"
+	id, err := canonicalID(what, userID)
+	if err != nil {
+		return nil, err
+	}
+	err = d.read(ctx, what, `SELECT permission FROM user_permissions WHERE user_id = $1 ORDER BY permission`, func(ctx context.Context, s *sqlx.Stmt) error {
+		permissions = nil
+		return s.SelectContext(ctx, &permissions, id)
+	})
+	return permissions, err
+}
+
 // setGrant runs the statement on the user and a group or permission, and returns the user afterwards.
 func (d *DB) setGrant(ctx context.Context, write writer, what, query, userID, name string) (auth.User, error) {
 	return d.changeGrants(ctx, what, userID, func(id string) error {

@@ -257,6 +257,12 @@ func (d *DB) finishEpochChange(ctx context.Context, what, id string, u auth.User
 	if err == nil {
 		u.PreviousEpoch = epoch
 	}
+	return d.orStale(ctx, what, id, u, err)
+}
+
+// orStale completes the result of a change that required more than the id: if it found no row although there is such a
+// user, the error is auth.ErrStale.
+func (d *DB) orStale(ctx context.Context, what, id string, u auth.User, err error) (auth.User, error) {
 	if !errors.Is(err, auth.ErrNotFound) {
 		return u, err
 	}
@@ -291,13 +297,28 @@ func (d *DB) SetProfile(ctx context.Context, id string, from, to auth.Profile) (
 		SET name = $2, email = $3, email_verified = (email_verified AND email = $3), time_zone = $4, updated_at = $5
 		WHERE id = $1 AND name = $6 AND email = $7 AND time_zone = $8 RETURNING `+userSelect,
 		id, to.Name, to.Email, to.TimeZone, now(), from.Name, from.Email, from.TimeZone)
-	if !errors.Is(err, auth.ErrNotFound) {
-		return u, err
+	return d.orStale(ctx, what, id, u, err)
+}
+
+// VerifyEmail implements auth.UserStore.
+func (d *DB) VerifyEmail(ctx context.Context, id, email string) (auth.User, error) {
+	const what = "verify email"
+	if !isStorable(email) {
+		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrStale)
 	}
-	if _, err := d.UserByID(ctx, id); err != nil {
-		return auth.User{}, err
+	u, err := d.change(ctx, what, `UPDATE users SET email_verified = $4, updated_at = $3
+		WHERE id = $1 AND email = $2 AND email <> '' RETURNING `+userSelect, id, email, now(), true)
+	if _, taken := uniqueViolation(err); taken {
+		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrEmailTaken)
 	}
-	return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrStale)
+	return d.orStale(ctx, what, id, u, err)
+}
+
+// DeleteUser implements auth.UserStore. What belongs to the user is deleted by foreign keys.
+func (d *DB) DeleteUser(ctx context.Context, id string) (auth.User, error) {
+	const what = "delete user"
+	u, err := d.changeWith(ctx, d.writeKeepingAdministrator, what, `DELETE FROM users WHERE id = $1 AND NOT active RETURNING `+userColumns, id)
+	return d.orStale(ctx, what, id, u, err)
 }
 
 // SetActive enables or disables the user.

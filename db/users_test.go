@@ -518,3 +518,63 @@ func TestCreateUser_ReturnsTheStoredEpoch(t *testing.T) {
 		}
 	})
 }
+
+// TestDeleteUser_TakesEverythingAlong: only of a disabled user, and never of the last administrator.
+func TestDeleteUser_TakesEverythingAlong(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		boss := newAdministrator(t, d, "boss")
+		alice := create(t, d, newUser("alice"))
+		setPermission(t, d, setMember(t, d, alice, "admin", true), "a.b", true)
+		wantErr(t, second(d.DeleteUser(t.Context(), alice.ID)), auth.ErrStale)
+		wantErr(t, second(d.DeleteUser(t.Context(), uuid.NewString())), auth.ErrNotFound)
+		wantErr(t, second(d.DeleteUser(t.Context(), "no id")), auth.ErrNotFound)
+		ok(t, second(d.SetActive(t.Context(), alice.ID, false)))
+		deleted, err := d.DeleteUser(t.Context(), strings.ToUpper(alice.ID))
+		ok(t, err)
+		equal(t, "deleted", deleted.Username, "alice")
+		equal(t, "id", deleted.ID, alice.ID)
+		wantErr(t, second(d.UserByID(t.Context(), alice.ID)), auth.ErrNotFound)
+		wantErr(t, second(d.DeleteUser(t.Context(), alice.ID)), auth.ErrNotFound)
+		for _, table := range []string{"user_groups", "user_permissions", "user_skeletons", "user_origins"} {
+			var rows int
+			ok(t, d.pool.GetContext(t.Context(), &rows, `SELECT count(*) FROM `+table+` WHERE user_id = $1`, alice.ID))
+			equal(t, table, rows, 0)
+		}
+		equal(t, "boss", byID(t, d, boss.ID).HasPermission(auth.ManageUsers), true)
+		ok(t, second(d.RegisterUser(t.Context(), newUser("alice")))) // the name is free again
+	})
+}
+
+func TestVerifyEmail_ChecksTheAddress(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice, bob := newUser("alice"), newUser("bob")
+		alice.Email, alice.EmailVerified = "shared@example.org", false
+		bob.Email, bob.EmailVerified = "shared@example.org", false
+		alice, bob = create(t, d, alice), create(t, d, bob)
+		for _, email := range []string{"", "other@example.org", "\xff"} {
+			wantErr(t, second(d.VerifyEmail(t.Context(), alice.ID, email)), auth.ErrStale)
+		}
+		got, err := d.VerifyEmail(t.Context(), alice.ID, "shared@example.org")
+		ok(t, err)
+		equal(t, "verified", got.EmailVerified, true)
+		equal(t, "epoch", got.Epoch, alice.Epoch)
+		ok(t, second(d.VerifyEmail(t.Context(), alice.ID, "shared@example.org"))) // again
+		wantErr(t, second(d.VerifyEmail(t.Context(), bob.ID, "shared@example.org")), auth.ErrEmailTaken)
+		wantErr(t, second(d.VerifyEmail(t.Context(), uuid.NewString(), "shared@example.org")), auth.ErrNotFound)
+	})
+}
+
+func TestDirectPermissions_LeaveOutThoseOfGroups(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		alice := setMember(t, d, create(t, d, newUser("alice")), "admin", true)
+		for _, permission := range []string{"c.d", "a.b"} {
+			setPermission(t, d, alice, permission, true)
+		}
+		got, err := d.DirectPermissions(t.Context(), alice.ID)
+		ok(t, err)
+		equal(t, "direct", got, []string{"a.b", "c.d"})
+		got, err = d.DirectPermissions(t.Context(), uuid.NewString())
+		ok(t, err)
+		equal(t, "of nobody", len(got), 0)
+	})
+}

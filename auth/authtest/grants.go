@@ -209,6 +209,14 @@ func (s *Grants) SetPermission(ctx context.Context, userID, permission string, o
 	return u, nil
 }
 
+// DirectPermissions implements auth.GrantStore.
+func (s *Grants) DirectPermissions(ctx context.Context, userID string) ([]string, error) {
+	if err := s.LogCall(ctx, "grants.DirectPermissions", userID); err != nil {
+		return nil, err
+	}
+	return slices.Clone(s.ownOf(s.users.rows[userID])), nil
+}
+
 // SearchUsers implements auth.GrantStore.
 func (s *Grants) SearchUsers(ctx context.Context, text, after string, limit int) ([]auth.User, error) {
 	if err := s.LogCall(ctx, "grants.SearchUsers", text, after); err != nil {

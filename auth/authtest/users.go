@@ -228,6 +228,34 @@ func (s *Users) SetActive(ctx context.Context, id string, active bool) (auth.Use
 	})
 }
 
+// VerifyEmail implements auth.UserStore.
+func (s *Users) VerifyEmail(ctx context.Context, id, email string) (auth.User, error) {
+	return s.update(ctx, "users.VerifyEmail", id, func(u *auth.User) error {
+		if u.Email != email || email == "" {
+			return auth.ErrStale
+		}
+		if other, err := s.find(func(o auth.User) bool { return o.EmailVerified && o.Email == email }); err == nil && other.ID != id {
+			return auth.ErrEmailTaken
+		}
+		u.EmailVerified = true
+		return nil
+	})
+}
+
+// DeleteUser implements auth.UserStore.
+func (s *Users) DeleteUser(ctx context.Context, id string) (auth.User, error) {
+	u, err := s.update(ctx, "users.DeleteUser", id, func(u *auth.User) error {
+		if u.Active {
+			return auth.ErrStale
+		}
+		return nil
+	})
+	if err == nil {
+		s.Delete(id)
+	}
+	return u, err
+}
+
 // RotateEpoch implements auth.UserStore.
 func (s *Users) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
