@@ -150,8 +150,8 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	if r.HasExternalSession() {
-		// The external session may be someone else's, so it is not renewed. The password was verified, so a session of
-		// our own can start.
+		// The external session may belong to another person, so it is not renewed. The password was verified, so a
+		// Gatehouse session can start.
 		return web.SeeOther("/account?notice=password#password"), r.SignIn(user, false)
 	}
 	return h.keepSignedIn(r, user, "/account?notice=password#password")

@@ -11,8 +11,8 @@ import (
 // entered has the submitted values of a form, to show it again.
 type entered map[string]string
 
-// values returns the named fields, each truncated to its maximum length so that a request cannot enlarge the page.
-// Passwords are never among them.
+// values returns the named fields, each truncated to its maximum length so that a request cannot enlarge the page. They
+// never include passwords.
 func values(form url.Values, fields ...string) entered {
 	v := entered{}
 	for _, f := range fields {

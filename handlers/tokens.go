@@ -79,7 +79,7 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 	if days := strings.TrimSpace(form.Get("days")); days != "" {
 		n, err := strconv.Atoi(days)
 		if err != nil || n < 1 || n > maxTokenDays {
-			n = -1 // refused below, together with whatever else is wrong
+			n = -1 // refused below, together with other errors
 		}
 		request.Lifetime = time.Duration(n) * 24 * time.Hour
 	}

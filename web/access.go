@@ -22,7 +22,7 @@ const (
 )
 
 var (
-	// Open routes are for everyone. They know the user if there is a session, and serve an anonymous user while Redis
+	// Open routes accept all visitors. They identify the user if there is a session, and treat all as anonymous while Redis
 	// does not respond.
 	Open = Access{who: open}
 	// SignedIn routes are pages for signed-in users. Anonymous users are redirected to the sign-in page.

@@ -23,7 +23,7 @@ type ExternalSessions interface {
 	End(ctx context.Context, key string, now time.Time, authenticated bool) (stillSignedIn bool, err error)
 }
 
-// Bridge signs in users of another program who have no session of ours.
+// Bridge signs in users of another program who have no Gatehouse session.
 type Bridge struct {
 	Sessions ExternalSessions
 	// Cookie is the name of the other program's session cookie. It is never set here.

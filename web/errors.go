@@ -90,7 +90,7 @@ func describeNoAccess(page *templates.ErrorPage, what, name string) {
 	}
 }
 
-// changeOutcome is what is known about the change that a failed request was to make.
+// changeOutcome says whether a failed request made its change.
 type changeOutcome int
 
 const (
@@ -138,7 +138,7 @@ func describeOutcome(p *templates.ErrorPage, o changeOutcome) {
 	}
 }
 
-// statusClientGone is what nginx logs when the client closes the connection.
+// statusClientGone is the status that nginx logs when the client closes the connection.
 const statusClientGone = 499
 
 func (s *Server) writeErrorPage(c echo.Context, page templates.ErrorPage) error {

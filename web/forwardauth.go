@@ -319,7 +319,7 @@ func (s *Server) originalRequest(req *http.Request) originalRequest {
 	return w
 }
 
-// address returns where the user returns to after signing in. A redirect cannot repeat a POST, so other methods return to
+// address returns the address to return to after signing in. A redirect cannot repeat a POST, so other methods return to
 // the home page of the site.
 func (w originalRequest) address() string {
 	switch {

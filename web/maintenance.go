@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// maintenanceInterval is how often the server polls Redis, and so how long a change takes at most to reach every
-	// server.
+	// maintenanceInterval is the time between polls of Redis, and so the maximum delay until every server notices a
+	// change.
 	maintenanceInterval = 500 * time.Millisecond
-	// retryMaintenance is when the maintenance page reloads.
+	// retryMaintenance is the time until the maintenance page reloads.
 	retryMaintenance = 30 * time.Second
 )
 
@@ -82,7 +82,7 @@ func (m *Maintenance) check(r *Request, route Route) error {
 	return underMaintenance{*closed, r.user}
 }
 
-// describeMaintenance fills in what every page about maintenance says.
+// describeMaintenance fills in the text of maintenance pages.
 func describeMaintenance(page *templates.ErrorPage, closed underMaintenance) {
 	page.Title, page.Heading = "Down for maintenance", "Down for maintenance"
 	page.What = "This site will be back soon."

@@ -194,8 +194,8 @@ func isCanonicalPath(u *url.URL) bool {
 	return last != '/' && last != '.'
 }
 
-// checkOrigin refuses requests that net/http's protection allows: unsafe methods with a foreign Origin, whatever
-// Sec-Fetch-Site says. The scheme must be that of BASE_URL, because the request's own scheme is that of the last proxy.
+// checkOrigin refuses requests that net/http's protection allows: unsafe methods with a foreign Origin, even if
+// Sec-Fetch-Site is same-origin. The scheme must be that of BASE_URL, because the request's own scheme is that of the last proxy.
 func (s *Server) checkOrigin(req *http.Request) error {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:

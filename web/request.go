@@ -37,7 +37,7 @@ type Request struct {
 	token       *auth.Token
 	cookies     []*http.Cookie
 	ended       bool
-	// elsewhere is set if the user is signed out here but not at the program whose session let them in.
+	// elsewhere is set if the user is signed out here but not in the program whose session signed them in.
 	elsewhere bool
 }
 
@@ -192,7 +192,7 @@ func (r *Request) setDeviceCookie(u auth.User) {
 	r.cookies = append(r.cookies, r.server.Cookies.Device(r.server.Accounts.NewDeviceCookie(u)))
 }
 
-// RenewSession gives the session a new token after a change in this session, which returned u, has set a new epoch. auth.ErrSessionEnded when it was ended meanwhile, and always for a foreign session.
+// RenewSession gives the session a new token after a change in this session, which returned u, has set a new epoch. auth.ErrSessionEnded if the session was ended meanwhile, and always for an external session.
 func (r *Request) RenewSession(u auth.User) error {
 	if r.HasExternalSession() {
 		return auth.ErrSessionEnded

@@ -28,8 +28,8 @@ func Show(status int, page templ.Component) Response {
 	return Response{status: status, page: page}
 }
 
-// SeeOther redirects the browser to a location, which it requests by GET. The location must be a constant of ours or come
-// from Request.SafeRedirect.
+// SeeOther redirects the browser to a location, which it requests by GET. The location must be a constant or come from
+// Request.SafeRedirect.
 func SeeOther(location string) Response {
 	return Response{status: http.StatusSeeOther, location: location}
 }

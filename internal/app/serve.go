@@ -1,4 +1,4 @@
-// Package app is the server: it opens the stores, wires them to the handlers, serves, and drains on the way out. It knows
+// Package app is the server: it opens the stores, wires them to the handlers, serves, and drains at shutdown. It knows
 // neither commands nor terminals.
 package app
 
@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// drainTimeout is how long requests in flight may take after SIGTERM.
+	// drainTimeout is the maximum time for requests in flight after SIGTERM.
 	drainTimeout = 9 * time.Second
 	// storeTimeout bounds a readiness check, and the refresh of a session that another program used.
 	storeTimeout = 2 * time.Second
@@ -113,7 +113,7 @@ func (s *Stores) ready(ctx context.Context) map[string]error {
 	}
 }
 
-// touchSession returns what to do about a session that another program has used.
+// touchSession returns a function that refreshes a session that another program has used.
 func touchSession(accounts *auth.Accounts, log *slog.Logger) func(context.Context, string) {
 	return func(ctx context.Context, id string) {
 		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -124,7 +124,7 @@ func touchSession(accounts *auth.Accounts, log *slog.Logger) func(context.Contex
 	}
 }
 
-// serveMetrics serves Prometheus metrics on their own address; empty: not at all.
+// serveMetrics serves Prometheus metrics on a separate address, unless it is empty.
 func serveMetrics(ctx context.Context, group *sync.WaitGroup, addr string, m *metrics.Metrics, log *slog.Logger) error {
 	if addr == "" {
 		return nil

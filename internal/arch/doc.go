@@ -1,3 +1,3 @@
-// Package arch contains only tests: they hold the structure of the code. Packages import each other
-// in one direction, stay small, and explain themselves.
+// Package arch contains only tests. They check the structure of the code: packages import each other
+// in one direction, stay small, and have a package comment.
 package arch

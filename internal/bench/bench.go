@@ -103,7 +103,7 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	return b.takeProfile(ctx)
 }
 
-// progressf prints a line for the person who waits.
+// progressf prints a line about the progress.
 func (b *bench) progressf(format string, args ...any) {
 	fmt.Fprintf(b.progress, "bench: "+format+"\n", args...)
 }

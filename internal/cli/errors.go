@@ -40,7 +40,7 @@ func exitCode(ctx context.Context, err error) int {
 	return 1
 }
 
-// userMessage returns an error as a person at a terminal should read it.
+// userMessage returns an error in the words for a person at a terminal.
 func userMessage(err error) error {
 	var invalid auth.ValidationErrors
 	switch {

@@ -8,7 +8,7 @@ import (
 	"gatehouse/auth/identifier"
 )
 
-// report prints what the run did, and what the operator may want to do next.
+// report prints the results of the run and suggestions for the operator.
 func (r *importRun) report() {
 	p := func(format string, args ...any) { fmt.Fprintf(r.out, format+"\n", args...) }
 	done := "Imported"

@@ -1,4 +1,4 @@
-// Package config holds the settings of the program: their names, defaults and rules, and what follows from them, such as
+// Package config holds the settings of the program: their names, defaults and rules, and values derived from them, such as
 // the keys and the URLs of the stores. It opens no connection.
 package config
 

@@ -1,6 +1,6 @@
 // Package reqstats counts the work that one request causes: Redis round trips, SQL statements and
-// password hashes. The stores add to the counts, pages and metrics show them, and the tests hold
-// them to their budget. It knows nothing of users, requests or stores.
+// password hashes. The stores add to the counts, pages and metrics show them, and tests check
+// their limits. It knows nothing of users, requests or stores.
 package reqstats
 
 import (

@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// maxConnections is how many connections a server keeps open. Each takes about 28 KB (measured with a page that its
+// maxConnections is the maximum number of open connections. Each takes about 28 KB (measured with a page that its
 // client does not read) and may be idle for minutes.
 const maxConnections = 3072
 
-// connections bounds the number of open connections. One too many closes the connection that has been idle longest,
-// else the one that has waited longest for its first request, else for its response. Refusing new connections
-// instead would let a client that holds them all lock everyone out.
+// connections bounds the number of open connections. Above the limit, it closes the connection that has been idle
+// longest, else the one that has waited longest for its first request, else for its response. If it refused new
+// connections instead, a client that holds all of them could lock out all others.
 type connections struct {
 	max int
 

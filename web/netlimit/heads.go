@@ -11,16 +11,16 @@ import (
 // Limits of a request head: the request line and the header fields. net/http bounds its octets (maxHeader), but
 // neither the number of its fields, each of which costs about 100 octets in a map, nor the memory of all heads together.
 const (
-	// maxHeadLines is how many lines a head may have. Browsers and proxies send about 30.
+	// maxHeadLines is the maximum number of lines of a head. Browsers and proxies send about 30.
 	maxHeadLines = 128
-	// freeHead is how many octets of a head are not counted; few heads are larger. It is the size
+	// freeHead is the number of octets of a head that are not counted; few heads are larger. It is the size
 	// of net/http's read buffer.
 	freeHead = 4 << 10
-	// headCost is how many octets of memory an octet of a large head takes (measured: a head of
+	// headCost is the octets of memory that an octet of a large head takes (measured: a head of
 	// 58 KB with one value takes 0.3 MB while it is parsed).
 	headCost = 6
 
-	// refuseTimeout is how long a refused client has to read the refusal.
+	// refuseTimeout is the time that a refused client has to read the response.
 	refuseTimeout = 500 * time.Millisecond
 )
 
@@ -57,7 +57,7 @@ type clientConn struct {
 	counted bool
 	octets  int
 	lines   int
-	// ahead is how many lines may be in net/http's buffer after the end of the head or body.
+	// ahead is the number of lines that net/http's buffer may hold after the end of the head or body.
 	ahead int
 }
 

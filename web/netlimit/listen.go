@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// sendBuffer is how much of a response the kernel buffers, in octets (Linux reserves twice as much for its
-// bookkeeping). By default it takes megabytes for a client that does not read; no page needs them.
+// sendBuffer is the part of a response that the kernel buffers, in octets (Linux reserves twice as much for its
+// bookkeeping). The default is megabytes for a client that does not read, which no page needs.
 const sendBuffer = 64 << 10
 
 // Listen listens on a TCP address. The kernel's buffers for clients that do not read are bounded.

@@ -1,4 +1,4 @@
-// Package netlimit bounds what the clients of an HTTP server can make it hold: open connections, request heads and
+// Package netlimit bounds the resources that clients of an HTTP server can occupy: open connections, request heads and
 // bodies that arrive slowly, and responses that are not read. When a limit is reached it evicts the client that has held
 // memory longest rather than refusing newcomers, so that a slow or hostile client cannot lock the others out.
 //
@@ -57,7 +57,7 @@ func (l *Limiter) Listener(inner net.Listener) net.Listener {
 	return limitedListener{Listener: inner, transfers: &l.transfers}
 }
 
-// InUse returns how many octets are held for clients now.
+// InUse returns the number of octets that are currently held for clients.
 func (l *Limiter) InUse() int {
 	l.transfers.mu.Lock()
 	defer l.transfers.mu.Unlock()

@@ -59,7 +59,7 @@ var (
 	TokenLimited      = declare("token_limited")
 )
 
-// Codes of forward auth. They blame the proxy's configuration.
+// Codes of forward auth. They are caused by the proxy's configuration.
 var (
 	MalformedQuery   = declare("malformed_query")
 	UnknownParameter = declare("unknown_parameter")

@@ -128,7 +128,7 @@ func TestEmbeddedRedis_CommandsReachIt(t *testing.T) {
 			server.Signal(syscall.SIGKILL)
 			server.Wait()
 			if _, err := os.Lstat(filepath.Join(dir, "redis.sock")); err != nil {
-				t.Fatal("a killed server leaves no socket, so this test proves nothing:", err)
+				t.Fatal("a killed server leaves no socket, so the test is inconclusive:", err)
 			}
 			// Without a server, the command reports that instead of waiting for a reply.
 			o := kit.RunCommand(t, env, "", "maintenance", "status")
