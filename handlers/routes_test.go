@@ -20,7 +20,7 @@ var open = []string{
 	"GET /healthz", "GET /readyz",
 }
 
-// rule returns who may use a route and the permission that it needs.
+// rule returns a route's access rule and the permission that it needs.
 func rule(r web.Route) (who, permission string) {
 	who, permission, _ = strings.Cut(r.Access.String(), " with ")
 	return who, permission

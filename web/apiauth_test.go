@@ -227,7 +227,7 @@ func TestAPI_AuthorizationTakesPrecedenceOverSession(t *testing.T) {
 	if w := s.do("GET", "/api/maybe"); w.Body.String() != "anonymous" {
 		t.Errorf("got %s", w.Body)
 	}
-	// A cross-origin page cannot make changes with the user's session, whatever the method.
+	// A cross-origin page cannot make changes with the user's session, by any method.
 	for _, method := range []string{"POST", "DELETE"} {
 		wantProblem(t, s.do(method, "/api/who", cookie, header("Origin", "https://evil.example")), http.StatusForbidden, "forbidden")
 	}

@@ -141,7 +141,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 		t.Errorf("afterwards: got %d", w.Code)
 	}
 	if log := s.log.String(); strings.Count(log, "maintenance changed") != 2 {
-		t.Errorf("the log says %s", log)
+		t.Errorf("got the log %s", log)
 	}
 }
 

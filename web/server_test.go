@@ -239,7 +239,7 @@ func TestPanic_IsLogged(t *testing.T) {
 	wantErrorPage(t, s.do("GET", "/"), http.StatusInternalServerError)
 	log := s.log.String()
 	if !strings.Contains(log, "the reason") || !strings.Contains(log, "server_test.go") || strings.Count(log, "\n") != 2 {
-		t.Errorf("the log says %s", log)
+		t.Errorf("got the log %s", log)
 	}
 	s = newSite(t, []Route{Get("/", Open, func(*Request) (Response, error) { panic(http.ErrAbortHandler) })})
 	defer func() {
@@ -262,7 +262,7 @@ func TestClientGone_IsNotAnError(t *testing.T) {
 		t.Errorf("wrote %q to a client that has gone", w.Body)
 	}
 	if log := s.log.String(); !strings.Contains(log, `"status":499`) || strings.Contains(log, `"level":"ERROR"`) {
-		t.Errorf("the log says %s", log)
+		t.Errorf("got the log %s", log)
 	}
 }
 
@@ -290,7 +290,7 @@ func TestResponse_IsNotRestartedAfterAWriteError(t *testing.T) {
 			t.Errorf("%s: got the statuses %v in %d writes, want one response", path, w.statuses, w.writes)
 		}
 		if strings.Contains(s.log.String(), `"level":"ERROR"`) {
-			t.Errorf("%s: the log says %s", path, s.log.String())
+			t.Errorf("%s: got the log %s", path, s.log.String())
 		}
 	}
 }
@@ -416,7 +416,7 @@ func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 		}
 		for _, text := range c.saysNever {
 			if strings.Contains(w.Body.String(), text) {
-				t.Errorf("%s %s with %v says %q: %s", c.method, c.path, c.err, text, w.Body)
+				t.Errorf("%s %s with %v must not say %q: %s", c.method, c.path, c.err, text, w.Body)
 			}
 		}
 		if errors.Is(c.err, errDown) && w.Header().Get("Retry-After") == "" {

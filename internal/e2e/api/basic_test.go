@@ -264,20 +264,20 @@ func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 	}
 	zeros := strings.Repeat("A", 43) + "="
 	for what, value := range map[string]string{
-		"another's record":                 ofMallory,
-		"another's, renamed":               edited(ofMallory, map[string]any{"name": "alice"}),
-		"another's, with her id":           edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID}),
-		"another's, with her id and epoch": edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID, "epoch": 1}),
-		"her own without a MAC":            edited(ofAlice, map[string]any{"mac": ""}),
-		"her own with a MAC of zeros":      edited(ofAlice, map[string]any{"mac": zeros}),
-		"her own with another's MAC":       edited(ofAlice, map[string]any{"mac": json.RawMessage(field(t, ofMallory, "mac"))}),
-		"her own of another epoch":         edited(ofAlice, map[string]any{"epoch": 2}),
-		"her own of another version":       edited(ofAlice, map[string]any{"v": 2}),
-		"her own with another's id":        edited(ofAlice, map[string]any{"user_id": mallory.ID}),
-		"unreadable text":                  "{",
-		"an empty object":                  "{}",
-		"a megabyte":                       strings.Repeat("x", 1<<20),
-		"a number instead of an object":    "1",
+		"another record":                 ofMallory,
+		"another record, renamed":        edited(ofMallory, map[string]any{"name": "alice"}),
+		"another, with alice's id":       edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID}),
+		"another, with her id and epoch": edited(ofMallory, map[string]any{"name": "alice", "user_id": alice.ID, "epoch": 1}),
+		"her own without a MAC":          edited(ofAlice, map[string]any{"mac": ""}),
+		"her own with a MAC of zeros":    edited(ofAlice, map[string]any{"mac": zeros}),
+		"her own with another's MAC":     edited(ofAlice, map[string]any{"mac": json.RawMessage(field(t, ofMallory, "mac"))}),
+		"her own of another epoch":       edited(ofAlice, map[string]any{"epoch": 2}),
+		"her own of another version":     edited(ofAlice, map[string]any{"v": 2}),
+		"her own with another's id":      edited(ofAlice, map[string]any{"user_id": mallory.ID}),
+		"unreadable text":                "{",
+		"an empty object":                "{}",
+		"a megabyte":                     strings.Repeat("x", 1<<20),
+		"a number instead of an object":  "1",
 	} {
 		x.ClearWaits()
 		x.CacheDo("SET", "credential:alice:127.0.0.1", value)
@@ -285,7 +285,7 @@ func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 		x.CacheDo("SET", "credential:alice:127.0.0.1", value)
 		a := x.GetMeBasic("alice", kit.Password)
 		if a.StatusCode != http.StatusOK || !strings.Contains(a.Text, `"authorized_by":"postgres"`) || !strings.Contains(a.Text, alice.ID) {
-			t.Errorf("with %s cached under her name, alice gets %s\n%s", what, a.Status, a.Text)
+			t.Errorf("with %s cached under the name alice: got %s\n%s", what, a.Status, a.Text)
 		}
 	}
 	for what, value := range map[string]string{
@@ -297,7 +297,7 @@ func TestCachedCredential_CopiedOrEditedIsRejected(t *testing.T) {
 			x.ClearWaits()
 			x.CacheDo("SET", "credential:mallory:127.0.0.1", value)
 			if a := x.GetMeBasic("mallory", secret); strings.Contains(a.Text, alice.ID) || a.StatusCode == http.StatusOK && secret == kit.Password {
-				t.Errorf("with %s, mallory gets %s\n%s", what, a.Status, a.Text)
+				t.Errorf("with %s, mallory got %s\n%s", what, a.Status, a.Text)
 			}
 		}
 	}
@@ -368,7 +368,7 @@ func TestDisabledUser_OnlyTokensSayWhy(t *testing.T) {
 		"a wrong password": x.GetMeBasic("bob", kit.OtherPassword), "an unknown name": x.GetMeBasic("nobody", kit.Password), "a disabled account's wrong one": x.GetMeBasic("alice", kit.OtherPassword),
 	} {
 		if got := problem(other); got != disabled {
-			t.Errorf("%s gets\n%s\nbut the disabled account gets\n%s", what, got, disabled)
+			t.Errorf("%s got\n%s\nbut the disabled account got\n%s", what, got, disabled)
 		}
 	}
 	x.Run("", "user", "enable", "alice").WantCode(t, 0)

@@ -21,7 +21,7 @@ func newImporter(t *testing.T) *importer {
 	return &importer{t, map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data"), "GORACE": "atexit_sleep_ms=0"}}
 }
 
-// run imports rows, each "id,username" or whatever head says, all with the same hash.
+// run imports rows with the columns of head, such as "id,username", all with the same hash.
 func (i *importer) run(head string, rows []string, args ...string) kit.CommandResult {
 	i.t.Helper()
 	text := head + ",password\n"

@@ -344,7 +344,7 @@ type apiTest struct {
 	admin *kit.Client // which must not receive cookies
 	// session is the Cookie header of a signed-in user.
 	session string
-	// Tokens of john_doe and of root, who may list users.
+	// Tokens of john_doe and of root, who has permission to list users.
 	token, rootToken string
 	dead, disabled   string
 }

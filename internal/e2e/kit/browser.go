@@ -64,7 +64,7 @@ func startChromium(path string) (context.Context, error) {
 	return ctx, chromedp.Do(ctx)
 }
 
-// Browser is a tab in a browser with cookies and history of its own.
+// Browser is a tab in a browser with separate cookies and a separate history.
 type Browser struct {
 	T       testing.TB
 	BaseURL string
@@ -420,7 +420,7 @@ func (p *Browser) WantPath(path string) {
 func (p *Browser) WantText(selector, part string) {
 	p.T.Helper()
 	if got := p.Text(selector); !strings.Contains(got, part) {
-		p.T.Errorf("%s at %s says %q, want %q in it", selector, p.Path(), got, part)
+		p.T.Errorf("%s at %s: got %q, want %q in it", selector, p.Path(), got, part)
 	}
 }
 

@@ -55,6 +55,6 @@ func (c *Client) WantFieldError(a Response, field, sentence string) {
 	c.T.Helper()
 	c.WantStatus(a, http.StatusUnprocessableEntity)
 	if got := FieldError(a, field); !strings.Contains(got, sentence) || got == "" {
-		c.T.Errorf("%s says %q at %s, want %q", a.Request.URL.Path, got, field, sentence)
+		c.T.Errorf("%s: got %q at %s, want %q", a.Request.URL.Path, got, field, sentence)
 	}
 }

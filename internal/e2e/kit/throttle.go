@@ -52,7 +52,7 @@ func (x *Target) WantThrottled(a Response, least, most time.Duration) {
 		x.T.Errorf("Retry-After is %v, want %v to %v", wait, least, most)
 	}
 	if !strings.Contains(FormError(a), "Too many attempts. Wait ") {
-		x.T.Errorf("the page says %q", FormError(a))
+		x.T.Errorf("got the message %q, want the time to wait", FormError(a))
 	}
 }
 

@@ -169,7 +169,7 @@ func TestASVS_3_7_2_SignInRedirectIsLocal(t *testing.T) {
 			}
 			to, err := url.Parse(a.Header.Get("Location"))
 			if err != nil || a.StatusCode != http.StatusSeeOther || to.Host != "" || to.Path != "/login" || !strings.HasPrefix(a.Header.Get("Location"), "/login?") {
-				t.Errorf("GET %s gets %s to %q", target, a.Status, a.Header.Get("Location"))
+				t.Errorf("GET %s: got %s to %q", target, a.Status, a.Header.Get("Location"))
 				continue
 			}
 			next := to.Query().Get("next")
