@@ -131,9 +131,9 @@ func TestSignIn_AcceptsNameOrAddress(t *testing.T) {
 	w.Reset()
 	_, _ = w.SignIn(t.Context(), "Alice", secret, visitor)
 	wantCalls(t, w.Calls(),
-		"throttle.Take address:192.0.2.7 "+account("alice"),
+		"throttle.Reserve address:192.0.2.7 "+account("alice"),
 		"users.UserByUsername alice",
-		"throttle.Repeated",
+		"throttle.HasFailure",
 		"throttle.Refund address:192.0.2.7 "+account("alice"),
 		"users.RecordSignIn "+u.ID)
 	if log := w.log.String(); strings.Contains(log, secret) || !strings.Contains(log, `msg="signed in" event=true username=alice`) {
@@ -239,7 +239,7 @@ func TestSignIn_IsThrottled(t *testing.T) {
 	if err := w.try(t, "Alice", secret, visitor); !errors.As(err, &throttled) {
 		t.Errorf("got %v, want a ThrottledError", err)
 	}
-	wantCalls(t, w.Calls(), "throttle.Take address:192.0.2.7 "+account("alice"))
+	wantCalls(t, w.Calls(), "throttle.Reserve address:192.0.2.7 "+account("alice"))
 	wantCounts(t, w.counts(), map[string]int{account("alice"): 10, "address:192.0.2.7": 10})
 	// Other users are not throttled.
 	w.add(t, "bob")
@@ -314,7 +314,7 @@ func TestRepeatedFailure_CountsOnce(t *testing.T) {
 		wants(what, before)
 	}
 	// If failures cannot be stored, every attempt counts.
-	w.FailOn("throttle.KeepFailure", errDown)
+	w.FailOn("throttle.RecordFailure", errDown)
 	before := w.Stores.Throttle.Count("address:192.0.2.7")
 	for range 2 {
 		wantError(t, w.try(t, "alice", "another", visitor), auth.ErrWrongCredentials)
@@ -390,9 +390,9 @@ func TestSignIn_FailsWithoutServers(t *testing.T) {
 		broken string
 		want   map[string]int
 	}{
-		{"throttle.Take", map[string]int{}},
+		{"throttle.Reserve", map[string]int{}},
 		{"users.UserByUsername", map[string]int{}},
-		{"throttle.Repeated", map[string]int{}},
+		{"throttle.HasFailure", map[string]int{}},
 		{"throttle.Refund", map[string]int{}}, // the reservation expires
 		{"users.RecordSignIn", map[string]int{}},
 	} {
@@ -507,7 +507,7 @@ func TestRegister_RefusesInvalidInput(t *testing.T) {
 		"email":    "Enter an address such as name@example.org.",
 		"name":     "Some characters can't be used in a name; type it again.",
 	})
-	wantCalls(t, w.Calls(), "throttle.Take register:192.0.2.7")
+	wantCalls(t, w.Calls(), "throttle.Reserve register:192.0.2.7")
 	_, err = w.Register(t.Context(), auth.Registration{Username: "admin", Password: secret}, visitor)
 	wantInvalid(t, err, auth.ValidationErrors{"username": "This name is reserved; choose another one."})
 	for name, r := range map[string]auth.Registration{
@@ -660,10 +660,10 @@ var changes = map[string]struct {
 	"enabling": {"users.SetActive", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
 		return w.SetActive(ctx, u.ID, true)
 	}},
-	"epoch": {"users.RaiseEpoch", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+	"epoch": {"users.RotateEpoch", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
 		return w.SignOutEverywhere(ctx, u.ID, "")
 	}},
-	"epoch of others": {"users.RaiseEpoch", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
+	"epoch of others": {"users.RotateEpoch", func(w *world, ctx context.Context, u auth.User) (auth.User, error) {
 		return w.EndOtherSessions(ctx, u.ID, "", u.Epoch)
 	}},
 }
@@ -708,10 +708,10 @@ func TestUserChanges_FailWithoutTheCache(t *testing.T) {
 func TestUserChanges_DropTheCacheAfterAFailure(t *testing.T) {
 	w := newWorld(t)
 	u := w.add(t, "alice")
-	w.FailOn("users.RaiseEpoch", errDown)
+	w.FailOn("users.RotateEpoch", errDown)
 	_, err := w.SignOutEverywhere(t.Context(), u.ID, "")
 	wantError(t, err, auth.ErrUnavailable)
-	wantCalls(t, w.Calls(), "cache.Drop "+u.ID, "users.RaiseEpoch "+u.ID, "cache.Drop "+u.ID)
+	wantCalls(t, w.Calls(), "cache.Drop "+u.ID, "users.RotateEpoch "+u.ID, "cache.Drop "+u.ID)
 }
 
 // secondDropFails is a cache whose first Drop disconnects the client and whose second one fails.
@@ -865,11 +865,11 @@ func TestChangePassword_RefusesInvalidInput(t *testing.T) {
 
 func TestChangePassword_FailsWithoutServers(t *testing.T) {
 	for broken, counts := range map[string]map[string]int{
-		"users.UserByID":    {},
-		"throttle.Take":     {},
-		"throttle.Repeated": {},
-		"throttle.Refund":   {}, // the reservation expires
-		"users.SetPassword": {},
+		"users.UserByID":      {},
+		"throttle.Reserve":    {},
+		"throttle.HasFailure": {},
+		"throttle.Refund":     {}, // the reservation expires
+		"users.SetPassword":   {},
 	} {
 		w := newWorld(t)
 		u := w.add(t, "alice")
@@ -878,7 +878,7 @@ func TestChangePassword_FailsWithoutServers(t *testing.T) {
 		if !errors.Is(err, auth.ErrUnavailable) || !sameUser(w.rows().Row(u.ID), u) {
 			t.Errorf("without %s: got %v and the row %+v, want ErrUnavailable and no change", broken, err, w.rows().Row(u.ID))
 		}
-		if broken != "users.UserByID" && broken != "throttle.Take" {
+		if broken != "users.UserByID" && broken != "throttle.Reserve" {
 			counts["strength:"+u.ID] = 1
 		}
 		wantCounts(t, w.counts(), counts)

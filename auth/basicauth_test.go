@@ -67,13 +67,13 @@ func TestAuthenticateBasic_CachesTheCredential(t *testing.T) {
 	lookup := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + authtest.APIClientKey("alice", "192.0.2.7")
 	wantCalls(t, w.Calls(), lookup,
 		"throttle.KnownNetwork alice 192.0.2.7",
-		"throttle.Take address:192.0.2.7 "+account("alice"),
+		"throttle.Reserve address:192.0.2.7 "+account("alice"),
 		"users.UserByUsername alice",
-		"throttle.Repeated",
+		"throttle.HasFailure",
 		"throttle.Refund address:192.0.2.7 "+account("alice"),
 		"cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID, // saves the next request from reading the row
-		"throttle.KeepKnownNetwork alice 192.0.2.7",
-		"credentials.Fill alice 192.0.2.7")
+		"throttle.SaveKnownNetwork alice 192.0.2.7",
+		"credentials.FillCredential alice 192.0.2.7")
 	w.Reset()
 	// The user comes from memory: one round trip.
 	for range 3 {
@@ -183,9 +183,9 @@ func TestCachedCredential_IsBoundToItsNetwork(t *testing.T) {
 		if err := w.basic(t, used, secret, visitor); err != nil {
 			t.Errorf("%s: the API client with a flushed cache: %v", used, err)
 		}
-		wantCalls(t, w.Calls("throttle."), "throttle.KnownNetwork "+used+" 192.0.2.7", "throttle.Take address:192.0.2.7",
-			"throttle.Take networks:"+u.ID, "throttle.Repeated", "throttle.Refund address:192.0.2.7 networks:"+u.ID,
-			"throttle.KeepKnownNetwork "+used+" 192.0.2.7")
+		wantCalls(t, w.Calls("throttle."), "throttle.KnownNetwork "+used+" 192.0.2.7", "throttle.Reserve address:192.0.2.7",
+			"throttle.Reserve networks:"+u.ID, "throttle.HasFailure", "throttle.Refund address:192.0.2.7 networks:"+u.ID,
+			"throttle.SaveKnownNetwork "+used+" 192.0.2.7")
 		if got := w.Stores.Throttle.Count(account(used)); got != 10 {
 			t.Errorf("%s: got %d counted failures of unknown networks, want 10", used, got)
 		}

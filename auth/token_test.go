@@ -211,7 +211,7 @@ func TestAuthenticateToken_UsesNoSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	// No SQL and no password hash; the use is recorded in the background.
-	wantCalls(t, w.Calls(), "tokens.Find "+id, "cache.User "+u.ID, "tokens.Used "+token.TokenID)
+	wantCalls(t, w.Calls(), "tokens.Find "+id, "cache.User "+u.ID, "tokens.RecordUse "+token.TokenID)
 	if rec, _ := w.Stores.Tokens.Record(id); !rec.LastUsed.Equal(noon) {
 		t.Errorf("last used: got %s, want %s", rec.LastUsed, noon)
 	}
@@ -267,7 +267,7 @@ func TestAuthenticateToken_RefusesInvalidTokens(t *testing.T) {
 			w.Reset()
 			got, token, err := w.AuthenticateToken(t.Context(), secret)
 			wantError(t, err, c.want)
-			if got.ID != "" || token.ID != "" || len(w.Calls("tokens.Used")) != 0 {
+			if got.ID != "" || token.ID != "" || len(w.Calls("tokens.RecordUse")) != 0 {
 				t.Errorf("got %+v, %+v after %v", got, token, w.Calls())
 			}
 			for _, other := range []error{auth.ErrTokenUnknown, auth.ErrTokenInvalidated, auth.ErrTokenMalformed, auth.ErrUserDisabled, auth.ErrUnavailable} {

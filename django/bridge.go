@@ -49,7 +49,7 @@ type Note struct {
 	// that ended before it was used here.
 	DjangoID string `json:"django_id"`
 	UserID   string `json:"user_id"`
-	// Epoch is the user's epoch when the session was first seen. The session is dead here once the
+	// Epoch is the user's epoch when the session was first seen. The session is invalid here once the
 	// user has another one.
 	Epoch     int64     `json:"epoch"`
 	FirstSeen time.Time `json:"first_seen"`
@@ -66,7 +66,7 @@ func (n *Note) Valid(id string) bool {
 }
 
 // SessionID returns the id of the note for a Django session key. The key itself, which is also the
-// cookie's value, is stored nowhere.
+// cookie's value, is never stored.
 func SessionID(key string) string { return auth.SessionID("django session " + key) }
 
 // Store reads Django's sessions and keeps our notes of them.

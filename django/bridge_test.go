@@ -151,7 +151,7 @@ func TestNote_IsRenewedWhileTheSessionLives(t *testing.T) {
 	}{{django.NoteTTL/2 - time.Hour, 0}, {2 * time.Hour, 1}, {0, 0}} {
 		b.django.Age(sessionKey, c.ago)
 		b.Reset()
-		if _, err := b.at(t, noon); err != nil || len(b.Calls("notes.Keep")) != c.kept {
+		if _, err := b.at(t, noon); err != nil || len(b.Calls("notes.Renew")) != c.kept {
 			t.Errorf("%v later: got the calls %q, %v; want the note renewed %d times", c.ago, b.Calls(), err, c.kept)
 		}
 	}

@@ -20,9 +20,9 @@ import (
 // object, often zlib-compressed, in unpadded base64url, with the time at which it was saved and a
 // signature: "PAYLOAD:TIME:SIGNATURE", or ".PAYLOAD:…" if compressed.
 const (
-	// MaxValueSize is the largest value that is read, in octets.
+	// MaxValueSize is the largest value that is read, in bytes.
 	MaxValueSize = 64 << 10
-	// maxJSONSize bounds a value after decompression, in octets.
+	// maxJSONSize bounds a value after decompression, in bytes.
 	maxJSONSize = 64 << 10
 	// maxClockSkew is how far Django's clock may be ahead of ours.
 	maxClockSkew = time.Hour

@@ -16,7 +16,7 @@ import (
 
 const (
 	notePrefix = "django:"
-	// maxNoteSize is the largest note that is decoded, in octets.
+	// maxNoteSize is the largest note that is decoded, in bytes.
 	maxNoteSize = 8 << 10
 )
 

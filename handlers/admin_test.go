@@ -137,7 +137,7 @@ func TestAdmin_NeedsPermission(t *testing.T) {
 		if got := send(viewer); (got == http.StatusOK || got == http.StatusSeeOther) != want {
 			t.Errorf("%s %s by a viewer: got %d", r.Method, path, got)
 		}
-		if calls := s.Calls("users.Set", "users.Raise", "grants.Set", "grants.Add", "grants.Remove"); len(calls) != 0 {
+		if calls := s.Calls("users.Set", "users.Rotate", "grants.Set", "grants.Add", "grants.Remove"); len(calls) != 0 {
 			t.Errorf("%s %s changed something: %q", r.Method, path, calls)
 		}
 	}

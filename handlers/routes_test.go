@@ -133,9 +133,9 @@ func TestRouteFaults_FindsErrors(t *testing.T) {
 
 // writes are the store calls that make changes.
 var writes = []string{
-	"users.Create", "users.Set", "users.Replace", "users.Raise", "users.Record", "cache.Drop", "throttle.",
+	"users.Create", "users.Set", "users.Replace", "users.Rotate", "users.Record", "cache.Drop", "throttle.",
 	"sessions.Commit", "sessions.Delete", "sessions.End", "tokens.Create", "tokens.Revoke",
-	"credentials.Fill", "credentials.Mark", "grants.Add", "grants.Remove", "grants.Set", "maintenance.Set", "maintenance.End",
+	"credentials.FillCredential", "credentials.Mark", "grants.Add", "grants.Remove", "grants.Set", "maintenance.Set", "maintenance.End",
 }
 
 // TestRoutes_ReadingChangesNothing requests every path by GET and HEAD, signed in and anonymously: paths of other methods

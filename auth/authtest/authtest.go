@@ -1,5 +1,5 @@
-// Package authtest holds the stores in memory, for the tests of what stands above them. They
-// keep the contracts of the interfaces, write down every call, and fail on demand.
+// Package authtest provides in-memory implementations of the stores of package auth, for tests. They record every call
+// and fail on demand.
 package authtest
 
 import (
@@ -19,10 +19,10 @@ import (
 	"gatehouse/internal/reqstats"
 )
 
-// Secret is a SECRET_KEY.
+// SecretKey is a SECRET_KEY.
 const SecretKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
-// Stores are all of them, on one journal.
+// Stores holds one store of each kind, with a common CallLog.
 type Stores struct {
 	*CallLog
 	Users       *Users
@@ -53,7 +53,7 @@ func New() *Stores {
 	}
 }
 
-// Accounts returns the rules on the stores, with a cheap Hasher.
+// Accounts returns an Accounts on the stores, with a fast Hasher.
 func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 	t.Helper()
 	keys, err := auth.ParseKeys(SecretKey)
@@ -72,10 +72,10 @@ func (s *Stores) Accounts(t testing.TB) *auth.Accounts {
 	}
 }
 
-// Log returns a logger that discards its lines.
+// DiscardLogger returns a logger that discards its output.
 func DiscardLogger() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-// Cheap are parameters that take no time.
+// FastHashParams makes hashing fast.
 var FastHashParams = argon2id.Params{Memory: 8, Iterations: 1, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
 // Hasher returns a Hasher with the parameters.
@@ -91,21 +91,21 @@ func Hasher(t testing.TB, p argon2id.Params) *password.Hasher {
 
 func recordChangeAttempt(ctx context.Context) { reqstats.FromContext(ctx).RecordChangeAttempt() }
 
-// Journal is what was asked of the stores, in order, as "cache.Drop u1".
+// CallLog records the calls of the stores in order, as "cache.Drop u1", and makes them fail.
 type CallLog struct {
 	mu     sync.Mutex
 	calls  []string
 	broken map[string]error
 }
 
-// Break makes every call fail that begins so ("users.", "cache.Drop"); nil mends it.
+// FailOn makes every call with the prefix ("users.", "cache.Drop") return err; nil makes it succeed again.
 func (j *CallLog) FailOn(call string, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.broken[call] = err
 }
 
-// Calls returns the calls that begin with one of the prefixes (all of them without any).
+// Calls returns the calls with one of the prefixes; without prefixes, all calls.
 func (j *CallLog) Calls(prefixes ...string) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -117,14 +117,14 @@ func (j *CallLog) Calls(prefixes ...string) []string {
 	})
 }
 
-// ResetAfter empties the journal.
+// Reset clears the recorded calls.
 func (j *CallLog) Reset() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls = nil
 }
 
-// LogCall writes a call down and returns the error that it is to fail with.
+// LogCall records a call and returns the error set by FailOn, or the context's.
 func (j *CallLog) LogCall(ctx context.Context, call string, args ...string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -135,14 +135,14 @@ func (j *CallLog) LogCall(ctx context.Context, call string, args ...string) erro
 	return ctx.Err()
 }
 
-// fails reports whether a call was made to fail.
+// fails reports whether FailOn applies to a call.
 func (j *CallLog) fails(call string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.fault(call) != nil
 }
 
-// fault returns the error that a call was made to fail with. The caller holds the lock.
+// fault returns the error that FailOn set for a call. The caller holds the lock.
 func (j *CallLog) fault(call string) error {
 	for prefix, err := range j.broken {
 		if err != nil && strings.HasPrefix(call, prefix) {
@@ -152,10 +152,10 @@ func (j *CallLog) fault(call string) error {
 	return nil
 }
 
-// AccountKey is what the throttle counts a name's failures under, with Secret.
+// AccountKey returns the rate-limit key of a login under SecretKey.
 func AccountKey(name string) string { return parsedKeys().AccountKey(name) }
 
-// APIClientKey is what marks a waiting program, with Secret.
+// APIClientKey returns the key that marks a throttled API client, under SecretKey.
 func APIClientKey(name, network string) string { return parsedKeys().APIClientKey(name, network) }
 
 func parsedKeys() auth.Keys {

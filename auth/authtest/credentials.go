@@ -8,10 +8,10 @@ import (
 	"gatehouse/auth"
 )
 
-// Credentials is an auth.CredentialCache without a clock: a caller that has to wait waits forever.
+// Credentials is an auth.CredentialCache without a clock: a throttled key stays throttled.
 type Credentials struct {
 	*CallLog
-	// cache is what the cached user comes from, who is read along.
+	// cache is where the cached user comes from.
 	cache   *Cache
 	records map[string]auth.Credential
 	waits   map[string]time.Duration
@@ -19,19 +19,19 @@ type Credentials struct {
 
 var _ auth.CredentialCache = (*Credentials)(nil)
 
-// Put stores a record under a name and network, whatever it says.
+// Put stores any record under a name and network.
 func (s *Credentials) Put(name, network string, c auth.Credential) { s.records[name+" "+network] = c }
 
-// Record returns what is stored under a name and network.
+// Record returns the record of a name and network.
 func (s *Credentials) Record(name, network string) (auth.Credential, bool) {
 	c, ok := s.records[name+" "+network]
 	return c, ok
 }
 
-// Waits returns who has to wait.
+// Waits returns the delays of the throttled keys.
 func (s *Credentials) Waits() map[string]time.Duration { return maps.Clone(s.waits) }
 
-// Flush empties the cache, as anybody may at any moment.
+// Flush clears the cache.
 func (s *Credentials) Flush() {
 	clear(s.records)
 	clear(s.waits)
@@ -59,7 +59,7 @@ func (s *Credentials) Credential(ctx context.Context, name, network string, wait
 
 // FillCredential implements auth.CredentialCache.
 func (s *Credentials) FillCredential(ctx context.Context, c auth.Credential) error {
-	if err := s.LogCall(ctx, "credentials.Fill", c.Name, c.Network); err != nil {
+	if err := s.LogCall(ctx, "credentials.FillCredential", c.Name, c.Network); err != nil {
 		return err
 	}
 	s.Put(c.Name, c.Network, c)
@@ -68,7 +68,7 @@ func (s *Credentials) FillCredential(ctx context.Context, c auth.Credential) err
 
 // MarkThrottled implements auth.CredentialCache.
 func (s *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.Duration) error {
-	if err := s.LogCall(ctx, "credentials.MarkWaiting"); err != nil {
+	if err := s.LogCall(ctx, "credentials.MarkThrottled"); err != nil {
 		return err
 	}
 	maps.Copy(s.waits, waits)

@@ -14,7 +14,7 @@ type Grants struct {
 	*CallLog
 	users  *Users
 	groups map[string][]string
-	// own are the permissions that users have by themselves.
+	// own holds the permissions that users have of their own.
 	own map[string][]string
 }
 
@@ -27,7 +27,7 @@ func newGrants(j *CallLog, users *Users) *Grants {
 	}
 }
 
-// keepAdministrator runs a change and takes it back if it leaves no administrator, as the store in SQL does.
+// keepAdministrator runs a change and reverts it if it leaves no administrator, as the SQL store does.
 func (s *Grants) keepAdministrator(ctx context.Context, change func() error) error {
 	before, rows, groups, own := s.hasAdministrator(), maps.Clone(s.users.rows), maps.Clone(s.groups), maps.Clone(s.own)
 	err := change()
@@ -233,8 +233,7 @@ func (s *Grants) SearchUsers(ctx context.Context, text, after string, limit int)
 	return all[:min(limit, len(all))], nil
 }
 
-// ownOf returns the permissions that the user has by themselves: of a row that was put as it
-// is, those that no group of its gives.
+// ownOf returns the user's own permissions: for a row from Put, those that none of its groups has.
 func (s *Grants) ownOf(u auth.User) []string {
 	own, ok := s.own[u.ID]
 	if !ok {
@@ -265,7 +264,7 @@ func (s *Grants) recompute() {
 	}
 }
 
-// with returns the sorted list with the word in it, or without.
+// with returns the sorted list with the word added or removed.
 func with(list []string, word string, on bool) []string {
 	list = slices.DeleteFunc(slices.Clone(list), func(have string) bool { return have == word })
 	if on {

@@ -16,19 +16,19 @@ type Sessions struct {
 	*CallLog
 	records map[string][]byte
 	held    map[string]bool
-	// TTL is what every key is said to have left; zero for the whole idle time.
+	// TTL is the remaining time of every key; zero for the whole idle time.
 	TTL time.Duration
 }
 
 var _ auth.SessionStore = (*Sessions)(nil)
 
-// Len returns how many sessions there are.
+// Len returns the number of sessions.
 func (s *Sessions) Len() int { return len(s.records) }
 
-// Put stores anything under an id.
+// Put stores any value under an id.
 func (s *Sessions) Put(id string, record []byte) { s.records[id] = record }
 
-// Record returns what is stored under an id.
+// Record returns the session of an id.
 func (s *Sessions) Record(id string) (auth.Session, bool) {
 	var rec auth.Session
 	b, ok := s.records[id]
@@ -149,7 +149,7 @@ func (s *Sessions) End(ctx context.Context, userID, id string) error {
 	return nil
 }
 
-// HoldForRenewal implements auth.SessionStore. The hold never ends.
+// HoldForRenewal implements auth.SessionStore. The hold does not expire.
 func (s *Sessions) HoldForRenewal(ctx context.Context, id string) error {
 	if err := s.LogCall(ctx, "sessions.Hold", id); err != nil {
 		return err
@@ -183,7 +183,7 @@ func (s *Sessions) EndStale(ctx context.Context, userID, keep string, current fu
 	return nil
 }
 
-// Codec is an scs.Codec. What it cannot read is a visitor without a session.
+// Codec is an scs.Codec. An invalid record has no values, so the visitor is anonymous.
 type Codec struct{}
 
 // Encode implements scs.Codec.

@@ -8,8 +8,7 @@ import (
 	"gatehouse/auth"
 )
 
-// Throttle is an auth.Throttle without a clock: after its free attempts a key waits for its
-// limit's Base, forever.
+// Throttle is an auth.Throttle without a clock: after its burst a key is throttled for BaseDelay, without end.
 type Throttle struct {
 	*CallLog
 	counts   map[string]int
@@ -38,7 +37,7 @@ func (s *Throttle) Counts() map[string]int {
 	return all
 }
 
-// Reset ends the waits of the keys, and forgets which failures would repeat one.
+// Reset resets the counts of the keys and all recorded failures.
 func (s *Throttle) Reset(_ context.Context, keys ...string) {
 	for _, key := range keys {
 		delete(s.counts, key)
@@ -46,7 +45,7 @@ func (s *Throttle) Reset(_ context.Context, keys ...string) {
 	clear(s.failures)
 }
 
-// Marks returns the marks of all failures that are kept.
+// Marks returns the digests of all recorded failures.
 func (s *Throttle) Marks() []string {
 	var all []string
 	for _, marks := range s.failures {
@@ -55,9 +54,9 @@ func (s *Throttle) Marks() []string {
 	return all
 }
 
-// Take implements auth.Throttle.
+// Reserve implements auth.Throttle.
 func (s *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth.Reservation, error) {
-	if err := s.LogCall(ctx, "throttle.Take", keys(attempts)...); err != nil {
+	if err := s.LogCall(ctx, "throttle.Reserve", keys(attempts)...); err != nil {
 		return nil, err
 	}
 	var refused, counted []auth.Reservation
@@ -91,7 +90,7 @@ func (s *Throttle) Reserve(ctx context.Context, attempts ...auth.Bucket) ([]auth
 	return counted, nil
 }
 
-// Reserved returns how many attempts are under way.
+// Reserved returns the number of reservations.
 func (s *Throttle) Reserved() int {
 	sum := 0
 	for _, n := range s.reserved {
@@ -100,13 +99,13 @@ func (s *Throttle) Reserved() int {
 	return sum
 }
 
-// Fail implements auth.Throttle.
+// CountFailures implements auth.Throttle.
 func (s *Throttle) CountFailures(ctx context.Context, again bool, taken ...auth.Reservation) ([]auth.Reservation, error) {
 	var keys []string
 	for _, t := range taken {
 		keys = append(keys, t.Key)
 	}
-	if err := s.LogCall(ctx, "throttle.Fail", keys...); err != nil {
+	if err := s.LogCall(ctx, "throttle.CountFailures", keys...); err != nil {
 		return nil, err
 	}
 	failed := slices.Clone(taken)
@@ -145,9 +144,9 @@ func (s *Throttle) Refund(ctx context.Context, taken ...auth.Reservation) error 
 	return nil
 }
 
-// Repeated implements auth.Throttle.
+// HasFailure implements auth.Throttle.
 func (s *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFingerprint) (bool, error) {
-	if err := s.LogCall(ctx, "throttle.Repeated"); err != nil {
+	if err := s.LogCall(ctx, "throttle.HasFailure"); err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(failures, func(f auth.FailureFingerprint) bool { return slices.Contains(s.failures[f.Key], f.Digest) }), nil
@@ -155,7 +154,7 @@ func (s *Throttle) HasFailure(ctx context.Context, failures ...auth.FailureFinge
 
 // RecordFailure implements auth.Throttle.
 func (s *Throttle) RecordFailure(ctx context.Context, failures ...auth.FailureFingerprint) (auth.Recurrence, error) {
-	if err := s.LogCall(ctx, "throttle.KeepFailure"); err != nil {
+	if err := s.LogCall(ctx, "throttle.RecordFailure"); err != nil {
 		return 0, err
 	}
 	found := auth.FailureNew
@@ -183,7 +182,7 @@ func (s *Throttle) KnownNetwork(ctx context.Context, name, network string) (auth
 
 // SaveKnownNetwork implements auth.Throttle.
 func (s *Throttle) SaveKnownNetwork(ctx context.Context, n auth.KnownNetwork) error {
-	if err := s.LogCall(ctx, "throttle.KeepKnownNetwork", n.Name, n.Network); err != nil {
+	if err := s.LogCall(ctx, "throttle.SaveKnownNetwork", n.Name, n.Network); err != nil {
 		return err
 	}
 	s.networks[n.Name+" "+n.Network] = n

@@ -17,16 +17,16 @@ type Tokens struct {
 
 var _ auth.TokenStore = (*Tokens)(nil)
 
-// Put stores a record under an id, whatever it says.
+// Put stores any record under an id.
 func (s *Tokens) Put(id string, t auth.Token) { s.records[id] = t }
 
-// Record returns what is stored under an id.
+// Record returns the token of an id.
 func (s *Tokens) Record(id string) (auth.Token, bool) {
 	t, ok := s.records[id]
 	return t, ok
 }
 
-// Len returns how many tokens there are.
+// Len returns the number of tokens.
 func (s *Tokens) Len() int { return len(s.records) }
 
 // Create implements auth.TokenStore.
@@ -53,9 +53,9 @@ func (s *Tokens) Find(ctx context.Context, id string) (auth.Token, error) {
 	return t, nil
 }
 
-// Used implements auth.TokenStore.
+// RecordUse implements auth.TokenStore.
 func (s *Tokens) RecordUse(t auth.Token, at time.Time) {
-	_ = s.LogCall(context.Background(), "tokens.Used", t.TokenID)
+	_ = s.LogCall(context.Background(), "tokens.RecordUse", t.TokenID)
 	if rec, ok := s.records[t.ID]; ok {
 		rec.LastUsed = at
 		s.records[t.ID] = rec

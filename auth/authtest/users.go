@@ -14,10 +14,10 @@ import (
 type Users struct {
 	*CallLog
 	rows map[string]auth.User
-	// origins are ids of rows by source and id there.
+	// origins holds the ids of rows by source and external id.
 	origins map[[2]string]string
-	// RestoredBefore makes CreateUser take a user who was updated before it for a row from a backup, as
-	// the triggers of the databases do.
+	// RestoredBefore makes CreateUser treat a user who was updated before it as restored from a backup, as the
+	// databases' triggers do.
 	RestoredBefore time.Time
 }
 
@@ -26,16 +26,16 @@ var (
 	_ auth.OriginStore = (*Users)(nil)
 )
 
-// Put stores a row as it is.
+// Put stores a row unchanged.
 func (s *Users) Put(u auth.User) { s.rows[u.ID] = u }
 
 // Delete deletes a row.
 func (s *Users) Delete(id string) { delete(s.rows, id) }
 
-// Len returns how many users there are.
+// Len returns the number of users.
 func (s *Users) Len() int { return len(s.rows) }
 
-// Row returns a row as it is.
+// Row returns the row of an id.
 func (s *Users) Row(id string) auth.User { return s.rows[id] }
 
 // CreateUser implements auth.UserStore.
@@ -157,7 +157,7 @@ func (s *Users) Users(ctx context.Context, after string, limit int) ([]auth.User
 	return all[:min(limit, len(all))], nil
 }
 
-// update changes a row, which is returned as it is afterwards.
+// update changes a row and returns the changed one.
 func (s *Users) update(ctx context.Context, call, id string, change func(*auth.User) error) (auth.User, error) {
 	if err := s.LogCall(ctx, call, id); err != nil {
 		return auth.User{}, err
@@ -175,7 +175,7 @@ func (s *Users) update(ctx context.Context, call, id string, change func(*auth.U
 	return changed, nil
 }
 
-// nextEpoch replaces the epoch by another one, which is neither the next nor always greater.
+// nextEpoch replaces the epoch by another one, which can be lower.
 func nextEpoch(u *auth.User) {
 	u.PreviousEpoch = u.Epoch
 	u.Epoch = 1 + (u.Epoch+1_000_000_007)%2_000_000_011
@@ -258,7 +258,7 @@ func (s *Users) DeleteUser(ctx context.Context, id string) (auth.User, error) {
 
 // RotateEpoch implements auth.UserStore.
 func (s *Users) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
-	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
+	return s.update(ctx, "users.RotateEpoch", id, func(u *auth.User) error {
 		nextEpoch(u)
 		return nil
 	})
@@ -266,7 +266,7 @@ func (s *Users) RotateEpoch(ctx context.Context, id string) (auth.User, error) {
 
 // RotateEpochFrom implements auth.UserStore.
 func (s *Users) RotateEpochFrom(ctx context.Context, id string, epoch int64) (auth.User, error) {
-	return s.update(ctx, "users.RaiseEpoch", id, func(u *auth.User) error {
+	return s.update(ctx, "users.RotateEpoch", id, func(u *auth.User) error {
 		if u.Epoch != epoch {
 			return auth.ErrStale
 		}
@@ -289,7 +289,7 @@ type Cache struct {
 	*CallLog
 	users  map[string]auth.User
 	leases map[string]string
-	// bypassed are users who were invalidated and could not be dropped; "" stands for all.
+	// bypassed holds the users whose drop failed; "" stands for all.
 	bypassed map[string]bool
 }
 
@@ -345,8 +345,8 @@ func (c *Cache) FillDeleted(ctx context.Context, id, lease string) error {
 	return nil
 }
 
-// Invalidate implements auth.UserCache. It is not in the journal. What is dropped in the background
-// is dropped at once, or with the next Drop where that fails.
+// Invalidate implements auth.UserCache. It is not recorded, and drops immediately instead of in the background; a failed
+// drop is completed by the next Drop.
 func (c *Cache) Invalidate(id string) {
 	if c.fails("cache.Drop") {
 		c.bypassed[id] = true

@@ -131,7 +131,7 @@ func (d *Django) Age(key string, by time.Duration) {
 
 // RenewNote implements django.Store.
 func (d *Django) RenewNote(ctx context.Context, id string) error {
-	if err := d.LogCall(ctx, "notes.Keep", id); err != nil {
+	if err := d.LogCall(ctx, "notes.Renew", id); err != nil {
 		return err
 	}
 	if n, ok := d.notes[id]; ok {
