@@ -1,5 +1,4 @@
-// Package auth holds the rules: users, passwords, sessions, API tokens, groups and permissions, and who may sign in
-// when. It reaches storage through the interfaces that it declares, and knows no HTTP, SQL, Redis or HTML.
+// Package auth implements the rules for users, passwords, sessions, API tokens, groups and permissions. It reaches storage through the interfaces that it declares, and knows no HTTP, SQL, Redis or HTML.
 package auth
 
 import (
@@ -21,7 +20,7 @@ type Accounts struct {
 	// EndExternal ends an external session here; nil without another program.
 	EndExternal func(context.Context, Session) error
 	Throttle    Throttle
-	// LocalCache is in front of Cache; nil in a command, which ends too soon to need one.
+	// LocalCache is in front of Cache; nil in a command, which is too short-lived to need one.
 	LocalCache *LocalUserCache
 	// Changes announces changes to all servers; nil in a command without Redis.
 	Changes ChangeLog

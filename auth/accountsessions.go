@@ -99,7 +99,7 @@ func (a *Accounts) TouchSession(ctx context.Context, id string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look at a session that was used: %w", err)
+		return fmt.Errorf("touch a session: %w", err)
 	}
 	if !s.Valid(id, now) {
 		return nil
@@ -132,7 +132,7 @@ func (a *Accounts) RenewIdleTime(ctx context.Context, s Session, now time.Time) 
 	}
 	a.renewAfter.Store(now.Add(renewalPause).UnixMilli())
 	if last := a.warnedOfRenewal.Load(); now.Unix()-last >= 60 && a.warnedOfRenewal.CompareAndSwap(last, now.Unix()) {
-		a.Log.WarnContext(ctx, "the idle time of sessions is not renewed: Redis takes no writes; signed-in people go on until it has passed", "error", err)
+		a.Log.WarnContext(ctx, "the idle time of sessions is not renewed because Redis accepts no writes; sessions end at their idle timeout", "error", err)
 	}
 }
 

@@ -34,7 +34,7 @@ var (
 	ErrBusy = password.ErrBusy
 	// ErrLastAdministrator: the change would leave no active user with ManageUsers.
 	ErrLastAdministrator = errors.New("no active user would be left with the permission " + ManageUsers)
-	// ErrAdminGroup: commands and documents rely on the group admin to make administrators.
+	// ErrAdminGroup: commands and documentation rely on the group admin to create administrators.
 	ErrAdminGroup = errors.New("the group " + AdminGroup + " and its permission " + ManageUsers + " stay: new administrators are made with them")
 	// ErrRegistrationClosed: REGISTRATION is closed.
 	ErrRegistrationClosed = errors.New("registration is closed")
@@ -43,7 +43,7 @@ var (
 // ErrUserDeleted: the cache has a tombstone for the user. It wraps ErrNotFound.
 var ErrUserDeleted = fmt.Errorf("deleted user: %w", ErrNotFound)
 
-// ThrottledError is the refusal of a rate limit.
+// ThrottledError: a rate limit refused the attempt.
 type ThrottledError struct {
 	// RetryAfter is the wait; always positive.
 	RetryAfter time.Duration

@@ -10,27 +10,26 @@ import (
 	"strings"
 )
 
-// Group is a set of users with permissions in common.
+// Group is a set of users with common permissions.
 type Group struct {
 	Name        string   `json:"name"`
 	Permissions []string `json:"permissions"`
 	Members     int      `json:"members"`
 }
 
-// MaxNamedMembers is how many members MembersChangedError names.
+// MaxNamedMembers is the maximum number of members that MembersChangedError names.
 const MaxNamedMembers = 10
 
-// MembersChangedError: the group has other members than the caller was shown. It stays as it is.
+// MembersChangedError: the group has other members than the caller was shown, and is unchanged.
 type MembersChangedError struct {
-	// Members is how many there are now, Names the first MaxNamedMembers of them in the order of their names.
+	// Members is the current number of members, and Names the first MaxNamedMembers of them by name.
 	Members int
 	Names   []string
 }
 
 func (MembersChangedError) Error() string { return "the members of the group changed" }
 
-// MembersVersion returns a text that is the same for the same set of user ids, in any order, and another one for any other
-// set: the SHA-256 of the sorted ids, in hex.
+// MembersVersion returns a hash of a set of user ids, in any order: the SHA-256 of the sorted ids, in hex.
 func MembersVersion(ids []string) string {
 	sum := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(ids)), "\n")))
 	return hex.EncodeToString(sum[:])
@@ -39,10 +38,9 @@ func MembersVersion(ids []string) string {
 // ErrGroupNotFound: there is no group of this name.
 var ErrGroupNotFound = errors.New("no such group")
 
-// GrantStore keeps in SQL who belongs to what and may do what. Turning on what is on, and off
-// what is off, is no error and no change. ErrNotFound for an unknown user, ErrGroupNotFound for an
-// unknown group, ErrLastAdministrator for a change that would take ManageUsers from the last active
-// user who has it: the store checks it in the change's own transaction.
+// GrantStore stores groups, their members and permissions in SQL. A change without effect is not an error. The errors are
+// ErrNotFound for an unknown user, ErrGroupNotFound for an unknown group, and ErrLastAdministrator for a change that would
+// take ManageUsers from the last active user who has it, which the store checks in the change's own transaction.
 type GrantStore interface {
 	// Groups returns all groups by name.
 	Groups(ctx context.Context) ([]Group, error)
@@ -51,19 +49,19 @@ type GrantStore interface {
 	// MembersVersions returns the MembersVersion of every group that has members, by name.
 	MembersVersions(ctx context.Context) (map[string]string, error)
 	// RemoveGroupWithMembers removes the group if the MembersVersion of its members is the given one, and returns
-	// MembersChangedError if it is another one. It checks that in the transaction that removes the group, which no user can
+	// MembersChangedError otherwise. It checks the version in the transaction that removes the group, so that no user can
 	// join in between.
 	RemoveGroupWithMembers(ctx context.Context, name, version string) error
 	SetGroupPermission(ctx context.Context, group, permission string, on bool) error
 	SetMember(ctx context.Context, userID, group string, on bool) (User, error)
-	// ChangeGroups puts the user into all groups of join and takes them out of those of leave, or
-	// changes nothing. Groups to leave need not exist.
+	// ChangeGroups adds the user to all groups of join and removes them from those of leave, or changes nothing.
+	// Groups to leave need not exist.
 	ChangeGroups(ctx context.Context, userID string, join, leave []string) (User, error)
 	SetPermission(ctx context.Context, userID, permission string, on bool) (User, error)
 	// DirectPermissions returns the permissions that were granted to the user directly, sorted.
 	DirectPermissions(ctx context.Context, userID string) ([]string, error)
 	// SearchUsers returns at most limit users whose username, name or address contains the
-	// text, ordered by username, beginning after the given one.
+	// text, ordered by username, starting after the given one.
 	SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error)
 }
 
@@ -75,7 +73,7 @@ func (a *Accounts) MembersVersions(ctx context.Context) (map[string]string, erro
 	return a.Grants.MembersVersions(ctx)
 }
 
-// AddGroup makes a group without members or permissions.
+// AddGroup creates a group without members or permissions.
 func (a *Accounts) AddGroup(ctx context.Context, name string) error {
 	if err := identifier.ValidateGroupName(name); err != nil {
 		return ValidationErrors{"group": err.Error()}
@@ -108,7 +106,7 @@ func removalContext(ctx context.Context, name string) (context.Context, error) {
 	return context.WithValue(ctx, mayLoseAdministrators{}, false), nil
 }
 
-// RemoveGroup removes a group; its members lose what they may through it. ErrAdminGroup for the group admin.
+// RemoveGroup removes a group; its members lose its permissions. ErrAdminGroup for the group admin.
 func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
 	ctx, err := removalContext(ctx, name)
 	if err != nil {
@@ -118,7 +116,7 @@ func (a *Accounts) RemoveGroup(ctx context.Context, name string) error {
 }
 
 // RemoveGroupWithMembers is RemoveGroup for a caller who was shown the members with the MembersVersion. It returns
-// MembersChangedError if the group has others by now.
+// MembersChangedError if the group has other members by now.
 func (a *Accounts) RemoveGroupWithMembers(ctx context.Context, name, version string) error {
 	ctx, err := removalContext(ctx, name)
 	if err != nil {
@@ -127,8 +125,8 @@ func (a *Accounts) RemoveGroupWithMembers(ctx context.Context, name, version str
 	return a.changeGroup(ctx, "group removed", name, func() error { return a.Grants.RemoveGroupWithMembers(ctx, name, version) })
 }
 
-// SetGroupPermission gives a permission to all members of a group, or takes it back. ErrAdminGroup for
-// taking ManageUsers from the group admin.
+// SetGroupPermission gives a permission to a group or removes it. ErrAdminGroup for removing ManageUsers from the group
+// admin.
 func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission string, on bool) error {
 	if err := identifier.ValidatePermissionName(permission); err != nil {
 		return ValidationErrors{"permission": err.Error()}
@@ -141,7 +139,7 @@ func (a *Accounts) SetGroupPermission(ctx context.Context, group, permission str
 	})
 }
 
-// SetMember puts a user into a group or takes them out.
+// SetMember adds a user to a group or removes them.
 func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (User, error) {
 	if err := identifier.ValidateGroupName(group); err != nil {
 		return User{}, ValidationErrors{"group": err.Error()}
@@ -151,16 +149,15 @@ func (a *Accounts) SetMember(ctx context.Context, id, group string, on bool) (Us
 	})
 }
 
-// ChangeGroups puts a user into some groups and takes them out of others, all of it or nothing.
-// Groups that are named nowhere stay as they are, so that of two administrators neither undoes
-// what the other did. ErrGroupNotFound when one to join is missing.
+// ChangeGroups adds a user to some groups and removes them from others, in one transaction. Other groups are unchanged, so
+// that concurrent changes by two administrators do not undo each other. ErrGroupNotFound when a group to join is missing.
 func (a *Accounts) ChangeGroups(ctx context.Context, id string, join, leave []string) (User, error) {
 	for _, group := range join {
 		if err := identifier.ValidateGroupName(group); err != nil {
 			return User{}, ValidationErrors{"group": err.Error()}
 		}
 	}
-	// In one order, so that no two changes wait for each other.
+	// Sorted, so that concurrent changes cannot deadlock.
 	join, leave = slices.Sorted(slices.Values(join)), slices.Sorted(slices.Values(leave))
 	var what []string
 	if len(join) > 0 {

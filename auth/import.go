@@ -12,7 +12,7 @@ import (
 
 // ImportedUser is a user of another system.
 type ImportedUser struct {
-	// Source is the system ("django", or a name of the operator's), ExternalID what the user is called there by it.
+	// Source is the other system ("django", or a name that the operator chose), and ExternalID the user's id there.
 	Source, ExternalID string
 
 	Username, Name, Email string
@@ -21,26 +21,25 @@ type ImportedUser struct {
 	Active        bool
 	CreatedAt     time.Time // zero for now
 	Groups        []string
-	// Hash is the password's, in one of the forms of password.ValidateLegacyHash; "" for a user without a password.
+	// Hash is the password hash, in a format that password.ValidateLegacyHash accepts; "" for a user without a password.
 	Hash string
 	// AllowReserved accepts reserved names.
 	AllowReserved bool
 }
 
-// ErrAlreadyImported: the user was imported before, and is left as it is.
+// ErrAlreadyImported: the user was imported before, and is unchanged.
 var ErrAlreadyImported = errors.New("user was imported before")
 
-// OriginStore is where users came from.
+// OriginStore stores imported users with their origin.
 type OriginStore interface {
-	// UserByOrigin returns the user whom the source calls by the id, or ErrNotFound.
+	// UserByOrigin returns the user with this id in the source, or ErrNotFound.
 	UserByOrigin(ctx context.Context, source, externalID string) (User, error)
-	// ImportUser inserts the user, its groups (which are made if they are not there) and its
-	// origin, all or nothing. ErrUsernameTaken, ErrEmailTaken, or ErrAlreadyImported when the origin is
-	// known.
+	// ImportUser inserts the user, its groups (which are created if they are missing) and its origin, or nothing. The
+	// error is ErrUsernameTaken, ErrEmailTaken, or ErrAlreadyImported for a known origin.
 	ImportUser(ctx context.Context, u User, source, externalID string) error
 }
 
-// unusableHash matches no password and shows operators why.
+// unusableHash matches no password and tells operators why.
 const unusableHash = "!imported without a password"
 
 // ValidateImport returns the row for an imported user. ValidationErrors says what is wrong with it.
@@ -73,9 +72,9 @@ func (a *Accounts) ValidateImport(in ImportedUser) (User, error) {
 	return u, wrong.orNil()
 }
 
-// ImportUser imports a user of another system, with the hash as it is. It returns ErrAlreadyImported, with the user as they are
-// here, for one who is here already, whatever else in says: it is checked for new users only. For those it calls
-// complete first, unless that is nil, which may choose the name and the groups. ValidationErrors says what is wrong.
+// ImportUser imports a user of another system, with the hash unchanged. For an already imported user it returns
+// ErrAlreadyImported with the stored user, and ignores the rest of in. For a new user it first calls complete, unless that
+// is nil, which can choose the name and the groups. The error is ValidationErrors for invalid input.
 func (a *Accounts) ImportUser(ctx context.Context, origins OriginStore, in ImportedUser, complete func(context.Context, *ImportedUser) error) (User, error) {
 	if here, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID); err == nil {
 		return here, ErrAlreadyImported
@@ -93,7 +92,7 @@ func (a *Accounts) ImportUser(ctx context.Context, origins OriginStore, in Impor
 	}
 	err = origins.ImportUser(ctx, u, in.Source, in.ExternalID)
 	switch {
-	case errors.Is(err, ErrAlreadyImported): // by another run, a moment ago
+	case errors.Is(err, ErrAlreadyImported): // by a concurrent run
 		here, err := origins.UserByOrigin(ctx, in.Source, in.ExternalID)
 		if err != nil {
 			return User{}, fmt.Errorf("look for an imported user: %w", err)

@@ -113,7 +113,7 @@ func (a *Accounts) newPassword(ctx context.Context, field, raw string, wrong Val
 }
 
 // EstimateStrength estimates a password for the strength meter. The error is ThrottledError when a
-// network asks faster than people type, and ErrBusy when the queue for hashes is full.
+// network sends more requests than a person types, and ErrBusy when the queue for hashes is full.
 func (a *Accounts) EstimateStrength(ctx context.Context, v Client, raw string, about ...string) (password.Strength, error) {
 	if err := a.countEstimate(ctx, v.network()); err != nil {
 		return password.Strength{}, err

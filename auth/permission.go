@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// Permissions of the program itself. Other apps name their own ("billing.refund").
+// Permissions of Gatehouse itself. Other apps define their own ("billing.refund").
 const (
 	// ViewUsers is needed to look at other people's accounts.
 	ViewUsers = "users.view"
-	// ManageUsers is needed to change them; it includes looking.
+	// ManageUsers is needed to change them; it includes ViewUsers.
 	ManageUsers = "users.manage"
 )
 
-// AdminGroup has every permission of the program from the first migration on.
+// AdminGroup has every permission of Gatehouse from the first migration on.
 const AdminGroup = "admin"
 
 // HasPermission reports whether the user has the permission, of their own or through a group.
@@ -31,11 +31,11 @@ func allows(permissions []string, wanted string) bool {
 	if slices.Contains(permissions, wanted) {
 		return true
 	}
-	// Who may change may look.
+	// ManageUsers includes ViewUsers.
 	return wanted == ViewUsers && slices.Contains(permissions, ManageUsers)
 }
 
-// SetPermission gives a user a permission of their own, or takes it back.
+// SetPermission gives a user a permission of their own, or removes it.
 func (a *Accounts) SetPermission(ctx context.Context, id, permission string, on bool) (User, error) {
 	if err := identifier.ValidatePermissionName(permission); err != nil {
 		return User{}, ValidationErrors{"permission": err.Error()}
@@ -52,7 +52,7 @@ func (a *Accounts) DirectPermissions(ctx context.Context, id string) ([]string, 
 
 type mayLoseAdministrators struct{}
 
-// AllowLosingAdministrators returns a context in which a change may take ManageUsers from the last
+// AllowLosingAdministrators returns a context in which a change can take ManageUsers from the last
 // user who has it. It is for operators, who can create a new administrator on the command line. They may also remove
 // the group admin, unless that would leave no administrator.
 func AllowLosingAdministrators(ctx context.Context) context.Context {

@@ -36,7 +36,7 @@ func (a *Accounts) Register(ctx context.Context, r Registration, v Client) (User
 	}
 	// The database decides whether the name is free; asking first saves a hash.
 	if taken, err := a.Users.UsernameTaken(ctx, u.Username); err != nil {
-		return User{}, fmt.Errorf("look whether a user name is free: %w", err)
+		return User{}, fmt.Errorf("check whether a user name is free: %w", err)
 	} else if taken {
 		return User{}, usernameTaken()
 	}

@@ -32,8 +32,7 @@ const (
 	base62        = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// Token is an API token as it is kept in Redis under "token:" + ID; its JSON names are a
-// contract, as the session's are.
+// Token is an API token, stored in Redis under "token:" + ID. Its JSON names are a contract, like those of Session.
 type Token struct {
 	Version int `json:"v"`
 	// ID is TokenID of the secret: the record's own key.
@@ -49,7 +48,7 @@ type Token struct {
 	// Permissions restricts the token to these permissions of its owner; nil for all of them.
 	Permissions []string `json:"permissions"`
 
-	// LastUsed is filled by TokenStore.List only; zero for never. Exact to a few seconds.
+	// LastUsed is set by TokenStore.List only; zero for never. Exact to a few seconds.
 	LastUsed time.Time `json:"-"`
 }
 
@@ -59,7 +58,7 @@ var (
 	ErrTokenMalformed = errors.New("token is malformed")
 	ErrTokenUnknown   = errors.New("token is unknown, expired or revoked")
 	ErrUserDisabled   = errors.New("user is disabled")
-	// ErrTokenInvalidated: the password was changed, or everything signed out, since it was made.
+	// ErrTokenInvalidated: the password was changed, or all sessions were ended, since it was created.
 	ErrTokenInvalidated = errors.New("token was ended by a change of the account")
 )
 
@@ -78,8 +77,8 @@ func NewTokenSecret() string {
 	return b.String()
 }
 
-// TokenID returns the id under which a token's record is kept: unpadded base64url of its
-// SHA-256. ErrTokenMalformed for what was never a token of ours.
+// TokenID returns the id of a token's record: the unpadded base64url of its SHA-256. ErrTokenMalformed for a text that is
+// not a token.
 func TokenID(secret string) (string, error) {
 	if len(secret) != len(TokenPrefix)+tokenRandom+tokenChecksum || !strings.HasPrefix(secret, TokenPrefix) {
 		return "", ErrTokenMalformed
@@ -103,7 +102,7 @@ func checksum(s string) string {
 	return string(out[:])
 }
 
-// Valid reports whether the record may be used now under this id. User.AcceptsEpoch knows the epoch.
+// Valid reports whether the record is valid now under this id. It does not check the epoch; User.AcceptsEpoch does.
 func (t *Token) Valid(id string, now time.Time) bool {
 	return t.Version == TokenVersion && t.ID == id && t.UserID != "" && now.Before(t.ExpiresAt)
 }
@@ -128,17 +127,17 @@ func (t *Token) Restrict(owner User) User {
 	return owner
 }
 
-// TokenStore keeps API tokens in Redis.
+// TokenStore stores API tokens in Redis.
 type TokenStore interface {
-	// Create stores a new token and adds it to the user's index. ErrTooManyTokens when the user has
-	// MaxTokens already that are of the current epoch, which it asks for only when all places are taken.
+	// Create stores a new token and adds it to the user's index. ErrTooManyTokens when the user already has MaxTokens
+	// of the current epoch, which it reads only if the index is full.
 	Create(ctx context.Context, t Token, current func(context.Context) (epoch int64, err error)) error
 	// Find returns the record under the id in one round trip; ErrNotFound when there is none
-	// or it is not whole.
+	// or it is invalid.
 	Find(ctx context.Context, id string) (Token, error)
-	// RecordUse notes that the token was used; it does not wait for Redis.
+	// RecordUse records that the token was used, without waiting for Redis.
 	RecordUse(t Token, at time.Time)
-	// List returns the user's live tokens, newest first, with LastUsed filled.
+	// List returns the user's live tokens, newest first, with LastUsed set.
 	List(ctx context.Context, userID string) ([]Token, error)
 	// Revoke ends one token of the user by its TokenID; ErrNotFound otherwise.
 	Revoke(ctx context.Context, userID, tokenID string) error
@@ -149,10 +148,10 @@ type TokenStore interface {
 	EndStale(ctx context.Context, userID string, current func(context.Context) (epoch int64, err error)) error
 }
 
-// MaxTokens is how many live tokens one user has at most.
+// MaxTokens is the maximum number of live tokens of a user.
 const MaxTokens = 100
 
-// ErrTooManyTokens: the user has as many tokens as there may be.
+// ErrTooManyTokens: the user has MaxTokens already.
 var ErrTooManyTokens = errors.New("too many tokens")
 
 // TokenRequest describes a token to create.
@@ -165,14 +164,14 @@ type TokenRequest struct {
 	Permissions []string
 }
 
-// MinTokenLifetime and MaxTokenLifetime are the shortest and the longest life of a token.
+// MinTokenLifetime and MaxTokenLifetime bound the lifetime of a token.
 const (
 	MinTokenLifetime = time.Minute
 	MaxTokenLifetime = 366 * 24 * time.Hour
 )
 
-// NewToken makes an API token for the user. The secret is returned this once. ValidationErrors names
-// what to correct; a permission that the owner does not have is one of it.
+// NewToken creates an API token for the user. The secret is returned only once. The error is ValidationErrors for input to
+// correct, such as a permission that the owner does not have.
 func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (secret string, t Token, err error) {
 	wrong := ValidationErrors{}
 	name := checked("name", r.Name, identifier.CanonicalDisplayName, wrong)
@@ -217,8 +216,8 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	return secret, t, nil
 }
 
-// AuthenticateToken returns whose API token this is, as the token acts (see Limit), and the token. The errors are ErrTokenMalformed,
-// ErrTokenUnknown, ErrTokenInvalidated and ErrUserDisabled.
+// AuthenticateToken returns the owner of an API token, restricted to the token's permissions (see Token.Restrict), and the
+// token. The errors are ErrTokenMalformed, ErrTokenUnknown, ErrTokenInvalidated and ErrUserDisabled.
 func (a *Accounts) AuthenticateToken(ctx context.Context, secret string) (User, Token, error) {
 	id, err := TokenID(secret)
 	if err != nil {
@@ -255,7 +254,7 @@ func (a *Accounts) AuthenticateToken(ctx context.Context, secret string) (User, 
 	return User{}, Token{}, refused
 }
 
-// refusedToken returns why the token does not act for the user, or nil. err is that of looking the user up.
+// refusedToken returns why the token is refused, or nil. err is the error of looking up the user.
 func refusedToken(u User, t Token, err error) error {
 	switch {
 	case err != nil:

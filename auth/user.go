@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// User is a row in users. Its JSON is what the user cache holds and other programs read;
-// the password hash is never part of it.
+// User is a row in users. Its JSON, without the password hash, is stored in the user cache and read by other programs.
 type User struct {
 	// ID is a UUIDv7 (RFC 9562), text form.
 	ID string `json:"id"`
 	// Username is canonical (see identifier.CanonicalUsername) and unique.
 	Username string `json:"username"`
-	// Name is what pages call the user; may be empty.
+	// Name is the display name; may be empty.
 	Name string `json:"name"`
 	// Email is canonical; may be empty. Only a verified address signs in.
 	Email         string `json:"email"`
@@ -26,7 +25,7 @@ type User struct {
 	Epoch  int64 `json:"epoch"`
 	Active bool  `json:"active"`
 
-	// Groups and Permissions are what the user belongs to and may, groups' permissions included; sorted.
+	// Groups and Permissions are sorted; the permissions include those of the groups.
 	Groups      []string `json:"groups"`
 	Permissions []string `json:"permissions"`
 
@@ -40,11 +39,11 @@ type User struct {
 	PreviousEpoch int64 `json:"-"`
 }
 
-// MaxEpoch is the highest epoch: readers in languages with floating-point numbers hold whole
-// numbers exactly up to it.
+// MaxEpoch is the highest epoch: the largest integer up to which double-precision numbers, which readers in other
+// languages use, are exact.
 const MaxEpoch = 1<<53 - 1
 
-// DisplayName returns the name, or the user name for people who gave none.
+// DisplayName returns the name, or the username if the name is empty.
 func (u User) DisplayName() string {
 	if u.Name != "" {
 		return u.Name
@@ -62,21 +61,19 @@ func (u User) signsInAs(name string, byEmail bool) bool {
 }
 
 // AcceptsEpoch reports whether a session, token or cached credential of this epoch still
-// speaks for the user (ASVS 7.4.2, 7.4.3).
+// authenticates the user (ASVS 7.4.2, 7.4.3).
 func (u User) AcceptsEpoch(epoch int64) bool {
 	return u.Active && u.Epoch == epoch
 }
 
-// UserStore keeps users in SQL. Every method may return an error that wraps
-// ErrUnavailable when the database does not answer.
+// UserStore stores users in SQL. Every method returns an error that wraps ErrUnavailable if the database does not answer.
 type UserStore interface {
-	// CreateUser inserts the row as given (ID, times and epoch included) and returns it as it is
-	// stored: the database sets another epoch when the row looks like one from a backup, as it does
-	// when this server's clock is behind.
+	// CreateUser inserts the row as given, with id, times and epoch, and returns the stored row: the database sets
+	// another epoch for a row that looks restored from a backup, as it does if this server's clock is behind.
 	// ErrUsernameTaken or ErrEmailTaken when the name or verified address exists.
 	CreateUser(ctx context.Context, u User) (User, error)
-	// RegisterUser is CreateUser for a name that people choose for themselves: ErrUsernameTaken
-	// also when another user's name can be mistaken for it (see identifier.Lookalikes).
+	// RegisterUser is CreateUser for a name that users choose themselves: ErrUsernameTaken also when it looks like
+	// another user's name (see identifier.Lookalikes).
 	RegisterUser(ctx context.Context, u User) (User, error)
 	// UsernameTaken reports whether RegisterUser would refuse the canonical name.
 	UsernameTaken(ctx context.Context, username string) (bool, error)
@@ -85,19 +82,19 @@ type UserStore interface {
 	UserByID(ctx context.Context, id string) (User, error)
 	UserByUsername(ctx context.Context, username string) (User, error)
 	UserByEmail(ctx context.Context, email string) (User, error)
-	// Users returns at most limit users ordered by username, beginning after the given one ("" for the start).
+	// Users returns at most limit users ordered by username, starting after the given one ("" for the start).
 	Users(ctx context.Context, after string, limit int) ([]User, error)
-	// SetPassword stores a new hash and sets a new epoch, if the epoch is still the
-	// given one; else ErrStale. It returns the row as it is afterwards, with PreviousEpoch.
+	// SetPassword stores a new hash and sets a new epoch, if the epoch is still the given one; otherwise ErrStale. It
+	// returns the changed row, with PreviousEpoch.
 	SetPassword(ctx context.Context, id string, epoch int64, hash string) (User, error)
-	// ReplaceHash swaps one hash of the same password for another (new parameters). The
-	// epoch stays. It does nothing when the stored hash is no longer the old one.
+	// ReplaceHash replaces a hash by another one of the same password, with new parameters, and keeps the epoch. It
+	// does nothing if the stored hash is no longer the old one.
 	ReplaceHash(ctx context.Context, id, old, new string) error
-	// SetProfile stores name, email and time zone if they are still those of from, else
-	// ErrStale. A changed email is unverified.
+	// SetProfile stores name, email and time zone if they are still those of from; otherwise ErrStale. A changed email
+	// is unverified.
 	SetProfile(ctx context.Context, id string, from, to Profile) (User, error)
-	// SetActive enables or disables; disabling sets a new epoch. No change, no new epoch.
-	// ErrLastAdministrator as GrantStore has it.
+	// SetActive enables or disables a user; disabling an active one sets a new epoch. ErrLastAdministrator as in
+	// GrantStore.
 	SetActive(ctx context.Context, id string, active bool) (User, error)
 	// VerifyEmail marks the address as verified if it is still the user's, else ErrStale. ErrEmailTaken if another
 	// user has verified it.
@@ -106,15 +103,15 @@ type UserStore interface {
 	// is active.
 	DeleteUser(ctx context.Context, id string) (User, error)
 	// RotateEpoch sets a new epoch, which ends all sessions, tokens and cached credentials of
-	// the user. It returns the row as it is afterwards, with PreviousEpoch.
+	// the user. It returns the changed row, with PreviousEpoch.
 	RotateEpoch(ctx context.Context, id string) (User, error)
-	// RotateEpochFrom is RotateEpoch if the epoch is still the given one; else ErrStale.
+	// RotateEpochFrom is RotateEpoch if the epoch is still the given one; otherwise ErrStale.
 	RotateEpochFrom(ctx context.Context, id string, epoch int64) (User, error)
-	// RecordSignIn notes the time of a sign-in; it is no change that drops caches.
+	// RecordSignIn records the time of a sign-in. It does not invalidate caches.
 	RecordSignIn(ctx context.Context, id string, at time.Time) error
 }
 
-// SetActive disables or enables a user; sessions of a disabled one end at once.
+// SetActive disables or enables a user; the sessions of a disabled user end immediately.
 func (a *Accounts) SetActive(ctx context.Context, id string, active bool) (User, error) {
 	what := "user disabled"
 	if active {
@@ -158,7 +155,7 @@ func (a *Accounts) DeleteUser(ctx context.Context, id string) (User, error) {
 	return deleted, err
 }
 
-// StoredUser returns a user as the database has it now, bypassing the caches. ErrNotFound when there is
+// StoredUser reads a user from the database, bypassing the caches. ErrNotFound when there is
 // none.
 func (a *Accounts) StoredUser(ctx context.Context, id string) (User, error) {
 	return a.Users.UserByID(ctx, id)

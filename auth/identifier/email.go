@@ -8,8 +8,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// CanonicalEmail returns an address as it is stored and looked up: NFC, lower case, the
-// domain in ASCII (RFC 5890). Empty stays empty. The error is a sentence for people.
+// CanonicalEmail returns the form of an address that is stored and looked up: NFC, lower case, the domain in ASCII
+// (RFC 5890). Empty stays empty. The error is a message for people.
 func CanonicalEmail(raw string) (string, error) {
 	raw = strings.TrimSpace(raw)
 	if raw == "" {
@@ -27,15 +27,15 @@ func CanonicalEmail(raw string) (string, error) {
 	if err != nil || !strings.Contains(domain, ".") {
 		return "", bad
 	}
-	// Mapping may end in a domain that is refused when it comes back from a form, as in ℵ.example, whose
-	// direction is only checked once it is a Hebrew letter.
+	// Mapping can produce a domain that is refused when a form submits it again, as for ℵ.example, whose direction is
+	// checked only after it became a Hebrew letter.
 	if again, err := idna.Lookup.ToASCII(domain); err != nil || again != domain {
 		return "", bad
 	}
-	// The local part is case sensitive by RFC 5321 and nowhere in practice; two accounts
-	// that differ in case only would be a trap.
+	// The local part is case-sensitive by RFC 5321, but not in practice; two accounts that differ only in case would be
+	// confusing.
 	email := strings.ToLower(norm.NFC.String(raw[:at])) + "@" + domain
-	// Mapping makes dots of other characters: what must be an address is what is stored.
+	// Mapping turns other characters into dots, so the stored form is validated.
 	if parsed, err := mail.ParseAddress(email); err != nil || parsed.Address != email {
 		return "", bad
 	}
@@ -45,8 +45,8 @@ func CanonicalEmail(raw string) (string, error) {
 	return email, nil
 }
 
-// UsernameFromEmail returns the user name that is made from a whole address. A domain has no underscore, so the last
-// underscore stands for the @. Two addresses make the same name only if their parts before the @ are the same user name.
+// UsernameFromEmail returns a user name derived from a whole address. A domain has no underscore, so the last underscore
+// stands for the @. Two addresses give the same name only if their parts before the @ are the same user name.
 func UsernameFromEmail(address string) (string, error) {
 	email, err := CanonicalEmail(address)
 	if err != nil {

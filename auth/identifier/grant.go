@@ -2,16 +2,16 @@ package identifier
 
 import "regexp"
 
-// permissionName: dotted lower-case words, such as "users.view".
+// permissionName matches dotted lower-case words, such as "users.view".
 var permissionName = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)+$`)
 
-// groupName: one lower-case word, such as "admin".
+// groupName matches one lower-case word, such as "admin".
 var groupName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 
-// MaxGrantName is the longest name of a permission or group, in octets.
+// MaxGrantName is the longest name of a permission or group, in bytes.
 const MaxGrantName = 64
 
-// ValidatePermissionName returns a sentence about a name that can be no permission.
+// ValidatePermissionName returns a message for people if the name is not a valid permission.
 func ValidatePermissionName(name string) error {
 	if len(name) > MaxGrantName || !permissionName.MatchString(name) {
 		return userMessage("A permission is lower-case words with dots between them, such as users.view.")
@@ -19,7 +19,7 @@ func ValidatePermissionName(name string) error {
 	return nil
 }
 
-// ValidateGroupName returns a sentence about a name that can be no group.
+// ValidateGroupName returns a message for people if the name is not a valid group.
 func ValidateGroupName(name string) error {
 	if len(name) > MaxGrantName || !groupName.MatchString(name) {
 		return userMessage("A group is one lower-case word, such as admin.")
@@ -27,7 +27,7 @@ func ValidateGroupName(name string) error {
 	return nil
 }
 
-// ValidateSourceName returns a sentence about a name that can be no system's.
+// ValidateSourceName returns a message for people if the name is not a valid import source.
 func ValidateSourceName(name string) error {
 	if ValidateGroupName(name) != nil {
 		return userMessage("The name of a system is one lower-case word, such as shop.")

@@ -10,7 +10,7 @@ import (
 )
 
 // CanonicalDisplayName returns a person's name: NFC, trimmed, one line, no control or bidirectional
-// override characters. Empty stays empty. The error is a sentence for people.
+// override characters. Empty stays empty. The error is a message for people.
 func CanonicalDisplayName(raw string) (string, error) {
 	if len(raw) > maxRawInput {
 		return "", userMessage(fmt.Sprintf("Use at most %d characters.", MaxDisplayName))
@@ -26,7 +26,7 @@ func CanonicalDisplayName(raw string) (string, error) {
 }
 
 // cleanText reports whether s is valid UTF-8 without control characters and without
-// those format characters that reorder or hide text around them (Unicode TR 36, 2.3).
+// the format characters that reorder or hide the text around them (Unicode TR 36, 2.3).
 func cleanText(s string) bool {
 	if !utf8.ValidString(s) {
 		return false
@@ -42,7 +42,7 @@ func cleanText(s string) bool {
 	return true
 }
 
-// invisible reports whether a character takes no room at all.
+// invisible reports whether a character has no visible form.
 func invisible(r rune) bool {
 	return unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
 }

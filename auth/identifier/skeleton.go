@@ -27,7 +27,7 @@ func Skeleton(name string) string {
 	return s
 }
 
-// softDotted takes away the dot above a letter that has one already.
+// softDotted removes the combining dot above a letter that already has a dot.
 var softDotted = strings.NewReplacer("i\u0307", "i", "j\u0307", "j")
 
 // withoutSmallCapitals replaces the small capitals of the phonetic alphabets by their letters. The

@@ -1,6 +1,6 @@
 // Package identifier validates the names that people and administrators choose, and returns their
 // canonical form: usernames, email addresses, display names, groups and permissions. It knows no
-// storage or HTTP: whether a name is taken is not decided here.
+// storage or HTTP, and does not decide whether a name is taken.
 package identifier
 
 import (
@@ -19,17 +19,17 @@ const (
 	MinUsername    = 2
 	MaxUsername    = 64
 	MaxDisplayName = 100
-	// MaxEmail is in octets: RFC 5321, section 4.5.3.1.3, less the angle brackets.
+	// MaxEmail is in bytes: RFC 5321, section 4.5.3.1.3, less the angle brackets.
 	MaxEmail = 254
-	// MaxSearch is the longest text that a search for users looks for: that of the longest field.
+	// MaxSearch is the maximum length of a search text: that of the longest field.
 	MaxSearch = MaxEmail
-	// maxRawInput in octets: nothing longer is even normalised.
+	// maxRawInput is in bytes; longer input is refused without normalizing it.
 	maxRawInput = 4096
 )
 
 // CanonicalUsername returns the form of a user name under which it is stored, looked up,
 // cached and throttled: PRECIS UsernameCaseMapped (RFC 8265, section 3.3), so that
-// "Alice", "alice" and full-width "Ａｌｉｃｅ" are one name. The error is a sentence for people.
+// "Alice", "alice" and full-width "Ａｌｉｃｅ" are one name. The error is a message for people.
 func CanonicalUsername(raw string) (string, error) {
 	raw = strings.TrimSpace(raw)
 	if raw == "" {
@@ -53,15 +53,15 @@ func CanonicalUsername(raw string) (string, error) {
 	if first, _ := utf8.DecodeRuneInString(name); !unicode.IsLetter(first) && !unicode.IsDigit(first) {
 		return "", userMessage("Begin with a letter or a digit.")
 	}
-	// Mapping changes the length (a letter and its accent become one): what counts is what is stored.
+	// Mapping changes the length (a letter and its accent become one), so the stored form is checked.
 	if n := utf8.RuneCountInString(name); n > MaxUsername {
 		return "", userMessage(fmt.Sprintf("Use at most %d characters.", MaxUsername))
 	}
 	return name, nil
 }
 
-// mapped returns the name in PRECIS' form. Most names have it already, and programs send
-// theirs with every request.
+// mapped returns the PRECIS form of the name. Most names already have it, and API clients send theirs with every
+// request.
 func mapped(raw string) (string, error) {
 	for i := range len(raw) {
 		if c := raw[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
@@ -71,8 +71,8 @@ func mapped(raw string) (string, error) {
 	return raw, nil
 }
 
-// NewUsername is CanonicalUsername with the rules for names that users choose for
-// themselves: long enough, not reserved, not of mixed scripts.
+// NewUsername is CanonicalUsername with the additional rules for names that users choose: long enough, not reserved, not
+// of mixed scripts.
 func NewUsername(raw string) (string, error) {
 	name, err := CanonicalUsername(raw)
 	if err != nil {
@@ -101,7 +101,8 @@ func IsReserved(name string) bool {
 	})
 }
 
-// look returns what reserved names are compared by: the skeleton, with the digits that stand for letters.
+// look returns the form in which reserved names are compared: the skeleton, with digits replaced by the letters they stand
+// for.
 func look(skeleton string) string { return Skeleton(latinLookalike(skeleton)) }
 
 var reservedLooks = sync.OnceValue(func() map[string]bool {
@@ -130,8 +131,8 @@ func withoutSeparators(r rune) rune {
 	return r
 }
 
-// reserved names are those that people take for the operator or for a machine
-// (RFC 2142 and common practice), compared without separators; and each with ones for i and l.
+// reserved holds the names that suggest the operator or a machine (RFC 2142 and common practice), compared without
+// separators, each also with ones for i and l.
 var reserved = withOnes(`abuse admin administrator admins anonymous api auth billing contact everyone
 	gatehouse guest help helpdesk hostmaster info login logout mail me moderator nobody noreply
 	null official operator owner password postmaster register root security staff support sysadmin

@@ -28,7 +28,7 @@ type Hasher struct {
 	queue    chan struct{}
 	timeout  time.Duration
 	params   argon2id.Params
-	// dummyHash is compared with where there is no usable hash, so that this takes as long.
+	// dummyHash is verified if there is no usable hash, so that this takes as long.
 	dummyHash string
 }
 
@@ -197,5 +197,5 @@ func isComputable(hash string) bool {
 const (
 	maxHashMemory = 1 << 20 // KiB
 	maxHashPasses = 64
-	minHashKey    = 16 // octets; a shorter one could match by chance
+	minHashKey    = 16 // bytes; a shorter one could match by chance
 )

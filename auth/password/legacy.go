@@ -22,14 +22,14 @@ import (
 //
 // Every cost parameter is bounded, because the hash is untrusted input.
 const (
-	maxPBKDF2     = 3_000_000 // rounds; OWASP wants 600,000 of PBKDF2-HMAC-SHA256
+	maxPBKDF2     = 3_000_000 // rounds; OWASP recommends 600,000 of PBKDF2-HMAC-SHA256
 	maxBcryptCost = 14
 	maxScryptN    = 1 << 20
-	maxScrypt     = 128 << 20 // octets: 128 × N × r
+	maxScrypt     = 128 << 20 // bytes: 128 × N × r
 	maxScryptR    = 64
 	maxScryptP    = 16
-	maxLegacyText = 1024 // octets of the stored text
-	maxLegacyKey  = 128  // octets of the digest
+	maxLegacyText = 1024 // bytes of the stored text
+	maxLegacyKey  = 128  // bytes of the digest
 
 	maxImportMemory = 256 << 10 // KiB of argon2
 	maxImportPasses = 10        // of argon2
@@ -232,7 +232,7 @@ func werkzeugScrypt(parameters, rest string) (legacyHash, error) {
 
 const bcryptAlphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// parseBcrypt parses $2b$cost$…, with any version letter. bcrypt uses only the first 72 octets of a
+// parseBcrypt parses $2b$cost$…, with any version letter. bcrypt uses only the first 72 bytes of a
 // password; after a match, the whole password is hashed.
 func parseBcrypt(hash string, prepare func(string) string) (legacyHash, error) {
 	const prefix, length = len("$2b$12$"), 60
