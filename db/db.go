@@ -31,7 +31,7 @@ type DB struct {
 	// for a statement that is not prepared.
 	stmts sync.Map
 	// writerSlot holds a token for SQLite's single writer; nil for Postgres. Waiting for it is fair and
-	// ends with the context; SQLite's own waiting is and does neither.
+	// ends with the context, unlike SQLite's own waiting.
 	writerSlot chan struct{}
 	skeletons  skeletonFill
 	// path is the SQLite file; "" for Postgres.
@@ -141,7 +141,7 @@ func (d *DB) transaction(ctx context.Context, what, query string, options *sql.T
 }
 
 // statement prepares and runs one SQL statement within its time limit, and counts it with its waiting time
-// in the request's statistics. Its error says what was tried.
+// in the request's statistics. Its error names the operation.
 func (d *DB) statement(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
 	start := time.Now()
 	defer func() { reqstats.FromContext(ctx).AddSQL(time.Since(start)) }()
@@ -179,7 +179,7 @@ func (d *DB) prepared(ctx context.Context, query string) (*sqlx.Stmt, error) {
 	return s, nil
 }
 
-// acquireWriter waits until this process may write, and returns the function that ends that.
+// acquireWriter waits for the writer slot of this process, and returns the function that releases it.
 func (d *DB) acquireWriter(ctx context.Context) (release func(), err error) {
 	if d.writerSlot == nil {
 		return func() {}, nil

@@ -19,7 +19,7 @@ import (
 	"gatehouse/auth"
 )
 
-// wrapError turns a driver's error into the errors of package auth, and adds what was tried. caller is the
+// wrapError turns a driver's error into the errors of package auth, and adds the operation. caller is the
 // context of the method's caller, limited the one with the statement's timeout.
 func (d *DB) wrapError(caller, limited context.Context, what string, err error) error {
 	switch {

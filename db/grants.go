@@ -144,7 +144,7 @@ func (d *DB) SetGroupPermission(ctx context.Context, group, permission string, o
 }
 
 // requireGroup returns auth.ErrGroupNotFound if there is no such group: a DELETE that affects no row does
-// not tell.
+// not report that.
 func (d *DB) requireGroup(ctx context.Context, name string) error {
 	const what = "find group"
 	var n int

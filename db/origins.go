@@ -11,7 +11,7 @@ import (
 
 var _ auth.OriginStore = (*DB)(nil)
 
-// UserByOrigin implements auth.Origins.
+// UserByOrigin implements auth.OriginStore.
 func (d *DB) UserByOrigin(ctx context.Context, source, externalID string) (auth.User, error) {
 	const what = "find user by origin"
 	if !isStorable(source) || !isStorable(externalID) {
@@ -27,7 +27,7 @@ func (d *DB) UserByOrigin(ctx context.Context, source, externalID string) (auth.
 	return row.user(), nil
 }
 
-// ImportUser implements auth.Origins.
+// ImportUser implements auth.OriginStore.
 func (d *DB) ImportUser(ctx context.Context, u auth.User, source, externalID string) error {
 	const what = "import user"
 	if err := checkNewUser(what, &u, map[string]string{"id": externalID}); err != nil {

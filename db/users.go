@@ -139,7 +139,7 @@ func checkNewUser(what string, u *auth.User, more map[string]string) error {
 
 const insertQuery = `INSERT INTO users (` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 
-// insertUser inserts the row and, if told to, the skeleton of its username.
+// insertUser inserts the row and, if skeleton is set, the skeleton of its username.
 func insertUser(ctx context.Context, tx *sqlx.Tx, u auth.User, skeleton bool) error {
 	_, err := tx.ExecContext(ctx, insertQuery,
 		u.ID, u.Username, u.Name, u.Email, u.EmailVerified, u.TimeZone, u.PasswordHash,

@@ -44,7 +44,7 @@ type Row struct {
 	Hash     string
 	// Privileged means that the user is a superuser or staff in the other system, which grants nothing here.
 	Privileged bool
-	// Problem is a sentence about a row that cannot be read, or "". The other fields may be empty then. It names
+	// Problem describes why the row cannot be read, or is "". The other fields may be empty then. It names
 	// columns but never quotes their values, which may be a hash or an address.
 	Problem string
 }

@@ -111,7 +111,7 @@ func (c *Credentials) FillCredential(ctx context.Context, rec auth.Credential) e
 
 func credentialKey(name, network string) string { return credentialPrefix + name + ":" + network }
 
-// MarkWaiting implements auth.CredentialCache.
+// MarkThrottled implements auth.CredentialCache.
 func (c *Credentials) MarkThrottled(ctx context.Context, waits map[string]time.Duration) error {
 	var cmds []redisconn.Command
 	for key, wait := range waits {
