@@ -121,7 +121,7 @@ func TestSignIn_AcceptsNameOrAddress(t *testing.T) {
 		w.Reset()
 		got, err := w.SignIn(t.Context(), login, secret, visitor)
 		if err != nil || got.ID != u.ID {
-			t.Errorf("%q: got %+v, %v", login, got, err)
+			t.Errorf("%q: got %+v, %v; want alice", login, got, err)
 		}
 		wantCounts(t, w.counts(), map[string]int{})
 		if got := w.rows().Row(u.ID).LastSignInAt; !got.Equal(noon) {
@@ -591,13 +591,13 @@ func TestUser_IsCachedAfterTheFirstRead(t *testing.T) {
 	u := w.add(t, "alice")
 	first, err := w.User(t.Context(), u.ID)
 	if err != nil || first.Username != "alice" {
-		t.Fatalf("got %+v, %v", first, err)
+		t.Fatalf("got %+v, %v; want alice", first, err)
 	}
 	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID, "cache.Fill "+u.ID)
 	w.Reset()
 	second, err := w.User(t.Context(), u.ID)
 	if err != nil || second.Username != "alice" || second.PasswordHash != "" {
-		t.Errorf("got %+v, %v", second, err)
+		t.Errorf("got %+v, %v; want alice without a password hash", second, err)
 	}
 	wantCalls(t, w.Calls(), "cache.User "+u.ID) // no SQL
 }
@@ -610,7 +610,7 @@ func TestUser_IsCachedOnlyByTheLeaseHolder(t *testing.T) {
 	}
 	w.Reset()
 	if got, err := w.User(t.Context(), u.ID); err != nil || got.ID != u.ID {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want the row", got, err)
 	}
 	wantCalls(t, w.Calls(), "cache.User "+u.ID, "users.UserByID "+u.ID)
 }
@@ -940,7 +940,7 @@ func TestEditProfile_StoresCanonicalValues(t *testing.T) {
 	u := w.add(t, "alice")
 	got, err := w.EditProfile(t.Context(), u.ID, auth.ProfileEdit{Name: &auth.Edit{To: " Alice  L. "}, Email: &auth.Edit{To: "New@Example.org"}, TimeZone: &auth.Edit{To: "Asia/Tokyo"}})
 	if err != nil || got.Name != "Alice L." || got.Email != "new@example.org" || got.EmailVerified || got.TimeZone != "Asia/Tokyo" || got.Epoch != u.Epoch {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want the canonical values and an unverified address", got, err)
 	}
 	w.Reset()
 	_, err = w.EditProfile(t.Context(), u.ID, auth.ProfileEdit{Name: &auth.Edit{To: "\x00"}, Email: &auth.Edit{To: "x"}, TimeZone: &auth.Edit{To: "Local"}})
@@ -957,7 +957,7 @@ func TestSetActive_EndsOldSessions(t *testing.T) {
 	u := w.add(t, "alice")
 	off, err := w.SetActive(t.Context(), u.ID, false)
 	if err != nil || off.Active || off.AcceptsEpoch(u.Epoch) {
-		t.Errorf("got %+v, %v", off, err)
+		t.Errorf("got %+v, %v; want an inactive user with another epoch", off, err)
 	}
 	wantError(t, w.try(t, "alice", secret, visitor), auth.ErrWrongCredentials)
 	on, err := w.SetActive(t.Context(), u.ID, true)
@@ -974,11 +974,11 @@ func TestAccounts_UseUTC(t *testing.T) {
 	w := newWorld(t)
 	w.Accounts.Now = func() time.Time { return noon.In(time.FixedZone("x", 3600)) }
 	if u := w.add(t, "alice"); u.CreatedAt != noon {
-		t.Errorf("got %s", u.CreatedAt)
+		t.Errorf("got %s, want the time in UTC", u.CreatedAt)
 	}
 	w.Accounts.Now = nil
 	if u := w.add(t, "bob"); time.Since(u.CreatedAt) > time.Minute || u.CreatedAt.Location() != time.UTC {
-		t.Errorf("got %s", u.CreatedAt)
+		t.Errorf("got %s, want the current time in UTC", u.CreatedAt)
 	}
 }
 

@@ -62,7 +62,7 @@ func TestAuthenticateBasic_CachesTheCredential(t *testing.T) {
 	w, u := newBasicWorld(t)
 	cold, err := w.AuthenticateBasic(t.Context(), "Alice", secret, visitor)
 	if err != nil || cold.ID != u.ID {
-		t.Fatalf("got %+v, %v", cold, err)
+		t.Fatalf("got %+v, %v; want alice", cold, err)
 	}
 	lookup := "credentials.Credential alice 192.0.2.7 address:192.0.2.7 " + authtest.APIClientKey("alice", "192.0.2.7")
 	wantCalls(t, w.Calls(), lookup,
@@ -79,7 +79,7 @@ func TestAuthenticateBasic_CachesTheCredential(t *testing.T) {
 	for range 3 {
 		warm, err := w.AuthenticateBasic(t.Context(), "ａlice", secret, visitor)
 		if err != nil || warm.ID != u.ID || warm.Username != "alice" {
-			t.Fatalf("got %+v, %v", warm, err)
+			t.Fatalf("got %+v, %v; want alice", warm, err)
 		}
 		wantCalls(t, w.Calls(), lookup)
 		w.Reset()
@@ -470,7 +470,7 @@ func TestAuthenticateBasic_DegradesWithoutServers(t *testing.T) {
 	w, u := newBasicWorld(t)
 	w.FailOn("credentials.", errDown)
 	if got, err := w.AuthenticateBasic(t.Context(), "alice", secret, visitor); err != nil || got.ID != u.ID {
-		t.Errorf("without the credential cache: got %+v, %v", got, err)
+		t.Errorf("without the credential cache: got %+v, %v; want alice", got, err)
 	}
 	wantError(t, w.guessed(t, 10, "alice", visitor), auth.ErrWrongCredentials)
 	wantThrottled(t, w.basic(t, "alice", secret, visitor))

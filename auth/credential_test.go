@@ -18,7 +18,7 @@ var (
 func TestCredential_ProvesOnlyItsOwnLogin(t *testing.T) {
 	good := credentialKeys.newCredential("alice", "192.0.2.7", alice, "secret")
 	if good.Version != 1 || good.Name != "alice" || good.UserID != "u1" || good.Epoch != 3 || len(good.MAC) != 32 {
-		t.Errorf("got %+v", good)
+		t.Errorf("got %+v, want alice's credential", good)
 	}
 	bobs := credentialKeys.newCredential("bob", "192.0.2.7", User{ID: "u2", Epoch: 3}, "secret")
 	for what, c := range map[string]struct {
@@ -125,11 +125,11 @@ func TestCredential_RecordHoldsNoPassword(t *testing.T) {
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(b, &fields); err != nil || len(fields) != 6 || fields["network"] != "192.0.2.7" || fields["v"] != 1.0 || fields["name"] != "alice" || fields["user_id"] != "u1" || fields["epoch"] != 3.0 {
-		t.Errorf("got %s, %v", b, err)
+		t.Errorf("got %s, %v; want the six documented fields", b, err)
 	}
 	var again Credential
 	if err := json.Unmarshal(b, &again); err != nil || !reflect.DeepEqual(again, rec) || !credentialKeys.proves(again, "alice", "192.0.2.7", "hunter2 hunter2") {
-		t.Errorf("got %+v, %v", again, err)
+		t.Errorf("got %+v, %v; want the same credential", again, err)
 	}
 	if bytes.Equal(rec.MAC, credentialKeys.newCredential("alice", "192.0.2.7", alice, "hunter3 hunter3").MAC) {
 		t.Error("the MAC does not depend on the password")

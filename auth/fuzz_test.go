@@ -33,7 +33,7 @@ func FuzzParseKeys(f *testing.F) {
 	})
 }
 
-func FuzzBrowserCookie(f *testing.F) {
+func FuzzDeviceCookie(f *testing.F) {
 	k, err := ParseKeys(secretOf(1, 32))
 	if err != nil {
 		f.Fatal(err)
@@ -64,7 +64,7 @@ func FuzzTokenID(f *testing.F) {
 		id, err := TokenID(secret)
 		if err != nil {
 			if err != ErrTokenMalformed || id != "" {
-				t.Errorf("%q: got %q, %v", secret, id, err)
+				t.Errorf("%q: got %q, %v; want ErrTokenMalformed and no id", secret, id, err)
 			}
 			return
 		}

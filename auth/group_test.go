@@ -138,7 +138,7 @@ func TestGrants_DropTheCacheBeforeAndAfter(t *testing.T) {
 			}
 			calls := w.Calls()
 			if len(calls) != 3 || calls[0] != drop || !strings.HasPrefix(calls[1], grant.call) || calls[2] != drop {
-				t.Errorf("got the calls %q", calls)
+				t.Errorf("got the calls %q, want a drop before and after the change", calls)
 			}
 			w.Reset()
 			fresh, err := w.User(t.Context(), u.ID)
@@ -183,10 +183,10 @@ func TestGrants_AreLogged(t *testing.T) {
 	u := w.add(t, "alice")
 	got, err := w.SetMember(t.Context(), u.ID, "admin", true)
 	if err != nil || !got.InGroup("admin") || !got.HasPermission("users.manage") || got.Epoch != u.Epoch {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want an administrator of the same epoch", got, err)
 	}
 	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", true); err != nil || !got.HasPermission("a.b") {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want the permission a.b", got, err)
 	}
 	if _, err := w.SetMember(t.Context(), u.ID, "admin", false); !errors.Is(err, auth.ErrLastAdministrator) {
 		t.Errorf("the last administrator: got %v, want ErrLastAdministrator", err)
@@ -197,10 +197,10 @@ func TestGrants_AreLogged(t *testing.T) {
 		}
 	}
 	if got, err = w.SetMember(auth.AllowLosingAdministrators(t.Context()), u.ID, "admin", false); err != nil || got.InGroup("admin") || got.HasPermission("users.view") || !got.HasPermission("a.b") {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want only the permission a.b", got, err)
 	}
 	if got, err = w.SetPermission(t.Context(), u.ID, "a.b", false); err != nil || got.HasPermission("a.b") {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want no permission a.b", got, err)
 	}
 	if err := w.AddGroup(t.Context(), "readers"); err != nil {
 		t.Error(err)
@@ -265,7 +265,7 @@ func TestToken_FollowsItsOwnersPermissions(t *testing.T) {
 		return token.EffectivePermissions(owner.Permissions)
 	}
 	if got := permissions(); !slices.Equal(got, []string{"books.read"}) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want books.read", got)
 	}
 	if _, err := w.SetMember(t.Context(), u.ID, "admin", true); err != nil {
 		t.Fatal(err)

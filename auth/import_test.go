@@ -100,7 +100,7 @@ func TestImportUser_ChecksNewUsersOnly(t *testing.T) {
 	}
 	u, err := w.ImportUser(t.Context(), w.rows(), in, complete)
 	if err != nil || u.Username != "admin" || !u.InGroup("editors") {
-		t.Fatalf("got %+v, %v", u, err)
+		t.Fatalf("got %+v, %v; want admin in the group editors", u, err)
 	}
 	for name, spoil := range map[string]func(*auth.ImportedUser){
 		"reserved": func(in *auth.ImportedUser) { in.Username, in.AllowReserved = "admin", false },

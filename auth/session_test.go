@@ -22,7 +22,7 @@ func newSession() Session {
 func TestSessionID_IsTheHashOfTheCookie(t *testing.T) {
 	// echo -n cookie | openssl dgst -sha256 -binary | basenc --base64url
 	if got := SessionID("cookie"); got != "1-g-KKBLU35kQkVGsUyvm2e60vKNq85oEW4NNyMZ-gA" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want the documented hash", got)
 	}
 }
 
@@ -116,16 +116,16 @@ func TestUser_AcceptsOnlyItsEpoch(t *testing.T) {
 func TestUser_JSONHoldsNoHash(t *testing.T) {
 	b, err := json.Marshal(User{ID: "u1", Username: "alice", PasswordHash: "$argon2id$secret"})
 	if err != nil || strings.Contains(string(b), "argon2id") {
-		t.Errorf("got %s, %v", b, err)
+		t.Errorf("got %s, %v; want no password hash", b, err)
 	}
 }
 
 func TestUser_DisplayNameFallsBackToTheUsername(t *testing.T) {
 	if got := (User{Username: "alice", Name: "Alice"}).DisplayName(); got != "Alice" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want Alice", got)
 	}
 	if got := (User{Username: "alice"}).DisplayName(); got != "alice" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want alice", got)
 	}
 }
 
@@ -133,12 +133,12 @@ func TestErrors_NameOnlyTheFields(t *testing.T) {
 	err := fmt.Errorf("outer: %w", ValidationErrors{"b": "secret text", "a": "x"})
 	var wrong ValidationErrors
 	if !errors.As(err, &wrong) || err.Error() != "outer: invalid a, b" {
-		t.Errorf("got %q", err)
+		t.Errorf("got %q, want only the names of the fields", err)
 	}
 	if (ValidationErrors{}).orNil() != nil {
 		t.Error("empty ValidationErrors are an error")
 	}
 	if got := (ThrottledError{3 * time.Second}).Error(); got != "throttled for 3s" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want the delay", got)
 	}
 }

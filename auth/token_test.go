@@ -55,7 +55,7 @@ func TestTokenID_MatchesTheDocumentedFormat(t *testing.T) {
 		"github_pat" + good[10:], strings.Replace(good, "gatehouse_", "Gatehouse_", 1), strings.Repeat("x", len(good)), good + good,
 	} {
 		if id, err := auth.TokenID(s); err != auth.ErrTokenMalformed || id != "" {
-			t.Errorf("%q: got %q, %v", s, id, err)
+			t.Errorf("%q: got %q, %v; want ErrTokenMalformed and no id", s, id, err)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestNewToken_StoresWhatItReturns(t *testing.T) {
 	// Omitted fields have their default; nil permissions mean all, an empty list none.
 	_, all, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x"})
 	if err != nil || !all.ExpiresAt.Equal(noon.Add(72*time.Hour)) || all.Permissions != nil {
-		t.Errorf("got %+v, %v", all, err)
+		t.Errorf("got %+v, %v; want 72 hours and all permissions", all, err)
 	}
 	_, none, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: []string{}})
 	if err != nil || none.Permissions == nil || len(none.Permissions) != 0 {
@@ -170,7 +170,7 @@ func TestNewToken_RefusesInvalidRequests(t *testing.T) {
 			secret, token, err := w.NewToken(t.Context(), u, c.request)
 			wantInvalid(t, err, c.want)
 			if secret != "" || token.ID != "" {
-				t.Errorf("got %q and %+v", secret, token)
+				t.Errorf("got %q and %+v, want neither", secret, token)
 			}
 		})
 	}
@@ -188,12 +188,12 @@ func TestNewToken_RefusesInvalidRequests(t *testing.T) {
 	w.FailOn("tokens.Create", auth.ErrTooManyTokens)
 	secret, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x"})
 	if !errors.Is(err, auth.ErrTooManyTokens) || secret != "" {
-		t.Errorf("got %q, %v", secret, err)
+		t.Errorf("got %q, %v; want ErrTooManyTokens and no secret", secret, err)
 	}
 	w.FailOn("tokens.Create", errDown)
 	secret, _, err = w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x"})
 	if !errors.Is(err, auth.ErrUnavailable) || secret != "" {
-		t.Errorf("got %q, %v", secret, err)
+		t.Errorf("got %q, %v; want ErrUnavailable and no secret", secret, err)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestAuthenticateToken_UsesNoSQL(t *testing.T) {
 	id, _ := auth.TokenID(secret)
 	got, token, err := w.AuthenticateToken(t.Context(), secret)
 	if err != nil || got.ID != u.ID || token.ID != id || token.Name != "CI" {
-		t.Fatalf("got %+v, %+v, %v", got, token, err)
+		t.Fatalf("got %+v, %+v, %v; want alice and the token CI", got, token, err)
 	}
 	w.Reset()
 	if _, _, err := w.AuthenticateToken(t.Context(), secret); err != nil {
@@ -268,7 +268,7 @@ func TestAuthenticateToken_RefusesInvalidTokens(t *testing.T) {
 			got, token, err := w.AuthenticateToken(t.Context(), secret)
 			wantError(t, err, c.want)
 			if got.ID != "" || token.ID != "" || len(w.Calls("tokens.RecordUse")) != 0 {
-				t.Errorf("got %+v, %+v after %v", got, token, w.Calls())
+				t.Errorf("got %+v, %+v after %v, want neither a user nor a token, and no recorded use", got, token, w.Calls())
 			}
 			for _, other := range []error{auth.ErrTokenUnknown, auth.ErrTokenInvalidated, auth.ErrTokenMalformed, auth.ErrUserDisabled, auth.ErrUnavailable} {
 				if other != c.want && errors.Is(err, other) {

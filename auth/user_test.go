@@ -31,13 +31,13 @@ func TestDeleteUser_EndsEverythingFirst(t *testing.T) {
 	w.Reset()
 	deleted, err := w.DeleteUser(t.Context(), u.ID)
 	if err != nil || deleted.Username != "alice" {
-		t.Fatalf("got %+v, %v", deleted, err)
+		t.Fatalf("got %+v, %v; want alice", deleted, err)
 	}
 	wantCalls(t, w.Calls("users.SetActive", "users.DeleteUser", "sessions.EndStale", "cache."),
 		"cache.Drop "+u.ID, "users.SetActive "+u.ID, "cache.Drop "+u.ID, "sessions.EndStale "+u.ID, "sessions.EndStale "+u.ID,
 		"cache.Drop "+u.ID, "users.DeleteUser "+u.ID, "cache.Drop "+u.ID, "sessions.EndStale "+u.ID)
 	if tokens, err := w.ListTokens(t.Context(), u.ID); err != nil || len(tokens) != 0 {
-		t.Errorf("tokens %v, %v", tokens, err)
+		t.Errorf("got the tokens %v, %v; want none", tokens, err)
 	}
 	if _, err := w.Stores.Sessions.Session(t.Context(), "s1"); err == nil {
 		t.Error("the session is still stored")
@@ -78,7 +78,7 @@ func TestDeleteUser_StaysDisabledAfterAFailure(t *testing.T) {
 		}
 		w.FailOn(failing, nil)
 		if _, err := w.DeleteUser(t.Context(), u.ID); err != nil || w.rows().Len() != 0 {
-			t.Errorf("%s: again: %v, %d users", failing, err, w.rows().Len())
+			t.Errorf("%s: second attempt: got %v and %d users, want none", failing, err, w.rows().Len())
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestDeleteUser_KeepsAUserWhoWasEnabledMeanwhile(t *testing.T) {
 	_, err := w.DeleteUser(t.Context(), u.ID)
 	wantError(t, err, auth.ErrStale)
 	if !w.rows().Row(u.ID).Active {
-		t.Error("the user is gone or disabled")
+		t.Error("the user was deleted or disabled")
 	}
 }
 
@@ -121,7 +121,7 @@ func TestVerifyEmail_RequiresTheAddressShown(t *testing.T) {
 	wantError(t, err, auth.ErrStale)
 	got, err := w.VerifyEmail(t.Context(), u.ID, "new@example.org")
 	if err != nil || !got.EmailVerified {
-		t.Errorf("got %+v, %v", got, err)
+		t.Errorf("got %+v, %v; want a verified address", got, err)
 	}
 	if err := w.try(t, "new@example.org", secret, visitor); err != nil {
 		t.Errorf("signing in with the address: %v", err)

@@ -160,7 +160,7 @@ func TestCanonicalUsername_LimitsTheStoredForm(t *testing.T) {
 		composed, err1 := CanonicalUsername(norm.NFC.String(name))
 		apart, err2 := CanonicalUsername(norm.NFD.String(name))
 		if err1 != nil || err2 != nil || composed != apart {
-			t.Errorf("got %q (%v) for the composed and %q (%v) for the decomposed name", composed, err1, apart, err2)
+			t.Errorf("got %q (%v) for the composed and %q (%v) for the decomposed name, want the same", composed, err1, apart, err2)
 		}
 	}
 }

@@ -54,17 +54,17 @@ func TestCache_LoadsOnce(t *testing.T) {
 	var loads atomic.Int64
 	for _, at := range []time.Time{noon, noon, noon.Add(time.Hour)} {
 		if u, err := m.Load(t.Context(), "u1", at, row(&loads, 1)); err != nil || u.Epoch != 1 || loads.Load() != 1 {
-			t.Errorf("got %+v, %v after %d loads", u, err, loads.Load())
+			t.Errorf("got %+v, %v after %d loads, want epoch 1 after 1", u, err, loads.Load())
 		}
 	}
 	if m.Hits.Load() != 2 || m.Misses.Load() != 1 {
 		t.Errorf("got %d hits and %d misses, want 2 and 1", m.Hits.Load(), m.Misses.Load())
 	}
 	if u, err := m.Load(t.Context(), "u1", noon.Add(time.Hour+1), row(&loads, 2)); err != nil || u.Epoch != 2 || loads.Load() != 2 {
-		t.Errorf("after the lifetime: got %+v, %v after %d loads", u, err, loads.Load())
+		t.Errorf("after the lifetime: got %+v, %v after %d loads, want epoch 2 after 2", u, err, loads.Load())
 	}
 	if u, err := m.Load(t.Context(), "u2", noon, func(context.Context) (user, error) { return user{ID: "u2"}, nil }); err != nil || u.ID != "u2" {
-		t.Errorf("another user: got %+v, %v", u, err)
+		t.Errorf("another user: got %+v, %v; want u2", u, err)
 	}
 }
 
@@ -182,7 +182,7 @@ func TestLoad_IsSharedByConcurrentMisses(t *testing.T) {
 					return row(&loads, 5)(ctx)
 				})
 				if err != nil || u.Epoch != 5 {
-					t.Errorf("got %+v, %v", u, err)
+					t.Errorf("got %+v, %v; want epoch 5", u, err)
 				}
 			})
 		}

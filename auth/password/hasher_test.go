@@ -37,7 +37,7 @@ func TestDefaultParams_AreStrongEnough(t *testing.T) {
 	}
 	hash, err := h.Hash(t.Context(), "x")
 	if err != nil || !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
-		t.Errorf("got %q, %v", hash, err)
+		t.Errorf("got %q, %v; want an argon2id hash with the default parameters", hash, err)
 	}
 	if got := cap(h.slots); got >= runtime.GOMAXPROCS(0) && got != 1 {
 		t.Errorf("got %d concurrent hashes, want fewer than the %d processors", got, runtime.GOMAXPROCS(0))
