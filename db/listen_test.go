@@ -403,10 +403,10 @@ func TestUnprepared_WorksThroughAPooler(t *testing.T) {
 				}
 				got, err := d.SetActive(t.Context(), u.ID, false)
 				if err != nil || got.Active || got.Username != u.Username {
-					t.Errorf("got %+v, %v", got, err)
+					t.Errorf("got %+v, %v; want the disabled user", got, err)
 				}
 				if got, err := d.UserByUsername(t.Context(), u.Username); err != nil || got.ID != u.ID || got.Active {
-					t.Errorf("got %+v, %v", got, err)
+					t.Errorf("got %+v, %v; want the disabled user", got, err)
 				}
 			}
 		})

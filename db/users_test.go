@@ -575,6 +575,6 @@ func TestDirectPermissions_LeaveOutThoseOfGroups(t *testing.T) {
 		equal(t, "direct", got, []string{"a.b", "c.d"})
 		got, err = d.DirectPermissions(t.Context(), uuid.NewString())
 		ok(t, err)
-		equal(t, "of nobody", len(got), 0)
+		equal(t, "of an unknown user", len(got), 0)
 	})
 }

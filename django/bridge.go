@@ -71,7 +71,7 @@ func SessionID(key string) string { return auth.SessionID("django session " + ke
 
 // Store reads Django's sessions and keeps our notes of them.
 type Store interface {
-	// SessionValue returns what Django stores under a session key, cut after MaxValueSize + 1 octets,
+	// SessionValue returns what Django stores under a session key, cut after MaxValueSize + 1 bytes,
 	// and the key's remaining time, negative for a key without an expiry. auth.ErrNotFound when there
 	// is none.
 	SessionValue(ctx context.Context, key string) (value []byte, ttl time.Duration, err error)

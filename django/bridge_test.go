@@ -88,7 +88,7 @@ func TestSession_SignsInAnImportedUser(t *testing.T) {
 	}
 	b.django.TTL = time.Minute
 	if s, err := b.at(t, noon); err != nil || !s.Deadline.Equal(noon.Add(time.Minute)) {
-		t.Errorf("with a TTL of a minute: got the deadline %v, %v", s.Deadline, err)
+		t.Errorf("with a TTL of a minute: got the deadline %v, %v; want a minute after noon", s.Deadline, err)
 	}
 	b.django.SignOut(sessionKey)
 	b.wantNoSession(t, "signed out at Django")

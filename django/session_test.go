@@ -230,7 +230,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		s, err := k.Read(value, twoWeeks, now)
 		if err != nil && s != (Session{}) {
-			t.Errorf("%q: got %+v and %v", value, s, err)
+			t.Errorf("%q: got %+v and %v, want no session with an error", value, s, err)
 		}
 		// A validly signed body can hold anything.
 		body := value
@@ -240,12 +240,12 @@ func FuzzRead(f *testing.F) {
 		s, err = k.Read([]byte(signDjango(djangoKey, "django.contrib.sessions.SessionStore", string(body))), twoWeeks, now)
 		if err != nil {
 			if s != (Session{}) {
-				t.Errorf("%q, signed: got %+v and %v", body, s, err)
+				t.Errorf("%q, signed: got %+v and %v, want no session with an error", body, s, err)
 			}
 			return
 		}
 		if s.UserID == "" || !now.Before(s.ExpiresAt) || s.SavedAt.After(now.Add(maxClockSkew)) {
-			t.Errorf("%q, signed: got %+v", body, s)
+			t.Errorf("%q, signed: got %+v, want a live session of a user", body, s)
 		}
 	})
 }

@@ -40,11 +40,11 @@ func TestSessionValue_IsReadInOneRoundTrip(t *testing.T) {
 			}
 			kvtest.Run(t, r, "PERSIST", key)
 			if value, left, err := find(); value != "a:b:c" || err != nil || left >= 0 {
-				t.Errorf("prefix %q: got %q, %v, %v for a key without a TTL", prefix, value, left, err)
+				t.Errorf("prefix %q: got %q, %v, %v for a key without a TTL; want a negative TTL", prefix, value, left, err)
 			}
 			kvtest.Run(t, r, "SET", key, strings.Repeat("x", 1<<20))
 			if value, _, err := find(); len(value) != django.MaxValueSize+1 || err != nil {
-				t.Errorf("prefix %q: got %d bytes, %v for a long value", prefix, len(value), err)
+				t.Errorf("prefix %q: got %d bytes, %v for a long value; want MaxValueSize + 1", prefix, len(value), err)
 			}
 			kvtest.Run(t, r, "DEL", key)
 			kvtest.Run(t, r, "HSET", key, "a", "b")
@@ -67,7 +67,7 @@ func TestRedisStore_NeedsReadAccessOnly(t *testing.T) {
 	kvtest.Run(t, admin, "SET", "session:"+sessionKey, "a:b:c", "EX", 60)
 	d := django.NewRedisStore(kvtest.Open(t, strings.Replace(kvtest.ServerURL(theirs), "unix://", "unix://reader:p@", 1)), ours, "session")
 	if value, _, err := d.SessionValue(t.Context(), sessionKey); string(value) != "a:b:c" || err != nil {
-		t.Errorf("with read access only: got %q, %v", value, err)
+		t.Errorf("with read access only: got %q, %v; want the value", value, err)
 	}
 	if err := d.AddNote(t.Context(), newNote()); err != nil {
 		t.Error(err)

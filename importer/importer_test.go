@@ -36,13 +36,13 @@ func TestRead_ParsesADjangoTable(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", rows[0], want)
 	}
 	if r := rows[1]; r.Line != 4 || r.Active || r.Username != "bob" || r.Hash != "!x" || r.Created.Nanosecond() != 123456000 {
-		t.Errorf("got %+v", r)
+		t.Errorf("got %+v, want the disabled bob of line 4", r)
 	}
 	if r := rows[2]; r.Line != 5 || !strings.Contains(r.Problem, "2 fields") {
-		t.Errorf("got %+v", r)
+		t.Errorf("got %+v, want a problem of line 5", r)
 	}
 	if r := rows[3]; r.Line != 6 || !strings.Contains(r.Problem, "is_active is not a boolean") || !strings.Contains(r.Problem, "date_joined is not a time") {
-		t.Errorf("got %+v", r)
+		t.Errorf("got %+v, want two problems of line 6", r)
 	}
 }
 
@@ -194,10 +194,10 @@ func TestRead_ParsesJSONObjects(t *testing.T) {
 			t.Fatalf("got %v, %+v and the rows %+v", err, file, rows)
 		}
 		if r := rows[0]; r.Line != 1 || r.ID != "1" || strings.Join(r.Groups, " ") != "a b" || !r.Active || r.Problem != "" {
-			t.Errorf("got %+v", r)
+			t.Errorf("got %+v, want ann", r)
 		}
 		if rows[1].Problem == "" || rows[1].Line != 2 || rows[2].Username != "bob" || rows[2].Line != 3 {
-			t.Errorf("got %+v", rows[1:])
+			t.Errorf("got %+v, want a problem of line 2 and bob of line 3", rows[1:])
 		}
 	}
 }

@@ -62,7 +62,7 @@ func TestCredential_TakesOneRoundTrip(t *testing.T) {
 		trips := kvtest.RoundTrips(t, func(ctx context.Context) {
 			got, err := c.Credential(ctx, "alice", "192.0.2.7", "address:x", "account:alice")
 			if err != nil || !reflect.DeepEqual(got, want) {
-				t.Errorf("got %+v, %v", got, err)
+				t.Errorf("got %+v, %v; want the stored credential", got, err)
 			}
 		})
 		if trips != 1 {

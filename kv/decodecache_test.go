@@ -12,7 +12,7 @@ func TestDecodeCache_ParsesOnce(t *testing.T) {
 	parse := func(b []byte) (string, bool) { parsed++; return "read " + string(b), string(b) != "bad" }
 	for range 3 {
 		if got, ok := r.decode([]byte("a"), parse); got != "read a" || !ok {
-			t.Errorf("got %q, %t", got, ok)
+			t.Errorf("got %q, %t; want the decoded text", got, ok)
 		}
 	}
 	if parsed != 1 {

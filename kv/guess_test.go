@@ -297,7 +297,7 @@ func TestConcurrentAttempts_ShareOneReservation(t *testing.T) {
 		return g.basic(t.Context(), fmt.Sprint("wrong", i))
 	})
 	if results["right"] != 1 || results["wrong"] != 7 || count(t, g.redis, g.networksKey()) != 7 {
-		t.Errorf("one right password among 7 wrong ones: got %v and %d counted failures", results, count(t, g.redis, g.networksKey()))
+		t.Errorf("one right password among 7 wrong ones: got %v and %d counted failures; want 1 right, 7 wrong and 7 failures", results, count(t, g.redis, g.networksKey()))
 	}
 }
 

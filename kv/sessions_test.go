@@ -64,7 +64,7 @@ func TestSessions_FindReturnsWhatWasCommitted(t *testing.T) {
 			t.Errorf("index: got a TTL of %d ms, want 60 days", ttl)
 		}
 		if _, found, err := s.FindCtx(t.Context(), testID(2)); found || err != nil {
-			t.Errorf("got %t, %v for an unknown session", found, err)
+			t.Errorf("got %t, %v for an unknown session; want not found", found, err)
 		}
 	})
 }
@@ -295,7 +295,7 @@ func TestList_OrdersByLastSeen(t *testing.T) {
 			t.Errorf("got %d members of the index, want the 5 whose keys exist", n)
 		}
 		if list, err := s.List(t.Context(), "nobody"); err != nil || len(list) != 0 {
-			t.Errorf("got %v, %v for a user without sessions", list, err)
+			t.Errorf("got %v, %v for a user without sessions; want none", list, err)
 		}
 	})
 }
@@ -443,7 +443,7 @@ func TestSessions_MethodsWithoutContextWork(t *testing.T) {
 			t.Fatal(err)
 		}
 		if b, found, err := s.Find(rec.ID); err != nil || !found {
-			t.Errorf("got %t, %v", found, err)
+			t.Errorf("got %t, %v; want it found", found, err)
 		} else if _, ok := decode(t, b); !ok {
 			t.Error("Decode refuses what Find returned")
 		}

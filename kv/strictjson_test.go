@@ -31,11 +31,11 @@ func TestParse_CaseSensitiveNamesAndUTC(t *testing.T) {
 		}
 		rec, ok := parseSession([]byte(text))
 		if ok != c.want || ok && (rec.UserID != "u1" || rec.Version != auth.SessionVersion || rec.Deadline.Year() == 2999) {
-			t.Errorf("%s: got %+v, %t", name, rec, ok)
+			t.Errorf("%s: got %+v, %t; want it accepted: %t", name, rec, ok, c.want)
 		}
 	}
 	user := `{"v":1,"id":"u1","username":"alice","epoch":1,"active":false,"Active":true,"Permissions":["users.manage"]}`
 	if u, ok := parseUser([]byte(user), "u1"); !ok || u.Active || len(u.Permissions) != 0 {
-		t.Errorf("a user: got %+v, %t", u, ok)
+		t.Errorf("a user: got %+v, %t; want an inactive user without permissions", u, ok)
 	}
 }

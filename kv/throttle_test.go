@@ -602,7 +602,7 @@ func TestKnownNetwork_IsFoundAfterSaving(t *testing.T) {
 			t.Helper()
 			n, err := th.KnownNetwork(t.Context(), name, network)
 			if err != nil && (!errors.Is(err, auth.ErrNotFound) || n != auth.KnownNetwork{}) {
-				t.Errorf("got %+v, %v", n, err)
+				t.Errorf("got %+v, %v; want none with ErrNotFound", n, err)
 			}
 			return n
 		}
@@ -704,7 +704,7 @@ func TestRunScript_RepeatsOnlyMissedCalls(t *testing.T) {
 	})
 	replies, err := kvtest.Open(t, f.URL("")).RunScript(t.Context(), "test", reserveScript, redisconn.Call("a"), redisconn.Call("b"), redisconn.Call("c"))
 	if err != nil || !slices.Equal(replies, []any{int64(1), int64(4), int64(3)}) || f.Commands() != "EVALSHA EVALSHA EVALSHA EVAL" {
-		t.Errorf("got %v, %v after the commands %s", replies, err, f.Commands())
+		t.Errorf("got %v, %v after the commands %s; want one repeated call", replies, err, f.Commands())
 	}
 }
 
@@ -725,7 +725,7 @@ func TestCountFailures_ReturnsTheDelays(t *testing.T) {
 			}
 			var throttled auth.ThrottledError
 			if errors.As(err, &throttled) != refused || err != nil && !refused {
-				t.Errorf("%s: got %v", what, err)
+				t.Errorf("%s: got %v, want refused: %t", what, err, refused)
 			}
 			if len(waits) != len(want) {
 				t.Errorf("%s: got %v, want %v", what, waits, want)
@@ -762,6 +762,6 @@ func TestCountFailures_ReturnsTheDelays(t *testing.T) {
 	})
 	th := NewThrottle(kvtest.Open(t, "redis://127.0.0.1:1"))
 	if waits, err := th.Reserve(t.Context(), attempt("a", slow)); len(waits) != 0 || !errors.Is(err, auth.ErrUnavailable) {
-		t.Errorf("got %v, %v", waits, err)
+		t.Errorf("got %v, %v; want no delays and ErrUnavailable", waits, err)
 	}
 }

@@ -187,7 +187,7 @@ func TestTokens_RejectInvalidRecords(t *testing.T) {
 func TestTokens_ListsNewestFirst(t *testing.T) {
 	onEachTokens(t, func(t *testing.T, r *redisconn.Pool, s *Tokens) {
 		if all, err := s.List(t.Context(), "u1"); err != nil || len(all) != 0 {
-			t.Errorf("got %v, %v", all, err)
+			t.Errorf("got %v, %v; want none", all, err)
 		}
 		for i := range 4 {
 			createToken(t, s, newToken(i, "u1"))
@@ -203,7 +203,7 @@ func TestTokens_ListsNewestFirst(t *testing.T) {
 		}
 		all, err := s.List(t.Context(), "u1")
 		if err != nil || len(all) != 4 {
-			t.Fatalf("got %v, %v", all, err)
+			t.Fatalf("got %v, %v; want 4 tokens", all, err)
 		}
 		for i, want := range []time.Time{{}, {}, at, at.Add(-time.Minute)} {
 			if !all[i].LastUsed.Equal(want) || all[i].TokenID != fmt.Sprintf("id-%d", 3-i) {
@@ -387,7 +387,7 @@ func TestRecordUse_WritesInOneRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if all, err := s.List(t.Context(), "u1"); err != nil || len(all) != 1 || time.Since(all[0].LastUsed).Abs() > time.Minute {
-			t.Errorf("got %+v, %v", all, err)
+			t.Errorf("got %+v, %v; want one token used just now", all, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Errorf("the second Close: %v", err)
@@ -479,7 +479,7 @@ func TestIndex_KeepsTheNewestMembers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ids, err := x.allIDs(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"b"}) {
-			t.Errorf("got %q, %v", ids, err)
+			t.Errorf("got %q, %v; want b", ids, err)
 		}
 		for i := range indexCap + 5 {
 			kvtest.Run(t, r, "ZADD", "things:u1", i+1, fmt.Sprint(i))
@@ -493,13 +493,13 @@ func TestIndex_KeepsTheNewestMembers(t *testing.T) {
 			t.Errorf("got %d members, %v; want the newest %d", len(got), err, listCap)
 		}
 		if err := x.remove(t.Context(), "u1", ids[:indexCap-1]); err != nil || kvtest.Run(t, r, "ZCARD", "things:u1") != int64(1) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want only the last member left", err)
 		}
 		// A key of another type is replaced.
 		kvtest.Run(t, r, "SET", "things:u1", "x")
 		add("d", now, time.Hour)
 		if ids, err := x.allIDs(t.Context(), "u1"); err != nil || !slices.Equal(ids, []string{"d"}) {
-			t.Errorf("got %q, %v", ids, err)
+			t.Errorf("got %q, %v; want d", ids, err)
 		}
 	})
 }

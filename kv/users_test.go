@@ -597,7 +597,7 @@ func TestTombstone_ServesAsALease(t *testing.T) {
 		}
 		_, first, err := u.User(t.Context(), "u1")
 		if !errors.Is(err, auth.ErrUserDeleted) || !errors.Is(err, auth.ErrNotFound) || first == "" {
-			t.Fatalf("got the lease %q, %v", first, err)
+			t.Fatalf("got the lease %q, %v; want a lease and ErrUserDeleted", first, err)
 		}
 		if err := u.Drop(t.Context(), "u1"); err != nil {
 			t.Fatal(err)
