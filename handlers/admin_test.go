@@ -112,11 +112,11 @@ func TestAdmin_NeedsPermission(t *testing.T) {
 	s := newSite(t)
 	victim := s.add(t, "victim")
 	s.add(t, "alice")
-	looker := s.add(t, "looker")
-	if _, err := s.Handlers.Accounts.SetPermission(t.Context(), looker.ID, auth.ViewUsers, true); err != nil {
+	u := s.add(t, "viewer")
+	if _, err := s.Handlers.Accounts.SetPermission(t.Context(), u.ID, auth.ViewUsers, true); err != nil {
 		t.Fatal(err)
 	}
-	alice, viewer := s.signedIn(t, "alice"), s.signedIn(t, "looker")
+	alice, viewer := s.signedIn(t, "alice"), s.signedIn(t, "viewer")
 	for _, r := range s.Routes() {
 		who, permission := rule(r)
 		if permission == "" || who != "signed in" {

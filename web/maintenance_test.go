@@ -48,9 +48,9 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 		return s.session(setCookies(s.do("POST", "/sign-in?user="+id))["gatehouse"].Value)
 	}
 	root, viewer := s.account(t, "root", auth.ManageUsers), s.account(t, "viewer", auth.ViewUsers)
-	admin, looker := cookie(root.ID), cookie(viewer.ID)
+	admin, viewerSession := cookie(root.ID), cookie(viewer.ID)
 	all, limited := s.token(t, root, nil), s.token(t, root, []string{auth.ViewUsers})
-	for _, c := range []func(*http.Request){admin, looker} {
+	for _, c := range []func(*http.Request){admin, viewerSession} {
 		if w := s.do("GET", "/private", c); w.Code != http.StatusOK {
 			t.Fatalf("before: got %d", w.Code)
 		}
@@ -58,8 +58,8 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 	s.close(t, "Back at <nine>.")
 
 	for what, w := range map[string]*httptest.ResponseRecorder{
-		"anonymous": s.do("GET", "/"), "anonymous HEAD": s.do("HEAD", "/"), "user": s.do("GET", "/private", looker), "user at /": s.do("GET", "/", looker),
-		"viewer": s.do("GET", "/admin", looker), "change": s.do("POST", "/admin", looker),
+		"anonymous": s.do("GET", "/"), "anonymous HEAD": s.do("HEAD", "/"), "user": s.do("GET", "/private", viewerSession), "user at /": s.do("GET", "/", viewerSession),
+		"viewer": s.do("GET", "/admin", viewerSession), "change": s.do("POST", "/admin", viewerSession),
 	} {
 		t.Run(what, func(t *testing.T) {
 			wantClosed(t, w)
@@ -74,7 +74,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 	}
 	// Sign-in and sign-out still work, for administrators, and so do unauthenticated routes and static files.
 	for _, c := range [][2]string{{"GET", "/login"}, {"POST", "/login"}, {"POST", "/logout"}, {"GET", "/api/machine"}, {"GET", css}} {
-		for _, change := range []func(*http.Request){looker, func(*http.Request) {}} {
+		for _, change := range []func(*http.Request){viewerSession, func(*http.Request) {}} {
 			if w := s.do(c[0], c[1], change); w.Code != http.StatusOK {
 				t.Errorf("%s %s: got %d", c[0], c[1], w.Code)
 			}
@@ -84,7 +84,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 		t.Errorf("GET /private by an anonymous visitor: got %d, want a redirect to sign-in", w.Code)
 	}
 	for what, change := range map[string]func(*http.Request){
-		"Basic": basic("viewer", password), "limited token of an administrator": authorization("Bearer " + limited), "session": looker,
+		"Basic": basic("viewer", password), "limited token of an administrator": authorization("Bearer " + limited), "session": viewerSession,
 	} {
 		for _, path := range []string{"/api/who", "/api/maybe", "/api/users"} {
 			w := s.do("GET", path, change)
@@ -99,7 +99,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 
 	// Sites behind forward auth are closed too.
 	for what, change := range map[string]func(*http.Request){
-		"Basic": basic("viewer", password), "token": authorization("Bearer " + s.token(t, viewer, nil)), "session": looker,
+		"Basic": basic("viewer", password), "token": authorization("Bearer " + s.token(t, viewer, nil)), "session": viewerSession,
 	} {
 		w := s.do("GET", "/auth/verify", change)
 		p := wantProblem(t, w, http.StatusServiceUnavailable, "maintenance")
@@ -107,7 +107,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 			t.Errorf("forward auth by %s: got %+v, %v", what, p, w.Header())
 		}
 	}
-	page := s.do("GET", "/auth/verify", looker, header("Accept", "text/html"))
+	page := s.do("GET", "/auth/verify", viewerSession, header("Accept", "text/html"))
 	if page.Code != http.StatusServiceUnavailable || !strings.Contains(page.Body.String(), "Down for maintenance") || !strings.Contains(page.Body.String(), "Back at &lt;nine&gt;.") ||
 		strings.Contains(page.Body.String(), "link rel") || page.Header().Get("Retry-After") != "30" {
 		t.Errorf("forward auth for a browser: got %d %v %s", page.Code, page.Header(), page.Body)
@@ -137,7 +137,7 @@ func TestMaintenance_RefusesAllButAdministrators(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Server.Maintenance.poll(t.Context())
-	if w := s.do("GET", "/private", looker); w.Code != http.StatusOK {
+	if w := s.do("GET", "/private", viewerSession); w.Code != http.StatusOK {
 		t.Errorf("afterwards: got %d", w.Code)
 	}
 	if log := s.log.String(); strings.Count(log, "maintenance changed") != 2 {
