@@ -33,12 +33,16 @@ func (s *Stores) openDatabase(ctx context.Context, c config.Config, migrate bool
 	s.database = d
 	s.closers = append(s.closers, d.Close)
 	if migrate {
-		if err := d.Migrate(ctx); err != nil {
+		if err := RetryTimeouts(ctx, func() error { return d.Migrate(ctx) }); err != nil {
 			return fmt.Errorf("DATABASE_URL: %w", err)
 		}
 		return nil
 	}
-	current, want, err := d.SchemaVersions(ctx)
+	var current, want int64
+	err = RetryTimeouts(ctx, func() (err error) {
+		current, want, err = d.SchemaVersions(ctx)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}

@@ -20,11 +20,7 @@ func OpenRedis(ctx context.Context, url string) (*redisconn.Pool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	err = r.Ping(ctx)
-	for redisconn.IsTimeout(err) && ctx.Err() == nil {
-		err = r.Ping(ctx)
-	}
-	if err != nil {
+	if err := RetryTimeouts(ctx, func() error { return r.Ping(ctx) }); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil

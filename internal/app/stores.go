@@ -16,7 +16,18 @@ import (
 )
 
 // ConnectTimeout is how long startup or a command waits for a database or Redis to respond.
-const ConnectTimeout = 5 * time.Second
+const ConnectTimeout = 10 * time.Second
+
+// RetryTimeouts repeats try while it times out, which may only mean a busy machine, for ConnectTimeout or until ctx
+// ends. It returns any other error immediately.
+func RetryTimeouts(ctx context.Context, try func() error) error {
+	start := time.Now()
+	err := try()
+	for redisconn.IsTimeout(err) && ctx.Err() == nil && time.Since(start) < ConnectTimeout {
+		err = try()
+	}
+	return err
+}
 
 // Stores are the open connections of a server or a command.
 type Stores struct {

@@ -89,7 +89,11 @@ func (d *doctor) checkDatabase() {
 		return
 	}
 	defer database.Close()
-	current, want, err := database.SchemaVersions(d.ctx)
+	var current, want int64
+	err = app.RetryTimeouts(d.ctx, func() (err error) {
+		current, want, err = database.SchemaVersions(d.ctx)
+		return err
+	})
 	switch {
 	case err != nil:
 	case current < want && d.config.EmbeddedSQL():

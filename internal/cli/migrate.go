@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"gatehouse/db"
 	"gatehouse/internal/app"
 )
 
@@ -20,7 +21,7 @@ func (migrateUpCmd) Run(c *command) error {
 		return err
 	}
 	defer d.Close()
-	if err := d.Migrate(c.ctx); err != nil {
+	if err := app.RetryTimeouts(c.ctx, func() error { return d.Migrate(c.ctx) }); err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	current, _, err := d.SchemaVersions(c.ctx)
@@ -39,7 +40,11 @@ func (migrateStatusCmd) Run(c *command) error {
 		return err
 	}
 	defer d.Close()
-	all, err := d.Status(c.ctx)
+	var all []db.MigrationStatus
+	err = app.RetryTimeouts(c.ctx, func() (err error) {
+		all, err = d.Status(c.ctx)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
