@@ -132,8 +132,8 @@ func hashes(secret string, about ...string) map[string]string {
 	add("the secret", secret)
 	for _, name := range about {
 		for _, between := range []string{"", ":", "\x00", " "} {
-			add("the name and the secret", name+between+secret)
-			add("the secret and the name", secret+between+name)
+			add(fmt.Sprintf("%q and the secret", name+between), name+between+secret)
+			add(fmt.Sprintf("the secret and %q", between+name), secret+between+name)
 		}
 	}
 	return all
