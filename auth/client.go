@@ -11,6 +11,8 @@ type Client struct {
 	SessionID string
 	// Epoch is that of the session; 0 without one.
 	Epoch int64
+	// TimeZone is what the browser says is its zone; "" if it does not. It can be any text.
+	TimeZone string
 }
 
 // network returns the rate-limit key of the client's address: the /64 of an IPv6 address, which is what

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"gatehouse/auth/identifier"
 	"gatehouse/auth/password"
+	"gatehouse/auth/timezone"
 	"strconv"
 	"strings"
 )
@@ -31,11 +32,31 @@ func (a *Accounts) signIn(ctx context.Context, g attempt, login, rawPassword str
 	if err != nil {
 		return User{}, err
 	}
-	if err := a.Users.RecordSignIn(ctx, user.ID, a.now()); err != nil {
-		return User{}, fmt.Errorf("record a sign-in: %w", err)
+	if user, err = a.recordSignIn(ctx, user, v.TimeZone); err != nil {
+		return User{}, err
 	}
 	a.event(ctx, "signed in", nil, "username", user.Username, "user_id", user.ID, "address", v.Address.String())
 	return user, nil
+}
+
+// recordSignIn notes the time of a sign-in. It also stores the browser's zone if the user has chosen none.
+func (a *Accounts) recordSignIn(ctx context.Context, u User, zone string) (User, error) {
+	if u.TimeZone == "UTC" && !u.TimeZoneChosen && zone != "UTC" {
+		if _, ok := timezone.Load(zone); ok {
+			changed, err := a.change(ctx, "time zone taken from the browser", u.ID, func() (User, error) {
+				return a.Users.RecordFirstTimeZone(ctx, u.ID, zone, a.now())
+			})
+			if err == nil {
+				return changed, nil
+			}
+			// The zone is a convenience: without the user cache, or after a concurrent choice, the sign-in goes on.
+			a.Log.WarnContext(ctx, "the browser's time zone was not stored", "error", err, "user_id", u.ID)
+		}
+	}
+	if err := a.Users.RecordSignIn(ctx, u.ID, a.now()); err != nil {
+		return User{}, fmt.Errorf("record a sign-in: %w", err)
+	}
+	return u, nil
 }
 
 // checkThrottled verifies a login and password under the rate limits, and counts a failure.

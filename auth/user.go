@@ -20,6 +20,10 @@ type User struct {
 	EmailVerified bool   `json:"email_verified"`
 	// TimeZone is an IANA name such as "Europe/Berlin".
 	TimeZone string `json:"time_zone"`
+	// TimeZoneChosen: the user chose UTC. Otherwise UTC is the default, which the browser's zone replaces at
+	// the next sign-in. Only users from a UserStore have it.
+	TimeZoneChosen bool `json:"-"`
+	Preferences
 	// Epoch is a number from 1 to MaxEpoch that is replaced by a random one when all sessions,
 	// tokens and cached credentials of the user end. Epochs are equal or not; they have no order.
 	Epoch  int64 `json:"epoch"`
@@ -93,6 +97,8 @@ type UserStore interface {
 	// SetProfile stores name, email and time zone if they are still those of from; otherwise ErrStale. A changed email
 	// is unverified.
 	SetProfile(ctx context.Context, id string, from, to Profile) (User, error)
+	// SetPreferences stores the edited preferences.
+	SetPreferences(ctx context.Context, id string, e PreferencesEdit) (User, error)
 	// SetActive enables or disables a user; disabling an active one sets a new epoch. ErrLastAdministrator as in
 	// GrantStore.
 	SetActive(ctx context.Context, id string, active bool) (User, error)
@@ -109,6 +115,9 @@ type UserStore interface {
 	RotateEpochFrom(ctx context.Context, id string, epoch int64) (User, error)
 	// RecordSignIn records the time of a sign-in. It does not invalidate caches.
 	RecordSignIn(ctx context.Context, id string, at time.Time) error
+	// RecordFirstTimeZone is RecordSignIn, and sets the time zone, if it is UTC without having been chosen;
+	// otherwise ErrStale, and nothing is changed.
+	RecordFirstTimeZone(ctx context.Context, id, zone string, at time.Time) (User, error)
 }
 
 // SetActive disables or enables a user; the sessions of a disabled user end immediately.

@@ -17,9 +17,12 @@ import (
 	"gatehouse/auth"
 )
 
-// userColumns are the columns of the table users, without epoch_offset and search.
-const userColumns = `id, username, name, email, email_verified, time_zone, password_hash,
+// newUserColumns are the columns that Gatehouse sets in a new row; the others have their defaults.
+const newUserColumns = `id, username, name, email, email_verified, time_zone, password_hash,
 	epoch, active, created_at, updated_at, last_sign_in_at`
+
+// userColumns are the columns of userRow that are in the table users.
+const userColumns = newUserColumns + `, time_zone_chosen, theme, hour_cycle, locale`
 
 // userSelect are the columns of userRow for SELECT, with the user's groups and permissions.
 const userSelect = userColumns + `,
@@ -38,6 +41,10 @@ type userRow struct {
 	Email         string    `db:"email"`
 	EmailVerified bool      `db:"email_verified"`
 	TimeZone      string    `db:"time_zone"`
+	ZoneChosen    bool      `db:"time_zone_chosen"`
+	Theme         string    `db:"theme"`
+	HourCycle     string    `db:"hour_cycle"`
+	Locale        string    `db:"locale"`
 	PasswordHash  string    `db:"password_hash"`
 	Epoch         int64     `db:"epoch"`
 	Active        bool      `db:"active"`
@@ -59,20 +66,22 @@ func (w nameList) sorted() []string {
 
 func (r userRow) user() auth.User {
 	return auth.User{
-		ID:            r.ID,
-		Username:      r.Username,
-		Name:          r.Name,
-		Email:         r.Email,
-		EmailVerified: r.EmailVerified,
-		TimeZone:      r.TimeZone,
-		PasswordHash:  r.PasswordHash,
-		Epoch:         r.Epoch,
-		Active:        r.Active,
-		CreatedAt:     time.Time(r.CreatedAt),
-		UpdatedAt:     time.Time(r.UpdatedAt),
-		LastSignInAt:  time.Time(r.LastSignInAt),
-		Groups:        r.Groups.sorted(),
-		Permissions:   r.Permissions.sorted(),
+		ID:             r.ID,
+		Username:       r.Username,
+		Name:           r.Name,
+		Email:          r.Email,
+		EmailVerified:  r.EmailVerified,
+		TimeZone:       r.TimeZone,
+		TimeZoneChosen: r.ZoneChosen,
+		Preferences:    auth.Preferences{Theme: r.Theme, HourCycle: r.HourCycle, Locale: r.Locale},
+		PasswordHash:   r.PasswordHash,
+		Epoch:          r.Epoch,
+		Active:         r.Active,
+		CreatedAt:      time.Time(r.CreatedAt),
+		UpdatedAt:      time.Time(r.UpdatedAt),
+		LastSignInAt:   time.Time(r.LastSignInAt),
+		Groups:         r.Groups.sorted(),
+		Permissions:    r.Permissions.sorted(),
 	}
 }
 
@@ -137,7 +146,7 @@ func checkNewUser(what string, u *auth.User, more map[string]string) error {
 	return validateText(fields)
 }
 
-const insertQuery = `INSERT INTO users (` + userColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+const insertQuery = `INSERT INTO users (` + newUserColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
 
 // insertUser inserts the row and, if skeleton is set, the skeleton of its username.
 func insertUser(ctx context.Context, tx *sqlx.Tx, u auth.User, skeleton bool) error {
@@ -294,7 +303,8 @@ func (d *DB) SetProfile(ctx context.Context, id string, from, to auth.Profile) (
 	}
 	const what = "set profile"
 	u, err := d.change(ctx, what, `UPDATE users
-		SET name = $2, email = $3, email_verified = (email_verified AND email = $3), time_zone = $4, updated_at = $5
+		SET name = $2, email = $3, email_verified = (email_verified AND email = $3),
+			time_zone_chosen = (time_zone_chosen OR time_zone <> $4), time_zone = $4, updated_at = $5
 		WHERE id = $1 AND name = $6 AND email = $7 AND time_zone = $8 RETURNING `+userSelect,
 		id, to.Name, to.Email, to.TimeZone, now(), from.Name, from.Email, from.TimeZone)
 	return d.orStale(ctx, what, id, u, err)
@@ -319,6 +329,14 @@ func (d *DB) DeleteUser(ctx context.Context, id string) (auth.User, error) {
 	const what = "delete user"
 	u, err := d.changeWith(ctx, d.writeKeepingAdministrator, what, `DELETE FROM users WHERE id = $1 AND NOT active RETURNING `+userColumns, id)
 	return d.orStale(ctx, what, id, u, err)
+}
+
+// SetPreferences returns auth.ErrNotFound if there is no such user.
+func (d *DB) SetPreferences(ctx context.Context, id string, e auth.PreferencesEdit) (auth.User, error) {
+	return d.change(ctx, "set preferences", `UPDATE users
+		SET theme = coalesce($2, theme), hour_cycle = coalesce($3, hour_cycle), locale = coalesce($4, locale), updated_at = $5
+		WHERE id = $1 RETURNING `+userSelect,
+		id, e.Theme, e.HourCycle, e.Locale, now())
 }
 
 // SetActive enables or disables the user.
@@ -370,6 +388,18 @@ func (d *DB) RecordSignIn(ctx context.Context, id string, at time.Time) error {
 		return fmt.Errorf("%s: %w", what, auth.ErrNotFound)
 	}
 	return err
+}
+
+// RecordFirstTimeZone returns auth.ErrStale also if there is no such user.
+func (d *DB) RecordFirstTimeZone(ctx context.Context, id, zone string, at time.Time) (auth.User, error) {
+	const what = "record sign-in and time zone"
+	u, err := d.change(ctx, what, `UPDATE users SET last_sign_in_at = $2, time_zone = $3, updated_at = $4
+		WHERE id = $1 AND time_zone = 'UTC' AND NOT time_zone_chosen RETURNING `+userSelect,
+		id, timestamp(at), zone, now())
+	if errors.Is(err, auth.ErrNotFound) {
+		return auth.User{}, fmt.Errorf("%s: %w", what, auth.ErrStale)
+	}
+	return u, err
 }
 
 // user finds a user by one text.

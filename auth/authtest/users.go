@@ -211,7 +211,20 @@ func (s *Users) SetProfile(ctx context.Context, id string, from, p auth.Profile)
 			return auth.ErrStale
 		}
 		u.EmailVerified = u.EmailVerified && u.Email == p.Email
+		u.TimeZoneChosen = u.TimeZoneChosen || u.TimeZone != p.TimeZone
 		u.Name, u.Email, u.TimeZone = p.Name, p.Email, p.TimeZone
+		return nil
+	})
+}
+
+// SetPreferences implements auth.UserStore.
+func (s *Users) SetPreferences(ctx context.Context, id string, e auth.PreferencesEdit) (auth.User, error) {
+	return s.update(ctx, "users.SetPreferences", id, func(u *auth.User) error {
+		for value, edit := range map[*string]*string{&u.Theme: e.Theme, &u.HourCycle: e.HourCycle, &u.Locale: e.Locale} {
+			if edit != nil {
+				*value = *edit
+			}
+		}
 		return nil
 	})
 }
@@ -282,6 +295,17 @@ func (s *Users) RecordSignIn(ctx context.Context, id string, at time.Time) error
 		return nil
 	})
 	return err
+}
+
+// RecordFirstTimeZone implements auth.UserStore.
+func (s *Users) RecordFirstTimeZone(ctx context.Context, id, zone string, at time.Time) (auth.User, error) {
+	return s.update(ctx, "users.RecordFirstTimeZone", id, func(u *auth.User) error {
+		if u.TimeZone != "UTC" || u.TimeZoneChosen {
+			return auth.ErrStale
+		}
+		u.TimeZone, u.LastSignInAt = zone, at
+		return nil
+	})
 }
 
 // Cache is an auth.UserCache.

@@ -44,3 +44,60 @@ func Load(name string) (*time.Location, bool) {
 func isSystemFile(name string) bool {
 	return name == "localtime" || name == "posixrules" || strings.HasPrefix(name, "posix/") || strings.HasPrefix(name, "right/")
 }
+
+// City returns what people call the zone: "Buenos Aires" for "America/Argentina/Buenos_Aires". A zone without
+// a city is named by its offset: "Etc/GMT+5", whose sign is that of POSIX, is "UTC−05:00".
+func City(name string) string {
+	if generic, ok := strings.CutPrefix(name, "Etc/"); ok {
+		l, known := Load(name)
+		if !known {
+			return generic
+		}
+		// These zones have had one offset since 1970.
+		if at := time.Unix(0, 0).In(l); !isUTC(at) {
+			return Offset(at)
+		}
+		return "UTC"
+	}
+	return spaced(name[strings.LastIndexByte(name, '/')+1:])
+}
+
+// Label returns the name of a zone for a list, and its offset at the time: "Berlin (UTC+01:00)". It begins
+// with the city, by which people search. Cities that share a name are told apart by their region:
+// "Knox, Indiana (UTC−06:00)".
+func Label(name string, at time.Time) string {
+	city := City(name)
+	l, ok := Load(name)
+	if !ok || strings.HasPrefix(city, "UTC") {
+		return city
+	}
+	if parts := strings.Split(name, "/"); len(parts) == 3 {
+		city += ", " + spaced(parts[1])
+	}
+	return city + " (" + Offset(at.In(l)) + ")"
+}
+
+func spaced(name string) string { return strings.ReplaceAll(name, "_", " ") }
+
+func isUTC(t time.Time) bool {
+	_, offset := t.Zone()
+	return offset == 0
+}
+
+// Abbreviation returns the abbreviation of the time's zone, "CET", or its offset if the zone has none.
+func Abbreviation(t time.Time) string {
+	name, _ := t.Zone()
+	if name == "" || name[0] == '+' || name[0] == '-' {
+		return Offset(t)
+	}
+	return name
+}
+
+// Offset returns the difference from UTC: "UTC+01:00", and with a minus sign (U+2212) "UTC−05:00".
+func Offset(t time.Time) string {
+	offset := t.Format("-07:00")
+	if offset[0] == '-' {
+		return "UTC−" + offset[1:]
+	}
+	return "UTC" + offset
+}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestNames_AreSortedAndLoadable(t *testing.T) {
@@ -32,6 +33,50 @@ func TestLoad_RefusesUnknownNames(t *testing.T) {
 			if l, ok := Load(name); ok || l != nil {
 				t.Errorf("Load(%.40q) = %v, want it refused", name, l)
 			}
+		}
+	}
+}
+
+func TestLabel_BeginsWithTheCity(t *testing.T) {
+	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for name, want := range map[string]string{
+		"Europe/Berlin":                  "Berlin (UTC+01:00)",
+		"America/Argentina/Buenos_Aires": "Buenos Aires, Argentina (UTC−03:00)",
+		"America/North_Dakota/New_Salem": "New Salem, North Dakota (UTC−06:00)",
+		"Asia/Kathmandu":                 "Kathmandu (UTC+05:45)",
+		"Europe/London":                  "London (UTC+00:00)",
+		"UTC":                            "UTC",
+		"Etc/UTC":                        "UTC",
+		"Etc/GMT":                        "UTC",
+		"Etc/GMT+5":                      "UTC−05:00", // the sign is that of POSIX
+		"Etc/GMT-14":                     "UTC+14:00",
+		"EST5EDT":                        "EST5EDT (UTC−05:00)",
+	} {
+		if got := Label(name, at); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if got := Label("Europe/Berlin", at.AddDate(0, 7, 0)); got != "Berlin (UTC+02:00)" {
+		t.Errorf("in summer: got %q", got)
+	}
+	labels := map[string]string{}
+	for _, name := range Names() {
+		label := Label(name, at)
+		if other, taken := labels[label]; taken {
+			t.Errorf("%s and %s are both labeled %q", name, other, label)
+		}
+		labels[label] = name
+	}
+}
+
+func TestAbbreviation_IsTheOffsetWithoutOne(t *testing.T) {
+	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	for name, want := range map[string]string{
+		"UTC": "UTC", "Europe/Berlin": "CEST", "America/New_York": "EDT", "America/Sao_Paulo": "UTC−03:00", "Asia/Kathmandu": "UTC+05:45", "Etc/GMT+5": "UTC−05:00",
+	} {
+		l, ok := Load(name)
+		if got := Abbreviation(at.In(l)); !ok || got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
 }

@@ -38,8 +38,9 @@ var allowed = map[string][]string{
 	"kv/embedded":        {"kv/redisconn"},
 	"kv/redisconn":       {"auth", "internal/reqstats"},
 	"django":             {"auth", "kv/redisconn"},
-	"auth":               {"auth/identifier", "auth/password", "auth/localstate", "auth/timezone"},
+	"auth":               {"auth/identifier", "auth/password", "auth/locale", "auth/localstate", "auth/timezone"},
 	"auth/identifier":    {},
+	"auth/locale":        {"auth/timezone"},
 	"auth/localstate":    {},
 	"auth/password":      {},
 	"auth/timezone":      {},
@@ -69,7 +70,7 @@ var transports = []string{
 // forbidden lists the external packages, with those below them, that a package must not import.
 var forbidden = map[string][]string{
 	"auth": transports, "auth/identifier": transports, "auth/password": transports,
-	"auth/localstate": transports, "auth/timezone": transports,
+	"auth/locale": transports, "auth/localstate": transports, "auth/timezone": transports,
 	"handlers": {
 		"database/sql", "github.com/jmoiron/sqlx", "github.com/gomodule/redigo", "github.com/labstack/echo",
 		"github.com/alexedwards/scs", "github.com/lib/pq", "modernc.org/sqlite",
