@@ -20,7 +20,7 @@ func (h *Handlers) showAccount(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	page.Notice = notices[r.Query("notice")]
+	page.Notice = noticeOf(r)
 	return web.Show(http.StatusOK, templates.Account(page)), nil
 }
 
@@ -33,7 +33,7 @@ func (h *Handlers) accountPage(r *web.Request) (templates.AccountPage, error) {
 		return templates.AccountPage{}, err
 	}
 	u := r.User()
-	rows := sessionRows(sessions, u, r.Session().ID, r.Now())
+	rows := sessionRows(withCurrent(sessions, *r.Session()), u, r.Session().ID, r.Now())
 	shown := rows[:min(len(rows), maxSessionRows)]
 	return templates.AccountPage{
 		Page: r.Page("Account"),
@@ -143,7 +143,7 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 		return resp.After(throttled.RetryAfter), err
 	case errors.Is(err, auth.ErrAlreadyChanged):
 		// This is the second request of a double click. The response to the first has the session's new cookie.
-		return web.SeeOther("/account?notice=password#password"), nil
+		return web.SeeOther("/account?notice=password"), nil
 	case errors.Is(err, auth.ErrStale):
 		return h.passwordAgain(r, http.StatusUnprocessableEntity, templates.Form{Message: "Your account was just changed elsewhere. Sign in again, then change your password.", First: "current_password"})
 	case err != nil:
@@ -152,9 +152,9 @@ func (h *Handlers) changePassword(r *web.Request) (web.Response, error) {
 	if r.HasExternalSession() {
 		// The external session may belong to another person, so it is not renewed. The password was verified, so a
 		// Gatehouse session can start.
-		return web.SeeOther("/account?notice=password#password"), r.SignIn(user, false)
+		return web.SeeOther("/account?notice=password"), r.SignIn(user, false)
 	}
-	return h.keepSignedIn(r, user, "/account?notice=password#password")
+	return h.keepSignedIn(r, user, "/account?notice=password")
 }
 
 func (h *Handlers) passwordAgain(r *web.Request, status int, form templates.Form) (web.Response, error) {
@@ -202,7 +202,7 @@ func (h *Handlers) endSession(r *web.Request) (web.Response, error) {
 	if form.Get("session") == r.Session().ID {
 		return web.SeeOther("/login?notice=signed-out"), r.SignOut()
 	}
-	return web.SeeOther("/account?notice=session-ended#sessions"), nil
+	return web.SeeOther("/account?notice=session-ended"), nil
 }
 
 func (h *Handlers) confirmEndOthers(r *web.Request) (web.Response, error) {
@@ -230,7 +230,15 @@ func (h *Handlers) endOthers(r *web.Request) (web.Response, error) {
 	if r.HasExternalSession() {
 		return web.SeeOther("/login?notice=all-ended"), r.SignOut()
 	}
-	return h.keepSignedIn(r, user, "/account?notice=others-ended#sessions")
+	return h.keepSignedIn(r, user, "/account?notice=others-ended")
+}
+
+// withCurrent adds the current session to the list if this response is about to start it.
+func withCurrent(sessions []auth.Session, current auth.Session) []auth.Session {
+	if current.External || slices.ContainsFunc(sessions, func(s auth.Session) bool { return s.ID == current.ID }) {
+		return sessions
+	}
+	return append(sessions, current)
 }
 
 // sessionRows returns the live sessions for a list, the current one first.

@@ -26,7 +26,7 @@ func (h *Handlers) users(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	page := templates.UsersPage{Page: r.Page("Users"), Search: values(url.Values{"q": {search}}, "q")["q"], Now: r.Now()}
-	page.Notice = notices[r.Query("notice")]
+	page.Notice = noticeOf(r)
 	if len(users) > defaultUsersPerPage {
 		users = users[:defaultUsersPerPage]
 		page.Next = "/admin/users?" + url.Values{"q": {search}, "after": {users[defaultUsersPerPage-1].Username}}.Encode()
@@ -51,7 +51,7 @@ func (h *Handlers) user(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	page.Notice = notices[r.Query("notice")]
+	page.Notice = noticeOf(r)
 	return web.Show(http.StatusOK, templates.User(page)), nil
 }
 
@@ -210,10 +210,15 @@ func groupChanges(present, shown, checked []string) (join, leave []string) {
 // groupsAgain shows the submitted form on the current groups.
 func groupsAgain(page templates.UserPage, join, leave []string, message string) web.Response {
 	page.Title, page.Message = "Error: "+page.Username, message
-	for i, g := range page.Memberships {
-		page.Memberships[i].Member = contains(join, g.Name) || g.Member && !contains(leave, g.Name)
-	}
+	checkGroups(page.Memberships, join, leave)
 	return web.Show(http.StatusUnprocessableEntity, templates.User(page))
+}
+
+// checkGroups applies unsaved changes to the checkboxes.
+func checkGroups(memberships []templates.GroupChoice, join, leave []string) {
+	for i, g := range memberships {
+		memberships[i].Member = contains(join, g.Name) || g.Member && !contains(leave, g.Name)
+	}
 }
 
 const groupGone = "This group no longer exists."
@@ -251,7 +256,10 @@ func (h *Handlers) groups(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	page.Notice = notices[r.Query("notice")]
+	page.Notice = noticeOf(r)
+	if group := r.Query("at"); slices.ContainsFunc(page.Groups, func(g templates.GroupSection) bool { return g.Name == group }) {
+		page.Notice.Section = templates.GroupSectionID(group)
+	}
 	return web.Show(http.StatusOK, templates.Groups(page)), nil
 }
 
@@ -356,7 +364,11 @@ func (h *Handlers) changeGroups(r *web.Request, notice string, change func(url.V
 		if err != nil {
 			return web.Response{}, err
 		}
-		return web.SeeOther("/admin/groups?notice=" + notice), nil
+		location := "/admin/groups?notice=" + notice
+		if notice != "group-removed" {
+			location += "&at=" + url.QueryEscape(form.Get("group"))
+		}
+		return web.SeeOther(location), nil
 	}
 	page, err := h.groupsPage(r)
 	if err != nil {

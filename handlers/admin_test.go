@@ -264,14 +264,14 @@ func TestAdminGroups_ChangesGroups(t *testing.T) {
 	alice := s.add(t, "alice")
 	b := s.signedIn(t, "root")
 	wantPage(t, b.get("/admin/groups"), http.StatusOK, "admin", "users.manage", `action="/admin/groups"`)
-	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added")
-	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added")
-	wantRedirect(t, b.post("/admin/groups/grant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-granted")
+	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added&at=readers")
+	wantRedirect(t, b.post("/admin/groups", form("group", "readers")), "/admin/groups?notice=group-added&at=readers")
+	wantRedirect(t, b.post("/admin/groups/grant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-granted&at=readers")
 	wantPage(t, b.get("/admin/groups?notice=group-granted"), http.StatusOK, "books.read", "Permission added.")
 	if _, err := s.Handlers.Accounts.SetMember(t.Context(), alice.ID, "readers", true); err != nil || !s.row(alice).HasPermission("books.read") {
 		t.Errorf("got %+v, %v", s.row(alice), err)
 	}
-	wantRedirect(t, b.post("/admin/groups/ungrant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-ungranted")
+	wantRedirect(t, b.post("/admin/groups/ungrant", form("group", "readers", "permission", "books.read")), "/admin/groups?notice=group-ungranted&at=readers")
 	if s.row(alice).HasPermission("books.read") {
 		t.Errorf("got %+v", s.row(alice))
 	}

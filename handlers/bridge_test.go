@@ -81,7 +81,7 @@ func TestDjangoSession_NewPasswordStartsOwnSession(t *testing.T) {
 	thief := s.browser()
 	thief.cookies["sessionid"] = djangoCookie
 	wantPage(t, thief.get("/dashboard"), http.StatusOK)
-	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", newSecret)), "/account?notice=password#password")
+	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", newSecret)), "/account?notice=password")
 	if b.cookies["gatehouse"] == "" {
 		t.Error("no Gatehouse session was created")
 	}

@@ -6,6 +6,8 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/identifier"
+	"gatehouse/templates"
+	"gatehouse/web"
 )
 
 // entered has the submitted values of a form, to show it again.
@@ -55,27 +57,43 @@ func firstWrong(wrong auth.ValidationErrors, fields ...string) string {
 	return ""
 }
 
-// notices are the messages that a page shows after a redirect. The address has their key and not the text, so that a
-// link cannot make the page show any other text.
-var notices = map[string]string{
-	"signed-out": "You're signed out.",
+// notices are the messages that a page shows after a redirect, each in the section that changed. The address has their
+// key and not the text, so that a link cannot make the page show any other text.
+var notices = map[string]templates.Notice{
+	"signed-out": {Text: "You're signed out."},
 	// For users whom a session of another site had signed in.
-	"signed-out-here": "You're signed out here, but still signed in at the site that you came from. Sign out there as well.",
-	"all-ended":       "All your sessions here have ended, including this one. Sign in with your password to continue.",
+	"signed-out-here": {Text: "You're signed out here, but still signed in at the site that you came from. Sign out there as well."},
+	"all-ended":       {Text: "All your sessions here have ended, including this one. Sign in with your password to continue."},
 
-	"profile":       "Changes saved.",
-	"password":      "Password changed. You've been signed out everywhere else.",
-	"session-ended": "Session ended.",
-	"others-ended":  "All other sessions ended.",
+	// After signing in again, on the page of a form that did not come back.
+	"not-saved": {Text: "You're signed in again. Your last change wasn't saved, because your session had ended."},
 
-	"token-revoked":   "Token revoked.",
-	"tokens-revoked":  "All API tokens revoked.",
-	"user-disabled":   "User disabled and signed out everywhere.",
-	"user-enabled":    "User enabled.",
-	"user-signed-out": "User signed out everywhere; API tokens revoked.",
-	"user-groups":     "Groups saved.",
-	"group-added":     "Group created. Now add permissions.",
-	"group-removed":   "Group removed.",
-	"group-granted":   "Permission added.",
-	"group-ungranted": "Permission removed.",
+	"welcome":       {Text: "Welcome."},
+	"profile":       {Text: "Changes saved.", Section: "profile"},
+	"password":      {Text: "Password changed. You've been signed out everywhere else.", Section: "password"},
+	"session-ended": {Text: "Session ended.", Section: "sessions"},
+	"others-ended":  {Text: "All other sessions ended.", Section: "sessions"},
+
+	"token-revoked":   {Text: "Token revoked.", Section: "tokens"},
+	"tokens-revoked":  {Text: "All API tokens revoked.", Section: "tokens"},
+	"user-disabled":   {Text: "User disabled and signed out everywhere.", Section: "access"},
+	"user-enabled":    {Text: "User enabled.", Section: "access"},
+	"user-signed-out": {Text: "User signed out everywhere; API tokens revoked.", Section: "sessions"},
+	"user-groups":     {Text: "Groups saved.", Section: "groups"},
+	"reopened":        {Text: "The site is open again."},
+	"group-removed":   {Text: "Group removed."},
+	// These are about the group that the address names.
+	"group-added":     {Text: "Group created. Now add permissions."},
+	"group-granted":   {Text: "Permission added."},
+	"group-ungranted": {Text: "Permission removed."},
+}
+
+// noticeOf returns the notice that the address asks for.
+func noticeOf(r *web.Request) templates.Notice {
+	key := r.Query("notice")
+	n := notices[key]
+	if key == "welcome" {
+		n.Text = "Welcome, " + r.User().DisplayName() + "."
+	}
+	return n
 }

@@ -43,6 +43,7 @@ func newSite(t testing.TB) *site {
 		BaseOrigin: "https://example.com",
 		Log:        slog.New(slog.NewTextHandler(&s.log, nil)),
 	}
+	s.server.SignInAgain = s.Handlers.SignInAgain
 	if err := s.server.Init(s.Routes()); err != nil {
 		t.Fatal(err)
 	}

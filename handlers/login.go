@@ -48,7 +48,14 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	if err := r.SignIn(user, form.Get("remember") != ""); err != nil {
 		return web.Response{}, err
 	}
-	return web.SeeOther(orHome(r.SafeRedirect(form.Get("next")))), nil
+	next := r.SafeRedirect(form.Get("next"))
+	if form.Has(draftField) {
+		if resp, ok, err := r.ShowDraft(draftOf(r, form)); ok || err != nil {
+			return resp, err
+		}
+		next = "" // the page and its message are another user's
+	}
+	return web.SeeOther(orHome(next)), nil
 }
 
 func missingCredentials(form url.Values) auth.ValidationErrors {
@@ -64,6 +71,7 @@ func missingCredentials(form url.Values) auth.ValidationErrors {
 
 func (h *Handlers) loginPage(r *web.Request, form url.Values) templates.LoginPage {
 	next := r.SafeRedirect(form.Get("next"))
+	draft := draftFields(draftOf(r, form))
 	return templates.LoginPage{
 		Page: r.Page("Sign in"),
 		Form: templates.Form{
@@ -71,6 +79,8 @@ func (h *Handlers) loginPage(r *web.Request, form url.Values) templates.LoginPag
 			First:  "username",
 		},
 		RegistrationOpen: h.Accounts.RegistrationOpen,
+		Draft:            draft,
+		SessionEnded:     len(draft) > 0,
 		NextHost:         redirect.Host(next),
 	}
 }

@@ -120,6 +120,10 @@ func TestRegister_SignsIn(t *testing.T) {
 		"is_admin", "1", "active", "0", "epoch", "99", "id", "x"))
 	wantRedirect(t, w, "/account")
 	wantPage(t, b.get("/dashboard"), http.StatusOK, "Alice &lt;L.&gt;", "Asia/Tokyo")
+	// Without another page to go to, the dashboard greets.
+	b = s.browser()
+	wantRedirect(t, b.post("/register", form("username", "carol", "password", secret, "name", "Carol <C.>")), "/dashboard?notice=welcome")
+	wantPage(t, b.get("/dashboard?notice=welcome"), http.StatusOK, `role="status" tabindex="-1" autofocus>Welcome, Carol &lt;C.&gt;.</p>`, `data-address="/dashboard"`)
 	wantRedirect(t, b.get("/register"), "/dashboard")
 	u, err := s.Stores.Users.UserByUsername(t.Context(), "alice")
 	if err != nil || !u.Active || u.Epoch != 1 || len(u.ID) != 36 {
@@ -240,7 +244,7 @@ func TestChangePassword_EndsOtherSessions(t *testing.T) {
 	}
 	wantPage(t, other.get("/dashboard"), http.StatusOK)
 	before := b.cookies["gatehouse"]
-	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", fresh)), "/account?notice=password#password")
+	wantRedirect(t, b.post("/account/password", form("current_password", secret, "new_password", fresh)), "/account?notice=password")
 	if b.cookies["gatehouse"] == before {
 		t.Error("the session keeps its token")
 	}
@@ -280,7 +284,7 @@ func TestChangePassword_DoubleClick(t *testing.T) {
 	old := b.cookies["gatehouse"]
 	const fresh = "an entirely new secret"
 	change := form("current_password", secret, "new_password", fresh)
-	wantRedirect(t, b.post("/account/password", change), "/account?notice=password#password")
+	wantRedirect(t, b.post("/account/password", change), "/account?notice=password")
 	renewed := b.cookies["gatehouse"]
 	// The second request passes authentication if the server has not yet seen the first one's change.
 	id := auth.SessionID(old)
@@ -324,13 +328,13 @@ func TestSessions_EndOneOrAll(t *testing.T) {
 	if page := b.get("/account").Body.String(); strings.Contains(page, id(bob)) || strings.Contains(page, b.cookies["gatehouse"]) {
 		t.Error("the page shows another user's session or a cookie's value")
 	}
-	wantRedirect(t, b.post("/account/sessions/end", form("session", id(second))), "/account?notice=session-ended#sessions")
+	wantRedirect(t, b.post("/account/sessions/end", form("session", id(second))), "/account?notice=session-ended")
 	wantRedirect(t, second.get("/dashboard"), "/login?next=%2Fdashboard")
 	// Ending another user's session has no effect, and the response is the same as for an unknown one.
-	wantRedirect(t, b.post("/account/sessions/end", form("session", id(bob))), "/account?notice=session-ended#sessions")
+	wantRedirect(t, b.post("/account/sessions/end", form("session", id(bob))), "/account?notice=session-ended")
 	wantPage(t, bob.get("/dashboard"), http.StatusOK)
 	wantPage(t, b.get("/account/sessions/end-others"), http.StatusOK, "1 session")
-	wantRedirect(t, b.post("/account/sessions/end-others", nil), "/account?notice=others-ended#sessions")
+	wantRedirect(t, b.post("/account/sessions/end-others", nil), "/account?notice=others-ended")
 	wantRedirect(t, third.get("/dashboard"), "/login?next=%2Fdashboard")
 	wantPage(t, b.get("/dashboard"), http.StatusOK)
 	wantPage(t, bob.get("/dashboard"), http.StatusOK)

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -50,7 +51,7 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 	if err := r.SignIn(user, false); err != nil {
 		return web.Response{}, err
 	}
-	return web.SeeOther(orHome(r.SafeRedirect(form.Get("next")))), nil
+	return web.SeeOther(cmp.Or(r.SafeRedirect(form.Get("next")), home+"?notice=welcome")), nil
 }
 
 func (h *Handlers) registerPage(r *web.Request, form url.Values) templates.RegisterPage {

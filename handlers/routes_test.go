@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,9 @@ func routeFaults(table []web.Route, served []string) []string {
 		if r.Method == http.MethodGet {
 			inTable["HEAD "+r.Path] = true
 		}
+		if r.Page != "" { // opening it leads to the page
+			inTable["GET "+r.Path], inTable["HEAD "+r.Path] = true, true
+		}
 		who, permission := rule(r)
 		private := who == web.SignedIn.String() || who == web.API.String() || r.Access == web.ForwardAuth
 		switch {
@@ -67,6 +71,14 @@ func routeFaults(table []web.Route, served []string) []string {
 		if (r.Access == web.ForwardAuth) != (r.Method == web.AnyMethod) {
 			all = append(all, name+" is for every method but not for proxies, or vice versa")
 		}
+		if r.Method == http.MethodPost && !strings.HasPrefix(r.Path, "/api/") && name != "POST /password/strength" && !leadsToAPage(table, r) {
+			all = append(all, name+" has no page")
+		}
+		for _, field := range r.Kept() {
+			if regexp.MustCompile("(?i)pass|secret|token|key|code").MatchString(field) {
+				all = append(all, name+" keeps "+field)
+			}
+		}
 		if r.Handle == nil && r.Access != web.ForwardAuth {
 			all = append(all, name+" has no handler")
 		}
@@ -80,6 +92,15 @@ func routeFaults(table []web.Route, served []string) []string {
 		}
 	}
 	return all
+}
+
+// leadsToAPage reports whether opening the route shows a page: its own, or the one that it names.
+func leadsToAPage(table []web.Route, r web.Route) bool {
+	page := r.Page
+	if page == "" {
+		page = r.Path
+	}
+	return slices.ContainsFunc(table, func(o web.Route) bool { return o.Method == http.MethodGet && o.Path == page })
 }
 
 func TestRoutes_HaveAnAccessRule(t *testing.T) {
@@ -114,6 +135,9 @@ func TestRouteFaults_FindsErrors(t *testing.T) {
 		"not served":                {[]web.Route{web.Get("/x", web.SignedIn, h)}, nil, "GET /x is not served"},
 		"smuggled":                  {nil, []string{"POST /x"}, "POST /x is served but not in the table"},
 		"other method":              {[]web.Route{web.Get("/x", web.SignedIn, h)}, []string{"GET /x", "POST /x"}, "POST /x is served but not in the table"},
+		"no page":                   {[]web.Route{web.Post("/x", web.SignedIn, h)}, []string{"POST /x"}, "POST /x has no page"},
+		"no such page":              {[]web.Route{web.Post("/x", web.SignedIn, h).On("/y")}, []string{"POST /x"}, "POST /x has no page"},
+		"kept password":             {[]web.Route{web.Post("/x", web.SignedIn, h).Keeping(h, "name", "new_password")}, []string{"POST /x"}, "POST /x keeps new_password"},
 		"twice":                     {[]web.Route{web.Get("/x", web.SignedIn, h), web.Get("/x", web.SignedIn, h)}, []string{"GET /x"}, "GET /x is listed twice"},
 		"any method":                {[]web.Route{{Method: web.AnyMethod, Path: "/x", Access: web.SignedIn, Handle: h}}, []string{"* /x"}, "* /x is for every method but not for proxies, or vice versa"},
 		"no handler":                {[]web.Route{web.Get("/x", web.SignedIn, nil)}, []string{"GET /x"}, "GET /x has no handler"},
@@ -146,10 +170,13 @@ func TestRoutes_ReadingChangesNothing(t *testing.T) {
 	s.addAdmin(t, "root")
 	for who, b := range map[string]*browser{"anonymous": s.browser(), "alice": s.signedIn(t, "alice"), "root": s.signedIn(t, "root")} {
 		for _, r := range s.Routes() {
-			readable := r.Method == web.AnyMethod || slices.ContainsFunc(s.Routes(), func(o web.Route) bool { return o.Path == r.Path && o.Method == http.MethodGet })
+			readable := r.Method == web.AnyMethod || slices.ContainsFunc(s.Routes(), func(o web.Route) bool { return o.Path == r.Path && (o.Method == http.MethodGet || o.Page != "") })
 			for _, method := range reading {
 				s.Reset()
 				w := b.send(newRequest(method, r.Path+"?username=x&password=y&session=z&name=w"))
+				if r.Page != "" && w.Code != http.StatusSeeOther {
+					t.Errorf("%s %s as %s: got %d, want its page", method, r.Path, who, w.Code)
+				}
 				if readable == (w.Code == http.StatusMethodNotAllowed) {
 					t.Errorf("%s %s as %s: got %d", method, r.Path, who, w.Code)
 				}
@@ -183,7 +210,9 @@ func TestRoutes_PrivateNeedSignIn(t *testing.T) {
 		w := s.browser().send(newRequest(method, r.Path))
 		switch who {
 		case web.SignedIn.String():
-			if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
+			if method == http.MethodPost {
+				wantPage(t, w, http.StatusUnauthorized, "Your session has ended")
+			} else if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/login") {
 				t.Errorf("%s %s: got %d to %q", r.Method, r.Path, w.Code, w.Header().Get("Location"))
 			}
 		case web.API.String(), web.ForwardAuth.String():

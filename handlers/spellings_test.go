@@ -36,7 +36,11 @@ func TestRoutes_HaveOneSpelling(t *testing.T) {
 			req.RemoteAddr = "192.0.2.1:1234"
 			s.Reset()
 			w := root.send(req)
-			if w.Code != http.StatusNotFound && w.Code != http.StatusBadRequest {
+			if odd == path+"/" && w.Code == http.StatusPermanentRedirect {
+				if page := r.Access != web.Unauthenticated && !strings.HasPrefix(path, "/api/"); !page || w.Header().Get("Location") != path {
+					t.Errorf("%s %s leads to %q", method, odd, w.Header().Get("Location"))
+				}
+			} else if w.Code != http.StatusNotFound && w.Code != http.StatusBadRequest {
 				t.Errorf("%s %s: got %d", method, odd, w.Code)
 			}
 			if calls := s.Calls(writes...); len(calls) != 0 {

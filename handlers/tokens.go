@@ -18,7 +18,7 @@ func (h *Handlers) showTokens(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	page.Notice = notices[r.Query("notice")]
+	page.Notice = noticeOf(r)
 	return web.Show(http.StatusOK, templates.Tokens(page)), nil
 }
 

@@ -166,5 +166,8 @@ addEventListener('submit', (event) => {
 addEventListener('pageshow', (event) => {
 	if (event.persisted && find('[action="/logout"]')) reload();
 });
-const { refresh } = document.body.dataset;
+// Reloading the page repeats neither its notice nor a form that it answers.
+const { refresh, address } = document.body.dataset;
+if (address) history.replaceState(null, '', address);
+find('.notice[autofocus]')?.focus(); // for browsers with autofocus on fields only
 if (refresh) setTimeout(reload, refresh * 1000);

@@ -23,14 +23,26 @@ type Page struct {
 	Path string
 	// User is the signed-in user, or nil.
 	User *auth.User
-	// Notice is a sentence about what has just been done ("Your name is saved."); may be empty.
-	Notice string
+	// Notice is about what has just been done; may be empty.
+	Notice Notice
+	// Address is the address to show instead of that of the request, for a page that answers a form or has a notice,
+	// so that reloading it does not repeat either; may be empty.
+	Address string
 	// Refresh is the number of seconds after which the browser loads the page again; 0 for never.
 	Refresh int
 	// Closed leaves out links to pages that are closed for maintenance.
 	Closed bool
+	// Maintenance tells administrators that the site is closed to everyone else; nil while it is open.
+	Maintenance *auth.Maintenance
 	// AssetLinks load the static files.
 	AssetLinks templ.Component
+}
+
+// Notice is a sentence about what has just been done ("Changes saved.").
+type Notice struct {
+	Text string
+	// Section is the id of the section that shows it, because it is about that section; "" for the top of the page.
+	Section string
 }
 
 // ShowsAdmin reports whether the user may see the administration pages.

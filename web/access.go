@@ -68,7 +68,29 @@ type Route struct {
 	Path   string
 	Access Access
 	Handle Handler
+	// Page is the path of the page with the form or button that submits to this route; "" if there is none, or if it is
+	// the same path. Opening the route leads there.
+	Page string
+	// keep are the fields of a draft, and showDraft shows it on the page. See Draft.
+	keep      []string
+	showDraft Handler
 }
+
+// On names the page whose form or button submits to the route.
+func (r Route) On(page string) Route {
+	r.Page = page
+	return r
+}
+
+// Keeping keeps the named fields of the form if the session has ended when it is submitted. After the sign-in, show answers
+// with the page, filled in from Request.Draft. Passwords and other secrets must not be among the fields.
+func (r Route) Keeping(show Handler, fields ...string) Route {
+	r.showDraft, r.keep = show, fields
+	return r
+}
+
+// Kept returns the fields that the route keeps.
+func (r Route) Kept() []string { return r.keep }
 
 // AnyMethod in a Route stands for every method: proxies may repeat that of the original request.
 const AnyMethod = "*"
@@ -78,15 +100,15 @@ func Verify(path string) Route { return Route{Method: AnyMethod, Path: path, Acc
 
 // Get returns a GET route, which serves HEAD as well.
 func Get(path string, access Access, h Handler) Route {
-	return Route{http.MethodGet, path, access, h}
+	return Route{Method: http.MethodGet, Path: path, Access: access, Handle: h}
 }
 
 // Post returns a POST route.
 func Post(path string, access Access, h Handler) Route {
-	return Route{http.MethodPost, path, access, h}
+	return Route{Method: http.MethodPost, Path: path, Access: access, Handle: h}
 }
 
 // Delete returns a DELETE route.
 func Delete(path string, access Access, h Handler) Route {
-	return Route{http.MethodDelete, path, access, h}
+	return Route{Method: http.MethodDelete, Path: path, Access: access, Handle: h}
 }

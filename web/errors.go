@@ -125,7 +125,7 @@ func describeOutcome(p *templates.ErrorPage, o changeOutcome) {
 	switch {
 	case o == noChange && unavailable:
 		p.Lost = signInNotAffected
-	case o == noChange && p.Status == http.StatusInternalServerError:
+	case o == noChange:
 		p.Lost = ""
 	case o == maybeMade, o == notAttempted && p.Status == http.StatusInternalServerError:
 		// An unexpected error may have happened before or after the change.
@@ -142,7 +142,7 @@ func describeOutcome(p *templates.ErrorPage, o changeOutcome) {
 const statusClientGone = 499
 
 func (s *Server) writeErrorPage(c echo.Context, page templates.ErrorPage) error {
-	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context())}
+	r := s.newRequest(c)
 	// Signed-in users keep their navigation and can sign out. That is not worth a second error, another call to a store
 	// that has just failed, or a lookup for a request that was rejected early.
 	if page.Status < 500 && c.Request().Method == http.MethodGet && s.identify(r) == nil {

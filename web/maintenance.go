@@ -2,15 +2,16 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/auth"
-	"gatehouse/internal/reqstats"
 	"gatehouse/templates"
 )
 
@@ -27,6 +28,8 @@ type Maintenance struct {
 	store auth.MaintenanceStore
 	log   *slog.Logger
 	now   atomic.Pointer[auth.Maintenance]
+	// polling keeps a poll that began before the end of maintenance from bringing it back.
+	polling sync.Mutex
 }
 
 // NewMaintenance returns a Maintenance that polls the store. The site is open until Watch has polled it.
@@ -49,6 +52,8 @@ func (m *Maintenance) Watch(ctx context.Context) {
 }
 
 func (m *Maintenance) poll(ctx context.Context) {
+	m.polling.Lock()
+	defer m.polling.Unlock()
 	found, err := m.store.Maintenance(ctx)
 	if err != nil {
 		m.log.DebugContext(ctx, "cannot read the maintenance mode", "error", err)
@@ -57,6 +62,39 @@ func (m *Maintenance) poll(ctx context.Context) {
 	if before := m.now.Swap(found); (before == nil) != (found == nil) {
 		m.log.InfoContext(ctx, "maintenance changed", "event", true, "on", found != nil)
 	}
+}
+
+// current returns the maintenance that is known of, or nil while the site is open.
+func (m *Maintenance) current() *auth.Maintenance {
+	if m == nil {
+		return nil
+	}
+	return m.now.Load()
+}
+
+// end opens the site: here immediately, and on other servers when they poll the store next.
+func (m *Maintenance) end(ctx context.Context) error {
+	m.polling.Lock()
+	defer m.polling.Unlock()
+	if err := m.store.EndMaintenance(ctx); err != nil {
+		return fmt.Errorf("end maintenance: %w", err)
+	}
+	m.now.Store(nil)
+	return nil
+}
+
+// EndMaintenance opens the site for everyone. Ending it twice is no error.
+func (r *Request) EndMaintenance() error {
+	closed := r.server.Maintenance.current()
+	if closed == nil {
+		return nil
+	}
+	r.stats.RecordChangeAttempt()
+	if err := r.server.Maintenance.end(r.ctx); err != nil {
+		return err
+	}
+	r.Log().InfoContext(r.ctx, "maintenance changed", "event", true, "on", false, "username", r.user.Username, "user_id", r.user.ID)
+	return nil
 }
 
 // underMaintenance is the error of a request that is refused during maintenance.
@@ -95,6 +133,7 @@ func (s *Server) writeMaintenance(c echo.Context, closed underMaintenance, page 
 	}
 	page.Do = "" // the page shows the message separately
 	page.User, page.Closed = closed.user, true
-	r := &Request{server: s, echo: c, ctx: c.Request().Context(), stats: reqstats.FromContext(c.Request().Context()), user: closed.user}
+	r := s.newRequest(c)
+	r.user = closed.user
 	return s.send(r, Show(http.StatusServiceUnavailable, templates.Maintenance(templates.MaintenancePage{ErrorPage: page, Message: closed.Message})))
 }

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/authtest"
+	"gatehouse/templates"
 )
 
 // newMaintainedSite returns a site with a maintenance mode.
@@ -192,4 +193,61 @@ func TestMaintenance_WatchPolls(t *testing.T) {
 		cancel()
 		<-ended
 	})
+}
+
+// Administrators see that the site is closed, on every page, and open it again.
+func TestMaintenance_AdministratorsSeeAndEndIt(t *testing.T) {
+	page := func(r *Request) (Response, error) {
+		return Show(http.StatusOK, templates.RegistrationClosed(r.Page("Page"))), nil
+	}
+	s := newSite(t, []Route{
+		Get("/", Open, page), signIn,
+		Post("/end", SignedIn.WithPermission(auth.ManageUsers), func(r *Request) (Response, error) {
+			return Text(http.StatusOK, "open"), r.EndMaintenance()
+		}),
+	}, func(s *site) {
+		s.Server.Maintenance = NewMaintenance(s.Stores.Maintenance, s.Log)
+	})
+	cookie := func(id string) func(*http.Request) {
+		return s.session(setCookies(s.do("POST", "/sign-in?user="+id))["gatehouse"].Value)
+	}
+	admin, viewer := cookie(s.account(t, "root", auth.ManageUsers).ID), cookie(s.account(t, "viewer", auth.ViewUsers).ID)
+	const banner = "Closed for maintenance."
+	if w := s.do("GET", "/", admin); w.Code != http.StatusOK || strings.Contains(w.Body.String(), banner) {
+		t.Errorf("while open: %d %s", w.Code, w.Body)
+	}
+	closed := auth.Maintenance{Version: 1, Since: noon, By: "<ops>"}
+	if err := s.Stores.Maintenance.SetMaintenance(t.Context(), closed); err != nil {
+		t.Fatal(err)
+	}
+	s.Server.Maintenance.poll(t.Context())
+	text := s.do("GET", "/", admin).Body.String()
+	for _, part := range []string{banner, noon.UTC().Format("2 January 2006, 15:04"), "&lt;ops&gt;", `action="/admin/maintenance/end"`, `name="next" value="/"`} {
+		if !strings.Contains(text, part) {
+			t.Errorf("the page is without %q: %s", part, text)
+		}
+	}
+	if w := s.do("GET", "/", viewer); strings.Contains(w.Body.String(), banner) {
+		t.Error("a viewer sees the banner")
+	}
+	wantClosed(t, s.do("POST", "/end", viewer))
+	s.FailOn("maintenance.End", errDown)
+	if w := s.do("POST", "/end", admin); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "may have been saved") {
+		t.Errorf("while Redis is down: %d %s", w.Code, w.Body)
+	}
+	s.FailOn("maintenance.End", nil)
+	for range 2 { // a double click
+		if w := s.do("POST", "/end", admin); w.Code != http.StatusOK {
+			t.Errorf("got %d %s", w.Code, w.Body)
+		}
+	}
+	if w := s.do("GET", "/", viewer); w.Code != http.StatusOK {
+		t.Errorf("still closed: %d", w.Code)
+	}
+	if found, err := s.Stores.Maintenance.Maintenance(t.Context()); found != nil || err != nil {
+		t.Errorf("got %v, %v", found, err)
+	}
+	if log := s.log.String(); !strings.Contains(log, `"on":false`) && !strings.Contains(log, "on=false") || !strings.Contains(log, "username=root") && !strings.Contains(log, `"username":"root"`) {
+		t.Errorf("the log does not say who opened the site: %s", log)
+	}
 }

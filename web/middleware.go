@@ -154,6 +154,9 @@ func (s *Server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 		s.setHeaders(c.Response().Header())
 		req := c.Request()
 		if !isCanonicalPath(req.URL) {
+			if to := s.withoutTrailingSlash(c); to != "" {
+				return c.Redirect(http.StatusPermanentRedirect, to)
+			}
 			return echo.ErrNotFound
 		}
 		if req.ContentLength > maxBody {
@@ -170,6 +173,25 @@ func (s *Server) protect(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
+}
+
+// withoutTrailingSlash returns the address of the page that was requested with a slash too much; else "".
+func (s *Server) withoutTrailingSlash(c echo.Context) string {
+	u := *c.Request().URL
+	path, cut := strings.CutSuffix(u.Path, "/")
+	if method := c.Request().Method; method != http.MethodGet && method != http.MethodHead || !cut || path == "" || path == "/" {
+		return ""
+	}
+	u.Path = path
+	if !isCanonicalPath(&u) {
+		return ""
+	}
+	at := s.echo.NewContext(c.Request(), c.Response())
+	s.echo.Router().Find(http.MethodGet, path, at)
+	if _, found := s.pages[at.Path()]; !found {
+		return ""
+	}
+	return u.RequestURI()
 }
 
 // isCanonicalPath reports whether the path can be that of a route: ASCII without percent-encoding, without empty and dot

@@ -4,15 +4,37 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/url"
 
 	"github.com/a-h/templ"
 
+	"gatehouse/auth"
 	"gatehouse/templates"
 )
 
 // Page returns the base of a page's struct.
 func (r *Request) Page(title string) templates.Page {
-	return templates.Page{Title: title, Path: r.Path(), User: r.user, AssetLinks: r.server.assetLinks}
+	page := templates.Page{Title: title, Path: r.Path(), Address: r.lastingAddress(), User: r.user, AssetLinks: r.server.assetLinks}
+	if closed := r.server.Maintenance.current(); closed != nil && r.user != nil && r.HasPermission(auth.ManageUsers) {
+		page.Maintenance = closed
+	}
+	return page
+}
+
+// lastingAddress returns the address of a page with a notice, without the notice and what it is about, or that of
+// a draft's page; else "".
+func (r *Request) lastingAddress() string {
+	if r.draft != nil {
+		return r.draft.Page
+	}
+	if r.Query("notice") == "" {
+		return ""
+	}
+	// Nothing else of the query, which a link may have made up.
+	if next := r.SafeRedirect(r.Query("next")); next != "" {
+		return r.Path() + "?next=" + url.QueryEscape(next)
+	}
+	return r.Path()
 }
 
 // renderPage renders a page into the buffer, up to the size that a response may have.

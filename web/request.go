@@ -39,6 +39,9 @@ type Request struct {
 	ended       bool
 	// elsewhere is set if the user is signed out here but not in the program whose session signed them in.
 	elsewhere bool
+	// draft is the form that the response shows, and resumed has the path parameters of its route; nil without one.
+	draft   *Draft
+	resumed echo.Context
 }
 
 // Context returns the request's context, which ends when the client disconnects.
@@ -107,7 +110,12 @@ func (r *Request) DecodeJSON(v any) error {
 }
 
 // Param returns a path parameter of the route.
-func (r *Request) Param(name string) string { return r.echo.Param(name) }
+func (r *Request) Param(name string) string {
+	if r.resumed != nil {
+		return r.resumed.Param(name)
+	}
+	return r.echo.Param(name)
+}
 
 // Session returns the session, or nil for a visitor without one.
 func (r *Request) Session() *auth.Session { return r.session.Record }
@@ -121,10 +129,20 @@ func (r *Request) AbsoluteURL(path string) string {
 func (r *Request) DatabaseName() string { return r.server.Database }
 
 // Query returns a query parameter.
-func (r *Request) Query(name string) string { return r.echo.QueryParam(name) }
+func (r *Request) Query(name string) string {
+	if r.echo.Request().URL.RawQuery == "" {
+		return "" // without allocating the map of all parameters
+	}
+	return r.echo.QueryParam(name)
+}
 
-// Path returns the URL path.
-func (r *Request) Path() string { return r.echo.Request().URL.Path }
+// Path returns the URL path, or that of the draft that the response shows.
+func (r *Request) Path() string {
+	if r.draft != nil {
+		return r.draft.Path
+	}
+	return r.echo.Request().URL.Path
+}
 
 // maxFormFields is the maximum number of fields in a form. The site's largest form has one for each group of a user. Without
 // it, 64 KiB of short names would take 2 MB in the maps of net/http.
@@ -182,7 +200,8 @@ func (r *Request) SignIn(u auth.User, remember bool) error {
 	if err != nil {
 		return fmt.Errorf("start a session: %w", err)
 	}
-	r.session, r.user = s, &u
+	r.session = s
+	r.signedIn(u, BySession, u.Permissions)
 	r.setDeviceCookie(u)
 	return nil
 }

@@ -51,6 +51,9 @@ type Server struct {
 	Metrics *metrics.Metrics
 	// Maintenance may be nil; the site is always open then.
 	Maintenance *Maintenance
+	// SignInAgain answers a form that was submitted after its session had ended. If nil, it is answered with a redirect to
+	// the sign-in page.
+	SignInAgain func(*Request, Draft) (Response, error)
 	// Bridge may be nil: only our own sessions count then.
 	Bridge *Bridge
 	// Clock replaces time.Now in tests; may be nil.
@@ -63,7 +66,9 @@ type Server struct {
 	assetLinks templ.Component
 	// verifyPath is the path of the forward-auth route; "" without one.
 	verifyPath string
-	limiter    *netlimit.Limiter
+	// forms are the routes that keep a form, and pages those that people open, by path.
+	forms, pages map[string]Route
+	limiter      *netlimit.Limiter
 	// warnedOfProxy is the time of the last warning of warnOfProxy, in Unix seconds.
 	warnedOfProxy atomic.Int64
 }
@@ -97,6 +102,7 @@ func (s *Server) Init(routes []Route) error {
 	s.echo.Use(s.logRequests, s.recoverPanics, s.protect)
 	s.echo.GET("/static/*", s.statics.serve)
 	s.echo.HEAD("/static/*", s.statics.serve)
+	s.forms, s.pages = make(map[string]Route), make(map[string]Route)
 	for _, r := range routes {
 		if err := s.add(r); err != nil {
 			return err
@@ -117,6 +123,16 @@ func (s *Server) add(r Route) error {
 	s.echo.Add(r.Method, r.Path, h)
 	if r.Method == http.MethodGet {
 		s.echo.HEAD(r.Path, h)
+	}
+	if r.Page != "" {
+		s.echo.GET(r.Path, s.openPage(r))
+		s.echo.HEAD(r.Path, s.openPage(r))
+	}
+	if r.showDraft != nil {
+		s.forms[r.Path] = r
+	}
+	if r.Access.who == open || r.Access.who == signedIn {
+		s.pages[r.Path] = r
 	}
 	return nil
 }
@@ -170,8 +186,7 @@ func (s *Server) handle(route Route) echo.HandlerFunc {
 		if err := s.readBody(c); err != nil {
 			return err
 		}
-		r := &Request{server: s, echo: c}
-		r.ctx, r.stats = c.Request().Context(), reqstats.FromContext(c.Request().Context())
+		r := s.newRequest(c)
 		resp, err := s.answer(r, route)
 		if err != nil {
 			return err
@@ -180,24 +195,40 @@ func (s *Server) handle(route Route) echo.HandlerFunc {
 	}
 }
 
+func (s *Server) newRequest(c echo.Context) *Request {
+	ctx := c.Request().Context()
+	return &Request{server: s, echo: c, ctx: ctx, stats: reqstats.FromContext(ctx)}
+}
+
 // answer enforces the access rule of the route and calls its handler.
 func (s *Server) answer(r *Request, route Route) (Response, error) {
 	if err := s.identifyFor(r, route.Access); err != nil {
 		return Response{}, err
 	}
 	if r.user == nil && route.Access.who == signedIn {
+		if route.Method == http.MethodPost && s.SignInAgain != nil {
+			return s.SignInAgain(r, s.endedSession(r, route))
+		}
 		return SeeOther(signInAddress(r.echo.Request())), nil
 	}
 	if r.user == nil && route.Access.who == api {
 		return Response{}, problem.Unauthorized(problem.CredentialsNeeded, "Authenticate with HTTP Basic, an API token or a session.")
 	}
-	if err := s.Maintenance.check(r, route); err != nil {
+	if err := s.authorize(r, route); err != nil {
 		return Response{}, err
 	}
-	if route.Access.permission != "" && !r.HasPermission(route.Access.permission) {
-		return Response{}, missingPermission(route.Access.permission)
-	}
 	return route.Handle(r)
+}
+
+// authorize returns an error if the signed-in user may not use the route now.
+func (s *Server) authorize(r *Request, route Route) error {
+	if err := s.Maintenance.check(r, route); err != nil {
+		return err
+	}
+	if route.Access.permission != "" && !r.HasPermission(route.Access.permission) {
+		return missingPermission(route.Access.permission)
+	}
+	return nil
 }
 
 func (s *Server) identifyFor(r *Request, access Access) error {

@@ -169,6 +169,35 @@ func TestRetryAfter_IsRoundedUp(t *testing.T) {
 	}
 }
 
+// Opening the address of a form leads to its page, and a slash too much does not matter.
+func TestAddresses_LeadToThePage(t *testing.T) {
+	s := newSite(t, []Route{
+		Get("/things/:id", Open, showUser), Post("/things/:id/change", SignedIn, showUser).On("/things/:id"), Post("/only", Open, showUser),
+	})
+	for _, method := range []string{"GET", "HEAD"} {
+		for path, want := range map[string]string{
+			"/things/7/change": "/things/7", "/things/7/change?a=b": "/things/7", "/things/a.b/change": "/things/a.b",
+			"/things/7/": "/things/7", "/things/7/?a=b%2F": "/things/7?a=b%2F",
+		} {
+			w := s.do(method, path)
+			if w.Code != http.StatusSeeOther && w.Code != http.StatusPermanentRedirect || w.Header().Get("Location") != want || len(s.Calls()) != 0 {
+				t.Errorf("%s %s: got %d to %q after %q, want %s", method, path, w.Code, w.Header().Get("Location"), s.Calls(), want)
+			}
+		}
+		for _, path := range []string{"//", "//evil.example/", "/things//", "/%2F/", "/things/../", `/\evil.example/`, "/things/7;a/", "/nothing/", "/things/"} {
+			if w := s.do(method, "http://example.com"+path); w.Code != http.StatusNotFound {
+				t.Errorf("%s %s: got %d to %q", method, path, w.Code, w.Header().Get("Location"))
+			}
+		}
+	}
+	if w := s.do("POST", "/things/7/change/"); w.Code != http.StatusNotFound {
+		t.Errorf("a POST with a slash too much: %d", w.Code)
+	}
+	if w := s.do("GET", "/only"); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("a form without a page: %d", w.Code)
+	}
+}
+
 func TestMethodNotAllowed_NamesAllowedMethods(t *testing.T) {
 	s := newSite(t, []Route{Post("/change", Open, showUser), Get("/read", Open, showUser)})
 	if got := s.do("GET", "/change").Header().Get("Allow"); !strings.Contains(got, "POST") || strings.Contains(got, "GET") {
@@ -393,6 +422,9 @@ func TestUnavailablePage_SaysOnlyWhatIsKnown(t *testing.T) {
 		says, saysNever []string
 	}{
 		{errDown, "GET", "/page", []string{"Your sign-in is not affected."}, []string{"saved", "sent", "change"}},
+		{auth.ThrottledError{RetryAfter: time.Second}, "GET", "/page", nil, []string{"saved", "sent", "change"}},
+		{missingPermission("a.b"), "GET", "/page", nil, []string{"saved", "sent", "change"}},
+		{echo.ErrMethodNotAllowed, "GET", "/page", nil, []string{"saved", "was changed"}},
 		{errDown, "HEAD", "/page", nil, []string{"saved", "sent", "change"}},
 		{errDown, "POST", "/before", []string{"Nothing was saved, and your sign-in is not affected.", "Try again in"}, []string{"may have"}},
 		{errDown, "POST", "/after", []string{maybe}, []string{"Nothing was", "Try again in", "sign-in is not affected"}},

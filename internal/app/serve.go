@@ -98,8 +98,9 @@ func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger
 		Maintenance:    web.NewMaintenance(s.maintenance, log),
 		Log:            log,
 	}
-	routes := (&handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI}).Routes()
-	return server, server.Init(routes)
+	h := &handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI}
+	server.SignInAgain = h.SignInAgain
+	return server, server.Init(h.Routes())
 }
 
 // ready checks every store, by name.

@@ -14,10 +14,10 @@ import (
 // endings are the ways to end every session and API token of a user: through the user's session, or directly in SQL.
 var endings = map[string]func(p *kit.Principal, execSQL func(statement string)){
 	"password": func(p *kit.Principal, _ func(string)) {
-		p.Client.WantSeeOther(p.Client.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+		p.Client.WantSeeOther(p.Client.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password")
 	},
 	"end all others": func(p *kit.Principal, _ func(string)) {
-		p.Client.WantSeeOther(p.Client.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+		p.Client.WantSeeOther(p.Client.PostForm("/account/sessions/end-others"), "/account?notice=others-ended")
 	},
 	"SQL": func(p *kit.Principal, execSQL func(string)) {
 		execSQL(`UPDATE users SET epoch = epoch + 1`)

@@ -75,7 +75,7 @@ func TestEndSession_TakesEffectOnEveryServer(t *testing.T) {
 		other.SignIn("changes")
 		before := c.CopySession(b)
 		kit.WantSignedIn(t, c.At(b), other, other.At(a))
-		c.WantSeeOther(c.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+		c.WantSeeOther(c.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password")
 		kit.WantSignedOut(t, other, other.At(a), before, before.At(a))
 		kit.WantSignedIn(t, c, c.At(b))
 		other.WantStatus(other.PostForm("/login", "username", "changes", "password", kit.Password), http.StatusUnauthorized)
@@ -90,7 +90,7 @@ func TestEndSession_TakesEffectOnEveryServer(t *testing.T) {
 		if len(lostID) != 1 {
 			t.Fatalf("got the other sessions %q, want one", lostID)
 		}
-		c.WantSeeOther(c.PostForm("/account/sessions/end", "session", lostID[0]), "/account?notice=session-ended#sessions")
+		c.WantSeeOther(c.PostForm("/account/sessions/end", "session", lostID[0]), "/account?notice=session-ended")
 		kit.WantSignedOut(t, lost, lost.At(a))
 		kit.WantSignedIn(t, c, c.At(b), kept, kept.At(a))
 	})
@@ -103,7 +103,7 @@ func TestEndSession_TakesEffectOnEveryServer(t *testing.T) {
 		}
 		kit.WantSignedIn(t, others...)
 		before := c.CopySession(b)
-		c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+		c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended")
 		kit.WantSignedOut(t, append(others, before)...)
 		kit.WantSignedIn(t, c, c.At(b))
 	})
@@ -179,16 +179,16 @@ func TestEndedSession_StaysEnded(t *testing.T) {
 			c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
 		}, true},
 		{"ended from another session", func(_, other *kit.Client, id string) {
-			other.WantSeeOther(other.PostForm("/account/sessions/end", "session", id), "/account?notice=session-ended#sessions")
+			other.WantSeeOther(other.PostForm("/account/sessions/end", "session", id), "/account?notice=session-ended")
 		}, true},
 		{"all others ended", func(_, other *kit.Client, _ string) {
-			other.WantSeeOther(other.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+			other.WantSeeOther(other.PostForm("/account/sessions/end-others"), "/account?notice=others-ended")
 		}, false},
 		{"password changed elsewhere", func(_, other *kit.Client, _ string) {
-			other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+			other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password")
 		}, false},
 		{"token renewed", func(c, _ *kit.Client, _ string) {
-			c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+			c.WantSeeOther(c.PostForm("/account/sessions/end-others"), "/account?notice=others-ended")
 		}, true},
 		{"user logout", func(*kit.Client, *kit.Client, string) {
 			s.Run("", "user", "logout", "alice").WantOutput(t, "Ended all sessions and API tokens of alice.\n")

@@ -347,7 +347,7 @@ func (d *djangoSite) endedHere(t *testing.T) {
 	if !other.IsSignedIn() {
 		t.Fatal("not signed in")
 	}
-	c.WantSeeOther(c.PostForm("/account/password", "current_password", kit.Password, "new_password", "another-weary-lamp"), "/account?notice=password#password")
+	c.WantSeeOther(c.PostForm("/account/password", "current_password", kit.Password, "new_password", "another-weary-lamp"), "/account?notice=password")
 	d.wantAnonymous(t, other, "the password was changed")
 	if c.Cookie("gatehouse") == "" || !c.IsSignedIn() {
 		t.Error("the browser that changed the password is signed out")

@@ -499,16 +499,16 @@ func (n *platform) changes(t *testing.T, app runningApp, username string) {
 
 	other := kit.NewClient(t, n.login)
 	other.SignIn(username)
-	other.WantSeeOther(other.PostForm("/account/sessions/end-others"), "/account?notice=others-ended#sessions")
+	other.WantSeeOther(other.PostForm("/account/sessions/end-others"), "/account?notice=others-ended")
 	soonAnonymous(c, "the end of all other sessions")
 	wantSignedIn(other.At(app.origin), username)
 
 	c = n.signedIn(t, app, username)
 	wantSignedIn(c, username)
-	other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+	other.WantSeeOther(other.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password")
 	soonAnonymous(c, "a change of the password")
 	wantSignedIn(other.At(app.origin), username)
-	other.WantSeeOther(other.ChangePassword(kit.OtherPassword, kit.Password), "/account?notice=password#password")
+	other.WantSeeOther(other.ChangePassword(kit.OtherPassword, kit.Password), "/account?notice=password")
 
 	c = n.signedIn(t, app, username)
 	wantSignedIn(c, username)

@@ -231,7 +231,7 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 
 	c.WantStatus(c.ChangePassword(wrongChange, second), http.StatusUnprocessableEntity)
 	c.WantStatus(c.ChangePassword(first, refusedNew), http.StatusUnprocessableEntity)
-	c.WantSeeOther(c.ChangePassword(first, second), "/account?notice=password#password")
+	c.WantSeeOther(c.ChangePassword(first, second), "/account?notice=password")
 	note("of the change")
 	c.WantStatus(basicly(a.URL(), "alice", second), http.StatusOK)
 	s.Run(third, "user", "passwd", "alice", "--password-stdin").WantCode(t, 0)

@@ -74,7 +74,7 @@ func TestEndOthers_ConcurrentlyKeepsExactlyOne(t *testing.T) {
 			})
 			winner, loser := in[0], 1-in[0]
 			won[winner]++
-			browsers[winner].WantSeeOther(responses[winner], "/account?notice=others-ended#sessions")
+			browsers[winner].WantSeeOther(responses[winner], "/account?notice=others-ended")
 			if location := responses[loser].Header.Get("Location"); responses[loser].StatusCode != http.StatusSeeOther || strings.Contains(location, "notice") {
 				t.Errorf("round %d: the loser got %s to %q", round, responses[loser].Status, location)
 			}
@@ -103,8 +103,8 @@ func TestDoubleClick_KeepsTheSession(t *testing.T) {
 				path, made string
 				fields     []string
 			}{
-				{"/account/sessions/end-others", "/account?notice=others-ended#sessions", nil},
-				{"/account/password", "/account?notice=password#password", []string{"current_password", current, "new_password", next}},
+				{"/account/sessions/end-others", "/account?notice=others-ended", nil},
+				{"/account/password", "/account?notice=password", []string{"current_password", current, "new_password", next}},
 			} {
 				testkit.Eventually(t, 10*time.Second, "the browser to be signed in on both servers", func() bool { return c.At(a).IsSignedIn() && c.At(b).IsSignedIn() })
 				clicks := []*kit.Client{c.CopySession(servers[0]), c.CopySession(servers[1])}

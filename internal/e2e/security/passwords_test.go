@@ -301,7 +301,7 @@ func TestASVS_7_4_3_PasswordChangeEndsOtherSessions(t *testing.T) {
 	before := c.CopySession(c.BaseURL)
 	kit.WantSignedIn(t, c, other, remembered, before)
 
-	c.WantSeeOther(c.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password#password")
+	c.WantSeeOther(c.ChangePassword(kit.Password, kit.OtherPassword), "/account?notice=password")
 
 	kit.WantSignedIn(t, c)
 	kit.WantSignedOut(t, other, remembered, before)
