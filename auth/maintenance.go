@@ -11,6 +11,8 @@ type Maintenance struct {
 	// Message is shown to users; may be empty.
 	Message string    `json:"message"`
 	Since   time.Time `json:"since"`
+	// By names who closed the site, for administrators; empty in records from before the field existed.
+	By string `json:"by,omitempty"`
 }
 
 // MaintenanceStore stores the maintenance state for all servers.

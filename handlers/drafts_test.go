@@ -78,7 +78,7 @@ func TestDraft_ComesBackAfterTheSignIn(t *testing.T) {
 	w = b.signInAgain(w, "username", "alice", "password", secret)
 	wantPage(t, w, http.StatusOK, `role="status" tabindex="-1" autofocus>`+html.EscapeString(notYetSaved), `value="`+html.EscapeString(edit.Get("name"))+`"`, `value="not-yet"`,
 		`value="Asia/Tokyo" selected`, `data-address="/account"`, "<title>Account")
-	if n := strings.Count(w.Body.String(), "this session"); n != 1 || b.cookies["gatehouse"] == "" {
+	if n := strings.Count(w.Body.String(), ">This device<"); n != 1 || b.cookies["gatehouse"] == "" {
 		t.Errorf("the new session is listed %d times, and the cookies are %v", n, b.cookies)
 	}
 	if got := s.Stores.Users.Row(u.ID); got.Name != "" || got.TimeZone != "UTC" {

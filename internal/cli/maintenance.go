@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os/user"
 	"time"
 
 	"gatehouse/auth"
@@ -28,12 +29,21 @@ func (a maintOnCmd) Run(c *command) error {
 		return fmt.Errorf("the message has %d bytes; the maximum is %d", len(a.Message), maxMessageBytes)
 	}
 	return c.withMaintenance(func(m *kv.Maintenance) error {
-		if err := m.SetMaintenance(c.ctx, auth.Maintenance{Message: a.Message, Since: time.Now().UTC()}); err != nil {
+		if err := m.SetMaintenance(c.ctx, auth.Maintenance{Message: a.Message, Since: time.Now().UTC(), By: operator()}); err != nil {
 			return err
 		}
 		c.printf("The site is closed to everyone but administrators. Reopen it with: gatehouse maintenance off")
 		return nil
 	})
+}
+
+// operator returns the name of the system's user who runs the command, or "".
+func operator() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username
 }
 
 type maintOffCmd struct{}
@@ -59,7 +69,11 @@ func (maintStatusCmd) Run(c *command) error {
 		case found == nil:
 			c.printf("The site is open.")
 		default:
-			c.printf("The site has been closed since %s. %s", found.Since.Format(time.RFC3339), found.Message)
+			by := ""
+			if found.By != "" {
+				by = " by " + found.By
+			}
+			c.printf("The site has been closed since %s%s. %s", found.Since.Format(time.RFC3339), by, found.Message)
 		}
 		return nil
 	})
