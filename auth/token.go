@@ -29,7 +29,9 @@ const (
 	// tokenChecksum characters of base62 hold a CRC-32, so that a mistyped token is refused without a
 	// lookup. It detects mistakes, not attacks.
 	tokenChecksum = 6
-	base62        = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	// hintLength characters of both ends are in TokenHint.
+	hintLength = 4
+	base62     = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
 // Token is an API token, stored in Redis under "token:" + ID. Its JSON names are a contract, like those of Session.
@@ -38,10 +40,12 @@ type Token struct {
 	// ID is TokenID of the secret: the record's own key.
 	ID string `json:"id"`
 	// TokenID (UUIDv7) identifies the token to people and programs; it is not a secret.
-	TokenID   string    `json:"token_id"`
-	UserID    string    `json:"user_id"`
-	Epoch     int64     `json:"epoch"`
-	Name      string    `json:"name"`
+	TokenID string `json:"token_id"`
+	UserID  string `json:"user_id"`
+	Epoch   int64  `json:"epoch"`
+	Name    string `json:"name"`
+	// Hint is TokenHint of the secret; empty for tokens created before it was stored.
+	Hint      string    `json:"hint,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	// ExpiresAt ends the token whatever the key's TTL says.
 	ExpiresAt time.Time `json:"expires_at"`
@@ -89,6 +93,14 @@ func TokenID(secret string) (string, error) {
 	}
 	h := sha256.Sum256([]byte(secret))
 	return base64.RawURLEncoding.EncodeToString(h[:]), nil
+}
+
+// TokenHint returns the part of a secret that helps its owner to tell tokens apart: "gatehouse_4kQz…b7Xw", the first
+// four of the random characters and the last four of the checksum. It leaves at least 142 of the 190 random bits
+// unknown: four characters of base62 are 23.8 bits, and as many of a checksum of the secret tell at most as much about
+// it.
+func TokenHint(secret string) string {
+	return secret[:len(TokenPrefix)+hintLength] + "…" + secret[len(secret)-hintLength:]
 }
 
 // checksum returns the CRC-32 (IEEE) of s in base62, padded on the left.
@@ -160,6 +172,8 @@ type TokenRequest struct {
 	Name string
 	// Lifetime; zero for the default.
 	Lifetime time.Duration
+	// ExpiresAt takes precedence over Lifetime, unless it is zero.
+	ExpiresAt time.Time
 	// Permissions restricts the token; nil for all permissions of its owner.
 	Permissions []string
 }
@@ -178,7 +192,11 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	if name == "" && wrong["name"] == "" {
 		wrong["name"] = "Give the token a name that you will recognize."
 	}
-	if r.Lifetime == 0 {
+	now := a.now().Truncate(time.Second)
+	switch {
+	case !r.ExpiresAt.IsZero():
+		r.Lifetime = r.ExpiresAt.Sub(now)
+	case r.Lifetime == 0:
 		r.Lifetime = a.TokenLifetime
 	}
 	if r.Lifetime < MinTokenLifetime || r.Lifetime > MaxTokenLifetime {
@@ -197,7 +215,6 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	// Duplicates are removed to bound the record. Nil stays nil, and empty stays empty.
 	permissions := slices.Clone(r.Permissions)
 	slices.Sort(permissions)
-	now := a.now().Truncate(time.Second)
 	secret = NewTokenSecret()
 	id, err := TokenID(secret)
 	if err != nil {
@@ -205,7 +222,7 @@ func (a *Accounts) NewToken(ctx context.Context, owner User, r TokenRequest) (se
 	}
 	t = Token{
 		Version: TokenVersion, ID: id, TokenID: uuid.Must(uuid.NewV7()).String(), UserID: owner.ID, Epoch: owner.Epoch,
-		Name: name, CreatedAt: now, ExpiresAt: now.Add(r.Lifetime), Permissions: slices.Compact(permissions),
+		Name: name, Hint: TokenHint(secret), CreatedAt: now, ExpiresAt: now.Add(r.Lifetime), Permissions: slices.Compact(permissions),
 	}
 	err = a.Tokens.Create(ctx, t, a.currentEpoch(owner.ID))
 	a.recordChangeAttempt(ctx, err)

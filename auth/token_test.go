@@ -122,7 +122,7 @@ func TestNewToken_StoresWhatItReturns(t *testing.T) {
 	}
 	got.TokenID = ""
 	want := auth.Token{
-		Version: 1, ID: id, UserID: u.ID, Epoch: 7, Name: "Build server", CreatedAt: noon, ExpiresAt: noon.Add(time.Hour),
+		Version: 1, ID: id, UserID: u.ID, Epoch: 7, Name: "Build server", Hint: auth.TokenHint(secret), CreatedAt: noon, ExpiresAt: noon.Add(time.Hour),
 		Permissions: []string{"books.read", "users.view"}, // sorted, without duplicates
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -139,6 +139,30 @@ func TestNewToken_StoresWhatItReturns(t *testing.T) {
 	_, none, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Permissions: []string{}})
 	if err != nil || none.Permissions == nil || len(none.Permissions) != 0 {
 		t.Errorf("got %+v, %v; want a token without permissions", none, err)
+	}
+}
+
+func TestNewToken_EndsAtTheRequestedTime(t *testing.T) {
+	w := newWorld(t)
+	u := w.add(t, "alice")
+	at := noon.Add(36*time.Hour + 59*time.Second)
+	_, got, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", Lifetime: time.Hour, ExpiresAt: at})
+	if err != nil || !got.ExpiresAt.Equal(at) {
+		t.Errorf("got %s, %v; want %s", got.ExpiresAt, err, at)
+	}
+	for _, at := range []time.Time{noon, noon.Add(-time.Hour), noon.Add(auth.MaxTokenLifetime + time.Second), time.Unix(0, 0)} {
+		_, _, err := w.NewToken(t.Context(), u, auth.TokenRequest{Name: "x", ExpiresAt: at})
+		if wrong, ok := errors.AsType[auth.ValidationErrors](err); !ok || wrong["lifetime"] == "" {
+			t.Errorf("%s: got %v, want an invalid lifetime", at, err)
+		}
+	}
+}
+
+// TestTokenHint_RevealsFourCharactersOfEitherEnd: more would weaken the secret.
+func TestTokenHint_RevealsFourCharactersOfEitherEnd(t *testing.T) {
+	const secret = "gatehouse_abcdefghijklmnopqrstuvwxyzABCDEF0lvIBm"
+	if got := auth.TokenHint(secret); got != "gatehouse_abcd…vIBm" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -31,22 +31,26 @@ func TestTokensPage_CreatesAndRevokes(t *testing.T) {
 		t.Errorf("got %+v, %v", rec, err)
 	}
 	w = b.get("/account/tokens")
-	wantPage(t, w, http.StatusOK, "Build &lt;server&gt;", rec.TokenID)
+	wantPage(t, w, http.StatusOK, "Build &lt;server&gt;", rec.TokenID, auth.TokenHint(token))
 	if strings.Contains(w.Body.String(), token) || strings.Contains(w.Body.String(), rec.ID) {
 		t.Error("the secret or its hash is shown again")
 	}
+	const expires = "Choose when the token expires, in at most 366 days."
 	// Each error is shown at its field, and the form keeps the other values.
 	for what, c := range map[string]struct {
 		pairs []string
 		texts []string
 	}{
 		"no name":    {[]string{"name", "", "days", "12"}, []string{"Give the token a name", `value="12"`}},
-		"no number":  {[]string{"name", "x1y2", "days", "soon"}, []string{"Enter a number of days from 1 to 366.", `value="x1y2"`}},
-		"no days":    {[]string{"name", "x1y2", "days", "0"}, []string{"Enter a number of days from 1 to 366."}},
-		"too many":   {[]string{"name", "x1y2", "days", "367"}, []string{"Enter a number of days from 1 to 366."}},
-		"huge":       {[]string{"name", "x1y2", "days", "106752"}, []string{"Enter a number of days from 1 to 366."}},
+		"no number":  {[]string{"name", "x1y2", "days", "soon"}, []string{expires, `value="x1y2"`}},
+		"no days":    {[]string{"name", "x1y2", "days", "0"}, []string{expires}},
+		"too many":   {[]string{"name", "x1y2", "days", "367"}, []string{expires}},
+		"huge":       {[]string{"name", "x1y2", "days", "106752"}, []string{expires}},
+		"no date":    {[]string{"name", "x1y2", "days", "date"}, []string{"Choose a date from ", `value="date" checked`, `id="until" name="until" type="date" value=""`}},
+		"past date":  {[]string{"name", "x1y2", "days", "date", "until", "2026-01-01"}, []string{"Choose a date from ", `value="2026-01-01"`}},
 		"not owned":  {[]string{"name", "x1y2", "permissions", "books.read"}, []string{"You do not have the permission books.read yourself."}},
-		"everything": {[]string{"name", "", "days", "x", "permissions", "a.b"}, []string{"Give the token a name", "Enter a number of days", "a.b yourself"}},
+		"everything": {[]string{"name", "", "days", "x", "permissions", "a.b"}, []string{"Give the token a name", expires, "a.b yourself"}},
+		"limited":    {[]string{"name", "", "access", "limited", "permissions", "users.view"}, []string{`value="limited" checked`, `value="users.view" checked`}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			wantPage(t, b.post("/account/tokens", form(c.pairs...)), http.StatusUnprocessableEntity, append(c.texts, "<title>Error: API tokens")...)
@@ -86,6 +90,50 @@ func TestTokensPage_CreatesAndRevokes(t *testing.T) {
 	for _, path := range []string{"/account/tokens", "/account/tokens/revoke", "/account/tokens/revoke-all"} {
 		wantPage(t, b.post(path, form("name", "x", "token", "y")), http.StatusServiceUnavailable, "Back in a moment")
 	}
+}
+
+// TestTokensPage_LimitsLifetimeAndAccess: the form's choices reach the token.
+func TestTokensPage_LimitsLifetimeAndAccess(t *testing.T) {
+	s := newSite(t)
+	s.addAdmin(t, "root")
+	b := s.signedIn(t, "root")
+	wantPage(t, b.get("/account/tokens"), http.StatusOK, `name="days" value="3" checked`, `value="7"`, `value="30"`, `value="90"`, `value="365"`,
+		`name="days" value="date"`, `name="access" value="full" checked`, `value="users.view"`)
+	date := time.Now().UTC().AddDate(0, 0, 10).Format(time.DateOnly)
+	for what, c := range map[string]struct {
+		pairs       []string
+		permissions string
+		expires     string
+	}{
+		"full":           {[]string{"days", "7", "access", "full", "permissions", "users.view"}, "[]string(nil)", "168h"},
+		"limited":        {[]string{"days", "90", "access", "limited", "permissions", "users.view"}, `[]string{"users.view"}`, "2160h"},
+		"no permissions": {[]string{"days", "365", "access", "limited"}, "[]string{}", "8760h"},
+		"on a date":      {[]string{"days", "date", "until", date, "access", "full"}, "[]string(nil)", date + "T23:59:59Z"},
+		// Without a choice of the date, its field does not count.
+		"not on the date": {[]string{"days", "30", "until", "2000-01-01"}, "[]string(nil)", "720h"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := b.post("/account/tokens", form(append(c.pairs, "name", "x")...))
+			wantPage(t, w, http.StatusOK)
+			token := regexp.MustCompile(`gatehouse_[0-9A-Za-z]{38}`).FindString(w.Body.String())
+			command := "curl -H &#39;Authorization: Bearer " + token + "&#39; https://example.com/api/me</textarea>"
+			wantPage(t, w, http.StatusOK, command)
+			_, rec, err := s.Handlers.Accounts.AuthenticateToken(t.Context(), token)
+			if err != nil || fmt.Sprintf("%#v", rec.Permissions) != c.permissions {
+				t.Errorf("got %+v, %v; want the permissions %s", rec, err, c.permissions)
+			}
+			if lifetime, err := time.ParseDuration(c.expires); err == nil && rec.ExpiresAt.Sub(rec.CreatedAt) != lifetime {
+				t.Errorf("the token lives for %s, want %s", rec.ExpiresAt.Sub(rec.CreatedAt), lifetime)
+			} else if err != nil && rec.ExpiresAt.UTC().Format(time.RFC3339) != c.expires {
+				t.Errorf("the token expires on %s, want %s", rec.ExpiresAt, c.expires)
+			}
+		})
+	}
+	// Users without permissions can still decide that a token never gets any.
+	s.add(t, "alice")
+	alice := s.signedIn(t, "alice")
+	wantPage(t, alice.get("/account/tokens"), http.StatusOK, "No permissions", `value="limited"`)
+	wantPage(t, alice.post("/account/tokens", form("name", "x", "access", "limited")), http.StatusOK, "No permissions.")
 }
 
 // TestTokensPage_HidesTokensOfOthers: users can neither see nor revoke the tokens of other users.

@@ -67,6 +67,7 @@ type apiToken struct {
 	ID          string     `json:"id"`
 	Token       string     `json:"token,omitempty"`
 	Name        string     `json:"name"`
+	Hint        *string    `json:"hint"`
 	CreatedAt   time.Time  `json:"created_at"`
 	ExpiresAt   time.Time  `json:"expires_at"`
 	LastUsedAt  *time.Time `json:"last_used_at"`
@@ -75,6 +76,9 @@ type apiToken struct {
 
 func newAPIToken(t auth.Token) apiToken {
 	out := apiToken{ID: t.TokenID, Name: t.Name, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: t.ExpiresAt.UTC(), Permissions: t.Permissions}
+	if t.Hint != "" {
+		out.Hint = &t.Hint
+	}
 	if !t.LastUsed.IsZero() {
 		at := t.LastUsed.UTC()
 		out.LastUsedAt = &at

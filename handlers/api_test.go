@@ -168,7 +168,7 @@ func TestAPITokens_CreateListAndRevoke(t *testing.T) {
 	s.add(t, "bob")
 	alice, bob := s.basic("alice"), s.basic("bob")
 	made := wantJSON(t, alice.do("POST", "/api/tokens", `{"name":" Build  server ","expires_in":3600}`), http.StatusCreated)
-	wantFields(t, made, "id", "token", "name", "created_at", "expires_at", "last_used_at", "permissions")
+	wantFields(t, made, "id", "token", "name", "hint", "created_at", "expires_at", "last_used_at", "permissions")
 	token, id := made["token"].(string), made["id"].(string)
 	if _, err := auth.TokenID(token); err != nil || made["name"] != "Build server" || made["last_used_at"] != nil || made["permissions"] != nil {
 		t.Errorf("got %v, %v", made, err)
@@ -187,7 +187,7 @@ func TestAPITokens_CreateListAndRevoke(t *testing.T) {
 		t.Fatalf("got %s", list.Body)
 	}
 	row := rows[0].(map[string]any)
-	wantFields(t, row, "id", "name", "created_at", "expires_at", "last_used_at", "permissions")
+	wantFields(t, row, "id", "name", "hint", "created_at", "expires_at", "last_used_at", "permissions")
 	if row["id"] != id || row["last_used_at"] == nil {
 		t.Errorf("got %v", row)
 	}

@@ -28,7 +28,7 @@ func values(form url.Values, fields ...string) entered {
 var fieldSize = map[string]int{
 	"username": identifier.MaxEmail, "email": identifier.MaxEmail, "name": identifier.MaxDisplayName, "time_zone": 64,
 	"shown_name": identifier.MaxDisplayName, "shown_email": identifier.MaxEmail, "shown_time_zone": 64,
-	"remember": 8, "days": 8, "group": identifier.MaxGrantName, "permission": identifier.MaxGrantName, "q": identifier.MaxEmail,
+	"remember": 8, "days": 8, "until": 10, "group": identifier.MaxGrantName, "permission": identifier.MaxGrantName, "q": identifier.MaxEmail,
 }
 
 // first returns the first n characters.

@@ -27,31 +27,35 @@ func (h *Handlers) tokensPage(r *web.Request, form url.Values) (templates.Tokens
 	if err != nil {
 		return templates.TokensPage{}, err
 	}
-	page := templates.TokensPage{
-		Page:    r.Page("API tokens"),
-		Form:    templates.Form{Values: values(form, "name", "days")},
-		Now:     r.Now(),
-		Example: r.AbsoluteURL("/api/me"),
-	}
-	if form == nil {
-		page.Values["days"] = strconv.Itoa(min(max(1, int(h.Accounts.TokenLifetime/(24*time.Hour))), maxTokenDays))
-	}
+	page := templates.TokensPage{Page: r.Page("API tokens"), Now: r.Now()}
+	h.fillTokenForm(&page, form)
 	for _, t := range tokens {
 		if r.User().AcceptsEpoch(t.Epoch) {
 			page.Tokens = append(page.Tokens, newTokenRow(t, r.Now()))
 		}
 	}
-	for _, p := range r.User().Permissions {
-		page.Permissions = append(page.Permissions, templates.Choice{Value: p, Checked: contains(form["permissions"], p)})
-	}
 	return page, nil
 }
 
-// maxTokenDays is the maximum lifetime of a token in the form.
-const maxTokenDays = 366
+// fillTokenForm adds the form that creates a token, with the submitted values or, if form is nil, the defaults.
+func (h *Handlers) fillTokenForm(page *templates.TokensPage, form url.Values) {
+	page.Values = values(form, "name", "days", "until")
+	days := strings.TrimSpace(page.Value("days"))
+	if days == "" {
+		days = daysField(h.Accounts.TokenLifetime)
+	}
+	page.OnDate = days == onDate
+	page.Lifetimes = lifetimeChoices(h.Accounts.TokenLifetime, days, page.Now)
+	dates := newTokenDates(page.User, page.Now)
+	page.FirstDate, page.LastDate = dates.first(), dates.last()
+	page.Limited = chosenPermissions(form) != nil
+	for _, p := range page.User.Permissions {
+		page.Permissions = append(page.Permissions, templates.Choice{Value: p, Checked: contains(form["permissions"], p)})
+	}
+}
 
 func newTokenRow(t auth.Token, now time.Time) templates.TokenRow {
-	row := templates.TokenRow{ID: t.TokenID, Name: t.Name, ExpiresAt: t.ExpiresAt,
+	row := templates.TokenRow{ID: t.TokenID, Name: t.Name, Hint: t.Hint, ExpiresAt: t.ExpiresAt,
 		LastUsedAt: t.LastUsed, LastUsed: "never", Permissions: t.Permissions}
 	if !t.LastUsed.IsZero() {
 		row.LastUsed = ago(now.Sub(t.LastUsed))
@@ -75,23 +79,16 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 	if err != nil {
 		return web.Response{}, err
 	}
-	request := auth.TokenRequest{Name: form.Get("name"), Permissions: form["permissions"]}
-	if days := strings.TrimSpace(form.Get("days")); days != "" {
-		n, err := strconv.Atoi(days)
-		if err != nil || n < 1 || n > maxTokenDays {
-			n = -1 // refused below, together with other errors
-		}
-		request.Lifetime = time.Duration(n) * 24 * time.Hour
-	}
-	secret, t, err := h.Accounts.NewToken(r.Context(), *r.User(), request)
+	secret, t, err := h.Accounts.NewToken(r.Context(), *r.User(), newTokenRequest(form, newTokenDates(r.User(), r.Now())))
 	var fields auth.ValidationErrors
 	switch {
 	case errors.As(err, &fields):
-		if fields["lifetime"] != "" {
-			delete(fields, "lifetime")
-			fields["days"] = "Enter a number of days from 1 to " + strconv.Itoa(maxTokenDays) + "."
+		if form.Get("days") == onDate {
+			fields.Rename("lifetime", "until")
+		} else {
+			fields.Rename("lifetime", "days")
 		}
-		return h.tokensAgain(r, form, templates.Form{Errors: fields, First: firstWrong(fields, "name", "days", "permissions")})
+		return h.tokensAgain(r, form, templates.Form{Errors: fields, First: firstWrong(fields, "name", "days", "until", "permissions")})
 	case errors.Is(err, auth.ErrTooManyTokens):
 		return h.tokensAgain(r, form, templates.Form{Message: "You already have " + strconv.Itoa(auth.MaxTokens) + " tokens. Revoke one first.", First: "name"})
 	case err != nil:
@@ -102,6 +99,7 @@ func (h *Handlers) createToken(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	page.Secret, page.SecretName, page.SecretExpires = secret, t.Name, t.ExpiresAt
+	page.Command = "curl -H 'Authorization: Bearer " + secret + "' " + r.AbsoluteURL("/api/me")
 	return web.Show(http.StatusOK, templates.Tokens(page)), nil
 }
 
@@ -111,6 +109,12 @@ func (h *Handlers) tokensAgain(r *web.Request, form url.Values, wrong templates.
 		return web.Response{}, err
 	}
 	page.Title = "Error: API tokens"
+	if wrong.Errors["days"] != "" {
+		wrong.Errors["days"] = "Choose when the token expires, in at most " + strconv.Itoa(maxTokenDays) + " days."
+	}
+	if wrong.Errors["until"] != "" {
+		wrong.Errors["until"] = "Choose a date from " + page.LocalDate(page.FirstDate) + " to " + page.LocalDate(page.LastDate) + "."
+	}
 	wrong.Values = page.Values
 	page.Form = wrong
 	return web.Show(http.StatusUnprocessableEntity, templates.Tokens(page)), nil

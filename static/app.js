@@ -100,22 +100,31 @@ for (const field of all('[data-copy]')) {
 	// Reloading this page shows the list instead of creating another token.
 	history.replaceState(null, '', location.href);
 	const button = document.createElement('button');
+	const status = document.createElement('span');
+	status.className = 'visually-hidden';
+	status.ariaLive = 'polite';
+	const say = (text, spoken = '') => {
+		put(button, text);
+		button.ariaLabel = `${text}: ${field.labels[0].textContent}`;
+		put(status, spoken);
+	};
 	button.type = 'button';
 	button.className = 'show';
-	button.ariaLive = 'polite';
-	button.textContent = 'Copy';
 	button.onclick = async () => {
 		field.select();
 		try {
 			await navigator.clipboard.writeText(field.value);
 		} catch {
-			document.execCommand('copy'); // works without HTTPS
+			// Without HTTPS, only this command can copy. If it cannot either, the text stays selected.
+			if (!document.execCommand('copy')) return say('Copy', 'Selected, but not copied');
 		}
-		put(button, 'Copied');
+		say('Copied', 'Copied');
+		setTimeout(say, 4000, 'Copy');
 	};
+	say('Copy');
 	field.onfocus = () => field.select();
 	if (field.matches(':focus')) field.select();
-	field.after(button);
+	field.after(button, status);
 }
 
 for (const box of all('.strength')) {

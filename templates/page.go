@@ -62,13 +62,25 @@ func (p Page) current(section string, pages ...string) string {
 
 // LocalTime returns a time in the user's time zone: "3 December 2026, 14:05".
 func (p Page) LocalTime(t time.Time) string {
-	location := time.UTC
+	return t.In(p.location()).Format("2 January 2006, 15:04")
+}
+
+// LocalDate returns the date of a time in the user's time zone and language: "3 December 2026".
+func (p Page) LocalDate(t time.Time) string {
+	var user auth.User
+	if p.User != nil {
+		user = *p.User
+	}
+	return user.DateLocale().Date(t.In(p.location()))
+}
+
+func (p Page) location() *time.Location {
 	if p.User != nil {
 		if l, ok := timezone.Load(p.User.TimeZone); ok {
-			location = l
+			return l
 		}
 	}
-	return t.In(location).Format("2 January 2006, 15:04")
+	return time.UTC
 }
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
