@@ -217,6 +217,9 @@ func TestDraft_OfEachForm(t *testing.T) {
 	}{
 		{"/account/tokens", form("name", "backup <x>", "days", "12", "permissions", "users.view"),
 			[]string{`value="backup &lt;x&gt;"`, `value="12"`, `value="users.view" checked`, `data-address="/account/tokens"`}},
+		// A token without permissions must not come back as one with full access.
+		{"/account/tokens", form("name", "x", "days", "date", "until", "2027-01-31", "access", "limited"),
+			[]string{`value="date" checked`, `value="2027-01-31"`, `value="limited" checked`}},
 		{"/admin/groups", form("group", "Two Words"), []string{`value="Two Words"`, `data-address="/admin/groups"`}},
 		{"/admin/groups/grant", form("group", "staff", "permission", "not one"), []string{`value="not one"`, `data-address="/admin/groups"`}},
 		{"/admin/users/" + u.ID + "/groups", form("shown", "admin", "groups", "staff"),

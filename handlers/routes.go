@@ -45,7 +45,7 @@ func (h *Handlers) Routes() []web.Route {
 		web.Post("/account/sessions/end-others", web.SignedIn, h.endOthers),
 
 		web.Get("/account/tokens", web.SignedIn, h.showTokens),
-		web.Post("/account/tokens", web.SignedIn, h.createToken).Keeping(h.tokenDraft, "name", "days", "permissions"),
+		web.Post("/account/tokens", web.SignedIn, h.createToken).Keeping(h.tokenDraft, "name", "days", "until", "access", "permissions"),
 		web.Post("/account/tokens/revoke", web.SignedIn, h.revokeToken).On("/account/tokens"),
 		web.Get("/account/tokens/revoke-all", web.SignedIn, h.confirmRevokeAllTokens),
 		web.Post("/account/tokens/revoke-all", web.SignedIn, h.revokeAllTokens),

@@ -111,12 +111,14 @@ for (const field of all('[data-copy]')) {
 	button.type = 'button';
 	button.className = 'show';
 	button.onclick = async () => {
-		field.select();
 		try {
 			await navigator.clipboard.writeText(field.value);
 		} catch {
-			// Without HTTPS, only this command can copy. If it cannot either, the text stays selected.
+			// Without HTTPS, only a command can copy. If it cannot either, the text stays selected.
+			field.focus();
+			field.select();
 			if (!document.execCommand('copy')) return say('Copy', 'Selected, but not copied');
+			button.focus();
 		}
 		say('Copied', 'Copied');
 		setTimeout(say, 4000, 'Copy');

@@ -244,6 +244,9 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 			!strings.Contains(rows[0], "127.0.0.1") || !strings.Contains(rows[0], "Active now") || !strings.Contains(rows[0], "without use") {
 			t.Errorf("got the sessions %q", rows)
 		}
+		if missing := kit.Eval[[]string](p, `[...document.querySelectorAll(".device use")].filter(e => !e.getBBox().width).map(e => e.outerHTML)`); len(missing) > 0 || !p.Has(".device") {
+			t.Errorf("icons that show nothing: %q", missing)
+		}
 
 		// The newest of the others is listed first.
 		p.Click(`.sessions > li:nth-child(2) button`, http.StatusOK)

@@ -260,9 +260,13 @@ func (o *tour) administrator() {
 	p.Open("/account/tokens", http.StatusOK)
 	o.look("tokens-none")
 	p.Fill("name", strings.Repeat("x", 101))
+	check(p, "days", "date")
+	check(p, "access", "limited")
+	o.look("tokens-choices")
 	p.Submit("/account/tokens", http.StatusUnprocessableEntity)
 	o.look("tokens-errors")
 	p.Fill("name", longDisplay)
+	check(p, "days", "30")
 	p.Submit("/account/tokens", http.StatusOK)
 	o.look("tokens-made")
 	p.Open("/account/tokens", http.StatusOK)
@@ -397,7 +401,7 @@ const overflowing = `(() => {
 const smallTargets = `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")]
 	.filter(e => e.checkVisibility() && !e.matches(".skip"))
 	.map(e => {
-		const { width, height } = (e.matches("[type=checkbox]") ? e.closest("label") : e).getBoundingClientRect();
+		const { width, height } = (e.matches("[type=checkbox], [type=radio]") ? e.closest("label") : e).getBoundingClientRect();
 		return width < 44 || height < 44 ? width + "x" + height + " " + e.outerHTML.slice(0, 100) : "";
 	}).filter(Boolean)`
 
