@@ -13,5 +13,10 @@ func (h *Handlers) landing(r *web.Request) (web.Response, error) {
 	}
 	page := r.Page("Welcome")
 	page.Description = "One sign-in for every app behind the gate."
-	return web.Show(http.StatusOK, templates.Landing(templates.LandingPage{Page: page, RegistrationOpen: h.Accounts.RegistrationOpen})), nil
+	page.Landing, page.PageLinks = true, r.LandingLinks()
+	return web.Show(http.StatusOK, templates.Landing(templates.LandingPage{
+		Page:             page,
+		Clock:            templates.NewClock(r.Now(), "UTC"),
+		RegistrationOpen: h.Accounts.RegistrationOpen,
+	})), nil
 }

@@ -36,6 +36,10 @@ type Page struct {
 	Maintenance *auth.Maintenance
 	// AssetLinks load the static files.
 	AssetLinks templ.Component
+	// Landing is set on the landing page, whose header is a line above the sky.
+	Landing bool
+	// PageLinks load the files that only this page needs; may be nil.
+	PageLinks templ.Component
 }
 
 // Notice is a sentence about what has just been done ("Changes saved.").

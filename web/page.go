@@ -47,6 +47,29 @@ func renderPage(body *bytes.Buffer, page templ.Component) error {
 	return nil
 }
 
+// DashboardLinks returns the elements of the head that load the files of the dashboard alone.
+func (r *Request) DashboardLinks() templ.Component { return r.server.dashboardLinks }
+
+// LandingLinks does the same for the landing page.
+func (r *Request) LandingLinks() templ.Component { return r.server.landingLinks }
+
+// dashboardLinks and landingLinks are what the methods of Request return.
+func (s *assets) dashboardLinks() (templ.Component, error) { return s.homeLinks("dashboard.js", false) }
+
+func (s *assets) landingLinks() (templ.Component, error) { return s.homeLinks("landing.js", true) }
+
+// homeLinks loads the sky and a script.
+func (s *assets) homeLinks(script string, blocking bool) (templ.Component, error) {
+	style, err := s.url("home.css")
+	if err != nil {
+		return nil, err
+	}
+	if script, err = s.url(script); err != nil {
+		return nil, err
+	}
+	return templates.PageLinks(style, script, blocking)
+}
+
 // pageLinks returns the elements that load the static files of every page.
 func (s *assets) pageLinks() (templ.Component, error) {
 	var addresses [3]string

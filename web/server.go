@@ -59,11 +59,12 @@ type Server struct {
 	// Clock replaces time.Now in tests; may be nil.
 	Clock func() time.Time
 
-	base       *url.URL // BaseOrigin, parsed
-	redirects  redirect.Policy
-	echo       *echo.Echo
-	statics    *assets
-	assetLinks templ.Component
+	base      *url.URL // BaseOrigin, parsed
+	redirects redirect.Policy
+	echo      *echo.Echo
+	statics   *assets
+	// The elements that load the static files: of every page, and of the two that show the sky.
+	assetLinks, dashboardLinks, landingLinks templ.Component
 	// verifyPath is the path of the forward-auth route; "" without one.
 	verifyPath string
 	// forms are the routes that keep a form, and pages those that people open, by path.
@@ -91,6 +92,12 @@ func (s *Server) Init(routes []Route) error {
 		return err
 	}
 	if s.assetLinks, err = s.statics.pageLinks(); err != nil {
+		return err
+	}
+	if s.dashboardLinks, err = s.statics.dashboardLinks(); err != nil {
+		return err
+	}
+	if s.landingLinks, err = s.statics.landingLinks(); err != nil {
 		return err
 	}
 	s.limiter = netlimit.New()

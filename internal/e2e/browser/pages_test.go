@@ -1,8 +1,9 @@
 package browser
 
 import (
+	"fmt"
+	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,9 @@ func TestDashboard_ShowsTheServersTime(t *testing.T) {
 		}
 		p.WantText("h1", "Kathmandu")
 		p.WantText("#offset", "UTC+05:45")
+		if visible := kit.Eval[bool](p, `document.querySelector("#now small").checkVisibility()`); visible != script {
+			t.Errorf("the seconds are shown: %v; they must be if and only if they run", visible)
+		}
 		if !script {
 			return
 		}
@@ -73,14 +77,21 @@ func clock(p *kit.Browser, zone string) time.Time {
 	// A single expression, so that no tick intervenes.
 	page := kit.Eval[struct {
 		DateTime, Digits, Date string
-		Hands                  []string
-		Sky                    string
+		Hands                  []float64
+		SecondHand             string
+		Seconds                bool
+		Times                  []float64
 	}](p, `({
 		DateTime: document.getElementById("now").dateTime,
 		Digits: document.getElementById("now").textContent,
 		Date: document.getElementById("date").textContent,
-		Hands: ["hour-hand", "minute-hand", "second-hand", "day"].map(id => document.getElementById(id).getAttribute("transform")),
-		Sky: document.querySelector(".sky").className,
+		Hands: ["hour-hand", "minute-hand", "day"].map(id => {
+			const { a, b } = new DOMMatrix(getComputedStyle(document.getElementById(id)).transform);
+			return Math.atan2(b, a) * 180 / Math.PI;
+		}),
+		SecondHand: document.getElementById("second-hand").getAttribute("transform") ?? "",
+		Seconds: document.querySelector("#now small").checkVisibility(),
+		Times: document.getAnimations().map(a => a.effect.getComputedTiming().progress * 1440),
 	})`)
 	at, err := time.Parse(time.RFC3339, page.DateTime)
 	if err != nil {
@@ -97,15 +108,21 @@ func clock(p *kit.Browser, zone string) time.Time {
 	if page.Digits != local.Format("15:04:05") || page.Date != local.Format("Monday, 2 January 2006") {
 		p.T.Errorf("the page shows %s, %s, want %v", page.Digits, page.Date, local)
 	}
-	if want := "sky hour-" + strconv.Itoa(local.Hour()); page.Sky != want {
-		p.T.Errorf("got the sky %q, want %q", page.Sky, want)
+	minutes := float64(local.Hour()*60 + local.Minute())
+	if len(page.Times) != 2 || math.Abs(page.Times[0]-minutes) > 0.01 || page.Times[1] != page.Times[0] {
+		p.T.Errorf("the sky is that of the minutes %v, want %v", page.Times, minutes)
 	}
-	hours := float64(local.Hour()) + float64(local.Minute())/60
-	for i, want := range []float64{hours * 30, float64(local.Minute())*6 + float64(local.Second())/10, float64(local.Second()) * 6, hours * 15} {
-		got, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimPrefix(page.Hands[i], "rotate("), ")"), 64)
-		if turn := int(got*10+3600-want*10+5) % 3600; err != nil || turn > 10 {
-			p.T.Errorf("hand %d is at %s, want about %v", i, page.Hands[i], want)
+	for i, degrees := range []float64{minutes / 2, minutes * 6, minutes / 4} {
+		if off := math.Mod(page.Hands[i]-degrees+100.5*360, 360) - 180; math.Abs(off) > 0.01 {
+			p.T.Errorf("hand %d is at %v°, want %v°", i, page.Hands[i], math.Mod(degrees, 360))
 		}
+	}
+	second := ""
+	if page.Seconds {
+		second = fmt.Sprintf("rotate(%d)", local.Second()*6)
+	}
+	if page.SecondHand != second {
+		p.T.Errorf("the second hand is at %q, want %q", page.SecondHand, second)
 	}
 	return at.Truncate(time.Second)
 }

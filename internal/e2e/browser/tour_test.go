@@ -428,7 +428,7 @@ func (o *tour) keep(name string) {
 		return
 	}
 	c := kit.NewClient(o.t, o.p.BaseURL)
-	for file, selector := range map[string]string{"app.css": "link[rel=stylesheet]", "favicon.svg": "link[rel=icon]"} {
+	for file, selector := range map[string]string{"app.css": "link[href*='/app.']", "home.css": "link[href*='/home.']", "favicon.svg": "link[rel=icon]"} {
 		path := kit.Eval[string](o.p, `document.querySelector("`+selector+`").getAttribute("href")`)
 		if err := os.WriteFile(filepath.Join(o.served, file), []byte(c.Get(path).Text), 0o600); err != nil {
 			o.t.Fatal(err)
