@@ -23,6 +23,8 @@ type dialect struct {
 	// lockRows is the end of a SELECT that locks its rows until the transaction ends; skipLocked of one that
 	// also skips rows locked by others. Both are empty for SQLite, which has a single writer.
 	lockRows, skipLocked string
+	// castUUID is the end of an expression that turns a text into the type of ids.
+	castUUID string
 	// search selects at most $3 users after the username $1 whose username, name or email contains the text
 	// $2, which is a LIKE pattern in Postgres. searchFirst looks only at the first users, and searchShort
 	// does not use the trigram index; both are empty for SQLite.

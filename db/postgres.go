@@ -48,6 +48,7 @@ var postgresDialect = dialect{
 	lockGroup:  `SELECT name FROM groups WHERE name = $1 FOR UPDATE`,
 	lockRows:   ` FOR UPDATE`,
 	skipLocked: ` FOR UPDATE SKIP LOCKED`,
+	castUUID:   `::uuid`,
 }
 
 // openPostgres opens the database of rawURL. directURL is a URL of it that leads through no pooler, for LISTEN

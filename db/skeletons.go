@@ -151,20 +151,29 @@ func (d *DB) fillSkeletonBatch(ctx context.Context, lock, first string) (n int, 
 		if err := tx.StmtxContext(ctx, s).SelectContext(ctx, &rows, first, skeletonBatch); err != nil || len(rows) == 0 {
 			return err
 		}
-		update, err := tx.PreparexContext(ctx, updateSkeleton)
-		if err != nil {
+		if err := d.storeSkeletons(ctx, tx, rows); err != nil {
 			return err
-		}
-		defer update.Close()
-		for _, row := range rows {
-			if _, err := update.ExecContext(ctx, row.UserID, row.Username, identifier.Skeleton(row.Username)); err != nil {
-				return err
-			}
 		}
 		n, last = len(rows), rows[len(rows)-1].UserID
 		return nil
 	})
 	return n, last, err
+}
+
+// storeSkeletons stores the skeletons of the rows with one statement: 200 would take longer than the time limit of the
+// transaction on a busy machine, again and again.
+func (d *DB) storeSkeletons(ctx context.Context, tx *sqlx.Tx, rows []missingSkeleton) error {
+	values := make([]string, len(rows))
+	args := make([]any, 0, 3*len(rows))
+	for i, row := range rows {
+		values[i] = fmt.Sprintf("($%d, $%d, $%d)", 3*i+1, 3*i+2, 3*i+3)
+		args = append(args, row.UserID, row.Username, identifier.Skeleton(row.Username))
+	}
+	query := `WITH computed (user_id, username, skeleton) AS (VALUES ` + strings.Join(values, ", ") + `)
+		UPDATE user_skeletons SET skeleton = computed.skeleton FROM computed
+		WHERE user_skeletons.user_id = computed.user_id` + d.dialect.castUUID + ` AND user_skeletons.username = computed.username`
+	_, err := tx.ExecContext(ctx, query, args...)
+	return err
 }
 
 // fillSkeletons computes all missing skeletons. Each batch starts after the previous one, because index entries
@@ -192,6 +201,7 @@ func (d *DB) FillSkeletons(ctx context.Context, log *slog.Logger) {
 			case <-ctx.Done():
 			case <-time.After(skeletonRetryDelay):
 			}
+			continue
 		}
 		select {
 		case <-ctx.Done():

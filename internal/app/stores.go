@@ -16,7 +16,7 @@ import (
 )
 
 // ConnectTimeout is how long startup or a command waits for a database or Redis to respond.
-const ConnectTimeout = 10 * time.Second
+const ConnectTimeout = 6 * time.Second
 
 // RetryTimeouts repeats try while it times out, which may only mean a busy machine, for ConnectTimeout or until ctx
 // ends. It returns any other error immediately.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"gatehouse/db"
 	"gatehouse/internal/app"
 )
 
@@ -40,11 +39,7 @@ func (migrateStatusCmd) Run(c *command) error {
 		return err
 	}
 	defer d.Close()
-	var all []db.MigrationStatus
-	err = app.RetryTimeouts(c.ctx, func() (err error) {
-		all, err = d.Status(c.ctx)
-		return err
-	})
+	all, err := d.Status(c.ctx)
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
