@@ -43,7 +43,7 @@ func TestBasic_AllSpellingsOfANameShareOneEntry(t *testing.T) {
 	const composed, decomposed = "zo\u00eb", "zoe\u0308"
 	const secret, secretNFD = "brisk-w\u00e4lnut-tram", "brisk-wa\u0308lnut-tram"
 	c := x.NewClient()
-	c.WantSeeOther(c.PostForm("/register", "username", composed, "password", secret), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", "username", composed, "password", secret), "/dashboard?notice=welcome")
 
 	x.WantAuthorizedBy(x.GetMeBasic("alice", kit.Password), "alice", "postgres")
 	for _, name := range []string{"alice", "Alice", "ALICE", "ａｌｉｃｅ", "Ａlice", " alice "} {

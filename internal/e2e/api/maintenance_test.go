@@ -42,7 +42,7 @@ func TestMaintenance_GreetsUsersWithoutPostgres(t *testing.T) {
 	s := &kit.Site{T: t, DatabaseURL: pg.URL(), RedisURL: testkit.RedisURL(t)}
 	a, b := s.ServeWithoutRace(), s.ServeWithoutRace()
 	alice := kit.NewClient(t, a.URL())
-	alice.WantSeeOther(alice.PostForm("/register", "username", "alice", "password", kit.Password, "name", fullName), "/dashboard")
+	alice.WantSeeOther(alice.PostForm("/register", "username", "alice", "password", kit.Password, "name", fullName), "/dashboard?notice=welcome")
 	p := &kit.Principal{T: t, Client: alice, Name: "alice", Password: kit.Password}
 	p.CreateToken()
 	p.Warm()
@@ -153,7 +153,7 @@ func TestMaintenance_OnTheEmbeddedStores(t *testing.T) {
 	}
 	server := testkit.StartServer(t, testkit.BuildWithoutRace(t), env)
 	c := kit.NewClient(t, server.URL())
-	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", kit.Password, "name", fullName), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", kit.Password, "name", fullName), "/dashboard?notice=welcome")
 	kit.RunCommand(t, env, "", "maintenance", "on", "--message", "back at nine").WantCode(t, 0)
 	testkit.Eventually(t, propagation, "the site to be closed", func() bool { return closedFault(c.Get("/dashboard"), "Hello <strong><bdi>"+fullName) == "" })
 	c.WantStatus(c.Get("/healthz"), http.StatusOK)

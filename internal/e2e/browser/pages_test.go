@@ -185,8 +185,7 @@ func TestAccount_UpdatesTheProfile(t *testing.T) {
 		}
 		p.Fill("email", kit.UniqueName()+"@example.org")
 		p.Submit("/account/profile", http.StatusOK)
-		p.WantPath("/account?notice=profile")
-		p.WantText(`[role="status"]`, "Changes saved.")
+		p.WantNotice(script, "/account", "profile", "Changes saved.")
 		p.Click(`nav a[href="/dashboard"]`, http.StatusOK)
 		p.WantText("#user-name", "Grace Hopper")
 		p.WantText("h1", "Auckland")
@@ -221,8 +220,7 @@ func TestAccount_ChangesThePassword(t *testing.T) {
 
 		p.Fill("current_password", kit.Password, "new_password", "tidy-badger-kettle")
 		p.Submit("/account/password", http.StatusOK)
-		p.WantPath("/account?notice=password")
-		p.WantText(`[role="status"]`, "Password changed")
+		p.WantNotice(script, "/account", "password", "Password changed")
 		other.Open("/account", http.StatusOK)
 		other.WantPath("/login?next=%2Faccount")
 		other.Fill("username", name, "password", kit.Password)
@@ -267,7 +265,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 
 		// The newest of the others is listed first.
 		p.Click(`.sessions > li:nth-child(2) button`, http.StatusOK)
-		p.WantText(`[role="status"]`, "Session ended.")
+		p.WantNotice(script, "/account", "session-ended", "Session ended.")
 		ended := 0
 		for _, other := range others {
 			other.Open("/dashboard", http.StatusOK)
@@ -284,8 +282,7 @@ func TestAccount_EndsOtherSessions(t *testing.T) {
 		p.Click(`main a[href="/account#sessions"]`, http.StatusOK) // cancel
 		p.Click(`a[href="/account/sessions/end-others"]`, http.StatusOK)
 		p.Submit("/account/sessions/end-others", http.StatusOK)
-		p.WantPath("/account?notice=others-ended")
-		p.WantText(`[role="status"]`, "All other sessions ended.")
+		p.WantNotice(script, "/account", "others-ended", "All other sessions ended.")
 		for _, other := range others {
 			other.Open("/dashboard", http.StatusOK)
 			other.WantPath("/login?next=%2Fdashboard")

@@ -197,7 +197,7 @@ func (o *tour) outside(base string) {
 	o.look("login-wrong")
 	p.Open("/nowhere", http.StatusNotFound)
 	o.look("error-404")
-	p.Open("/logout", http.StatusMethodNotAllowed)
+	p.Open("/password/strength", http.StatusMethodNotAllowed)
 	o.look("error-405")
 }
 
@@ -243,6 +243,12 @@ func (o *tour) inside(base string) {
 	p.Fill("current_password", "wrong-password", "new_password", "tidy-badger-kettle")
 	p.Submit("/account/password", http.StatusUnprocessableEntity)
 	o.look("account-password-wrong")
+	p.Fill("current_password", kit.Password, "new_password", kit.OtherPassword)
+	p.Submit("/account/password", http.StatusOK)
+	o.look("account-password-changed")
+	p.Fill("current_password", kit.OtherPassword, "new_password", kit.Password)
+	p.Submit("/account/password", http.StatusOK)
+	o.endedSession(base)
 	elsewhere := "?next=" + url.QueryEscape("http://localhost:1/"+strings.Repeat("x", 100))
 	p.Open("/sign-out"+elsewhere, http.StatusOK)
 	o.look("sign-out")
@@ -251,6 +257,20 @@ func (o *tour) inside(base string) {
 	o.look("login-signed-out")
 	p.Open("/login"+elsewhere, http.StatusOK)
 	o.look("login-for-another-site")
+}
+
+// endedSession visits the pages of a form that is submitted after its session has ended.
+func (o *tour) endedSession(base string) {
+	p := o.p
+	p.Fill("name", longDisplay+"x", "email", longName+"@example.org")
+	elsewhere := kit.NewClient(o.t, base)
+	elsewhere.SignIn(longName)
+	elsewhere.WantStatus(elsewhere.PostForm("/account/sessions/end-others"), http.StatusSeeOther)
+	p.Submit("/account/profile", http.StatusUnauthorized)
+	o.look("login-session-ended")
+	p.Fill("username", longName, "password", kit.Password)
+	p.Submit("/login", http.StatusOK)
+	o.look("account-draft")
 }
 
 // administrator visits the pages for API tokens and for administrators.

@@ -112,7 +112,7 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 		c.WantStatus(c.PostForm(path, fields...), http.StatusSeeOther)
 	}
 	hashed := kit.NewClient(t, a.URL())
-	hashed.WantSeeOther(hashed.PostForm("/register", "username", "hashed", "password", kit.OtherPassword), "/dashboard")
+	hashed.WantSeeOther(hashed.PostForm("/register", "username", "hashed", "password", kit.OtherPassword), "/dashboard?notice=welcome")
 	otherHash := kit.QueryText(t, db, `SELECT password_hash FROM users WHERE username = 'hashed'`)
 
 	changes := []revocation{

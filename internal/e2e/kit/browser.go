@@ -348,7 +348,9 @@ func (p *Browser) Register(username string, more ...string) {
 	p.Open("/register", http.StatusOK)
 	p.Fill(append([]string{"username", username, "password", Password}, more...)...)
 	p.Submit("/register", http.StatusOK)
-	p.WantPath("/dashboard")
+	if got := strings.TrimSuffix(p.Path(), "?notice=welcome"); got != "/dashboard" {
+		p.T.Fatalf("at %s after the registration\n%s", got, p.Text("body"))
+	}
 }
 
 // SignIn signs in through the form.
@@ -413,6 +415,20 @@ func (p *Browser) WantPath(path string) {
 	p.T.Helper()
 	if got := p.Path(); got != path {
 		p.T.Fatalf("at %s, want %s\n%s", got, path, p.Text("body"))
+	}
+}
+
+// WantNotice fails unless the page has the notice, focused and within the window. Scripts take it out of the address.
+func (p *Browser) WantNotice(script bool, path, key, text string) {
+	p.T.Helper()
+	p.WaitFor("the focus on the notice", `document.activeElement.matches(".notice")`)
+	p.WantText(`[role="status"]`, text)
+	if !script {
+		path += "?notice=" + key
+	}
+	p.WantPath(path)
+	if !Eval[bool](p, `(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.activeElement.getBoundingClientRect())`) {
+		p.T.Errorf("the notice of %s is outside the window", path)
 	}
 }
 

@@ -162,7 +162,7 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 		secrets["the cookie "+what] = c.Cookie(kit.SessionCookie)
 		secrets["the browser's cookie "+what] = c.Cookie(kit.SessionCookie + "_browser")
 	}
-	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", first, "email", "alice@example.org"), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", first, "email", "alice@example.org"), "/dashboard?notice=welcome")
 	note("of the registration")
 	c.WantSeeOther(c.PostForm("/logout"), "/login?notice=signed-out")
 	c.WantStatus(c.PostForm("/login", "username", "alice", "password", wrongForm), http.StatusUnauthorized)

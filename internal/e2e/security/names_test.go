@@ -28,7 +28,7 @@ func TestNames_AreCanonicalizedEverywhere(t *testing.T) {
 		{"ガンダム", []string{"ガンダム", "ｶﾞﾝﾀﾞﾑ", norm.NFD.String("ガンダム")}},
 	} {
 		c := x.NewClient()
-		c.WantSeeOther(c.PostForm("/register", "username", test.spellings[1], "password", kit.Password), "/dashboard")
+		c.WantSeeOther(c.PostForm("/register", "username", test.spellings[1], "password", kit.Password), "/dashboard?notice=welcome")
 		for _, spelling := range test.spellings {
 			other := x.NewClient()
 			other.WantFieldError(other.PostForm("/register", "username", spelling, "password", kit.Password), "username", "This name is taken")
@@ -134,7 +134,7 @@ func TestASVS_15_3_3_ExtraFieldsAreIgnored(t *testing.T) {
 		return x.QueryValue(`SELECT concat_ws(' ', username, name, email, email_verified, time_zone, epoch, active, created_at > now() - interval '1 hour') FROM users WHERE username = 'mallory'`)
 	}
 	c := x.NewClient()
-	c.WantSeeOther(c.PostForm("/register", with("username", "mallory", "password", kit.Password, "email", "m@example.org")...), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", with("username", "mallory", "password", kit.Password, "email", "m@example.org")...), "/dashboard?notice=welcome")
 	if got, want := row(), "mallory  m@example.org f UTC 1 t t"; got != want {
 		t.Errorf("after the registration, got the row %q, want %q", got, want)
 	}

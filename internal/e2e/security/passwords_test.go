@@ -36,7 +36,7 @@ func TestASVS_6_2_1_MinimumLength(t *testing.T) {
 		}
 	}
 	c := x.NewClient()
-	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", "ñé🦊9!wqp"), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", "ñé🦊9!wqp"), "/dashboard?notice=welcome")
 	c.WantFieldError(c.ChangePassword("ñé🦊9!wqp", "zk9!wqp"), "new_password", "Use at least 8 characters (this has 7).")
 }
 
@@ -52,7 +52,7 @@ func TestASVS_6_2_9_LongPasswords(t *testing.T) {
 	} {
 		c := x.NewClient()
 		name := fmt.Sprintf("long%d", i)
-		c.WantSeeOther(c.PostForm("/register", "username", name, "password", long), "/dashboard")
+		c.WantSeeOther(c.PostForm("/register", "username", name, "password", long), "/dashboard?notice=welcome")
 		again := x.NewClient()
 		again.WantSeeOther(again.PostForm("/login", "username", name, "password", long), "/dashboard")
 	}
@@ -117,7 +117,7 @@ func TestASVS_6_2_8_NoTruncationNoFolding(t *testing.T) {
 	x := kit.NewTarget(t)
 	whole := repeatTo(" Weary otter Lamp, brisk Walnut tram; ", 80)
 	c := x.NewClient()
-	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", whole), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", whole), "/dashboard?notice=welcome")
 	for what, other := range map[string]string{
 		"the first 72":         whole[:72],
 		"the first 64":         whole[:64],
@@ -148,7 +148,7 @@ func TestNIST_PasswordsAreNormalized(t *testing.T) {
 	x := kit.NewTarget(t)
 	const typed = "Ångström-ﬁsh-Ǖber"
 	c := x.NewClient()
-	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", norm.NFD.String(typed)), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", "username", "alice", "password", norm.NFD.String(typed)), "/dashboard?notice=welcome")
 	for form, status := range map[string]int{
 		norm.NFC.String(typed):  http.StatusSeeOther,
 		norm.NFD.String(typed):  http.StatusSeeOther,
@@ -169,7 +169,7 @@ func TestASVS_6_2_5_AnyComposition(t *testing.T) {
 	} {
 		name := fmt.Sprintf("any%d", i)
 		c := x.NewClient()
-		c.WantSeeOther(c.PostForm("/register", "username", name, "password", p), "/dashboard")
+		c.WantSeeOther(c.PostForm("/register", "username", name, "password", p), "/dashboard?notice=welcome")
 		again := x.NewClient()
 		again.WantSeeOther(again.PostForm("/login", "username", name, "password", p), "/dashboard")
 	}
@@ -262,7 +262,7 @@ func TestASVS_6_2_11_ContextWordsAreRefused(t *testing.T) {
 	// The check uses the stored name, not the spelling in the request.
 	c.WantFieldError(c.PostForm("/register", "username", "ｘｑ７ｚｋｖｗ９", "password", "xq7zkvw9"), "password", "Too easy to guess")
 
-	c.WantSeeOther(c.PostForm("/register", append(about, "password", kit.Password)...), "/dashboard")
+	c.WantSeeOther(c.PostForm("/register", append(about, "password", kit.Password)...), "/dashboard?notice=welcome")
 	for _, p := range []string{"xq7zkvw9-26", "bramblewick", "quillfeather", "gatehouse1"} {
 		c.WantFieldError(c.ChangePassword(kit.Password, p), "new_password", "Too easy to guess")
 	}
