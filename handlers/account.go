@@ -24,6 +24,11 @@ func (h *Handlers) showAccount(r *web.Request) (web.Response, error) {
 	return web.Show(http.StatusOK, templates.Account(page)), nil
 }
 
+// changePasswordPage leads password managers to the form (W3C, A Well-Known URL for Changing Passwords).
+func (h *Handlers) changePasswordPage(*web.Request) (web.Response, error) {
+	return web.SeeOther("/account#password"), nil
+}
+
 // maxSessionRows bounds the list on a page. Users with more sessions have them from before the limit existed.
 const maxSessionRows = auth.MaxSessions
 

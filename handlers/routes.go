@@ -75,6 +75,14 @@ func (h *Handlers) Routes() []web.Route {
 
 		web.Verify("/auth/verify"),
 
+		web.Get("/.well-known/change-password", web.Unauthenticated, h.changePasswordPage),
+		web.File("favicon.ico"),
+		web.File("apple-touch-icon.png"),
+		web.File("icon-192.png"),
+		web.File("icon-512.png"),
+		web.File("site.webmanifest"),
+		web.File("robots.txt"),
+
 		web.Get("/healthz", web.Unauthenticated, h.healthz),
 		web.Get("/readyz", web.Unauthenticated, h.readyz),
 	}

@@ -236,7 +236,7 @@ func (s *Server) checkOrigin(req *http.Request) error {
 
 // contentSecurityPolicy allows only this site's own files and forms (ASVS 3.4.3).
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
-	"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 // securityHeaders are the headers of every response. Their values are shared and must not be appended to.
 var securityHeaders = http.Header{

@@ -21,6 +21,7 @@ type Response struct {
 	location   string
 	formOrigin string
 	retryAfter time.Duration
+	cached     time.Duration
 }
 
 // Show responds with a page.
@@ -62,6 +63,12 @@ func (r Response) FormTo(address string) Response {
 // After adds Retry-After, in whole seconds, rounded up.
 func (r Response) After(d time.Duration) Response {
 	r.retryAfter = d
+	return r
+}
+
+// CachedFor lets every cache keep the response, which must be the same for everyone.
+func (r Response) CachedFor(d time.Duration) Response {
+	r.cached = d
 	return r
 }
 

@@ -344,6 +344,9 @@ func (s *Server) send(r *Request, resp Response) error {
 	if resp.location != "" {
 		h.Set("Location", resp.location)
 	}
+	if resp.cached > 0 {
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(seconds(resp.cached)))
+	}
 	if resp.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(seconds(resp.retryAfter)))
 	}

@@ -12,6 +12,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -71,6 +72,14 @@ func contentType(ext string) string {
 		return "text/javascript; charset=utf-8"
 	case ".svg":
 		return "image/svg+xml"
+	case ".ico":
+		return "image/x-icon"
+	case ".png":
+		return "image/png"
+	case ".txt":
+		return "text/plain; charset=utf-8"
+	case ".webmanifest":
+		return "application/manifest+json"
 	}
 	if t := mime.TypeByExtension(ext); t != "" {
 		return t
@@ -103,6 +112,18 @@ func (s *assets) url(name string) (string, error) {
 		return "", fmt.Errorf("no static file %q", name)
 	}
 	return u, nil
+}
+
+// File returns a route that serves a static file under its own name, where browsers and crawlers look for it.
+func File(name string) Route {
+	return Get("/"+name, Unauthenticated, func(r *Request) (Response, error) {
+		u, err := r.server.statics.url(name)
+		if err != nil {
+			return Response{}, err
+		}
+		a := r.server.statics.byPath[strings.TrimPrefix(u, "/static/")]
+		return Document(a.kind, a.plain).CachedFor(24 * time.Hour), nil
+	})
 }
 
 func (s *assets) serve(c echo.Context) error {

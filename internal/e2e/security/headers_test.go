@@ -124,6 +124,9 @@ func TestASVS_14_3_2_PersonalPagesAreNotCached(t *testing.T) {
 	c := x.NewClient()
 	c.Register("alice")
 	for _, path := range append(kit.RoutePaths(http.MethodGet), "/nothing", "/static/nothing", "/logout") {
+		if ext := filepath.Ext(path); ext == ".ico" || ext == ".png" || ext == ".txt" || ext == ".webmanifest" {
+			continue // the same for everyone
+		}
 		if got := c.Get(path).Header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("%s: got Cache-Control %q", path, got)
 		}
