@@ -79,6 +79,7 @@ func (h *Handlers) loginPage(r *web.Request, form url.Values) templates.LoginPag
 			First:  "username",
 		},
 		RegistrationOpen: h.Accounts.RegistrationOpen,
+		HelpContact:      h.HelpContact,
 		Draft:            draft,
 		SessionEnded:     len(draft) > 0,
 		NextHost:         redirect.Host(next),

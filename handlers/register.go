@@ -16,7 +16,7 @@ func (h *Handlers) showRegister(r *web.Request) (web.Response, error) {
 		return web.SeeOther(orHome(r.SafeRedirect(r.Query("next")))), nil
 	}
 	if !h.Accounts.RegistrationOpen {
-		return registrationClosed(r), nil
+		return h.registrationClosed(r), nil
 	}
 	page := h.registerPage(r, nil)
 	return web.Show(http.StatusOK, templates.Register(page)).FormTo(page.Form.Value("next")), nil
@@ -40,7 +40,7 @@ func (h *Handlers) register(r *web.Request) (web.Response, error) {
 	)
 	switch {
 	case errors.Is(err, auth.ErrRegistrationClosed):
-		return registrationClosed(r), nil
+		return h.registrationClosed(r), nil
 	case errors.As(err, &wrong):
 		return h.registerAgain(r, form, http.StatusUnprocessableEntity, wrong, ""), nil
 	case errors.As(err, &throttled):
@@ -80,8 +80,8 @@ func (h *Handlers) registerAgain(r *web.Request, form url.Values, status int, wr
 	return web.Show(status, templates.Register(page)).FormTo(page.Form.Value("next"))
 }
 
-func registrationClosed(r *web.Request) web.Response {
-	return web.Show(http.StatusForbidden, templates.RegistrationClosed(r.Page("Registration is closed")))
+func (h *Handlers) registrationClosed(r *web.Request) web.Response {
+	return web.Show(http.StatusForbidden, templates.RegistrationClosed(r.Page("Registration is closed"), h.HelpContact))
 }
 
 // passwordStrength rates a password for the meter, by the rules that the form applies. The password is sent to the

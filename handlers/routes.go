@@ -14,6 +14,8 @@ type Handlers struct {
 	Accounts *auth.Accounts
 	// Ready reports whether the database and Redis answer, by name.
 	Ready func(context.Context) map[string]error
+	// HelpContact says whom people ask who cannot sign in; may be empty.
+	HelpContact string
 	// OpenAPI is the description of the API, as JSON.
 	OpenAPI []byte
 }
@@ -64,6 +66,7 @@ func (h *Handlers) Routes() []web.Route {
 
 		web.Post("/admin/maintenance/end", mayManage, h.endMaintenance).On("/admin/users"),
 
+		web.Get("/api", web.Open, h.apiPage),
 		web.Get("/api/time", web.API, h.apiTime),
 		web.Get("/api/me", web.API, h.apiMe),
 		web.Get("/api/tokens", web.API, h.apiTokens),

@@ -17,7 +17,7 @@ var reading = []string{http.MethodGet, http.MethodHead}
 // open are the routes that anonymous callers may use. Extend this list deliberately.
 var open = []string{
 	"GET /", "GET /register", "POST /register", "GET /login", "POST /login", "GET /sign-out", "POST /logout", "POST /password/strength",
-	"POST /api/tokens", "GET /api/openapi.json",
+	"GET /api", "POST /api/tokens", "GET /api/openapi.json",
 	"GET /healthz", "GET /readyz", "GET /.well-known/change-password",
 	"GET /favicon.ico", "GET /apple-touch-icon.png", "GET /icon-192.png", "GET /icon-512.png", "GET /site.webmanifest", "GET /robots.txt",
 }

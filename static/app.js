@@ -102,8 +102,8 @@ for (const box of all('.strength')) {
 			if (!(score >= 0)) return;
 			box.dataset.score = bar.ariaValueNow = score;
 			bar.ariaValueText = label;
-			// There is room for one sentence; the form's response shows the rest.
-			put(text, [label, message.replace(/\. .*/, '.')].filter(Boolean).join('. '));
+			// There is room for one line; the form's response shows the rest.
+			put(text, message.split(/[:.] /)[0] || label);
 		} catch { /* superseded or offline: the server checks again when the form is submitted */ }
 	};
 	form.addEventListener('input', () => {

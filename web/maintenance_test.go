@@ -198,7 +198,7 @@ func TestMaintenance_WatchPolls(t *testing.T) {
 // Administrators see that the site is closed, on every page, and open it again.
 func TestMaintenance_AdministratorsSeeAndEndIt(t *testing.T) {
 	page := func(r *Request) (Response, error) {
-		return Show(http.StatusOK, templates.RegistrationClosed(r.Page("Page"))), nil
+		return Show(http.StatusOK, templates.RegistrationClosed(r.Page("Page"), "")), nil
 	}
 	s := newSite(t, []Route{
 		Get("/", Open, page), signIn,

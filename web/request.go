@@ -2,16 +2,22 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -84,7 +90,8 @@ func (r *Request) HasPermission(permission string) bool {
 // Token returns the API token that authenticated the request, or nil.
 func (r *Request) Token() *auth.Token { return r.token }
 
-// DecodeJSON decodes the body into v and leaves v unchanged without a body. The error is a 400 or 415.
+// DecodeJSON decodes the body into the struct v and leaves v unchanged without a body. The error is a 400 or 415, or a 422
+// that names the fields that the struct does not have: ignoring a misspelled field would do something else than was asked.
 func (r *Request) DecodeJSON(v any) error {
 	req := r.echo.Request()
 	if req.ContentLength == 0 {
@@ -94,19 +101,42 @@ func (r *Request) DecodeJSON(v any) error {
 	if err != nil || kind != "application/json" {
 		return echo.NewHTTPError(http.StatusUnsupportedMediaType)
 	}
-	d := json.NewDecoder(req.Body)
-	err = d.Decode(v)
-	if err == nil && d.More() {
-		err = errors.New("more than one value")
-	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
 		return err
 	}
-	if err != nil {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return problem.BadRequest(problem.MalformedJSON, "The body is not a JSON object.")
+	}
+	if unknown := unknownFields(fields, reflect.TypeOf(v).Elem()); len(unknown) > 0 {
+		return unknown
+	}
+	if json.Unmarshal(body, v) != nil {
 		return problem.BadRequest(problem.MalformedJSON, "The body is not a JSON object with the expected fields.")
 	}
 	return nil
+}
+
+// Limits of what an error repeats of a request.
+const (
+	maxUnknownFields = 10
+	maxUnknownName   = 64
+)
+
+// unknownFields returns an error for each field that the struct type does not have. Like encoding/json, it ignores case.
+func unknownFields(fields map[string]json.RawMessage, of reflect.Type) auth.ValidationErrors {
+	unknown := auth.ValidationErrors{}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		known := slices.ContainsFunc(reflect.VisibleFields(of), func(f reflect.StructField) bool {
+			tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			return strings.EqualFold(cmp.Or(tag, f.Name), name)
+		})
+		if !known && len(unknown) < maxUnknownFields {
+			unknown[truncate(name, maxUnknownName)] = "There is no such field."
+		}
+	}
+	return unknown
 }
 
 // Param returns a path parameter of the route.

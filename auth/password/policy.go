@@ -67,6 +67,9 @@ type Strength struct {
 	Message string `json:"message"`
 }
 
+// fair is the highest score of a password that looks stronger to the estimator than it is.
+const fair = 2
+
 var strengthLabels = [...]string{"Very weak", "Weak", "Fair", "Good", "Strong"}
 
 // Check returns the normalized form of a new password, or an error with a message for people. about
@@ -101,7 +104,7 @@ func (p Policy) assess(raw string, about []string) (password string, score int, 
 		}
 	}
 	// The estimate reads bytes, and overrates a repeated accented letter.
-	if distinct(password) < minDistinct || estimate.Guesses < weakestGuesses || commonPasswords()[folded] || isDatedWord(folded, words) {
+	if distinct(password) < minDistinct || estimate.Guesses < weakestGuesses || commonPasswords()[folded] || isDatedWord(folded, words) || isPublished(folded) {
 		return "", estimate.Score, userMessage("Too easy to guess: it is common or follows a simple pattern. A few unrelated words make a good password.")
 	}
 	return password, estimate.Score, nil
@@ -179,6 +182,8 @@ func (p Policy) Strength(raw string, about ...string) Strength {
 		s.Message = err.Error()
 		// A refused password must not look good.
 		s.Score = min(score, 1)
+	} else if isSubstitutedWord(raw) {
+		s.Score = min(score, fair)
 	}
 	s.Label = strengthLabels[s.Score]
 	return s

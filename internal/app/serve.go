@@ -98,7 +98,7 @@ func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger
 		Maintenance:    web.NewMaintenance(s.maintenance, log),
 		Log:            log,
 	}
-	h := &handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI}
+	h := &handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI, HelpContact: c.HelpContact}
 	server.SignInAgain = h.SignInAgain
 	return server, server.Init(h.Routes())
 }

@@ -238,3 +238,15 @@ func TestParseBaseURL_IsTheOriginThatBrowsersSend(t *testing.T) {
 		}
 	}
 }
+
+func TestHelpContact_IsOneLineOfText(t *testing.T) {
+	for text, fine := range map[string]bool{
+		"": true, "help@example.org": true, "Frag Zoë (Zimmer 12).": true, strings.Repeat("é", 300): true,
+		strings.Repeat("é", 301): false, "two\nlines": false, "\xff": false, "a\x00b": false,
+	} {
+		err := Settings{HelpContact: text}.checkHelpContact()
+		if (err == nil) != fine || err != nil && !strings.HasPrefix(err.Error(), "HELP_CONTACT") {
+			t.Errorf("%.20q: got %v", text, err)
+		}
+	}
+}

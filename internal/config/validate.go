@@ -34,6 +34,9 @@ func (s Settings) Validate() (Config, error) {
 	if err := cmp.Or(s.checkAddresses(), s.checkListenURL(), s.checkNumbers(), s.checkCookieDomain(c.Base)); err != nil {
 		return Config{}, err
 	}
+	if err := s.checkHelpContact(); err != nil {
+		return Config{}, err
+	}
 	c.Cookies = cookies.Policy{Secure: c.Base.Scheme == "https", Domain: s.CookieDomain}
 	if c.DjangoKeys, err = s.parseDjango(c.Cookies); err != nil {
 		return Config{}, err

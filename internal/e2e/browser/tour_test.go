@@ -62,7 +62,7 @@ func newPlaces(t *testing.T) places {
 	t.Helper()
 	s, broken, throttled := kit.NewSite(t), kit.NewSite(t), kit.NewSite(t)
 	all := places{
-		closed:    s.Serve("REGISTRATION", "closed").URL(),
+		closed:    s.Serve("REGISTRATION", "closed", "HELP_CONTACT", "help@example.org").URL(),
 		broken:    broken.Serve().URL(),
 		throttled: throttled.Serve().URL(),
 	}
@@ -112,6 +112,13 @@ func (o *tour) run() {
 	o.administrator()
 	o.wrongRequests(server.URL())
 	p.SignIn(longName)
+	s.Run("", "maintenance", "on", "--message", "Back at nine.").WantCode(o.t, 0)
+	visitor := kit.NewClient(o.t, server.URL())
+	testkit.Eventually(o.t, kit.BrowserTimeout, "the site to be closed", func() bool { return visitor.Get("/").StatusCode == http.StatusServiceUnavailable })
+	p.Open("/dashboard", http.StatusOK)
+	o.look("dashboard-maintenance")
+	p.Submit("/admin/maintenance/end", http.StatusOK)
+	o.look("dashboard-reopened")
 	redis.Kill()
 	p.Open("/login", http.StatusOK)
 	p.Fill("username", "alice", "password", kit.Password)
@@ -125,6 +132,9 @@ func (o *tour) run() {
 	o.look("landing-closed")
 	p.Open("/register", http.StatusForbidden)
 	o.look("register-closed")
+	p.Open("/login", http.StatusOK)
+	p.Do(chromedp.Click(chromedp.CSS("summary")))
+	o.look("login-help")
 
 	p = o.person(o.broken)
 	p.Open("/login", http.StatusOK)
@@ -171,6 +181,8 @@ func (o *tour) outside(base string) {
 	p := o.p
 	p.Open("/", http.StatusOK)
 	o.look("landing")
+	p.Open("/api", http.StatusOK)
+	o.look("api")
 	p.Open("/register", http.StatusOK)
 	o.look("register")
 	for _, test := range refusedRegistrations {

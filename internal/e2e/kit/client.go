@@ -135,7 +135,7 @@ func (c *Client) WantSeeOther(a Response, location string) {
 func (c *Client) Register(username string) {
 	c.T.Helper()
 	a := c.PostForm("/register", "username", username, "password", Password)
-	c.WantSeeOther(a, "/dashboard")
+	c.WantSeeOther(a, "/dashboard?notice=welcome")
 }
 
 // SignIn signs in through the form.

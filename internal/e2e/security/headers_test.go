@@ -2,6 +2,7 @@ package security
 
 import (
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
