@@ -61,7 +61,21 @@ func Open(ctx context.Context, url string, options ...Option) (*DB, error) {
 	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
 		return openPostgres(url, o.listenURL)
 	}
-	return nil, errors.New("must be postgres://… or sqlite:PATH")
+	return nil, errScheme
+}
+
+var errScheme = errors.New("must be postgres://… or sqlite:PATH")
+
+// CheckURL returns what is wrong with the form of a database URL, in words that do not contain it. It does not connect.
+func CheckURL(url string) error {
+	switch {
+	case strings.HasPrefix(url, "sqlite:"):
+		return nil
+	case strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://"):
+		_, err := postgresConfig(url)
+		return err
+	}
+	return errScheme
 }
 
 // Option changes how Open connects.

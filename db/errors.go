@@ -29,6 +29,8 @@ func (d *DB) wrapError(caller, limited context.Context, what string, err error) 
 		return fmt.Errorf("%s: %w", what, auth.ErrNotFound)
 	case errors.Is(caller.Err(), context.Canceled):
 		return fmt.Errorf("%s: %w", what, context.Canceled)
+	case errors.Is(err, pq.ErrSSLNotSupported):
+		return fmt.Errorf("%s: %w", what, errNoTLS)
 	case limited.Err() != nil:
 		// The drivers report an expired deadline with many different errors.
 		return fmt.Errorf("%s: %s: %w: %w", what, d.Name(), auth.ErrUnavailable, limited.Err())
@@ -37,6 +39,10 @@ func (d *DB) wrapError(caller, limited context.Context, what string, err error) 
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
+
+// errNoTLS explains pq.ErrSSLNotSupported.
+var errNoTLS = errors.New("this Postgres server does not use TLS, but the connection requires it (sslmode=require, the default): " +
+	"enable TLS on the server, or, if nobody can read the network in between, add ?sslmode=disable to the URL")
 
 // isUnavailable reports whether the database could not be reached, as opposed to refusing a statement.
 func isUnavailable(err error) bool {

@@ -102,8 +102,16 @@ func postgresConfig(rawURL string) (pq.Config, error) {
 		return pq.Config{}, err
 	}
 	// lib/pq's own error quotes the URL.
-	if _, err := url.Parse(rest); err != nil {
+	parsed, err := url.Parse(rest)
+	if err != nil {
+		_, path, _ := strings.Cut(rest[strings.Index(rest, "://")+3:], "/")
+		if strings.Contains(err.Error(), "invalid port") && !strings.Contains(path, "@") {
+			return pq.Config{}, errBadPort
+		}
 		return pq.Config{}, errors.New("invalid URL (special characters in the password must be percent-encoded)")
+	}
+	if port := parsed.Port(); port != "" && !isPort(port) {
+		return pq.Config{}, errBadPort
 	}
 	cfg, err := pq.NewConfig(rest)
 	if err != nil {
@@ -173,9 +181,16 @@ func splitHost(s string) (pq.ConfigMultihost, error) {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return pq.ConfigMultihost{}, errors.New("a port must be a number from 1 to 65535")
+		return pq.ConfigMultihost{}, errBadPort
 	}
 	return pq.ConfigMultihost{Host: host, Port: uint16(n)}, nil
+}
+
+var errBadPort = errors.New("the port is not a number from 1 to 65535")
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 // dialer dials connections for lib/pq. It implements pq.Dialer and pq.DialerContext.

@@ -20,6 +20,14 @@ type target struct {
 
 var errBadURL = errors.New("not a Redis URL; want redis://[user:password@]host:port[/database], rediss://… or unix:///path/to.sock[?db=1]")
 
+var errBadPort = errors.New("the port of the Redis URL is not a number from 1 to 65535")
+
+// CheckURL returns what is wrong with the form of a Redis URL. It does not connect.
+func CheckURL(rawURL string) error {
+	_, err := parseTarget(rawURL)
+	return err
+}
+
 // NextDatabase returns the same URL with the following database number, the
 // default place of the caches. The result contains the password of the URL.
 func NextDatabase(rawURL string) (string, error) {
@@ -58,6 +66,9 @@ func SameDatabase(a, b string) bool {
 // parseTarget parses a Redis URL. Its errors never quote the URL: any part may be a misplaced password.
 func parseTarget(rawURL string) (target, error) {
 	u, err := url.Parse(rawURL)
+	if err != nil && strings.Contains(err.Error(), "invalid port") && strings.Count(rawURL, "/") < 4 {
+		return target{}, errBadPort // and not a password with an unescaped slash
+	}
 	if err != nil || u.Opaque != "" || u.Fragment != "" {
 		return target{}, errBadURL
 	}
@@ -100,7 +111,7 @@ func parseTCP(u *url.URL) (target, error) {
 		port = "6379"
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return target{}, errors.New("the port of the Redis URL must be between 1 and 65535")
+		return target{}, errBadPort
 	}
 	database, err := parseDatabase(strings.TrimPrefix(u.Path, "/"))
 	if err != nil {
