@@ -68,6 +68,31 @@ func (a *Accounts) AddUser(ctx context.Context, r Registration) (User, error) {
 	return u, nil
 }
 
+// CheckNewUser returns the ValidationErrors that AddUser would return for everything but the password, so that an
+// operator reads them before choosing one.
+func (a *Accounts) CheckNewUser(ctx context.Context, r Registration) error {
+	wrong := ValidationErrors{}
+	u := a.newUser(r, identifier.CanonicalUsername, wrong)
+	if wrong["username"] == "" {
+		_, err := a.Users.UserByUsername(ctx, u.Username)
+		if err == nil {
+			return usernameTaken()
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("look whether a user name is free: %w", err)
+		}
+	}
+	if u.Email != "" && wrong["email"] == "" {
+		_, err := a.Users.UserByEmail(ctx, u.Email)
+		if err == nil {
+			wrong["email"] = "Another account has this address."
+		} else if !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("look whether an address is free: %w", err)
+		}
+	}
+	return wrong.orNil()
+}
+
 // newUser returns the row for a registration and adds its errors to wrong.
 func (a *Accounts) newUser(r Registration, name func(string) (string, error), wrong ValidationErrors) User {
 	now := a.now()

@@ -19,6 +19,14 @@ const hasAdministrator = `SELECT EXISTS (SELECT 1 FROM users WHERE active AND id
 	UNION ALL
 	SELECT m.user_id FROM user_groups m JOIN group_permissions g ON g.group_name = m.group_name WHERE g.permission = '` + auth.ManageUsers + `'))`
 
+// HasAdministrator reports whether an active user has auth.ManageUsers.
+func (d *DB) HasAdministrator(ctx context.Context) (found bool, err error) {
+	err = d.read(ctx, "look for an administrator", hasAdministrator, func(ctx context.Context, s *sqlx.Stmt) error {
+		return s.GetContext(ctx, &found)
+	})
+	return found, err
+}
+
 // writeKeepingAdministrator is write for a statement that may take auth.ManageUsers from the last active
 // user who has it; see transactionKeepingAdministrator.
 func (d *DB) writeKeepingAdministrator(ctx context.Context, what, query string, run func(context.Context, *sqlx.Stmt) error) error {
