@@ -47,7 +47,7 @@ func (s *Stores) openDatabase(ctx context.Context, c config.Config, migrate bool
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
 	if current < want {
-		return fmt.Errorf("the database schema is at version %d and this program needs %d: run `gatehouse migrate up`, or serve with --migrate", current, want)
+		return fmt.Errorf("the database schema is at version %d and this program needs %d: run `%s migrate up`, or serve with --migrate", current, want, config.Program())
 	}
 	return nil
 }

@@ -35,8 +35,15 @@ type Options struct {
 	// Migrate updates the schema of a Postgres database first. An embedded database is always migrated.
 	Migrate bool
 	Log     *slog.Logger
-	// Listening is called with the address once the server listens.
-	Listening func(net.Addr)
+	// Listening is called once the server listens.
+	Listening func(Started)
+}
+
+// Started describes a server that has begun to listen.
+type Started struct {
+	Addr net.Addr
+	// HasAdministrator is false if no active user can administer the site, as far as the database responds.
+	HasAdministrator bool
 }
 
 // Serve runs the server until ctx ends, and then lets the requests in flight finish.
@@ -75,7 +82,7 @@ func Serve(ctx context.Context, c config.Config, o Options) error {
 	group.Go(func() { s.users.WatchFlush(background, s.Accounts.RefillCache) })
 	group.Go(func() { server.Maintenance.Watch(background) })
 	group.Go(func() { s.sessions.WatchActivity(background, log, touchSession(s.Accounts, log)) })
-	o.Listening(listener.Addr())
+	o.Listening(Started{Addr: listener.Addr(), HasAdministrator: s.hasAdministrator(ctx, log)})
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.BaseURL, "database", s.database.Name(), "version", config.Version())
 	return serve(ctx, server.HTTPServer(), server.LimitListener(listener), log)
 }
@@ -101,6 +108,16 @@ func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger
 	h := &handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI, HelpContact: c.HelpContact}
 	server.SignInAgain = h.SignInAgain
 	return server, server.Init(h.Routes())
+}
+
+// hasAdministrator reports whether an active user can administer the site, and true if that is unknown.
+func (s *Stores) hasAdministrator(ctx context.Context, log *slog.Logger) bool {
+	found, err := s.database.HasAdministrator(ctx)
+	if err != nil {
+		log.WarnContext(ctx, "could not look for an administrator", "error", err)
+		return true
+	}
+	return found
 }
 
 // ready checks every store, by name.

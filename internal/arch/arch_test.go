@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"":                   {"internal/cli"},
 	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv", "kv/redisconn", "auth/identifier", "auth/password", "django"},
 	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "web", "web/logging", "web/metrics", "web/netlimit", "web/sessions", "internal/reqstats", "auth/password"},
-	"internal/config":    {"auth", "django", "kv/redisconn", "web/cookies", "web/sessions", "auth/identifier"},
+	"internal/config":    {"auth", "db", "django", "kv/redisconn", "web/cookies", "web/sessions", "auth/identifier"},
 	"handlers":           {"auth", "templates", "web", "web/problem", "web/redirect", "auth/identifier", "auth/timezone"},
 	"web":                {"auth", "auth/identifier", "static", "templates", "internal/reqstats", "web/cookies", "web/logging", "web/metrics", "web/netlimit", "web/problem", "web/redirect", "web/sessions"},
 	"web/cookies":        {"auth"},

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"regexp"
-	"strings"
+	"slices"
 
 	"github.com/alecthomas/kong"
 
@@ -20,15 +18,22 @@ import (
 
 // cli is every command with its flags.
 type cli struct {
+	ShowVersion     kong.VersionFlag `name:"version" help:"Print the version."`
 	config.Settings `embed:"" group:"Settings (flags or environment variables)"`
 
 	Serve   serveCmd   `cmd:"" default:"withargs" help:"Serve the site. This is the default command."`
 	Migrate migrateCmd `cmd:"" help:"Update the database schema."`
 	User    userCmd    `cmd:"" help:"Add, list and change users. Changes take effect immediately on every running server."`
 	Group   groupCmd   `cmd:"" help:"Add, list and change groups and their permissions."`
+	Session sessionCmd `cmd:"" help:"List and end sessions."`
+	Token   tokenCmd   `cmd:"" help:"List and revoke API tokens."`
 	Maint   maintCmd   `cmd:"" name:"maintenance" help:"Close the site to everyone but administrators, and reopen it."`
 	Doctor  doctorCmd  `cmd:"" help:"Check every setting and server, one line each."`
+	Help    helpCmd    `cmd:"" help:"Explain a command, or list the settings: help settings."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Completion completionCmd `cmd:"" help:"Print a script that completes commands in bash, zsh or fish."`
+	Complete   completeCmd   `cmd:"" name:"__complete" hidden:"" passthrough:""`
 }
 
 // IO is where a command reads and writes.
@@ -41,67 +46,52 @@ type IO struct {
 type command struct {
 	ctx    context.Context
 	config config.Config
-	io     IO
+	// faults are the invalid settings, for the commands that run in spite of them.
+	faults config.Faults
+	// fromFile are the settings that come from config.EnvFile.
+	fromFile []string
+	io       IO
 }
+
+// settingsOptional is implemented by commands that run even if settings are invalid.
+type settingsOptional interface{ settingsOptional() }
 
 // Run parses the arguments and runs the command that they name.
 func Run(ctx context.Context, args []string, io IO) error {
 	var c cli
 	exited := false
-	parser, err := kong.New(&c,
-		kong.Name("gatehouse"),
-		kong.Description("Single sign-on that any app can check with one Redis lookup."),
-		kong.Writers(io.Out, io.Err),
-		kong.Exit(func(int) { exited = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Tree: true, WrapUpperBound: 100}),
-	)
+	parser, err := newParser(&c, io, func() { exited = true })
 	if err != nil {
 		return fmt.Errorf("build the command line: %w", err)
 	}
 	unsetEmpty(parser.Model)
+	var faults config.Faults
+	fromFile, err := config.ReadEnvFile(config.EnvFile, variables(parser.Model))
+	if err != nil {
+		faults = append(faults, err)
+	}
+	unsetEmpty(parser.Model)
+	faults = append(faults, unsetInvalid(parser.Model)...)
 	parsed, err := parser.Parse(args)
 	if exited {
 		return nil // after --help
 	}
 	if err != nil {
-		return nameVariable(parser.Model, err)
+		return usageError{nameVariable(parser.Model, err)}
 	}
-	if err := config.RefuseUnsupported(); err != nil {
-		return err
-	}
-	checked, err := c.Validate()
-	if err != nil && !strings.HasPrefix(parsed.Command(), "version") && !strings.HasPrefix(parsed.Command(), "doctor") {
-		return err
-	}
-	return parsed.Run(&command{ctx: ctx, config: checked, io: io}, &c.Settings)
-}
-
-// unsetEmpty unsets the variables of flags that are set to the empty string, which kong would take for a value.
-func unsetEmpty(model *kong.Application) {
-	for _, flag := range model.Flags {
-		for _, name := range flag.Envs {
-			if os.Getenv(name) == "" {
-				os.Unsetenv(name)
-			}
+	capIdleTimes(parsed, &c.Settings)
+	checked, invalid := c.Validate()
+	faults = slices.Concat(faults, invalid, config.CheckUnsupported())
+	selected := parsed.Selected().Target.Addr().Interface()
+	if _, ok := selected.(*serveCmd); ok && c.SecretKey == "" {
+		if err := checked.RequireSecretKey(); err != nil {
+			faults = append(faults, err)
 		}
 	}
-}
-
-// badFlag matches an error about the value of a flag.
-var badFlag = regexp.MustCompile(`^--([a-z-]+)(?:=[^\s:]+)?(:? .*?)(?: \(from envar .*\))?$`)
-
-// nameVariable adds the variable's name to an error about a setting, because most settings come from the environment.
-func nameVariable(model *kong.Application, err error) error {
-	m := badFlag.FindStringSubmatch(err.Error())
-	if m == nil {
-		return err
+	if _, ok := selected.(settingsOptional); !ok && len(faults) > 0 {
+		return faults
 	}
-	for _, flag := range model.Flags {
-		if flag.Name == m[1] && len(flag.Envs) > 0 {
-			return fmt.Errorf("%s (--%s)%s", flag.Envs[0], m[1], m[2])
-		}
-	}
-	return err
+	return parsed.Run(&command{ctx: ctx, config: checked, faults: faults, fromFile: fromFile, io: io})
 }
 
 // withAccounts calls run with the accounts of a server with these settings.

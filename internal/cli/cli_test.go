@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"gatehouse/internal/config"
 	"gatehouse/kv/embedded"
 	"gatehouse/web/cookies"
@@ -51,7 +49,7 @@ func parse(t *testing.T, env map[string]string, args ...string) config.Settings 
 	t.Helper()
 	setEnvironment(t, env)
 	var c cli
-	parser, err := kong.New(&c, kong.Exit(func(int) { t.Error("exit") }))
+	parser, err := newParser(&c, IO{}, func() { t.Error("exit") })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +89,7 @@ func TestSettings_ComeFromEnvironmentAndFlags(t *testing.T) {
 	env := map[string]string{
 		"LISTEN_ADDR": ":1", "BASE_URL": "https://a.example.org", "DATABASE_URL": "sqlite:x", "DATABASE_LISTEN_URL": "postgres://h/d", "REDIS_URL": "redis://h", "CACHE_URL": "redis://h/1",
 		"SECRET_KEY": testSecret + "," + testSecret, "DATA_DIR": "d", "COOKIE_DOMAIN": "example.org", "TRUSTED_PROXIES": "10.0.0.0/8,::1",
-		"SESSION_LIFETIME": "1h", "SESSION_IDLE": "2h", "REMEMBER_LIFETIME": "3h", "REMEMBER_IDLE": "4h", "USER_CACHE_TTL": "5h",
+		"SESSION_LIFETIME": "1d", "SESSION_IDLE": "2h", "REMEMBER_LIFETIME": "3h", "REMEMBER_IDLE": "4h", "USER_CACHE_TTL": "5h",
 		"TOKEN_LIFETIME": "6h", "CREDENTIAL_CACHE_TTL": "7m", "METRICS_ADDR": ":3",
 		"DJANGO_SESSIONS_URL": "redis://h/2", "DJANGO_SECRET_KEY": " a,b ", "DJANGO_SESSION_PREFIX": "p", "DJANGO_SESSION_COOKIE": "c", "DJANGO_SESSION_AGE": "8h", "DJANGO_SOURCE": "shop",
 		"PASSWORD_MIN_LENGTH": "9", "REGISTRATION": "closed", "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "MIGRATE": "true",
@@ -99,7 +97,7 @@ func TestSettings_ComeFromEnvironmentAndFlags(t *testing.T) {
 	want := config.Settings{
 		ListenAddr: ":1", BaseURL: "https://a.example.org", DatabaseURL: "sqlite:x", DatabaseListenURL: "postgres://h/d", RedisURL: "redis://h", CacheURL: "redis://h/1",
 		SecretKey: testSecret + "," + testSecret, DataDir: "d", CookieDomain: "example.org", TrustedProxies: []string{"10.0.0.0/8", "::1"},
-		SessionLifetime: time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 3 * time.Hour, RememberIdle: 4 * time.Hour, UserCacheTTL: 5 * time.Hour,
+		SessionLifetime: 24 * time.Hour, SessionIdle: 2 * time.Hour, RememberLifetime: 3 * time.Hour, RememberIdle: 4 * time.Hour, UserCacheTTL: 5 * time.Hour,
 		TokenLifetime: 6 * time.Hour, CredentialTTL: 7 * time.Minute, MetricsAddr: ":3",
 		DjangoSessionsURL: "redis://h/2", DjangoSecretKey: " a,b ", DjangoSessionPrefix: "p", DjangoSessionCookie: "c", DjangoSessionAge: 8 * time.Hour, DjangoSource: "shop",
 		PasswordMin: 9, Registration: "closed", LogFormat: "json", LogLevel: slog.LevelDebug,
@@ -142,20 +140,27 @@ func TestRun_RefusesInvalidSettings(t *testing.T) {
 		{"BASE_URL", "https://login.example.org:65536", "BASE_URL"},
 		{"SESSION_LIFETIME", "0s", "SESSION_LIFETIME is 0s; it must be at least 1s"},
 		{"SESSION_IDLE", "-1h", "SESSION_IDLE"},
+		{"SESSION_IDLE", "25h", "SESSION_IDLE is 25h, which is longer than SESSION_LIFETIME (24h)"},
+		{"REMEMBER_IDLE", "31d", "REMEMBER_IDLE is 744h, which is longer than REMEMBER_LIFETIME (720h)"},
+		{"LISTEN_ADDR", "localhost:99999", `LISTEN_ADDR "localhost:99999": the port "99999" is not a number from 1 to 65535`},
+		{"DATABASE_URL", "postgres://u:hunter2@h:99999/d", "DATABASE_URL: the port is not a number"},
+		{"DATABASE_URL", "postgres://u:hunter2@h:port/d", "DATABASE_URL: the port is not a number"},
+		{"DATABASE_URL", "postgres://u:hun/ter2@h/d", "DATABASE_URL: invalid URL (special characters in the password must be percent-encoded)"},
+		{"REDIS_URL", "redis://:hunter2@h:port", "REDIS_URL: the port of the Redis URL is not a number"},
 		{"REMEMBER_LIFETIME", "999ms", "REMEMBER_LIFETIME"},
-		{"REMEMBER_IDLE", "87601h", "REMEMBER_IDLE is 87601h0m0s; it must be at most 87600h"},
+		{"REMEMBER_IDLE", "87601h", "REMEMBER_IDLE is 87601h; it must be at most 87600h"},
 		{"USER_CACHE_TTL", "1ms", "USER_CACHE_TTL"},
-		{"SESSION_IDLE", "two hours", "SESSION_IDLE (--session-idle)"},
+		{"SESSION_IDLE", "two hours", `SESSION_IDLE: "two hours" is not a duration such as 90m, 12h or 30d`},
 		{"PASSWORD_MIN_LENGTH", "7", "PASSWORD_MIN_LENGTH is 7; it must be 8 to 64"},
 		{"PASSWORD_MIN_LENGTH", "65", "PASSWORD_MIN_LENGTH"},
-		{"PASSWORD_MIN_LENGTH", "ten", "PASSWORD_MIN_LENGTH (--password-min-length)"},
-		{"REGISTRATION", "maybe", "REGISTRATION (--registration) must be one of"},
-		{"LOG_FORMAT", "xml", "LOG_FORMAT (--log-format)"},
+		{"PASSWORD_MIN_LENGTH", "ten", "PASSWORD_MIN_LENGTH: expected a valid 64 bit int"},
+		{"REGISTRATION", "maybe", `REGISTRATION must be one of open, closed, and not "maybe"`},
+		{"LOG_FORMAT", "xml", "LOG_FORMAT must be one of auto, text, json"},
 		{"LOG_LEVEL", "loud", "LOG_LEVEL"},
 		{"SMTP_URL", "smtp://u:hunter2@h", "SMTP_URL is set, but this version cannot send mail yet: unset it"},
 		{"METRICS_ADDR", "9090", `METRICS_ADDR "9090" is not host:port`},
-		{"TOKEN_LIFETIME", "59s", "TOKEN_LIFETIME is 59s; it must be 1m to 8784h"},
-		{"TOKEN_LIFETIME", "8785h", "TOKEN_LIFETIME is 8785h0m0s; it must be 1m to 8784h"},
+		{"TOKEN_LIFETIME", "59s", "TOKEN_LIFETIME is 59s; it must be at least 1m"},
+		{"TOKEN_LIFETIME", "8785h", "TOKEN_LIFETIME is 8785h; it must be at most 8784h"},
 		{"TOKEN_LIFETIME", "-72h", "TOKEN_LIFETIME"},
 		{"CREDENTIAL_CACHE_TTL", "0s", "CREDENTIAL_CACHE_TTL is 0s; it must be at least 1s"},
 		{"CREDENTIAL_CACHE_TTL", "87601h", "CREDENTIAL_CACHE_TTL"},
@@ -210,6 +215,9 @@ func TestRun_PrintsVersionAndHelp(t *testing.T) {
 	if err != nil || !strings.HasPrefix(out, "gatehouse ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("got %q, %v", out, err)
 	}
+	if flag, _, err := runIn(t, map[string]string{"LISTEN_ADDR": "nonsense"}, "--version"); err != nil || flag != out {
+		t.Errorf("--version: got %q, %v; want %q", flag, err, out)
+	}
 	out, _, err = runIn(t, map[string]string{"SECRET_KEY": testSecret}, "--help")
 	if err != nil || !strings.Contains(out, "--listen-addr") || !strings.Contains(out, "$LISTEN_ADDR") || strings.Contains(out, testSecret) {
 		t.Errorf("got %q, %v", out, err)
@@ -220,7 +228,7 @@ func TestRun_PrintsVersionAndHelp(t *testing.T) {
 }
 
 func TestNameVariable_PrecedesTheFlag(t *testing.T) {
-	parser, err := kong.New(new(cli))
+	parser, err := newParser(new(cli), IO{}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

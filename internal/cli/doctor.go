@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"gatehouse/django"
 	"gatehouse/internal/app"
@@ -14,20 +15,28 @@ import (
 
 type doctorCmd struct{}
 
+func (doctorCmd) settingsOptional() {}
+
 // Run checks the settings and servers as serve would, and continues after a problem.
-func (doctorCmd) Run(c *command, settings *config.Settings) error {
-	d := &doctor{command: c}
-	config, err := settings.Validate()
-	d.report("settings", "valid", err)
-	if err == nil {
-		d.config = config
-		d.checkKey()
-		d.checkBaseURL()
-		d.checkListen()
-		d.checkDatabase()
-		d.checkRedis()
-		d.checkDjango()
+func (doctorCmd) Run(c *command) error {
+	d := &doctor{command: c, faulty: map[string]bool{}}
+	if n := len(c.fromFile); n > 0 {
+		d.report(config.EnvFile, "sets "+settings(n), nil)
 	}
+	for _, fault := range c.faults {
+		setting, problem := config.SplitFault(fault)
+		d.faulty[setting] = true
+		d.report(setting, "", errors.New(problem))
+	}
+	if len(c.faults) == 0 {
+		d.report("settings", "valid", nil)
+	}
+	d.checkKey()
+	d.checkBaseURL()
+	d.checkListen()
+	d.checkDatabase()
+	d.checkRedis()
+	d.checkDjango()
 	if d.problems > 0 {
 		noun := "problems"
 		if d.problems == 1 {
@@ -42,6 +51,8 @@ func (doctorCmd) Run(c *command, settings *config.Settings) error {
 // doctor prints one line for each check and counts the problems.
 type doctor struct {
 	*command
+	// faulty are the settings that have been reported already.
+	faulty   map[string]bool
 	problems int
 }
 
@@ -49,7 +60,8 @@ type doctor struct {
 func (d *doctor) report(check, ok string, err error) {
 	if err != nil {
 		d.problems++
-		d.printf("FAULT  %-12s %v", check, err)
+		problem := strings.TrimPrefix(strings.TrimPrefix(err.Error(), check), ":")
+		d.printf("FAULT  %-12s %s", check, strings.TrimPrefix(problem, " "))
 		return
 	}
 	d.printf("ok     %-12s %s", check, ok)
@@ -60,11 +72,17 @@ func (d *doctor) warn(check, text string) {
 }
 
 func (d *doctor) checkKey() {
+	if d.faulty["SECRET_KEY"] {
+		return
+	}
 	_, err := d.config.Keys()
 	d.report("SECRET_KEY", "long enough", err)
 }
 
 func (d *doctor) checkBaseURL() {
+	if d.faulty["BASE_URL"] {
+		return
+	}
 	if d.config.Base.Scheme == "http" && d.config.Base.Hostname() != "localhost" {
 		d.warn("BASE_URL", d.config.BaseURL+" is not https: passwords and cookies can be read in transit")
 		return
@@ -73,6 +91,9 @@ func (d *doctor) checkBaseURL() {
 }
 
 func (d *doctor) checkListen() {
+	if d.faulty["LISTEN_ADDR"] {
+		return
+	}
 	l, err := net.Listen("tcp", d.config.ListenAddr)
 	if err != nil {
 		d.warn("LISTEN_ADDR", fmt.Sprintf("%s is in use, perhaps by a running gatehouse", d.config.ListenAddr))
@@ -83,6 +104,9 @@ func (d *doctor) checkListen() {
 }
 
 func (d *doctor) checkDatabase() {
+	if d.faulty["DATABASE_URL"] || d.faulty["DATABASE_LISTEN_URL"] {
+		return
+	}
 	database, err := app.OpenDatabase(d.ctx, d.config)
 	if err != nil {
 		d.report("DATABASE_URL", "", err)
@@ -100,7 +124,7 @@ func (d *doctor) checkDatabase() {
 		d.report("DATABASE_URL", fmt.Sprintf("%s responds; the first start creates its schema", database.Name()), nil)
 		return
 	case current < want:
-		err = fmt.Errorf("%s responds, but its schema is at version %d and this program needs %d: run `gatehouse migrate up`", database.Name(), current, want)
+		err = fmt.Errorf("%s responds, but its schema is at version %d and this program needs %d: run `%s migrate up`", database.Name(), current, want, config.Program())
 	}
 	d.report("DATABASE_URL", fmt.Sprintf("%s responds; its schema is at version %d", database.Name(), current), err)
 	if err == nil && !d.config.EmbeddedSQL() {
@@ -113,7 +137,13 @@ func (d *doctor) checkRedis() {
 		d.report("REDIS_URL", "empty: Redis inside the server's process, whose sessions are lost when it stops", nil)
 		return
 	}
+	if d.faulty["REDIS_URL"] {
+		return
+	}
 	d.checkRedisURL("REDIS_URL", d.config.RedisURL, true)
+	if d.faulty["CACHE_URL"] {
+		return
+	}
 	cacheURL, err := d.config.ResolveCacheURL(d.config.RedisURL)
 	if err != nil {
 		d.report("CACHE_URL", "", err)
@@ -138,7 +168,7 @@ func (d *doctor) checkRedisURL(setting, url string, durable bool) {
 
 func (d *doctor) checkDjango() {
 	const setting = "DJANGO_SESSIONS_URL"
-	if d.config.DjangoSessionsURL == "" {
+	if d.config.DjangoSessionsURL == "" || d.faulty[setting] {
 		return
 	}
 	r, err := redisconn.Open(d.config.DjangoSessionsURL)

@@ -9,10 +9,19 @@ import (
 	"syscall"
 
 	"gatehouse/auth"
+	"gatehouse/internal/config"
 )
 
 // errReported is the error of a command that has already printed what went wrong.
 var errReported = errors.New("reported")
+
+// usageError is the error of arguments that no command understands.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+// usageCode is the exit code after a usageError, as shells and GNU's tools use it.
+const usageCode = 2
 
 // Report prints the error of a command, unless the command did, and returns the exit code.
 func Report(ctx context.Context, err error, w io.Writer) int {
@@ -20,11 +29,17 @@ func Report(ctx context.Context, err error, w io.Writer) int {
 		return 0
 	}
 	code := exitCode(ctx, err)
-	if _, named := errors.AsType[interruption](err); code > 1 && !named {
+	if _, named := errors.AsType[interruption](err); code > 128 && !named {
 		err = fmt.Errorf("interrupted: %w", err)
 	}
-	if !errors.Is(err, errReported) {
-		fmt.Fprintln(w, "gatehouse:", err)
+	if usage, ok := errors.AsType[usageError](err); ok {
+		err = fmt.Errorf("%w (%s --help explains the usage)", usage.error, config.Program())
+	}
+	if errors.Is(err, errReported) {
+		return code
+	}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(w, "gatehouse:", strings.TrimSuffix(line, "\n"))
 	}
 	return code
 }
@@ -37,6 +52,9 @@ func exitCode(ctx context.Context, err error) int {
 			return 128 + int(s)
 		}
 	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return usageCode
+	}
 	return 1
 }
 
@@ -47,11 +65,11 @@ func userMessage(err error) error {
 	case errors.As(err, &invalid):
 		return oneLine(invalid)
 	case errors.Is(err, auth.ErrLastAdministrator):
-		return fmt.Errorf("%w; make someone else an administrator first (gatehouse user join NAME admin), or use --force", auth.ErrLastAdministrator)
+		return fmt.Errorf("%w; make someone else an administrator first (%s user join NAME admin), or use --force", auth.ErrLastAdministrator, config.Program())
 	case errors.Is(err, auth.ErrAdminGroup):
 		return fmt.Errorf("%w; --force overrides this", auth.ErrAdminGroup)
 	case errors.Is(err, auth.ErrGroupNotFound):
-		return errors.New("there is no such group; nothing was changed (gatehouse group list shows all groups)")
+		return fmt.Errorf("there is no such group; nothing was changed (%s group list shows all groups)", config.Program())
 	}
 	return err
 }

@@ -3,24 +3,23 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"gatehouse/auth"
 )
 
-type groupListCmd struct{}
+type groupListCmd struct{ jsonFlag }
 
-func (groupListCmd) Run(c *command) error {
+func (a groupListCmd) Run(c *command) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
 		groups, err := accounts.Groups(c.ctx)
 		if err != nil {
 			return err
 		}
-		table := tabwriter.NewWriter(c.io.Out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "GROUP\tMEMBERS\tPERMISSIONS")
-		for _, g := range groups {
-			fmt.Fprintf(table, "%s\t%d\t%s\n", g.Name, g.Members, strings.Join(g.Permissions, " "))
+		for i := range groups {
+			groups[i].Permissions = orEmpty(groups[i].Permissions)
 		}
-		return table.Flush()
+		return printList(c, a.jsonFlag, groups, []string{"GROUP", "MEMBERS", "PERMISSIONS"}, func(g auth.Group) []string {
+			return []string{g.Name, fmt.Sprint(g.Members), strings.Join(g.Permissions, " ")}
+		})
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/internal/app"
+	"gatehouse/internal/config"
 	"gatehouse/kv"
 )
 
@@ -32,7 +33,7 @@ func (a maintOnCmd) Run(c *command) error {
 		if err := m.SetMaintenance(c.ctx, auth.Maintenance{Message: a.Message, Since: time.Now().UTC(), By: operator()}); err != nil {
 			return err
 		}
-		c.printf("The site is closed to everyone but administrators. Reopen it with: gatehouse maintenance off")
+		c.printf("The site is closed to everyone but administrators. Reopen it with: %s maintenance off", config.Program())
 		return nil
 	})
 }
@@ -58,14 +59,26 @@ func (maintOffCmd) Run(c *command) error {
 	})
 }
 
-type maintStatusCmd struct{}
+type maintStatusCmd struct{ jsonFlag }
 
-func (maintStatusCmd) Run(c *command) error {
+// maintenanceJSON is the state of the site in the output of --json.
+type maintenanceJSON struct {
+	Closed  bool       `json:"closed"`
+	Since   *time.Time `json:"since"`
+	By      string     `json:"by"`
+	Message string     `json:"message"`
+}
+
+func (a maintStatusCmd) Run(c *command) error {
 	return c.withMaintenance(func(m *kv.Maintenance) error {
 		found, err := m.Maintenance(c.ctx)
 		switch {
 		case err != nil:
 			return err
+		case a.JSON && found == nil:
+			return c.printJSON(maintenanceJSON{})
+		case a.JSON:
+			return c.printJSON(maintenanceJSON{true, timestamp(found.Since), found.By, found.Message})
 		case found == nil:
 			c.printf("The site is open.")
 		default:

@@ -2,7 +2,7 @@ package cli
 
 import (
 	"fmt"
-	"text/tabwriter"
+	"time"
 
 	"gatehouse/internal/app"
 )
@@ -31,9 +31,17 @@ func (migrateUpCmd) Run(c *command) error {
 	return nil
 }
 
-type migrateStatusCmd struct{}
+type migrateStatusCmd struct{ jsonFlag }
 
-func (migrateStatusCmd) Run(c *command) error {
+// migrationJSON is a migration in the output of --json.
+type migrationJSON struct {
+	Version int64  `json:"version"`
+	Name    string `json:"name"`
+	// AppliedAt is null for a pending migration.
+	AppliedAt *time.Time `json:"applied_at"`
+}
+
+func (a migrateStatusCmd) Run(c *command) error {
 	d, err := app.OpenDatabase(c.ctx, c.config)
 	if err != nil {
 		return err
@@ -43,13 +51,18 @@ func (migrateStatusCmd) Run(c *command) error {
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	table := tabwriter.NewWriter(c.io.Out, 0, 0, 2, ' ', 0)
+	var rows [][]string
+	migrations := []migrationJSON{}
 	for _, m := range all {
 		state := "pending"
 		if !m.Pending() {
 			state = "applied " + m.AppliedAt.UTC().Format("2006-01-02 15:04:05Z")
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\n", m.Version, m.Name, state)
+		rows = append(rows, []string{fmt.Sprint(m.Version), m.Name, state})
+		migrations = append(migrations, migrationJSON{m.Version, m.Name, timestamp(m.AppliedAt)})
 	}
-	return table.Flush()
+	if a.JSON {
+		return c.printJSON(migrations)
+	}
+	return writeTable(c.io.Out, rows, terminalWidth(c.io.Out))
 }

@@ -22,10 +22,14 @@ type passwordFlag struct {
 // password reads a new password: twice from a terminal, once from standard input.
 func (p passwordFlag) password(c *command) (string, error) {
 	if p.PasswordStdin {
-		return readFirstLine(interruptible(c.ctx, c.io.In))
+		line, err := readFirstLine(interruptible(c.ctx, c.io.In))
+		if err != nil {
+			return "", fmt.Errorf("read the password from standard input (nothing was changed): %w", err)
+		}
+		return line, nil
 	}
-	f, ok := c.io.In.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := c.terminal()
+	if !ok {
 		return "", errors.New("there is no terminal to read the password from; use --password-stdin")
 	}
 	first, err := prompt(c, f, "Password: ")
@@ -40,6 +44,12 @@ func (p passwordFlag) password(c *command) (string, error) {
 		return "", errors.New("the passwords do not match; nothing was changed")
 	}
 	return first, nil
+}
+
+// terminal returns the terminal that the command reads from; ok is false if it reads from something else.
+func (c *command) terminal() (f *os.File, ok bool) {
+	f, ok = c.io.In.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
 }
 
 func prompt(c *command, f *os.File, text string) (string, error) {
@@ -57,7 +67,7 @@ func readFirstLine(r io.Reader) (string, error) {
 	// Longer than the longest password, so that one that is too long is refused and not truncated.
 	line, err := bufio.NewReaderSize(r, 8<<10).ReadSlice('\n')
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-		return "", fmt.Errorf("read the password from standard input (nothing was changed): %w", err)
+		return "", err
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r"), nil
 }

@@ -12,9 +12,13 @@ type userCmd struct {
 	Add     userAddCmd     `cmd:"" help:"Add a user; asks for the password."`
 	Passwd  userPasswdCmd  `cmd:"" help:"Set a user's password; ends all their sessions."`
 	List    userListCmd    `cmd:"" help:"List the users."`
+	Show    userShowCmd    `cmd:"" help:"Show a user, and where their permissions come from."`
+	Set     userSetCmd     `cmd:"" help:"Change a user's email address, display name or time zone."`
+	Verify  userVerifyCmd  `cmd:"" help:"Mark a user's email address as verified, so that they can sign in with it."`
 	Import  userImportCmd  `cmd:"" help:"Import the users of another system with their password hashes."`
 	Disable userDisableCmd `cmd:"" help:"Disable a user; ends all their sessions."`
 	Enable  userEnableCmd  `cmd:"" help:"Enable a disabled user."`
+	Delete  userDeleteCmd  `cmd:"" help:"Delete a user with all their sessions and API tokens; asks for confirmation."`
 	Logout  userLogoutCmd  `cmd:"" help:"End all sessions and API tokens of a user."`
 	Grant   userGrantCmd   `cmd:"" help:"Grant a permission to a user."`
 	Ungrant userUngrantCmd `cmd:"" help:"Revoke a permission that was granted to a user directly."`

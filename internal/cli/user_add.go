@@ -18,6 +18,14 @@ type userAddCmd struct {
 
 func (a userAddCmd) Run(c *command) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
+		// Everything that can be wrong is said before the password is asked for.
+		r := auth.Registration{Username: a.Name, Email: a.Email, Name: a.Display}
+		if err := accounts.CheckNewUser(c.ctx, r); err != nil {
+			return err
+		}
+		if err := c.restoreAdminGroup(accounts, a.Group); err != nil {
+			return err
+		}
 		if err := a.checkGroup(c.ctx, accounts); err != nil {
 			return err
 		}
@@ -25,7 +33,8 @@ func (a userAddCmd) Run(c *command) error {
 		if err != nil {
 			return err
 		}
-		u, err := accounts.AddUser(c.ctx, auth.Registration{Username: a.Name, Password: password, Email: a.Email, Name: a.Display})
+		r.Password = password
+		u, err := accounts.AddUser(c.ctx, r)
 		if err != nil {
 			return err
 		}
@@ -37,6 +46,23 @@ func (a userAddCmd) Run(c *command) error {
 		c.printf("Added %s.", u.Username)
 		return nil
 	})
+}
+
+// restoreAdminGroup makes the group admin again if it was removed: documents and messages rely on it to make
+// administrators. It does nothing for another group.
+func (c *command) restoreAdminGroup(accounts *auth.Accounts, group string) error {
+	if group != auth.AdminGroup {
+		return nil
+	}
+	groups, err := accounts.Groups(c.ctx)
+	if err != nil || slices.ContainsFunc(groups, func(g auth.Group) bool { return g.Name == group }) {
+		return err
+	}
+	if err := accounts.RestoreAdminGroup(c.ctx); err != nil {
+		return err
+	}
+	c.printf("The group %s was missing. It exists again, with its permissions.", group)
+	return nil
 }
 
 // checkGroup returns auth.ErrGroupNotFound before a user is added who could not be put into the group.

@@ -55,8 +55,9 @@ func (a userImportCmd) Run(c *command) error {
 		if a.DryRun {
 			origins = &dryRun{OriginStore: origins, users: accounts.Users, taken: map[string]bool{}, imported: map[[2]string]auth.User{}}
 		}
-		r := importRun{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: c.io.Out, err: c.io.Err, renamed: map[string]string{}, created: map[string]bool{}, short: claims{}, full: claims{}}
-		return r.run(c.ctx, interruptible(c.ctx, file))
+		bar := newProgress(c.io.Err, file)
+		r := importRun{userImportCmd: a, name: name, accounts: accounts, origins: origins, out: bar.writer(c.io.Out), err: bar.writer(c.io.Err), bar: bar, renamed: map[string]string{}, created: map[string]bool{}, short: claims{}, full: claims{}}
+		return r.run(c.ctx, bar.read(interruptible(c.ctx, file)))
 	})
 }
 
@@ -67,6 +68,7 @@ type importRun struct {
 	accounts *auth.Accounts
 	origins  auth.OriginStore
 	out, err io.Writer
+	bar      *progress
 	file     importer.File
 
 	// fromAddresses are the rows whose user name is made from an email address. They are imported last, when the names
@@ -111,6 +113,7 @@ func (r *importRun) run(ctx context.Context, file io.Reader) error {
 	if err == nil {
 		err = r.importFromAddresses(ctx)
 	}
+	r.bar.clear()
 	r.report()
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.name, err)

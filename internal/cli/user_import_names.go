@@ -39,7 +39,9 @@ func (r *importRun) claimNames(row importer.Row) {
 
 // importFromAddresses imports the rows whose user name is made from an address.
 func (r *importRun) importFromAddresses(ctx context.Context) error {
+	r.bar.startRows(len(r.fromAddresses))
 	for _, row := range r.fromAddresses {
+		r.bar.row()
 		whole := false
 		err := r.importNamed(ctx, row, func(ctx context.Context) (name string, err error) {
 			name, whole, err = r.nameFromAddress(ctx, row)

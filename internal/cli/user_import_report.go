@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"gatehouse/auth/identifier"
+	"gatehouse/internal/config"
 )
 
 // report prints the results of the run and suggestions for the operator.
@@ -24,13 +25,13 @@ func (r *importRun) report() {
 		p("Read as: %s (%s).", r.file.Source, r.file.Format)
 	}
 	if r.named > 0 {
-		p("%d of them are named after their whole address, because the part before the @ is reserved, taken or not unique. See: gatehouse user list", r.named)
+		p("%d of them are named after their whole address, because the part before the @ is reserved, taken or not unique. See: %s user list", r.named, config.Program())
 	}
 	if r.locked > 0 {
-		p("%d of them have no password and cannot sign in. Set one with: gatehouse user passwd NAME", r.locked)
+		p("%d of them have no password and cannot sign in. Set one with: %s user passwd NAME", r.locked, config.Program())
 	}
 	if r.privileged > 0 {
-		p("%d of them were superusers or staff, which grants nothing here. Make an administrator with: gatehouse user join NAME admin", r.privileged)
+		p("%d of them were superusers or staff, which grants nothing here. Make an administrator with: %s user join NAME admin", r.privileged, config.Program())
 	}
 	for exported, name := range sortedByKey(r.renamed) {
 		if name != "" {
@@ -38,10 +39,10 @@ func (r *importRun) report() {
 			continue
 		}
 		name = groupName(exported)
-		p("The group %q was skipped, because the group %s administers users here. Add a user to it with: gatehouse user join NAME %s", printable(exported), name, name)
+		p("The group %q was skipped, because the group %s administers users here. Add a user to it with: %s user join NAME %s", printable(exported), name, config.Program(), name)
 	}
 	for group := range sortedByKey(r.created) {
-		p("The group %s is new and has no permissions yet. Grant one with: gatehouse group grant %s PERMISSION", group, group)
+		p("The group %s is new and has no permissions yet. Grant one with: %s group grant %s PERMISSION", group, config.Program(), group)
 	}
 }
 

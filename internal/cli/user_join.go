@@ -9,6 +9,9 @@ type userJoinCmd struct {
 
 func (a userJoinCmd) Run(c *command) error {
 	return c.withUser(a.Name, func(accounts *auth.Accounts, u auth.User) error {
+		if err := c.restoreAdminGroup(accounts, a.Group); err != nil {
+			return err
+		}
 		if _, err := accounts.SetMember(c.ctx, u.ID, a.Group, true); err != nil {
 			return err
 		}

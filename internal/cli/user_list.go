@@ -1,47 +1,78 @@
 package cli
 
 import (
-	"fmt"
-	"text/tabwriter"
+	"time"
 
 	"gatehouse/auth"
 )
 
-type userListCmd struct{}
+type userListCmd struct{ jsonFlag }
 
 // userPageSize is how many rows one query reads.
 const userPageSize = 500
 
-func (userListCmd) Run(c *command) error {
+func (a userListCmd) Run(c *command) error {
 	return c.withAccounts(func(accounts *auth.Accounts) error {
-		table := tabwriter.NewWriter(c.io.Out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "USER\tNAME\tEMAIL\tSTATE\tLAST SIGN-IN")
+		var all []userJSON
 		for after := ""; ; {
 			users, err := accounts.ListUsers(c.ctx, after, userPageSize)
 			if err != nil {
 				return err
 			}
 			for _, u := range users {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", u.Username, u.Name, u.Email, state(u), lastSignIn(u))
+				all = append(all, newUserJSON(u))
 				after = u.Username
 			}
 			if len(users) < userPageSize {
-				return table.Flush()
+				break
 			}
 		}
+		return printList(c, a.jsonFlag, all, []string{"USER", "NAME", "EMAIL", "STATE", "LAST SIGN-IN"}, func(u userJSON) []string {
+			return []string{u.Username, u.Name, u.Email, u.state(), u.lastSignIn()}
+		})
 	})
 }
 
-func state(u auth.User) string {
+// userJSON is a user in the output of --json. The names are stable; those in /api/users are the same.
+type userJSON struct {
+	ID            string     `json:"id"`
+	Username      string     `json:"username"`
+	Name          string     `json:"name"`
+	Email         string     `json:"email"`
+	EmailVerified bool       `json:"email_verified"`
+	Active        bool       `json:"active"`
+	TimeZone      string     `json:"time_zone"`
+	Groups        []string   `json:"groups"`
+	Permissions   []string   `json:"permissions"`
+	CreatedAt     *time.Time `json:"created_at"`
+	LastSignInAt  *time.Time `json:"last_sign_in_at"`
+}
+
+func newUserJSON(u auth.User) userJSON {
+	return userJSON{
+		ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerified, Active: u.Active, TimeZone: u.TimeZone,
+		Groups: orEmpty(u.Groups), Permissions: orEmpty(u.Permissions), CreatedAt: timestamp(u.CreatedAt), LastSignInAt: timestamp(u.LastSignInAt),
+	}
+}
+
+// orEmpty returns the list, which JSON shows as [] and not as null.
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+func (u userJSON) state() string {
 	if u.Active {
 		return "active"
 	}
 	return "disabled"
 }
 
-func lastSignIn(u auth.User) string {
-	if u.LastSignInAt.IsZero() {
+func (u userJSON) lastSignIn() string {
+	if u.LastSignInAt == nil {
 		return "never"
 	}
-	return u.LastSignInAt.UTC().Format("2006-01-02 15:04Z")
+	return minute(*u.LastSignInAt)
 }

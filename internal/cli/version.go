@@ -8,6 +8,8 @@ import (
 
 type versionCmd struct{}
 
+func (versionCmd) settingsOptional() {}
+
 func (versionCmd) Run(c *command) error {
 	fmt.Fprintln(c.io.Out, "gatehouse", config.Version())
 	return nil

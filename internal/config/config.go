@@ -73,8 +73,8 @@ func (c Config) Keys() (auth.Keys, error) {
 		}
 		return keys, nil
 	}
-	if !c.EmbeddedSQL() || c.RedisURL != "" {
-		return auth.Keys{}, errors.New("SECRET_KEY is required unless both stores are embedded; generate one with: openssl rand -base64 32")
+	if err := c.RequireSecretKey(); err != nil {
+		return auth.Keys{}, err
 	}
 	secret, err := c.secretFile()
 	if err != nil {
@@ -85,6 +85,14 @@ func (c Config) Keys() (auth.Keys, error) {
 		return auth.Keys{}, fmt.Errorf("the file secret.key in DATA_DIR: %w; remove it, and the next start generates a new one", err)
 	}
 	return keys, nil
+}
+
+// RequireSecretKey returns an error if SECRET_KEY is empty and a server cannot do without it. Commands can.
+func (c Config) RequireSecretKey() error {
+	if c.SecretKey == "" && (!c.EmbeddedSQL() || c.RedisURL != "") {
+		return errors.New("SECRET_KEY is required unless both stores are embedded; generate one with: openssl rand -base64 32")
+	}
+	return nil
 }
 
 // secretFile returns the content of the file secret.key in DATA_DIR, which it creates if it does not exist.

@@ -42,13 +42,14 @@ type Settings struct {
 	DjangoSource        string        `env:"DJANGO_SOURCE" default:"django" placeholder:"NAME" help:"The --source with which the users of this Django site were imported."`
 }
 
-// RefuseUnsupported returns an error if the environment configures a feature that this version lacks. Ignoring the
+// CheckUnsupported returns a fault for each variable that configures a feature which this version lacks. Ignoring the
 // variable would promise the feature.
-func RefuseUnsupported() error {
+func CheckUnsupported() Faults {
+	var f Faults
 	for _, name := range []string{"SMTP_URL", "MAIL_FROM"} {
 		if os.Getenv(name) != "" {
-			return errors.New(name + " is set, but this version cannot send mail yet: unset it")
+			f.add(errors.New(name + " is set, but this version cannot send mail yet: unset it"))
 		}
 	}
-	return nil
+	return f
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -17,31 +16,43 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/identifier"
+	"gatehouse/db"
 	"gatehouse/django"
+	"gatehouse/kv/redisconn"
 	"gatehouse/web/cookies"
 )
 
-// Validate parses the settings. The error is one line about the first invalid setting, which it names.
-func (s Settings) Validate() (Config, error) {
+// Validate parses the settings. The faults are all invalid ones, in the order of the fields; nil if there are none. The
+// fields of Config that follow from an invalid setting have their zero value.
+func (s Settings) Validate() (Config, Faults) {
 	c := Config{Settings: s}
+	var f Faults
 	var err error
+	f.add(checkAddress("LISTEN_ADDR", s.ListenAddr))
 	if c.Base, err = parseBaseURL(s.BaseURL); err != nil {
-		return Config{}, err
+		f.add(err)
+	}
+	f.add(s.checkDatabaseURL(), s.checkListenURL())
+	f.add(s.checkRedisURLs()...)
+	f.add(s.checkSecretKey())
+	if err := s.checkCookieDomain(c.Base); err != nil {
+		f.add(err)
+	} else if c.Base != nil {
+		c.Cookies = cookies.Policy{Secure: c.Base.Scheme == "https", Domain: s.CookieDomain}
 	}
 	if c.Proxies, err = parseProxies(s.TrustedProxies); err != nil {
-		return Config{}, err
+		f.add(err)
 	}
-	if err := cmp.Or(s.checkAddresses(), s.checkListenURL(), s.checkNumbers(), s.checkCookieDomain(c.Base)); err != nil {
-		return Config{}, err
+	f.add(s.checkDurations()...)
+	f.add(s.checkPasswordMin())
+	if s.MetricsAddr != "" {
+		f.add(checkAddress("METRICS_ADDR", s.MetricsAddr))
 	}
-	if err := s.checkHelpContact(); err != nil {
-		return Config{}, err
-	}
-	c.Cookies = cookies.Policy{Secure: c.Base.Scheme == "https", Domain: s.CookieDomain}
+	f.add(s.checkHelpContact())
 	if c.DjangoKeys, err = s.parseDjango(c.Cookies); err != nil {
-		return Config{}, err
+		f.add(err)
 	}
-	return c, nil
+	return c, f
 }
 
 // parseDjango returns the keys of Django's sessions; zero if DJANGO_SESSIONS_URL is empty.
@@ -66,14 +77,62 @@ func (s Settings) parseDjango(ours cookies.Policy) (django.Keys, error) {
 	return keys, nil
 }
 
-func (s Settings) checkAddresses() error {
-	if _, _, err := net.SplitHostPort(s.ListenAddr); err != nil {
-		return fmt.Errorf("LISTEN_ADDR %q is not host:port", s.ListenAddr)
+// checkAddress checks an address to listen on. Its port may be 0, for any free one, or the name of a service.
+func checkAddress(setting, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s %q is not host:port", setting, addr)
 	}
-	if _, _, err := net.SplitHostPort(s.MetricsAddr); err != nil && s.MetricsAddr != "" {
-		return fmt.Errorf("METRICS_ADDR %q is not host:port", s.MetricsAddr)
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("%s %q: %s", setting, addr, badPort(port))
 	}
 	return nil
+}
+
+// badPort returns what is wrong with a port that validPort refuses.
+func badPort(port string) string {
+	return fmt.Sprintf("the port %q is not a number from 1 to 65535", port)
+}
+
+func (s Settings) checkDatabaseURL() error {
+	if s.DatabaseURL == "" {
+		return nil
+	}
+	if err := db.CheckURL(s.DatabaseURL); err != nil {
+		return fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return nil
+}
+
+// checkRedisURLs checks the form of the URLs, and that flushing the cache flushes no sessions.
+func (s Settings) checkRedisURLs() []error {
+	var all []error
+	for _, r := range []struct{ setting, url string }{
+		{"REDIS_URL", s.RedisURL}, {"CACHE_URL", s.CacheURL}, {"DJANGO_SESSIONS_URL", s.DjangoSessionsURL},
+	} {
+		if r.url == "" {
+			continue
+		}
+		if err := redisconn.CheckURL(r.url); err != nil {
+			all = append(all, fmt.Errorf("%s: %w", r.setting, err))
+		}
+	}
+	if len(all) > 0 || s.RedisURL == "" {
+		return all
+	}
+	if _, err := (Config{Settings: s}).ResolveCacheURL(s.RedisURL); err != nil {
+		all = append(all, err)
+	}
+	return all
+}
+
+// checkSecretKey checks the keys in SECRET_KEY, if there are any; see Config.RequireSecretKey.
+func (s Settings) checkSecretKey() error {
+	if s.SecretKey == "" {
+		return nil
+	}
+	_, err := Config{Settings: s}.Keys()
+	return err
 }
 
 func (s Settings) checkListenURL() error {
@@ -88,6 +147,9 @@ func (s Settings) checkListenURL() error {
 	case !isPostgres(s.DatabaseURL):
 		return errors.New("DATABASE_LISTEN_URL is set, but DATABASE_URL is not a Postgres URL: unset it")
 	}
+	if err := db.CheckURL(s.DatabaseListenURL); err != nil {
+		return fmt.Errorf("DATABASE_LISTEN_URL: %w", err)
+	}
 	return nil
 }
 
@@ -96,7 +158,11 @@ func parseBaseURL(raw string) (*url.URL, error) {
 	if strings.Contains(raw, "@") {
 		return nil, errors.New("BASE_URL contains a user name or password: use only the address, such as https://login.example.org")
 	}
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || !validPort(u.Port()) || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(raw, "?#") {
+	if err == nil && !validPort(u.Port()) || err != nil && strings.Contains(err.Error(), "invalid port") {
+		host, _, _ := strings.Cut(raw[strings.Index(raw, "://")+3:], "/")
+		return nil, fmt.Errorf("BASE_URL %q: %s", raw, badPort(host[strings.LastIndex(host, ":")+1:]))
+	}
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(raw, "?#") {
 		return nil, fmt.Errorf("BASE_URL %q is not a URL such as https://login.example.org", raw)
 	}
 	u.Host = originHost(u)
@@ -141,25 +207,44 @@ func parseProxies(cidrs []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-func (s Settings) checkNumbers() error {
+func (s Settings) checkDurations() []error {
+	var all []error
 	for _, d := range []struct {
-		name  string
-		value time.Duration
+		setting  string
+		value    time.Duration
+		min, max time.Duration
 	}{
-		{"SESSION_LIFETIME", s.SessionLifetime}, {"SESSION_IDLE", s.SessionIdle},
-		{"REMEMBER_LIFETIME", s.RememberLifetime}, {"REMEMBER_IDLE", s.RememberIdle}, {"USER_CACHE_TTL", s.UserCacheTTL},
-		{"CREDENTIAL_CACHE_TTL", s.CredentialTTL}, {"DJANGO_SESSION_AGE", s.DjangoSessionAge},
+		{"SESSION_LIFETIME", s.SessionLifetime, time.Second, auth.MaxSessionIdle},
+		{"SESSION_IDLE", s.SessionIdle, time.Second, auth.MaxSessionIdle},
+		{"REMEMBER_LIFETIME", s.RememberLifetime, time.Second, auth.MaxSessionIdle},
+		{"REMEMBER_IDLE", s.RememberIdle, time.Second, auth.MaxSessionIdle},
+		{"TOKEN_LIFETIME", s.TokenLifetime, auth.MinTokenLifetime, auth.MaxTokenLifetime},
+		{"CREDENTIAL_CACHE_TTL", s.CredentialTTL, time.Second, auth.MaxSessionIdle},
+		{"USER_CACHE_TTL", s.UserCacheTTL, time.Second, auth.MaxSessionIdle},
+		{"DJANGO_SESSION_AGE", s.DjangoSessionAge, time.Second, auth.MaxSessionIdle},
 	} {
-		if d.value < time.Second {
-			return fmt.Errorf("%s is %s; it must be at least 1s", d.name, d.value)
-		}
-		if d.value > auth.MaxSessionIdle {
-			return fmt.Errorf("%s is %s; it must be at most %dh", d.name, d.value, auth.MaxSessionIdle/time.Hour)
+		if d.value < d.min {
+			all = append(all, fmt.Errorf("%s is %s; it must be at least %s", d.setting, formatDuration(d.value), formatDuration(d.min)))
+		} else if d.value > d.max {
+			all = append(all, fmt.Errorf("%s is %s; it must be at most %s", d.setting, formatDuration(d.value), formatDuration(d.max)))
 		}
 	}
-	if s.TokenLifetime < auth.MinTokenLifetime || s.TokenLifetime > auth.MaxTokenLifetime {
-		return fmt.Errorf("TOKEN_LIFETIME is %s; it must be 1m to %dh", s.TokenLifetime, auth.MaxTokenLifetime/time.Hour)
+	valid := func(d time.Duration) bool { return d >= time.Second && d <= auth.MaxSessionIdle }
+	for _, p := range []struct {
+		idle, lifetime           string
+		idleValue, lifetimeValue time.Duration
+	}{
+		{"SESSION_IDLE", "SESSION_LIFETIME", s.SessionIdle, s.SessionLifetime},
+		{"REMEMBER_IDLE", "REMEMBER_LIFETIME", s.RememberIdle, s.RememberLifetime},
+	} {
+		if p.idleValue > p.lifetimeValue && valid(p.idleValue) && valid(p.lifetimeValue) {
+			all = append(all, fmt.Errorf("%s is %s, which is longer than %s (%s): a session would never expire for being idle", p.idle, formatDuration(p.idleValue), p.lifetime, formatDuration(p.lifetimeValue)))
+		}
 	}
+	return all
+}
+
+func (s Settings) checkPasswordMin() error {
 	// NIST SP 800-63B requires a minimum of at least 8, and that passwords of 64 characters are accepted.
 	if s.PasswordMin < 8 || s.PasswordMin > 64 {
 		return fmt.Errorf("PASSWORD_MIN_LENGTH is %d; it must be 8 to 64", s.PasswordMin)
@@ -168,7 +253,7 @@ func (s Settings) checkNumbers() error {
 }
 
 func (s Settings) checkCookieDomain(base *url.URL) error {
-	if s.CookieDomain == "" {
+	if s.CookieDomain == "" || base == nil {
 		return nil
 	}
 	host := base.Hostname()

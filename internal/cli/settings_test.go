@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestRun_ReportsAllFaults(t *testing.T) {
+	env := map[string]string{"LISTEN_ADDR": "x", "SESSION_IDLE": "soon", "REGISTRATION": "perhaps", "PASSWORD_MIN_LENGTH": "ten", "SMTP_URL": "smtp://h", "REDIS_URL": "redis://127.0.0.1:1"}
+	_, _, err := runIn(t, env, "serve")
+	var report bytes.Buffer
+	if code := Report(t.Context(), err, &report); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	for _, name := range []string{"LISTEN_ADDR ", "SESSION_IDLE: ", "REGISTRATION ", "PASSWORD_MIN_LENGTH: ", "SMTP_URL ", "SECRET_KEY is required"} {
+		if strings.Count("\n"+report.String(), "\ngatehouse: "+name) != 1 {
+			t.Errorf("not one line about %s:\n%s", name, &report)
+		}
+	}
+	if lines := strings.Count(report.String(), "\n"); lines != 6 {
+		t.Errorf("%d lines, want 6:\n%s", lines, &report)
+	}
+	// The doctor reports them as well, and checks everything else.
+	out, _, err := runIn(t, env, "doctor")
+	for _, line := range []string{"FAULT  SESSION_IDLE \"soon\" is not a duration", "FAULT  SECRET_KEY   is required", "FAULT  REDIS_URL", "ok     DATABASE_URL SQLite responds"} {
+		if err == nil || !strings.Contains(out, line) {
+			t.Errorf("doctor: %v, and no line %q\n%s", err, line, out)
+		}
+	}
+}
+
+// TestRun_CapsDefaultIdleTimes: setting only a lifetime does not require setting the idle time.
+func TestRun_CapsDefaultIdleTimes(t *testing.T) {
+	if _, _, err := runIn(t, map[string]string{"SESSION_LIFETIME": "1h", "REMEMBER_LIFETIME": "1d"}, "user", "list"); err != nil {
+		t.Error(err)
+	}
+	for _, c := range []struct {
+		env  map[string]string
+		args []string
+	}{
+		{map[string]string{"SESSION_LIFETIME": "1h", "SESSION_IDLE": "2h"}, []string{"user", "list"}},
+		{map[string]string{"SESSION_LIFETIME": "1h"}, []string{"user", "list", "--session-idle=2h"}},
+	} {
+		if _, _, err := runIn(t, c.env, c.args...); err == nil || !strings.HasPrefix(err.Error(), "SESSION_IDLE is 2h, which is longer than SESSION_LIFETIME (1h)") {
+			t.Errorf("%v %v: got %v", c.env, c.args, err)
+		}
+	}
+}
+
+func TestRun_ReadsTheEnvFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(".env", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("PASSWORD_MIN_LENGTH=12\nDATA_DIR=here\nLISTEN_ADDR=localhost:1\n")
+	out, _, _ := runIn(t, map[string]string{"LISTEN_ADDR": "localhost:0", "DATA_DIR": ""}, "doctor")
+	if !strings.Contains(out, "ok     .env         sets 2 settings") || !strings.Contains(out, "localhost:0 is available") {
+		t.Errorf("doctor:\n%s", out)
+	}
+	if _, err := os.Stat("here"); err != nil {
+		t.Errorf("the data directory that the file names: %v", err)
+	}
+	write("PASSWORD_MIN_LENGTH=7\nhunter2\n")
+	if _, _, err := runIn(t, map[string]string{"DATA_DIR": "there"}, "user", "list"); err == nil || err.Error() != ".env: line 2 is not NAME=value" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRun_ExitsWith2AfterWrongUsage(t *testing.T) {
+	for _, args := range [][]string{{"nonsense"}, {"--nonsense"}, {"user"}, {"user", "add"}, {"user", "list", "x"}, {"--session-idle=soon"}, {"user", "import", "x", "--from=nowhere"}} {
+		_, _, err := runIn(t, map[string]string{"PASSWORD_MIN_LENGTH": "7"}, args...)
+		var report bytes.Buffer
+		if code := Report(t.Context(), err, &report); code != 2 || strings.Count(report.String(), "\n") != 1 || !strings.Contains(report.String(), "(gatehouse --help explains the usage)") {
+			t.Errorf("%v: exit code %d, %s", args, code, &report)
+		}
+	}
+}
