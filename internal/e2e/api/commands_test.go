@@ -41,6 +41,10 @@ func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 		{"no port", []string{"LISTEN_ADDR", "localhost"}, []string{"LISTEN_ADDR", "host:port"}},
 		{"unreachable Postgres", []string{"DATABASE_URL", "postgres://gatehouse:" + kit.SecretSetting + "@" + closed + "/gatehouse"}, []string{"DATABASE_URL", "Postgres", "refused"}},
 		{"wrong password for Postgres", []string{"DATABASE_URL", regexp.MustCompile(`:[^:@/]+@`).ReplaceAllString(s.DatabaseURL, ":"+kit.SecretSetting+"@")}, []string{"DATABASE_URL", "password authentication failed"}},
+		{"Postgres without TLS", []string{"DATABASE_URL", strings.Replace(s.DatabaseURL, "sslmode=disable", "sslmode=require", 1)}, []string{"DATABASE_URL", "does not use TLS", "?sslmode=disable"}},
+		{"port of Postgres", []string{"DATABASE_URL", "postgres://gatehouse:" + kit.SecretSetting + "@localhost:54321x/gatehouse"}, []string{"DATABASE_URL", "port", "1 to 65535"}},
+		{"port to listen on", []string{"LISTEN_ADDR", "localhost:80800"}, []string{"LISTEN_ADDR", `port "80800"`, "1 to 65535"}},
+		{"idle time above the lifetime", []string{"SESSION_IDLE", "2d"}, []string{"SESSION_IDLE", "SESSION_LIFETIME", "24h"}},
 		{"unreachable Redis", []string{"REDIS_URL", "redis://:" + kit.SecretSetting + "@" + closed}, []string{"REDIS_URL", "refused"}},
 		{"silent Redis", []string{"REDIS_URL", frozen.URL()}, []string{"REDIS_URL", "unavailable"}},
 		{"unreachable cache", []string{"CACHE_URL", "redis://:" + kit.SecretSetting + "@" + closed}, []string{"CACHE_URL", "refused"}},
@@ -109,8 +113,8 @@ func TestHelp_NamesSettingsAndCommands(t *testing.T) {
 	}
 	for _, args := range [][]string{{"nonsense"}, {"--nonsense"}, {"user"}, {"user", "add"}, {"migrate"}} {
 		o := kit.RunCommand(t, nil, "", args...)
-		o.WantCode(t, 1)
-		kit.WantErrorLine(t, o)
+		o.WantCode(t, 2)
+		kit.WantErrorLine(t, o, "--help")
 	}
 }
 
@@ -288,7 +292,7 @@ func TestDoctor_ReportsProblems(t *testing.T) {
 	}
 	bad := doctor("TRUSTED_PROXIES", "nonsense")
 	bad.WantCode(t, 1)
-	if got := lines(t, bad)["settings"]; !strings.HasPrefix(got, "FAULT TRUSTED_PROXIES") {
+	if got := lines(t, bad)["TRUSTED_PROXIES"]; !strings.HasPrefix(got, `FAULT "nonsense" is not a network`) {
 		t.Errorf("an invalid setting: %q", got)
 	}
 	kit.RunCommand(t, map[string]string{"LISTEN_ADDR": listen[1]}, "", "doctor").WantCode(t, 0)

@@ -39,8 +39,17 @@ type terminal struct {
 // onTerminal starts a command of the program on the embedded stores.
 func onTerminal(t *testing.T, args ...string) *terminal {
 	t.Helper()
+	return startOnTerminal(t, []string{"DATA_DIR=" + filepath.Join(t.TempDir(), "data")}, args...)
+}
+
+// startOnTerminal starts a command of the program with these settings.
+func startOnTerminal(t *testing.T, env []string, args ...string) *terminal {
+	t.Helper()
 	master, slave, err := pty.Open()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: terminalColumns}); err != nil {
 		t.Fatal(err)
 	}
 	p := &terminal{t: t, master: master, cmd: exec.Command(testkit.BuildWithoutRace(t), args...), ended: make(chan struct{})}
@@ -48,7 +57,7 @@ func onTerminal(t *testing.T, args ...string) *terminal {
 		t.Fatal(err)
 	}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
-	p.cmd.Env = []string{"DATA_DIR=" + filepath.Join(t.TempDir(), "data")}
+	p.cmd.Env = env
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
