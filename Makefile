@@ -21,7 +21,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 run: ## serve on http://localhost:8080 with the embedded stores
-	go run .
+	@echo "Compiling. The first time, this takes about a minute."
+	@go run .
 
 test: packages $(NODE_MODULES) ## run all checks and tests, on private servers; installs what is missing
 	@$(CHECK) test
