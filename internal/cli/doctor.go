@@ -23,14 +23,7 @@ func (doctorCmd) Run(c *command) error {
 	if n := len(c.fromFile); n > 0 {
 		d.report(config.EnvFile, "sets "+settings(n), nil)
 	}
-	for _, fault := range c.faults {
-		setting, problem := config.SplitFault(fault)
-		d.faulty[setting] = true
-		d.report(setting, "", errors.New(problem))
-	}
-	if len(c.faults) == 0 {
-		d.report("settings", "valid", nil)
-	}
+	d.reportFaults()
 	d.checkKey()
 	d.checkBaseURL()
 	d.checkListen()
@@ -54,6 +47,25 @@ type doctor struct {
 	// faulty are the settings that have been reported already.
 	faulty   map[string]bool
 	problems int
+}
+
+// reportFaults prints the invalid settings: under their own names if a check below has that name.
+func (d *doctor) reportFaults() {
+	valid := true
+	for _, fault := range d.faults {
+		setting := config.SettingOf(fault)
+		d.faulty[setting] = true
+		switch setting {
+		case "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "CACHE_URL", "DJANGO_SESSIONS_URL":
+			d.report(setting, "", fault)
+		default:
+			valid = false
+			d.report("settings", "", fault)
+		}
+	}
+	if valid {
+		d.report("settings", "valid", nil)
+	}
 }
 
 // report prints err, or ok if it is nil.

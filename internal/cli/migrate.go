@@ -51,18 +51,20 @@ func (a migrateStatusCmd) Run(c *command) error {
 	if err != nil {
 		return fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	var rows [][]string
 	migrations := []migrationJSON{}
 	for _, m := range all {
-		state := "pending"
-		if !m.Pending() {
-			state = "applied " + m.AppliedAt.UTC().Format("2006-01-02 15:04:05Z")
-		}
-		rows = append(rows, []string{fmt.Sprint(m.Version), m.Name, state})
 		migrations = append(migrations, migrationJSON{m.Version, m.Name, timestamp(m.AppliedAt)})
 	}
 	if a.JSON {
 		return c.printJSON(migrations)
+	}
+	var rows [][]string
+	for _, m := range migrations {
+		state := "pending"
+		if m.AppliedAt != nil {
+			state = "applied " + m.AppliedAt.Format("2006-01-02 15:04:05Z")
+		}
+		rows = append(rows, []string{fmt.Sprint(m.Version), m.Name, state})
 	}
 	return writeTable(c.io.Out, rows, terminalWidth(c.io.Out))
 }

@@ -24,7 +24,7 @@ func TestRun_ReportsAllFaults(t *testing.T) {
 	}
 	// The doctor reports them as well, and checks everything else.
 	out, _, err := runIn(t, env, "doctor")
-	for _, line := range []string{"FAULT  SESSION_IDLE \"soon\" is not a duration", "FAULT  SECRET_KEY   is required", "FAULT  REDIS_URL", "ok     DATABASE_URL SQLite responds"} {
+	for _, line := range []string{"FAULT  settings     SESSION_IDLE: \"soon\" is not a duration", "FAULT  SECRET_KEY   is required", "FAULT  REDIS_URL", "ok     DATABASE_URL SQLite responds"} {
 		if err == nil || !strings.Contains(out, line) {
 			t.Errorf("doctor: %v, and no line %q\n%s", err, line, out)
 		}

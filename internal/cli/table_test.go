@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,9 @@ func TestWriteTable_FitsTheTerminal(t *testing.T) {
 // addUser adds a user with the rest of the arguments.
 func addUser(t *testing.T, env map[string]string, args ...string) {
 	t.Helper()
+	if _, ok := env["DATA_DIR"]; !ok {
+		env["DATA_DIR"] = filepath.Join(t.TempDir(), "data")
+	}
 	setEnvironment(t, env)
 	var out, errs bytes.Buffer
 	err := Run(t.Context(), append([]string{"user", "add", "--password-stdin"}, args...), IO{strings.NewReader("correct horse lamp 42\n"), &out, &errs})

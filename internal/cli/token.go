@@ -21,8 +21,10 @@ type tokenListCmd struct {
 
 // tokenJSON is an API token in the output of --json. The names are those of /api/tokens.
 type tokenJSON struct {
-	ID         string     `json:"id"`
-	Name       string     `json:"name"`
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Hint is the beginning and end of the token; "" for one from before it was stored.
+	Hint       string     `json:"hint"`
 	CreatedAt  *time.Time `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
@@ -38,14 +40,14 @@ func (a tokenListCmd) Run(c *command) error {
 		}
 		var all []tokenJSON
 		for _, t := range tokens {
-			all = append(all, tokenJSON{t.TokenID, t.Name, timestamp(t.CreatedAt), timestamp(t.ExpiresAt), timestamp(t.LastUsed), t.Permissions})
+			all = append(all, tokenJSON{t.TokenID, t.Name, t.Hint, timestamp(t.CreatedAt), timestamp(t.ExpiresAt), timestamp(t.LastUsed), t.Permissions})
 		}
-		return printList(c, a.jsonFlag, all, []string{"TOKEN", "NAME", "LAST USED", "EXPIRES", "PERMISSIONS"}, func(t tokenJSON) []string {
+		return printList(c, a.jsonFlag, all, []string{"TOKEN", "NAME", "HINT", "LAST USED", "EXPIRES", "PERMISSIONS"}, func(t tokenJSON) []string {
 			used := "never"
 			if t.LastUsedAt != nil {
 				used = minute(*t.LastUsedAt)
 			}
-			return []string{t.ID, t.Name, used, minute(*t.ExpiresAt), t.access()}
+			return []string{t.ID, t.Name, orDash(t.Hint), used, minute(*t.ExpiresAt), t.access()}
 		})
 	})
 }

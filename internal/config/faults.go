@@ -34,8 +34,8 @@ func (f *Faults) add(errs ...error) {
 	}
 }
 
-// SplitFault returns the variable that a fault is about, and what is wrong with it.
-func SplitFault(fault error) (setting, problem string) {
-	setting, problem, _ = strings.Cut(fault.Error(), " ")
-	return strings.TrimSuffix(setting, ":"), problem
+// SettingOf returns the variable that a fault is about.
+func SettingOf(fault error) string {
+	name, _, _ := strings.Cut(fault.Error(), " ")
+	return strings.TrimSuffix(name, ":")
 }
