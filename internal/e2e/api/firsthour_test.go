@@ -31,7 +31,7 @@ func TestFirstHour_RegisteredUserBecomesAdministrator(t *testing.T) {
 		t.Fatalf("the start does not advise %q:\n%s", advice, server.Log())
 	}
 	ann := kit.NewClient(t, server.URL())
-	ann.Register("ann")
+	ann.PostForm("/register", "username", "ann", "password", kit.Password)
 	ann.WantStatus(ann.Get("/admin/users"), http.StatusForbidden)
 
 	typed := exec.Command("sh", "-c", strings.Replace(advice, "NAME", "ann", 1))
