@@ -33,7 +33,7 @@ func Report(ctx context.Context, err error, w io.Writer) int {
 		err = fmt.Errorf("interrupted: %w", err)
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
-		err = fmt.Errorf("%w (%s --help explains the usage)", usage.error, config.Program())
+		err = fmt.Errorf("%w (%s --help explains the usage)", usage.error, config.ProgramName())
 	}
 	if errors.Is(err, errReported) {
 		return code
@@ -65,11 +65,11 @@ func userMessage(err error) error {
 	case errors.As(err, &invalid):
 		return oneLine(invalid)
 	case errors.Is(err, auth.ErrLastAdministrator):
-		return fmt.Errorf("%w; make someone else an administrator first (%s user join NAME admin), or use --force", auth.ErrLastAdministrator, config.Program())
+		return fmt.Errorf("%w; make someone else an administrator first (%s user join NAME admin), or use --force", auth.ErrLastAdministrator, config.ProgramName())
 	case errors.Is(err, auth.ErrAdminGroup):
 		return fmt.Errorf("%w; --force overrides this", auth.ErrAdminGroup)
 	case errors.Is(err, auth.ErrGroupNotFound):
-		return fmt.Errorf("there is no such group; nothing was changed (%s group list shows all groups)", config.Program())
+		return fmt.Errorf("there is no such group; nothing was changed (%s group list shows all groups)", config.ProgramName())
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func (a maintOnCmd) Run(c *command) error {
 		if err := m.SetMaintenance(c.ctx, auth.Maintenance{Message: a.Message, Since: time.Now().UTC(), By: operator()}); err != nil {
 			return err
 		}
-		c.printf("The site is closed to everyone but administrators. Reopen it with: %s maintenance off", config.Program())
+		c.printf("The site is closed to everyone but administrators. Reopen it with: %s maintenance off", config.ProgramName())
 		return nil
 	})
 }

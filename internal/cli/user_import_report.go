@@ -25,13 +25,13 @@ func (r *importRun) report() {
 		p("Read as: %s (%s).", r.file.Source, r.file.Format)
 	}
 	if r.named > 0 {
-		p("%d of them are named after their whole address, because the part before the @ is reserved, taken or not unique. See: %s user list", r.named, config.Program())
+		p("%d of them are named after their whole address, because the part before the @ is reserved, taken or not unique. See: %s user list", r.named, config.ProgramName())
 	}
 	if r.locked > 0 {
-		p("%d of them have no password and cannot sign in. Set one with: %s user passwd NAME", r.locked, config.Program())
+		p("%d of them have no password and cannot sign in. Set one with: %s user passwd NAME", r.locked, config.ProgramName())
 	}
 	if r.privileged > 0 {
-		p("%d of them were superusers or staff, which grants nothing here. Make an administrator with: %s user join NAME admin", r.privileged, config.Program())
+		p("%d of them were superusers or staff, which grants nothing here. Make an administrator with: %s user join NAME admin", r.privileged, config.ProgramName())
 	}
 	for exported, name := range sortedByKey(r.renamed) {
 		if name != "" {
@@ -39,10 +39,10 @@ func (r *importRun) report() {
 			continue
 		}
 		name = groupName(exported)
-		p("The group %q was skipped, because the group %s administers users here. Add a user to it with: %s user join NAME %s", printable(exported), name, config.Program(), name)
+		p("The group %q was skipped, because the group %s administers users here. Add a user to it with: %s user join NAME %s", printable(exported), name, config.ProgramName(), name)
 	}
 	for group := range sortedByKey(r.created) {
-		p("The group %s is new and has no permissions yet. Grant one with: %s group grant %s PERMISSION", group, config.Program(), group)
+		p("The group %s is new and has no permissions yet. Grant one with: %s group grant %s PERMISSION", group, config.ProgramName(), group)
 	}
 }
 

@@ -13,7 +13,7 @@ type userVerifyCmd struct{ nameArg }
 func (a userVerifyCmd) Run(c *command) error {
 	return c.withUser(a.Name, func(accounts *auth.Accounts, u auth.User) error {
 		if u.Email == "" {
-			return fmt.Errorf("%s has no email address; set one with: %s user set %s --email ADDRESS", u.Username, config.Program(), u.Username)
+			return fmt.Errorf("%s has no email address; set one with: %s user set %s --email ADDRESS", u.Username, config.ProgramName(), u.Username)
 		}
 		if _, err := accounts.VerifyEmail(c.ctx, u.ID, u.Email); err != nil {
 			return err

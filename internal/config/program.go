@@ -26,3 +26,11 @@ func program(called string) string {
 	}
 	return called
 }
+
+// ProgramName is Program without the directory of an absolute path, for hints in which the path would hide the command.
+func ProgramName() string {
+	if p := Program(); !filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Base(os.Args[0])
+}
