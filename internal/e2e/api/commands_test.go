@@ -80,8 +80,8 @@ func TestServe_InvalidSettingsAbortStartup(t *testing.T) {
 			o := kit.RunCommand(t, env, "", "serve")
 			o.WantCode(t, 1)
 			kit.WantErrorLine(t, o, test.says...)
-			if o.Duration > 15*time.Second { // ten for a server that does not respond
-				t.Errorf("took %v, want at most 15 s", o.Duration)
+			if o.Duration > 10*time.Second {
+				t.Errorf("took %v, want at most 10 s", o.Duration)
 			}
 			if o.Stdout != "" {
 				t.Errorf("got %q on stdout, want nothing", o.Stdout)
