@@ -15,7 +15,7 @@ unexport $(filter PG%,$(.VARIABLES))
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help run test bench fuzz fmt generate lint dist audit nightly clean packages
+.PHONY: help run test bench fuzz fmt generate lint dist pictures audit nightly clean packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## */  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,9 @@ lint: ## check formatting, generated code and go.mod; vet (also for macOS and Wi
 dist: ## build a static binary, dist/gatehouse
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X gatehouse/internal/config.version=$(VERSION)" -o dist/gatehouse .
 
+pictures: packages $(NODE_MODULES) ## renew the pictures of all pages in docs/pictures; show changes side by side in pictures/
+	@$(CHECK) pictures
+
 audit: ## look for known vulnerabilities; needs the internet
 	@$(CHECK) audit
 
@@ -53,7 +56,7 @@ nightly: packages $(NODE_MODULES) ## run the tests five times in random order, a
 	@$(CHECK) nightly
 
 clean: ## remove what was built and installed here, but not data/
-	rm -rf dist coverage coverage.out tools/bin tools/npm/node_modules
+	rm -rf dist pictures coverage coverage.out tools/bin tools/npm/node_modules
 
 packages:
 	@tools/install-packages

@@ -19,12 +19,13 @@ import (
 
 // commands maps the argument of check to the steps that it runs.
 var commands = map[string]func(*check, context.Context){
-	"test":    (*check).test,
-	"lint":    (*check).lint,
-	"bench":   (*check).bench,
-	"fuzz":    (*check).fuzz,
-	"nightly": (*check).nightly,
-	"audit":   (*check).audit,
+	"test":     (*check).test,
+	"lint":     (*check).lint,
+	"bench":    (*check).bench,
+	"fuzz":     (*check).fuzz,
+	"nightly":  (*check).nightly,
+	"audit":    (*check).audit,
+	"pictures": (*check).pictures,
 }
 
 func main() {
@@ -46,7 +47,7 @@ var errFailed = errors.New("a step failed")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) != 1 || commands[args[0]] == nil {
-		return errors.New("usage: check test|lint|bench|fuzz|nightly|audit")
+		return errors.New("usage: check test|lint|bench|fuzz|nightly|audit|pictures")
 	}
 	c := &check{out: os.Stdout, env: os.Environ()}
 	commands[args[0]](c, ctx)

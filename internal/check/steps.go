@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/internal/check/pictures"
 	"gatehouse/internal/testkit/servers"
 )
 
@@ -77,6 +78,39 @@ func (c *check) loadSite(ctx context.Context) error {
 
 func (c *check) goBench(ctx context.Context) error {
 	return c.run(ctx, "", "go", "test", "-run=^$", "-bench=.", "-benchmem", "-timeout=60m", "./...")
+}
+
+const (
+	picturesDir   = "docs/pictures"
+	pictureReport = "pictures" // ignored by git
+)
+
+// pictures photographs every page at every width and in both color schemes, and shows what changed since the last time.
+// A change is no failure: people look at it, and commit the new pictures.
+func (c *check) pictures(ctx context.Context) {
+	if !c.step(ctx, "servers", c.startServers) {
+		return
+	}
+	var taken string
+	if c.step(ctx, "pictures", func(ctx context.Context) (err error) {
+		if taken, err = servers.TempDir("pictures"); err != nil {
+			return err
+		}
+		return c.withEnv("GATEHOUSE_PICTURES="+taken).run(ctx, "", "go", "test", "-count=1", "-timeout=20m", "-run=^TestTour_", "./internal/e2e/browser")
+	}) {
+		c.step(ctx, "changes", func(context.Context) error { return c.reportPictures(taken) })
+	}
+}
+
+func (c *check) reportPictures(taken string) error {
+	changes, err := pictures.Update(picturesDir, taken, pictureReport)
+	for _, change := range changes {
+		fmt.Fprintf(c.out, "%-8s %5.1f%%  %s\n", change.Kind, 100*change.Share, change.Name)
+	}
+	if err == nil {
+		fmt.Fprintf(c.out, "%d pictures changed. %s has the new ones, %s the changed ones as old, new and difference.\n", len(changes), picturesDir, pictureReport)
+	}
+	return err
 }
 
 // audit compares all modules with the Go vulnerability database.
