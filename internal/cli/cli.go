@@ -77,7 +77,7 @@ func Run(ctx context.Context, args []string, io IO) error {
 		return nil // after --help
 	}
 	if err != nil {
-		return usageError{nameVariable(parser.Model, err)}
+		return usageError{nameVariable(parser.Model, err), commandOf(args, err)}
 	}
 	capIdleTimes(parsed, &c.Settings)
 	checked, invalid := c.Validate()

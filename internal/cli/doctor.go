@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 
 	"gatehouse/django"
@@ -22,6 +24,9 @@ func (doctorCmd) Run(c *command) error {
 	d := &doctor{command: c, faulty: map[string]bool{}}
 	if n := len(c.fromFile); n > 0 {
 		d.report(config.EnvFile, "sets "+settings(n), nil)
+		if info, err := os.Stat(config.EnvFile); err == nil && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+			d.warn(config.EnvFile, "other users of this machine can read it: chmod 600 "+config.EnvFile)
+		}
 	}
 	d.reportFaults()
 	d.checkKey()

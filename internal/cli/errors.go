@@ -16,7 +16,10 @@ import (
 var errReported = errors.New("reported")
 
 // usageError is the error of arguments that no command understands.
-type usageError struct{ error }
+type usageError struct {
+	error
+	command string // with a space before each word
+}
 
 func (u usageError) Unwrap() error { return u.error }
 
@@ -33,7 +36,7 @@ func Report(ctx context.Context, err error, w io.Writer) int {
 		err = fmt.Errorf("interrupted: %w", err)
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
-		err = fmt.Errorf("%w (%s --help explains the usage)", usage.error, config.ProgramName())
+		err = fmt.Errorf("%w (%s%s --help explains the usage)", usage.error, config.ProgramName(), usage.command)
 	}
 	if errors.Is(err, errReported) {
 		return code

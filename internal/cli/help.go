@@ -30,7 +30,7 @@ func (a helpCmd) Run(c *command) error {
 	// After it has printed the help, kong goes on to parse, and may miss arguments.
 	_, err = parser.Parse(append(slices.Clone(a.Topic), "--help"))
 	if !printed {
-		return usageError{err}
+		return usageError{err, " help"}
 	}
 	return nil
 }

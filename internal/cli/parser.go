@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -99,6 +100,21 @@ func nameVariable(model *kong.Application, err error) error {
 		}
 	}
 	return err
+}
+
+// commandOf returns the command in the arguments that a kong.ParseError is about, such as " user add"; "" for none.
+func commandOf(args []string, err error) string {
+	parsing, ok := errors.AsType[*kong.ParseError](err)
+	if !ok || parsing.Context == nil {
+		return ""
+	}
+	command := ""
+	for _, p := range parsing.Context.Path {
+		if p.Command != nil && slices.Contains(args, p.Command.Name) { // and not the default
+			command += " " + p.Command.Name
+		}
+	}
+	return command
 }
 
 // isGiven reports whether a setting comes from a flag or the environment, as opposed to being its default.

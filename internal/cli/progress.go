@@ -27,7 +27,7 @@ func newProgress(errs io.Writer, input io.Reader) *progress {
 		}
 	}
 	return &progress{w: errs, bar: progressbar.NewOptions64(size,
-		progressbar.OptionSetWriter(errs), progressbar.OptionSetDescription("Reading"), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetWriter(errs), progressbar.OptionSetDescription("Reading"),
 		progressbar.OptionUseANSICodes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionSetWidth(24), progressbar.OptionSetElapsedTime(false),
 	)}

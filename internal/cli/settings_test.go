@@ -62,6 +62,12 @@ func TestRun_ReadsTheEnvFile(t *testing.T) {
 	if !strings.Contains(out, "ok     .env         sets 2 settings") || !strings.Contains(out, "localhost:0 is available") {
 		t.Errorf("doctor:\n%s", out)
 	}
+	if err := os.Chmod(".env", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, _ := runIn(t, map[string]string{"DATA_DIR": ""}, "doctor"); !strings.Contains(out, "warn   .env         other users of this machine can read it: chmod 600 .env") {
+		t.Errorf("a readable file:\n%s", out)
+	}
 	if _, err := os.Stat("here"); err != nil {
 		t.Errorf("the data directory that the file names: %v", err)
 	}
@@ -72,10 +78,14 @@ func TestRun_ReadsTheEnvFile(t *testing.T) {
 }
 
 func TestRun_ExitsWith2AfterWrongUsage(t *testing.T) {
-	for _, args := range [][]string{{"nonsense"}, {"--nonsense"}, {"user"}, {"user", "add"}, {"user", "list", "x"}, {"--session-idle=soon"}, {"user", "import", "x", "--from=nowhere"}} {
-		_, _, err := runIn(t, map[string]string{"PASSWORD_MIN_LENGTH": "7"}, args...)
+	for line, help := range map[string]string{
+		"nonsense": "", "--nonsense": "", "--session-idle=soon": "", "user": " user", "user add": " user add", "user list x": " user list", "user import x --from=nowhere": " user import",
+		"help nonsense": " help", "user set ann": " user set",
+	} {
+		args := strings.Fields(line)
+		_, _, err := runIn(t, map[string]string{}, args...)
 		var report bytes.Buffer
-		if code := Report(t.Context(), err, &report); code != 2 || strings.Count(report.String(), "\n") != 1 || !strings.Contains(report.String(), "(gatehouse --help explains the usage)") {
+		if code := Report(t.Context(), err, &report); code != 2 || strings.Count(report.String(), "\n") != 1 || !strings.Contains(report.String(), "(gatehouse"+help+" --help explains the usage)") {
 			t.Errorf("%v: exit code %d, %s", args, code, &report)
 		}
 	}

@@ -17,7 +17,7 @@ type userSetCmd struct {
 // Run changes only what the flags name.
 func (a userSetCmd) Run(c *command) error {
 	if a.Email == nil && a.Display == nil && a.TimeZone == nil {
-		return usageError{errors.New("nothing to set: use --email, --name or --time-zone")}
+		return usageError{errors.New("nothing to set: use --email, --name or --time-zone"), " user set"}
 	}
 	edit := func(value *string) *auth.Edit {
 		if value == nil {
