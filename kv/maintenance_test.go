@@ -17,7 +17,7 @@ func TestMaintenance_LastsUntilItIsEnded(t *testing.T) {
 		if got, err := m.Maintenance(t.Context()); got != nil || err != nil {
 			t.Errorf("got %+v, %v; want none", got, err)
 		}
-		want := auth.Maintenance{Message: "back at nine <b>", Since: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)}
+		want := auth.Maintenance{Message: "back at nine <b>", Since: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), By: "ops"}
 		if err := m.SetMaintenance(t.Context(), want); err != nil {
 			t.Fatal(err)
 		}

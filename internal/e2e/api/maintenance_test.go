@@ -66,7 +66,7 @@ func TestMaintenance_GreetsUsersWithoutPostgres(t *testing.T) {
 			admin.WantStatus(admin.At(server.URL()).Get(path), http.StatusOK)
 		}
 	}
-	if out := s.Run("", "maintenance", "status"); !strings.Contains(out.Stdout, "closed since") || !strings.Contains(out.Stdout, "back at nine") {
+	if out := s.Run("", "maintenance", "status"); !strings.Contains(out.Stdout, "closed since") || !strings.Contains(out.Stdout, " by ") || !strings.Contains(out.Stdout, "back at nine") {
 		t.Errorf("got the status %q", out.Stdout)
 	}
 
