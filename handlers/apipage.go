@@ -22,6 +22,9 @@ func (h *Handlers) apiPage(r *web.Request) (web.Response, error) {
 	return web.Show(http.StatusOK, templates.API(page)), nil
 }
 
+// openAPIPath is the one operation that the page links to instead.
+const openAPIPath = "/api/openapi.json"
+
 // apiMethods are in the order in which the page lists them.
 var apiMethods = []string{"get", "post", "delete"}
 
@@ -36,7 +39,7 @@ func apiOperations(document []byte) ([]templates.APIOperation, error) {
 	var all []templates.APIOperation
 	for path, methods := range described.Paths {
 		for _, method := range apiMethods {
-			if methods[method] == nil {
+			if methods[method] == nil || path == openAPIPath {
 				continue
 			}
 			o := templates.APIOperation{Method: strings.ToUpper(method), Path: path}

@@ -65,15 +65,15 @@ func TestDraft_ComesBackAfterTheSignIn(t *testing.T) {
 	b.endSession(t)
 
 	w := b.post("/account/profile", edit)
-	wantPage(t, w, http.StatusUnauthorized, ended, "What you entered comes back", "<title>Error: Sign in", `name="password"`)
+	wantPage(t, w, http.StatusUnauthorized, ended, "get back what you entered", "<title>Error: Sign in", `name="password"`)
 	if len(w.Header()["Set-Cookie"]) != 0 || strings.Contains(w.Body.String(), "Create account") {
 		t.Errorf("got the cookies %q on %s", w.Header()["Set-Cookie"], w.Body)
 	}
 	// A wrong password and a missing one keep the draft.
 	w = b.signInAgain(w, "username", "alice", "password", "wrong")
-	wantPage(t, w, http.StatusUnauthorized, "Wrong user name or password.", "What you entered comes back")
+	wantPage(t, w, http.StatusUnauthorized, "Wrong user name or password.", "get back what you entered")
 	w = b.signInAgain(w, "username", "alice")
-	wantPage(t, w, http.StatusUnprocessableEntity, "Enter your password.", "What you entered comes back")
+	wantPage(t, w, http.StatusUnprocessableEntity, "Enter your password.", "get back what you entered")
 
 	w = b.signInAgain(w, "username", "alice", "password", secret)
 	wantPage(t, w, http.StatusOK, `role="status" tabindex="-1" autofocus>`+html.EscapeString(notYetSaved), `value="`+html.EscapeString(edit.Get("name"))+`"`, `value="not-yet"`,
@@ -124,7 +124,7 @@ func TestDraft_SurvivesTheRateLimit(t *testing.T) {
 	for i := 0; w.Code == http.StatusUnauthorized; i++ {
 		w = b.signInAgain(w, "username", "alice", "password", fmt.Sprint("wrong", i))
 	}
-	wantPage(t, w, http.StatusTooManyRequests, "Too many attempts.", "What you entered comes back")
+	wantPage(t, w, http.StatusTooManyRequests, "Too many attempts.", "get back what you entered")
 	s.Stores.Throttle.Reset(t.Context(), slices.Collect(maps.Keys(s.Stores.Throttle.Counts()))...)
 	wantPage(t, b.signInAgain(w, "username", "alice", "password", secret), http.StatusOK, `value="Alice L."`)
 }
@@ -144,7 +144,7 @@ func TestDraft_KeepsNoPasswordsAndActions(t *testing.T) {
 	} {
 		w := s.browser().post(path, form("current_password", "hunter2-one", "new_password", "hunter2-two", "name", "hunter2", "author", u.ID, "group", "hunter2"))
 		wantPage(t, w, http.StatusUnauthorized, ended, `name="next" value="`+page+`?notice=not-saved"`)
-		if strings.Contains(w.Body.String(), "hunter2") || strings.Contains(w.Body.String(), "comes back") {
+		if strings.Contains(w.Body.String(), "hunter2") || strings.Contains(w.Body.String(), "get back") {
 			t.Errorf("%s: the page repeats what was sent: %s", path, w.Body)
 		}
 		b := s.browser()

@@ -212,7 +212,7 @@ func TestMaintenance_AdministratorsSeeAndEndIt(t *testing.T) {
 		return s.session(setCookies(s.do("POST", "/sign-in?user="+id))["gatehouse"].Value)
 	}
 	admin, viewer := cookie(s.account(t, "root", auth.ManageUsers).ID), cookie(s.account(t, "viewer", auth.ViewUsers).ID)
-	const banner = "Closed for maintenance."
+	const banner = "Closed for maintenance"
 	if w := s.do("GET", "/", admin); w.Code != http.StatusOK || strings.Contains(w.Body.String(), banner) {
 		t.Errorf("while open: %d %s", w.Code, w.Body)
 	}
