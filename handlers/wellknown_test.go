@@ -46,6 +46,6 @@ func TestLogin_SaysWhomToAsk(t *testing.T) {
 		s.Handlers.HelpContact = contact
 		wantPage(t, s.browser().get("/login"), http.StatusOK, want)
 	}
-	s.Handlers.Accounts.RegistrationOpen = false
-	wantPage(t, s.browser().get("/register"), http.StatusForbidden, "extension 7")
+	s.Handlers.HelpContact, s.Handlers.Accounts.RegistrationOpen = "help@example.org", false
+	wantPage(t, s.browser().get("/register"), http.StatusForbidden, "mailto:help@example.org")
 }
