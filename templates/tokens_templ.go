@@ -218,7 +218,7 @@ func newToken(p TokensPage) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "</time>.</p></div><div class=\"field\"><label for=\"command\">Command to try it</label><div class=\"secret\"><textarea id=\"command\" rows=\"5\" readonly autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" dir=\"ltr\" aria-describedby=\"command-help\" data-copy>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, "</time>.</p></div><div class=\"field\"><label for=\"command\">Command to try it</label><div class=\"secret\"><textarea id=\"command\" rows=\"6\" readonly autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" dir=\"ltr\" aria-describedby=\"command-help\" data-copy>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
