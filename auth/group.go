@@ -60,9 +60,6 @@ type GrantStore interface {
 	SetPermission(ctx context.Context, userID, permission string, on bool) (User, error)
 	// DirectPermissions returns the permissions that were granted to the user directly, sorted.
 	DirectPermissions(ctx context.Context, userID string) ([]string, error)
-	// SearchUsers returns at most limit users whose username, name or address contains the
-	// text, ordered by username, starting after the given one.
-	SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error)
 }
 
 // Groups returns all groups ordered by name.

@@ -1,16 +1,10 @@
 package auth
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
-	"fmt"
-	"hash"
-	"strings"
-	"sync"
+
+	"gatehouse/auth/mac"
 )
 
 // Keys are the secrets of SECRET_KEY: the first one signs and all of them verify, so that a key can be
@@ -19,11 +13,11 @@ type Keys struct {
 	secrets [][]byte
 	// derived are the keys of each purpose, in the order of the secrets, derived once because that costs
 	// more than using them.
-	derived map[string][]*macKey
+	derived map[string][]*mac.Key
 }
 
 // MinSecretBytes is the shortest SECRET_KEY, in bytes after decoding.
-const MinSecretBytes = 32
+const MinSecretBytes = mac.MinSecretBytes
 
 // The purposes that keys are derived for.
 const (
@@ -40,63 +34,35 @@ var purposes = []string{devicePurpose, accountPurpose, failurePurpose, credentia
 // ParseKeys parses SECRET_KEY: comma-separated secrets in base64 (standard or URL alphabet, padded or
 // not). Errors never contain the value.
 func ParseKeys(setting string) (Keys, error) {
-	var secrets [][]byte
-	for i, part := range strings.Split(setting, ",") {
-		secret, err := decodeBase64(strings.TrimSpace(part))
-		if err != nil {
-			return Keys{}, fmt.Errorf("key %d is not base64", i+1)
-		}
-		if len(secret) < MinSecretBytes {
-			return Keys{}, fmt.Errorf("key %d has %d bytes; at least %d are needed", i+1, len(secret), MinSecretBytes)
-		}
-		secrets = append(secrets, secret)
+	secrets, err := mac.ParseSecrets(setting)
+	if err != nil {
+		return Keys{}, err
 	}
 	return newKeys(secrets...), nil
 }
 
 // NewSecretKey returns a new random value for SECRET_KEY.
-func NewSecretKey() string {
-	b := make([]byte, MinSecretBytes)
-	_, _ = rand.Read(b) // never fails (crypto/rand, Go 1.24)
-	return base64.StdEncoding.EncodeToString(b)
-}
+func NewSecretKey() string { return mac.NewSecret() }
 
 func newKeys(secrets ...[]byte) Keys {
-	k := Keys{secrets: secrets, derived: make(map[string][]*macKey)}
+	k := Keys{secrets: secrets, derived: make(map[string][]*mac.Key)}
 	for _, purpose := range purposes {
 		for _, secret := range secrets {
-			k.derived[purpose] = append(k.derived[purpose], newMacKey(derive(secret, purpose)))
+			k.derived[purpose] = append(k.derived[purpose], mac.Derive(secret, purpose))
 		}
 	}
 	return k
 }
 
-func decodeBase64(s string) ([]byte, error) {
-	s = strings.TrimRight(s, "=")
-	if b, err := base64.RawStdEncoding.DecodeString(s); err == nil {
-		return b, nil
-	}
-	return base64.RawURLEncoding.DecodeString(s)
-}
-
-// derive returns the key of a secret for one purpose (HKDF, RFC 5869).
-func derive(secret []byte, purpose string) []byte {
-	key, err := hkdf.Key(sha256.New, secret, nil, "gatehouse "+purpose, sha256.Size)
-	if err != nil {
-		panic(err) // only for impossible lengths
-	}
-	return key
-}
-
 // sign returns the HMAC-SHA-256 of the fields under the purpose's key of the first secret.
 func (k Keys) sign(purpose string, fields ...string) []byte {
-	return k.derived[purpose][0].mac(fields)
+	return k.derived[purpose][0].Sum(fields)
 }
 
 // verify reports whether any of the secrets made the signature.
 func (k Keys) verify(signature []byte, purpose string, fields ...string) bool {
 	for _, key := range k.derived[purpose] {
-		if hmac.Equal(signature, key.mac(fields)) {
+		if hmac.Equal(signature, key.Sum(fields)) {
 			return true
 		}
 	}
@@ -137,36 +103,7 @@ func (k Keys) signAll(purpose string, fields ...string) [][]byte {
 	keys := k.derived[purpose]
 	macs := make([][]byte, len(keys))
 	for i, key := range keys {
-		macs[i] = key.mac(fields)
+		macs[i] = key.Sum(fields)
 	}
 	return macs
-}
-
-// macKey computes HMAC-SHA-256 under one key. Each Basic request takes two, and initializing the key's
-// state costs more than the MAC.
-type macKey struct{ states sync.Pool }
-
-// macState serves one computation at a time.
-type macState struct {
-	hash hash.Hash
-	text []byte
-}
-
-func newMacKey(key []byte) *macKey {
-	return &macKey{sync.Pool{New: func() any { return &macState{hash: hmac.New(sha256.New, key)} }}}
-}
-
-func (k *macKey) mac(fields []string) []byte {
-	state := k.states.Get().(*macState)
-	defer k.states.Put(state)
-	state.text = state.text[:0]
-	for _, f := range fields {
-		// Each field is prefixed with its length, so that no two lists of fields have the same text.
-		state.text = binary.BigEndian.AppendUint64(state.text, uint64(len(f)))
-		state.text = append(state.text, f...)
-	}
-	state.hash.Reset()
-	state.hash.Write(state.text)
-	clear(state.text) // a password may be among them
-	return state.hash.Sum(nil)
 }

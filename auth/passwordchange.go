@@ -76,6 +76,12 @@ func (a *Accounts) changedMeanwhile(ctx context.Context, g *attempt, next string
 	return ErrAlreadyChanged
 }
 
+// ThrottlePasswords counts a password that the administrator sets for a user, because its estimate costs as much as a
+// hash. It returns ThrottledError if there were too many.
+func (a *Accounts) ThrottlePasswords(ctx context.Context, administratorID string) error {
+	return a.countEstimate(ctx, administratorID)
+}
+
 // SetPassword sets a password for an operator, who does not need the current one.
 func (a *Accounts) SetPassword(ctx context.Context, u User, next string) (User, error) {
 	wrong := ValidationErrors{}

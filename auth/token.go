@@ -2,16 +2,11 @@ package auth
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"gatehouse/auth/identifier"
-	"hash/crc32"
-	"math/big"
+	"gatehouse/auth/tokensecret"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,19 +15,8 @@ import (
 // TokenVersion is the "v" of the token record that this program writes and reads.
 const TokenVersion = 1
 
-// TokenPrefix begins every API token, so that secret scanners and people recognize it.
-const TokenPrefix = "gatehouse_"
-
-const (
-	// tokenRandom characters of base62 hold 190 bits.
-	tokenRandom = 32
-	// tokenChecksum characters of base62 hold a CRC-32, so that a mistyped token is refused without a
-	// lookup. It detects mistakes, not attacks.
-	tokenChecksum = 6
-	// hintLength characters of both ends are in TokenHint.
-	hintLength = 4
-	base62     = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
+// TokenPrefix begins every API token.
+const TokenPrefix = tokensecret.Prefix
 
 // Token is an API token, stored in Redis under "token:" + ID. Its JSON names are a contract, like those of Session.
 type Token struct {
@@ -67,52 +51,19 @@ var (
 )
 
 // NewTokenSecret returns a new random API token.
-func NewTokenSecret() string {
-	var b strings.Builder
-	b.WriteString(TokenPrefix)
-	for range tokenRandom {
-		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(base62))))
-		if err != nil {
-			panic(err) // crypto/rand never fails
-		}
-		b.WriteByte(base62[n.Int64()])
-	}
-	b.WriteString(checksum(b.String()))
-	return b.String()
-}
+func NewTokenSecret() string { return tokensecret.New() }
 
 // TokenID returns the id of a token's record: the unpadded base64url of its SHA-256. ErrTokenMalformed for a text that is
 // not a token.
 func TokenID(secret string) (string, error) {
-	if len(secret) != len(TokenPrefix)+tokenRandom+tokenChecksum || !strings.HasPrefix(secret, TokenPrefix) {
-		return "", ErrTokenMalformed
+	if id, ok := tokensecret.ID(secret); ok {
+		return id, nil
 	}
-	body := secret[:len(secret)-tokenChecksum]
-	if checksum(body) != secret[len(body):] {
-		return "", ErrTokenMalformed
-	}
-	h := sha256.Sum256([]byte(secret))
-	return base64.RawURLEncoding.EncodeToString(h[:]), nil
+	return "", ErrTokenMalformed
 }
 
-// TokenHint returns the part of a secret that helps its owner to tell tokens apart: "gatehouse_4kQz…b7Xw", the first
-// four of the random characters and the last four of the checksum. It leaves at least 142 of the 190 random bits
-// unknown: four characters of base62 are 23.8 bits, and as many of a checksum of the secret tell at most as much about
-// it.
-func TokenHint(secret string) string {
-	return secret[:len(TokenPrefix)+hintLength] + "…" + secret[len(secret)-hintLength:]
-}
-
-// checksum returns the CRC-32 (IEEE) of s in base62, padded on the left.
-func checksum(s string) string {
-	n := crc32.ChecksumIEEE([]byte(s))
-	var out [tokenChecksum]byte
-	for i := len(out) - 1; i >= 0; i-- {
-		out[i] = base62[n%62]
-		n /= 62
-	}
-	return string(out[:])
-}
+// TokenHint returns the part of a secret that helps its owner to tell tokens apart.
+func TokenHint(secret string) string { return tokensecret.Hint(secret) }
 
 // Valid reports whether the record is valid now under this id. It does not check the epoch; User.AcceptsEpoch does.
 func (t *Token) Valid(id string, now time.Time) bool {

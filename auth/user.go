@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/auth/userlist"
 	"time"
 )
 
@@ -88,6 +89,9 @@ type UserStore interface {
 	UserByEmail(ctx context.Context, email string) (User, error)
 	// Users returns at most limit users ordered by username, starting after the given one ("" for the start).
 	Users(ctx context.Context, after string, limit int) ([]User, error)
+	// FindUsers and CountUsers implement those of Accounts.
+	FindUsers(ctx context.Context, q userlist.Query) (UserPage, error)
+	CountUsers(ctx context.Context, q userlist.Query, atMost int) (int, error)
 	// SetPassword stores a new hash and sets a new epoch, if the epoch is still the given one; otherwise ErrStale. It
 	// returns the changed row, with PreviousEpoch.
 	SetPassword(ctx context.Context, id string, epoch int64, hash string) (User, error)
@@ -181,7 +185,25 @@ func (a *Accounts) ListUsers(ctx context.Context, after string, limit int) ([]Us
 	return a.Users.Users(ctx, after, limit)
 }
 
-// SearchUsers is ListUsers for users whose username, name or address contains the text.
+// UserPage is a page of a list of users.
+type UserPage struct {
+	Users []User
+	// Previous is the Before of the page before this one, and Next the After of the one behind it; "" for none.
+	Previous, Next string
+}
+
+// FindUsers returns a page of the users that match. If the users before a place have been deleted, it is the first page.
+func (a *Accounts) FindUsers(ctx context.Context, q userlist.Query) (UserPage, error) {
+	return a.Users.FindUsers(ctx, q)
+}
+
+// CountUsers counts the users that match, up to atMost + 1.
+func (a *Accounts) CountUsers(ctx context.Context, q userlist.Query, atMost int) (int, error) {
+	return a.Users.CountUsers(ctx, q, atMost)
+}
+
+// SearchUsers is ListUsers for users that match the text.
 func (a *Accounts) SearchUsers(ctx context.Context, text, after string, limit int) ([]User, error) {
-	return a.Grants.SearchUsers(ctx, text, after, limit)
+	page, err := a.FindUsers(ctx, userlist.Query{Text: text, After: after, Limit: limit})
+	return page.Users, err
 }

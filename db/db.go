@@ -33,7 +33,7 @@ type DB struct {
 	// writerSlot holds a token for SQLite's single writer; nil for Postgres. Waiting for it is fair and
 	// ends with the context, unlike SQLite's own waiting.
 	writerSlot chan struct{}
-	skeletons  skeletonFill
+	computed   computedFill
 	// path is the SQLite file; "" for Postgres.
 	path string
 	// dsn is the URL in the form that lib/pq's listener takes; "" for SQLite. It may contain a password.

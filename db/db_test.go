@@ -42,7 +42,7 @@ func sqliteURL(t *testing.T) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "odd name ?#%20.db")
 }
 
-func open(t *testing.T, url string, options ...Option) *DB {
+func open(t testing.TB, url string, options ...Option) *DB {
 	t.Helper()
 	d, err := Open(t.Context(), url, options...)
 	ok(t, err)
@@ -74,7 +74,7 @@ func byID(t *testing.T, d *DB, id string) auth.User {
 }
 
 // byHand runs SQL on its own connection, as an operator at a prompt does.
-func byHand(t *testing.T, d *DB, query string, args ...any) error {
+func byHand(t testing.TB, d *DB, query string, args ...any) error {
 	t.Helper()
 	pool, err := d.connect()
 	ok(t, err)

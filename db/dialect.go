@@ -25,14 +25,7 @@ type dialect struct {
 	lockRows, skipLocked string
 	// castUUID is the end of an expression that turns a text into the type of ids.
 	castUUID string
-	// search selects at most $3 users after the username $1 whose username, name or email contains the text
-	// $2, which is a LIKE pattern in Postgres. searchFirst looks only at the first users, and searchShort
-	// does not use the trigram index; both are empty for SQLite.
-	search, searchFirst, searchShort string
-}
-
-// searchQuery returns the SELECT of the users whose ids the subquery returns. There, (SELECT lower($2))
-// folds the text once instead of per row.
-func searchQuery(ids string) string {
-	return `SELECT ` + userSelect + ` FROM users WHERE id IN (` + ids + `) ORDER BY username`
+	// lastSignIn is the time of the last sign-in of a user, or the lowest time for one who never signed in. It is the
+	// expression of an index.
+	lastSignIn string
 }

@@ -49,7 +49,7 @@ func (d *DB) Migrate(ctx context.Context) error {
 	if err := d.migrate(ctx); err != nil {
 		return d.wrapError(ctx, ctx, "migrate", err)
 	}
-	return d.fillSkeletons(ctx, d.dialect.lockRows)
+	return d.fillComputed(ctx, d.dialect.lockRows)
 }
 
 func (d *DB) migrate(ctx context.Context) error {

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 	"github.com/pressly/goose/v3"
+
+	"gatehouse/db/unprepared"
 )
 
 const (
@@ -34,14 +37,7 @@ var postgresDialect = dialect{
 	goose:      goose.DialectPostgres,
 	migrations: "postgres",
 	hasTable:   `SELECT to_regclass($1) IS NOT NULL`,
-	// ORDER BY an expression keeps the planner from scanning all users in index order.
-	search: searchQuery(`SELECT id FROM users
-		WHERE username > $1 AND search LIKE (SELECT lower($2)) ORDER BY username || '' LIMIT $3`),
-	searchShort: searchQuery(`SELECT id FROM users
-		WHERE username > $1 AND search || '' LIKE (SELECT lower($2)) ORDER BY username || '' LIMIT $3`),
-	searchFirst: searchQuery(`SELECT id FROM (
-		SELECT id, username, search FROM users WHERE username > $1 ORDER BY username LIMIT ` + strconv.Itoa(searchWindow) + `) first
-		WHERE search LIKE (SELECT lower($2)) ORDER BY username LIMIT $3`),
+	lastSignIn: "coalesce(last_sign_in_at, to_timestamp(0))",
 
 	administratorTxOptions: readCommitted,
 	// Adding a member locks the group FOR KEY SHARE (foreign key), which conflicts only with FOR UPDATE.
@@ -78,11 +74,11 @@ func openPostgres(rawURL, directURL string) (*DB, error) {
 		return nil, err
 	}
 	return &DB{
-		dialect:   postgresDialect,
-		pool:      sqlx.NewDb(pool, "postgres"),
-		dsn:       dsn,
-		connect:   func() (*sql.DB, error) { return postgresPool(direct, 0) },
-		skeletons: newSkeletonFill(),
+		dialect:  postgresDialect,
+		pool:     sqlx.NewDb(pool, "postgres"),
+		dsn:      dsn,
+		connect:  func() (*sql.DB, error) { return postgresPool(direct, 0) },
+		computed: newComputedFill(),
 	}, nil
 }
 
@@ -260,4 +256,17 @@ func (c *conn) limitNext(set func(time.Time) error) error {
 		t = c.deadline
 	}
 	return set(t)
+}
+
+// connector returns lib/pq's connector, without prepared statements if cfg demands BinaryParameters.
+func connector(cfg pq.Config, d pq.Dialer) (driver.Connector, error) {
+	c, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.Dialer(d)
+	if cfg.BinaryParameters {
+		return unprepared.New(c), nil
+	}
+	return c, nil
 }

@@ -112,11 +112,11 @@ func insertByHand(t *testing.T, d *DB, n int) {
 	ok(t, byHand(t, d, `INSERT INTO users (id, username, password_hash) VALUES `+strings.Join(rows, ", ")))
 }
 
-// fillInBackground runs FillSkeletons until the test ends.
+// fillInBackground runs FillComputed until the test ends.
 func fillInBackground(t *testing.T, d *DB) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
-	group.Go(func() { d.FillSkeletons(ctx, slog.New(slog.DiscardHandler)) })
+	group.Go(func() { d.FillComputed(ctx, slog.New(slog.DiscardHandler)) })
 	t.Cleanup(func() { cancel(); group.Wait() })
 }
 
@@ -124,15 +124,15 @@ func fillInBackground(t *testing.T, d *DB) {
 // the server has computed the remaining skeletons in the background.
 func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
 	onBothMigrated(t, func(t *testing.T, d *DB) {
-		const inserted = 3*skeletonBatch + 1
+		const inserted = 3*computeBatch + 1
 		insertByHand(t, d, inserted)
 		_, err := d.UsernameTaken(t.Context(), "zoe")
 		wantErr(t, err, auth.ErrUnavailable)
 		err = second(d.RegisterUser(t.Context(), newUser("zoe")))
 		wantErr(t, err, auth.ErrUnavailable)
 		wantErr(t, err, auth.ErrNotWritten)
-		if n := missingSkeletons(t, d); n < inserted-2*skeletonBatch {
-			t.Errorf("two registrations computed %d skeletons, want at most %d", inserted-n, 2*skeletonBatch)
+		if n := missingSkeletons(t, d); n < inserted-2*computeBatch {
+			t.Errorf("two registrations computed %d skeletons, want at most %d", inserted-n, 2*computeBatch)
 		}
 
 		fillInBackground(t, d)
@@ -157,7 +157,7 @@ func TestLookalike_ARegistrationComputesAtMostOneBatch(t *testing.T) {
 func TestLookalike_LockedRowsDoNotBlockOthers(t *testing.T) {
 	d := open(t, postgresURL(t))
 	ok(t, d.Migrate(t.Context()))
-	insertByHand(t, d, 2*skeletonBatch)
+	insertByHand(t, d, 2*computeBatch)
 	tx, err := d.pool.BeginTxx(t.Context(), nil)
 	ok(t, err)
 	defer tx.Rollback()
@@ -200,7 +200,7 @@ func TestLookalike_ExistingUsersGetSkeletons(t *testing.T) {
 func TestSkeletons_AreStoredWithOneStatementPerBatch(t *testing.T) {
 	d := open(t, postgresURL(t))
 	ok(t, d.Migrate(t.Context()))
-	insertByHand(t, d, skeletonBatch+1)
+	insertByHand(t, d, computeBatch+1)
 	ok(t, byHand(t, d, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END'`))
 	ok(t, byHand(t, d, `CREATE TRIGGER slow BEFORE UPDATE ON user_skeletons FOR EACH STATEMENT EXECUTE FUNCTION slow()`))
 	ok(t, d.Migrate(t.Context()))

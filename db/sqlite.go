@@ -35,11 +35,8 @@ var sqliteDialect = dialect{
 	goose:      goose.DialectSQLite3,
 	migrations: "sqlite",
 	hasTable:   `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)`,
-	// Without INDEXED BY, the planner looks up each row in the table, which takes ten times as long. The
-	// expression must be that of the index.
-	search: searchQuery(`SELECT id FROM users INDEXED BY users_search_idx
-		WHERE username > $1 AND instr(lower(username || char(10) || name || char(10) || email), (SELECT lower($2))) > 0 ORDER BY username LIMIT $3`),
-	lockGroup: `SELECT name FROM groups WHERE name = $1`, // there is a single writer
+	lastSignIn: "coalesce(last_sign_in_at, '0')",
+	lockGroup:  `SELECT name FROM groups WHERE name = $1`, // there is a single writer
 }
 
 func openSQLite(ctx context.Context, path string) (*DB, error) {
@@ -68,7 +65,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		writerSlot: make(chan struct{}, 1),
 		path:       path,
 		connect:    connect,
-		skeletons:  newSkeletonFill(),
+		computed:   newComputedFill(),
 	}
 	if err := d.Ping(ctx); err != nil {
 		_ = d.Close()

@@ -94,10 +94,10 @@ func (d *DB) CreateUser(ctx context.Context, u auth.User) (auth.User, error) {
 
 // RegisterUser is CreateUser for a name that people choose themselves: it returns auth.ErrUsernameTaken also
 // if another user's name looks like it, even if several register concurrently, and auth.ErrUnavailable while
-// FillSkeletons has more to do than a registration waits for.
+// FillComputed has more to do than a registration waits for.
 func (d *DB) RegisterUser(ctx context.Context, u auth.User) (auth.User, error) {
 	if isStorable(u.Username) {
-		if err := d.fillFewSkeletons(ctx); err != nil {
+		if err := d.fillFew(ctx, skeletonText); err != nil {
 			return auth.User{}, fmt.Errorf("%w (%w)", err, auth.ErrNotWritten)
 		}
 	}

@@ -217,22 +217,6 @@ func (s *Grants) DirectPermissions(ctx context.Context, userID string) ([]string
 	return slices.Clone(s.ownOf(s.users.rows[userID])), nil
 }
 
-// SearchUsers implements auth.GrantStore.
-func (s *Grants) SearchUsers(ctx context.Context, text, after string, limit int) ([]auth.User, error) {
-	if err := s.LogCall(ctx, "grants.SearchUsers", text, after); err != nil {
-		return nil, err
-	}
-	var all []auth.User
-	for _, u := range s.users.rows {
-		about := strings.ToLower(u.Username + "\n" + u.Name + "\n" + u.Email)
-		if u.Username > after && strings.Contains(about, strings.ToLower(text)) {
-			all = append(all, u)
-		}
-	}
-	slices.SortFunc(all, func(a, b auth.User) int { return strings.Compare(a.Username, b.Username) })
-	return all[:min(limit, len(all))], nil
-}
-
 // ownOf returns the user's own permissions: for a row from Put, those that none of its groups has.
 func (s *Grants) ownOf(u auth.User) []string {
 	own, ok := s.own[u.ID]

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/auth"
 	"gatehouse/auth/identifier"
+	"gatehouse/auth/userlist"
 )
 
 // Users is an auth.UserStore.
@@ -155,6 +156,77 @@ func (s *Users) Users(ctx context.Context, after string, limit int) ([]auth.User
 	}
 	slices.SortFunc(all, func(a, b auth.User) int { return strings.Compare(a.Username, b.Username) })
 	return all[:min(limit, len(all))], nil
+}
+
+// FindUsers implements auth.UserStore.
+func (s *Users) FindUsers(ctx context.Context, q userlist.Query) (auth.UserPage, error) {
+	if err := s.LogCall(ctx, "users.FindUsers", q.Text, q.After+q.Before); err != nil {
+		return auth.UserPage{}, err
+	}
+	all := s.matching(q)
+	slices.SortFunc(all, func(a, b auth.User) int {
+		order := strings.Compare(cursor(q, a), cursor(q, b))
+		if q.Descending {
+			return -order
+		}
+		return order
+	})
+	first := 0
+	for _, u := range all {
+		place := cursor(q, u)
+		if q.After != "" && (place == q.After || place < q.After != q.Descending) || q.Before != "" && place != q.Before && place < q.Before != q.Descending {
+			first++
+		}
+	}
+	if q.Before != "" {
+		first = max(first-q.Limit, 0)
+	}
+	page := auth.UserPage{Users: all[min(first, len(all)):min(first+q.Limit, len(all))]}
+	if n := len(page.Users); n > 0 && first > 0 {
+		page.Previous = cursor(q, page.Users[0])
+	}
+	if n := len(page.Users); first+n < len(all) && n > 0 {
+		page.Next = cursor(q, page.Users[n-1])
+	}
+	return page, nil
+}
+
+// CountUsers implements auth.UserStore.
+func (s *Users) CountUsers(ctx context.Context, q userlist.Query, atMost int) (int, error) {
+	if err := s.LogCall(ctx, "users.CountUsers", q.Text); err != nil {
+		return 0, err
+	}
+	return min(len(s.matching(q)), atMost+1), nil
+}
+
+func (s *Users) matching(q userlist.Query) (all []auth.User) {
+	for _, u := range s.rows {
+		matches := strings.Contains(identifier.FoldSearch(u.Username+"\n"+u.Name+"\n"+u.Email), identifier.FoldSearch(q.Text))
+		switch q.State {
+		case userlist.Active:
+			matches = matches && u.Active
+		case userlist.Disabled:
+			matches = matches && !u.Active
+		case userlist.Unverified:
+			matches = matches && u.Email != "" && !u.EmailVerified
+		}
+		if matches && (q.Group == "" || slices.Contains(u.Groups, q.Group)) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// cursor returns the user's place in a list, in a form whose order is that of the list.
+func cursor(q userlist.Query, u auth.User) string {
+	const layout = "2006-01-02T15:04:05.000000000Z"
+	switch q.Sort {
+	case userlist.ByCreation:
+		return u.CreatedAt.UTC().Format(layout) + "~" + u.Username
+	case userlist.ByLastSignIn:
+		return u.LastSignInAt.UTC().Format(layout) + "~" + u.Username
+	}
+	return u.Username
 }
 
 // update changes a row and returns the changed one.

@@ -78,7 +78,7 @@ func Serve(ctx context.Context, c config.Config, o Options) error {
 	}
 	group.Go(func() { reserveProcs(background) })
 	group.Go(func() { s.database.Listen(background, newInvalidator(background, s.Accounts, server.Metrics, log)) })
-	group.Go(func() { s.database.FillSkeletons(background, log) })
+	group.Go(func() { s.database.FillComputed(background, log) })
 	group.Go(func() { s.users.WatchFlush(background, s.Accounts.RefillCache) })
 	group.Go(func() { server.Maintenance.Watch(background) })
 	group.Go(func() { s.sessions.WatchActivity(background, log, touchSession(s.Accounts, log)) })
