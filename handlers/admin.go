@@ -19,27 +19,10 @@ func (h *Handlers) adminHome(*web.Request) (web.Response, error) {
 	return web.SeeOther("/admin/users"), nil
 }
 
-func (h *Handlers) users(r *web.Request) (web.Response, error) {
-	search, after := strings.TrimSpace(r.Query("q")), r.Query("after")
-	users, err := h.Accounts.SearchUsers(r.Context(), search, after, defaultUsersPerPage+1)
-	if err != nil {
-		return web.Response{}, err
-	}
-	page := templates.UsersPage{Page: r.Page("Users"), Search: values(url.Values{"q": {search}}, "q")["q"], Now: r.Now()}
-	page.Notice = noticeOf(r)
-	if len(users) > defaultUsersPerPage {
-		users = users[:defaultUsersPerPage]
-		page.Next = "/admin/users?" + url.Values{"q": {search}, "after": {users[defaultUsersPerPage-1].Username}}.Encode()
-	}
-	for _, u := range users {
-		page.Users = append(page.Users, newUserRow(u, r.Now()))
-	}
-	return web.Show(http.StatusOK, templates.Users(page)), nil
-}
-
 func newUserRow(u auth.User, now time.Time) templates.UserRow {
-	row := templates.UserRow{ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Active: u.Active,
-		Groups: u.Groups, LastSignIn: "never", LastSignInAt: u.LastSignInAt}
+	row := templates.UserRow{ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerified,
+		Active: u.Active, Groups: u.Groups, LastSignIn: "never", LastSignInAt: u.LastSignInAt,
+		Created: ago(now.Sub(u.CreatedAt)), CreatedAt: u.CreatedAt}
 	if !u.LastSignInAt.IsZero() {
 		row.LastSignIn = ago(now.Sub(u.LastSignInAt))
 	}
@@ -64,6 +47,10 @@ func (h *Handlers) userPage(r *web.Request) (templates.UserPage, error) {
 	if err != nil {
 		return templates.UserPage{}, err
 	}
+	direct, err := h.Accounts.DirectPermissions(r.Context(), u.ID)
+	if err != nil {
+		return templates.UserPage{}, err
+	}
 	sessions, err := h.Accounts.ListSessions(r.Context(), u.ID)
 	if err != nil {
 		return templates.UserPage{}, err
@@ -71,8 +58,8 @@ func (h *Handlers) userPage(r *web.Request) (templates.UserPage, error) {
 	rows := sessionRows(sessions, &u, currentSession(r), r.Now())
 	shown := rows[:min(len(rows), maxSessionRows)]
 	page := templates.UserPage{
-		Page: r.Page(u.Username), UserRow: newUserRow(u, r.Now()), CreatedAt: u.CreatedAt, Permissions: u.Permissions,
-		MayManage: r.HasPermission(auth.ManageUsers), Self: u.ID == r.User().ID, Now: r.Now(),
+		Page: r.Page(u.Username), UserRow: newUserRow(u, r.Now()), Permissions: permissionRows(u, groups, direct),
+		MayManage: mayManageUsers(r), Self: u.ID == r.User().ID, MinLength: h.Accounts.Policy.MinLength, Now: r.Now(),
 		Sessions: shown, Hidden: len(rows) - len(shown),
 	}
 	for _, g := range groups {
@@ -81,6 +68,33 @@ func (h *Handlers) userPage(r *web.Request) (templates.UserPage, error) {
 		})
 	}
 	return page, nil
+}
+
+// permissionRows returns the permissions of the user with where they come from.
+func permissionRows(u auth.User, groups []auth.Group, direct []string) (rows []templates.PermissionRow) {
+	for _, permission := range u.Permissions {
+		var from []string
+		for _, g := range groups {
+			if contains(u.Groups, g.Name) && contains(g.Permissions, permission) {
+				from = append(from, g.Name)
+			}
+		}
+		row := templates.PermissionRow{Name: permission, Direct: contains(direct, permission)}
+		switch {
+		case len(from) == 0 && row.Direct:
+			row.Sources = "Given directly"
+		case len(from) > 0:
+			row.Sources = "From the group " + from[0]
+			if len(from) > 1 {
+				row.Sources = "From the groups " + strings.Join(from, ", ")
+			}
+			if row.Direct {
+				row.Sources += " and given directly"
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 func currentSession(r *web.Request) string {
@@ -99,13 +113,8 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 	if !active && form.Get("active") != "false" {
 		return web.Response{}, problem.BadRequest(problem.Unreadable, "active is true or false.")
 	}
-	if strings.EqualFold(id, r.User().ID) && !active {
-		page, err := h.userPage(r)
-		if err != nil {
-			return web.Response{}, err
-		}
-		page.Title, page.Message = "Error: "+page.Username, "You can't disable yourself. Ask another administrator."
-		return web.Show(http.StatusUnprocessableEntity, templates.User(page)), nil
+	if isSelf(r) && !active {
+		return h.userMessage(r, "You can't disable yourself. Ask another administrator.")
 	}
 	u, err := h.Accounts.SetActive(r.Context(), id, active)
 	if errors.Is(err, auth.ErrLastAdministrator) {
@@ -125,12 +134,7 @@ func (h *Handlers) setUserActive(r *web.Request) (web.Response, error) {
 const lastAdministrator = "At least one active user needs the permission users.manage. Grant it to another user first."
 
 func (h *Handlers) refuseLastAdministrator(r *web.Request) (web.Response, error) {
-	page, err := h.userPage(r)
-	if err != nil {
-		return web.Response{}, err
-	}
-	page.Title, page.Message = "Error: "+page.Username, lastAdministrator
-	return web.Show(http.StatusUnprocessableEntity, templates.User(page)), nil
+	return h.userMessage(r, lastAdministrator)
 }
 
 func (h *Handlers) backToUser(r *web.Request, notice string) (web.Response, error) {

@@ -365,7 +365,7 @@ func TestAPIUsers_SearchesAndPages(t *testing.T) {
 	if !strings.Contains(m["detail"].(string), "users.view") {
 		t.Errorf("got %v", m)
 	}
-	s.FailOn("grants.", errDown)
+	s.FailOn("users.FindUsers", errDown)
 	wantCode(t, root.do("GET", "/api/users", ""), http.StatusServiceUnavailable, "unavailable")
 }
 

@@ -117,3 +117,22 @@ func (h *Handlers) groupsDraft(r *web.Request) (web.Response, error) {
 	}
 	return web.Show(http.StatusOK, templates.Groups(page)), nil
 }
+
+func (h *Handlers) addUserDraft(r *web.Request) (web.Response, error) {
+	page, err := h.addUserPage(r, r.Draft())
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.Notice = notSavedIn("")
+	return web.Show(http.StatusOK, templates.AddUser(page)), nil
+}
+
+func (h *Handlers) grantUserDraft(r *web.Request) (web.Response, error) {
+	page, err := h.userPage(r)
+	if err != nil {
+		return web.Response{}, err
+	}
+	page.GrantForm = templates.Form{Values: values(r.Draft(), "permission")}
+	page.Notice = notSavedIn("permissions")
+	return web.Show(http.StatusOK, templates.User(page)), nil
+}

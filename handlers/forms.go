@@ -80,8 +80,16 @@ var notices = map[string]templates.Notice{
 	"user-enabled":    {Text: "User enabled.", Section: "access"},
 	"user-signed-out": {Text: "User signed out everywhere; API tokens revoked.", Section: "sessions"},
 	"user-groups":     {Text: "Groups saved.", Section: "groups"},
-	"reopened":        {Text: "The site is open again."},
-	"group-removed":   {Text: "Group removed."},
+	"user-added":      {Text: "User added."},
+	"user-verified":   {Text: "Email address verified.", Section: "facts"},
+	"user-password":   {Text: "Password set. The user was signed out everywhere; API tokens revoked.", Section: "password"},
+	"user-granted":    {Text: "Permission added.", Section: "permissions"},
+	"user-ungranted":  {Text: "Permission removed.", Section: "permissions"},
+	"user-deleted":    {Text: "User deleted."},
+	// A group that was selected was removed at the same moment.
+	"user-added-without-groups": {Text: "User added, but to no group, because a group that you selected no longer exists.", Section: "groups"},
+	"reopened":                  {Text: "The site is open again."},
+	"group-removed":             {Text: "Group removed."},
 	// These are about the group that the address names.
 	"group-added":     {Text: "Group created. Now add permissions."},
 	"group-granted":   {Text: "Permission added."},

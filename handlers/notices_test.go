@@ -18,6 +18,8 @@ func TestNotices_AreInTheirSection(t *testing.T) {
 		"profile": "/account", "password": "/account", "session-ended": "/account", "others-ended": "/account", "not-saved": "/account",
 		"token-revoked": "/account/tokens", "tokens-revoked": "/account/tokens",
 		"user-disabled": "/admin/users/" + other.ID, "user-enabled": "/admin/users/" + other.ID, "user-signed-out": "/admin/users/" + u.ID, "user-groups": "/admin/users/" + u.ID,
+		"user-added": "/admin/users/" + other.ID, "user-added-without-groups": "/admin/users/" + other.ID, "user-password": "/admin/users/" + other.ID,
+		"user-verified": "/admin/users/" + other.ID, "user-granted": "/admin/users/" + other.ID, "user-ungranted": "/admin/users/" + other.ID, "user-deleted": "/admin/users",
 		"group-added": "/admin/groups", "group-granted": "/admin/groups", "group-ungranted": "/admin/groups", "group-removed": "/admin/groups",
 		"reopened": "/admin/users", "welcome": "/dashboard",
 	}

@@ -547,6 +547,7 @@ func TestForms_TruncateLongValues(t *testing.T) {
 		"/admin/groups":        {"group"},
 		"/admin/groups/grant":  {"group", "permission"},
 		"/admin/groups/remove": {"group"},
+		"/admin/users/new":     {"username", "password", "name", "email", "groups"},
 	} {
 		for _, field := range fields {
 			pairs := []string{field, long}
@@ -565,7 +566,7 @@ func TestForms_TruncateLongValues(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/login?next=/" + long, "/register?next=/" + long, "/admin/users?q=" + long, "/admin/users?after=" + long, "/sign-out?next=/" + long, "/account?notice=" + long} {
+	for _, path := range []string{"/login?next=/" + long, "/register?next=/" + long, "/admin/users?q=" + long, "/admin/users?after=" + long, "/admin/users?sort=created&before=" + long, "/admin/users?group=" + long, "/admin/users?state=" + long, "/sign-out?next=/" + long, "/account?notice=" + long} {
 		if got := b.get(strings.ReplaceAll(path, `"`, "%22")); got.Body.Len() > 64<<10 || len(got.Header().Get("Location")) > 8<<10 {
 			t.Errorf("%.20s: %d octets, Location of %d", path, got.Body.Len(), len(got.Header().Get("Location")))
 		}
@@ -596,6 +597,16 @@ func TestUnavailablePage_KnowsWhatWasChanged(t *testing.T) {
 		{"/admin/users/ID/active", "users.SetActive", notWritten, nothing, nil},
 		{"/admin/users/ID/active", "users.SetActive", errDown, maybe, nil},
 		{"/admin/users/ID/groups", "grants.Groups", errDown, nothing, nil},
+		{"/admin/users/new", "users.CreateUser", notWritten, nothing, []string{"username", "another"}},
+		{"/admin/users/new", "users.CreateUser", errDown, maybe, []string{"username", "another"}},
+		{"/admin/users/OTHER/password", "users.UserByID", errDown, nothing, nil},
+		{"/admin/users/OTHER/password", "users.SetPassword", errDown, maybe, nil},
+		{"/admin/users/OTHER/email/verify", "users.VerifyEmail", errDown, maybe, nil},
+		{"/admin/users/OTHER/permissions/grant", "grants.SetPermission", errDown, maybe, []string{"permission", "a.b"}},
+		{"/admin/users/OTHER/sessions/end", "sessions.End", errDown, maybe, []string{"session", "x"}},
+		{"/admin/users/OTHER/delete", "users.SetActive", notWritten, nothing, []string{"username", "other"}},
+		{"/admin/users/OTHER/delete", "sessions.EndStale", errDown, maybe, []string{"username", "other"}},
+		{"/admin/users/OTHER/delete", "users.DeleteUser", errDown, maybe, []string{"username", "other"}},
 		{"/admin/groups", "grants.AddGroup", notWritten, nothing, nil},
 		{"/admin/groups", "grants.AddGroup", errDown, maybe, nil},
 		{"/login", "users.UserByUsername", errDown, nothing, nil},
@@ -605,7 +616,7 @@ func TestUnavailablePage_KnowsWhatWasChanged(t *testing.T) {
 	} {
 		t.Run(c.path+" "+c.broken+" "+c.says, func(t *testing.T) {
 			s := newSite(t)
-			u := s.addAdmin(t, "boss")
+			u, other := s.addAdmin(t, "boss"), s.add(t, "other")
 			b := s.signedIn(t, "boss")
 			if c.path == "/login" || c.path == "/register" {
 				b = s.browser()
@@ -617,7 +628,7 @@ func TestUnavailablePage_KnowsWhatWasChanged(t *testing.T) {
 				values.Set(c.fields[0], c.fields[1])
 			}
 			s.FailOn(c.broken, c.err)
-			wantPage(t, b.post(strings.Replace(c.path, "ID", u.ID, 1), values), http.StatusServiceUnavailable, c.says)
+			wantPage(t, b.post(strings.NewReplacer("ID", u.ID, "OTHER", other.ID).Replace(c.path), values), http.StatusServiceUnavailable, c.says)
 		})
 	}
 }

@@ -27,7 +27,7 @@ var (
 
 // Routes returns every route with its access rule.
 func (h *Handlers) Routes() []web.Route {
-	return []web.Route{
+	return append(h.adminRoutes(), []web.Route{
 		web.Get("/", web.Open, h.landing),
 		web.Get("/register", web.Open, h.showRegister),
 		web.Post("/register", web.Open, h.register),
@@ -52,20 +52,6 @@ func (h *Handlers) Routes() []web.Route {
 		web.Get("/account/tokens/revoke-all", web.SignedIn, h.confirmRevokeAllTokens),
 		web.Post("/account/tokens/revoke-all", web.SignedIn, h.revokeAllTokens),
 
-		web.Get("/admin", mayView, h.adminHome),
-		web.Get("/admin/users", mayView, h.users),
-		web.Get("/admin/users/:id", mayView, h.user),
-		web.Post("/admin/users/:id/active", mayManage, h.setUserActive).On("/admin/users/:id"),
-		web.Post("/admin/users/:id/sign-out", mayManage, h.signOutUser).On("/admin/users/:id"),
-		web.Post("/admin/users/:id/groups", mayManage, h.setUserGroups).On("/admin/users/:id").Keeping(h.userGroupsDraft, "shown", "groups"),
-		web.Get("/admin/groups", mayView, h.groups),
-		web.Post(addGroupPath, mayManage, h.addGroup).Keeping(h.groupsDraft, "group"),
-		web.Post("/admin/groups/remove", mayManage, h.removeGroup).On("/admin/groups"),
-		web.Post(grantGroupPath, mayManage, h.grantGroup).On("/admin/groups").Keeping(h.groupsDraft, "group", "permission"),
-		web.Post("/admin/groups/ungrant", mayManage, h.ungrantGroup).On("/admin/groups"),
-
-		web.Post("/admin/maintenance/end", mayManage, h.endMaintenance).On("/admin/users"),
-
 		web.Get("/api", web.Open, h.apiPage),
 		web.Get("/api/time", web.API, h.apiTime),
 		web.Get("/api/me", web.API, h.apiMe),
@@ -88,5 +74,33 @@ func (h *Handlers) Routes() []web.Route {
 
 		web.Get("/healthz", web.Unauthenticated, h.healthz),
 		web.Get("/readyz", web.Unauthenticated, h.readyz),
+	}...)
+}
+
+// adminRoutes are the routes about other users.
+func (h *Handlers) adminRoutes() []web.Route {
+	return []web.Route{
+		web.Get("/admin", mayView, h.adminHome),
+		web.Get("/admin/users", mayView, h.users),
+		web.Get("/admin/users/new", mayManage, h.showAddUser),
+		web.Post("/admin/users/new", mayManage, h.addUser).Keeping(h.addUserDraft, "username", "name", "email", "groups"),
+		web.Get("/admin/users/:id", mayView, h.user),
+		web.Post("/admin/users/:id/active", mayManage, h.setUserActive).On("/admin/users/:id"),
+		web.Post("/admin/users/:id/sign-out", mayManage, h.signOutUser).On("/admin/users/:id"),
+		web.Post("/admin/users/:id/groups", mayManage, h.setUserGroups).On("/admin/users/:id").Keeping(h.userGroupsDraft, "shown", "groups"),
+		web.Post("/admin/users/:id/email/verify", mayManage, h.verifyUserEmail).On("/admin/users/:id"),
+		web.Post("/admin/users/:id/password", mayManage, h.setUserPassword).On("/admin/users/:id"),
+		web.Post("/admin/users/:id/permissions/grant", mayManage, h.grantUser).On("/admin/users/:id").Keeping(h.grantUserDraft, "permission"),
+		web.Post("/admin/users/:id/permissions/ungrant", mayManage, h.ungrantUser).On("/admin/users/:id"),
+		web.Post("/admin/users/:id/sessions/end", mayManage, h.endUserSession).On("/admin/users/:id"),
+		web.Get("/admin/users/:id/delete", mayManage, h.confirmDeleteUser),
+		web.Post("/admin/users/:id/delete", mayManage, h.deleteUser),
+		web.Get("/admin/groups", mayView, h.groups),
+		web.Post(addGroupPath, mayManage, h.addGroup).Keeping(h.groupsDraft, "group"),
+		web.Post("/admin/groups/remove", mayManage, h.removeGroup).On("/admin/groups"),
+		web.Post(grantGroupPath, mayManage, h.grantGroup).On("/admin/groups").Keeping(h.groupsDraft, "group", "permission"),
+		web.Post("/admin/groups/ungrant", mayManage, h.ungrantGroup).On("/admin/groups"),
+
+		web.Post("/admin/maintenance/end", mayManage, h.endMaintenance).On("/admin/users"),
 	}
 }

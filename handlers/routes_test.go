@@ -65,7 +65,8 @@ func routeFaults(table []web.Route, served []string) []string {
 			if slices.Contains(reading, r.Method) {
 				wanted = auth.ViewUsers
 			}
-			if permission != wanted {
+			// Pages with a form to add or delete users are for those who may do so.
+			if permission != wanted && permission != auth.ManageUsers {
 				all = append(all, name+" does not need "+wanted)
 			}
 		}
