@@ -1,7 +1,10 @@
 package handlers
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,6 +112,23 @@ func TestSessionRows_ListLiveSessions(t *testing.T) {
 	}
 	if !slices.Equal(rows, want) {
 		t.Errorf("got %+v, want %+v", rows, want)
+	}
+}
+
+func TestAccount_DescribesEachSession(t *testing.T) {
+	s := newSite(t)
+	s.add(t, "alice")
+	b := s.signedIn(t, "alice")
+	const only = "This is your only session."
+	wantPage(t, b.get("/account"), http.StatusOK, only, "This device", "Active now", "without use", `href="#icon-unknown"`, `id="icon-unknown"`)
+	req := httptest.NewRequest("POST", "/login", strings.NewReader(form("username", "alice", "password", secret, "remember", "on").Encode()))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("User-Agent", "curl/8.5.0")
+	s.browser().send(req)
+	w := b.get("/account")
+	wantPage(t, w, http.StatusOK, "<bdi>curl</bdi>", `href="#icon-program"`, `aria-label="Program"`, "· last seen ", "just now", "kept signed in", "14 days without use")
+	if strings.Contains(w.Body.String(), only) {
+		t.Error("the page calls one of two sessions the only one")
 	}
 }
 
