@@ -20,10 +20,11 @@ const readerModule = "gatehouse.internal/clients/go"
 // allowed lists the packages of this module that a package may import. A new package needs a line here.
 var allowed = map[string][]string{
 	"":                   {"internal/cli"},
-	"internal/cli":       {"auth", "importer", "internal/app", "internal/config", "kv", "kv/redisconn", "auth/identifier", "auth/password", "django"},
-	"internal/app":       {"auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "web", "web/logging", "web/metrics", "web/netlimit", "web/sessions", "internal/reqstats", "auth/password"},
+	"internal/cli":       {"internal/launcher", "auth", "importer", "internal/app", "internal/config", "kv", "kv/redisconn", "auth/identifier", "auth/password", "django"},
+	"internal/app":       {"internal/launcher", "auth", "db", "django", "docs", "handlers", "internal/config", "kv", "kv/embedded", "kv/redisconn", "web", "web/logging", "web/metrics", "web/netlimit", "web/sessions", "internal/reqstats", "auth/password"},
+	"internal/launcher":  {"auth/identifier"},
 	"internal/config":    {"auth", "db", "django", "kv/redisconn", "web/cookies", "web/sessions", "auth/identifier"},
-	"handlers":           {"auth", "auth/userlist", "templates", "web", "web/problem", "web/redirect", "auth/identifier", "auth/timezone"},
+	"handlers":           {"internal/launcher", "auth", "auth/userlist", "templates", "web", "web/problem", "web/redirect", "auth/identifier", "auth/timezone"},
 	"web":                {"auth", "auth/identifier", "static", "templates", "internal/reqstats", "web/cookies", "web/logging", "web/metrics", "web/netlimit", "web/problem", "web/redirect", "web/sessions"},
 	"web/cookies":        {"auth"},
 	"web/logging":        {"auth"},
