@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"gatehouse/auth"
+	"gatehouse/internal/launcher"
 	"gatehouse/web"
 )
 
@@ -14,6 +15,8 @@ type Handlers struct {
 	Accounts *auth.Accounts
 	// Ready reports whether the database and Redis answer, by name.
 	Ready func(context.Context) map[string]error
+	// Apps returns the apps of the dashboard; nil: none.
+	Apps func() []launcher.App
 	// HelpContact says whom people ask who cannot sign in; may be empty.
 	HelpContact string
 	// OpenAPI is the description of the API, as JSON.
@@ -38,6 +41,7 @@ func (h *Handlers) Routes() []web.Route {
 		web.Post("/password/strength", web.Open, h.passwordStrength),
 
 		web.Get("/dashboard", web.SignedIn, h.dashboard),
+		web.Get(appIconsPath+":name", web.SignedIn, h.appIcon),
 
 		web.Get("/account", web.SignedIn, h.showAccount),
 		web.Post("/account/profile", web.SignedIn, h.changeProfile).On("/account").Keeping(h.profileDraft, profileFields...),

@@ -1,5 +1,5 @@
 'use strict';
-// The clock of the dashboard. app.js, which runs first, defines all, find, put, serverClock and reload.
+// The clock and the launcher of the dashboard. app.js, which runs first, defines all, find, put, serverClock and reload.
 const tickTock = (now) => {
 	const time = serverClock(now.dateTime);
 	const drift = () => Date.now() - performance.now();
@@ -36,3 +36,44 @@ try {
 	// This browser does not know the time zone: show the server's time, updated every minute.
 	setTimeout(reload, 6e4);
 }
+
+// The list follows what is typed. The server searches in the same way.
+for (const input of all('.launcher #q')) {
+	const items = all('.apps li');
+	const fold = (text) => text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
+	const shown = () => items.filter((item) => !item.hidden);
+	const filter = () => {
+		const words = fold(input.value).split(/\s+/);
+		for (const item of items) {
+			const text = fold(find('.what', item).textContent);
+			item.hidden = !words.every((word) => text.includes(word));
+		}
+		put(find('#no-match'), shown().length ? '' : 'No app matches your search.');
+	};
+	input.addEventListener('input', filter);
+	input.form.addEventListener('submit', (event) => {
+		event.preventDefault();
+		event.stopPropagation();
+		if (input.value && shown().length === 1) location = find('a', shown()[0]).href;
+	});
+	addEventListener('keydown', (event) => {
+		if (event.ctrlKey || event.metaKey || event.altKey) return;
+		if (event.key === '/' && !event.target.closest('input, textarea, select')) {
+			event.preventDefault();
+			input.select();
+		}
+	});
+}
+
+// The arrow keys move between the apps.
+addEventListener('keydown', (event) => {
+	const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+	const from = event.target.closest('.apps a, .launcher #q');
+	if (!step || !from || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+	if (from.id && event.key !== 'ArrowDown') return;
+	const links = all('.apps li:not([hidden]) a');
+	const next = links[links.indexOf(from) + step];
+	if (!next) return;
+	event.preventDefault();
+	next.focus();
+});

@@ -2,6 +2,7 @@ package templates
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,16 +17,29 @@ func BenchmarkDashboard(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var body bytes.Buffer
-	b.ReportAllocs()
-	for b.Loop() {
-		body.Reset()
-		page := DashboardPage{
-			Page:  Page{Title: "Dashboard", Path: "/dashboard", User: user, AssetLinks: links},
-			Clock: NewClock(now, user.TimeZone), AuthorizedBy: "Redis", Took: "0.3 ms",
+	files, err := PageLinks("/static/home.css", "/static/dashboard.js", false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range []int{0, 10} {
+		apps := make([]App, n)
+		for i := range apps {
+			apps[i] = App{Name: "Wiki", URL: "https://wiki.example.org", Description: "How we do things, and why.", Letter: "W", Color: i % 8}
 		}
-		if err := Dashboard(page).Render(b.Context(), &body); err != nil {
-			b.Fatal(err)
-		}
+		b.Run(fmt.Sprint(n, " apps"), func(b *testing.B) {
+			var body bytes.Buffer
+			b.ReportAllocs()
+			for b.Loop() {
+				body.Reset()
+				page := DashboardPage{
+					Page:  Page{Title: "Dashboard", Path: "/dashboard", User: user, AssetLinks: links, PageLinks: files, NextMinute: 12},
+					Clock: NewClock(now, user.TimeZone), AuthorizedBy: "Redis", Took: "0.3 ms",
+					Launcher: Launcher{Apps: apps, Configured: n > 0, Searchable: n >= 10, Matches: n},
+				}
+				if err := Dashboard(page).Render(b.Context(), &body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

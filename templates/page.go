@@ -30,6 +30,9 @@ type Page struct {
 	Address string
 	// Refresh is the number of seconds after which the browser loads the page again; 0 for never.
 	Refresh int
+	// NextMinute is the number of seconds after which a browser without scripts loads the page again, to show the next minute; 0
+	// for never.
+	NextMinute int
 	// Closed leaves out links to pages that are closed for maintenance.
 	Closed bool
 	// Maintenance tells administrators that the site is closed to everyone else; nil while it is open.

@@ -238,6 +238,9 @@ func (s *Server) checkOrigin(req *http.Request) error {
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
+// untrustedImagePolicy lets an image style itself and do nothing else.
+const untrustedImagePolicy = "default-src 'none'; style-src 'unsafe-inline'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 // securityHeaders are the headers of every response. Their values are shared and must not be appended to.
 var securityHeaders = http.Header{
 	"Content-Security-Policy": {contentSecurityPolicy},

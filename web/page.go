@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 
 	"github.com/a-h/templ"
@@ -46,6 +47,12 @@ func renderPage(body *bytes.Buffer, page templ.Component) error {
 	}
 	return nil
 }
+
+// automaticReload is the query of a page that a browser without scripts loads again by itself. Such a request is not use of the
+// session, so it does not renew the idle time.
+const automaticReload = "refresh"
+
+func isAutomaticReload(req *http.Request) bool { return req.URL.RawQuery == automaticReload }
 
 // DashboardLinks returns the elements of the head that load the files of the dashboard alone.
 func (r *Request) DashboardLinks() templ.Component { return r.server.dashboardLinks }

@@ -22,6 +22,7 @@ type Response struct {
 	formOrigin string
 	retryAfter time.Duration
 	cached     time.Duration
+	untrusted  bool
 }
 
 // Show responds with a page.
@@ -48,6 +49,13 @@ func Text(status int, text string) Response {
 // Document responds with bytes of the media type.
 func Document(kind string, content []byte) Response {
 	return Response{status: http.StatusOK, raw: content, kind: kind}
+}
+
+// AsUntrustedImage is for images that are not ours: browsers may keep them, but run nothing in them, also where one is opened
+// by itself. Their address must change with their content.
+func (r Response) AsUntrustedImage() Response {
+	r.untrusted = true
+	return r
 }
 
 // NoContent responds with 204.

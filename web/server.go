@@ -281,7 +281,7 @@ func (s *Server) identifyOwn(r *Request) error {
 		if !ok {
 			continue
 		}
-		if session.Record.NeedsRenewal(now) {
+		if session.Record.NeedsRenewal(now) && !isAutomaticReload(r.echo.Request()) {
 			s.Accounts.RenewIdleTime(r.ctx, *session.Record, now)
 		}
 		r.session = session
@@ -343,6 +343,10 @@ func (s *Server) send(r *Request, resp Response) error {
 	}
 	if resp.location != "" {
 		h.Set("Location", resp.location)
+	}
+	if resp.untrusted {
+		h.Set("Content-Security-Policy", untrustedImagePolicy)
+		h.Set("Cache-Control", "private, max-age=31536000, immutable")
 	}
 	if resp.cached > 0 {
 		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(seconds(resp.cached)))

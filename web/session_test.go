@@ -278,6 +278,22 @@ func TestIdleTime_RenewalIsBestEffort(t *testing.T) {
 	}
 }
 
+// TestIdleTime_AutomaticReloadIsNoUse: a page that is left open in a browser without scripts does not keep the session alive.
+func TestIdleTime_AutomaticReloadIsNoUse(t *testing.T) {
+	s := newSite(t, userRoutes)
+	token := s.signedIn(t, "u1")
+	s.Stores.Sessions.TTL = time.Minute
+	for path, want := range map[string]int{"/private?refresh": 0, "/private?refresh=1": 1} {
+		before := len(s.Calls("sessions.Renew"))
+		if w := s.do("GET", path, s.session(token)); w.Code != http.StatusOK {
+			t.Fatalf("%s: got %d", path, w.Code)
+		}
+		if got := len(s.Calls("sessions.Renew")) - before; got != want {
+			t.Errorf("%s: %d renewals, want %d", path, got, want)
+		}
+	}
+}
+
 func TestPages_PrivateOnesNeedRedis(t *testing.T) {
 	for _, broken := range []string{"sessions.Find"} {
 		s := newSite(t, userRoutes)

@@ -16,6 +16,7 @@ import (
 	"gatehouse/docs"
 	"gatehouse/handlers"
 	"gatehouse/internal/config"
+	"gatehouse/internal/launcher"
 	"gatehouse/kv"
 	"gatehouse/web"
 	"gatehouse/web/metrics"
@@ -60,7 +61,11 @@ func Serve(ctx context.Context, c config.Config, o Options) error {
 	if err := s.changes.Follow(ctx, s.Accounts); err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
-	server, err := newServer(ctx, c, s, log)
+	apps, err := launcher.Open(c.AppsFile, log)
+	if err != nil {
+		return fmt.Errorf("APPS_FILE: %w", err)
+	}
+	server, err := newServer(ctx, c, s, apps, log)
 	if err != nil {
 		return err
 	}
@@ -81,6 +86,7 @@ func Serve(ctx context.Context, c config.Config, o Options) error {
 	group.Go(func() { s.database.FillComputed(background, log) })
 	group.Go(func() { s.users.WatchFlush(background, s.Accounts.RefillCache) })
 	group.Go(func() { server.Maintenance.Watch(background) })
+	group.Go(func() { apps.Watch(background) })
 	group.Go(func() { s.sessions.WatchActivity(background, log, touchSession(s.Accounts, log)) })
 	o.Listening(Started{Addr: listener.Addr(), HasAdministrator: s.hasAdministrator(ctx, log)})
 	log.Info("listening", "addr", listener.Addr().String(), "base_url", c.BaseURL, "database", s.database.Name(), "version", config.Version())
@@ -88,7 +94,7 @@ func Serve(ctx context.Context, c config.Config, o Options) error {
 }
 
 // newServer wires the stores to the routes.
-func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger) (*web.Server, error) {
+func newServer(ctx context.Context, c config.Config, s *Stores, apps *launcher.File, log *slog.Logger) (*web.Server, error) {
 	bridge, err := s.openBridge(ctx, c, log)
 	if err != nil {
 		return nil, err
@@ -105,7 +111,7 @@ func newServer(ctx context.Context, c config.Config, s *Stores, log *slog.Logger
 		Maintenance:    web.NewMaintenance(s.maintenance, log),
 		Log:            log,
 	}
-	h := &handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI, HelpContact: c.HelpContact}
+	h := &handlers.Handlers{Accounts: s.Accounts, Ready: s.ready, OpenAPI: docs.OpenAPI, Apps: apps.Apps, HelpContact: c.HelpContact}
 	server.SignInAgain = h.SignInAgain
 	return server, server.Init(h.Routes())
 }

@@ -12,6 +12,7 @@ import (
 	"gatehouse/django"
 	"gatehouse/internal/app"
 	"gatehouse/internal/config"
+	"gatehouse/internal/launcher"
 	"gatehouse/kv/redisconn"
 )
 
@@ -34,6 +35,7 @@ func (doctorCmd) Run(c *command) error {
 	d.checkListen()
 	d.checkDatabase()
 	d.checkRedis()
+	d.checkApps()
 	d.checkDjango()
 	if d.problems > 0 {
 		noun := "problems"
@@ -181,6 +183,14 @@ func (d *doctor) checkRedisURL(setting, url string, durable bool) {
 		err = errors.New(problem)
 	}
 	d.report(setting, "responds", err)
+}
+
+func (d *doctor) checkApps() {
+	if d.config.AppsFile == "" {
+		return
+	}
+	apps, err := launcher.Load(d.config.AppsFile)
+	d.report("APPS_FILE", fmt.Sprintf("%d apps", len(apps)), err)
 }
 
 func (d *doctor) checkDjango() {

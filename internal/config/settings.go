@@ -29,6 +29,7 @@ type Settings struct {
 	UserCacheTTL      time.Duration `env:"USER_CACHE_TTL" name:"user-cache-ttl" default:"1h" help:"Maximum time that a user is cached."`
 	PasswordMin       int           `env:"PASSWORD_MIN_LENGTH" name:"password-min-length" default:"8" help:"Minimum length of a new password, in characters."`
 	Registration      string        `env:"REGISTRATION" default:"open" enum:"open,closed" help:"Whether visitors can create an account: open or closed."`
+	AppsFile          string        `env:"APPS_FILE" placeholder:"PATH" help:"YAML file with the apps that the dashboard lists, read again when it changes. Empty: none."`
 	HelpContact       string        `env:"HELP_CONTACT" placeholder:"TEXT" help:"Whom people ask who cannot sign in: an email address, a URL or a sentence for the sign-in page."`
 	MetricsAddr       string        `env:"METRICS_ADDR" placeholder:"ADDR" help:"Address that serves Prometheus metrics at /metrics, host:port. Empty: off."`
 	LogFormat         string        `env:"LOG_FORMAT" default:"auto" enum:"auto,text,json" help:"text or json. auto: text on a terminal, otherwise json."`
