@@ -198,11 +198,11 @@ func (l userList) match(s *sqlText) string {
 	if l.db.path != "" {
 		return "instr(folded, " + s.arg(l.text) + ") > 0"
 	}
-	column := "folded"
 	if !hasTrigram(l.text) {
-		column = "folded || ''" // the index would be read as a whole, and then every row
+		// The index would be read as a whole, and then every row.
+		return "strpos(folded, " + s.arg(l.text) + ") > 0"
 	}
-	return column + " LIKE " + s.arg(likePattern(l.text))
+	return "folded LIKE " + s.arg(likePattern(l.text))
 }
 
 // searchWindow is how many users a search looks at in the order of the list, before it looks for all that match: a text
@@ -225,9 +225,9 @@ func (l userList) listQuery(window bool) (string, []any) {
 		from = "(SELECT " + listColumns + " FROM users WHERE " + l.after(&s) + order + " LIMIT " + strconv.Itoa(searchWindow) + ") first" +
 			" JOIN user_search ON user_id = id WHERE " + l.match(&s) + " AND " + l.filter(&s)
 	default:
-		// MATERIALIZED keeps the planner from scanning all users in the order of the list.
+		// MATERIALIZED in Postgres and CROSS JOIN in SQLite keep the planner from scanning all users in the order of the list.
 		from = "(WITH found AS MATERIALIZED (SELECT user_id FROM user_search WHERE " + l.match(&s) + ")" +
-			" SELECT " + listColumns + " FROM users JOIN found ON user_id = id) matching WHERE " + l.after(&s) + " AND " + l.filter(&s)
+			" SELECT " + listColumns + " FROM found CROSS JOIN users WHERE user_id = id) matching WHERE " + l.after(&s) + " AND " + l.filter(&s)
 	}
 	// The columns of the page keep the planner from scanning all users in its order, too.
 	pageAt, text := "", "''"
