@@ -228,6 +228,33 @@ func TestAPITokens_CreateListAndRevoke(t *testing.T) {
 }
 
 // TestAPITokens_AcceptPasswordInBody: a client without Basic or a session can send username and password in the body.
+func TestAPITokens_ShowHint(t *testing.T) {
+	s := newSite(t)
+	u := s.add(t, "alice")
+	token, rec, err := s.Handlers.Accounts.NewToken(t.Context(), u, auth.TokenRequest{Name: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hint := func() any {
+		t.Helper()
+		rows := wantJSON(t, s.basic("alice").do("GET", "/api/tokens", ""), http.StatusOK)["tokens"].([]any)
+		return rows[0].(map[string]any)["hint"]
+	}
+	if got := hint(); got != auth.TokenHint(token) {
+		t.Errorf("got the hint %v, want %q", got, auth.TokenHint(token))
+	}
+	rec.Hint = "" // created before hints were stored
+	s.Stores.Tokens.Put(rec.ID, rec)
+	if got := hint(); got != nil {
+		t.Errorf("got the hint %v for a token without one, want null", got)
+	}
+	w := s.signedIn(t, "alice").get("/account/tokens")
+	wantPage(t, w, http.StatusOK, "<bdi>x</bdi>")
+	if strings.Contains(w.Body.String(), auth.TokenPrefix) {
+		t.Errorf("the page shows a hint of a token without one: %s", w.Body)
+	}
+}
+
 func TestAPITokens_AcceptPasswordInBody(t *testing.T) {
 	s := newSite(t)
 	u := s.add(t, "alice")
