@@ -334,7 +334,7 @@ func TestPaths_HaveOneSpelling(t *testing.T) {
 	for _, path := range []string{"/dashboard", "/account", "/account/sessions/end-others"} {
 		for _, other := range []string{path + "/", "/" + path, path + "%20", path + "%00", path + ";x", path + ".html", strings.ToUpper(path), "/." + path, "/x/.." + path, path + "/.", path + "%2f", "/%2e" + path, path + "%3fx"} {
 			for _, a := range x.SendRaw("GET " + other + " HTTP/1.1\r\nHost: x\r\nCookie: " + c.SessionCookieHeader() + "\r\nConnection: close\r\n\r\n") {
-				if a.StatusCode < 400 {
+				if slash := other == path+"/" && a.StatusCode == http.StatusPermanentRedirect && a.Header.Get("Location") == path; a.StatusCode < 400 && !slash {
 					t.Errorf("GET %s: got %s to %q", other, a.Status, a.Header.Get("Location"))
 				}
 			}
