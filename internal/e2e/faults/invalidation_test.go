@@ -120,8 +120,9 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 			"app": func(p *kit.Principal) {
 				own(p, "/account/password", "current_password", kit.Password, "new_password", kit.OtherPassword)
 			},
-			"command": command("user", "passwd", "NAME", "--password-stdin"),
-			"hand":    hand(`UPDATE users SET password_hash = '` + otherHash + `' WHERE id = $1`),
+			"app by an administrator": byAdmin("/password", "new_password", kit.OtherPassword),
+			"command":                 command("user", "passwd", "NAME", "--password-stdin"),
+			"hand":                    hand(`UPDATE users SET password_hash = '` + otherHash + `' WHERE id = $1`),
 		}},
 		{"disabled", "/api/me", refusedWith("user_disabled"), kit.AuthMethods, map[string]func(*kit.Principal){
 			"app":     byAdmin("/active", "active", "false"),
@@ -153,7 +154,11 @@ func TestChange_TakesEffectOnEveryServer(t *testing.T) {
 			"hand":    hand(`DELETE FROM group_permissions WHERE group_name = 'staff' AND $1 <> ''`),
 		}},
 		{"deleted", "/api/me", refusedWith("token_unknown"), kit.AuthMethods, map[string]func(*kit.Principal){
-			"hand": hand(`DELETE FROM users WHERE id = $1`),
+			"app": func(p *kit.Principal) {
+				admin.WantSeeOther(admin.PostForm("/admin/users/"+p.ID+"/delete", "username", p.Name), "/admin/users?notice=user-deleted")
+			},
+			"command": command("user", "delete", "NAME", "--yes"),
+			"hand":    hand(`DELETE FROM users WHERE id = $1`),
 		}},
 		{"token revoked", "/api/me", refusedWith("token_unknown"), []string{kit.ByToken}, map[string]func(*kit.Principal){
 			"page": func(p *kit.Principal) { own(p, "/account/tokens/revoke", "token", p.TokenID) },
