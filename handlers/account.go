@@ -6,11 +6,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"gatehouse/auth"
-	"gatehouse/auth/timezone"
 	"gatehouse/templates"
 	"gatehouse/web"
 )
@@ -44,7 +42,8 @@ func (h *Handlers) accountPage(r *web.Request) (templates.AccountPage, error) {
 		Page: r.Page("Account"),
 		Profile: templates.Form{Values: entered{"name": u.Name, "email": u.Email, "time_zone": u.TimeZone,
 			"shown_name": u.Name, "shown_email": u.Email, "shown_time_zone": u.TimeZone}},
-		Zones:           zoneGroups(u.TimeZone),
+		Zones:           zoneGroups(u.TimeZone, r.Now()),
+		Appearance:      appearanceForm(u.Preferences),
 		MinLength:       h.Accounts.Policy.MinLength,
 		Now:             r.Now(),
 		Sessions:        shown,
@@ -118,7 +117,7 @@ func (h *Handlers) profileAgain(r *web.Request, form url.Values, wrong auth.Vali
 		page.Profile = h.profileForm(page.Profile, form)
 		maps.Copy(page.Profile.Values, shown)
 		page.Profile.Errors, page.Profile.First = wrong, firstWrong(wrong, "name", "email", "time_zone")
-		page.Zones = zoneGroups(page.Profile.Value("time_zone"))
+		page.Zones = zoneGroups(page.Profile.Value("time_zone"), r.Now())
 	})
 }
 
@@ -295,30 +294,4 @@ func ago(d time.Duration) string {
 		return web.FormatCount(int(d/time.Hour), "hour") + " ago"
 	}
 	return web.FormatCount(int(d/(24*time.Hour)), "day") + " ago"
-}
-
-// zoneGroups returns the time zones by continent, with the given one selected. It is added if the list has it only
-// under another name.
-func zoneGroups(selected string) []templates.ZoneGroup {
-	names := timezone.Names()
-	if _, ok := timezone.Load(selected); ok && !slices.Contains(names, selected) {
-		names = append(slices.Clone(names), selected)
-		slices.Sort(names)
-	}
-	groups := map[string][]templates.Zone{}
-	for _, name := range names {
-		continent, rest, found := strings.Cut(name, "/")
-		if !found {
-			continent, rest = "Universal", name
-		}
-		groups[continent] = append(groups[continent], templates.Zone{
-			ID: name, City: strings.ReplaceAll(rest, "_", " "), Selected: name == selected,
-		})
-	}
-	var list []templates.ZoneGroup
-	for continent, zones := range groups {
-		list = append(list, templates.ZoneGroup{Name: continent, Zones: zones})
-	}
-	slices.SortFunc(list, func(a, b templates.ZoneGroup) int { return strings.Compare(a.Name, b.Name) })
-	return list
 }

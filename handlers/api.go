@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -41,9 +42,28 @@ type apiMe struct {
 	User        apiUser  `json:"user"`
 	Groups      []string `json:"groups"`
 	Permissions []string `json:"permissions"`
+	// Preferences let apps look and write times as the user chose here.
+	Preferences apiPreferences `json:"preferences"`
 	// Method is "session", "basic" or "token".
 	Method       string `json:"method"`
 	AuthorizedBy string `json:"authorized_by"`
+}
+
+// apiPreferences are the preferences as they apply: the defaults of those that the user has not chosen.
+type apiPreferences struct {
+	TimeZone string `json:"timezone"`
+	Theme    string `json:"theme"` // or "system"
+	// HourCycle is "h12" or "h23".
+	HourCycle string `json:"hour_cycle"`
+	Locale    string `json:"locale"`
+}
+
+func newAPIPreferences(u *auth.User) apiPreferences {
+	l, hourCycle := u.DateLocale(), "h23"
+	if l.Hour12(u.HourCycle) {
+		hourCycle = "h12"
+	}
+	return apiPreferences{TimeZone: u.TimeZone, Theme: cmp.Or(u.Theme, "system"), HourCycle: hourCycle, Locale: l.Tag}
 }
 
 func (h *Handlers) apiMe(r *web.Request) (web.Response, error) {
@@ -51,6 +71,7 @@ func (h *Handlers) apiMe(r *web.Request) (web.Response, error) {
 		User:         newAPIUser(r.User()),
 		Groups:       orEmpty(r.User().Groups),
 		Permissions:  orEmpty(r.Permissions()),
+		Preferences:  newAPIPreferences(r.User()),
 		Method:       r.AuthMethod(),
 		AuthorizedBy: strings.ToLower(authorizedBy(r)),
 	}), nil

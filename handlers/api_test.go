@@ -131,7 +131,7 @@ func TestAPIMe_ReportsPermissionsAndMethod(t *testing.T) {
 	s.add(t, "alice")
 	s.addAdmin(t, "root")
 	m := wantJSON(t, s.basic("alice").do("GET", "/api/me", ""), http.StatusOK)
-	wantFields(t, m, "user", "groups", "permissions", "method", "authorized_by")
+	wantFields(t, m, "user", "groups", "permissions", "preferences", "method", "authorized_by")
 	if fmt.Sprintf("%v %v %v", m["groups"], m["permissions"], m["method"]) != "[] [] basic" {
 		t.Errorf("got %v", m)
 	}

@@ -20,7 +20,7 @@ func (h *Handlers) dashboard(r *web.Request) (web.Response, error) {
 	return web.Show(http.StatusOK, templates.Dashboard(templates.DashboardPage{
 		Page:         page,
 		Launcher:     h.launcher(r.User(), search),
-		Clock:        templates.NewClock(now, r.User().TimeZone),
+		Clock:        templates.NewClock(now, r.User().TimeZone, r.User().Preferences),
 		AuthorizedBy: authorizedBy(r),
 		Took:         strconv.FormatFloat(float64(cost.RedisTime()+cost.SQLTime())/float64(time.Millisecond), 'f', 1, 64) + " ms",
 		SQL:          cost.SQLStatements(),

@@ -76,7 +76,7 @@ func (h *Handlers) profileDraft(r *web.Request) (web.Response, error) {
 		return web.Response{}, err
 	}
 	page.Profile = h.profileForm(page.Profile, r.Draft())
-	page.Zones = zoneGroups(page.Profile.Value("time_zone"))
+	page.Zones = zoneGroups(page.Profile.Value("time_zone"), r.Now())
 	page.Notice = notSavedIn("profile")
 	return web.Show(http.StatusOK, templates.Account(page)), nil
 }

@@ -28,6 +28,7 @@ func values(form url.Values, fields ...string) entered {
 var fieldSize = map[string]int{
 	"username": identifier.MaxEmail, "email": identifier.MaxEmail, "name": identifier.MaxDisplayName, "time_zone": 64,
 	"shown_name": identifier.MaxDisplayName, "shown_email": identifier.MaxEmail, "shown_time_zone": 64,
+	"theme": 16, "hour_cycle": 16, "locale": 35, "shown_theme": 16, "shown_hour_cycle": 16, "shown_locale": 35,
 	"remember": 8, "days": 8, "until": 10, "group": identifier.MaxGrantName, "permission": identifier.MaxGrantName, "q": identifier.MaxEmail,
 }
 
@@ -70,6 +71,7 @@ var notices = map[string]templates.Notice{
 
 	"welcome":       {Text: "Welcome."},
 	"profile":       {Text: "Changes saved.", Section: "profile"},
+	"appearance":    {Text: "Changes saved.", Section: "appearance"},
 	"password":      {Text: "Password changed. You've been signed out everywhere else.", Section: "password"},
 	"session-ended": {Text: "Session ended.", Section: "sessions"},
 	"others-ended":  {Text: "All other sessions ended.", Section: "sessions"},

@@ -3,6 +3,7 @@ package handlers
 import (
 	"net/http"
 
+	"gatehouse/auth"
 	"gatehouse/templates"
 	"gatehouse/web"
 )
@@ -16,7 +17,7 @@ func (h *Handlers) landing(r *web.Request) (web.Response, error) {
 	page.Landing, page.PageLinks = true, r.LandingLinks()
 	return web.Show(http.StatusOK, templates.Landing(templates.LandingPage{
 		Page:             page,
-		Clock:            templates.NewClock(r.Now(), "UTC"),
+		Clock:            templates.NewClock(r.Now(), "UTC", auth.Preferences{}),
 		RegistrationOpen: h.Accounts.RegistrationOpen,
 	})), nil
 }

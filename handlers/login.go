@@ -34,7 +34,9 @@ func (h *Handlers) login(r *web.Request) (web.Response, error) {
 	if missing := missingCredentials(form); len(missing) > 0 {
 		return h.loginAgain(r, form, http.StatusUnprocessableEntity, missing, ""), nil
 	}
-	user, err := h.Accounts.SignIn(r.Context(), form.Get("username"), form.Get("password"), r.Client())
+	client := r.Client()
+	client.TimeZone = form.Get("time_zone")
+	user, err := h.Accounts.SignIn(r.Context(), form.Get("username"), form.Get("password"), client)
 	r.CountSignIn(err)
 	var throttled auth.ThrottledError
 	switch {

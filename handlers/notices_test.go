@@ -15,7 +15,7 @@ func TestNotices_AreInTheirSection(t *testing.T) {
 	other := s.add(t, "alice")
 	b := s.signedIn(t, "root")
 	pages := map[string]string{
-		"profile": "/account", "password": "/account", "session-ended": "/account", "others-ended": "/account", "not-saved": "/account",
+		"profile": "/account", "appearance": "/account", "password": "/account", "session-ended": "/account", "others-ended": "/account", "not-saved": "/account",
 		"token-revoked": "/account/tokens", "tokens-revoked": "/account/tokens",
 		"user-disabled": "/admin/users/" + other.ID, "user-enabled": "/admin/users/" + other.ID, "user-signed-out": "/admin/users/" + u.ID, "user-groups": "/admin/users/" + u.ID,
 		"user-added": "/admin/users/" + other.ID, "user-added-without-groups": "/admin/users/" + other.ID, "user-password": "/admin/users/" + other.ID,

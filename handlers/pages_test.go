@@ -539,9 +539,10 @@ func TestForms_TruncateLongValues(t *testing.T) {
 	b := s.signedIn(t, "boss")
 	long := strings.Repeat(`"`, 60<<10)
 	for path, fields := range map[string][]string{
-		"/login":               {"username", "password", "remember", "next"},
+		"/login":               {"username", "password", "remember", "next", "time_zone"},
 		"/register":            {"username", "password", "name", "email", "time_zone", "next"},
 		"/account/profile":     {"name", "email", "time_zone", "shown_name", "shown_email", "shown_time_zone"},
+		"/account/appearance":  appearanceFields,
 		"/account/password":    {"current_password", "new_password"},
 		"/account/tokens":      {"name", "days", "permissions"},
 		"/admin/groups":        {"group"},

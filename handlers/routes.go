@@ -45,6 +45,7 @@ func (h *Handlers) Routes() []web.Route {
 
 		web.Get("/account", web.SignedIn, h.showAccount),
 		web.Post("/account/profile", web.SignedIn, h.changeProfile).On("/account").Keeping(h.profileDraft, profileFields...),
+		web.Post("/account/appearance", web.SignedIn, h.changeAppearance).On("/account").Keeping(h.appearanceDraft, appearanceFields...),
 		web.Post("/account/password", web.SignedIn, h.changePassword).On("/account"),
 		web.Post("/account/sessions/end", web.SignedIn, h.endSession).On("/account"),
 		web.Get("/account/sessions/end-others", web.SignedIn, h.confirmEndOthers),

@@ -24,8 +24,6 @@ for (const list of all('[data-now]')) {
 	const ago = new Intl.RelativeTimeFormat('en');
 	for (const seen of all('.ago', list)) {
 		const at = Date.parse(seen.dateTime);
-		seen.title = new Date(at).toLocaleString('en-GB', { dateStyle: 'full', timeStyle: 'long' });
-		put(seen.lastChild, ', ' + seen.title);
 		if (!seen.dataset.current) setInterval(() => {
 			const minutes = Math.floor((time() - at) / 6e4);
 			if (minutes < 1 || minutes >= 1440) return;

@@ -4,10 +4,13 @@ const tickTock = (now) => {
 	const time = serverClock(now.dateTime);
 	const drift = () => Date.now() - performance.now();
 	const awake = drift();
-	const { zone: timeZone } = now.dataset;
+	const { zone: timeZone, periods } = now.dataset;
+	const [am, pm] = periods.split('|');
+	const date = find('#date');
+	let today = now.dateTime.slice(8, 10);
 	const n = '2-digit';
 	const digits = Intl.DateTimeFormat('en-GB', { timeZone, hourCycle: 'h23', year: 'numeric', month: n, day: n, hour: n, minute: n, second: n, timeZoneName: 'longOffset' });
-	const words = Intl.DateTimeFormat('en-GB', { timeZone, dateStyle: 'full' });
+	const words = Intl.DateTimeFormat(date.lang, { timeZone, dateStyle: 'full' });
 	let timer;
 	const tick = () => {
 		clearTimeout(timer);
@@ -20,9 +23,12 @@ const tickTock = (now) => {
 		const { year, month, day, hour, minute, second } = part;
 		const offset = part.timeZoneName.slice(3) || '+00:00'; // "GMT+01:00" or "GMT"
 		now.dateTime = `${year}-${month}-${day}T${hour}:${minute}:${second}${offset}`;
-		all('span', now).forEach((node, i) => put(node, [hour, minute, second][i]));
-		put(find('#date'), words.format(ms).replace(/,? /, ', '));
-		put(find('#offset'), 'UTC' + offset);
+		const shown = [pm ? `${hour % 12 || 12}` : hour, minute, second, hour < 12 ? am : pm];
+		all('span', now).forEach((node, i) => put(node, shown[i]));
+		// Browsers differ slightly in how they write dates: the server's text stays until midnight.
+		if (day !== today) put(date, words.format(ms));
+		today = day;
+		put(find('#offset'), 'UTC' + offset.replace('-', '\u2212'));
 		find('#second-hand').setAttribute('transform', `rotate(${second * 6})`);
 		document.documentElement.style.setProperty('--now', hour * 60 + +minute);
 		timer = setTimeout(tick, 1005 - ms % 1000);

@@ -3,6 +3,8 @@ package templates
 import (
 	"testing"
 	"time"
+
+	"gatehouse/auth"
 )
 
 func TestNewClock_InTheZone(t *testing.T) {
@@ -39,11 +41,11 @@ func TestNewClock_InTheZone(t *testing.T) {
 		}},
 		{"behind, on the day before", "2026-11-01T00:00:00Z", "America/Argentina/Buenos_Aires", Clock{
 			DateTime: "2026-10-31T21:00:00.000-03:00", Hours: "21", Minutes: "00", Seconds: "00", Date: "Saturday, 31 October 2026",
-			City: "Buenos Aires", Zone: "America/Argentina/Buenos_Aires", Offset: "UTC-03:00",
+			City: "Buenos Aires", Zone: "America/Argentina/Buenos_Aires", Offset: "UTC−03:00",
 		}},
 		{"half an hour, behind", "2026-01-01T03:30:00Z", "America/St_Johns", Clock{
 			DateTime: "2026-01-01T00:00:00.000-03:30", Hours: "00", Minutes: "00", Seconds: "00", Date: "Thursday, 1 January 2026",
-			City: "St Johns", Zone: "America/St_Johns", Offset: "UTC-03:30",
+			City: "St Johns", Zone: "America/St_Johns", Offset: "UTC−03:30",
 		}},
 		{"half an hour, ahead", "2026-01-01T06:30:00Z", "Asia/Kolkata", Clock{
 			DateTime: "2026-01-01T12:00:00.000+05:30", Hours: "12", Minutes: "00", Seconds: "00", Date: "Thursday, 1 January 2026",
@@ -66,7 +68,8 @@ func TestNewClock_InTheZone(t *testing.T) {
 			City: "UTC", Zone: "UTC", Offset: "UTC+00:00",
 		}},
 	} {
-		if got := NewClock(at(c.now), c.zone); got != c.want {
+		c.want.Language, c.want.Dir = "en-GB", "ltr"
+		if got := NewClock(at(c.now), c.zone, auth.Preferences{}); got != c.want {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
 	}
@@ -74,15 +77,33 @@ func TestNewClock_InTheZone(t *testing.T) {
 
 func TestClock_HourAndMinute(t *testing.T) {
 	now := time.Date(2026, 11, 20, 23, 9, 59, 0, time.UTC)
-	if c := NewClock(now, "Asia/Kolkata"); c.Hour() != "04" || c.Minute() != "39" {
+	if c := NewClock(now, "Asia/Kolkata", auth.Preferences{}); c.Hour() != "04" || c.Minute() != "39" {
 		t.Errorf("got %s:%s, want 04:39", c.Hour(), c.Minute())
 	}
 }
 
-func TestCity_OfATimeZone(t *testing.T) {
-	for zone, want := range map[string]string{"UTC": "UTC", "Europe/Berlin": "Berlin", "America/Argentina/Buenos_Aires": "Buenos Aires"} {
-		if got := city(zone); got != want {
-			t.Errorf("city(%q) = %q", zone, got)
+// TestNewClock_AsTheUserReadsTimes: the hours to 12 or 24, and the date in the user's language.
+func TestNewClock_AsTheUserReadsTimes(t *testing.T) {
+	type text struct{ hours, period, periods, date, dir string }
+	for _, c := range []struct {
+		hour        int
+		preferences auth.Preferences
+		want        text
+	}{
+		{0, auth.Preferences{HourCycle: "h12"}, text{"12", "am", "am|pm", "Friday, 20 November 2026", "ltr"}},
+		{12, auth.Preferences{HourCycle: "h12"}, text{"12", "pm", "am|pm", "Friday, 20 November 2026", "ltr"}},
+		{23, auth.Preferences{Locale: "en-US"}, text{"11", "PM", "AM|PM", "Friday, November 20, 2026", "ltr"}},
+		{9, auth.Preferences{Locale: "en-US", HourCycle: "h23"}, text{"09", "", "", "Friday, November 20, 2026", "ltr"}},
+		{9, auth.Preferences{Locale: "fi"}, text{"09", "", "", "perjantai 20. marraskuuta 2026", "ltr"}},
+		{9, auth.Preferences{Locale: "ar"}, text{"9", "ص", "ص|م", "الجمعة، 20 نوفمبر 2026", "rtl"}},
+		{9, auth.Preferences{Locale: "unknown", HourCycle: "unknown"}, text{"09", "", "", "Friday, 20 November 2026", "ltr"}},
+	} {
+		got := NewClock(time.Date(2026, 11, 20, c.hour, 0, 0, 0, time.UTC), "UTC", c.preferences)
+		if (text{got.Hours, got.Period, got.Periods, got.Date, got.Dir}) != c.want {
+			t.Errorf("%+v at %d: got %+v, want %+v", c.preferences, c.hour, got, c.want)
 		}
+	}
+	if got := NewClock(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC), "Etc/GMT+5", auth.Preferences{}); got.City != "UTC−05:00" || got.Offset != "UTC−05:00" {
+		t.Errorf("got %s, %s", got.City, got.Offset)
 	}
 }

@@ -33,7 +33,7 @@ func BenchmarkDashboard(b *testing.B) {
 				body.Reset()
 				page := DashboardPage{
 					Page:  Page{Title: "Dashboard", Path: "/dashboard", User: user, AssetLinks: links, PageLinks: files, NextMinute: 12},
-					Clock: NewClock(now, user.TimeZone), AuthorizedBy: "Redis", Took: "0.3 ms",
+					Clock: NewClock(now, user.TimeZone, user.Preferences), AuthorizedBy: "Redis", Took: "0.3 ms",
 					Launcher: Launcher{Apps: apps, Configured: n > 0, Searchable: n >= 10, Matches: n},
 				}
 				if err := Dashboard(page).Render(b.Context(), &body); err != nil {

@@ -1,6 +1,7 @@
 package templates
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/a-h/templ"
 
 	"gatehouse/auth"
+	"gatehouse/auth/locale"
 	"gatehouse/auth/timezone"
 )
 
@@ -67,19 +69,17 @@ func (p Page) current(section string, pages ...string) string {
 	return ""
 }
 
-// LocalTime returns a time in the user's time zone: "3 December 2026, 14:05".
+// LocalTime returns a time in the user's time zone and language: "3 December 2026, 14:05 CET".
 func (p Page) LocalTime(t time.Time) string {
-	return t.In(p.location()).Format("2 January 2006, 15:04")
+	hourCycle := ""
+	if p.User != nil {
+		hourCycle = p.User.HourCycle
+	}
+	return p.locale().DateTime(t.In(p.location()), hourCycle)
 }
 
 // LocalDate returns the date of a time in the user's time zone and language: "3 December 2026".
-func (p Page) LocalDate(t time.Time) string {
-	var user auth.User
-	if p.User != nil {
-		user = *p.User
-	}
-	return user.DateLocale().Date(t.In(p.location()))
-}
+func (p Page) LocalDate(t time.Time) string { return p.locale().Date(t.In(p.location())) }
 
 func (p Page) location() *time.Location {
 	if p.User != nil {
@@ -89,6 +89,33 @@ func (p Page) location() *time.Location {
 	}
 	return time.UTC
 }
+
+func (p Page) locale() *locale.Locale {
+	if p.User == nil {
+		return locale.Find(locale.Default)
+	}
+	return p.User.DateLocale()
+}
+
+// dateLanguage returns the attributes of an element that contains a date and is written in another language than the page.
+func (p Page) dateLanguage() templ.Attributes {
+	l := p.locale()
+	if l.Tag == locale.Default {
+		return nil
+	}
+	return templ.Attributes{"lang": l.Tag, "dir": l.Dir()}
+}
+
+// Theme returns the theme that the user has chosen, or "".
+func (p Page) Theme() string {
+	if p.User == nil {
+		return ""
+	}
+	return p.User.Theme
+}
+
+// colorSchemes returns the theme as CSS has it: browsers paint the page in it before they have the stylesheet.
+func (p Page) colorSchemes() string { return cmp.Or(p.Theme(), "light dark") }
 
 func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 

@@ -645,7 +645,7 @@ func userTable(p UsersPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = lastSignIn(u).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = lastSignIn(p.Page, u).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -653,7 +653,7 @@ func userTable(p UsersPage) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ago(u.Created, u.CreatedAt, false).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ago(p.Page, u.Created, u.CreatedAt, false).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -781,7 +781,7 @@ func userState(u UserRow) templ.Component {
 	})
 }
 
-func lastSignIn(u UserRow) templ.Component {
+func lastSignIn(p Page, u UserRow) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -808,7 +808,7 @@ func lastSignIn(u UserRow) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = ago(u.LastSignIn, u.LastSignInAt, false).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ago(p, u.LastSignIn, u.LastSignInAt, false).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

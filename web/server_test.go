@@ -360,7 +360,7 @@ func TestResponse_SetsTypeAndLength(t *testing.T) {
 		Get("/text", Open, func(*Request) (Response, error) { return Text(200, "<b>"), nil }),
 		Get("/see", Open, func(*Request) (Response, error) { return SeeOther("/x"), nil }),
 		Get("/page", SignedIn, func(r *Request) (Response, error) {
-			return Show(200, templates.Landing(templates.LandingPage{Page: r.Page("Welcome"), Clock: templates.NewClock(r.Now(), "UTC")})), nil
+			return Show(200, templates.Landing(templates.LandingPage{Page: r.Page("Welcome"), Clock: templates.NewClock(r.Now(), "UTC", auth.Preferences{})})), nil
 		}),
 		signIn,
 	})

@@ -29,7 +29,7 @@ func newDashboard(a account, by string, now time.Time) templates.DashboardPage {
 	u := &auth.User{ID: a.ID, Username: a.Username, Name: a.Name, TimeZone: a.TimeZone, Epoch: 1, Active: true}
 	return templates.DashboardPage{
 		Page:         templates.Page{Title: "Dashboard", Path: "/dashboard", User: u},
-		Clock:        templates.NewClock(now, a.TimeZone),
+		Clock:        templates.NewClock(now, a.TimeZone, auth.Preferences{}),
 		AuthorizedBy: by,
 		Took:         fmt.Sprintf("%.1f ms", 0.5),
 		SQL:          1,

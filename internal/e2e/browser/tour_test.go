@@ -247,6 +247,7 @@ func (o *tour) inside(base string) {
 	o.look("account")
 	p.Click(`.sessions > li:nth-child(2) button`, http.StatusOK)
 	o.look("account-session-ended")
+	o.appearance()
 	p.Fill("name", strings.Repeat("x", 101), "email", "nobody@")
 	p.Submit("/account/profile", http.StatusUnprocessableEntity)
 	o.look("account-profile-errors")
@@ -283,6 +284,23 @@ func (o *tour) endedSession(base string) {
 	p.Fill("username", longName, "password", kit.Password)
 	p.Submit("/login", http.StatusOK)
 	o.look("account-draft")
+}
+
+// appearance visits pages in a theme of their own, with dates that are written from right to left.
+func (o *tour) appearance() {
+	p := o.p
+	choose(p, "theme", "dark")
+	choose(p, "hour_cycle", "h12")
+	p.Select("locale", "ar")
+	p.Submit("/account/appearance", http.StatusOK)
+	o.look("account-appearance")
+	p.Open("/dashboard", http.StatusOK)
+	o.look("dashboard-12-hours")
+	p.Open("/account", http.StatusOK)
+	choose(p, "theme", "")
+	choose(p, "hour_cycle", "")
+	p.Select("locale", "en-GB")
+	p.Submit("/account/appearance", http.StatusOK)
 }
 
 // administrator visits the pages for API tokens and for administrators.
