@@ -815,7 +815,7 @@ func (a *apiTest) outages(t *testing.T) {
 // elsewhere checks that requests for unknown operations get problems of the same form.
 func (a *apiTest) elsewhere(t *testing.T) {
 	for key, status := range map[string]int{
-		"GET /api/": 404, "GET /api/nothing": 404, "GET /api/time/": 404,
+		"POST /api/": 404, "GET /api/nothing": 404, "GET /api/time/": 404,
 		"PUT /api/time": 405, "DELETE /api/tokens": 405, "POST /api/openapi.json": 405,
 	} {
 		got := a.call(t, key, "", "Authorization", kit.BasicHeader("john_doe", kit.Password))
@@ -833,6 +833,9 @@ func (a *apiTest) elsewhere(t *testing.T) {
 		if status == 405 && got.Header.Get("Allow") == "" {
 			t.Errorf("%s: no Allow header", key)
 		}
+	}
+	if page := a.call(t, "GET /api/", ""); page.StatusCode != http.StatusPermanentRedirect || page.Header.Get("Location") != "/api" {
+		t.Errorf("GET /api/: %s to %q, want the page /api", page.Status, page.Header.Get("Location"))
 	}
 	head := a.admin.Do(a.admin.NewRequest(http.MethodHead, "/api/time", "", "Authorization", kit.BasicHeader("john_doe", kit.Password)))
 	if head.StatusCode != 200 || head.Text != "" || head.Header.Get("Content-Length") == strconv.Itoa(0) {
