@@ -118,6 +118,7 @@ func TestClock_IsLegibleAllDay(t *testing.T) {
 	// Without scripts, so that the sky does not change.
 	p := kit.NewBrowser(t, server.URL(), kit.NoScript())
 	p.Register("sky" + kit.UniqueName())
+	p.Open("/dashboard?q=x", http.StatusOK) // during a search the page does not reload
 	checkSky(t, p, ".clock")
 	p.Submit("/logout", http.StatusOK)
 	p.Open("/", http.StatusOK)

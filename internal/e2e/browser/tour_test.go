@@ -56,12 +56,14 @@ func TestTour_EveryPageIsAccessible(t *testing.T) {
 }
 
 // places are servers in special states, shared by all tours.
-type places struct{ closed, broken, throttled string }
+type places struct{ apps, closed, broken, throttled string }
 
 func newPlaces(t *testing.T) places {
 	t.Helper()
+	apps := kit.NewSite(t).Serve("APPS_FILE", appsFile(t, "http://localhost:1"))
 	s, broken, throttled := kit.NewSite(t), kit.NewSite(t), kit.NewSite(t)
 	all := places{
+		apps:      apps.URL(),
 		closed:    s.Serve("REGISTRATION", "closed", "HELP_CONTACT", "help@example.org").URL(),
 		broken:    broken.Serve().URL(),
 		throttled: throttled.Serve().URL(),
@@ -126,6 +128,8 @@ func (o *tour) run() {
 	o.look("error-503-post")
 	p.Open("/dashboard", http.StatusServiceUnavailable)
 	o.look("error-503")
+
+	o.launcher()
 
 	p = o.person(o.closed)
 	p.Open("/", http.StatusOK)
@@ -211,6 +215,16 @@ func (o *tour) outside(base string) {
 	o.look("error-404")
 	p.Open("/password/strength", http.StatusMethodNotAllowed)
 	o.look("error-405")
+}
+
+// launcher visits the dashboard with apps.
+func (o *tour) launcher() {
+	p := o.person(o.apps)
+	p.Register(fmt.Sprint("launcher", o.width), "name", longDisplay)
+	p.Open("/dashboard", http.StatusOK)
+	o.look("dashboard-apps")
+	p.Open("/dashboard?q=nothing-like-this", http.StatusOK)
+	o.look("dashboard-apps-none")
 }
 
 // meter visits the registration while a password is being typed.
@@ -307,6 +321,7 @@ func (o *tour) appearance() {
 func (o *tour) administrator() {
 	p := o.p
 	p.SignIn(longName)
+	o.look("dashboard-admin")
 	p.Open("/account/tokens", http.StatusOK)
 	o.look("tokens-none")
 	p.Fill("name", strings.Repeat("x", 101))
@@ -419,6 +434,9 @@ func (o *tour) wrongRequests(base string) {
 func (o *tour) look(name string) {
 	o.t.Helper()
 	o.seen++
+	if !o.script && strings.HasPrefix(name, "dashboard") {
+		o.p.WaitFor("a page that does not reload now", `parseInt(document.querySelector("meta[http-equiv=refresh]")?.content ?? 60) > 15`)
+	}
 	o.keep(name)
 	if !o.script {
 		// The page was rendered without scripts; from here on it is only measured.
@@ -438,7 +456,7 @@ func (o *tour) look(name string) {
 	for _, scheme := range []string{"light", "dark"} {
 		o.p.Do(kit.MediaFeatures("prefers-color-scheme", scheme, "prefers-reduced-motion", "reduce"))
 		for _, violation := range kit.Eval[[]string](o.p, axeRun) {
-			if strings.HasPrefix(violation, "meta-refresh: ") && name == "error-503" && !o.script {
+			if strings.HasPrefix(violation, "meta-refresh: ") && (name == "error-503" || strings.HasPrefix(name, "dashboard")) && !o.script {
 				continue // without scripts only a meta refresh can reload the page
 			}
 			o.t.Errorf("%s, %s: %s", name, scheme, violation)

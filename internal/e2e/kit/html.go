@@ -29,6 +29,10 @@ func CheckHTML(t *testing.T, dir string) {
 		t.Fatalf("the HTML checker: %v, %v\n%s", runErr, err, out.String())
 	}
 	for _, m := range report.Messages {
+		// The checker does not know this rule of the CSS Properties and Values API yet.
+		if m.Message == "CSS: Unrecognized at-rule “@property”" {
+			continue
+		}
 		t.Errorf("%s: %s %s: %s: %q", filepath.Base(m.URL), m.Type, m.SubType, m.Message, m.Extract)
 	}
 	t.Logf("the HTML checker read %d files", len(files))
