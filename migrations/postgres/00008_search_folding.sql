@@ -8,27 +8,8 @@ CREATE TABLE user_search (
     pending boolean NOT NULL
 );
 
-DROP TRIGGER users_search ON users;
--- +goose StatementBegin
-CREATE OR REPLACE FUNCTION users_search() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    text_to_fold text := NEW.username || E'\n' || NEW.name || E'\n' || NEW.email;
-BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        IF (NEW.username, NEW.name, NEW.email) = (OLD.username, OLD.name, OLD.email) THEN
-            RETURN NULL;
-        END IF;
-    END IF;
-    INSERT INTO user_search (user_id, folded, pending)
-        VALUES (NEW.id, lower(text_to_fold COLLATE "C"), octet_length(text_to_fold) <> char_length(text_to_fold))
-        ON CONFLICT (user_id) DO UPDATE SET folded = excluded.folded, pending = excluded.pending;
-    RETURN NULL;
-END
-$$;
--- +goose StatementEnd
-CREATE TRIGGER users_search AFTER INSERT OR UPDATE OF username, name, email ON users
-    FOR EACH ROW EXECUTE FUNCTION users_search();
-
+-- Users can be read but not changed while their texts are copied. The locks below that exclude readers are short.
+LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO user_search (user_id, folded, pending)
     SELECT id, lower(t COLLATE "C"), octet_length(t) <> char_length(t)
     FROM (SELECT id, username || E'\n' || name || E'\n' || email AS t FROM users) AS texts;
@@ -58,14 +39,35 @@ END
 $$;
 -- +goose StatementEnd
 
-DROP INDEX IF EXISTS users_search_idx;
-ALTER TABLE users DROP COLUMN search;
-
 -- Few users are disabled.
 CREATE INDEX users_disabled_idx ON users (username) WHERE NOT active;
 -- The list of users can be sorted by these times. Users who never signed in come last.
 CREATE INDEX users_created_at_idx ON users (created_at, username);
 CREATE INDEX users_last_sign_in_at_idx ON users ((coalesce(last_sign_in_at, to_timestamp(0))), username);
+
+DROP TRIGGER users_search ON users;
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION users_search() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    text_to_fold text := NEW.username || E'\n' || NEW.name || E'\n' || NEW.email;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF (NEW.username, NEW.name, NEW.email) = (OLD.username, OLD.name, OLD.email) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO user_search (user_id, folded, pending)
+        VALUES (NEW.id, lower(text_to_fold COLLATE "C"), octet_length(text_to_fold) <> char_length(text_to_fold))
+        ON CONFLICT (user_id) DO UPDATE SET folded = excluded.folded, pending = excluded.pending;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER users_search AFTER INSERT OR UPDATE OF username, name, email ON users
+    FOR EACH ROW EXECUTE FUNCTION users_search();
+
+DROP INDEX IF EXISTS users_search_idx;
+ALTER TABLE users DROP COLUMN search;
 
 -- +goose Down
 DROP INDEX users_disabled_idx;

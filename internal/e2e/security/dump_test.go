@@ -151,8 +151,9 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 		wrongForm, wrongBasic, wrongJSON, wrongChange = "marker-wrong-form-9", "marker-wrong-basic-9", "marker-wrong-json-9", "marker-wrong-change-9"
 		refusedNew                                    = "marker-n"
 		asName                                        = "marker-typed-as-name"
+		added, set, refusedSet                        = "marker-added-by-admin", "marker-set-by-admin", "marker-s"
 	)
-	passwords := []string{first, second, third, wrongForm, wrongBasic, wrongJSON, wrongChange, refusedNew, asName}
+	passwords := []string{first, second, third, wrongForm, wrongBasic, wrongJSON, wrongChange, refusedNew, asName, added, set, refusedSet}
 	secrets := map[string]string{}
 	for _, p := range passwords {
 		secrets["the password "+p] = p
@@ -243,6 +244,12 @@ func TestSecrets_InNoStoreOrLog(t *testing.T) {
 	c.WantStatus(kit.NewClient(t, b.URL()).Get("/api/tokens", "Authorization", "Bearer "+tokens[4]), http.StatusOK)
 	s.Run("", "user", "join", "alice", "admin").WantCode(t, 0)
 	testkit.Eventually(t, kit.MaxDelay, "the permission", func() bool { return c.Get("/admin/users").StatusCode == http.StatusOK })
+	c.WantStatus(c.PostForm("/admin/users/new", "username", "bob", "password", refusedSet), http.StatusUnprocessableEntity)
+	c.WantStatus(c.PostForm("/admin/users/new", "username", "bob", "password", added), http.StatusSeeOther)
+	bob := "/admin/users/" + kit.QueryText(t, db, `SELECT id FROM users WHERE username = 'bob'`)
+	c.WantStatus(c.PostForm(bob+"/password", "new_password", refusedSet), http.StatusUnprocessableEntity)
+	c.WantStatus(c.PostForm(bob+"/password", "new_password", set), http.StatusSeeOther)
+	c.WantStatus(basicly(b.URL(), "bob", set), http.StatusOK)
 	c.WantStatus(c.Get("/account"), http.StatusOK)
 	c.WantStatus(c.Get("/account/tokens"), http.StatusOK)
 	s.Run("", "maintenance", "on", "--message", "soon").WantCode(t, 0)
