@@ -3,9 +3,11 @@
 package browser
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +21,18 @@ import (
 //
 //	go test -tags screenshot -run TestScreenshot ./internal/e2e/browser
 func TestScreenshot(t *testing.T) {
-	p := kit.NewBrowser(t, kit.NewSite(t).Serve().URL(), kit.Viewport(1200, 750), kit.MediaFeatures("prefers-color-scheme", "light"))
+	apps := filepath.Join(t.TempDir(), "apps.yaml")
+	list := ""
+	for _, app := range [][2]string{
+		{"Wiki", "How we do things, and why."}, {"Grafana", "Dashboards and alerts."}, {"Invoices", "Send, remind and book."},
+		{"Calendar", "Rooms, holidays and who is on call."}, {"Code", "Repositories, reviews and releases."}, {"Files", "Shared folders."},
+	} {
+		list += fmt.Sprintf("- name: %s\n  url: https://example.org\n  description: %s\n", app[0], app[1])
+	}
+	if err := os.WriteFile(apps, []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := kit.NewBrowser(t, kit.NewSite(t).Serve("APPS_FILE", apps).URL(), kit.Viewport(1200, 750), kit.MediaFeatures("prefers-color-scheme", "light"))
 	p.Register("ada", "name", "Ada Lovelace")
 	p.Open("/account", http.StatusOK)
 	zone, city := cityAt(18)
