@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gatehouse/internal/testkit"
 )
 
 func TestComplete_OffersWhatCanFollow(t *testing.T) {
@@ -52,10 +54,7 @@ func TestCompletion_WorksInTheShells(t *testing.T) {
 		"zsh":  `autoload -U compinit; compinit -D; source "$1"; words=("$2" user ""); CURRENT=3; _describe() { print -rl -- "${(P@)2}"; }; _gatehouse`,
 	} {
 		t.Run(shell, func(t *testing.T) {
-			path, err := exec.LookPath(shell)
-			if err != nil {
-				t.Skipf("%s is not installed", shell)
-			}
+			path := testkit.Tool(t, shell)
 			out, _, err := runIn(t, map[string]string{}, "completion", shell)
 			if err != nil {
 				t.Fatal(err)

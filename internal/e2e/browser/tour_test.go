@@ -548,7 +548,7 @@ const freeze = `(() => {
 		[/(127\.0\.0\.1|localhost):\d+/g, "login.example.org"],
 		[/\d+(\.\d+)? ms\b/g, "0.3 ms"],
 		[/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "01a2003f-8a94-7c34-a59c-0ad55ecdf446"],
-		[/\bgh_[A-Za-z0-9_-]{6,}/g, token => token.replace(/[A-Za-z0-9]/g, "x")],
+		[/\bgatehouse_[A-Za-z0-9…]{6,}/g, token => token.replace(/[A-Za-z0-9]/g, "x")],
 		[/\b\d{1,2} (January|February|March|April|May|June|July|August|September|October|November|December) \d{4}/g, "20 November 2026"],
 		[/\b\d{2}:\d{2}(:\d{2})?\b(?! ago)/g, "10:24"],
 		[/\b(\d+ (seconds?|minutes?) ago|just now|now)\b/g, "just now"],
@@ -563,7 +563,7 @@ const freeze = `(() => {
 	for (const code of document.querySelectorAll(".request code")) code.textContent = "BBjnH4oRbYKPvUP8";
 	const clock = document.querySelectorAll("#now span");
 	["10", "24", "36"].forEach((digits, i) => { if (clock[i]) clock[i].textContent = digits });
-	document.querySelector(".sky")?.style.setProperty("--minute", 10 * 60 + 24);
+	Object.assign(document.querySelector(".sky")?.dataset ?? {}, { hour: "10", minute: "24" });
 })()`
 
 // picture returns a PNG of the whole page.
