@@ -63,7 +63,11 @@ func Serve(ctx context.Context, c config.Config, o Options) error {
 	}
 	apps, err := launcher.Open(c.AppsFile, log)
 	if err != nil {
-		return fmt.Errorf("APPS_FILE: %w", err)
+		problems := launcher.Problems(err)
+		for i, problem := range problems {
+			problems[i] = fmt.Errorf("APPS_FILE: %w", problem)
+		}
+		return errors.Join(problems...)
 	}
 	server, err := newServer(ctx, c, s, apps, log)
 	if err != nil {

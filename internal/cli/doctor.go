@@ -190,7 +190,12 @@ func (d *doctor) checkApps() {
 		return
 	}
 	apps, err := launcher.Load(d.config.AppsFile)
-	d.report("APPS_FILE", fmt.Sprintf("%d apps", len(apps)), err)
+	if err == nil {
+		d.report("APPS_FILE", fmt.Sprintf("apps listed: %d", len(apps)), nil)
+	}
+	for _, problem := range launcher.Problems(err) {
+		d.report("APPS_FILE", "", problem)
+	}
 }
 
 func (d *doctor) checkDjango() {

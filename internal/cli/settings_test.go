@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -88,5 +89,39 @@ func TestRun_ExitsWith2AfterWrongUsage(t *testing.T) {
 		if code := Report(t.Context(), err, &report); code != 2 || strings.Count(report.String(), "\n") != 1 || !strings.Contains(report.String(), "(gatehouse"+help+" --help explains the usage)") {
 			t.Errorf("%v: exit code %d, %s", args, code, &report)
 		}
+	}
+}
+
+// TestAppsFile_FaultsAbortStartup, and the doctor finds them too.
+func TestAppsFile_FaultsAbortStartup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "apps.yaml")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := func() map[string]string { return map[string]string{"APPS_FILE": path, "LISTEN_ADDR": "localhost:0"} }
+	write("- name: Wiki\n  url: wiki.example.org\n- url: https://example.org\n")
+	_, _, err := runIn(t, env(), "serve")
+	var report bytes.Buffer
+	if code := Report(t.Context(), err, &report); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	out, _, err := runIn(t, env(), "doctor")
+	if err == nil {
+		t.Error("the doctor finds nothing")
+	}
+	for _, problem := range []string{path + ":2: url: ", path + ":3: an app needs a name"} {
+		if !strings.Contains("\n"+report.String(), "\ngatehouse: APPS_FILE: "+problem) {
+			t.Errorf("serve says\n%s", &report)
+		}
+		if !strings.Contains(out, "FAULT  APPS_FILE    "+problem) {
+			t.Errorf("the doctor says\n%s", out)
+		}
+	}
+	write("- name: Wiki\n  url: https://wiki.example.org\n")
+	if out, _, _ := runIn(t, env(), "doctor"); !strings.Contains(out, "ok     APPS_FILE    apps listed: 1") {
+		t.Errorf("the doctor says\n%s", out)
 	}
 }

@@ -41,6 +41,17 @@ func Load(path string) ([]App, error) {
 	return apps, nil
 }
 
+// Problems returns the problems in an error of Load or Open, one for each line of it.
+func Problems(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
 // readLimited reads and closes a file of at most maxFile bytes.
 func readLimited(f *os.File, err error) ([]byte, error) {
 	if err != nil {
