@@ -2,11 +2,13 @@ package handlers
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/auth"
+	"gatehouse/templates"
 )
 
 func TestAppearance_AppliesFromTheFirstPaint(t *testing.T) {
@@ -88,6 +90,29 @@ func TestZoneGroups_AreLabeledByCity(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("missing: %v", want)
+	}
+}
+
+// TestZoneGroups_FollowTheClocks: the offsets change with summer time, and one user's choice is not shown to another.
+func TestZoneGroups_FollowTheClocks(t *testing.T) {
+	change := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		now      time.Time
+		selected string
+		want     templates.Zone
+	}{
+		{change.Add(-time.Second), "Europe/Berlin", templates.Zone{ID: "Europe/Berlin", Label: "Berlin (UTC+01:00)", Selected: true}},
+		{change.Add(-time.Second), "UTC", templates.Zone{ID: "Europe/Berlin", Label: "Berlin (UTC+01:00)"}},
+		{change, "UTC", templates.Zone{ID: "Europe/Berlin", Label: "Berlin (UTC+02:00)"}},
+		{change, "Etc/GMT+5", templates.Zone{ID: "Europe/Berlin", Label: "Berlin (UTC+02:00)"}},
+	} {
+		found := false
+		for _, g := range zoneGroups(c.selected, c.now) {
+			found = found || slices.Contains(g.Zones, c.want)
+		}
+		if !found {
+			t.Errorf("at %s with %s selected: %+v is missing", c.now, c.selected, c.want)
+		}
 	}
 }
 
