@@ -82,7 +82,7 @@ func TestPages_RespectMediaPreferences(t *testing.T) {
 			check := func(path string) {
 				t.Helper()
 				p.WantPath(path)
-				if !kit.Eval[bool](p, `[...document.querySelectorAll("h1, main p, main a, button")].every(e => e.closest(".visually-hidden, .strength, .skip, nav, .brand") || e.checkVisibility({ opacityProperty: true, visibilityProperty: true }))`) {
+				if !kit.Eval[bool](p, `[...document.querySelectorAll("h1, main p, main a, button")].every(e => e.closest(".visually-hidden, details:not([open]) > :not(summary), .strength, .skip, nav, .brand") || e.checkVisibility({ opacityProperty: true, visibilityProperty: true }))`) {
 					t.Errorf("%s: an element is invisible", path)
 				}
 				if test[0] == "prefers-reduced-motion" {
