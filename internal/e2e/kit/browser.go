@@ -194,7 +194,11 @@ func (p *Browser) notice(event any) {
 	case *log.EventEntryAdded:
 		p.noticeEntry(e.Entry)
 	case *audits.EventIssueAdded:
-		p.fault("an issue: %s", ToJSON(e.Issue))
+		issue := ToJSON(e.Issue)
+		// A page that reloads itself, as the page of an outage does, is skipped by the back button, which is as it should be.
+		if !strings.Contains(issue, `"NavigationEntryMarkedSkippable"`) {
+			p.fault("an issue: %s", issue)
+		}
 	case *page.EventJavascriptDialogOpening:
 		p.fault("a dialog: %s", e.Message)
 	case *inspector.EventTargetCrashed:
