@@ -550,8 +550,8 @@ const freeze = `(() => {
 		[/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "01a2003f-8a94-7c34-a59c-0ad55ecdf446"],
 		[/\bgatehouse_[A-Za-z0-9…]{6,}/g, token => token.replace(/[A-Za-z0-9]/g, "x")],
 		[/\b\d{1,2} (January|February|March|April|May|June|July|August|September|October|November|December) \d{4}/g, "20 November 2026"],
-		[/\b\d{2}:\d{2}(:\d{2})?\b(?! ago)/g, "10:24"],
-		[/\b(\d+ (seconds?|minutes?) ago|just now|now)\b/g, "just now"],
+		[/(?<!UTC.)\b\d{2}:\d{2}(:\d{2})?\b/g, "10:24"],
+		[/\b\d+ (seconds?|minutes?) ago\b/g, "just now"],
 	];
 	const replace = text => examples.reduce((text, [pattern, example]) => text.replace(pattern, example), text);
 	const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -561,9 +561,16 @@ const freeze = `(() => {
 	}
 	for (const field of document.querySelectorAll("input[readonly], textarea[readonly]")) field.value = replace(field.value);
 	for (const code of document.querySelectorAll(".request code")) code.textContent = "BBjnH4oRbYKPvUP8";
-	const clock = document.querySelectorAll("#now span");
-	["10", "24", "36"].forEach((digits, i) => { if (clock[i]) clock[i].textContent = digits });
-	Object.assign(document.querySelector(".sky")?.dataset ?? {}, { hour: "10", minute: "24" });
+	const sky = document.querySelector(".sky");
+	if (sky) {
+		// The page's script goes on with the original.
+		const still = sky.cloneNode(true);
+		still.removeAttribute("style");
+		still.dataset.hour = "10";
+		still.dataset.minute = "24";
+		["10", "24", "36"].forEach((digits, i) => { const part = still.querySelectorAll("#now span")[i]; if (part) part.textContent = digits });
+		sky.replaceWith(still);
+	}
 })()`
 
 // picture returns a PNG of the whole page.
