@@ -18,13 +18,27 @@ const (
 )
 
 // SignInAgain answers a form that was submitted after its session had ended: the sign-in page, which carries the form and
-// leads back to its page.
+// leads back to its page. Without anything to carry it is a redirect, because the form may also be the second one of a
+// double click, and the response to the first one may have renewed the session: then the sign-in page leads on to the page
+// of the form.
 func (h *Handlers) SignInAgain(r *web.Request, d web.Draft) (web.Response, error) {
-	page := h.loginPage(r, url.Values{"next": {d.Page + "?notice=not-saved"}})
-	page.Title = "Error: Sign in"
-	page.Form.Message, page.SessionEnded = sessionEnded, true
+	if len(d.Fields) == 0 {
+		return web.SeeOther("/login?" + url.Values{"notice": {endedKey}, "next": {d.Page}}.Encode()), nil
+	}
+	page := h.endedPage(r, d.Page)
 	page.Draft = draftFields(d)
 	return web.Show(http.StatusUnauthorized, templates.Login(page)), nil
+}
+
+// endedKey asks the sign-in page to say that a session has ended.
+const endedKey = "ended"
+
+// endedPage is the sign-in page after a session has ended. It leads back to the page at the path.
+func (h *Handlers) endedPage(r *web.Request, path string) templates.LoginPage {
+	page := h.loginPage(r, url.Values{"next": {path + "?notice=not-saved"}})
+	page.Title = "Error: Sign in"
+	page.Form.Message, page.SessionEnded = sessionEnded, true
+	return page
 }
 
 // The sign-in form has a draft in these fields: where it was submitted, and its own fields with a prefix.

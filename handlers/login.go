@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"gatehouse/auth"
 	"gatehouse/templates"
@@ -20,6 +21,9 @@ func (h *Handlers) showLogin(r *web.Request) (web.Response, error) {
 	// Sites that read our sessions do not know an external one, and would send the user back here.
 	if r.User() != nil && !(r.HasExternalSession() && redirect.Host(next) != "") {
 		return web.SeeOther(orHome(next)), nil
+	}
+	if r.Query("notice") == endedKey && strings.HasPrefix(next, "/") && !strings.Contains(next, "?") {
+		return web.Show(http.StatusOK, templates.Login(h.endedPage(r, next))), nil
 	}
 	page := h.loginPage(r, url.Values{"next": {next}})
 	page.Notice = notices[r.Query("notice")]

@@ -347,6 +347,11 @@ func TestASVS_13_4_NothingElseIsServed(t *testing.T) {
 		"/dashboard/", "//dashboard", "/dashboard%2f", "/dashboard/..", "/./dashboard", "/Dashboard", "/dashboard;jsessionid=1", "/dashboard.json", "/%64ashboard%00",
 	} {
 		for _, a := range append(x.SendRaw("GET "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), c.Get("/nothing")) {
+			// The page at the path without the slash, which has an access rule of its own.
+			page := strings.TrimSuffix(path, "/")
+			if a.StatusCode == http.StatusPermanentRedirect && a.Header.Get("Location") == page && slices.Contains([]string{"/admin", "/api", "/dashboard"}, page) {
+				continue
+			}
 			if a.StatusCode != http.StatusNotFound && a.StatusCode != http.StatusBadRequest || strings.Contains(a.Text, "alice") {
 				t.Errorf("%s: got %s", path, a.Status)
 			}
