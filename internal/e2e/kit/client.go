@@ -188,6 +188,22 @@ func WantSignedIn(t *testing.T, clients ...*Client) {
 	}
 }
 
+// IsSessionEnded reports whether the response to a form says that the session has ended: the sign-in page that carries the
+// form, or a redirect to the sign-in page if there is nothing to carry.
+func IsSessionEnded(a Response) bool {
+	location := a.Header.Get("Location")
+	return a.StatusCode == http.StatusUnauthorized && strings.Contains(a.Text, "Your session has ended") ||
+		a.StatusCode == http.StatusSeeOther && strings.HasPrefix(location, "/login?next=%2F") && strings.HasSuffix(location, "&notice=ended")
+}
+
+// WantSessionEnded fails unless IsSessionEnded.
+func (c *Client) WantSessionEnded(a Response) {
+	c.T.Helper()
+	if !IsSessionEnded(a) {
+		c.T.Errorf("%s %s: %s to %q, want the sign-in page of an ended session", a.Request.Method, a.Request.URL.Path, a.Status, a.Header.Get("Location"))
+	}
+}
+
 // WantSignedOut waits until other servers have noticed a change, and fails if a client is signed in again afterwards.
 func WantSignedOut(t *testing.T, clients ...*Client) {
 	t.Helper()

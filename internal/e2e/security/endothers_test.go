@@ -75,7 +75,7 @@ func TestEndOthers_ConcurrentlyKeepsExactlyOne(t *testing.T) {
 			winner, loser := in[0], 1-in[0]
 			won[winner]++
 			browsers[winner].WantSeeOther(responses[winner], "/account?notice=others-ended")
-			if location := responses[loser].Header.Get("Location"); responses[loser].StatusCode != http.StatusSeeOther || strings.Contains(location, "notice") {
+			if location := responses[loser].Header.Get("Location"); responses[loser].StatusCode != http.StatusSeeOther || strings.Contains(location, "others-ended") {
 				t.Errorf("round %d: the loser got %s to %q", round, responses[loser].Status, location)
 			}
 			for range 3 {
