@@ -42,7 +42,7 @@ func (d *DB) wrapError(caller, limited context.Context, what string, err error) 
 
 // errNoTLS explains pq.ErrSSLNotSupported.
 var errNoTLS = errors.New("this Postgres server does not use TLS, but the connection requires it (sslmode=require, the default): " +
-	"enable TLS on the server, or, if nobody can read the network in between, add ?sslmode=disable to the URL")
+	"enable TLS on the server, or, if the network in between is private, add ?sslmode=disable to the URL")
 
 // isUnavailable reports whether the database could not be reached, as opposed to refusing a statement.
 func isUnavailable(err error) bool {

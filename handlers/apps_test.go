@@ -120,7 +120,7 @@ func TestAppIcon_OnlyForUsersOfTheApp(t *testing.T) {
 	wantRedirect(t, s.browser().get("/apps/icons/0f.svg"), "/login?next=%2Fapps%2Ficons%2F0f.svg")
 }
 
-// TestDashboard_ReloadsWithoutScriptsAtTheNextMinute, but not under somebody who searches.
+// TestDashboard_ReloadsWithoutScriptsAtTheNextMinute, but not during a search.
 func TestDashboard_ReloadsWithoutScriptsAtTheNextMinute(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "ann")

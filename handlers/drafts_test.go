@@ -95,7 +95,7 @@ func TestDraft_ComesBackAfterTheSignIn(t *testing.T) {
 	}
 }
 
-// Nobody sees what another user entered.
+// A draft is shown only to the user who entered it.
 func TestDraft_IsNotShownToAnotherUser(t *testing.T) {
 	s := newSite(t)
 	s.add(t, "alice")

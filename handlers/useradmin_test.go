@@ -259,7 +259,7 @@ func TestUserPermissions_SayWhereTheyComeFrom(t *testing.T) {
 	wantPage(t, b.post(page+"/permissions/ungrant", form("permission", "!")), http.StatusUnprocessableEntity, "A permission is lower-case words with dots")
 	wantPage(t, b.post("/admin/users/nobody/permissions/grant", form("permission", "a.b")), http.StatusNotFound)
 
-	// Nobody takes the administration from themselves, or from the last one.
+	// Administrators cannot remove their own permission, nor that of the last administrator.
 	own := "/admin/users/" + root.ID + "/permissions/ungrant"
 	wantPage(t, b.post(own, form("permission", auth.ManageUsers)), http.StatusUnprocessableEntity, "You can&#39;t remove this permission from yourself.")
 	s.FailOn("grants.SetPermission", auth.ErrLastAdministrator)

@@ -512,7 +512,7 @@ func formMessage(formID string, f Form) templ.Component {
 	})
 }
 
-// authorField says whose page the form is on, so that its draft comes back to nobody else after a sign-in.
+// authorField says whose page the form is on, so that its draft comes back only to that user after a sign-in.
 func authorField(p Page) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

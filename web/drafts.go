@@ -18,7 +18,7 @@ type Draft struct {
 	Fields url.Values
 }
 
-// AuthorField is the field with the id of the user whose page had the form. Nobody else gets to see the draft.
+// AuthorField is the field with the id of the user whose page had the form. Only that user gets to see the draft.
 const AuthorField = "author"
 
 // Limits of a draft. A form with more than that is not kept.

@@ -159,7 +159,7 @@ func startedOutput(t *testing.T, cmd *exec.Cmd, address string) string {
 	return server.Output()
 }
 
-// TestPrompt_ComesAfterAllChecks: whoever types a taken or invalid name is told before choosing a password.
+// TestPrompt_ComesAfterAllChecks: a taken or invalid name is reported before the password is asked for.
 func TestPrompt_ComesAfterAllChecks(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"DATA_DIR": filepath.Join(t.TempDir(), "data")}
