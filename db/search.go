@@ -92,8 +92,16 @@ func (d *DB) newUserList(q userlist.Query) (userList, bool) {
 		var found bool
 		l.at, l.username, found = strings.Cut(cursor, cursorSeparator)
 		// Postgres refuses a text that is not a time.
-		if _, err := time.Parse(postgresTimeLayout, l.at); !found || d.path == "" && err != nil {
+		if !found {
 			return userList{}, false
+		}
+		if d.path == "" {
+			// Postgres refuses a text that is not a time, and some that are times to Go.
+			at, err := time.Parse(postgresTimeLayout, l.at)
+			if err != nil || at.Year() < 1 {
+				return userList{}, false
+			}
+			l.at = at.UTC().Format(postgresTimeLayout)
 		}
 	}
 	return l, l.text != "" || q.Text == ""

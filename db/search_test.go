@@ -351,3 +351,16 @@ func BenchmarkFindUsers(b *testing.B) {
 		}
 	}
 }
+
+// TestFindUsers_AcceptsAnyCursor: addresses are typed and changed by hand, and a time that only Go accepts is no outage.
+func TestFindUsers_AcceptsAnyCursor(t *testing.T) {
+	onBothMigrated(t, func(t *testing.T, d *DB) {
+		create(t, d, newUser("alice"))
+		for _, cursor := range []string{"", "x", "~", "x~y", "0000-01-01 00:00:00+00~x", "2026-01-01 00:00:00+20~x", "2026-01-01 00:00:00,5+00~x", "9999-12-31 23:59:59+00~x"} {
+			_, err := d.FindUsers(t.Context(), userlist.Query{Sort: userlist.ByCreation, After: cursor, Limit: 1})
+			if err != nil {
+				t.Errorf("%q: %v", cursor, err)
+			}
+		}
+	})
+}

@@ -275,3 +275,18 @@ func TestDraft_StoreFails(t *testing.T) {
 	s.FailOn("sessions.List", nil)
 	wantPage(t, b.signInAgain(w, "username", "alice", "password", secret), http.StatusOK, `value="Alice L."`)
 }
+
+// TestDraft_OfAPageThatIsGoneDoesNotPreventTheSignIn: the user whose page had the form was deleted in between.
+func TestDraft_OfAPageThatIsGoneDoesNotPreventTheSignIn(t *testing.T) {
+	s := newSite(t)
+	root := s.addAdmin(t, "root")
+	bob := s.add(t, "bob")
+	w := s.browser().post("/admin/users/"+bob.ID+"/permissions/grant", form("permission", "books.edit", "author", root.ID))
+	wantPage(t, w, http.StatusUnauthorized, ended)
+	if _, err := s.Handlers.Accounts.DeleteUser(t.Context(), bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	b := s.browser()
+	wantRedirect(t, b.signInAgain(w, "username", "root", "password", secret), "/dashboard")
+	wantPage(t, b.get("/dashboard"), http.StatusOK)
+}

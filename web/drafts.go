@@ -1,12 +1,15 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
+
+	"gatehouse/auth"
 )
 
 // Draft is a form that was submitted after its session had ended. The sign-in form carries it, so that the server stores
@@ -93,6 +96,11 @@ func (r *Request) ShowDraft(d Draft) (resp Response, ok bool, err error) {
 	r.resumed, r.draft = at, &d
 	d.Page = r.pageOf(route)
 	resp, err = route.showDraft(r)
+	if errors.Is(err, auth.ErrNotFound) {
+		// What the form is about is gone. That must not cost the sign-in, which is committed with the response.
+		r.resumed, r.draft = nil, nil
+		return Response{}, false, nil
+	}
 	return resp, err == nil, err
 }
 

@@ -53,6 +53,9 @@ type command struct {
 	io       IO
 }
 
+// withoutSettings are the first arguments of commands that use no settings, and so do not read the file .env.
+var withoutSettings = []string{"version", "--version", "completion", "__complete"}
+
 // settingsOptional is implemented by commands that run even if settings are invalid.
 type settingsOptional interface{ settingsOptional() }
 
@@ -66,9 +69,11 @@ func Run(ctx context.Context, args []string, io IO) error {
 	}
 	unsetEmpty(parser.Model)
 	var faults config.Faults
-	fromFile, err := config.ReadEnvFile(config.EnvFile, variables(parser.Model))
-	if err != nil {
-		faults = append(faults, err)
+	var fromFile []string
+	if len(args) == 0 || !slices.Contains(withoutSettings, args[0]) {
+		if fromFile, err = config.ReadEnvFile(config.EnvFile, variables(parser.Model)); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	unsetEmpty(parser.Model)
 	faults = append(faults, unsetInvalid(parser.Model)...)

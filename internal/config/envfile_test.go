@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,6 +57,38 @@ func TestReadEnvFile_NamesTheLineAndQuotesNothing(t *testing.T) {
 		write(text)
 		if _, err := ReadEnvFile(path, nil); err == nil || !strings.Contains(err.Error(), line+"is not NAME=value") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: got %v, want %s", text, err, line)
+		}
+	}
+}
+
+// TestReadEnvFile_TakesValuesAsTheyAre: a password with a dollar sign is not cut.
+func TestReadEnvFile_TakesValuesAsTheyAre(t *testing.T) {
+	values, line := parseEnvFile("A=pa$WORD\nB=\"x$Y9\"\nC=p@ss$1x\nD='${E}'\nF=${A}\n")
+	want := map[string]string{"A": "pa$WORD", "B": "x$Y9", "C": "p@ss$1x", "D": "${E}", "F": "${A}"}
+	if line != 0 || !maps.Equal(values, want) {
+		t.Errorf("got %q, line %d, want %q", values, line, want)
+	}
+}
+
+// TestReadEnvFile_RefusesUnsafeFiles: one that anybody may change, and one that is too large.
+func TestReadEnvFile_RefusesUnsafeFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".env")
+	for what, c := range map[string]struct {
+		size int
+		mode os.FileMode
+		want string
+	}{
+		"writable": {1, 0o666, "chmod o-w"},
+		"large":    {maxEnvFile + 1, 0o600, "at most 64 KiB"},
+	} {
+		if err := os.WriteFile(path, bytes.Repeat([]byte("\n"), c.size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadEnvFile(path, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", what, err, c.want)
 		}
 	}
 }

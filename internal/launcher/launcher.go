@@ -94,8 +94,6 @@ func (f *File) Watch(ctx context.Context) {
 			continue
 		}
 		f.log.InfoContext(ctx, "APPS_FILE has changed", "apps", len(f.Apps()))
-		// A new image counts from its first use on.
-		f.seen = f.state()
 	}
 }
 

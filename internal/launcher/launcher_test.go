@@ -259,3 +259,12 @@ func TestOpen_WithoutAFile(t *testing.T) {
 		t.Error("a missing file is no error")
 	}
 }
+
+// TestLoad_LimitsTheNumberOfApps: a list that would not fit into a page is refused before its images are read.
+func TestLoad_LimitsTheNumberOfApps(t *testing.T) {
+	entry := "- {name: a, url: \"https://a.test\", icon: missing.svg}\n"
+	path := write(t, t.TempDir(), "apps.yaml", strings.Repeat(entry, maxApps+1))
+	if _, err := Load(path); err == nil || err.Error() != path+":1: there are more than 500 apps" {
+		t.Errorf("got %v", err)
+	}
+}

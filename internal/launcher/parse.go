@@ -20,6 +20,7 @@ import (
 
 const (
 	maxFile        = 1 << 20
+	maxApps        = 500 // each is on the dashboard, and has its image in memory
 	maxURL         = 2048
 	maxDescription = 200 // characters
 )
@@ -91,6 +92,10 @@ func (p *fileParser) parse(content []byte) []App {
 		switch body := doc.Body.(type) {
 		case nil, *ast.NullNode, *ast.CommentGroupNode:
 		case *ast.SequenceNode:
+			if len(apps)+len(body.Values) > maxApps {
+				p.problem(lineOf(body), "there are more than %d apps", maxApps)
+				return nil
+			}
 			for _, entry := range body.Values {
 				apps = append(apps, p.app(entry))
 			}
