@@ -565,9 +565,7 @@ const freeze = `(() => {
 	if (sky) {
 		// The page's script goes on with the original.
 		const still = sky.cloneNode(true);
-		still.removeAttribute("style");
-		still.dataset.hour = "10";
-		still.dataset.minute = "24";
+		still.style.setProperty("--now", 10 * 60 + 24);
 		["10", "24", "36"].forEach((digits, i) => { const part = still.querySelectorAll("#now span")[i]; if (part) part.textContent = digits });
 		sky.replaceWith(still);
 	}
