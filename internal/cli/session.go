@@ -53,7 +53,7 @@ func (a sessionListCmd) Run(c *command) error {
 		}
 		return printList(c, a.jsonFlag, all, []string{"SESSION", "SIGNED IN", "LAST SEEN", "ENDS BY", "ADDRESS", "DEVICE"}, func(s sessionJSON) []string {
 			id := typable(s.ID)
-			return []string{id[:min(sessionIDShown, len(id))], minute(*s.SignedInAt), minute(*s.LastSeenAt), minute(*s.Deadline), s.Address, device(s.UserAgent)}
+			return []string{id[:min(sessionIDShown, len(id))], minute(s.SignedInAt), minute(s.LastSeenAt), minute(s.Deadline), s.Address, device(s.UserAgent)}
 		})
 	})
 }

@@ -111,9 +111,9 @@ func terminalWidth(w io.Writer) int {
 	return width
 }
 
-// minute returns a time as tables show it; "never" for the zero time.
-func minute(t time.Time) string {
-	if t.IsZero() {
+// minute returns a time as tables show it; "never" for none.
+func minute(t *time.Time) string {
+	if t == nil || t.IsZero() {
 		return "never"
 	}
 	return t.UTC().Format("2006-01-02 15:04Z")

@@ -127,3 +127,13 @@ func TestList_PrintsJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestMinute_OfNoTime: a session record by another program may lack a time.
+func TestMinute_OfNoTime(t *testing.T) {
+	at := time.Date(2026, 11, 20, 14, 5, 0, 0, time.UTC)
+	for want, got := range map[string]string{"never": minute(timestamp(time.Time{})), "2026-11-20 14:05Z": minute(timestamp(at))} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -45,9 +45,9 @@ func (a tokenListCmd) Run(c *command) error {
 		return printList(c, a.jsonFlag, all, []string{"TOKEN", "NAME", "HINT", "LAST USED", "EXPIRES", "PERMISSIONS"}, func(t tokenJSON) []string {
 			used := "never"
 			if t.LastUsedAt != nil {
-				used = minute(*t.LastUsedAt)
+				used = minute(t.LastUsedAt)
 			}
-			return []string{t.ID, t.Name, orDash(t.Hint), used, minute(*t.ExpiresAt), t.access()}
+			return []string{t.ID, t.Name, orDash(t.Hint), used, minute(t.ExpiresAt), t.access()}
 		})
 	})
 }

@@ -74,5 +74,5 @@ func (u userJSON) lastSignIn() string {
 	if u.LastSignInAt == nil {
 		return "never"
 	}
-	return minute(*u.LastSignInAt)
+	return minute(u.LastSignInAt)
 }

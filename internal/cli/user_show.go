@@ -45,7 +45,7 @@ func (a userShowCmd) Run(c *command) error {
 			{"User", u.Username}, {"Name", orDash(u.Name)}, {"Email", emailState(u)}, {"State", details.state()}, {"Time zone", u.TimeZone},
 			{"Groups", orDash(strings.Join(u.Groups, ", "))}, {"Permissions", orDash(strings.Join(sources, ", "))},
 			{"Sessions", fmt.Sprint(details.Sessions)}, {"API tokens", fmt.Sprint(details.Tokens)},
-			{"Created", minute(u.CreatedAt)}, {"Last sign-in", details.lastSignIn()}, {"ID", u.ID},
+			{"Created", minute(&u.CreatedAt)}, {"Last sign-in", details.lastSignIn()}, {"ID", u.ID},
 		}
 		return writeTable(c.io.Out, rows, 0)
 	})
