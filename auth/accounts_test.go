@@ -754,7 +754,7 @@ func TestUserChanges_DropTheCacheAfterTheClientDisconnects(t *testing.T) {
 	}
 }
 
-// cacheOrder records whether memory still holds the user when the cache is told to drop it.
+// cacheOrder records whether the local cache still holds the user when the shared cache drops it.
 type cacheOrder struct {
 	auth.UserCache
 	memory *auth.LocalUserCache

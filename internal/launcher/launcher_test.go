@@ -187,7 +187,7 @@ func TestFile_FollowsChanges(t *testing.T) {
 		go f.Watch(t.Context())
 		want := func(names, logged string) {
 			t.Helper()
-			time.Sleep(2 * pollInterval)
+			time.Sleep(2 * pollInterval) // on the bubble's fake clock, which advances only while Watch waits for its ticker
 			synctest.Wait()
 			var got []string
 			for _, a := range f.Apps() {

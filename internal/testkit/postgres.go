@@ -45,7 +45,7 @@ func sharedPostgres(t testing.TB) string {
 	}
 	p, err := processPostgres()
 	if errors.Is(err, servers.ErrNoPostgres) {
-		unavailable(t, "TEST_DATABASE_URL is not set, and "+err.Error())
+		Unavailable(t, "TEST_DATABASE_URL is not set, and "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	server, err := servers.NewPostgres()
 	if errors.Is(err, servers.ErrNoPostgres) {
-		unavailable(t, err.Error())
+		Unavailable(t, err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)

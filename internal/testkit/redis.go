@@ -26,7 +26,7 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
 	server, err := servers.NewRedis(args...)
 	if errors.Is(err, servers.ErrNoRedis) {
-		unavailable(t, err.Error())
+		Unavailable(t, err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -61,7 +61,7 @@ func Tool(t testing.TB, names ...string) string {
 			}
 		}
 	}
-	unavailable(t, names[0]+" is not installed")
+	Unavailable(t, names[0]+" is not installed")
 	return ""
 }
 
@@ -71,7 +71,7 @@ func Python(t testing.TB, modules ...string) string {
 	t.Helper()
 	path := Tool(t, "/usr/bin/python3")
 	if err := exec.Command(path, "-c", "import "+strings.Join(modules, ", ")).Run(); err != nil {
-		unavailable(t, path+" cannot import "+strings.Join(modules, ", ")+" (apt-get install python3-"+strings.Join(modules, " python3-")+")")
+		Unavailable(t, path+" cannot import "+strings.Join(modules, ", ")+" (apt-get install python3-"+strings.Join(modules, " python3-")+")")
 	}
 	return path
 }
@@ -81,7 +81,7 @@ func PHP(t testing.TB, extension string) string {
 	t.Helper()
 	path := Tool(t, "php")
 	if err := exec.Command(path, "-r", "exit(extension_loaded('"+extension+"') ? 0 : 1);").Run(); err != nil {
-		unavailable(t, path+" lacks the extension "+extension+" (apt-get install php-"+extension+")")
+		Unavailable(t, path+" lacks the extension "+extension+" (apt-get install php-"+extension+")")
 	}
 	return path
 }
@@ -96,14 +96,14 @@ func NodeModule(t testing.TB, name string) string {
 	}
 	path := filepath.Join(dir, "node_modules", name)
 	if _, err := os.Stat(path); err != nil {
-		unavailable(t, path+" does not exist (run npm ci --ignore-scripts in tools/npm)")
+		Unavailable(t, path+" does not exist (run npm ci --ignore-scripts in tools/npm)")
 	}
 	return path
 }
 
-// unavailable skips a test that needs something that is not installed, or fails it if
+// Unavailable skips a test that needs something that is not installed, or fails it if
 // GATEHOUSE_TEST_REQUIRE_SERVERS is set.
-func unavailable(t testing.TB, reason string) {
+func Unavailable(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("GATEHOUSE_TEST_REQUIRE_SERVERS") != "" {
 		t.Fatal(reason)
